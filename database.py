@@ -1,0 +1,147 @@
+"""The data layer as the rest of the program sees it.
+
+`open_database` gives a Database whose tables are of this program's version; the acts are grouped by noun:
+`database.emails`, `.recipients`, `.progress`, `.deliveries`, `.senders`. Everything that can go wrong is a
+DBError. No ORM: each act is a few lines of SQL in the module of its noun in `storage/`, and what differs between
+databases is in one class for each kind, such as `storage/sqlite.py`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from settings import Settings
+from storage import schema
+from storage.address import Address
+from storage.clock import boot_clock
+from storage.connection import Connection
+from storage.deliveries import Deliveries, Delivery, Settlement
+from storage.emails import Email, Emails, TextToSend
+from storage.errors import (
+    DatabaseBusy,
+    DatabaseFull,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    DBError,
+    EventIdUsed,
+    NoSuchEmail,
+    SchemaMismatch,
+)
+from storage.progress import Held, Progress, ProgressTable
+from storage.recipients import Added, Recipient, Recipients
+from storage.senders import LEASE, RENEW, Senders
+from storage.sqlite import SQLiteConnection, create_file
+
+__all__ = [
+    "LEASE",
+    "RENEW",
+    "Added",
+    "Address",
+    "DBError",
+    "Database",
+    "DatabaseBusy",
+    "DatabaseFull",
+    "DatabaseMissing",
+    "DatabaseReadOnly",
+    "DatabaseUnavailable",
+    "Delivery",
+    "Email",
+    "EventIdUsed",
+    "Held",
+    "NoSuchEmail",
+    "Progress",
+    "Recipient",
+    "SchemaMismatch",
+    "Settlement",
+    "TextToSend",
+    "boot_clock",
+    "db_init",
+    "open_database",
+]
+
+META = "SELECT value FROM meta WHERE name = :name"
+LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
+NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
+
+
+class Database:
+    """One connection, for one thread, and the acts on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.emails = Emails(connection)
+        self.progress = ProgressTable(connection)
+        self.recipients = Recipients(connection, self.progress)
+        self.deliveries = Deliveries(connection, self.progress)
+        self.senders = Senders(connection, self.deliveries)
+
+    def meta(self, name: str) -> str:
+        """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""
+        row = self.connection.row(META, name=name)
+        if row is None:
+            raise DatabaseMissing(f"the database has no {name}", "run: flask init-db")
+        return str(row[0])
+
+    def last_sweep_at(self) -> int:
+        """When a sweep last looked at the database (before the first one: when the tables were made)."""
+        row = self.connection.row(LAST_SWEEP)
+        return int(row[0]) if row else 0
+
+    def note_sweep(self, now: int) -> None:
+        """Remember that a sweep looked at the database."""
+        with self.connection.transaction():
+            self.connection.run(NOTE_SWEEP, now=now)
+
+    def next_work_at(self) -> int | None:
+        """When an email or a delivery is next due, in seconds since 1970 UTC; what is due now is in the past."""
+        times = (self.progress.next_due_at(), self.deliveries.next_attempt_at())
+        return min((time for time in times if time is not None), default=None)
+
+    def has_work(self, now: int) -> bool:
+        """Whether a sweep has anything to do: something is due, begun, owed to the log, or left by a dead sender."""
+        due_at = self.next_work_at()
+        return (due_at is not None and due_at <= now) or self.progress.is_unfinished() or self.senders.any_dead()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_database(settings: Settings, wait: float = 5.0) -> Database:
+    """Connect. Raises a DatabaseUnavailable that names the remedy, SchemaMismatch among them.
+
+    A write waits up to `wait` seconds for another writer, then raises DatabaseBusy.
+    """
+    connection = _connect(settings, wait)
+    try:
+        schema.check(connection)
+    except DBError:
+        connection.close()
+        raise
+    return Database(connection)
+
+
+def db_init(settings: Settings, now: int) -> str:
+    """Make the tables, or upgrade them to this program's version; says what was done. Safe to repeat."""
+    if settings.database_path is not None:
+        create_file(settings.database_path)
+    connection = _connect(settings, wait=60.0)
+    try:
+        return schema.create_or_upgrade(connection, now)
+    finally:
+        connection.close()
+
+
+def _connect(settings: Settings, wait: float) -> Connection:
+    if settings.database_path is None:
+        raise DatabaseUnavailable("this version works with SQLite only", "set DATABASE_URL=sqlite:///email.db")
+    return SQLiteConnection(settings.database_path, wait)

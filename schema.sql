@@ -1,0 +1,119 @@
+-- The tables of email-endpoint: one text for SQLite and PostgreSQL.
+--
+-- Times are seconds since 1970 UTC. Whole numbers are BIGINT and texts are TEXT on both; what goes in was
+-- validated before, since SQLite would take 'soon' in a BIGINT. Identifiers come from `counters`, so that they
+-- appear in the order in which their rows were committed.
+
+-- What holds for the installation as a whole: schema_version, secret_key, installation.
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- The last recipient_id and sender_id given out, and when a sweep last looked (last_sweep_at).
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+
+-- An email as it was POSTed. The content stands last: who reads only the rest never touches its pages.
+CREATE TABLE emails (
+    event_id     BIGINT PRIMARY KEY,
+    due_at       BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    finished_at  BIGINT,
+    status       TEXT NOT NULL DEFAULT 'scheduled'
+                 CHECK (status IN ('scheduled', 'sending', 'sent', 'held', 'cancelled')),
+    held_because TEXT,
+    logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- its event_id is in tasklog.log
+    token        TEXT NOT NULL,                                      -- random; its Message-IDs derive from it
+    subject      TEXT NOT NULL,
+    content      TEXT NOT NULL
+);
+-- What is due, and when the next email will be, without touching the others.
+CREATE INDEX emails_scheduled ON emails (due_at) WHERE status = 'scheduled';
+-- The emails that a sweep takes in turn.
+CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
+-- The finished ones whose line in tasklog.log is still owed.
+CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
+
+-- How far an email that was started has come: how many deliveries it has, and in which final states. Apart from
+-- `emails`, because these counters change with every commit of a sender and a content can be large.
+CREATE TABLE progress (
+    event_id          BIGINT PRIMARY KEY,
+    started_at        BIGINT NOT NULL,
+    last_recipient_id BIGINT NOT NULL,           -- the last recipient of the moment it was started
+    cursor_id         BIGINT NOT NULL DEFAULT 0, -- deliveries exist for every recipient up to this one
+    deliveries        BIGINT NOT NULL DEFAULT 0,
+    sent              BIGINT NOT NULL DEFAULT 0,
+    failed            BIGINT NOT NULL DEFAULT 0,
+    unknown           BIGINT NOT NULL DEFAULT 0,
+    cancelled         BIGINT NOT NULL DEFAULT 0,
+    first_sent_at     BIGINT,
+    last_sent_at      BIGINT
+);
+-- The starts that a sweep has to go on with.
+CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
+
+-- An address once, whatever its case. A removed one that had unsubscribed stays, so that it is never written to again.
+CREATE TABLE recipients (
+    recipient_id BIGINT PRIMARY KEY,
+    address      TEXT NOT NULL,
+    address_key  TEXT NOT NULL UNIQUE,
+    status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
+    created_at   BIGINT NOT NULL,
+    removed_at   BIGINT
+);
+
+-- One email to one recipient. Few indexes, and partial ones: each that a change of status touches costs speed.
+CREATE TABLE deliveries (
+    event_id        BIGINT NOT NULL,
+    recipient_id    BIGINT NOT NULL,
+    status          TEXT NOT NULL DEFAULT 'queued'
+                    CHECK (status IN ('queued', 'claimed', 'sending', 'sent', 'failed', 'unknown', 'cancelled')),
+    claimed_by      BIGINT,                    -- the sender at work on it
+    queued_at       BIGINT NOT NULL,           -- when it was put in line; it is tried until RETRY_FOR after this
+    next_attempt_at BIGINT NOT NULL,
+    attempts        BIGINT NOT NULL DEFAULT 0, -- that have ended
+    doubts          BIGINT NOT NULL DEFAULT 0, -- of which in doubt
+    finished_at     BIGINT,
+    address         TEXT NOT NULL,             -- as it is sent to, whatever becomes of the recipient
+    reply           TEXT,                      -- the server's last
+    PRIMARY KEY (event_id, recipient_id)
+);
+-- What can be claimed, email by email.
+CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at) WHERE status = 'queued';
+-- What a sender holds, to be taken over when it died.
+CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
+-- What a person may want to see and to send again.
+CREATE INDEX deliveries_not_sent ON deliveries (event_id, recipient_id) WHERE status IN ('failed', 'unknown');
+
+-- Each try that did not succeed, so that a page can say why.
+CREATE TABLE attempts (
+    event_id     BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    attempted_at BIGINT NOT NULL,
+    outcome      TEXT NOT NULL CHECK (outcome IN ('deferred', 'failed', 'in_doubt')),
+    reply        TEXT NOT NULL
+);
+CREATE INDEX attempts_of_delivery ON attempts (event_id, recipient_id);
+
+-- What was sent in each hour (hour: seconds since 1970 UTC divided by 3600).
+CREATE TABLE hours (
+    hour     BIGINT PRIMARY KEY,
+    sent     BIGINT NOT NULL DEFAULT 0,
+    deferred BIGINT NOT NULL DEFAULT 0,
+    failed   BIGINT NOT NULL DEFAULT 0,
+    in_doubt BIGINT NOT NULL DEFAULT 0
+);
+
+-- One process at work on a sweep. Its claims end with its lease, which is judged by `clock`: the boot of this
+-- machine on SQLite, the database server on PostgreSQL; never by the wall clock, which may be stepped.
+CREATE TABLE senders (
+    sender_id    BIGINT PRIMARY KEY,
+    clock        TEXT NOT NULL,
+    lease_until  BIGINT NOT NULL, -- milliseconds of that clock
+    process_id   BIGINT NOT NULL,
+    started_at   BIGINT NOT NULL,
+    heartbeat_at BIGINT NOT NULL
+);

@@ -1,0 +1,66 @@
+"""What a kind of database has to offer; `storage/sqlite.py` is the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from storage.address import Address
+
+Row = tuple[Any, ...]
+
+
+class LeaseTime(NamedTuple):
+    """A reading of the clock that leases are judged by: readings of different `clock`s cannot be compared."""
+
+    clock: str
+    milliseconds: int
+
+
+class Connection(Protocol):
+    """One connection. Statements are the same text for every database, with `:name` placeholders.
+
+    Whatever the driver raises comes out as a DBError.
+    """
+
+    claim_lock: str  # what the SELECT inside a claim needs to keep other claimers off its rows
+
+    def rows(self, sql: str, **values: object) -> list[Row]:
+        """All rows of a statement."""
+
+    def row(self, sql: str, **values: object) -> Row | None:
+        """The first row of a statement."""
+
+    def run(self, sql: str, **values: object) -> int:
+        """Run a statement; how many rows it changed."""
+
+    def run_many(self, sql: str, values: Iterable[Mapping[str, object]]) -> int:
+        """Run a statement for each of `values`; how many rows were changed in all."""
+
+    def run_script(self, script: str) -> None:
+        """Run several statements, inside the transaction that is open."""
+
+    def stage_addresses(self, addresses: Iterable[Address]) -> None:
+        """Fill this connection's temporary table `incoming` (position, address, address_key), each key once.
+
+        Nothing is locked meanwhile, and memory stays flat. What `addresses` raises comes out.
+        """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, durable when it ends. Inside another one it joins that."""
+
+    def lease_time(self) -> LeaseTime:
+        """Now, by the clock that leases are judged by."""
+
+    def hold_sender_lock(self, sender_id: int) -> None:
+        """Hold, until it is released or this process dies, what shows others on this host that it lives."""
+
+    def release_sender_lock(self, sender_id: int) -> None:
+        """Give that up."""
+
+    def sender_lock_is_free(self, sender_id: int) -> bool:
+        """True only if that sender surely died on this host; False where nothing is known."""
+
+    def close(self) -> None:
+        """Close it; a transaction that is open is rolled back."""

@@ -1,0 +1,237 @@
+"""Deliveries: claimed, made `sending`, settled. Every change is a conditional UPDATE whose row count is looked at."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from storage.connection import Connection
+from storage.errors import NoSuchEmail
+from storage.progress import LAST_EVENT_ID, ProgressTable, in_turn_after
+
+# The only statement with a hole: what keeps other claimers off the rows differs between databases.
+CLAIM = """
+UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
+WHERE status = 'queued' AND (event_id, recipient_id) IN (
+    SELECT event_id, recipient_id FROM deliveries
+    WHERE status = 'queued' AND event_id = :event_id AND next_attempt_at <= :now
+    ORDER BY next_attempt_at LIMIT :limit {claim_lock})
+RETURNING event_id, recipient_id, address, attempts, doubts, queued_at
+"""
+NEXT_IN_TURN = """
+SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :first AND EXISTS (
+    SELECT 1 FROM deliveries d
+    WHERE d.status = 'queued' AND d.event_id = e.event_id AND d.next_attempt_at <= :now)
+ORDER BY e.event_id LIMIT 1
+"""
+NEXT_ATTEMPT = """
+SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
+FROM emails e WHERE e.status = 'sending'
+"""
+END = """
+UPDATE deliveries SET status = 'sending'
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id AND status = 'claimed'
+"""
+SETTLE = """
+UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1, doubts = doubts + :doubt,
+    next_attempt_at = COALESCE(:next_attempt_at, next_attempt_at), finished_at = :finished_at, reply = :reply
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
+    AND status IN ('claimed', 'sending')
+"""
+STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
+# An acceptance that is known is never forgotten, whoever holds the claim now; only another sender that may have
+# ended the message itself keeps its own verdict.
+ACCEPTED_LATE = """
+UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = :finished_at,
+    reply = :reply
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = :found
+"""
+ATTEMPT = """
+INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
+VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
+"""
+HOUR = """
+INSERT INTO hours (hour, sent, deferred, failed, in_doubt) VALUES (:hour, :sent, :deferred, :failed, :in_doubt)
+ON CONFLICT (hour) DO UPDATE SET sent = hours.sent + excluded.sent, deferred = hours.deferred + excluded.deferred,
+    failed = hours.failed + excluded.failed, in_doubt = hours.in_doubt + excluded.in_doubt
+"""
+GIVE_BACK = """
+UPDATE deliveries SET status = 'queued', claimed_by = NULL
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id AND status = 'claimed'
+"""
+RELEASE = (
+    "UPDATE deliveries SET status = 'queued', claimed_by = NULL WHERE claimed_by = :sender_id AND status = 'claimed'"
+)
+IN_DOUBT = """
+SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
+WHERE claimed_by = :sender_id AND status = 'sending'
+"""
+RETRY = """
+UPDATE deliveries SET status = 'queued', queued_at = :now, next_attempt_at = :now, doubts = 0, finished_at = NULL
+WHERE event_id = :event_id AND status = :status AND status IN ('failed', 'unknown')
+"""
+
+OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
+FINAL = ("sent", "failed", "unknown", "cancelled")
+
+
+class Delivery(NamedTuple):
+    """One email to one recipient, as it is claimed."""
+
+    event_id: int
+    recipient_id: int
+    address: str
+    attempts: int  # that have ended before this one
+    doubts: int
+    queued_at: int  # when it was put in line, seconds since 1970 UTC
+
+
+class Settlement(NamedTuple):
+    """What one attempt makes of a delivery: `status` is sent, failed, unknown, or queued for another attempt."""
+
+    event_id: int
+    recipient_id: int
+    outcome: str  # sent, deferred, failed, in_doubt
+    status: str
+    at: int
+    reply: str
+    next_attempt_at: int | None = None
+
+
+class Deliveries:
+    """The acts on deliveries."""
+
+    def __init__(self, connection: Connection, progress: ProgressTable) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._claim = CLAIM.format(claim_lock=connection.claim_lock)
+
+    def next_attempt_at(self) -> int | None:
+        """When the next queued delivery of any email that is being sent may be tried."""
+        row = self._connection.row(NEXT_ATTEMPT)
+        return None if row is None else row[0]
+
+    def claim(self, sender_id: int, after: int, now: int, limit: int) -> list[Delivery]:
+        """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`."""
+        claimed: list[Delivery] = []
+        with self._connection.transaction():
+            for first in in_turn_after(after):
+                while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:
+                    claimed += self._claim_from(event_id, sender_id, now, limit - len(claimed))
+                    first = event_id + 1
+        return claimed
+
+    def record(
+        self, sender_id: int, settlements: Sequence[Settlement], ending: Collection[tuple[int, int]]
+    ) -> set[tuple[int, int]]:
+        """Settle what was answered and make `ending` `sending`, in one commit.
+
+        `ending` and the answer are keys (event_id, recipient_id); the answer holds those whose claim still holds.
+        """
+        with self._connection.transaction():
+            self._settle(sender_id, settlements)
+            return {key for key in ending if self._end(sender_id, key)}
+
+    def give_back(self, sender_id: int, keys: Collection[tuple[int, int]]) -> None:
+        """Put claimed deliveries back in line; no attempt is counted."""
+        with self._connection.transaction():
+            for event_id, recipient_id in keys:
+                self._connection.run(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
+
+    def release(self, sender_id: int) -> list[Delivery]:
+        """Put back in line all that a sender holds; returns those it left in doubt, which are to be settled."""
+        self._connection.run(RELEASE, sender_id=sender_id)
+        return [Delivery(*row) for row in self._connection.rows(IN_DOUBT, sender_id=sender_id)]
+
+    def retry_failed(self, event_id: int, now: int) -> int:
+        """Put the failed and unknown deliveries of an email in line again; how many.
+
+        Raises NoSuchEmail when no email of this event_id was ever started, or when it was cancelled.
+        """
+        with self._connection.transaction():
+            if not self._progress.reopen(event_id):
+                raise NoSuchEmail(event_id)
+            counts = {
+                status: self._connection.run(RETRY, event_id=event_id, status=status, now=now)
+                for status in ("failed", "unknown")
+            }
+            self._progress.count(event_id, {status: -count for status, count in counts.items()}, None)
+            return sum(counts.values())
+
+    def _next_in_turn(self, first: int, now: int) -> int | None:
+        if first > LAST_EVENT_ID:
+            return None
+        row = self._connection.row(NEXT_IN_TURN, first=first, now=now)
+        return None if row is None else int(row[0])
+
+    def _claim_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Delivery]:
+        rows = self._connection.rows(self._claim, sender_id=sender_id, event_id=event_id, now=now, limit=limit)
+        return sorted(Delivery(*row) for row in rows)  # RETURNING keeps no order
+
+    def _end(self, sender_id: int, key: tuple[int, int]) -> bool:
+        return self._connection.run(END, event_id=key[0], recipient_id=key[1], sender_id=sender_id) == 1
+
+    def _settle(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
+        applied = [s for s in settlements if self._apply(sender_id, s) or self._accept_late(s)]
+        for settlement in applied:
+            if settlement.outcome != "sent":
+                self._note_attempt(settlement)
+        self._count_by_email(applied)
+        self._count_by_hour(applied)
+
+    def _apply(self, sender_id: int, settlement: Settlement) -> bool:
+        return (
+            self._connection.run(
+                SETTLE,
+                event_id=settlement.event_id,
+                recipient_id=settlement.recipient_id,
+                sender_id=sender_id,
+                status=settlement.status,
+                doubt=int(settlement.outcome == "in_doubt"),
+                next_attempt_at=settlement.next_attempt_at,
+                finished_at=None if settlement.status == "queued" else settlement.at,
+                reply=settlement.reply,
+            )
+            == 1
+        )
+
+    def _accept_late(self, settlement: Settlement) -> bool:
+        """Record an acceptance although the claim was lost."""
+        if settlement.status != "sent":
+            return False
+        key = {"event_id": settlement.event_id, "recipient_id": settlement.recipient_id}
+        row = self._connection.row(STATUS, **key)
+        if row is None or row[0] in ("sending", "sent"):
+            return False
+        self._connection.run(ACCEPTED_LATE, **key, found=row[0], finished_at=settlement.at, reply=settlement.reply)
+        if row[0] in FINAL:
+            self._progress.count(settlement.event_id, {row[0]: -1}, None)
+        return True
+
+    def _note_attempt(self, settlement: Settlement) -> None:
+        self._connection.run(
+            ATTEMPT,
+            event_id=settlement.event_id,
+            recipient_id=settlement.recipient_id,
+            at=settlement.at,
+            outcome=settlement.outcome,
+            reply=settlement.reply,
+        )
+
+    def _count_by_email(self, applied: Sequence[Settlement]) -> None:
+        by_email: defaultdict[int, list[Settlement]] = defaultdict(list)
+        for settlement in applied:
+            if settlement.status in FINAL:
+                by_email[settlement.event_id].append(settlement)
+        for event_id, settled in by_email.items():
+            sent_at = max((s.at for s in settled if s.status == "sent"), default=None)
+            self._progress.count(event_id, Counter(s.status for s in settled), sent_at)
+            self._progress.finish_if_complete(event_id, max(s.at for s in settled))
+
+    def _count_by_hour(self, applied: Sequence[Settlement]) -> None:
+        by_hour: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        for settlement in applied:
+            by_hour[settlement.at // 3600][settlement.outcome] += 1
+        for hour, counts in by_hour.items():
+            self._connection.run(HOUR, hour=hour, **{outcome: counts[outcome] for outcome in OUTCOMES})

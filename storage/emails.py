@@ -1,0 +1,77 @@
+"""Emails, as they were POSTed."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from storage.connection import Connection
+from storage.errors import EventIdUsed, NoSuchEmail
+
+SAVE = """
+INSERT INTO emails (event_id, due_at, created_at, token, subject, content)
+VALUES (:event_id, :due_at, :created_at, :token, :subject, :content)
+ON CONFLICT (event_id) DO NOTHING
+"""
+GET = "SELECT event_id, subject, content, due_at, status FROM emails WHERE event_id = :event_id"
+TEXT_TO_SEND = "SELECT subject, content, token FROM emails WHERE event_id = :event_id"
+
+
+class Email(NamedTuple):
+    """A subject and a content that every recipient gets at `due_at` (aware, UTC, whole seconds)."""
+
+    event_id: int
+    subject: str
+    content: str
+    due_at: datetime
+    status: str = "scheduled"
+
+
+class TextToSend(NamedTuple):
+    """What a message is made of. Its Message-IDs derive from `token`, the same on every attempt."""
+
+    subject: str
+    content: str
+    token: str
+
+
+class Emails:
+    """The acts on emails."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def save(self, email: Email, now: datetime) -> None:
+        """Save a new email, durably. Raises EventIdUsed, also when the same email was saved before."""
+        with self._connection.transaction():
+            saved = self._connection.run(
+                SAVE,
+                event_id=email.event_id,
+                due_at=int(email.due_at.timestamp()),
+                created_at=int(now.timestamp()),
+                token=os.urandom(12).hex(),
+                subject=email.subject,
+                content=email.content,
+            )
+        if not saved:
+            raise EventIdUsed(email.event_id, identical=self._is_saved(email))
+
+    def get(self, event_id: int) -> Email | None:
+        """The email with this event_id."""
+        row = self._connection.row(GET, event_id=event_id)
+        if row is None:
+            return None
+        number, subject, content, due_at, status = row
+        return Email(number, subject, content, datetime.fromtimestamp(due_at, UTC), status)
+
+    def text_to_send(self, event_id: int) -> TextToSend:
+        """What an email that is being sent is made of."""
+        row = self._connection.row(TEXT_TO_SEND, event_id=event_id)
+        if row is None:
+            raise NoSuchEmail(event_id)
+        return TextToSend(*row)
+
+    def _is_saved(self, email: Email) -> bool:
+        saved = self.get(email.event_id)
+        return saved is not None and saved[:4] == email[:4]

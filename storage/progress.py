@@ -1,0 +1,184 @@
+"""From a due email to a finished one: started in chunks behind a cursor, counted, finished, logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from storage.connection import Connection
+
+# Some milliseconds of write lock each, so that POSTs are never kept waiting by a large start.
+CHUNK = 5_000
+FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
+
+DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT 1"
+BEGIN = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
+HOLD = "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
+IS_STALE = """
+SELECT 1 FROM emails WHERE event_id = :event_id AND due_at < :limit AND created_at < :limit
+"""
+ANY_ACTIVE = "SELECT 1 FROM recipients WHERE status = 'active' AND removed_at IS NULL LIMIT 1"
+FREEZE = """
+INSERT INTO progress (event_id, started_at, last_recipient_id)
+SELECT :event_id, :now, MAX(recipient_id) FROM recipients WHERE recipient_id > 0
+"""
+UNFINISHED_START = "SELECT MIN(event_id) FROM progress WHERE cursor_id < last_recipient_id AND event_id >= :first"
+END_OF_CHUNK = """
+SELECT MAX(recipient_id) FROM (
+    SELECT r.recipient_id FROM recipients r JOIN progress p ON p.event_id = :event_id
+    WHERE r.recipient_id > p.cursor_id AND r.recipient_id <= p.last_recipient_id
+    ORDER BY r.recipient_id LIMIT :chunk
+) AS chunk
+"""
+FILL_CHUNK = """
+INSERT INTO deliveries (event_id, recipient_id, queued_at, next_attempt_at, address)
+SELECT p.event_id, r.recipient_id, :now, :now, r.address
+FROM recipients r JOIN progress p ON p.event_id = :event_id
+WHERE r.recipient_id > p.cursor_id AND r.recipient_id <= :end AND r.status = 'active' AND r.removed_at IS NULL
+ORDER BY r.recipient_id
+"""
+MOVE_CURSOR = """
+UPDATE progress SET cursor_id = COALESCE(:end, last_recipient_id), deliveries = deliveries + :added
+WHERE event_id = :event_id
+"""
+COUNT = """
+UPDATE progress SET sent = sent + :sent, failed = failed + :failed, unknown = unknown + :unknown,
+    cancelled = cancelled + :cancelled, first_sent_at = COALESCE(first_sent_at, :sent_at),
+    last_sent_at = COALESCE(:sent_at, last_sent_at)
+WHERE event_id = :event_id
+"""
+FINISH = """
+UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id AND status = 'sending' AND EXISTS (
+    SELECT 1 FROM progress p WHERE p.event_id = emails.event_id AND p.cursor_id >= p.last_recipient_id
+    AND p.deliveries = p.sent + p.failed + p.unknown + p.cancelled)
+"""
+UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id"
+LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
+REOPEN = """
+UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0
+WHERE event_id = :event_id AND status IN ('sending', 'sent')
+"""
+READ = """
+SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
+"""
+NEXT_DUE = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
+
+NO_RECIPIENTS = "there was no active recipient when it was due"
+
+
+def in_turn_after(event_id: int) -> list[int]:
+    """Where to look for the next email in turn: from the one after this, then from the first of all."""
+    return [event_id + 1, FIRST_EVENT_ID] if event_id < LAST_EVENT_ID else [FIRST_EVENT_ID]
+
+
+class Progress(NamedTuple):
+    """How many deliveries an email has so far, and how many of them are in each final state."""
+
+    event_id: int
+    deliveries: int
+    sent: int
+    failed: int
+    unknown: int
+    cancelled: int
+
+
+class Held(NamedTuple):
+    """An email that was not started, and why; a person decides."""
+
+    event_id: int
+    reason: str
+
+
+class ProgressTable:
+    """The acts on the progress of emails."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, event_id: int) -> Progress | None:
+        """How far an email has come; None when it was never started."""
+        row = self._connection.row(READ, event_id=event_id)
+        return None if row is None else Progress(*row)
+
+    def next_due_at(self) -> int | None:
+        """When the next scheduled email is due."""
+        row = self._connection.row(NEXT_DUE)
+        return None if row is None else row[0]
+
+    def begin_due(self, now: int, hold_if_late: int = 0) -> list[Held]:
+        """Begin every email that is due; their deliveries are made by `start_chunk`. Returns those held instead."""
+        held = []
+        while row := self._connection.row(DUE, now=now):
+            with self._connection.transaction():
+                reason = self._reason_to_hold(row[0], now, hold_if_late)
+                if reason is None:
+                    self._begin(row[0], now)
+                elif self._connection.run(HOLD, event_id=row[0], reason=reason):
+                    held.append(Held(row[0], reason))
+        return held
+
+    def start_chunk(self, after: int, now: int, size: int = CHUNK) -> int | None:
+        """Make the next deliveries of one email whose start is unfinished, in turn after the email `after`.
+
+        Returns its event_id; None when every start is finished. Any sweep can go on where another stopped.
+        """
+        with self._connection.transaction():
+            event_id = self._unfinished_start(after)
+            if event_id is None:
+                return None
+            row = self._connection.row(END_OF_CHUNK, event_id=event_id, chunk=size)
+            end = row and row[0]
+            added = self._connection.run(FILL_CHUNK, event_id=event_id, end=end, now=now)
+            self._connection.run(MOVE_CURSOR, event_id=event_id, end=end, added=added)
+            self.finish_if_complete(event_id, now)
+            return event_id
+
+    def is_unfinished(self) -> bool:
+        """Whether a start has to be gone on with, or a line in the log is owed."""
+        return self._unfinished_start(0) is not None or self._connection.row(UNLOGGED) is not None
+
+    def count(self, event_id: int, changes: Mapping[str, int], sent_at: int | None) -> None:
+        """Add to the counters, in the transaction of the deliveries' own change."""
+        counts = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0} | dict(changes)
+        self._connection.run(COUNT, event_id=event_id, sent_at=sent_at, **counts)
+
+    def finish_if_complete(self, event_id: int, now: int) -> None:
+        """Make the email `sent` if its start is finished and each of its deliveries is in a final state."""
+        self._connection.run(FINISH, event_id=event_id, now=now)
+
+    def reopen(self, event_id: int) -> bool:
+        """Make a finished email `sending` again; False when it was never started, or was cancelled."""
+        return self._connection.run(REOPEN, event_id=event_id) == 1
+
+    def log_finished(self, write: Callable[[int], None]) -> int:
+        """Call `write` with the event_id of each finished email whose line is owed, each once; how many.
+
+        The lock is held meanwhile, so that two sweeps never write the same line; when `write` raises, the
+        line stays owed.
+        """
+        if self._connection.row(UNLOGGED) is None:
+            return 0
+        with self._connection.transaction():
+            owed = [row[0] for row in self._connection.rows(UNLOGGED)]
+            for event_id in owed:
+                write(event_id)
+                self._connection.run(LOGGED, event_id=event_id)
+            return len(owed)
+
+    def _begin(self, event_id: int, now: int) -> None:
+        if self._connection.run(BEGIN, event_id=event_id):
+            self._connection.run(FREEZE, event_id=event_id, now=now)
+
+    def _reason_to_hold(self, event_id: int, now: int, hold_if_late: int) -> str | None:
+        if self._connection.row(ANY_ACTIVE) is None:
+            return NO_RECIPIENTS
+        if hold_if_late and self._connection.row(IS_STALE, event_id=event_id, limit=now - hold_if_late):
+            return f"it would have been sent more than {hold_if_late} seconds late"
+        return None
+
+    def _unfinished_start(self, after: int) -> int | None:
+        for first in in_turn_after(after):
+            row = self._connection.row(UNFINISHED_START, first=first)
+            if row is not None and row[0] is not None:
+                return int(row[0])
+        return None

@@ -1,0 +1,129 @@
+"""Recipients: each address once, whatever its case; all or nothing for any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from storage import counters
+from storage.address import Address
+from storage.connection import Connection
+from storage.progress import ProgressTable
+
+LAST_INCOMING = "SELECT MAX(position) FROM incoming"
+ADD = """
+INSERT INTO recipients (recipient_id, address, address_key, created_at)
+SELECT :before + i.position, i.address, i.address_key, :now FROM incoming i
+WHERE NOT EXISTS (SELECT 1 FROM recipients r WHERE r.address_key = i.address_key)
+ORDER BY i.position
+"""
+# Its status stays: who unsubscribed is not made active by being added again.
+ADD_BACK = """
+UPDATE recipients SET removed_at = NULL
+WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
+"""
+COUNT_INCOMING = "SELECT COUNT(*) FROM incoming"
+FIND = "SELECT recipient_id, status FROM recipients WHERE address_key = :key AND removed_at IS NULL"
+FORGET = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
+REMOVE_UNSUBSCRIBED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
+CANCEL = """
+UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
+WHERE event_id IN (SELECT event_id FROM emails WHERE status = 'sending') AND recipient_id = :recipient_id
+    AND status IN ('queued', 'claimed')
+RETURNING event_id
+"""
+PAGE = """
+SELECT recipient_id, address, status, created_at FROM recipients
+WHERE recipient_id > :after AND removed_at IS NULL ORDER BY recipient_id LIMIT :size
+"""
+COUNT_ACTIVE = "SELECT COUNT(*) FROM recipients WHERE status = 'active' AND removed_at IS NULL"
+
+
+class Recipient(NamedTuple):
+    """One address that receives every email while its status is `active`; else `unsubscribed` or `rejected`."""
+
+    recipient_id: int
+    address: str
+    status: str
+    created_at: datetime
+
+
+class Added(NamedTuple):
+    """How many addresses were new, and how many were there already."""
+
+    added: int
+    known: int
+
+
+class Recipients:
+    """The acts on recipients."""
+
+    def __init__(self, connection: Connection, progress: ProgressTable) -> None:
+        self._connection = connection
+        self._progress = progress
+
+    def add(self, addresses: Iterable[Address], now: datetime) -> Added:
+        """Add the addresses that are not there yet, in their order, all or nothing.
+
+        They are taken one by one before anything is locked; what `addresses` raises comes out, and nothing
+        was added. Nobody who unsubscribed or was rejected becomes active again.
+        """
+        self._connection.stage_addresses(addresses)
+        with self._connection.transaction():
+            row = self._connection.row(LAST_INCOMING)
+            last = row[0] if row and row[0] else 0
+            before = counters.take(self._connection, "recipient_id", last) - 1
+            added = self._connection.run(ADD, before=before, now=int(now.timestamp()))
+            added += self._connection.run(ADD_BACK)
+            row = self._connection.row(COUNT_INCOMING)
+        return Added(added, (row[0] if row else 0) - added)
+
+    def remove(self, addresses: Iterable[Address], now: datetime) -> int:
+        """Remove these addresses, and cancel what was not yet sent to them; how many were there.
+
+        That somebody unsubscribed is remembered. All or nothing.
+        """
+        with self._connection.transaction():
+            return sum(self._remove(address, int(now.timestamp())) for address in addresses)
+
+    def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
+        """All recipients in the order in which they were added, `size` at a time."""
+        after = 0
+        while rows := self._connection.rows(PAGE, after=after, size=size):
+            yield [_recipient(*row) for row in rows]
+            after = rows[-1][0]
+
+    def find(self, address: Address) -> Recipient | None:
+        """The recipient with this address."""
+        row = self._connection.row(FIND, key=address.key)
+        if row is None:
+            return None
+        (page,) = self._connection.rows(PAGE, after=row[0] - 1, size=1)
+        return _recipient(*page)
+
+    def count(self) -> int:
+        """How many are active."""
+        row = self._connection.row(COUNT_ACTIVE)
+        return int(row[0]) if row else 0
+
+    def _remove(self, address: Address, now: int) -> bool:
+        row = self._connection.row(FIND, key=address.key)
+        if row is None:
+            return False
+        recipient_id, status = row
+        self._cancel_deliveries(recipient_id, now)
+        if status == "unsubscribed":
+            self._connection.run(REMOVE_UNSUBSCRIBED, recipient_id=recipient_id, now=now)
+        else:
+            self._connection.run(FORGET, recipient_id=recipient_id)
+        return True
+
+    def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
+        for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
+            self._progress.count(event_id, {"cancelled": 1}, None)
+            self._progress.finish_if_complete(event_id, now)
+
+
+def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+    return Recipient(recipient_id, address, status, datetime.fromtimestamp(created_at, UTC))

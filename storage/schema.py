@@ -1,0 +1,63 @@
+"""The version of the tables: made, upgraded, and refused when it is another than this program's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from storage.connection import Connection
+from storage.errors import DatabaseMissing, SchemaMismatch
+
+VERSION = 1
+SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+
+def check(connection: Connection) -> None:
+    """Raise SchemaMismatch, or DatabaseMissing, unless the tables are this program's."""
+    found = version(connection)
+    if found != VERSION:
+        raise SchemaMismatch(found, VERSION)
+
+
+def version(connection: Connection) -> int:
+    """The version of the tables; DatabaseMissing when there are none."""
+    row = connection.row("SELECT value FROM meta WHERE name = 'schema_version'")
+    if row is None:
+        raise DatabaseMissing("the database has no schema version", "run: flask init-db")
+    return int(row[0])
+
+
+def create_or_upgrade(connection: Connection, now: int) -> str:
+    """Bring the tables to this program's version, all or nothing; says what was done. Safe to repeat."""
+    with connection.transaction():
+        try:
+            found = version(connection)
+        except DatabaseMissing:
+            _create(connection, now)
+            return f"made the tables, version {VERSION}"
+        if found > VERSION:
+            raise SchemaMismatch(found, VERSION)
+        for number in range(found + 1, VERSION + 1):
+            _upgrade(connection, number)
+        return f"upgraded the tables from version {found} to {VERSION}" if found < VERSION else "up to date"
+
+
+def _create(connection: Connection, now: int) -> None:
+    connection.run_script(SCHEMA.read_text(encoding="utf-8"))
+    meta = {
+        "schema_version": str(VERSION),
+        "secret_key": os.urandom(32).hex(),
+        "installation": os.urandom(8).hex(),
+    }
+    counters = {"recipient_id": 0, "sender_id": 0, "last_sweep_at": now}
+    for name, value in meta.items():
+        connection.run("INSERT INTO meta (name, value) VALUES (:name, :value)", name=name, value=value)
+    for counter, count in counters.items():
+        connection.run("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
+
+
+def _upgrade(connection: Connection, number: int) -> None:
+    script = next(MIGRATIONS.glob(f"{number:04}_*.sql"))
+    connection.run_script(script.read_text(encoding="utf-8"))
+    connection.run("UPDATE meta SET value = :value WHERE name = 'schema_version'", value=str(number))

@@ -1,0 +1,91 @@
+"""Senders: who is at work, with a lease that is also the heartbeat. A dead one's claims are taken over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from storage import counters
+from storage.connection import Connection, LeaseTime
+from storage.deliveries import Deliveries, Delivery, Settlement
+
+LEASE = 60  # seconds; renewed every RENEW
+RENEW = 15
+
+ALL = "SELECT sender_id, clock, lease_until FROM senders ORDER BY sender_id"
+ENTER = """
+INSERT INTO senders (sender_id, clock, lease_until, process_id, started_at, heartbeat_at)
+VALUES (:sender_id, :clock, :lease_until, :process_id, :now, :now)
+"""
+EXTEND = "UPDATE senders SET lease_until = :lease_until, heartbeat_at = :now WHERE sender_id = :sender_id"
+LEAVE = "DELETE FROM senders WHERE sender_id = :sender_id"
+
+Settle = Callable[[Delivery], Settlement]
+
+
+class Senders:
+    """The acts on senders. `settle` says what becomes of a delivery that a sender left in doubt."""
+
+    def __init__(self, connection: Connection, deliveries: Deliveries) -> None:
+        self._connection = connection
+        self._deliveries = deliveries
+
+    def enter(self, most: int, now: int, settle: Settle) -> int | None:
+        """Become a sender, unless `most` are at work; its sender_id. Dead ones are taken over first."""
+        with self._connection.transaction():
+            alive = self._take_over_dead(settle)
+            if alive >= most:
+                return None
+            sender_id = counters.take(self._connection, "sender_id")
+            clock, until = self._lease_end()
+            process_id = os.getpid()
+            self._connection.run(
+                ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now
+            )
+            self._connection.hold_sender_lock(sender_id)
+            return sender_id
+
+    def any_dead(self) -> bool:
+        """Whether a sender died without leaving; the next one that enters takes over what it held."""
+        return bool(self._dead())
+
+    def renew(self, sender_id: int, now: int) -> bool:
+        """Extend a sender's lease; False when another took over what it held, so that it must stop."""
+        with self._connection.transaction():
+            _, until = self._lease_end()
+            return self._connection.run(EXTEND, sender_id=sender_id, lease_until=until, now=now) == 1
+
+    def leave(self, sender_id: int, settle: Settle) -> None:
+        """Stop being a sender; what it still holds goes back in line."""
+        with self._connection.transaction():
+            self._take_over(sender_id, settle)
+        self._connection.release_sender_lock(sender_id)
+
+    def _take_over_dead(self, settle: Settle) -> int:
+        dead = self._dead()
+        for sender_id in dead:
+            self._take_over(sender_id, settle)
+            self._connection.release_sender_lock(sender_id)
+        return len(self._connection.rows(ALL))
+
+    def _take_over(self, sender_id: int, settle: Settle) -> None:
+        in_doubt = self._deliveries.release(sender_id)
+        self._deliveries.record(sender_id, [settle(delivery) for delivery in in_doubt], ())
+        self._connection.run(LEAVE, sender_id=sender_id)
+
+    def _dead(self) -> list[int]:
+        time = self._connection.lease_time()
+        return [
+            sender_id
+            for sender_id, clock, until in self._connection.rows(ALL)
+            if not _holds(LeaseTime(clock, until), time) or self._connection.sender_lock_is_free(sender_id)
+        ]
+
+    def _lease_end(self) -> LeaseTime:
+        time = self._connection.lease_time()
+        return time._replace(milliseconds=time.milliseconds + LEASE * 1000)
+
+
+def _holds(until: LeaseTime, now: LeaseTime) -> bool:
+    # Of another boot, or further ahead than any lease reaches: the clock began anew since.
+    return until.clock == now.clock and 0 < until.milliseconds - now.milliseconds <= LEASE * 1000

@@ -1,0 +1,203 @@
+"""SQLite: connect, transaction, and what differs from other databases.
+
+Autocommit mode with explicit transactions, WAL, `synchronous=FULL`: a power cut loses nothing that was
+committed. Every write begins with BEGIN IMMEDIATE, since a reading transaction that turns into a writing one
+fails at once when another wrote in between, whatever the busy timeout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3 as driver
+else:
+    try:  # bundles a newer SQLite than most systems have
+        from pysqlite3 import dbapi2 as driver
+    except ImportError:
+        import sqlite3 as driver
+
+from storage.address import Address
+from storage.clock import boot_clock, boot_id
+from storage.connection import LeaseTime, Row
+from storage.errors import (
+    DatabaseBusy,
+    DatabaseFull,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+)
+from storage.sender_lock import SenderLocks
+
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+INCOMING = """
+CREATE TEMPORARY TABLE incoming (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)
+"""
+STAGE = "INSERT INTO temp.incoming (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
+INIT = "run: flask init-db"
+
+
+class SQLiteConnection:
+    """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
+
+    claim_lock = ""  # a single UPDATE is atomic here
+
+    def __init__(self, path: Path, wait: float = 5.0) -> None:
+        if driver.sqlite_version_info < OLDEST_SQLITE:
+            raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
+        if not path.exists():
+            raise DatabaseMissing(f"there is no database at {path}", INIT)
+        self._path = path
+        self._locks = SenderLocks(path)
+        try:
+            self._connection = driver.connect(
+                _uri(path), uri=True, timeout=wait, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA synchronous=FULL")
+        except driver.Error as error:
+            raise self._translated(error) from error
+        self._file = _identity(path)
+
+    def rows(self, sql: str, **values: object) -> list[Row]:
+        """All rows of a statement."""
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except driver.Error as error:
+            raise self._translated(error) from error
+
+    def row(self, sql: str, **values: object) -> Row | None:
+        """The first row of a statement."""
+        rows = self.rows(sql, **values)
+        return rows[0] if rows else None
+
+    def run(self, sql: str, **values: object) -> int:
+        """Run a statement; how many rows it changed."""
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except driver.Error as error:
+            raise self._translated(error) from error
+
+    def run_many(self, sql: str, values: Iterable[Mapping[str, object]]) -> int:
+        """Run a statement for each of `values`; how many rows were changed in all."""
+        try:
+            return self._connection.executemany(sql, values).rowcount
+        except driver.Error as error:
+            raise self._translated(error) from error
+
+    def run_script(self, script: str) -> None:
+        """Run several statements, inside the transaction that is open (executescript would commit it)."""
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if driver.complete_statement(statement):
+                self.run(statement)
+                statement = ""
+
+    def stage_addresses(self, addresses: Iterable[Address]) -> None:
+        """Fill the temporary table `incoming`; it is in a file of its own, so that no lock is taken."""
+        self.run("DROP TABLE IF EXISTS temp.incoming")
+        self.run(INCOMING)
+        self.run("BEGIN")
+        try:
+            self._connection.executemany(STAGE, addresses)
+            self.run("COMMIT")
+        except driver.Error as error:
+            raise self._translated(error) from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable when it ends. Inside another one it joins that."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._refuse_replaced_file()
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        finally:
+            # Some errors, such as a full disk, have rolled back already.
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+    def lease_time(self) -> LeaseTime:
+        """Now, by the boot clock, which no step of the wall clock touches and which counts sleep."""
+        return LeaseTime(boot_id(), int(boot_clock() * 1000))
+
+    def hold_sender_lock(self, sender_id: int) -> None:
+        """Hold a lock on a file of this sender's own, which the kernel frees when this process dies."""
+        try:
+            self._locks.hold(sender_id)
+        except OSError as error:
+            raise DatabaseReadOnly(
+                f"cannot make a lock file beside {self._path}: {error.strerror}",
+                f"let this user write to {self._path.parent}",
+            ) from error
+
+    def release_sender_lock(self, sender_id: int) -> None:
+        """Give that up."""
+        self._locks.release(sender_id)
+
+    def sender_lock_is_free(self, sender_id: int) -> bool:
+        """True only if that sender surely died on this host."""
+        return self._locks.is_free(sender_id)
+
+    def close(self) -> None:
+        """Close it; a transaction that is open is rolled back."""
+        self._connection.close()
+
+    def _refuse_replaced_file(self) -> None:
+        """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
+        if _identity(self._path) != self._file:
+            raise DatabaseMissing(f"the database {self._path} was deleted or replaced while in use", INIT)
+
+    def _translated(self, error: driver.Error) -> DatabaseUnavailable:
+        # Extended codes carry the primary one as their beginning: SQLITE_READONLY_DIRECTORY and so on.
+        name = getattr(error, "sqlite_errorname", "")
+        path = self._path
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return DatabaseBusy("another process keeps the database locked", "try again in a moment")
+        if name.startswith("SQLITE_FULL"):
+            return DatabaseFull(f"no room is left for the database {path}", "free some disk space")
+        if name.startswith("SQLITE_READONLY"):
+            return DatabaseReadOnly(f"the database {path} cannot be written", _writable_remedy(path))
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return DatabaseUnavailable(f"the database {path} cannot be opened", _writable_remedy(path))
+        if "no such table" in str(error):
+            return DatabaseMissing(f"the database {path} has no tables of this program", INIT)
+        return DatabaseUnavailable(f"the database {path} failed: {error}", "see docs/architecture.md, Storage")
+
+
+def create_file(path: Path) -> None:
+    """Make an empty database that only this user can read, unless there is one; its folder must exist."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = driver.connect(_uri(path), uri=True, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    except (OSError, driver.Error) as error:
+        raise DatabaseUnavailable(f"the database {path} cannot be made: {error}", _writable_remedy(path)) from error
+
+
+def _writable_remedy(path: Path) -> str:
+    return f"let this user write to {path} and to the folder it is in"
+
+
+def _uri(path: Path) -> str:
+    escaped = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{escaped}?mode=rw"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
