@@ -15,7 +15,7 @@ from storage import schema
 from storage.address import Address
 from storage.clock import boot_clock
 from storage.connection import Connection
-from storage.deliveries import Deliveries, Delivery, Settlement
+from storage.deliveries import Deliveries, Delivery, Key, Settlement
 from storage.emails import Email, Emails, TextToSend
 from storage.errors import (
     DatabaseBusy,
@@ -49,6 +49,7 @@ __all__ = [
     "Email",
     "EventIdUsed",
     "Held",
+    "Key",
     "NoSuchEmail",
     "Progress",
     "Recipient",

@@ -58,7 +58,8 @@ ON CONFLICT (hour) DO UPDATE SET sent = hours.sent + excluded.sent, deferred = h
 """
 GIVE_BACK = """
 UPDATE deliveries SET status = 'queued', claimed_by = NULL
-WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id AND status = 'claimed'
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
+    AND status IN ('claimed', 'sending')
 """
 RELEASE = (
     "UPDATE deliveries SET status = 'queued', claimed_by = NULL WHERE claimed_by = :sender_id AND status = 'claimed'"
@@ -71,6 +72,8 @@ RETRY = """
 UPDATE deliveries SET status = 'queued', queued_at = :now, next_attempt_at = :now, doubts = 0, finished_at = NULL
 WHERE event_id = :event_id AND status = :status AND status IN ('failed', 'unknown')
 """
+
+Key = tuple[int, int]  # event_id, recipient_id
 
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 FINAL = ("sent", "failed", "unknown", "cancelled")
@@ -99,6 +102,10 @@ class Settlement(NamedTuple):
     next_attempt_at: int | None = None
 
 
+class ClaimLost(Exception):
+    """Something in a batch is no longer this sender's: the batch is rolled back, and done one by one."""
+
+
 class Deliveries:
     """The acts on deliveries."""
 
@@ -122,19 +129,27 @@ class Deliveries:
                     first = event_id + 1
         return claimed
 
-    def record(
-        self, sender_id: int, settlements: Sequence[Settlement], ending: Collection[tuple[int, int]]
-    ) -> set[tuple[int, int]]:
+    def record(self, sender_id: int, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
         """Settle what was answered and make `ending` `sending`, in one commit.
 
-        `ending` and the answer are keys (event_id, recipient_id); the answer holds those whose claim still holds.
+        Returns those of `ending` whose claim still holds.
         """
-        with self._connection.transaction():
-            self._settle(sender_id, settlements)
-            return {key for key in ending if self._end(sender_id, key)}
+        try:
+            with self._connection.transaction():
+                self._settle_held(sender_id, settlements)
+                self._end_held(sender_id, ending)
+                return ending
+        except ClaimLost:
+            with self._connection.transaction():
+                self.settle_each(sender_id, settlements)
+                return [key for key in ending if self._end(sender_id, [key]) == 1]
 
-    def give_back(self, sender_id: int, keys: Collection[tuple[int, int]]) -> None:
-        """Put claimed deliveries back in line; no attempt is counted."""
+    def settle_each(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
+        """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
+        self._account([s for s in settlements if self._settle(sender_id, s) or self._accept_late(s)])
+
+    def give_back(self, sender_id: int, keys: Collection[Key]) -> None:
+        """Put deliveries that were surely not ended back in line; no attempt is counted."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
                 self._connection.run(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
@@ -169,32 +184,29 @@ class Deliveries:
         rows = self._connection.rows(self._claim, sender_id=sender_id, event_id=event_id, now=now, limit=limit)
         return sorted(Delivery(*row) for row in rows)  # RETURNING keeps no order
 
-    def _end(self, sender_id: int, key: tuple[int, int]) -> bool:
-        return self._connection.run(END, event_id=key[0], recipient_id=key[1], sender_id=sender_id) == 1
+    def _end(self, sender_id: int, keys: Collection[Key]) -> int:
+        values = ({"event_id": event, "recipient_id": recipient, "sender_id": sender_id} for event, recipient in keys)
+        return self._connection.run_many(END, values)
 
-    def _settle(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
-        applied = [s for s in settlements if self._apply(sender_id, s) or self._accept_late(s)]
+    def _end_held(self, sender_id: int, keys: Collection[Key]) -> None:
+        if keys and self._end(sender_id, keys) != len(keys):
+            raise ClaimLost
+
+    def _settle_held(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
+        values = [_values(sender_id, settlement) for settlement in settlements]
+        if values and self._connection.run_many(SETTLE, values) != len(values):
+            raise ClaimLost
+        self._account(settlements)
+
+    def _account(self, applied: Sequence[Settlement]) -> None:
         for settlement in applied:
             if settlement.outcome != "sent":
                 self._note_attempt(settlement)
         self._count_by_email(applied)
         self._count_by_hour(applied)
 
-    def _apply(self, sender_id: int, settlement: Settlement) -> bool:
-        return (
-            self._connection.run(
-                SETTLE,
-                event_id=settlement.event_id,
-                recipient_id=settlement.recipient_id,
-                sender_id=sender_id,
-                status=settlement.status,
-                doubt=int(settlement.outcome == "in_doubt"),
-                next_attempt_at=settlement.next_attempt_at,
-                finished_at=None if settlement.status == "queued" else settlement.at,
-                reply=settlement.reply,
-            )
-            == 1
-        )
+    def _settle(self, sender_id: int, settlement: Settlement) -> bool:
+        return self._connection.run(SETTLE, **_values(sender_id, settlement)) == 1
 
     def _accept_late(self, settlement: Settlement) -> bool:
         """Record an acceptance although the claim was lost."""
@@ -235,3 +247,16 @@ class Deliveries:
             by_hour[settlement.at // 3600][settlement.outcome] += 1
         for hour, counts in by_hour.items():
             self._connection.run(HOUR, hour=hour, **{outcome: counts[outcome] for outcome in OUTCOMES})
+
+
+def _values(sender_id: int, settlement: Settlement) -> dict[str, object]:
+    return {
+        "event_id": settlement.event_id,
+        "recipient_id": settlement.recipient_id,
+        "sender_id": sender_id,
+        "status": settlement.status,
+        "doubt": int(settlement.outcome == "in_doubt"),
+        "next_attempt_at": settlement.next_attempt_at,
+        "finished_at": None if settlement.status == "queued" else settlement.at,
+        "reply": settlement.reply,
+    }

@@ -70,7 +70,7 @@ class Senders:
 
     def _take_over(self, sender_id: int, settle: Settle) -> None:
         in_doubt = self._deliveries.release(sender_id)
-        self._deliveries.record(sender_id, [settle(delivery) for delivery in in_doubt], ())
+        self._deliveries.settle_each(sender_id, [settle(delivery) for delivery in in_doubt])
         self._connection.run(LEAVE, sender_id=sender_id)
 
     def _dead(self) -> list[int]:

@@ -49,7 +49,7 @@ class SQLiteConnection:
     def __init__(self, path: Path, wait: float = 5.0) -> None:
         if driver.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
-        if not path.exists():
+        if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
         self._path = path
         self._locks = SenderLocks(path)
@@ -170,6 +170,8 @@ class SQLiteConnection:
             return DatabaseReadOnly(f"the database {path} cannot be written", _writable_remedy(path))
         if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
             return DatabaseUnavailable(f"the database {path} cannot be opened", _writable_remedy(path))
+        if name.startswith("SQLITE_IOERR"):
+            return DatabaseUnavailable(f"the disk under the database {path} fails ({name})", "is it full, or broken?")
         if "no such table" in str(error):
             return DatabaseMissing(f"the database {path} has no tables of this program", INIT)
         return DatabaseUnavailable(f"the database {path} failed: {error}", "see docs/architecture.md, Storage")
@@ -200,4 +202,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
         status = path.stat()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DatabaseUnavailable(f"the database {path} cannot be looked at", _writable_remedy(path)) from error
     return status.st_dev, status.st_ino

@@ -134,7 +134,7 @@ class TestRecipients:
         first, second = database.deliveries.claim(sender_id, 0, NOW, 10)
         database.deliveries.record(sender_id, [], [key(first)])
         database.recipients.remove([Address(second.address, second.address)], NOON)
-        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == set()
+        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == []
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 1)
         email = database.emails.get(7)
         assert email is not None
@@ -253,8 +253,8 @@ class TestDeliveries:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.deliveries.claim(sender_id, 0, NOW, 2)
-        assert database.deliveries.record(sender_id, [], [key(first)]) == {key(first)}
-        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == {key(second)}
+        assert database.deliveries.record(sender_id, [], [key(first)]) == [key(first)]
+        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == [key(second)]
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
     def test_a_deferred_delivery_is_claimed_when_its_time_has_come(self, database: Database) -> None:
@@ -282,7 +282,7 @@ class TestDeliveries:
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(second)
         assert second.deliveries.claim(two, 0, NOW, 1) == [delivery]
-        assert database.deliveries.record(one, [], [key(delivery)]) == set()
+        assert database.deliveries.record(one, [], [key(delivery)]) == []
         assert not database.senders.renew(one, NOW)
 
     @pytest.mark.parametrize("then", ["queued", "claimed", "failed"])
