@@ -1,0 +1,203 @@
+"""The environment and `.env`, read once into a typed object that cannot be changed; every error at once.
+
+A value in the environment stands above the same one in `.env`; an empty value means the default. What each
+kind of value may look like is in `settings_values.py`. Cron imports this every minute: nothing heavy is
+imported, and python-dotenv only where there is a `.env`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
+from zoneinfo import ZoneInfo
+
+import settings_values as values
+from settings_values import EmailURL, RefusedError
+
+__all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
+
+FOLDER = Path(__file__).resolve().parent
+FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL")  # may also come from the file that <name>_FILE names
+SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown; what may be a password in a URL is never shown either
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """The service cannot start with this environment; `errors` holds one line for each thing to mend."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+class Settings(NamedTuple):
+    """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
+
+    folder: Path
+    database_url: str
+    database_path: Path | None  # of the SQLite file; None for another database
+    email_url: EmailURL
+    mail_from: str  # the header's value
+    mail_from_name: str
+    mail_from_address: str
+    mail_reply_to: str | None
+    timezone: ZoneInfo
+    api_tokens: tuple[str, ...]
+    secret_key: str | None
+    public_url: str | None  # without a slash at its end
+    trusted_proxies: int
+    scheduler: str
+    redis_url: str
+    smtp_connections: int
+    smtp_messages_per_connection: int
+    smtp_max_rate: float
+    smtp_max_per_day: int
+    senders: int
+    retry_for: int
+    in_doubt: str
+    hold_if_late: int
+    web_workers: int
+    max_body: int
+    keep_for: int
+    rate_limit: int
+    tasklog: Path
+
+
+def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
+    """The settings of this process, or SettingsError with everything that is wrong."""
+    errors: list[str] = []
+    variables = _read_env_file(folder / ".env", errors)
+    variables.update(os.environ if environ is None else environ)
+    read = _Reader(variables, folder, errors)
+    settings = _settings(read, folder)
+    if errors:
+        raise SettingsError(errors)
+    return settings
+
+
+def _settings(read: _Reader, folder: Path) -> Settings:
+    """Every variable of the table, with its default. Worthless if `read` collected an error."""
+    database = read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder))
+    sender = read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox)
+    return Settings(
+        folder=folder,
+        database_url=database.url,
+        database_path=database.path,
+        email_url=read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
+        mail_from=sender.header,
+        mail_from_name=sender.name,
+        mail_from_address=sender.address,
+        mail_reply_to=read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text).header if text else None),
+        timezone=read("TIMEZONE", "Asia/Singapore", values.timezone),
+        api_tokens=read("API_TOKEN", "", values.tokens),
+        secret_key=read("SECRET_KEY", "", values.secret_key),
+        public_url=read("PUBLIC_URL", "", values.public_url),
+        trusted_proxies=read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
+        scheduler=read("SCHEDULER", "cron", values.choice("cron", "rq-scheduler")),
+        redis_url=read("REDIS_URL", "redis://127.0.0.1:6379/0", values.redis_url),
+        smtp_connections=read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
+        smtp_messages_per_connection=read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
+        smtp_max_rate=read("SMTP_MAX_RATE", "0", values.decimal_number),
+        smtp_max_per_day=read("SMTP_MAX_PER_DAY", "0", values.whole_number(0)),
+        senders=read("SENDERS", "1", values.whole_number(1, 1000)),
+        retry_for=read("RETRY_FOR", "24h", values.duration),
+        in_doubt=read("IN_DOUBT", "resend", values.choice("resend", "hold")),
+        hold_if_late=read("HOLD_IF_LATE", "0", values.duration),
+        web_workers=read("WEB_WORKERS", "1", values.whole_number(1, 64)),
+        max_body=read("MAX_BODY", "10MB", values.size),
+        keep_for=read("KEEP_FOR", "0", values.duration),
+        rate_limit=read("RATE_LIMIT", "0", values.whole_number(0)),
+        tasklog=read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+    )
+
+
+class _Reader:
+    """Takes one variable after the other and collects what is wrong, so that one start names all of it."""
+
+    def __init__(self, variables: Mapping[str, str], folder: Path, errors: list[str]) -> None:
+        self.variables = variables
+        self.folder = folder
+        self.errors = errors
+
+    def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+        file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
+        text = self.variables.get(name, "").strip()
+        try:
+            if file:
+                text = self._contents(name, file, text)
+            return parse(text or default)
+        except RefusedError as refused:
+            shown = f"{name}_FILE={file!r}" if file else _shown(name, text or default)
+            self.errors.append(f"{shown}: {refused}")
+            return cast("T", _NOTHING)
+
+    def _contents(self, name: str, file: str, text: str) -> str:
+        if text:
+            raise RefusedError(f"{name} is set too; keep one of the two and leave the other empty")
+        return values.file_contents(self.folder / file)
+
+
+class _Nothing:
+    """Stands for a value that could not be read, until the errors are raised."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+_NOTHING = _Nothing()
+
+
+def _shown(name: str, text: str) -> str:
+    """`NAME='value'` for an error line, with nothing in it that could be a password."""
+    if name in SECRETS:
+        return f"{name} (its value is not shown)"
+    if name.endswith("_URL") and not re.fullmatch(r"(\w[\w+.-]*://|maildir:)?[^:@?#%]*(:\d{1,5})?/?", text):
+        text = text.partition(":")[0] + ":…"
+    return f"{name}={text if len(text) <= 100 else text[:99] + '…'!r}"
+
+
+def _read_env_file(path: Path, errors: list[str]) -> dict[str, str]:
+    """The variables of `.env` as they stand there: `$` means nothing, so that any password can be written."""
+    try:
+        status = path.stat()
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        errors.append(f"{path}: cannot be read ({error.strerror}); mend it, or chmod 600 .env as its owner")
+        return {}
+    except UnicodeDecodeError as error:
+        errors.append(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
+        return {}
+    errors.extend(_env_file_faults(path, status))
+    return _parsed(path, text, errors)
+
+
+def _env_file_faults(path: Path, status: os.stat_result) -> list[str]:
+    """Why `.env`, which holds passwords, is not safe where it is. Windows keeps such rights elsewhere."""
+    if os.name != "posix":
+        return []
+    owner, mode = status.st_uid, status.st_mode & 0o777
+    if owner not in (0, os.geteuid()):
+        return [f"{path}: belongs to another user ({owner}); chown {os.geteuid()} .env && chmod 600 .env"]
+    if mode & 0o077:
+        return [f"{path}: other users can read or change it (mode {mode:o}); chmod 600 .env"]
+    return []
+
+
+def _parsed(path: Path, text: str, errors: list[str]) -> dict[str, str]:
+    from io import StringIO
+
+    from dotenv.parser import parse_stream
+
+    variables: dict[str, str] = {}
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or (binding.key and binding.value is None):
+            line = binding.original.line
+            errors.append(f"{path}: line {line} is no NAME=value; quote the value or mend the line")
+        elif binding.key:
+            variables[binding.key] = binding.value or ""
+    return variables

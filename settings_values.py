@@ -1,0 +1,248 @@
+"""What the value of each kind of setting may look like: text in, value out, or an error with what is allowed.
+
+No message holds any part of the text, since it may be a secret. Numbers are matched before they are
+converted: Python's own parsers take "1_000", "١٢" and "nan".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+HOST = r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9._-]+)?"  # a name, or an IPv6 address without brackets
+PUBLIC_URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?"
+LARGEST = 10**12
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+SHORTEST_TOKEN = 16
+SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
+SMTP_FORM = "allowed: maildir:FOLDER, smtp://HOST:PORT, smtp+tls://USER:PASSWORD@HOST:587, smtp+ssl://…@HOST:465"
+ESCAPES = "in a user or password, @ is written %40, / %2F, : %3A, # %23, ? %3F, % %25"
+
+
+class RefusedError(ValueError):
+    """The text is not a value of this kind; says what is."""
+
+
+class EmailURL(NamedTuple):
+    """Where mail goes: a Maildir at `path`, or the SMTP server at `host`:`port`."""
+
+    scheme: str  # 'maildir' | 'smtp' | 'smtp+tls' | 'smtp+ssl'
+    host: str = ""
+    port: int = 0
+    user: str | None = None
+    password: str | None = None
+    path: Path | None = None
+
+
+class DatabaseURL(NamedTuple):
+    url: str
+    path: Path | None
+
+
+class Mailbox(NamedTuple):
+    """`header` is `name <address>`, quoted where it must be; the name may hold any language's letters."""
+
+    header: str
+    name: str
+    address: str
+
+
+def has_control(text: str) -> bool:
+    """Whether it holds a control character, a line end of any kind, or half a character (a lone surrogate)."""
+    return any(
+        char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029" or "\ud800" <= char <= "\udfff"
+        for char in text
+    )  # as a regular expression it would take 5 ms to compile
+
+
+def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,13}", text) or not least <= int(text) <= most:
+            raise RefusedError(f"allowed: a whole number from {least}" + (f" to {most}" if most < LARGEST else ""))
+        return int(text)
+
+    return parse
+
+
+def decimal_number(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise RefusedError("allowed: a number such as 0, 14 or 0.5")
+    return float(text)
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise RefusedError("allowed: " + " or ".join(allowed))
+        return text
+
+    return parse
+
+
+def duration(text: str) -> int:
+    """Seconds. A bare number is refused, so that nobody's 24 hours become 24 seconds."""
+    match = re.fullmatch("([0-9]{1,9})([smhd])", text) or re.fullmatch("(0)()", text)
+    if not match or int(match[1]) * SECONDS.get(match[2], 1) > 36500 * SECONDS["d"]:
+        raise RefusedError("allowed: 0, or a whole number with s, m, h or d, such as 45s, 30m, 24h or 90d")
+    return int(match[1]) * SECONDS.get(match[2], 1)
+
+
+def size(text: str) -> int:
+    """Bytes; kB and MB are powers of 1000, KiB and MiB of 1024."""
+    match = re.fullmatch("([0-9]{1,12}) ?([a-z]*)", text.lower())
+    number = int(match[1]) * BYTES.get(match[2], 0) if match else 0
+    if not 1000 <= number <= 1000**3:
+        raise RefusedError("allowed: 1kB to 1GB, such as 10MB, 512kB or 1048576 (bytes)")
+    return number
+
+
+def path(text: str, folder: Path) -> Path:
+    if not text or has_control(text):
+        raise RefusedError("allowed: the path of a file, relative to the project's folder or absolute")
+    return folder / text
+
+
+def file_contents(file: Path) -> str:
+    """The one value that a secret's file holds, without the line end after it."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(65536).decode("utf-8-sig").strip()
+    except OSError as error:
+        raise RefusedError(f"the file cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise RefusedError("the file is not UTF-8 text") from None
+    if not text:
+        raise RefusedError("the file is empty")
+    return text
+
+
+def tokens(text: str) -> tuple[str, ...]:
+    """Each token has at least 16 characters: fewer could be guessed over the network in time."""
+    parts = tuple(part.strip() for part in text.split(",")) if text else ()
+    if not all(re.fullmatch(f"[!-+\\--~]{{{SHORTEST_TOKEN},}}", part) for part in parts):
+        raise RefusedError(
+            f"allowed: tokens of {SHORTEST_TOKEN} or more ASCII characters, no spaces, separated by commas;"
+            " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    return parts
+
+
+def secret_key(text: str) -> str | None:
+    if text and len(text) < SHORTEST_TOKEN:
+        raise RefusedError(f"allowed: {SHORTEST_TOKEN} or more characters; left empty, the database's own is used")
+    return text or None
+
+
+def timezone(text: str) -> ZoneInfo:
+    """`localtime` is the host's zone, `right/` counts leap seconds: both would move mail without a word."""
+    try:
+        if not re.fullmatch(r"(?!right/|localtime$|posixrules$|Factory$)[A-Za-z][A-Za-z0-9_+/-]*", text):
+            raise RefusedError
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise RefusedError(
+            "allowed: a time zone by its IANA name, such as Asia/Singapore, Europe/Berlin or UTC"
+            " (if no name works, this machine has no zones: pip install tzdata)"
+        ) from None
+
+
+def database(text: str, folder: Path) -> DatabaseURL:
+    allowed = "allowed: sqlite:///FILE, sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    if has_control(text):
+        raise RefusedError(allowed)
+    if re.fullmatch("postgresql://[^/]*/[^/]+", text):
+        return DatabaseURL(text, None)
+    file = text.removeprefix("sqlite:///")
+    if file == text or not file or file.endswith("/") or "?" in file or file == ":memory:":
+        raise RefusedError(allowed)
+    return DatabaseURL(text, folder / file)
+
+
+def email_url(text: str, folder: Path) -> EmailURL:
+    scheme, _, rest = text.partition(":")
+    scheme = scheme.lower()
+    if has_control(text) or (" " in text and scheme != "maildir"):
+        raise RefusedError(SMTP_FORM)
+    if scheme == "maildir" and re.fullmatch("(//(?=/))?/?[^/].*", rest):
+        return EmailURL("maildir", path=folder / _unescaped(rest.removeprefix("//")))
+    if scheme not in SMTP_PORTS or not rest.startswith("//"):
+        raise RefusedError(SMTP_FORM)
+    return _smtp_url(scheme, _split(text))
+
+
+def _smtp_url(scheme: str, url: SplitResult) -> EmailURL:
+    port = SMTP_PORTS[scheme] if url.port is None else url.port
+    host = url.hostname or ""
+    user = _unescaped(url.username or "") or None
+    password = _unescaped(url.password or "") or None
+    if (user is None) != (password is None):
+        raise RefusedError(f"a user needs a password and the other way round; {SMTP_FORM}")
+    if user and scheme == "smtp" and not re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", host):
+        raise RefusedError("a password only goes over TLS, or to this machine; allowed: smtp+tls:// or smtp+ssl://")
+    return EmailURL(scheme, host, port, user, password)
+
+
+def _split(text: str) -> SplitResult:
+    """The parts of an SMTP URL. What urlsplit says of a bad one is not passed on: it may hold a password."""
+    try:
+        url = urlsplit(text)
+        usable = url.port != 0 and re.fullmatch(HOST, url.hostname or "")
+    except ValueError:
+        usable = None
+    if not usable or url.path not in ("", "/") or "?" in text or "#" in text:
+        raise RefusedError(f"{SMTP_FORM}; {ESCAPES}; a host's name is ASCII (xn--…), its port 1 to 65535")
+    return url
+
+
+def _unescaped(text: str) -> str:
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        plain = "\0"
+    if re.search("%(?![0-9A-Fa-f]{2})", text) or has_control(plain):
+        raise RefusedError(f"a %-escape is not right; {ESCAPES}")
+    return plain
+
+
+def redis_url(text: str) -> str:
+    if not re.fullmatch(r"(rediss?|unix)://[^\s]+", text) or has_control(text):
+        raise RefusedError("allowed: redis://HOST:PORT/NUMBER, with rediss:// for TLS, or unix:///SOCKET")
+    return text
+
+
+def public_url(text: str) -> str | None:
+    """It goes into a header of every message, so only what needs no encoding there."""
+    if text and (len(text) > 500 or not re.fullmatch(PUBLIC_URL, text)):
+        raise RefusedError("allowed: https://HOST, with a :PORT and a /PATH if need be; nothing after ? or #")
+    return text.rstrip("/") or None
+
+
+def mailbox(text: str) -> Mailbox:
+    """`Name <address>`, `"Name" <address>` or an address; nothing that could inject a header."""
+    match = re.fullmatch(r'(?:("(?:[^"\\]|\\.)*"|[^"<>]*?)\s*<([^<>\s]+)>|([^<>"\s]+))', text)
+    if not match or has_control(text) or "=?" in text:
+        raise RefusedError("allowed: Name <address@host> or address@host, without line breaks")
+    name, address = match[1] or "", _sender_address(match[2] or match[3])
+    if name.startswith('"'):
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return Mailbox(f"{_phrase(name)} <{address}>" if name else address, name, address)
+
+
+def _sender_address(text: str) -> str:
+    """Plain ASCII, so that every server takes it. (email-validator costs cron too much time to import.)"""
+    atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+    label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    if not re.fullmatch(rf"(?=.{{1,254}}$)(?=[^@]{{1,64}}@){atom}(\.{atom})*@{label}(\.{label})*", text):
+        raise RefusedError("allowed: Name <address@host>, the address in ASCII, its domain as xn--… if need be")
+    return text
+
+
+def _phrase(name: str) -> str:
+    if not re.search(r"""[()<>@,;:\\".\[\]]""", name):
+        return name
+    return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'

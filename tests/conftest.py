@@ -1,0 +1,76 @@
+"""What several tests share. Servers and processes are real; every path is in the test's own folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from project_copy import copy_project
+
+from settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from database import Database
+
+CLEAN_ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name in ("PATH", "HOME", "LANG", "USER", "LOGNAME", "TMPDIR") or name.startswith(("PIP_", "SSL_"))
+}
+"""What a whole-system test hands to the processes it starts: none of this shell's settings."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The defaults, in a folder of the test's own: SQLite, Maildir and tasklog are inside it."""
+    return load_settings({}, tmp_path)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    from database import db_init, open_database
+
+    db_init(settings, int(time.time()))
+    with open_database(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def project_copy(tmp_path: Path) -> Path:
+    """The project as a fresh clone would be, in a folder whose name has a space; without `.venv`."""
+    copy = copy_project(tmp_path / "a clone")
+    (copy / ".venv").unlink()
+    return copy
+
+
+def _must_not_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With CI=true a skipped test is a failure: there, nothing that a test needs may be missing."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although CI=true: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _must_not_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _must_not_skip(report)
+    return report

@@ -1,0 +1,311 @@
+"""Settings: every row of the table, good values and bad, and that no error line ever shows a secret."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from settings import FOLDER, Settings, SettingsError, load_settings
+
+TOKEN = "x9" * 10
+HIDDEN = "hunter2"
+
+
+def errors(tmp_path: Path, **environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ, tmp_path)
+    return caught.value.errors
+
+
+def env_file(tmp_path: Path, text: str | bytes, mode: int = 0o600) -> Path:
+    path = tmp_path / ".env"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return path
+
+
+def test_the_defaults_are_those_of_the_table(settings: Settings, tmp_path: Path) -> None:
+    assert settings.database_path == tmp_path / "email.db"
+    assert (settings.email_url.scheme, settings.email_url.path) == ("maildir", tmp_path / "outbox")
+    assert settings.mail_from == "Email endpoint <no-reply@localhost>"
+    assert (settings.mail_from_name, settings.mail_from_address) == ("Email endpoint", "no-reply@localhost")
+    assert settings.timezone.key == "Asia/Singapore"
+    assert settings.tasklog == tmp_path / "tasklog.log"
+    assert settings.retry_for == 86400
+    assert settings.max_body == 10_000_000
+    rest = settings._replace(folder=Path())
+    assert rest.api_tokens == ()
+    assert (rest.mail_reply_to, rest.secret_key, rest.public_url) == (None, None, None)
+    assert (rest.trusted_proxies, rest.scheduler, rest.redis_url) == (0, "cron", "redis://127.0.0.1:6379/0")
+    assert (rest.smtp_connections, rest.smtp_messages_per_connection, rest.senders) == (4, 100, 1)
+    assert (rest.smtp_max_rate, rest.smtp_max_per_day, rest.rate_limit, rest.keep_for) == (0, 0, 0, 0)
+    assert (rest.in_doubt, rest.hold_if_late, rest.web_workers) == ("resend", 0, 1)
+
+
+def test_an_empty_value_means_the_default_and_unknown_names_are_ignored(tmp_path: Path) -> None:
+    assert load_settings({"TIMEZONE": "", "MAIL_FROM": " ", "COLOUR": "red"}, tmp_path).senders == 1
+
+
+def test_settings_cannot_be_changed(settings: Settings) -> None:
+    with pytest.raises(AttributeError):
+        settings.senders = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "attribute", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////var/lib/e.db", "database_path", Path("/var/lib/e.db")),
+        ("DATABASE_URL", "postgresql://u:p%40ss@h:5432/name", "database_path", None),
+        ("TIMEZONE", "America/Argentina/Buenos_Aires", "timezone.key", "America/Argentina/Buenos_Aires"),
+        ("API_TOKEN", f"{TOKEN}, {TOKEN}2", "api_tokens", (TOKEN, TOKEN + "2")),
+        ("SECRET_KEY", TOKEN, "secret_key", TOKEN),
+        ("PUBLIC_URL", "https://mail.example.com/app/", "public_url", "https://mail.example.com/app"),
+        ("PUBLIC_URL", "http://[::1]:8080", "public_url", "http://[::1]:8080"),
+        ("SCHEDULER", "rq-scheduler", "scheduler", "rq-scheduler"),
+        ("REDIS_URL", "rediss://:pw@h:6379/1", "redis_url", "rediss://:pw@h:6379/1"),
+        ("SMTP_MAX_RATE", "0.5", "smtp_max_rate", 0.5),
+        ("RETRY_FOR", "45s", "retry_for", 45),
+        ("RETRY_FOR", "30m", "retry_for", 1800),
+        ("KEEP_FOR", "90d", "keep_for", 90 * 86400),
+        ("HOLD_IF_LATE", "0", "hold_if_late", 0),
+        ("IN_DOUBT", "hold", "in_doubt", "hold"),
+        ("MAX_BODY", "512kB", "max_body", 512_000),
+        ("MAX_BODY", "2 MiB", "max_body", 2 * 1024**2),
+        ("MAX_BODY", "4096", "max_body", 4096),
+        ("TASKLOG", "/var/log/tasklog.log", "tasklog", Path("/var/log/tasklog.log")),
+        ("MAIL_REPLY_TO", "Help <help@example.com>", "mail_reply_to", "Help <help@example.com>"),
+    ],
+)
+def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: str, value: Any) -> None:
+    found: Any = load_settings({name: text}, tmp_path)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[("DATABASE_URL", text) for text in ("email.db", "sqlite:email.db", "sqlite://", "sqlite:///", "mysql://h/x")],
+        *[("DATABASE_URL", text) for text in ("sqlite:///:memory:", "sqlite:///a/", "sqlite:///a?mode=ro")],
+        *[("TIMEZONE", text) for text in ("UTC+8", "../etc/passwd", "/etc/passwd", "Asia", "Asia/", "asia//singapore")],
+        *[("TIMEZONE", text) for text in ("localtime", "right/UTC", "Asia/Singapore\0", "tzdata.zi", "+08:00")],
+        *[("SMTP_CONNECTIONS", text) for text in ("0", "-1", "1001", "4.0", "1_0", "٤", "four", "1e3", "9" * 5000)],
+        *[("SMTP_MAX_RATE", text) for text in ("nan", "inf", "-1", "1e3", "1,5", ".5")],
+        *[("RETRY_FOR", text) for text in ("24", "24 h", "1w", "-1h", "1.5h", "h", "99999999d", "٢h")],
+        *[("MAX_BODY", text) for text in ("0", "10", "10XB", "2GB", "ten", "1.5MB")],
+        *[("PUBLIC_URL", text) for text in ("mail.example.com", "https://u:p@h", "https://h/?a", "https://h\r\nX: y")],
+        *[("PUBLIC_URL", text) for text in ("https://münchen.de", "ftp://h", "https://h/" + "a" * 500)],
+        *[("MAIL_FROM", text) for text in ("no-reply", "a@b\r\nBcc: c@d", "=?utf-8?q?=0A?= <a@b>", "A <a@b> B")],
+        *[("MAIL_FROM", text) for text in ("<>", "A <a b@c>", "a@b.", "a@-b", "a..b@c", "@c", "jörg@example.com")],
+        *[("MAIL_FROM", text) for text in ("a" * 65 + "@b", "A\x85B <a@b>", "A\ud800 <a@b>", '"A <a@b>')],
+        *[("MAIL_FROM", text) for text in ("a@[127.0.0.1]", "a@b, c@d", "A <a@b>, C <c@d>")],
+        *[("SCHEDULER", text) for text in ("rq", "Cron")],
+        *[("IN_DOUBT", text) for text in ("drop",)],
+        *[("TRUSTED_PROXIES", text) for text in ("yes", "101")],
+        *[("REDIS_URL", text) for text in ("localhost", "http://h")],
+        *[("TASKLOG", text) for text in ("a\nb", "a\0")],
+    ],
+)
+def test_a_bad_value_is_one_line_with_its_name_and_what_is_allowed(tmp_path: Path, name: str, text: str) -> None:
+    (line,) = errors(tmp_path, **{name: text})
+    assert line.startswith(name)
+    assert "allowed: " in line
+    assert line.isprintable()
+    assert len(line) < 500
+
+
+def test_all_errors_come_at_once(tmp_path: Path) -> None:
+    lines = errors(tmp_path, SENDERS="0", TIMEZONE="Mars", DATABASE_URL="x", MAIL_FROM="x", EMAIL_URL="x")
+    names = {line.partition("=")[0] for line in lines}
+    assert names == {"SENDERS", "TIMEZONE", "DATABASE_URL", "MAIL_FROM", "EMAIL_URL"}
+    assert "SENDERS='0': allowed: a whole number from 1 to 1000" in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "user", "password"),
+    [
+        ("smtp://127.0.0.1", "127.0.0.1", 25, None, None),
+        ("smtp://localhost:1025/", "localhost", 1025, None, None),
+        ("smtp+tls://smtp.example.com", "smtp.example.com", 587, None, None),
+        ("SMTP+SSL://user:pa%40s%2Fs%25@SMTP.Example.com", "smtp.example.com", 465, "user", "pa@s/s%"),
+        ("smtp+tls://a%40b.c:p%C3%A4ss@[2001:db8::1]:2525", "2001:db8::1", 2525, "a@b.c", "päss"),
+        ("smtp+tls://user:p@ss@h", "h", 587, "user", "p@ss"),
+        ("smtp://u:p@localhost:25", "localhost", 25, "u", "p"),
+    ],
+)
+def test_an_smtp_server_is_read(
+    tmp_path: Path, text: str, host: str, port: int, user: str | None, password: str | None
+) -> None:
+    url = load_settings({"EMAIL_URL": text}, tmp_path).email_url
+    assert url[:5] == (text.partition(":")[0].lower(), host, port, user, password)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("maildir:a%20b c", "a b c"), ("maildir:/abs/o", "/abs/o"), ("maildir:///abs/o", "/abs/o")]
+)
+def test_a_maildir_is_read(tmp_path: Path, text: str, path: str) -> None:
+    assert load_settings({"EMAIL_URL": text}, tmp_path).email_url.path == tmp_path / path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "smtp+tls://user@h",
+        "smtp+tls://:hunter2@h",
+        "smtp+tls://user:@h",
+        "smtp://user:hunter2@mail.example.com",
+        "smtp+tls://user:hunter2",
+        "smtp+tls://user:hun/ter2hunter2@h",
+        "smtp+tls://user:hunter2#x@h",
+        "smtp+tls://user:hunter2?x@h",
+        "smtp+tls://user:hunter2%zz@h",
+        "smtp+tls://user:hunter2%ff@h",
+        "smtp+tls://user:hunter2%0d%0aRSET@h",
+        "smtp+tls://user:hunter2\r@h",
+        "smtp+tls://user:hunter2 @h",
+        "smtp+tls://user:hunter2@h:0",
+        "smtp+tls://user:hunter2@h:99999",
+        "smtp+tls://user:hunter2@[::1",
+        "smtp+tls://user:hunter2@münchen.de",
+        "smtps://user:hunter2@h",
+        "user:hunter2@h",
+        "maildir://rel",
+        "maildir:",
+        "smtp:h",
+    ],
+)
+def test_a_bad_email_url_is_refused_and_its_password_is_not_shown(tmp_path: Path, text: str) -> None:
+    (line,) = errors(tmp_path, EMAIL_URL=text)
+    assert line.startswith("EMAIL_URL=")
+    assert "hun" not in line
+    assert line.isprintable()
+
+
+def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(HIDDEN)
+    lines = errors(
+        tmp_path,
+        API_TOKEN=HIDDEN,
+        SECRET_KEY=HIDDEN,
+        DATABASE_URL=f"postgres://user:{HIDDEN}@h/x",
+        REDIS_URL=f"redi://:{HIDDEN}@h",
+        EMAIL_URL_FILE="secret",
+    )
+    assert len(lines) == 5
+    assert HIDDEN not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", ["short", f"{TOKEN},", f",{TOKEN}", f"{TOKEN} {TOKEN}", f"{TOKEN}ä", f"{TOKEN}\x7f"])
+def test_a_token_that_could_be_guessed_or_cannot_be_sent_is_refused(tmp_path: Path, text: str) -> None:
+    (line,) = errors(tmp_path, API_TOKEN=text)
+    assert line.startswith("API_TOKEN (its value is not shown): allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "name"),
+    [
+        ("a@b.example", "a@b.example", ""),
+        ("<a@b.example>", "a@b.example", ""),
+        ("Firm, Inc. <a@b.example>", '"Firm, Inc." <a@b.example>', "Firm, Inc."),
+        (r'"The \"Firm\"" <a@b.example>', r'"The \"Firm\"" <a@b.example>', 'The "Firm"'),
+        ("山田\u3000太郎 <a@b.example>", "山田\u3000太郎 <a@b.example>", "山田\u3000太郎"),
+    ],
+)
+def test_the_sender_has_a_name_and_an_address(tmp_path: Path, text: str, header: str, name: str) -> None:
+    settings = load_settings({"MAIL_FROM": text}, tmp_path)
+    assert (settings.mail_from, settings.mail_from_name) == (header, name)
+    assert settings.mail_from_address == "a@b.example"
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "DATABASE_URL", "EMAIL_URL"])
+def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
+    value = {"API_TOKEN": TOKEN, "DATABASE_URL": "sqlite:///x.db", "EMAIL_URL": "maildir:box"}[name]
+    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
+    assert load_settings({name + "_FILE": "secret"}, tmp_path) == load_settings({name: value}, tmp_path)
+
+
+@pytest.mark.parametrize(("contents", "reason"), [(None, "No such file"), (b"\n", "empty"), (b"\xff", "UTF-8")])
+def test_a_secret_file_that_is_no_use_is_named(tmp_path: Path, contents: bytes | None, reason: str) -> None:
+    if contents is not None:
+        (tmp_path / "secret").write_bytes(contents)
+    (line,) = errors(tmp_path, API_TOKEN_FILE="secret")
+    assert line.startswith("API_TOKEN_FILE='secret': ")
+    assert reason in line
+
+
+def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(TOKEN)
+    assert "API_TOKEN is set too" in errors(tmp_path, API_TOKEN=TOKEN, API_TOKEN_FILE="secret")[0]
+
+
+def test_the_environment_stands_above_the_env_file(tmp_path: Path) -> None:
+    env_file(tmp_path, "SENDERS=2\nRATE_LIMIT=7\n")
+    settings = load_settings({"SENDERS": "3"}, tmp_path)
+    assert (settings.senders, settings.rate_limit) == (3, 7)
+
+
+def test_an_env_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    text = (
+        "\ufeff# a comment\r\n\r\nexport SENDERS=2 # two\r\nMAIL_FROM='Firm # 1 <a@b>'\r\n"
+        "EMAIL_URL=smtp+tls://u:a#${HOME}$x@h\r\n"
+    )
+    env_file(tmp_path, text.replace("#$", "%23$"))
+    settings = load_settings({}, tmp_path)
+    assert (settings.senders, settings.mail_from_name) == (2, "Firm # 1")
+    assert settings.email_url.password == "a#${HOME}$x"
+
+
+@pytest.mark.parametrize("text", ["SENDERS\n", "SENDERS='2\nRATE_LIMIT=1\n", "RATE_LIMIT=1\n= 3\n"])
+def test_a_line_of_the_env_file_that_means_nothing_is_named(tmp_path: Path, text: str) -> None:
+    (line,) = errors(tmp_path_with(tmp_path, text))
+    assert " line " in line
+    assert "NAME=value" in line
+
+
+def tmp_path_with(tmp_path: Path, text: str) -> Path:
+    env_file(tmp_path, text)
+    return tmp_path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602, 0o666])
+def test_an_env_file_that_others_can_reach_is_an_error_with_the_remedy(tmp_path: Path, mode: int) -> None:
+    env_file(tmp_path, "SENDERS=0\n", mode)
+    first, second = errors(tmp_path)
+    assert first.startswith(str(tmp_path / ".env"))
+    assert first.endswith("chmod 600 .env")
+    assert second.startswith("SENDERS='0'")
+
+
+def test_an_env_file_that_is_no_file_or_no_text_is_an_error(tmp_path: Path) -> None:
+    env_file(tmp_path, b"MAIL_FROM=J\xf6rg <a@b>\n")
+    assert "not UTF-8" in errors(tmp_path)[0]
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    assert "cannot be read" in errors(tmp_path)[0]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_an_env_file_of_another_user_is_an_error_and_one_that_cannot_be_read_too(tmp_path: Path) -> None:
+    os.chown(env_file(tmp_path, "SENDERS=2\n"), 65534, 65534)
+    assert "belongs to another user" in errors(tmp_path)[0]
+    os.chown(tmp_path / ".env", 0, 0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    script = "import settings, pathlib, sys; settings.load_settings({}, pathlib.Path(sys.argv[1]))"
+    as_nobody = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-B", "-c", script, str(tmp_path)]
+    done = subprocess.run(as_nobody, cwd=FOLDER, capture_output=True, text=True)
+    assert "cannot be read (Permission denied)" in done.stderr
+
+
+def test_reading_the_settings_loads_nothing_heavy() -> None:
+    script = "import sys, settings, pathlib; settings.load_settings({}, pathlib.Path('/nowhere')); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=FOLDER, capture_output=True, text=True, check=True)
+    heavy = {"dotenv", "dataclasses", "email", "ssl", "logging", "argparse", "smtplib", "flask", "socket", "json"}
+    assert not heavy & set(done.stdout.split())
