@@ -12,11 +12,8 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from delivery.errors import DeliveryError as DeliveryError
 from delivery.message import Message
-
-
-class DeliveryError(Exception):
-    """Base of everything that `delivery` raises on purpose."""
 
 
 class SessionError(DeliveryError):

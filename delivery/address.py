@@ -1,0 +1,77 @@
+"""Addresses as they stand in a header: the local part as it is, the domain as A-labels."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from delivery.errors import MessageError
+
+LONGEST = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
+
+# What nearly every address is made of. Deleting these octets and looking whether one is left is the cheapest
+# test that Python has. All else takes the exact look.
+_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=^_`{|}~."  # no ?
+_AT = ord("@")
+
+# An atom or a quoted string, in UTF-8: beyond ASCII all belongs to an atom (RFC 6532).
+_LOCAL = re.compile(
+    rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+"
+    rb'|"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+"'
+)
+_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+|\[[0-9A-Za-z:.]+\]")
+
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490: what people type for a dot
+_NOT_IN_2003 = re.compile("[\xdf\u1e9e\u03c2\u200c\u200d]")
+
+
+def header_address(address: str) -> bytes:
+    """The address as header fields hold it. Raises MessageError for what would not stay one address."""
+    octets = address.encode("utf-8", "replace")
+    if octets.translate(None, _PLAIN) == b"@" and octets[0] != _AT != octets[-1] and len(octets) <= LONGEST:
+        return octets
+    return _rare_address(address)
+
+
+def domain_of(address: bytes) -> str:
+    """The domain of what `header_address` gave."""
+    return address.rpartition(b"@")[2].decode("ascii")
+
+
+def _rare_address(address: str) -> bytes:
+    if len(address) > LONGEST:
+        raise MessageError(f"{_short(address)} is longer than an address can be")
+    local, _, domain = address.rpartition("@")
+    # What looks like an encoded word would be decoded by somebody on the way.
+    if not local.isprintable() or not _LOCAL.fullmatch(local.encode("utf-8")) or "=?" in local:
+        raise MessageError(f"{_short(address)} is not an address that can be written to")
+    octets = f"{local}@{ascii_domain(domain)}".encode()
+    if len(octets) > LONGEST:
+        raise MessageError(f"{_short(address)} is longer than an address can be")
+    return octets
+
+
+def _short(text: str) -> str:
+    """For an error's one line."""
+    return ascii(text if len(text) <= 60 else text[:20] + "...")
+
+
+@lru_cache(maxsize=4096)
+def ascii_domain(domain: str) -> str:
+    """The domain as the DNS has it (IDNA 2008); ASCII ones and address literals stay as they are."""
+    try:
+        name = domain if domain.isascii() else ".".join(map(_a_label, _DOTS.split(domain)))
+    except UnicodeError as error:
+        raise MessageError(f"{_short(domain)} is not a domain: {error}") from error
+    if not _DOMAIN.fullmatch(name):
+        raise MessageError(f"{_short(domain)} is not a domain")
+    return name
+
+
+def _a_label(label: str) -> str:
+    if not _NOT_IN_2003.search(label):
+        return label.encode("idna").decode("ascii")
+    # The standard library knows IDNA 2003, for which straße.example is strasse.example: another domain.
+    from unicodedata import normalize
+
+    return "xn--" + normalize("NFC", label.lower()).encode("punycode").decode("ascii")
