@@ -1,0 +1,65 @@
+"""100 overlapping `task.py` over 10,000 deliveries to a Maildir, with SENDERS 1 and 20.
+
+    python bench/overlapping_sweeps.py [SWEEPS [RECIPIENTS]]
+
+Each message must be there once, nothing left, every exit code 0, and never more senders at work than allowed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from installation import Installation, subjects
+
+EMAILS = 10
+
+
+def main() -> int:
+    sweeps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    recipients = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000
+    good = [run(senders, sweeps, recipients) for senders in (1, 20)]
+    return 0 if all(good) else 1
+
+
+def run(senders: int, sweeps: int, recipients: int) -> bool:
+    """One run; whether it kept what is promised."""
+    with tempfile.TemporaryDirectory() as folder:
+        installation = Installation(Path(folder), SENDERS=str(senders))
+        installation.add_recipients(recipients)
+        for event_id in range(EMAILS):
+            installation.save_email(event_id, subject=str(event_id))
+        began = time.monotonic()
+        processes = [installation.start_task() for _ in range(sweeps)]
+        most = watch_senders(installation, processes)
+        codes = Counter(process.wait() for process in processes)
+        took = time.monotonic() - began
+        for process in processes:
+            process.communicate()
+        exact = installation.delivered() == subjects(range(EMAILS), recipients)
+        statuses = dict(installation.statuses())
+    print(
+        f"SENDERS={senders}: {sweeps} sweeps over {EMAILS * recipients:,} deliveries in {took:.1f} s; "
+        f"each message once: {exact}; states {statuses}; exit codes {dict(codes)}; most senders at once {most}"
+    )
+    return exact and set(statuses) == {"sent"} and set(codes) == {0} and most <= senders
+
+
+def watch_senders(installation: Installation, processes: list[subprocess.Popen[str]]) -> int:
+    """How many senders were at work at once, at most, until all processes have ended."""
+    most = 0
+    with installation.database() as database:
+        while any(process.poll() is None for process in processes):
+            row = database.connection.row("SELECT COUNT(*) FROM senders")
+            most = max(most, row[0] if row else 0)
+            time.sleep(0.02)
+    return most
+
+
+if __name__ == "__main__":
+    sys.exit(main())

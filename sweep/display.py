@@ -1,0 +1,40 @@
+"""How far a sweep has come, on a terminal; nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TextIO
+
+EVERY = 0.5  # seconds
+
+
+class Display:
+    """Counts outcomes, and shows them on a terminal while they come."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._shown = self._stream.isatty()
+        self._began = self._next = time.monotonic()
+        self._counts = {"sent": 0, "deferred": 0, "failed": 0, "in_doubt": 0}
+
+    def count(self, outcomes: Iterable[str]) -> None:
+        """Add outcomes of delivery attempts."""
+        for outcome in outcomes:
+            self._counts[outcome] += 1
+        if self._shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            self._write("\r")
+
+    def close(self) -> None:
+        """Show the final numbers."""
+        if self._shown:
+            self._write("\r", "\n")
+
+    def _write(self, before: str, after: str = "") -> None:
+        seconds = max(time.monotonic() - self._began, 0.001)
+        parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self._counts.items() if count]
+        rate = f"{self._counts['sent'] / seconds:,.0f} a second"
+        self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
+        self._stream.flush()

@@ -1,0 +1,13 @@
+"""How a sweep, or one sender's turn in it, ended."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Ended(Enum):
+    """How a sweep ended."""
+
+    DONE = "nothing more is due"
+    BUSY = "as many senders as SENDERS allows are at work already"
+    REFUSED = "what is due cannot be sent now; the log says why"

@@ -1,0 +1,31 @@
+"""Being asked to stop, by SIGTERM or Ctrl-C: what is in flight is finished first."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+TICK = 0.2  # seconds; how soon a wait ends once a stop was requested
+
+
+class Stop:
+    """Whether a stop was requested. A second request ends the process at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def install(self) -> None:
+        """Listen to SIGTERM and SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._request)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep for that long, or until a stop is requested."""
+        end = time.monotonic() + seconds
+        while not self.requested and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, TICK))
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)

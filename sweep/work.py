@@ -1,0 +1,222 @@
+"""The work of one sender in a sweep: claims envelopes for it, and makes durable what it tells.
+
+This is the `Work` that every sender in `delivery/` asks, on top of the data layer. Between the two of them
+stands the promise: what ends was recorded as `sending` before, what was answered is recorded before the next
+message of that connection ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import ParamSpec, TypeVar
+
+from database import (
+    LEASE,
+    RENEW,
+    Database,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    Delivery,
+    Key,
+    Settlement,
+    boot_clock,
+)
+from delivery.message import Message, MessageError
+from delivery.outcome import Envelope, Outcome
+from settings import Settings
+from sweep.display import Display
+from sweep.settle import Policy, settle
+from sweep.stop import Stop
+from sweep.tasklog import TaskLog
+
+PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again
+MESSAGES_KEPT = 8  # rendered emails
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ClaimedWork:
+    """Everything that is due, claimed bit by bit for the sender `sender_id`."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender_id: int,
+        settings: Settings,
+        tasklog: TaskLog,
+        stop: Stop,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._sender_id = sender_id
+        self._settings = settings
+        self._policy = Policy(settings.retry_for, settings.in_doubt)
+        self._tasklog = tasklog
+        self._stop = stop
+        self._clock = clock
+        self._display = Display()
+        self._held: dict[Key, Delivery] = {}
+        self._messages: dict[int, Message | MessageError] = {}
+        self._last_started = self._last_claimed = 0
+        self._renewed = boot_clock()
+        self._lost = self._log_fails = False
+
+    @property
+    def stopping(self) -> bool:
+        """True once the sweep was asked to stop, or another sender took over what this one held."""
+        return self._stop.requested or self._lost
+
+    def take(self, limit: int) -> list[Envelope]:
+        """Up to `limit` envelopes, from all emails that are due in turn; an empty list when nothing is."""
+        self.keep_alive()
+        self.log_finished()
+        while not self.stopping:
+            now = int(self._clock())
+            chunk = patiently(self._start, now)
+            claimed = patiently(self._claim, now, limit)
+            envelopes = [envelope for delivery in claimed if (envelope := self._envelope(delivery, now))]
+            if envelopes or not (claimed or chunk):
+                return envelopes
+        return []
+
+    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+        """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
+        self.keep_alive()
+        settlements = [self._settlement(outcome) for outcome in outcomes]
+        keys = [envelope[:2] for envelope in ending]
+        cleared = self._make_durable(settlements, keys)
+        for outcome, settlement in zip(outcomes, settlements, strict=True):
+            self._forget(outcome.envelope)
+            self._report(outcome.envelope, settlement)
+        self._display.count(settlement.outcome for settlement in settlements)
+        if len(cleared) == len(keys):
+            return ending
+        return [envelope for envelope in ending if envelope[:2] in cleared]
+
+    def give_back(self, envelopes: Sequence[Envelope]) -> None:
+        """Return envelopes that were not ended; no attempt is counted."""
+        keys = [envelope[:2] for envelope in envelopes]
+        patiently(self._database.deliveries.give_back, self._sender_id, keys)
+        for envelope in envelopes:
+            self._forget(envelope)
+
+    def may_end(self) -> bool:
+        """Whether the lease holds, by the clock that no step of the wall clock touches."""
+        return not self._lost and boot_clock() < self._renewed + LEASE
+
+    def keep_alive(self) -> None:
+        """Renew the lease every RENEW seconds."""
+        began = boot_clock()
+        if self._lost or began < self._renewed + RENEW:
+            return
+        if patiently(self._database.senders.renew, self._sender_id, int(self._clock())):
+            self._renewed = began
+        else:
+            self._lost = True
+            self._tasklog.error("another sender took over: this one did not renew its lease in time")
+
+    def log_finished(self) -> bool:
+        """Write the lines owed in the log; False when it cannot be written: they stay owed."""
+        if self._log_fails:
+            return False
+        try:
+            patiently(self._database.progress.log_finished, self._tasklog.finished)
+        except OSError as error:
+            self._log_fails = True
+            self._tasklog.cannot_write(error)
+        return not self._log_fails
+
+    def close(self) -> None:
+        """Show the final numbers."""
+        self._display.close()
+
+    def _start(self, now: int) -> bool:
+        """Begin what is due, and make the next deliveries of one email; whether there were any to make."""
+        for held in self._database.progress.begin_due(now, self._settings.hold_if_late):
+            self._tasklog.error(f"held: {held.reason}", held.event_id)
+        started = self._database.progress.start_chunk(self._last_started, now)
+        self._last_started = started or self._last_started
+        return started is not None
+
+    def _claim(self, now: int, limit: int) -> list[Delivery]:
+        claimed = self._database.deliveries.claim(self._sender_id, self._last_claimed, now, limit)
+        for delivery in claimed:
+            self._held[delivery.event_id, delivery.recipient_id] = delivery
+            self._last_claimed = delivery.event_id
+        return claimed
+
+    def _envelope(self, delivery: Delivery, now: int) -> Envelope | None:
+        """The delivery as a sender takes it; None, and the delivery failed, when its message cannot be built."""
+        message = self._message(delivery.event_id)
+        if isinstance(message, MessageError):
+            self._fail(delivery, str(message), now)
+            return None
+        return Envelope(delivery.event_id, delivery.recipient_id, delivery.address, message)
+
+    def _message(self, event_id: int) -> Message | MessageError:
+        """The message of an email, rendered once; or why it cannot be."""
+        if event_id not in self._messages:
+            while len(self._messages) >= MESSAGES_KEPT:
+                del self._messages[next(iter(self._messages))]
+            self._messages[event_id] = self._render(event_id)
+        return self._messages[event_id]
+
+    def _render(self, event_id: int) -> Message | MessageError:
+        text = self._database.emails.text_to_send(event_id)
+        try:
+            return Message(
+                event_id=event_id,
+                subject=text.subject,
+                content=text.content,
+                sender_name=self._settings.mail_from_name,
+                sender_address=self._settings.mail_from_address,
+                reply_to=self._settings.mail_reply_to,
+                token=text.token,
+            )
+        except MessageError as error:
+            return error
+
+    def _fail(self, delivery: Delivery, reason: str, now: int) -> None:
+        settlement = settle(delivery, "failed", reason, now, self._policy)
+        patiently(self._database.deliveries.record, self._sender_id, [settlement], ())
+        del self._held[delivery.event_id, delivery.recipient_id]
+        self._tasklog.error(reason, delivery.event_id, delivery.address)
+
+    def _make_durable(self, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
+        try:
+            return patiently(self._database.deliveries.record, self._sender_id, settlements, ending)
+        except DatabaseUnavailable:
+            for settlement in settlements:
+                reason = f"{settlement.outcome} ({settlement.reply}), but this could not be recorded"
+                self._tasklog.error(reason, settlement.event_id)
+            raise
+
+    def _settlement(self, outcome: Outcome) -> Settlement:
+        delivery = self._held[outcome.envelope[:2]]
+        return settle(delivery, outcome.kind.value, outcome.reply, int(outcome.at), self._policy)
+
+    def _forget(self, envelope: Envelope) -> None:
+        self._held.pop(envelope[:2], None)
+
+    def _report(self, envelope: Envelope, settlement: Settlement) -> None:
+        if settlement.status in ("failed", "unknown"):
+            reason = f"{settlement.status}: {settlement.reply}"
+            self._tasklog.error(reason, envelope.event_id, envelope.address)
+
+
+def patiently(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something with the database, again and again for PATIENCE seconds while it is busy or full."""
+    give_up_at = time.monotonic() + PATIENCE
+    delay = 0.1
+    while True:
+        try:
+            return act(*args, **kwargs)
+        except DatabaseMissing:
+            raise
+        except DatabaseUnavailable:
+            if time.monotonic() + delay > give_up_at:
+                raise
+        time.sleep(delay)
+        delay = min(delay * 2, 5.0)

@@ -1,0 +1,144 @@
+"""The sweep: sends everything that is due. Run by cron every minute, by hand, or beside the server.
+
+Usage: python task.py [OPTION]
+
+  (no option)              one sweep: send what is due now
+  --ahead SECONDS          then also what falls due within that time, at its second
+  --watch                  sweep whenever something is due, until stopped
+  --retry-failed EVENT_ID  put that email's failed and unknown deliveries in line again
+  --clock-is-right         sweep although the clock seems to have jumped
+  --help                   show this
+
+Any number of sweeps may run at once on one database; SENDERS says how many of them may be sending. The exit
+code is 0, or 1 if anything could not be sent; the errors are on stderr and in the log.
+"""
+
+from __future__ import annotations
+
+import getopt
+import re
+import sys
+import time
+
+from database import Database, DatabaseMissing, DatabaseUnavailable, DBError, SchemaMismatch, open_database
+from settings import Settings, SettingsError, load_settings
+from sweep.ended import Ended
+from sweep.stop import Stop
+from sweep.tasklog import TaskLog
+from wakeup.watch import ahead, watch
+
+DAY = 24 * 60 * 60
+NOTE_EVERY = 30  # seconds between notes that a sweep looked
+
+
+class Task:
+    """One run of this program on one database."""
+
+    def __init__(self, settings: Settings, database: Database, tasklog: TaskLog, stop: Stop) -> None:
+        self._settings = settings
+        self._database = database
+        self._tasklog = tasklog
+        self._stop = stop
+
+    def run(self, options: dict[str, str]) -> None:
+        """Do what the command line asks for."""
+        if "--clock-is-right" in options:
+            self._database.note_sweep(int(time.time()))
+        if "--retry-failed" in options:
+            self._retry_failed(int(options["--retry-failed"]))
+        elif "--watch" in options:
+            watch(lambda: self._sweep_on() is not Ended.REFUSED, self._database.next_work_at, self._stop)
+        elif "--ahead" in options:
+            seconds = int(options["--ahead"])
+            ahead(lambda: self.sweep() is not Ended.REFUSED, self._database.next_work_at, self._stop, seconds)
+        else:
+            self.sweep()
+
+    def sweep(self) -> Ended:
+        """Send everything that is due, or leave it to the senders that are at work."""
+        if not self._clock_is_right():
+            return Ended.REFUSED
+        while self._database.has_work(int(time.time())) and not self._stop.requested:
+            # Only now: most sweeps find nothing due and should cost next to nothing.
+            from sweep.turn import send_due
+
+            ended = send_due(self._settings, self._database, self._tasklog, self._stop)
+            if ended is not Ended.DONE:
+                return ended
+        return Ended.DONE
+
+    def _sweep_on(self) -> Ended:
+        """A sweep of a watcher, which outlives a database that is busy or full for a while."""
+        try:
+            return self.sweep()
+        except (DatabaseMissing, SchemaMismatch):
+            raise
+        except DatabaseUnavailable as error:
+            self._tasklog.error(str(error))
+            return Ended.REFUSED
+
+    def _retry_failed(self, event_id: int) -> None:
+        count = self._database.deliveries.retry_failed(event_id, int(time.time()))
+        print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
+
+    def _clock_is_right(self) -> bool:
+        """A clock that jumped would send everything at once, or nothing: a person has to look."""
+        now, last = int(time.time()), self._database.last_sweep_at()
+        if not last - DAY <= now <= last + 366 * DAY:
+            self._tasklog.error(
+                f"the clock says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent. "
+                "Set the clock; if it is right, run: python task.py --clock-is-right"
+            )
+            return False
+        if now - last >= NOTE_EVERY:
+            self._database.note_sweep(now)
+        return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        options = _parse(sys.argv[1:] if arguments is None else arguments)
+        settings = load_settings()
+    except getopt.GetoptError as error:
+        print(f"{error.msg}; python task.py --help shows what there is", file=sys.stderr)
+        return 2
+    except SettingsError as error:
+        print(*error.errors, sep="\n", file=sys.stderr)
+        return 1
+    if "--help" in options:
+        print(__doc__)
+        return 0
+    return _run(options, settings)
+
+
+def _run(options: dict[str, str], settings: Settings) -> int:
+    tasklog = TaskLog(settings.tasklog)
+    stop = Stop()
+    stop.install()
+    try:
+        with open_database(settings) as database:
+            Task(settings, database, tasklog, stop).run(options)
+    except DBError as error:
+        tasklog.error(str(error))
+    return 1 if tasklog.errors else 0
+
+
+def _parse(arguments: list[str]) -> dict[str, str]:
+    """The options by name. Not argparse: it would be a quarter of what a sweep that finds nothing costs."""
+    names = ["ahead=", "watch", "retry-failed=", "clock-is-right", "help"]
+    options, rest = getopt.getopt(arguments, "", names)
+    if rest:
+        raise getopt.GetoptError(f"{rest[0]} is not an option")
+    for name, value in options:
+        if value and not re.fullmatch("-?[0-9]{1,19}", value):
+            raise getopt.GetoptError(f"option {name} needs a whole number")
+    return dict(options)
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
