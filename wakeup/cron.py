@@ -1,0 +1,125 @@
+"""`./makecron.sh`: installs, moves to this folder, or removes the cron job that runs `task.py` every minute.
+
+A user has one such job. Its standard error goes nowhere else, so that cron mails what went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from pathlib import Path
+
+from settings import FOLDER, Settings, SettingsError, load_settings
+from wakeup import crontab_file
+from wakeup.cron_line import Job, block_of, job_in, line_of
+from wakeup.crontab_file import CronError
+
+_DAEMONS = {"cron", "crond", "fcron"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: 0 for done, or nothing to do; 1 for an error, told on standard error."""
+    options = _options(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold any bytes
+    try:
+        print(remove() if options.remove else _install_here())
+    except (CronError, SettingsError) as error:  # a SettingsError has a line for each thing to mend
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def install(job: Job) -> str:
+    """Make `job` the one cron job of this user; returns what was done, as a sentence."""
+    block = block_of(job)
+    crontab = crontab_file.read()
+    others, former = crontab_file.cut(crontab)
+    if former == block:
+        return "The cron job is in the crontab already; nothing was changed."
+    crontab_file.replace(crontab, crontab_file.append(others, block))
+    return _what_changed(job, former)
+
+
+def remove() -> str:
+    """Take the job out of this user's crontab; returns what was done, as a sentence."""
+    crontab = crontab_file.read()
+    others, block = crontab_file.cut(crontab)
+    if not block:
+        return "There is no cron job of email-endpoint in this crontab; nothing was changed."
+    crontab_file.replace(crontab, others)
+    job = job_in(block)
+    return f"Removed the cron job of {job.folder}." if job else "Removed the cron job."
+
+
+def installed_job() -> Job | None:
+    """The job in this user's crontab, if there is one that was not changed by hand."""
+    return job_in(crontab_file.cut(crontab_file.read())[1])
+
+
+def daemon_is_running() -> bool | None:
+    """Whether a cron daemon is seen at work here; None where that cannot be told, for want of /proc."""
+    try:
+        Path("/proc/1/comm").read_text()
+    except OSError:
+        return None
+    return any(_name_of(process) in _DAEMONS for process in Path("/proc").glob("[0-9]*"))
+
+
+def _install_here() -> str:
+    settings = load_settings({})  # what the job will find: cron gives it nothing of this shell's environment
+    job = Job(Path(sys.executable), _this_folder())
+    told = [install(job), f"  {line_of(job)}"]
+    if settings.email_url.scheme == "maildir":
+        told.append(_still_local(settings))
+    if daemon_is_running() is False:
+        print("Warning: no cron daemon seems to be running: start it (service cron start).", file=sys.stderr)
+    return "\n".join(told)
+
+
+def _still_local(settings: Settings) -> str:
+    return (
+        f"Mail still goes to the local folder {settings.email_url.path}. To send it, name the mail server in "
+        f"{settings.folder / '.env'} (cron sees no other variables): EMAIL_URL=smtp+tls://user:password@host:587"
+    )
+
+
+def _what_changed(job: Job, former_block: bytes) -> str:
+    former = job_in(former_block)
+    if not former_block:
+        return "Installed the cron job that sends what is due, every minute:"
+    if former is None:
+        return "Replaced the cron job, which had been changed by hand:"
+    if former.folder != job.folder:
+        return f"Moved the cron job from {former.folder} (which it serves no more) to this folder:"
+    return "Updated the cron job of this folder:"
+
+
+def _this_folder() -> Path:
+    """The project's folder by the name that the user knows, such as a link to the current release."""
+    named = Path(os.environ.get("PWD", FOLDER))
+    return named if named.is_absolute() and named.is_dir() and named.samefile(FOLDER) else FOLDER
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return ""  # it has just ended
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="makecron.sh",
+        description="Installs, or moves to this folder, the one cron job that sends what is due, "
+        "every minute. All other lines of the crontab stay as they are.",
+    )
+    parser.add_argument("--remove", action="store_true", help="take the job out of the crontab")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
