@@ -1,0 +1,29 @@
+"""The web application, put together. What it does is in `web/` and `commands/`."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+import commands
+from settings import Settings, SettingsError, load_settings
+from web import context, errors, security, send_emails
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application, with these settings or those of the environment. No database is opened or made yet."""
+    settings = settings or _settings_of_environment()
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    context.register(app, settings)
+    security.register(app, settings)
+    errors.register(app)
+    app.register_blueprint(send_emails.blueprint)
+    commands.register(app)
+    return app
+
+
+def _settings_of_environment() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None  # a line for each thing to mend, and no traceback

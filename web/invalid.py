@@ -1,0 +1,45 @@
+"""The errors of validation, each with the field it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ValidationError(Exception):
+    """A field cannot be taken as it is: `field` names it, `message` goes on from there ("is missing")."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field} {message}")
+        self.field = field
+        self.message = message
+
+
+class MissingFields(ValidationError):
+    """Fields that are needed are absent or empty; `fields` names all of them."""
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__(fields[0], "is missing")
+        self.fields = tuple(fields)
+
+    def __str__(self) -> str:
+        return f"Missing fields: {', '.join(self.fields)}"
+
+
+class BadEventId(ValidationError):
+    """The event_id is no integer of 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__("event_id", "is not an integer of 64 bits")
+
+    def __str__(self) -> str:
+        return "Bad event_id"
+
+
+class BadTimestamp(ValidationError):
+    """The timestamp is not of the form YYYY-MM-DD HH:MM:SS, or not a real time."""
+
+    def __init__(self) -> None:
+        super().__init__("timestamp", "is not a real time of the form YYYY-MM-DD HH:MM:SS")
+
+    def __str__(self) -> str:
+        return "Bad timestamp"

@@ -1,0 +1,38 @@
+"""POST /send-emails: an email by form fields, saved durably before it is answered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+
+from database import EventIdUsed
+from web.context import current_settings, in_database
+from web.errors import plain_text
+from web.form import read_form
+from web.validation import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
+
+blueprint = Blueprint("send_emails", __name__)
+
+
+@blueprint.post("/send-emails")
+def send_emails() -> Response:
+    """Save the email of this form."""
+    settings = current_settings()
+    email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
+    in_database(lambda database: database.emails.save(email, datetime.now(UTC)))
+    return plain_text("Successful")
+
+
+@blueprint.errorhandler(ValidationError)
+def answer_invalid(error: ValidationError) -> Response:
+    """Nothing was saved: a field has to be mended."""
+    if isinstance(error, MissingFields | BadEventId | BadTimestamp):
+        return plain_text(str(error), 400)
+    return plain_text(f"Error: {error}", 400)
+
+
+@blueprint.errorhandler(EventIdUsed)
+def answer_used(error: EventIdUsed) -> Response:
+    """The event_id is taken; the text says whether by this very email, for a client that lost its answer."""
+    return plain_text(f"Error: {error}", 400)

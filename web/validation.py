@@ -1,0 +1,101 @@
+"""Fields of a request → clean values, or one error that says what is wrong with which field.
+
+The form endpoint, the JSON API, the command line and the pages all come through here, so what the data layer
+and the senders get is always fit to be stored and sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from database import Email
+from web.addresses import clean_address
+from web.encoded_words import hidden_text
+from web.invalid import BadEventId, BadTimestamp, MissingFields, ValidationError
+
+__all__ = [
+    "FIELDS",
+    "SUBJECT_LIMIT",
+    "BadEventId",
+    "BadTimestamp",
+    "MissingFields",
+    "ValidationError",
+    "clean_address",
+    "clean_content",
+    "clean_email",
+    "clean_event_id",
+    "clean_subject",
+    "clean_timestamp",
+]
+
+FIELDS = ("event_id", "email_subject", "email_content", "timestamp")
+SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2.1.1), were it not folded
+
+INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 19 digits hold 64 bits
+TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with every kind of line break among them
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses NUL; lone surrogates have no UTF-8
+
+
+def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
+    """The email that the fields describe. A field that is empty counts as missing."""
+    missing = [name for name in FIELDS if not fields.get(name)]
+    if missing:
+        raise MissingFields(missing)
+    event_id = clean_event_id(fields["event_id"])
+    due_at = clean_timestamp(fields["timestamp"], zone)
+    subject = clean_subject(fields["email_subject"])
+    content = clean_content(fields["email_content"])
+    return Email(event_id=event_id, subject=subject, content=content, due_at=due_at)
+
+
+def clean_event_id(text: str) -> int:
+    """The integer, of 64 bits: ASCII digits with an optional sign, nothing else."""
+    found = INTEGER.fullmatch(text)
+    number = int(found[1] + found[2]) if found else 2**63
+    if not -(2**63) <= number < 2**63:
+        raise BadEventId
+    return number
+
+
+def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
+    """The instant, in UTC, of a `YYYY-MM-DD HH:MM:SS` on the clocks of `zone`.
+
+    A time that those clocks skip is refused; of one that they show twice it is the first.
+    """
+    found = TIMESTAMP.fullmatch(text)
+    if not found:
+        raise BadTimestamp
+    try:
+        year, month, day, hour, minute, second = map(int, found.groups())
+        local = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        instant = local.astimezone(UTC)
+        skipped = instant.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None)
+    except (ValueError, OverflowError):  # no real date, or one whose UTC is before year 1 or after 9999
+        raise BadTimestamp from None
+    if skipped:
+        raise BadTimestamp
+    return instant
+
+
+def clean_subject(text: str) -> str:
+    """The subject, fit for one header: nothing in it can end the line, plainly or once decoded."""
+    if UNSTORABLE.search(text):
+        raise ValidationError("email_subject", "has a NUL or a lone surrogate")
+    if CONTROL.search(text):
+        raise ValidationError("email_subject", "has a line break or control character")
+    if len(text.encode()) > SUBJECT_LIMIT:
+        raise ValidationError("email_subject", f"is longer than {SUBJECT_LIMIT} bytes")
+    if CONTROL.search(hidden_text(text)):
+        raise ValidationError("email_subject", "hides a line break or control character in an encoded word")
+    return text
+
+
+def clean_content(text: str) -> str:
+    """The content, fit to be stored and sent; its length is bounded by the request's."""
+    if UNSTORABLE.search(text):
+        raise ValidationError("email_content", "has a NUL or a lone surrogate")
+    return text
