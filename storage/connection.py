@@ -48,7 +48,7 @@ class Connection(Protocol):
         """
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, durable when it ends. Inside another one it joins that."""
+        """All or nothing, durable when it ends; writers wait for it in turn. Inside another one it joins that."""
 
     def lease_time(self) -> LeaseTime:
         """Now, by the clock that leases are judged by."""

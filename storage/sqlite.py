@@ -31,6 +31,7 @@ from storage.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
 )
+from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
@@ -53,6 +54,7 @@ class SQLiteConnection:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
         self._path = path
         self._locks = SenderLocks(path)
+        self._gate = self._open_gate(wait)
         try:
             self._connection = driver.connect(
                 _uri(path), uri=True, timeout=wait, isolation_level=None, check_same_thread=False
@@ -118,14 +120,16 @@ class SQLiteConnection:
             yield
             return
         self._refuse_replaced_file()
-        self.run("BEGIN IMMEDIATE")
+        self._enter_gate()
         try:
+            self.run("BEGIN IMMEDIATE")
             yield
             self.run("COMMIT")
         finally:
             # Some errors, such as a full disk, have rolled back already.
             if self._connection.in_transaction:
                 self._connection.rollback()
+            self._gate.leave()
 
     def lease_time(self) -> LeaseTime:
         """Now, by the boot clock, which no step of the wall clock touches and which counts sleep."""
@@ -136,10 +140,7 @@ class SQLiteConnection:
         try:
             self._locks.hold(sender_id)
         except OSError as error:
-            raise DatabaseReadOnly(
-                f"cannot make a lock file beside {self._path}: {error.strerror}",
-                f"let this user write to {self._path.parent}",
-            ) from error
+            raise self._no_lock_file(error) from error
 
     def release_sender_lock(self, sender_id: int) -> None:
         """Give that up."""
@@ -152,6 +153,23 @@ class SQLiteConnection:
     def close(self) -> None:
         """Close it; a transaction that is open is rolled back."""
         self._connection.close()
+        self._gate.close()
+
+    def _open_gate(self, wait: float) -> Gate:
+        try:
+            return Gate(self._path, wait)
+        except OSError as error:
+            raise self._no_lock_file(error) from error
+
+    def _enter_gate(self) -> None:
+        try:
+            self._gate.enter()
+        except GateBusyError as error:
+            raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
+
+    def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
+        reason = f"the database cannot be written: no lock file can be made beside {self._path} ({error.strerror})"
+        return DatabaseReadOnly(reason, _writable_remedy(self._path))
 
     def _refuse_replaced_file(self) -> None:
         """A file that was deleted or replaced would go on taking rows that nobody ever sees."""

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from database import DatabaseBusy, open_database
+from settings import Settings, load_settings
+from storage.gate import Gate, GateBusyError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "email.db"
+
+
+def hold(path: Path, held: multiprocessing.Queue[int]) -> None:
+    Gate(path, 5).enter()
+    held.put(os.getpid())
+    time.sleep(60)
+
+
+def commit_without_pause(folder: Path) -> None:
+    with open_database(load_settings({}, folder)) as database:
+        while True:
+            database.note_sweep(int(time.time()))
+
+
+def test_one_is_inside_at_a_time(path: Path) -> None:
+    one, two = Gate(path, 5), Gate(path, 0.05)
+    one.enter()
+    with pytest.raises(GateBusyError):
+        two.enter()
+    one.leave()
+    two.enter()
+    one.close()
+    two.close()
+
+
+def test_the_gate_is_free_when_the_one_inside_is_killed(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held: multiprocessing.Queue[int] = context.Queue()
+    process = context.Process(target=hold, args=(path, held), daemon=True)
+    process.start()
+    os.kill(held.get(timeout=20), signal.SIGKILL)
+    gate = Gate(path, 5)
+    gate.enter()
+    gate.close()
+    process.join()
+
+
+def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    busy = context.Process(target=commit_without_pause, args=(tmp_path,), daemon=True)
+    busy.start()
+    time.sleep(1)
+    waits = []
+    with open_database(settings) as other:
+        for _ in range(100):
+            began = time.monotonic()
+            other.note_sweep(0)
+            waits.append(time.monotonic() - began)
+    busy.kill()
+    busy.join()
+    print(f"median wait {sorted(waits)[50] * 1000:.1f} ms, longest {max(waits) * 1000:.1f} ms")
+    assert sorted(waits)[50] < 0.1
+
+
+def test_a_gate_that_stays_shut_is_told_as_a_busy_database(settings: Settings, database: object, path: Path) -> None:
+    gate = Gate(path, 1)
+    gate.enter()
+    with open_database(settings, wait=0.1) as other, pytest.raises(DatabaseBusy):
+        other.note_sweep(0)
+    gate.close()
