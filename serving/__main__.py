@@ -1,0 +1,85 @@
+"""Start the whole service: check the settings, make the tables, then serve and send until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from database import DBError, db_init
+from serving import demo
+from serving.address import Address, AddressError, reserve
+from serving.supervisor import Half, StopSignals, run_together, say
+from settings import FOLDER, Settings, SettingsError, load_settings
+
+SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
+
+
+def main() -> int:
+    """Exit code 0 after a stop that was asked for, 1 if the start failed or a half died."""
+    stop = StopSignals()
+    options = _arguments()
+    os.umask(0o077)  # the database, the outbox and the log hold other people's mail
+    if options.demo:
+        demo.prepare()
+    try:
+        settings, address = _check(SCRIPT + (" --demo" if options.demo else ""))
+        db_init(settings, int(time.time()))
+    except (SettingsError, DBError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return _serve(settings, address, stop, options.demo)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=SCRIPT, description=__doc__)
+    text = "in the folder demo/: three example recipients, one email a few seconds ahead, no mail leaves this machine"
+    parser.add_argument("--demo", action="store_true", help=text)
+    return parser.parse_args()
+
+
+def _check(command: str) -> tuple[Settings, Address]:
+    """Settings and address, or everything that is wrong with both of them at once."""
+    errors: list[str] = []
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        errors += error.errors
+    try:
+        address = reserve(os.environ, command)
+    except AddressError as error:
+        errors.append(str(error))
+    if errors:
+        raise SettingsError(errors)
+    return settings, address
+
+
+def _serve(settings: Settings, address: Address, stop: StopSignals, with_demo: bool) -> int:
+    def once_up() -> None:
+        for line in _greeting(settings, address):
+            say(line)
+        if with_demo:
+            demo.start(settings, address.url)
+
+    halves = [Half("web server", "web", address.host, str(address.port)), Half("sender", "sender")]
+    return run_together(halves, stop, once_up, address.answers)
+
+
+def _greeting(settings: Settings, address: Address) -> list[str]:
+    lines = [f"Serving {address.url} and sending what is due. Stop with Ctrl-C (or kill {os.getpid()})."]
+    url = settings.email_url
+    if url.path:
+        folder = url.path.relative_to(FOLDER) if url.path.is_relative_to(FOLDER) else url.path
+        lines.append(
+            f"Mail is put into the folder {folder} and leaves this machine only once EMAIL_URL names a server."
+        )
+    else:
+        lines.append(f"Mail goes to {url.host}:{url.port} ({url.scheme}).")
+    if address.is_public and not settings.api_tokens:
+        lines.append("No API_TOKEN is set, so only programs on this machine are served; others get an error.")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The demo: the real service on data of its own in `demo/`, and one email to watch from its POST to its messages."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
+
+from database import open_database
+from serving.supervisor import say
+from settings import FOLDER, FROM_FILES, Settings
+from web.validation import clean_address
+
+RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
+AHEAD = 4  # seconds from the POST to the due second
+PATIENCE = 30.0
+
+
+def prepare() -> None:
+    """Make the folder, and set every variable, so that nothing in `.env` (a real SMTP server!) counts."""
+    (FOLDER / "demo").mkdir(mode=0o700, exist_ok=True)
+    for name in (*map(str.upper, Settings._fields), "API_TOKEN", *(name + "_FILE" for name in FROM_FILES)):
+        os.environ[name] = ""
+    os.environ["DATABASE_URL"] = "sqlite:///demo/email.db"
+    os.environ["EMAIL_URL"] = "maildir:demo/outbox"
+    os.environ["TASKLOG"] = "demo/tasklog.log"
+
+
+def start(settings: Settings, url: str) -> None:
+    """Run the demo beside the service; it ends with it."""
+    threading.Thread(target=_run, args=(settings, url), daemon=True).start()
+
+
+def _run(settings: Settings, url: str) -> None:
+    with open_database(settings) as database:
+        database.recipients.add([clean_address(address) for address in RECIPIENTS], datetime.now(UTC))
+    say(f"Demo: the recipients are {', '.join(RECIPIENTS)}.")
+    outbox = settings.email_url.path or FOLDER
+    event_id = time.time_ns() // 1_000_000  # a new one for each run
+    due = int(time.time()) + AHEAD
+    _post(url, event_id, datetime.fromtimestamp(due, settings.timezone))
+    found = _watch(outbox, f"Demo {event_id}", due)
+    if found < len(RECIPIENTS):
+        say(f"Demo: {found} of {len(RECIPIENTS)} messages came within {PATIENCE:.0f} s; see {settings.tasklog}.")
+    else:
+        say("Demo: that is all. The service goes on; try python3 test_client.py, or stop it with Ctrl-C.")
+
+
+def _post(url: str, event_id: int, due: datetime) -> None:
+    """The same request that any client would make."""
+    fields = {
+        "event_id": event_id,
+        "email_subject": f"Demo {event_id}",
+        "email_content": "This came through the whole service: POST, database, sender, Maildir.\n",
+        "timestamp": due.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    for name, value in fields.items():
+        say(f"Demo:   {name}={str(value).strip()}")
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(url + "/send-emails", urlencode(fields).encode(), timeout=10) as answer:
+            status, text = answer.status, answer.read().decode()
+    except HTTPError as error:
+        status, text = error.code, error.read().decode()
+    say(f"Demo: POST {url}/send-emails was answered {status} {text.strip()}. Now wait for {due:%H:%M:%S}.")
+
+
+def _watch(outbox: Path, subject: str, due: int) -> int:
+    """Print each message of the email as it arrives; returns how many came in time."""
+    seen: set[Path] = set()
+    found = 0
+    deadline = due + PATIENCE
+    while found < len(RECIPIENTS) and time.time() < deadline:
+        time.sleep(0.05)
+        for path in sorted(set((outbox / "new").glob("*")) - seen):
+            seen.add(path)
+            found += _show(path, subject, due)
+    return found
+
+
+def _show(path: Path, subject: str, due: int) -> bool:
+    with path.open("rb") as file:
+        header = BytesHeaderParser().parse(file)
+    if header["Subject"] != subject:
+        return False
+    status = path.stat()
+    late = max(status.st_mtime, status.st_ctime) - due  # ctime: when it was moved into new/
+    say(f"Demo: {header['To']} got it {late:.2f} s after its due second: {path.relative_to(FOLDER)}")
+    return True

@@ -1,0 +1,43 @@
+"""One half of the service, in a process of its own: `python -m serving.half web HOST PORT` or `… sender`.
+
+A half lives as long as its standard input stays open. The supervisor holds the other end: to close it is the
+order to stop, and when the supervisor dies, were it by kill -9, the kernel closes it.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import threading
+
+from settings import FOLDER
+
+if sys.platform == "win32":
+    STOP = signal.CTRL_BREAK_EVENT
+else:
+    STOP = signal.SIGTERM
+
+
+def main() -> None:
+    """Run the half that the command line names, until it is told to stop."""
+    threading.Thread(target=_stop_when_input_ends, daemon=True).start()
+    half, *arguments = sys.argv[1:]
+    if half == "web":
+        from serving.web_server import serve
+
+        serve(arguments[0], int(arguments[1]))
+    else:
+        sys.argv = ["task.py", "--watch"]
+        runpy.run_path(str(FOLDER / "task.py"), run_name="__main__")
+
+
+def _stop_when_input_ends() -> None:
+    while os.read(0, 512):
+        pass
+    os.kill(os.getpid(), STOP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The web half: granian, a production WSGI server, and what each of its worker processes runs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+
+from flask import Flask
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+import email_app
+from settings import load_settings
+
+THREADS = 16  # of each worker; more made no request faster
+FINISH = 60  # seconds that requests in flight get once the server is told to stop
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until SIGTERM, then finish the requests in flight."""
+    Granian(
+        "serving.web_server:create_app",
+        factory=True,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        address=host,
+        port=port,
+        workers=load_settings().web_workers,
+        blocking_threads=THREADS,
+        workers_kill_timeout=FINISH,
+        log_level=LogLevels.error,
+    ).serve()
+
+
+def create_app() -> Flask:
+    """The application, in a worker that ends when granian's main process is no more."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    return email_app.create_app()
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
