@@ -42,10 +42,13 @@ class Connection(Protocol):
         """Run several statements, inside the transaction that is open."""
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
-        """Fill this connection's temporary table `incoming` (position, address, address_key), each key once.
+        """Fill this connection's own table `incoming` (position, address, address_key), each key once, in key order.
 
         Nothing is locked meanwhile, and memory stays flat. What `addresses` raises comes out.
         """
+
+    def unstage_addresses(self) -> None:
+        """Drop that table."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, durable when it ends; writers wait for it in turn. Inside another one it joins that."""

@@ -15,15 +15,16 @@ LAST_INCOMING = "SELECT MAX(position) FROM incoming"
 ADD = """
 INSERT INTO recipients (recipient_id, address, address_key, created_at)
 SELECT :before + i.position, i.address, i.address_key, :now FROM incoming i
-WHERE NOT EXISTS (SELECT 1 FROM recipients r WHERE r.address_key = i.address_key)
-ORDER BY i.position
+WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
+ON CONFLICT (address_key) DO NOTHING
 """
 # Its status stays: who unsubscribed is not made active by being added again.
 ADD_BACK = """
 UPDATE recipients SET removed_at = NULL
 WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
 """
-COUNT_INCOMING = "SELECT COUNT(*) FROM incoming"
+# How many a single INSERT adds: SQLite keeps what it needs to undo one statement in memory.
+CHUNK = 1_000
 FIND = "SELECT recipient_id, status FROM recipients WHERE address_key = :key AND removed_at IS NULL"
 FORGET = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 REMOVE_UNSUBSCRIBED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
@@ -64,20 +65,16 @@ class Recipients:
         self._progress = progress
 
     def add(self, addresses: Iterable[Address], now: datetime) -> Added:
-        """Add the addresses that are not there yet, in their order, all or nothing.
+        """Add the addresses that are not there yet, in the order of their keys, all or nothing.
 
         They are taken one by one before anything is locked; what `addresses` raises comes out, and nothing
         was added. Nobody who unsubscribed or was rejected becomes active again.
         """
         self._connection.stage_addresses(addresses)
-        with self._connection.transaction():
-            row = self._connection.row(LAST_INCOMING)
-            last = row[0] if row and row[0] else 0
-            before = counters.take(self._connection, "recipient_id", last) - 1
-            added = self._connection.run(ADD, before=before, now=int(now.timestamp()))
-            added += self._connection.run(ADD_BACK)
-            row = self._connection.row(COUNT_INCOMING)
-        return Added(added, (row[0] if row else 0) - added)
+        try:
+            return self._add_staged(int(now.timestamp()))
+        finally:
+            self._connection.unstage_addresses()
 
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
         """Remove these addresses, and cancel what was not yet sent to them; how many were there.
@@ -106,6 +103,16 @@ class Recipients:
         """How many are active."""
         row = self._connection.row(COUNT_ACTIVE)
         return int(row[0]) if row else 0
+
+    def _add_staged(self, now: int) -> Added:
+        row = self._connection.row(LAST_INCOMING)
+        count = row[0] if row and row[0] else 0
+        with self._connection.transaction():
+            added = self._connection.run(ADD_BACK)
+            before = counters.take(self._connection, "recipient_id", count) - 1
+            values = {"before": before, "now": now, "size": CHUNK}
+            added += sum(self._connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
+        return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
         row = self._connection.row(FIND, key=address.key)

@@ -21,6 +21,7 @@ else:
     except ImportError:
         import sqlite3 as driver
 
+from storage import staging
 from storage.address import Address
 from storage.clock import boot_clock, boot_id
 from storage.connection import LeaseTime, Row
@@ -35,10 +36,6 @@ from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-INCOMING = """
-CREATE TEMPORARY TABLE incoming (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)
-"""
-STAGE = "INSERT INTO temp.incoming (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
 INIT = "run: flask init-db"
 
 
@@ -55,6 +52,7 @@ class SQLiteConnection:
         self._path = path
         self._locks = SenderLocks(path)
         self._gate = self._open_gate(wait)
+        self._staging: staging.StagingFile | None = None
         try:
             self._connection = driver.connect(
                 _uri(path), uri=True, timeout=wait, isolation_level=None, check_same_thread=False
@@ -100,18 +98,37 @@ class SQLiteConnection:
                 statement = ""
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
-        """Fill the temporary table `incoming`; it is in a file of its own, so that no lock is taken."""
-        self.run("DROP TABLE IF EXISTS temp.incoming")
-        self.run(INCOMING)
+        """Fill the table `incoming`, sorted by key."""
+        self._attach_staging()
         self.run("BEGIN")
         try:
-            self._connection.executemany(STAGE, addresses)
+            self._connection.executemany(staging.STAGE, addresses)
+            self._connection.execute(staging.SORT)
             self.run("COMMIT")
         except driver.Error as error:
             raise self._translated(error) from error
         finally:
             if self._connection.in_transaction:
                 self._connection.rollback()
+
+    def unstage_addresses(self) -> None:
+        """Drop that table."""
+        if self._staging is not None:
+            self.run(staging.DETACH)
+            self._staging.remove()
+            self._staging = None
+
+    def _attach_staging(self) -> None:
+        self.unstage_addresses()
+        try:
+            file = staging.StagingFile(self._path)
+        except OSError as error:
+            raise self._no_lock_file(error) from error
+        self.run(staging.ATTACH, file=_uri(file.path))
+        file.attached()
+        self._staging = file
+        for statement in staging.TABLES:
+            self.run(statement)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -152,6 +169,7 @@ class SQLiteConnection:
 
     def close(self) -> None:
         """Close it; a transaction that is open is rolled back."""
+        self.unstage_addresses()
         self._connection.close()
         self._gate.close()
 
@@ -168,7 +186,7 @@ class SQLiteConnection:
             raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
-        reason = f"the database cannot be written: no lock file can be made beside {self._path} ({error.strerror})"
+        reason = f"the database cannot be written: no file can be made beside {self._path} ({error.strerror})"
         return DatabaseReadOnly(reason, _writable_remedy(self._path))
 
     def _refuse_replaced_file(self) -> None:

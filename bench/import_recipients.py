@@ -1,0 +1,101 @@
+"""What `flask recipients import` costs: time, peak memory, and how long it keeps other writers waiting.
+
+    python bench/import_recipients.py [ROWS]
+
+The default of 1,000,000 rows is to be done within a minute, in the memory that 1,000 rows need. The rows are in
+scattered order, which is the hardest for the index; then the same file again, when all of them are known.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from database import db_init, open_database
+from settings import FOLDER, Settings, load_settings
+
+DOMAINS = 500
+PRIME = 982_451_653  # scatters the numbers, each of them once
+
+
+class Cost(NamedTuple):
+    seconds: float
+    peak_megabytes: int
+    longest_wait: float
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = load_settings({}, folder)
+        db_init(settings, int(time.time()))
+        show("1,000 rows", cost(settings, csv_file(folder / "few.csv", 1000, "few")))
+        path = csv_file(folder / "many.csv", rows, "person")
+        show(f"{rows:,} rows", cost(settings, path))
+        show("the same again", cost(settings, path))
+
+
+def csv_file(path: Path, rows: int, word: str) -> Path:
+    numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak begins with ours
+    with path.open("w", encoding="utf-8") as file:
+        file.write("recipient_email\n")
+        file.writelines(f"{word}{number}@domain{number % DOMAINS}.example.com\n" for number in numbers)
+    return path
+
+
+def cost(settings: Settings, path: Path) -> Cost:
+    environ = {**os.environ, "DATABASE_URL": f"sqlite:///{settings.database_path}"}
+    command = [sys.executable, "-m", "flask", "recipients", "import", str(path)]
+    with OtherWriter(settings) as other:
+        began = time.monotonic()
+        process = subprocess.Popen(command, cwd=FOLDER, env=environ)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the import ended with {process.returncode}")
+    return Cost(seconds, usage.ru_maxrss // 1024, other.longest_wait)
+
+
+class OtherWriter:
+    """Wants to write all the time, as the API does, and remembers the longest wait."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.longest_wait = 0.0
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        with open_database(self._settings, wait=600) as database:
+            while not self._stop.wait(0.02):
+                began = time.monotonic()
+                database.note_sweep(int(time.time()))
+                self.longest_wait = max(self.longest_wait, time.monotonic() - began)
+
+    def __enter__(self) -> OtherWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def show(what: str, cost: Cost) -> None:
+    print(
+        f"{what:>16}: {cost.seconds:6.1f} s, peak {cost.peak_megabytes} MB, "
+        f"another writer waited {cost.longest_wait:.1f} s at most"
+    )
+
+
+if __name__ == "__main__":
+    main()

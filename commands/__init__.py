@@ -1,0 +1,14 @@
+"""The `flask` commands of the service."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from commands.database import init_db
+from commands.recipients import recipients
+
+
+def register(app: Flask) -> None:
+    """Put the commands under `flask`."""
+    for command in (init_db, recipients):
+        app.cli.add_command(command)

@@ -1,0 +1,218 @@
+"""The CSV form of recipients: bytes to rows, rows to bytes. No database, no terminal.
+
+What is read: UTF-8, with or without a byte order mark; lines that end in LF, CR or CRLF, mixed; cells quoted
+or not; `,`, `;` or tab between them. The column is the one that the header calls `recipient_email` (in any
+case); a file of one column needs no header. Blank lines and other columns are passed over.
+
+What is written: RFC 4180 with CRLF. A spreadsheet runs a cell that begins with `= + - @ TAB CR LF NUL` (or
+the full-width form of the first four) as a formula, and legal addresses do begin with `= + -`. Such a cell
+gets an apostrophe in front, and so does one that has only apostrophes before such a character. Reading takes
+one off exactly those cells, so that any text comes back as it was: `+a@x` is written as `'+a@x`, `'+a@x` as
+`''+a@x`, and `'a@x` stays as it is.
+
+A second column, `recipient_status`, says who is not active (`unsubscribed`, `rejected`). Reading respects it,
+so that nobody who has left becomes active on the way through a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import BinaryIO, NamedTuple
+
+ADDRESS_COLUMN = "recipient_email"
+STATUS_COLUMN = "recipient_status"
+STATUSES = ("active", "unsubscribed", "rejected")
+
+# The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
+LONGEST = 1 << 20
+# How many lines are looked at for the delimiter and the header (a quoted header cell may hold line breaks).
+HEAD = 20
+
+_RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n\0＝＋－＠"
+_to_escape = re.compile(f"'*[{_RUN_BY_SPREADSHEETS}]").match
+_is_escaped = re.compile(f"'+[{_RUN_BY_SPREADSHEETS}]").match
+
+
+class Row(NamedTuple):
+    """What one line says: the text of an address, not checked here, and whether that recipient is active."""
+
+    line: int
+    text: str
+    status: str = "active"
+
+
+class BadLine(NamedTuple):
+    """A line that cannot be read, and why."""
+
+    line: int
+    reason: str
+
+
+class _UnreadableError(Exception):
+    """Nothing after this line can be trusted."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.bad_line = BadLine(line, reason)
+
+
+class _Layout(NamedTuple):
+    delimiter: str
+    width: int = 1
+    address: int = 0
+    status: int | None = None
+    least: int = 1  # cells that a row needs
+    header_line: int = 0
+
+
+def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
+    """Yield each line that is not blank, in order; the last is a BadLine where the rest cannot be read.
+
+    Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
+    """
+    csv.field_size_limit(LONGEST)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield from _rows(_lines(text))
+    except _UnreadableError as error:
+        yield error.bad_line
+    finally:
+        text.detach()  # else the wrapper closes the caller's stream
+
+
+def encode_rows(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return the rows as CSV in which no cell is run by a spreadsheet."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([map(escape, row) for row in rows])
+    return text.getvalue().encode()
+
+
+def escape(cell: str) -> str:
+    """Put an apostrophe before what a spreadsheet would run, and before what would look escaped."""
+    return f"'{cell}" if _to_escape(cell) else cell
+
+
+def unescape(cell: str) -> str:
+    """Undo `escape`, for every text."""
+    return cell[1:] if _is_escaped(cell) else cell
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    for number, line in enumerate(iter(partial(text.readline, LONGEST), ""), 1):
+        if len(line) == LONGEST and line[-1] not in "\r\n":
+            raise _UnreadableError(number, f"it is longer than {LONGEST:,} characters")
+        yield line
+
+
+def _rows(lines: Iterator[str]) -> Iterator[Row | BadLine]:
+    head = list(islice(lines, HEAD))
+    layout = _layout(head)
+    for line, cells in _records(chain(head, lines), layout.delimiter):
+        if line != layout.header_line and (row := _row(line, cells, layout)):
+            yield row
+
+
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each record with the number of the line on which it begins."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise _UnreadableError(line, _quoting_reason(str(error))) from error
+
+
+def _quoting_reason(error: str) -> str:
+    if "expected after" in error:
+        return "text follows a closing quotation mark (an opening one may lack its partner)"
+    if "field limit" in error:
+        return f"a cell is longer than {LONGEST:,} characters (a quotation mark may lack its partner)"
+    return "a quotation mark is opened here and never closed"
+
+
+def _layout(head: list[str]) -> _Layout:
+    """Find delimiter and columns by the first line that is not blank."""
+    _refuse_other_encodings(head)
+    firsts = {delimiter: _first_record(head, delimiter) for delimiter in ",;\t"}
+    for delimiter, (line, cells) in firsts.items():
+        names = [cell.strip().lower() for cell in cells]
+        if ADDRESS_COLUMN in names:
+            return _layout_by_header(delimiter, line, names)
+    delimiter = max(firsts, key=lambda each: len(firsts[each][1]))
+    line, cells = firsts[delimiter]
+    if any(cells[1:]):
+        raise _UnreadableError(line, f"{len(cells)} columns, and no header that calls one {ADDRESS_COLUMN}")
+    if cells and "@" not in cells[0]:
+        raise _UnreadableError(line, f"neither an address nor the header {ADDRESS_COLUMN}")
+    return _Layout(delimiter)
+
+
+def _refuse_other_encodings(head: list[str]) -> None:
+    first = head[0] if head else ""
+    # The two byte order marks as `surrogateescape` shows them; without a mark, every second byte is NUL.
+    if first.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in first:
+        raise _UnreadableError(1, "the file is UTF-16, or no text; save it as UTF-8")
+
+
+def _first_record(head: list[str], delimiter: str) -> tuple[int, list[str]]:
+    reader = csv.reader(head, delimiter=delimiter, skipinitialspace=True)
+    line = 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            return line, cells
+        line = reader.line_num + 1
+    return line, []
+
+
+def _layout_by_header(delimiter: str, line: int, names: list[str]) -> _Layout:
+    for name in (ADDRESS_COLUMN, STATUS_COLUMN):
+        if names.count(name) > 1:
+            raise _UnreadableError(line, f"the header calls two columns {name}")
+    address = names.index(ADDRESS_COLUMN)
+    status = names.index(STATUS_COLUMN) if STATUS_COLUMN in names else None
+    return _Layout(delimiter, len(names), address, status, max(address, status or 0) + 1, line)
+
+
+def _row(line: int, cells: list[str], layout: _Layout) -> Row | BadLine | None:
+    """Return what a record says, or None for a blank one."""
+    whole = "".join(cells)
+    if not whole or whole.isspace():
+        return None
+    if reason := _bad_text(whole) or _bad_shape(cells, layout):
+        return BadLine(line, reason)
+    text = unescape(cells[layout.address].strip())
+    if layout.status is None:
+        return Row(line, text)
+    status = cells[layout.status].strip().lower()
+    if status not in STATUSES:
+        return BadLine(line, f"{STATUS_COLUMN} is none of {', '.join(STATUSES)}")
+    return Row(line, text, status)
+
+
+def _bad_text(whole: str) -> str:
+    if "\0" in whole:
+        return "it holds a NUL character"
+    if whole.isascii():
+        return ""
+    try:
+        whole.encode()
+    except UnicodeEncodeError:  # a lone surrogate: how `surrogateescape` keeps a byte that is no UTF-8
+        return "it is not UTF-8; save the file as UTF-8"
+    return ""
+
+
+def _bad_shape(cells: list[str], layout: _Layout) -> str:
+    if len(cells) > layout.width and any(cells[layout.width :]):
+        return f"it has more cells ({len(cells)}) than there are columns ({layout.width})"
+    if len(cells) < layout.least:
+        return f"it has fewer cells ({len(cells)}) than there are columns ({layout.width})"
+    if not cells[layout.address].strip():
+        return f"{ADDRESS_COLUMN} is empty"
+    return ""

@@ -1,0 +1,44 @@
+"""What can go wrong under a command, said in plain lines on stderr with exit code 1; never a traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import click
+from flask.cli import with_appcontext
+
+from database import DBError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """Run a command in the application's context; what fails below it becomes click's `Error: reason (remedy)`."""
+
+    @wraps(command)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return command(*args, **options)
+        except DBError as error:
+            raise click.ClickException(printable(str(error))) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has seen enough; click ends the command quietly
+                raise
+            raise click.ClickException(printable(_of_file(error))) from error
+
+    return with_appcontext(run)
+
+
+def printable(text: str, limit: int = 2000) -> str:
+    """Return a text that can do nothing to a terminal: control characters escaped, and not longer than `limit`."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in short)
+
+
+def _of_file(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason

@@ -1,0 +1,164 @@
+"""`flask recipients`: who receives every email, by hand and by CSV file.
+
+What changes the list is all or nothing: one bad address, and nothing was stored. Results go to stdout, errors
+and progress to stderr, and progress only where that is a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from commands.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
+from commands.errors import plain_errors, printable
+from commands.import_file import ImportFile
+from commands.write_file import write_file
+from database import Added, Address, Database, Recipient, open_database
+from web.context import current_settings
+from web.validation import ValidationError, clean_address
+
+
+@click.group()
+def recipients() -> None:
+    """Manage who receives every email."""
+
+
+@recipients.command()
+@click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
+@plain_errors
+def add(addresses: tuple[str, ...]) -> None:
+    """Add recipients: all of them, or none if one is bad.
+
+    Who has unsubscribed, or was rejected, stays so.
+    """
+    checked = _checked(addresses)
+    with _database() as database:
+        added = database.recipients.add(checked, _now())
+        found = filter(None, map(database.recipients.find, checked))
+        inactive = [each for each in found if each.status != "active"]
+    click.echo(_summary(added))
+    for each in inactive:
+        click.echo(f"{each.address} stays {each.status}")
+
+
+@recipients.command()
+@click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
+@plain_errors
+def remove(addresses: tuple[str, ...]) -> None:
+    """Remove recipients. That one has unsubscribed is remembered."""
+    checked = _checked(addresses)
+    with _database() as database:
+        unknown = [address.text for address in checked if not database.recipients.find(address)]
+        removed = database.recipients.remove(checked, _now())
+    click.echo(f"{removed:,} removed")
+    if unknown:
+        raise click.ClickException(f"no such recipient: {', '.join(unknown)}")
+
+
+@recipients.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@plain_errors
+def list_(as_json: bool) -> None:
+    """Show all recipients with their status, in the order they were added."""
+    form = _as_json if as_json else _as_text
+    with _database() as database:
+        for page in database.recipients.pages():
+            click.echo("\n".join(map(form, page)))
+
+
+@recipients.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Check the file and store nothing.")
+@plain_errors
+def import_(file: BinaryIO, dry_run: bool) -> None:
+    """Add the recipients of a CSV file ('-': stdin): all of them, or none if a line is bad.
+
+    The column is called recipient_email; a file of one column needs no header. An import never makes anyone
+    active again who has unsubscribed or was rejected.
+    """
+    content = ImportFile(file)
+    if dry_run:
+        deque(content, maxlen=0)
+        click.echo(f"{content.count:,} can be imported{_left_out(content)}; nothing was stored")
+        return
+    with _database() as database:
+        added = database.recipients.add(content, _now())
+    click.echo(_summary(added) + _repeated(content.count - sum(added)) + _left_out(content))
+
+
+@recipients.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
+@click.option("--all", "everyone", is_flag=True, help="Also who is not active, with a column recipient_status.")
+@plain_errors
+def export(output: Path | None, everyone: bool) -> None:
+    """Write the active recipients as CSV that an import reads back as the same rows.
+
+    Cells that a spreadsheet would run as a formula begin with an apostrophe; an import takes it off.
+    """
+    with _database() as database:
+        chunks = _exported(database.recipients.pages(), everyone)
+        if output is None or str(output) == "-":
+            for chunk in chunks:
+                click.echo(chunk, nl=False)
+        else:
+            write_file(output, chunks)
+
+
+def _database() -> Database:
+    return open_database(current_settings())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _checked(texts: Iterable[str]) -> list[Address]:
+    """Return each address once, or name every bad one."""
+    addresses: dict[str, Address] = {}
+    bad: list[str] = []
+    for text in texts:
+        try:
+            address = clean_address(text.strip())
+            addresses.setdefault(address.key, address)
+        except ValidationError as error:
+            bad.append(printable(f"{text} {error.message}"))
+    if bad:
+        raise click.ClickException("\n".join([*bad, "Nothing was changed."]))
+    return list(addresses.values())
+
+
+def _summary(added: Added) -> str:
+    return f"{added.added:,} added, {added.known:,} already there"
+
+
+def _repeated(count: int) -> str:
+    return f", {count:,} repeated in the file" if count else ""
+
+
+def _left_out(content: ImportFile) -> str:
+    return f", {content.inactive:,} left out (not active by the file)" if content.inactive else ""
+
+
+def _as_text(recipient: Recipient) -> str:
+    return f"{recipient.address}\t{recipient.status}"
+
+
+def _as_json(recipient: Recipient) -> str:
+    return json.dumps({**recipient._asdict(), "created_at": recipient.created_at.isoformat()})
+
+
+def _exported(pages: Iterable[list[Recipient]], everyone: bool) -> Iterator[bytes]:
+    if everyone:
+        yield encode_rows([(ADDRESS_COLUMN, STATUS_COLUMN)])
+        for page in pages:
+            yield encode_rows((each.address, each.status) for each in page)
+    else:
+        yield encode_rows([(ADDRESS_COLUMN,)])
+        for page in pages:
+            yield encode_rows((each.address,) for each in page if each.status == "active")

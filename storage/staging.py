@@ -1,0 +1,43 @@
+"""Addresses on their way in, sorted, in a database file of their own beside the real one: nothing is locked meanwhile.
+
+Not a temporary table: some builds of SQLite, pysqlite3's among them, keep those in memory whatever they are told.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ATTACH = "ATTACH :file AS staging"
+DETACH = "DETACH staging"
+# What is lost here can be read again: no journal, no syncs.
+TABLES = (
+    "PRAGMA staging.journal_mode=OFF",
+    "PRAGMA staging.synchronous=OFF",
+    "CREATE TABLE staging.unsorted (address_key TEXT PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE staging.incoming
+       (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)""",
+)
+STAGE = "INSERT INTO staging.unsorted (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
+# In the order of the keys each index grows at one place; in any other order a million rows would hold the write
+# lock ten times as long.
+SORT = """
+INSERT INTO staging.incoming (address, address_key) SELECT address, address_key FROM staging.unsorted ORDER BY 2
+"""
+
+
+class StagingFile:
+    """The file, as long as it is attached. Where the system allows it, it has no name meanwhile."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(f".{database.name}-staging-{os.urandom(8).hex()}")
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def attached(self) -> None:
+        """It is open: nobody else needs its name, and a crash leaves nothing behind."""
+        if os.name == "posix":
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove it."""
+        self.path.unlink(missing_ok=True)

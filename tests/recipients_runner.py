@@ -1,0 +1,27 @@
+"""`flask recipients` run in this process, and what became of it: shared by the tests of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from click.testing import Result
+
+from database import Database
+from email_app import create_app
+from settings import Settings
+
+Command = Callable[..., Result]
+
+
+def commands_of(settings: Settings) -> Command:
+    """`flask recipients …` in this process, on the database of these settings."""
+    runner = create_app(settings).test_cli_runner()
+
+    def run(*words: str, stdin: bytes = b"") -> Result:
+        return runner.invoke(args=["recipients", *words], input=stdin)
+
+    return run
+
+
+def stored(database: Database) -> dict[str, str]:
+    return {each.address: each.status for page in database.recipients.pages() for each in page}

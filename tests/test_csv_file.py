@@ -1,0 +1,218 @@
+"""The CSV of recipients: every form that is read, what is refused and on which line, and the way back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from commands.csv_file import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
+
+RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
+
+
+def read(data: bytes) -> list[Row | BadLine]:
+    return list(read_rows(io.BytesIO(data)))
+
+
+def texts(data: bytes) -> list[str]:
+    rows = read(data)
+    assert all(isinstance(row, Row) for row in rows), rows
+    return [row[1] for row in rows]
+
+
+def only_error(data: bytes) -> BadLine:
+    (bad,) = (row for row in read(data) if isinstance(row, BadLine))
+    return bad
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a@x.com\nb@x.com\n",
+        b"a@x.com\nb@x.com",
+        b"a@x.com\r\nb@x.com\r\n",
+        b"a@x.com\rb@x.com\r",
+        b"a@x.com\r\n\n\r\r\n  \n\t\nb@x.com",
+        b"recipient_email\na@x.com\nb@x.com\n",
+        b"\n\nRecipient_Email\na@x.com\nb@x.com\n",
+        b'"RECIPIENT_EMAIL"\n"a@x.com"\n"b@x.com"\n',
+        b"\xef\xbb\xbfrecipient_email\na@x.com\nb@x.com\n",
+        b'\xef\xbb\xbf"recipient_email"\r\na@x.com\r\nb@x.com\r\n',
+        b"\xef\xbb\xbfa@x.com\nb@x.com\n",
+        b"recipient_email,name\na@x.com,Ann\nb@x.com,\n",
+        b"name;recipient_email\nAnn;a@x.com\n;;\nBob, Jr;b@x.com\n",
+        b'name\trecipient_email\nAnn\ta@x.com\n"Bob\tJr"\tb@x.com\n',
+        b'name, recipient_email ,note\nAnn, "a@x.com","two\r\nlines"\n"Bob ""B"" B", b@x.com ,\n',
+        b"recipient_email,,\na@x.com,,\nb@x.com,,\n",
+        b"a@x.com;\nb@x.com;\n",
+        b'a@x.com\n""\nb@x.com\n',
+    ],
+)
+def test_every_usual_form_gives_the_same_addresses(data: bytes) -> None:
+    assert texts(data) == ["a@x.com", "b@x.com"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\r\n", b"\xef\xbb\xbf", b"recipient_email", b"recipient_email;;\r\n;;\r\n"])
+def test_a_file_without_rows_has_no_rows(data: bytes) -> None:
+    assert read(data) == []
+
+
+def test_lines_are_numbered_as_an_editor_does() -> None:
+    data = b'recipient_email,note\r\n\r\na@x.com,"1\n2\r3"\rb@x.com,\nc@x.com,'
+    assert [(row.line, row[1]) for row in read(data)] == [(3, "a@x.com"), (6, "b@x.com"), (7, "c@x.com")]
+
+
+def test_text_beyond_ascii_is_kept() -> None:
+    assert texts("josé@exämple.com\n用户@例え.jp\n".encode()) == ["josé@exämple.com", "用户@例え.jp"]
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "reason"),
+    [
+        (b"a@x.com\njos\xe9@x.com\nb@x.com\n", 2, "it is not UTF-8; save the file as UTF-8"),
+        (b"recipient_email,note\na@x.com,caf\xe9\n", 2, "it is not UTF-8; save the file as UTF-8"),
+        (b"a@x.com\n\0@x.com\n", 2, "it holds a NUL character"),
+        ("recipient_email\na@x.com\n".encode("utf-16"), 1, "UTF-16"),
+        ("recipient_email\na@x.com\n".encode("utf-16-le"), 1, "UTF-16"),
+        ("\ufeffrecipient_email\na@x.com\n".encode("utf-16-be"), 1, "UTF-16"),
+        (b"Ann,a@x.com\nBob,b@x.com\n", 1, "2 columns, and no header that calls one recipient_email"),
+        (b"\nname;email\nAnn;a@x.com\n", 2, "2 columns, and no header that calls one recipient_email"),
+        (b"email\na@x.com\n", 1, "neither an address nor the header recipient_email"),
+        (b"recipient_email,Recipient_Email\n", 1, "two columns recipient_email"),
+        (b"a@x.com\nb@x.com,c@x.com\n", 2, "more cells (2) than there are columns (1)"),
+        (b"name,recipient_email\nAnn,a@x.com\nBob\n", 3, "fewer cells (1) than there are columns (2)"),
+        (b"name,recipient_email\nAnn,a@x.com\nBob,\n", 3, "recipient_email is empty"),
+        (b'a@x.com\n"b@x.com\nc@x.com\n', 2, "opened here and never closed"),
+        (b'a@x.com\n"b@x.com\n"c@x.com"\n', 2, "text follows a closing quotation mark"),
+        (b'a@x.com\n"b"@x.com\nc@x.com\n', 2, "text follows a closing quotation mark"),
+        (b"recipient_email,recipient_status\na@x.com,gone\n", 2, "recipient_status is none of active,"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(data: bytes, line: int, reason: str) -> None:
+    bad = only_error(data)
+    assert bad.line == line
+    assert reason in bad.reason
+
+
+def test_each_bad_line_is_named_not_only_the_first() -> None:
+    data = b"a@x.com\n\xff@x.com\nb@x.com\nc@x.com,d@x.com\n"
+    assert [row.line for row in read(data) if isinstance(row, BadLine)] == [2, 4]
+
+
+def test_a_cell_of_200_kilobytes_in_another_column_does_no_harm() -> None:
+    note = b"n" * 200_000
+    assert texts(b"recipient_email,note\na@x.com," + note + b'\nb@x.com,"' + note + b'"\n') == [
+        "a@x.com",
+        "b@x.com",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"n" * (LONGEST + 1), b"a@x.com\n" + b"n" * LONGEST * 3])
+def test_a_line_without_an_end_is_refused(data: bytes) -> None:
+    assert "longer than 1,048,576" in only_error(data).reason
+
+
+class Endless(io.RawIOBase):
+    """Lines without end, after a quotation mark that is never closed."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        lines = (b'"' if self.given == 0 else b"") + b"a@x.com\n" * (len(buffer) // 8 - 1)
+        buffer[: len(lines)] = lines
+        self.given += len(lines)
+        return len(lines)
+
+
+def test_a_quotation_mark_that_is_never_closed_takes_little_memory() -> None:
+    endless = Endless()
+    tracemalloc.start()
+    rows = list(read_rows(io.BufferedReader(endless)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == [BadLine(1, "a cell is longer than 1,048,576 characters (a quotation mark may lack its partner)")]
+    assert endless.given < 2 * LONGEST
+    assert peak < 16 * LONGEST
+
+
+def test_the_stream_stays_open() -> None:
+    stream = io.BytesIO(b"a@x.com\n")
+    assert list(read_rows(stream))
+    assert not stream.closed
+
+
+def test_who_is_not_active_is_said_in_a_column() -> None:
+    data = encode_rows([("recipient_email", "recipient_status"), ("a@x.com", "active"), ("b@x.com", "unsubscribed")])
+    assert read(data) == [Row(2, "a@x.com", "active"), Row(3, "b@x.com", "unsubscribed")]
+
+
+@pytest.mark.parametrize("first", RUN_BY_SPREADSHEETS)
+def test_no_cell_is_run_by_a_spreadsheet(first: str) -> None:
+    (cells,) = csv.reader(io.StringIO(encode_rows([(first + "1+1", "a@x.com")]).decode(), newline=""))
+    assert cells == ["'" + first + "1+1", "a@x.com"]
+
+
+def test_an_ordinary_apostrophe_is_left_alone() -> None:
+    assert escape("'o'neil@x.com") == unescape("'o'neil@x.com") == "'o'neil@x.com"
+    assert escape("'+a@x.com") == "''+a@x.com"
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'=+-@,;\t\"\r\n "))
+
+
+@given(cells)
+@example("'")
+@example("''=")
+def test_escaping_is_undone_for_every_text(cell: str) -> None:
+    assert unescape(escape(cell)) == cell
+    assert not escape(cell).startswith(RUN_BY_SPREADSHEETS)
+
+
+def is_kept(cell: str) -> bool:
+    """Spaces around a cell, and NUL, are nothing that an address can have."""
+    return bool(cell) and cell == cell.strip() and "\0" not in cell
+
+
+@given(st.lists(cells.filter(is_kept)))
+@example(["=1+1", "+tag@x.com", "-a@x.com", "@x", "'+a@x.com", "''@x", "'a@x.com", '"a b"@x.com', '"a,;b"@x.com'])
+def test_what_was_written_is_read_as_the_same_rows(addresses: list[str]) -> None:
+    assert texts(encode_rows([("recipient_email",), *((address,) for address in addresses)])) == addresses
+
+
+@given(
+    st.binary(max_size=200) | st.lists(st.sampled_from([b'"', b",", b";", b"\t", b"\r", b"\n", b"a@x"])).map(b"".join)
+)
+def test_any_bytes_give_rows_or_bad_lines_in_order(data: bytes) -> None:
+    lines = [row.line for row in read(data)]
+    assert lines == sorted(set(lines))
+
+
+class InPieces(io.RawIOBase):
+    """A stream that gives one byte at a time, as a slow pipe may."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bytes: Iterator[int] = iter(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        for value in self.bytes:
+            buffer[0] = value
+            return 1
+        return 0
+
+
+@given(st.lists(st.sampled_from([b'"', b",", b"\r", b"\n", "é".encode(), b"a@x", b"\xff"])).map(b"".join))
+def test_pieces_give_the_same_rows_as_the_whole(data: bytes) -> None:
+    assert list(read_rows(io.BufferedReader(InPieces(data)))) == read(data)
