@@ -165,13 +165,15 @@ class Deliveries:
         Raises NoSuchEmail when no email of this event_id was ever started, or when it was cancelled.
         """
         with self._connection.transaction():
-            if not self._progress.reopen(event_id):
+            if not self._progress.was_started(event_id):
                 raise NoSuchEmail(event_id)
             counts = {
                 status: self._connection.run(RETRY, event_id=event_id, status=status, now=now)
                 for status in ("failed", "unknown")
             }
-            self._progress.count(event_id, {status: -count for status, count in counts.items()}, None)
+            if any(counts.values()):
+                self._progress.reopen(event_id)
+                self._progress.count(event_id, {status: -count for status, count in counts.items()}, now)
             return sum(counts.values())
 
     def _next_in_turn(self, first: int, now: int) -> int | None:
@@ -218,7 +220,7 @@ class Deliveries:
             return False
         self._connection.run(ACCEPTED_LATE, **key, found=row[0], finished_at=settlement.at, reply=settlement.reply)
         if row[0] in FINAL:
-            self._progress.count(settlement.event_id, {row[0]: -1}, None)
+            self._progress.count(settlement.event_id, {row[0]: -1}, settlement.at)
         return True
 
     def _note_attempt(self, settlement: Settlement) -> None:
@@ -238,8 +240,8 @@ class Deliveries:
                 by_email[settlement.event_id].append(settlement)
         for event_id, settled in by_email.items():
             sent_at = max((s.at for s in settled if s.status == "sent"), default=None)
-            self._progress.count(event_id, Counter(s.status for s in settled), sent_at)
-            self._progress.finish_if_complete(event_id, max(s.at for s in settled))
+            latest = max(s.at for s in settled)
+            self._progress.count(event_id, Counter(s.status for s in settled), latest, sent_at)
 
     def _count_by_hour(self, applied: Sequence[Settlement]) -> None:
         by_hour: defaultdict[int, Counter[str]] = defaultdict(Counter)

@@ -46,6 +46,7 @@ UPDATE progress SET sent = sent + :sent, failed = failed + :failed, unknown = un
     cancelled = cancelled + :cancelled, first_sent_at = COALESCE(first_sent_at, :sent_at),
     last_sent_at = COALESCE(:sent_at, last_sent_at)
 WHERE event_id = :event_id
+RETURNING cursor_id >= last_recipient_id AND deliveries = sent + failed + unknown + cancelled
 """
 FINISH = """
 UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id AND status = 'sending' AND EXISTS (
@@ -54,10 +55,8 @@ UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id
 """
 UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
-REOPEN = """
-UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0
-WHERE event_id = :event_id AND status IN ('sending', 'sent')
-"""
+WAS_STARTED = "SELECT 1 FROM emails WHERE event_id = :event_id AND status IN ('sending', 'sent')"
+REOPEN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
 READ = """
 SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
 """
@@ -137,18 +136,24 @@ class ProgressTable:
         """Whether a start has to be gone on with, or a line in the log is owed."""
         return self._unfinished_start(0) is not None or self._connection.row(UNLOGGED) is not None
 
-    def count(self, event_id: int, changes: Mapping[str, int], sent_at: int | None) -> None:
-        """Add to the counters, in the transaction of the deliveries' own change."""
+    def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
+        """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
         counts = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0} | dict(changes)
-        self._connection.run(COUNT, event_id=event_id, sent_at=sent_at, **counts)
+        row = self._connection.row(COUNT, event_id=event_id, sent_at=sent_at, **counts)
+        if row is not None and row[0]:
+            self.finish_if_complete(event_id, now)
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
         """Make the email `sent` if its start is finished and each of its deliveries is in a final state."""
         self._connection.run(FINISH, event_id=event_id, now=now)
 
-    def reopen(self, event_id: int) -> bool:
-        """Make a finished email `sending` again; False when it was never started, or was cancelled."""
-        return self._connection.run(REOPEN, event_id=event_id) == 1
+    def was_started(self, event_id: int) -> bool:
+        """Whether the email is being sent, or was sent."""
+        return self._connection.row(WAS_STARTED, event_id=event_id) is not None
+
+    def reopen(self, event_id: int) -> None:
+        """Make a finished email `sending` again."""
+        self._connection.run(REOPEN, event_id=event_id)
 
     def log_finished(self, write: Callable[[int], None]) -> int:
         """Call `write` with the event_id of each finished email whose line is owed, each once; how many.

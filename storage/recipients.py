@@ -128,8 +128,7 @@ class Recipients:
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
-            self._progress.count(event_id, {"cancelled": 1}, None)
-            self._progress.finish_if_complete(event_id, now)
+            self._progress.count(event_id, {"cancelled": 1}, now)
 
 
 def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:

@@ -323,6 +323,14 @@ class TestDeliveries:
         (again,) = database.deliveries.claim(sender_id, 0, NOW + 9, 2)
         assert again.recipient_id == first.recipient_id
 
+    def test_retrying_an_email_without_failures_changes_nothing(self, database: Database) -> None:
+        start(database, 1)
+        send_all(database, enter(database))
+        database.progress.log_finished(lambda event_id: None)
+        assert database.deliveries.retry_failed(7, NOW) == 0
+        assert status(database) == "sent"
+        assert not database.has_work(NOW)
+
     @pytest.mark.parametrize("event_id", [7, 8])
     def test_what_was_never_started_has_nothing_to_retry(self, database: Database, event_id: int) -> None:
         database.emails.save(EMAIL, NOON)
