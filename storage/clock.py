@@ -6,12 +6,10 @@ import functools
 import time
 from pathlib import Path
 
-
-def boot_clock() -> float:
-    """Seconds since this machine was started (CLOCK_BOOTTIME; elsewhere the monotonic clock)."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+# Seconds since this machine was started (CLOCK_BOOTTIME; elsewhere the monotonic clock).
+boot_clock = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 @functools.cache

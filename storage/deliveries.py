@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection
@@ -77,6 +78,7 @@ Key = tuple[int, int]  # event_id, recipient_id
 
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 FINAL = ("sent", "failed", "unknown", "cancelled")
+STATUS_OF, AT_OF = itemgetter(3), itemgetter(4)  # of a settlement
 
 
 class Delivery(NamedTuple):
@@ -184,7 +186,7 @@ class Deliveries:
 
     def _claim_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Delivery]:
         rows = self._connection.rows(self._claim, sender_id=sender_id, event_id=event_id, now=now, limit=limit)
-        return sorted(Delivery(*row) for row in rows)  # RETURNING keeps no order
+        return sorted(map(Delivery._make, rows))  # RETURNING keeps no order
 
     def _end(self, sender_id: int, keys: Collection[Key]) -> int:
         values = ({"event_id": event, "recipient_id": recipient, "sender_id": sender_id} for event, recipient in keys)
@@ -201,11 +203,25 @@ class Deliveries:
         self._account(settlements)
 
     def _account(self, applied: Sequence[Settlement]) -> None:
+        """Count what was settled, email by email and hour by hour, and note each try that did not succeed."""
+        by_email: defaultdict[int, list[Settlement]] = defaultdict(list)
+        by_hour: defaultdict[int, Counter[str]] = defaultdict(Counter)
         for settlement in applied:
+            by_email[settlement.event_id].append(settlement)
+            by_hour[settlement.at // 3600][settlement.outcome] += 1
             if settlement.outcome != "sent":
                 self._note_attempt(settlement)
-        self._count_by_email(applied)
-        self._count_by_hour(applied)
+        for event_id, settled in by_email.items():
+            self._count(event_id, settled)
+        for hour, counts in by_hour.items():
+            self._connection.run(HOUR, hour=hour, **{outcome: counts[outcome] for outcome in OUTCOMES})
+
+    def _count(self, event_id: int, settled: list[Settlement]) -> None:
+        counts = Counter(map(STATUS_OF, settled))
+        del counts["queued"]
+        latest = max(map(AT_OF, settled))
+        if counts:
+            self._progress.count(event_id, counts, latest, latest if counts["sent"] else None)
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
         return self._connection.run(SETTLE, **_values(sender_id, settlement)) == 1
@@ -233,32 +249,16 @@ class Deliveries:
             reply=settlement.reply,
         )
 
-    def _count_by_email(self, applied: Sequence[Settlement]) -> None:
-        by_email: defaultdict[int, list[Settlement]] = defaultdict(list)
-        for settlement in applied:
-            if settlement.status in FINAL:
-                by_email[settlement.event_id].append(settlement)
-        for event_id, settled in by_email.items():
-            sent_at = max((s.at for s in settled if s.status == "sent"), default=None)
-            latest = max(s.at for s in settled)
-            self._progress.count(event_id, Counter(s.status for s in settled), latest, sent_at)
-
-    def _count_by_hour(self, applied: Sequence[Settlement]) -> None:
-        by_hour: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        for settlement in applied:
-            by_hour[settlement.at // 3600][settlement.outcome] += 1
-        for hour, counts in by_hour.items():
-            self._connection.run(HOUR, hour=hour, **{outcome: counts[outcome] for outcome in OUTCOMES})
-
 
 def _values(sender_id: int, settlement: Settlement) -> dict[str, object]:
+    event_id, recipient_id, outcome, status, at, reply, next_attempt_at = settlement
     return {
-        "event_id": settlement.event_id,
-        "recipient_id": settlement.recipient_id,
+        "event_id": event_id,
+        "recipient_id": recipient_id,
         "sender_id": sender_id,
-        "status": settlement.status,
-        "doubt": int(settlement.outcome == "in_doubt"),
-        "next_attempt_at": settlement.next_attempt_at,
-        "finished_at": None if settlement.status == "queued" else settlement.at,
-        "reply": settlement.reply,
+        "status": status,
+        "doubt": 1 if outcome == "in_doubt" else 0,
+        "next_attempt_at": next_attempt_at,
+        "finished_at": None if status == "queued" else at,
+        "reply": reply,
     }

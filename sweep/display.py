@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -17,12 +18,11 @@ class Display:
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
         self._began = self._next = time.monotonic()
-        self._counts = {"sent": 0, "deferred": 0, "failed": 0, "in_doubt": 0}
+        self._counts: Counter[str] = Counter()
 
     def count(self, outcomes: Iterable[str]) -> None:
         """Add outcomes of delivery attempts."""
-        for outcome in outcomes:
-            self._counts[outcome] += 1
+        self._counts.update(outcomes)
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             self._write("\r")
@@ -34,7 +34,7 @@ class Display:
 
     def _write(self, before: str, after: str = "") -> None:
         seconds = max(time.monotonic() - self._began, 0.001)
-        parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self._counts.items() if count]
+        parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self._counts.most_common()]
         rate = f"{self._counts['sent'] / seconds:,.0f} a second"
         self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
         self._stream.flush()

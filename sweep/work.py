@@ -84,12 +84,16 @@ class ClaimedWork:
     def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
         self.keep_alive()
-        settlements = [self._settlement(outcome) for outcome in outcomes]
+        held, policy = self._held, self._policy
+        settlements = [
+            settle(held[envelope[:2]], kind.value, reply, int(at), policy) for envelope, kind, reply, at in outcomes
+        ]
         keys = [envelope[:2] for envelope in ending]
         cleared = self._make_durable(settlements, keys)
-        for outcome, settlement in zip(outcomes, settlements, strict=True):
-            self._forget(outcome.envelope)
-            self._report(outcome.envelope, settlement)
+        for settlement in settlements:
+            delivery = held.pop(settlement[:2])
+            if settlement.status != "sent":
+                self._report(delivery, settlement)
         self._display.count(settlement.outcome for settlement in settlements)
         if len(cleared) == len(keys):
             return ending
@@ -99,8 +103,8 @@ class ClaimedWork:
         """Return envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
         patiently(self._database.deliveries.give_back, self._sender_id, keys)
-        for envelope in envelopes:
-            self._forget(envelope)
+        for key in keys:
+            del self._held[key]
 
     def may_end(self) -> bool:
         """Whether the lease holds, by the clock that no step of the wall clock touches."""
@@ -142,9 +146,9 @@ class ClaimedWork:
 
     def _claim(self, now: int, limit: int) -> list[Delivery]:
         claimed = self._database.deliveries.claim(self._sender_id, self._last_claimed, now, limit)
-        for delivery in claimed:
-            self._held[delivery.event_id, delivery.recipient_id] = delivery
-            self._last_claimed = delivery.event_id
+        self._held.update((delivery[:2], delivery) for delivery in claimed)
+        if claimed:
+            self._last_claimed = claimed[-1].event_id
         return claimed
 
     def _envelope(self, delivery: Delivery, now: int) -> Envelope | None:
@@ -193,17 +197,10 @@ class ClaimedWork:
                 self._tasklog.error(reason, settlement.event_id)
             raise
 
-    def _settlement(self, outcome: Outcome) -> Settlement:
-        delivery = self._held[outcome.envelope[:2]]
-        return settle(delivery, outcome.kind.value, outcome.reply, int(outcome.at), self._policy)
-
-    def _forget(self, envelope: Envelope) -> None:
-        self._held.pop(envelope[:2], None)
-
-    def _report(self, envelope: Envelope, settlement: Settlement) -> None:
+    def _report(self, delivery: Delivery, settlement: Settlement) -> None:
         if settlement.status in ("failed", "unknown"):
             reason = f"{settlement.status}: {settlement.reply}"
-            self._tasklog.error(reason, envelope.event_id, envelope.address)
+            self._tasklog.error(reason, delivery.event_id, delivery.address)
 
 
 def patiently(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
