@@ -1,0 +1,340 @@
+"""A scripted SMTP server: it can do anything at any point, and keeps all it was sent.
+
+`Peer` is the server's side of one connection without I/O, for tests of the session alone; `ScriptedServer` puts
+it on real sockets. What it does is told by `on`, a mapping from a verb to a function that gets the line and the
+number of lines with that verb so far (from 0), and returns an action, or None for the usual answer. An action is
+
+    "550 no"             a reply; bytes go out as they are
+    Close(), Reset()     hang up, politely or not
+    Wait(0.2)            say nothing for a while
+    Pieces("250 ok", 1)  a reply in pieces of so many octets
+    Call(function)       anything, such as killing the sender
+    SILENCE              no answer
+
+or a tuple of these. The verbs are those of SMTP, and CONNECT, CONTENT (the final dot was read), LINE (an answer
+within AUTH). `at_octet` maps the number of octets read on a connection to an action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+
+class Close(NamedTuple):
+    pass
+
+
+class Reset(NamedTuple):
+    how: str = "RST"
+
+
+class Wait(NamedTuple):
+    seconds: float
+
+
+class Pieces(NamedTuple):
+    text: str
+    size: int
+
+
+class Call(NamedTuple):
+    function: Callable[[], object]
+
+
+class StartTLS(NamedTuple):
+    version: str = "any"
+
+
+SILENCE = b""
+Action = Any  # one of the above, text, octets, or a tuple of actions
+Handler = Callable[[bytes, int], Action]
+
+USUAL = {
+    "CONNECT": "220 scripted.example ESMTP",
+    "MAIL": "250 2.1.0 Ok",
+    "RCPT": "250 2.1.5 Ok",
+    "DATA": "354 End data with <CR><LF>.<CR><LF>",
+    "CONTENT": "250 2.0.0 Ok: queued",
+    "RSET": "250 2.0.0 Ok",
+    "NOOP": "250 2.0.0 Ok",
+    "STARTTLS": ("220 2.0.0 Ready", StartTLS()),
+    "AUTH": "235 2.7.0 Welcome",
+    "LINE": "235 2.7.0 Welcome",
+    "QUIT": ("221 2.0.0 Bye", Close()),
+}
+
+
+class Accepted(NamedTuple):
+    """One message the server took responsibility for."""
+
+    sender: bytes
+    recipient: bytes
+    content: bytes  # as it came, dots stuffed
+
+
+@dataclass
+class Script:
+    """What the server offers and does; shared by all its connections, as is what it saw."""
+
+    offers: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SIZE 10000000")
+    offers_in_tls: tuple[str, ...] | None = None
+    on: Mapping[str, Handler] = field(default_factory=dict)
+    at_octet: Mapping[int, Action] = field(default_factory=dict)
+    follows: bool = True  # False: answers 503 to what comes together with the end of a message, as Haraka 3 does
+    groups: bool = True  # False: answers 503 to whatever comes together with a command
+    accepted: list[Accepted] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)  # every command line
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Peer:
+    """The server's side of one connection."""
+
+    socket: socket.socket
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.raw = b""
+        self.tls = False
+        self._buffer = b""
+        self._in_content = False
+        self._in_login = False
+        self._sender = b""  # of the transaction that is open
+        self._recipients: list[bytes] = []
+        self._out_of_step = 0  # octets to answer 503 to
+
+    def greet(self) -> Iterator[Action]:
+        yield from self._answer("CONNECT", b"")
+
+    def feed(self, data: bytes) -> Iterator[Action]:
+        """The actions that `data` calls for."""
+        start = len(self.raw)
+        for position in sorted(p for p in self.script.at_octet if start < p <= start + len(data)):
+            piece, data = data[: position - len(self.raw)], data[position - len(self.raw) :]
+            yield from self._feed(piece)
+            action = self.script.at_octet[position]
+            yield from action if type(action) is tuple else (action,)
+        yield from self._feed(data)
+
+    def forget_plain_text(self) -> None:
+        """TLS stands."""
+        self.tls = True
+        self._buffer = b""
+
+    def _feed(self, data: bytes) -> Iterator[Action]:
+        self.raw += data
+        self._buffer += data
+        while True:
+            end = b"\r\n.\r\n" if self._in_content and not self._buffer.startswith(b".\r\n") else b"\n"
+            piece, found, rest = self._buffer.partition(end)
+            if not found:
+                return
+            before = len(self._buffer)
+            self._buffer = rest
+            if self._in_content:
+                yield from self._end_content(piece)
+            else:
+                yield from self._line(piece.rstrip(b"\r"), before)
+
+    def _end_content(self, content: bytes) -> Iterator[Action]:
+        self._in_content = False
+        for action in self._answer("CONTENT", content):
+            if _code(action) == 2:
+                self.script.accepted += [Accepted(self._sender, to, content) for to in self._recipients]
+            if _code(action):  # the first reply is the answer
+                self._sender, self._recipients = b"", []
+            yield action
+        if not self.script.follows:
+            self._out_of_step = len(self._buffer)
+
+    def _line(self, line: bytes, before: int) -> Iterator[Action]:
+        self.script.lines.append(line)
+        if self._out_of_step > 0:
+            self._out_of_step -= before - len(self._buffer)
+            yield "503 5.5.1 Unexpected command"
+            return
+        verb = "LINE" if self._in_login else line.split(b" ")[0].decode("ascii", "replace").upper()
+        self._in_login = False
+        answered = False
+        for action in self._answer(verb, line):
+            if not answered:
+                self._note(verb, line, _code(action))
+            answered = answered or _code(action) > 0
+            yield action
+        if not self.script.groups:
+            self._out_of_step = len(self._buffer)
+
+    def _note(self, verb: str, line: bytes, code: int) -> None:
+        if code == 3:
+            self._in_content = verb == "DATA"
+            self._in_login = verb in ("AUTH", "LINE")
+        elif code == 2 and verb == "MAIL":
+            self._sender, self._recipients = line, []
+        elif code == 2 and verb in ("RSET", "EHLO"):
+            self._sender, self._recipients = b"", []
+        elif code == 2 and verb == "RCPT":
+            self._recipients.append(line[len(b"RCPT TO:<") :].rpartition(b">")[0])
+
+    def _answer(self, verb: str, line: bytes) -> Iterator[Action]:
+        nth = self.script.counts.get(verb, 0)
+        self.script.counts[verb] = nth + 1
+        handler = self.script.on.get(verb)
+        action = handler(line, nth) if handler else None
+        if action is None:
+            action = self._usual(verb)
+        yield from action if type(action) is tuple else (action,)
+
+    def _usual(self, verb: str) -> Action:
+        if verb == "RCPT" and not self._sender:
+            return "503 5.5.1 MAIL first"
+        if verb == "DATA" and not self._recipients:
+            return "503 5.5.1 RCPT first"
+        return self._ehlo() if verb == "EHLO" else USUAL.get(verb, "500 5.5.2 What?")
+
+    def _ehlo(self) -> str:
+        offers = self.script.offers_in_tls if self.tls else self.script.offers
+        lines = ["scripted.example", *(self.script.offers if offers is None else offers)]
+        return "\r\n".join([f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"])
+
+
+def _code(action: Action) -> int:
+    """The first digit of the reply that an action sends."""
+    text = action.text if isinstance(action, Pieces) else action
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    return int(text[0]) if isinstance(text, str) and text[:1].isdigit() else 0
+
+
+def octets(action: Action) -> bytes:
+    """What an action sends."""
+    text = action.text if isinstance(action, Pieces) else action
+    if isinstance(text, str):
+        return text.encode() + b"\r\n"
+    return text if isinstance(text, bytes) else b""
+
+
+class ScriptedServer:
+    """A `Script` on a socket of 127.0.0.1 (or `::1`), a thread for each connection."""
+
+    def __init__(
+        self,
+        *,
+        certificate: str | None = None,
+        tls_at_once: bool = False,
+        host: str = "127.0.0.1",
+        backlog: int = 100,
+        receive_buffer: int | None = None,
+        **script: Any,
+    ) -> None:
+        self.script = Script(**script)
+        self.peers: list[Peer] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._certificate = certificate
+        self._tls_at_once = tls_at_once
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.socket(family)
+        if receive_buffer:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._listener.bind((host, 0))
+        self._listener.listen(backlog)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def accepted(self) -> list[Accepted]:
+        return self.script.accepted
+
+    @property
+    def recipients(self) -> list[str]:
+        return [message.recipient.decode() for message in self.accepted]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        peer = Peer(self.script)
+        with self._lock:
+            self.peers.append(peer)
+            self._open.add(connection)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.socket = connection
+        try:
+            if self._tls_at_once:
+                self._wrap(peer)
+            self._talk(peer)
+        except (OSError, _HungUp):
+            pass
+        finally:
+            with self._lock:
+                self._at_once -= 1
+            self._open.discard(peer.socket)
+            peer.socket.close()
+
+    def _talk(self, peer: Peer) -> None:
+        for action in peer.greet():
+            self._act(peer, action)
+        while data := peer.socket.recv(65536):
+            for action in peer.feed(data):
+                self._act(peer, action)
+
+    def _act(self, peer: Peer, action: Action) -> None:
+        if isinstance(action, Wait):
+            time.sleep(action.seconds)
+        elif isinstance(action, Call):
+            action.function()
+        elif isinstance(action, Close):
+            raise _HungUp
+        elif isinstance(action, Reset):
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raise _HungUp
+        elif isinstance(action, StartTLS):
+            self._wrap(peer)
+        elif isinstance(action, Pieces):
+            data = octets(action)
+            for start in range(0, len(data), action.size):
+                peer.socket.sendall(data[start : start + action.size])
+                time.sleep(0.001)
+        else:
+            peer.socket.sendall(octets(action))
+
+    def _wrap(self, peer: Peer) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._certificate or "")
+        plain = peer.socket
+        self._open.discard(plain)
+        peer.socket = context.wrap_socket(plain, server_side=True)
+        self._open.add(peer.socket)
+        peer.forget_plain_text()
+
+
+class _HungUp(Exception):
+    pass

@@ -1,0 +1,99 @@
+"""A `Work` that keeps what it is told, and checks what every sender must keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from delivery.message import Message
+from delivery.outcome import Envelope, Kind, Outcome
+
+
+def message(content: str = "Hello.\n", *, sender: str = "news@example.org", subject: str = "Hello") -> Message:
+    return Message(
+        event_id=7,
+        subject=subject,
+        content=content,
+        sender_name="News",
+        sender_address=sender,
+        reply_to=None,
+        token="0123456789abcdef",
+    )
+
+
+MESSAGE = message()
+
+
+def envelopes(number: int, of: Message = MESSAGE) -> list[Envelope]:
+    return [envelope(f"user{n}@example.com", n, of) for n in range(number)]
+
+
+def envelope(address: str, recipient_id: int = 0, of: Message = MESSAGE) -> Envelope:
+    return Envelope(7, recipient_id, address, of)
+
+
+class KeptWork:
+    """Hands out `todo`. A deferred or returned envelope is not handed out again."""
+
+    def __init__(self, todo: Iterable[Envelope], connections: int = 100) -> None:
+        self.todo = list(todo)
+        self.outcomes: list[Outcome] = []
+        self.ending: set[int] = set()  # recipients whose message may have ended, without an outcome
+        self.returned: list[Envelope] = []
+        self.lost: set[int] = set()  # recipients whose claim another sender has
+        self.most_in_doubt = 0
+        self.records = 0
+        self.kept_alive = 0
+        self.stopping = False
+        self.lease_holds = True
+        self.on_record: Callable[[Sequence[Outcome], Sequence[Envelope]], None] = lambda outcomes, ending: None
+        self._connections = connections
+        self._taken: set[int] = set()
+
+    def take(self, limit: int) -> list[Envelope]:
+        assert limit > 0
+        taken, self.todo = self.todo[:limit], self.todo[limit:]
+        self._taken |= {envelope.recipient_id for envelope in taken}
+        return taken
+
+    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+        self.records += 1
+        for outcome in outcomes:
+            self._taken.remove(outcome.envelope.recipient_id)  # one outcome each, of what was handed out
+            self.ending.discard(outcome.envelope.recipient_id)
+        self.outcomes += outcomes
+        self.on_record(outcomes, ending)
+        kept = [envelope for envelope in ending if envelope.recipient_id not in self.lost]
+        for envelope in kept:
+            assert envelope.recipient_id in self._taken
+            assert envelope.recipient_id not in self.ending, "ended twice"
+            self.ending.add(envelope.recipient_id)
+        self.most_in_doubt = max(self.most_in_doubt, len(self.ending))
+        assert len(self.ending) <= self._connections, "more than one message in doubt on a connection"
+        return kept
+
+    def give_back(self, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            self._taken.remove(envelope.recipient_id)
+            self.ending.discard(envelope.recipient_id)
+        self.returned += envelopes
+
+    def may_end(self) -> bool:
+        return self.lease_holds
+
+    def keep_alive(self) -> None:
+        self.kept_alive += 1
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        return {outcome.envelope.address: outcome.kind for outcome in self.outcomes}
+
+    def of_kind(self, kind: Kind) -> list[str]:
+        return sorted(outcome.envelope.address for outcome in self.outcomes if outcome.kind is kind)
+
+    def replies(self) -> list[str]:
+        return [outcome.reply for outcome in self.outcomes]
+
+    @property
+    def unaccounted(self) -> set[int]:
+        """Handed out, with neither an outcome nor given back."""
+        return self._taken - self.lost
