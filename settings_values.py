@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 HOST = r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9._-]+)?"  # a name, or an IPv6 address without brackets
 PUBLIC_URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?"
@@ -189,6 +191,8 @@ def _smtp_url(scheme: str, url: SplitResult) -> EmailURL:
 
 def _split(text: str) -> SplitResult:
     """The parts of an SMTP URL. What urlsplit says of a bad one is not passed on: it may hold a password."""
+    from urllib.parse import urlsplit  # not for every sweep: a Maildir needs none of it
+
     try:
         url = urlsplit(text)
         usable = url.port != 0 and re.fullmatch(HOST, url.hostname or "")
@@ -200,6 +204,10 @@ def _split(text: str) -> SplitResult:
 
 
 def _unescaped(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote
+
     try:
         plain = unquote(text, errors="strict")
     except UnicodeDecodeError:
