@@ -30,9 +30,14 @@ NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
 FROM emails e WHERE e.status = 'sending'
 """
+# The two statements of every message; all others are rare beside them.
 END = """
 UPDATE deliveries SET status = 'sending'
-WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id AND status = 'claimed'
+WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status = 'claimed'
+"""
+SENT = """
+UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = ?, reply = ?
+WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status = 'sending'
 """
 SETTLE = """
 UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1, doubts = doubts + :doubt,
@@ -189,17 +194,19 @@ class Deliveries:
         return sorted(map(Delivery._make, rows))  # RETURNING keeps no order
 
     def _end(self, sender_id: int, keys: Collection[Key]) -> int:
-        values = ({"event_id": event, "recipient_id": recipient, "sender_id": sender_id} for event, recipient in keys)
-        return self._connection.run_many(END, values)
+        return self._connection.run_many(END, [(event_id, recipient_id, sender_id) for event_id, recipient_id in keys])
 
     def _end_held(self, sender_id: int, keys: Collection[Key]) -> None:
         if keys and self._end(sender_id, keys) != len(keys):
             raise ClaimLost
 
     def _settle_held(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
-        values = [_values(sender_id, settlement) for settlement in settlements]
-        if values and self._connection.run_many(SETTLE, values) != len(values):
+        sent = [(s[4], s[5], s[0], s[1], sender_id) for s in settlements if s[3] == "sent"]
+        if sent and self._connection.run_many(SENT, sent) != len(sent):
             raise ClaimLost
+        for settlement in settlements:
+            if settlement[3] != "sent" and not self._settle(sender_id, settlement):
+                raise ClaimLost
         self._account(settlements)
 
     def _account(self, applied: Sequence[Settlement]) -> None:
@@ -224,7 +231,18 @@ class Deliveries:
             self._progress.count(event_id, counts, latest, latest if counts["sent"] else None)
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
-        return self._connection.run(SETTLE, **_values(sender_id, settlement)) == 1
+        changed = self._connection.run(
+            SETTLE,
+            event_id=settlement.event_id,
+            recipient_id=settlement.recipient_id,
+            sender_id=sender_id,
+            status=settlement.status,
+            doubt=int(settlement.outcome == "in_doubt"),
+            next_attempt_at=settlement.next_attempt_at,
+            finished_at=None if settlement.status == "queued" else settlement.at,
+            reply=settlement.reply,
+        )
+        return changed == 1
 
     def _accept_late(self, settlement: Settlement) -> bool:
         """Record an acceptance although the claim was lost."""
@@ -248,17 +266,3 @@ class Deliveries:
             outcome=settlement.outcome,
             reply=settlement.reply,
         )
-
-
-def _values(sender_id: int, settlement: Settlement) -> dict[str, object]:
-    event_id, recipient_id, outcome, status, at, reply, next_attempt_at = settlement
-    return {
-        "event_id": event_id,
-        "recipient_id": recipient_id,
-        "sender_id": sender_id,
-        "status": status,
-        "doubt": 1 if outcome == "in_doubt" else 0,
-        "next_attempt_at": next_attempt_at,
-        "finished_at": None if status == "queued" else at,
-        "reply": reply,
-    }

@@ -8,7 +8,7 @@ fails at once when another wrote in between, whatever the busy timeout.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,10 +81,10 @@ class SQLiteConnection:
         except driver.Error as error:
             raise self._translated(error) from error
 
-    def run_many(self, sql: str, values: Iterable[Mapping[str, object]]) -> int:
-        """Run a statement for each of `values`; how many rows were changed in all."""
+    def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run a statement, with `?` for the values, for each of `rows`; how many rows were changed in all."""
         try:
-            return self._connection.executemany(sql, values).rowcount
+            return self._connection.executemany(sql, rows).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 from database import Database, Delivery, Settlement
@@ -28,6 +29,7 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     sender_id = patiently(database.senders.enter, settings.senders, int(time.time()), settle)
     if sender_id is None:
         return Ended.BUSY
+    gc.freeze()  # what is imported by now is never garbage: a fifth of the collector's work is looking at it
     work = ClaimedWork(database, sender_id, settings, tasklog, stop)
     try:
         make_sender(settings).deliver(work)
