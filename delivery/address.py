@@ -25,6 +25,7 @@ _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490: what people type for a 
 _NOT_IN_2003 = re.compile("[\xdf\u1e9e\u03c2\u200c\u200d]")
 
 
+@lru_cache(maxsize=64)  # asked twice for each message: for RCPT and for its To field
 def header_address(address: str) -> bytes:
     """The address as header fields hold it. Raises MessageError for what would not stay one address."""
     octets = address.encode("utf-8", "replace")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from storage.connection import Connection
 
 # Some milliseconds of write lock each, so that POSTs are never kept waiting by a large start.
-CHUNK = 5_000
+CHUNK = 1_000
 FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
 DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT 1"

@@ -23,7 +23,7 @@ from database import (
     boot_clock,
 )
 from delivery.message import Message, MessageError
-from delivery.outcome import Envelope, Outcome
+from delivery.outcome import Envelope, Kind, Outcome
 from settings import Settings
 from sweep.display import Display
 from sweep.settle import Policy, settle
@@ -32,6 +32,8 @@ from sweep.tasklog import TaskLog
 
 PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again
 MESSAGES_KEPT = 8  # rendered emails
+
+_OUTCOMES = {kind: kind.value for kind in Kind}  # quicker than asking a member for its value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,7 +88,8 @@ class ClaimedWork:
         self.keep_alive()
         held, policy = self._held, self._policy
         settlements = [
-            settle(held[envelope[:2]], kind.value, reply, int(at), policy) for envelope, kind, reply, at in outcomes
+            settle(held[envelope[:2]], _OUTCOMES[kind], reply, int(at), policy)
+            for envelope, kind, reply, at in outcomes
         ]
         keys = [envelope[:2] for envelope in ending]
         cleared = self._make_durable(settlements, keys)
