@@ -1,136 +1,172 @@
 """How fast the sender is, beside other ways to send: whole processes, in turn, into one `smtp-sink`.
 
-    python bench/sender_speed.py [ROUNDS [MESSAGES]]
+Ours is `python task.py` from its start to its exit: one email to all recipients, deliveries made, claimed,
+rendered, sent and recorded with `synchronous=FULL`. What each of the others does is said in bench/contenders/.
+All send the same body of 1 KB; ours adds the most headers, 300 octets. `times` says how often the rate of another
+goes into that of task.py with 32 connections.
 
-Ours is `python task.py` from its start to its exit: one email to MESSAGES recipients, 1 KB, deliveries made,
-claimed, rendered, sent and recorded with `synchronous=FULL`. `smtp-source` is Postfix's own load generator, in C,
-with 8 sessions, without a database and without a record of anything. Needs Debian's package postfix.
+Needs Debian's package postfix; the packages of bench/requirements.txt go to a venv that is thrown away, unless
+`--python` names a Python that has them.
+
+With --profile the only contender is ours, under cProfile. For the parts in C:
+
+    python bench/sender_speed.py --only ours-32 --rounds 1 --under 'perf record -g -o /tmp/perf.data'
+    perf report -i /tmp/perf.data --no-children --sort dso,symbol
 """
 
 from __future__ import annotations
 
-import os
-import resource
-import shutil
-import socket
+import argparse
+import pstats
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
+from contenders import Contender
+from contenders.aiosmtplib_pool import AiosmtplibPool
+from contenders.ours import Ours
+from contenders.post_office import PostOffice
+from contenders.smtp_source import SmtpSource
+from contenders.smtplib_script import SmtplibScript
+from measured import BENCH, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink
 
-CONNECTIONS = (8, 32, 100)
-SIZE = 1024
-PATH = os.environ["PATH"] + ":/usr/sbin:/usr/lib/postfix/sbin"
+REFERENCE, OURS = SmtpSource(), Ours(32)
+CONTENDERS: Sequence[Contender] = (
+    REFERENCE,
+    Ours(8),
+    OURS,
+    Ours(100),
+    *(SmtplibScript(threads) for threads in (1, 4)),
+    AiosmtplibPool(),
+    PostOffice(),
+)
+PROFILE_LINES = 30
+
+
+class Run(NamedTuple):
+    rate: float  # messages a second
+    cpu: float  # microseconds a message, in the sending process
+    sink_cpu: float  # the same, in smtp-sink
+    peak: float  # MiB
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    messages = int(sys.argv[2]) if len(sys.argv) > 2 else 50_000
-    with tempfile.TemporaryDirectory() as folder, smtp_sink() as port:
-        template = prepared(Path(folder) / "template", messages)
-        runs: dict[str, Callable[[], None]] = {
-            "smtp-source -s 8": lambda: smtp_source(port, messages),
-            **{f"ours, {n} connections": ours(template, port, n) for n in CONNECTIONS},
-        }
-        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-        for _ in range(rounds):
-            for name, run in runs.items():
-                measured[name].append(timed(run, messages))
-    print_table(measured, messages)
+    options = parsed()
+    with tempfile.TemporaryDirectory() as name, smtp_sink() as sink:
+        folder = Path(name)
+        if options.profile:
+            return profile(options, folder, sink)
+        chosen = [contender for contender in CONTENDERS if contender.key in (options.only or contender.key)]
+        give_packages(chosen, options.python, folder)
+        print_machine(folder)
+        measured = measure(chosen, options, folder, sink)
+        print_table(measured, options)
+        print_machine(folder)
+    return None
 
 
-@contextmanager
-def smtp_sink() -> Iterator[int]:
-    """A server that takes everything, counting; the port."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = int(taken.getsockname()[1])
-    command = ["smtp-sink", "-u", "nobody", "-c", f"127.0.0.1:{port}", "1000"]
-    sink = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={"PATH": PATH})
-    try:
-        time.sleep(0.5)
-        yield port
-    finally:
-        sink.kill()
-        sink.wait()
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    keys = [contender.key for contender in CONTENDERS]
+    parser.add_argument("--only", nargs="+", choices=keys, metavar="NAME", help=f"of {', '.join(keys)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--slow-messages", type=int, default=5_000, help="for all but ours and smtp-source")
+    parser.add_argument("--python", help="a Python with bench/requirements.txt, instead of a throw-away venv")
+    parser.add_argument("--under", default="", help="a command to run ours under, such as 'strace -fc'")
+    parser.add_argument("--profile", action="store_true", help="ours with 32 connections under cProfile")
+    return parser.parse_args()
 
 
-def prepared(folder: Path, messages: int) -> Installation:
-    """An installation with one email that is due, to so many recipients."""
-    folder.mkdir()
-    template = Installation(folder)
-    template.add_recipients(messages)
-    template.save_email(1, content="x" * 70 + "\n" + ("y" * 70 + "\n") * (SIZE // 71 - 6))
-    return template
+def give_packages(chosen: Sequence[Contender], python: str | None, folder: Path) -> None:
+    """Make the venv, if a contender needs one."""
+    needing = [contender for contender in chosen if contender.needs_packages]
+    if needing and not python:
+        python = f"{folder}/venv/bin/python"
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*install, "-r", BENCH / "requirements.txt"], check=True)
+    for contender in needing:
+        contender.python = python or sys.executable
 
 
-def ours(template: Installation, port: int, connections: int) -> Callable[[], None]:
-    """A run of `task.py` on a fresh copy of the template; copying is not timed."""
-
-    def run() -> None:
-        if subprocess.run([sys.executable, "task.py"], cwd=template_root(), env=environment).returncode:
-            raise SystemExit("task.py failed")
-
-    folder = template.folder.parent / f"run-{connections}"
-    environment = template.environment | {
-        "DATABASE_URL": f"sqlite:///{folder}/email.db",
-        "TASKLOG": f"{folder}/tasklog.log",
-        "EMAIL_URL": f"smtp://127.0.0.1:{port}",
-        "SMTP_CONNECTIONS": str(connections),
-        "SMTP_MESSAGES_PER_CONNECTION": "0",
-    }
-
-    def fresh_run() -> None:
-        run()
-
-    fresh_run.prepare = lambda: copy(template.folder, folder)  # type: ignore[attr-defined]
-    return fresh_run
+def measure(
+    chosen: Sequence[Contender], options: argparse.Namespace, folder: Path, sink: Sink
+) -> Mapping[Contender, list[Run]]:
+    """Prepare all, then run each in turn, round by round; the table is of these."""
+    for contender in chosen:
+        prepare(contender, folder, messages_of(contender, options))
+    measured: dict[Contender, list[Run]] = {contender: [] for contender in chosen}
+    for _ in range(options.rounds):
+        for contender in chosen:
+            under = shlex.split(options.under) if isinstance(contender, Ours) else []
+            measured[contender].append(run(contender, folder, sink, messages_of(contender, options), under))
+    return measured
 
 
-def template_root() -> Path:
-    return Path(__file__).resolve().parent.parent
+def messages_of(contender: Contender, options: argparse.Namespace) -> int:
+    return int(options.slow_messages if contender.slow else options.messages)
 
 
-def copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-    os.sync()
+def prepare(contender: Contender, folder: Path, messages: int) -> None:
+    """What each run of this contender begins with, in the folder of its name."""
+    (folder / contender.key).mkdir()
+    contender.prepare(folder / contender.key, messages)
 
 
-def smtp_source(port: int, messages: int) -> None:
-    command = ["smtp-source", "-d", "-s", "8", "-l", str(SIZE), "-m", str(messages), f"127.0.0.1:{port}"]
-    subprocess.run(command, check=True, env={"PATH": PATH})
+def run(contender: Contender, folder: Path, sink: Sink, messages: int, under: Sequence[str] = ()) -> Run:
+    """One whole process; its numbers are there only if all was sent."""
+    place = folder / "run"
+    fresh_copy(folder / contender.key, place)
+    before = sink.cpu()
+    environment = contender.environment(place, sink.port)
+    spent = cost([*under, *contender.command(place, sink.port, messages)], environment)
+    sink_cpu = sink.cpu() - before
+    contender.check(place, messages)
+    return Run(messages / spent.seconds, spent.cpu * 1e6 / messages, sink_cpu * 1e6 / messages, spent.peak)
 
 
-def timed(run: Callable[[], None], messages: int) -> tuple[float, float]:
-    """Messages a second, and microseconds of CPU for each in the sending process."""
-    getattr(run, "prepare", lambda: None)()
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run()
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return messages / took, cpu * 1e6 / messages
-
-
-def print_table(measured: dict[str, list[tuple[float, float]]], messages: int) -> None:
-    reference = [rate for rate, _ in next(iter(measured.values()))]
-    print(f"{messages:,} messages of {SIZE} octets; medians of {len(reference)} rounds in turn")
-    print(f"{'':24} {'messages/s':>10} {'ratio':>6} {'CPU us':>7}   lowest to highest")
-    for name, runs in measured.items():
-        rates = [rate for rate, _ in runs]
-        ratio = statistics.median(rate / other for rate, other in zip(rates, reference, strict=True))
-        cpu = statistics.median(cpu for _, cpu in runs)
+def print_table(measured: Mapping[Contender, Sequence[Run]], options: argparse.Namespace) -> None:
+    print(
+        f"\n{options.messages:,} messages of 1 KB ({options.slow_messages:,} for the slow ones); "
+        f"medians of {options.rounds} rounds in turn, ratios within each round"
+    )
+    heads = f"{'messages/s':>11}{'ratio':>7}{'times':>7}{'CPU us':>8}{'sink us':>8}{'MiB':>6}"
+    print(f"{'':26}{heads}   lowest to highest")
+    ours = measured.get(OURS)
+    for contender, runs in measured.items():
+        rate, cpu, sink_cpu, peak = (statistics.median(column) for column in zip(*runs, strict=True))
+        rates = [run.rate for run in runs]
         print(
-            f"{name:24} {statistics.median(rates):10,.0f} {ratio:6.2f} {cpu:7.1f}   "
-            f"{min(rates):,.0f} to {max(rates):,.0f}"
+            f"{contender.name:26}{rate:11,.0f}{ratio(runs, measured.get(REFERENCE)):>7}{ratio(ours, runs):>7}"
+            f"{cpu:8.1f}{sink_cpu:8.1f}{peak:6.0f}   {min(rates):,.0f} to {max(rates):,.0f}"
         )
+
+
+def ratio(these: Sequence[Run] | None, those: Sequence[Run] | None) -> str:
+    """Of the rates, in the same round."""
+    if these is None or those is None:
+        return "-"
+    return f"{paired_ratio([run.rate for run in these], [run.rate for run in those]):.2f}"
+
+
+def profile(options: argparse.Namespace, folder: Path, sink: Sink) -> None:
+    """One run of ours under cProfile, which makes it slower; where the time went."""
+    ours, file = OURS, folder / "profile"
+    prepare(ours, folder, options.messages)
+    place = folder / "run"
+    fresh_copy(folder / ours.key, place)
+    python, *script = ours.command(place, sink.port, options.messages)
+    spent = cost([python, "-m", "cProfile", "-o", str(file), *script], ours.environment(place, sink.port))
+    print(f"{options.messages:,} messages under cProfile: {spent.seconds:.1f} s, of which CPU {spent.cpu:.1f} s")
+    pstats.Stats(str(file)).strip_dirs().sort_stats("tottime").print_stats(PROFILE_LINES)
+    print("cProfile does not see into C. For that:" + (__doc__ or "").partition("in C:")[2])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""The senders that are measured beside each other: what each needs, and the command that is timed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent.parent
+LINE = 71  # octets of a line of the body, without its CR
+BODY = ("y" * (LINE - 1) + "\n") * 14  # about 1 KB
+SENDER = "club@example.com"
+
+
+class Contender:
+    """One way to send many messages."""
+
+    key = ""  # on the command line
+    name = ""
+    slow = False  # gets fewer messages
+    needs_packages = False  # those of bench/requirements.txt
+    python = sys.executable  # the one that has them
+
+    def prepare(self, folder: Path, messages: int) -> None:
+        """Fill `folder` with what a run begins with; each run gets a copy. Not timed."""
+
+    def command(self, folder: Path, port: int, messages: int) -> list[str]:
+        """What sends them to the server, and is timed from its start to its exit."""
+        raise NotImplementedError
+
+    def environment(self, folder: Path, port: int) -> Mapping[str, str]:
+        """For the command."""
+        return {"PYTHONPATH": str(BENCH)}
+
+    def check(self, folder: Path, messages: int) -> None:
+        """SystemExit when not everything was sent. Not timed."""
+
+
+def address(number: int) -> str:
+    return f"r{number}@example.com"
+
+
+def letter(number: int) -> bytes:
+    """A message as simply as it can be built, ready for the wire."""
+    head = f"From: {SENDER}\nTo: {address(number)}\nSubject: Subject\nMessage-ID: <{number}@example.com>\n\n"
+    return (head + BODY).replace("\n", "\r\n").encode()

@@ -1,0 +1,48 @@
+"""This program: one email that is due. `python task.py` makes the deliveries, claims, renders, sends and records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from installation import PROJECT, Installation
+
+from contenders import BODY, Contender
+
+
+class Ours(Contender):
+    """`python task.py` with so many connections."""
+
+    def __init__(self, connections: int) -> None:
+        self.key = f"ours-{connections}"
+        self.name = f"task.py, {connections} connections"
+        self._connections = connections
+
+    def prepare(self, folder: Path, messages: int) -> None:
+        installation = Installation(folder)
+        installation.add_recipients(messages)
+        installation.save_email(1, content=BODY)
+
+    def command(self, folder: Path, port: int, messages: int) -> list[str]:
+        return [sys.executable, str(PROJECT / "task.py")]
+
+    def environment(self, folder: Path, port: int) -> Mapping[str, str]:
+        return settings_for(folder, port, self._connections)
+
+    def check(self, folder: Path, messages: int) -> None:
+        with Installation(folder).database() as database:
+            progress = database.progress.get(1)
+        if progress is None or progress.sent != messages:
+            raise SystemExit(f"{self.name}: not everything was sent: {progress}")
+
+
+def settings_for(folder: Path, port: int, connections: int, scheme: str = "smtp") -> dict[str, str]:
+    """The environment of an installation that sends as fast as it can."""
+    return {
+        "DATABASE_URL": f"sqlite:///{folder}/email.db",
+        "TASKLOG": f"{folder}/tasklog.log",
+        "EMAIL_URL": f"{scheme}://127.0.0.1:{port}",
+        "SMTP_CONNECTIONS": str(connections),
+        "SMTP_MESSAGES_PER_CONNECTION": "0",
+    }

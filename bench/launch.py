@@ -1,0 +1,17 @@
+"""Run a command and print what it cost: wall seconds, CPU seconds, peak KiB, exit code.
+
+    python -IS bench/launch.py COMMAND [ARGUMENT ...]
+
+In a process of its own because a program's peak memory as the kernel tells it begins with that of the process
+which started it; this one is small. What the command prints goes to stderr.
+"""
+
+import os
+import sys
+import time
+
+began = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, usage = os.wait4(pid, 0)
+took = time.perf_counter() - began
+print(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
