@@ -26,6 +26,11 @@ SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :fi
     WHERE d.status = 'queued' AND d.event_id = e.event_id AND d.next_attempt_at <= :now)
 ORDER BY e.event_id LIMIT 1
 """
+# Whole hours, so at least the last 24; what is claimed now counts as if it were sent.
+USED_TODAY = """
+SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hours WHERE hour >= :hour)
+    + (SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL)
+"""
 NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
 FROM emails e WHERE e.status = 'sending'
@@ -126,15 +131,25 @@ class Deliveries:
         row = self._connection.row(NEXT_ATTEMPT)
         return None if row is None else row[0]
 
-    def claim(self, sender_id: int, after: int, now: int, limit: int) -> list[Delivery]:
-        """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`."""
+    def claim(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Delivery]:
+        """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`.
+
+        With `per_day`, no more than so many leave in 24 hours, over all senders; 0: no bound.
+        """
         claimed: list[Delivery] = []
         with self._connection.transaction():
+            if per_day:
+                limit = min(limit, per_day - self.used_today(now))
             for first in in_turn_after(after):
                 while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:
                     claimed += self._claim_from(event_id, sender_id, now, limit - len(claimed))
                     first = event_id + 1
         return claimed
+
+    def used_today(self, now: int) -> int:
+        """How many messages were sent in the last 24 hours, or are about to be."""
+        row = self._connection.row(USED_TODAY, hour=now // 3600 - 24)
+        return int(row[0]) if row else 0
 
     def record(self, sender_id: int, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
         """Settle what was answered and make `ending` `sending`, in one commit.

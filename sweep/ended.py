@@ -8,6 +8,7 @@ from enum import Enum
 class Ended(Enum):
     """How a sweep ended."""
 
-    DONE = "nothing more is due"
+    DONE = "what was due then is sent"
+    IDLE = "there was nothing left to send"
     BUSY = "as many senders as SENDERS allows are at work already"
     REFUSED = "what is due cannot be sent now; the log says why"

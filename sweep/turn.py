@@ -33,10 +33,17 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     work = ClaimedWork(database, sender_id, settings, tasklog, stop)
     try:
         make_sender(settings).deliver(work)
-        return Ended.DONE if work.log_finished() else Ended.REFUSED
+        return _ended(work, settings, database)
     except SessionError as error:
         tasklog.error(error.reason)
         return Ended.REFUSED
     finally:
         work.close()
         patiently(database.senders.leave, sender_id, settle)
+
+
+def _ended(work: ClaimedWork, settings: Settings, database: Database) -> Ended:
+    per_day = settings.smtp_max_per_day
+    if not work.log_finished() or (per_day and database.deliveries.used_today(int(time.time())) >= per_day):
+        return Ended.REFUSED
+    return Ended.DONE if work.took else Ended.IDLE

@@ -59,6 +59,7 @@ class ClaimedWork:
         self._stop = stop
         self._clock = clock
         self._display = Display()
+        self.took = False  # whether it had any work
         self._held: dict[Key, Delivery] = {}
         self._messages: dict[int, Message | MessageError] = {}
         self._last_started = self._last_claimed = 0
@@ -79,6 +80,7 @@ class ClaimedWork:
             chunk = patiently(self._start, now)
             claimed = patiently(self._claim, now, limit)
             envelopes = [envelope for delivery in claimed if (envelope := self._envelope(delivery, now))]
+            self.took = self.took or bool(claimed or chunk)
             if envelopes or not (claimed or chunk):
                 return envelopes
         return []
@@ -148,7 +150,9 @@ class ClaimedWork:
         return started is not None
 
     def _claim(self, now: int, limit: int) -> list[Delivery]:
-        claimed = self._database.deliveries.claim(self._sender_id, self._last_claimed, now, limit)
+        claimed = self._database.deliveries.claim(
+            self._sender_id, self._last_claimed, now, limit, self._settings.smtp_max_per_day
+        )
         self._held.update((delivery[:2], delivery) for delivery in claimed)
         if claimed:
             self._last_claimed = claimed[-1].event_id

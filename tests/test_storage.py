@@ -257,6 +257,17 @@ class TestDeliveries:
         assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == [key(second)]
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
+    def test_no_more_is_claimed_than_may_be_sent_in_a_day(self, database: Database) -> None:
+        start(database, 5)
+        sender_id = enter(database)
+        claimed = database.deliveries.claim(sender_id, 0, NOW, 9, per_day=3)
+        assert len(claimed) == 3
+        assert database.deliveries.claim(sender_id, 0, NOW, 9, per_day=3) == []
+        database.deliveries.record(sender_id, [], [key(delivery) for delivery in claimed])
+        database.deliveries.record(sender_id, [sent(delivery) for delivery in claimed], [])
+        assert database.deliveries.claim(sender_id, 0, NOW + 23 * 3600, 9, per_day=3) == []
+        assert len(database.deliveries.claim(sender_id, 0, NOW + 25 * 3600, 9, per_day=3)) == 2
+
     def test_a_deferred_delivery_is_claimed_when_its_time_has_come(self, database: Database) -> None:
         start(database, 1)
         sender_id = enter(database)

@@ -85,6 +85,15 @@ def test_watch_sends_what_is_saved_while_it_runs_until_it_is_stopped(installatio
     assert watcher.returncode == 0
 
 
+def test_a_daily_quota_is_kept_and_the_rest_waits(installation: Installation) -> None:
+    installation.environment["SMTP_MAX_PER_DAY"] = "2"
+    installation.add_recipients(5)
+    installation.save_email(1)
+    for _ in range(2):
+        assert installation.task().returncode == 0
+        assert installation.statuses() == {"sent": 2, "queued": 3}
+
+
 def test_an_email_without_recipients_is_held_and_reported(installation: Installation) -> None:
     installation.save_email(1)
     swept = installation.task()
