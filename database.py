@@ -28,7 +28,7 @@ from storage.errors import (
     NoSuchEmail,
     SchemaMismatch,
 )
-from storage.progress import Held, Progress, ProgressTable
+from storage.progress import Begun, Progress, ProgressTable
 from storage.recipients import Added, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
 from storage.sqlite import SQLiteConnection, create_file
@@ -38,6 +38,7 @@ __all__ = [
     "RENEW",
     "Added",
     "Address",
+    "Begun",
     "DBError",
     "Database",
     "DatabaseBusy",
@@ -48,7 +49,6 @@ __all__ = [
     "Delivery",
     "Email",
     "EventIdUsed",
-    "Held",
     "Key",
     "NoSuchEmail",
     "Progress",
@@ -99,10 +99,16 @@ class Database:
         times = (self.progress.next_due_at(), self.deliveries.next_attempt_at())
         return min((time for time in times if time is not None), default=None)
 
-    def has_work(self, now: int) -> bool:
-        """Whether a sweep has anything to do: something is due, begun, owed to the log, or left by a dead sender."""
+    def has_work(self, now: int, *, log: bool = True) -> bool:
+        """Whether a sweep has anything to do: something is due, begun, left by a dead sender, or owed to the log."""
+        self.connection.refuse_replaced()
         due_at = self.next_work_at()
-        return (due_at is not None and due_at <= now) or self.progress.is_unfinished() or self.senders.any_dead()
+        return (
+            (due_at is not None and due_at <= now)
+            or self.progress.is_unfinished()
+            or self.senders.any_dead()
+            or (log and self.progress.log_owed())
+        )
 
     def close(self) -> None:
         """Close the connection."""

@@ -20,15 +20,29 @@ import re
 import sys
 import time
 
-from database import Database, DatabaseMissing, DatabaseUnavailable, DBError, SchemaMismatch, open_database
+from database import (
+    Database,
+    DatabaseBusy,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    DBError,
+    NoSuchEmail,
+    SchemaMismatch,
+    open_database,
+)
 from settings import Settings, SettingsError, load_settings
 from sweep.ended import Ended
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
-from wakeup.watch import ahead, watch
+from wakeup.watch import REST, ahead, watch
 
 DAY = 24 * 60 * 60
+ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
 NOTE_EVERY = 30  # seconds between notes that a sweep looked
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; nothing was done."""
 
 
 class Task:
@@ -39,6 +53,7 @@ class Task:
         self._database = database
         self._tasklog = tasklog
         self._stop = stop
+        self._log_again_at = 0.0  # when to try the log again, after it could not be written
 
     def run(self, options: dict[str, str]) -> None:
         """Do what the command line asks for."""
@@ -47,38 +62,57 @@ class Task:
         if "--retry-failed" in options:
             self._retry_failed(int(options["--retry-failed"]))
         elif "--watch" in options:
-            watch(lambda: self._sweep_on() is not Ended.REFUSED, self._database.next_work_at, self._stop)
+            watch(self._sweep_on, self._next_work_at, self._stop)
         elif "--ahead" in options:
-            seconds = int(options["--ahead"])
-            ahead(lambda: self.sweep() is not Ended.REFUSED, self._database.next_work_at, self._stop, seconds)
+            ahead(self._could_send, self._database.next_work_at, self._stop, int(options["--ahead"]))
         else:
-            self.sweep()
+            self.sweep(shown=True)
 
-    def sweep(self) -> Ended:
-        """Send everything that is due, or leave it to the senders that are at work."""
+    def sweep(self, *, shown: bool = False) -> Ended:
+        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal."""
         if not self._clock_is_right():
             return Ended.REFUSED
-        while self._database.has_work(int(time.time())) and not self._stop.requested:
+        while not self._stop.requested and self._has_work():
             # Only now: most sweeps find nothing due and should cost next to nothing.
+            from sweep.display import Display
             from sweep.turn import send_due
 
-            ended = send_due(self._settings, self._database, self._tasklog, self._stop)
-            if ended is not Ended.DONE:
+            display = Display(wanted=shown)
+            ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
+            if ended is Ended.UNLOGGED:
+                self._log_again_at = time.monotonic() + REST
+            elif ended is not Ended.DONE:
                 return ended
         return Ended.DONE
 
-    def _sweep_on(self) -> Ended:
+    def _has_work(self) -> bool:
+        return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)
+
+    def _could_send(self) -> bool:
+        return self.sweep() is not Ended.REFUSED
+
+    def _sweep_on(self) -> bool:
         """A sweep of a watcher, which outlives a database that is busy or full for a while."""
         try:
-            return self.sweep()
+            return self._could_send()
         except (DatabaseMissing, SchemaMismatch):
             raise
         except DatabaseUnavailable as error:
             self._tasklog.error(str(error))
-            return Ended.REFUSED
+            return False
+
+    def _next_work_at(self) -> int | None:
+        """The same for a look at the time; a watcher that does not know it looks again soon."""
+        try:
+            return self._database.next_work_at()
+        except DatabaseBusy:
+            return None
 
     def _retry_failed(self, event_id: int) -> None:
-        count = self._database.deliveries.retry_failed(event_id, int(time.time()))
+        try:
+            count = self._database.deliveries.retry_failed(event_id, int(time.time()))
+        except NoSuchEmail as error:
+            raise UsageError(str(error)) from error
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
 
     def _clock_is_right(self) -> bool:
@@ -119,6 +153,9 @@ def _run(options: dict[str, str], settings: Settings) -> int:
     try:
         with open_database(settings) as database:
             Task(settings, database, tasklog, stop).run(options)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 1
     except DBError as error:
         tasklog.error(str(error))
     return 1 if tasklog.errors else 0
@@ -131,9 +168,15 @@ def _parse(arguments: list[str]) -> dict[str, str]:
     if rest:
         raise getopt.GetoptError(f"{rest[0]} is not an option")
     for name, value in options:
-        if value and not re.fullmatch("-?[0-9]{1,19}", value):
-            raise getopt.GetoptError(f"option {name} needs a whole number")
+        if value and not _is_allowed(name, value):
+            raise getopt.GetoptError(f"option {name} needs {ALLOWED[name]}")
     return dict(options)
+
+
+def _is_allowed(name: str, value: str) -> bool:
+    if name == "--ahead":
+        return re.fullmatch("[0-9]{1,4}", value) is not None
+    return re.fullmatch("-?[0-9]{1,19}", value) is not None and -(2**63) <= int(value) < 2**63
 
 
 def _date(seconds: int) -> str:

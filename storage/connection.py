@@ -53,6 +53,9 @@ class Connection(Protocol):
     def unstage_addresses(self) -> None:
         """Drop that table."""
 
+    def refuse_replaced(self) -> None:
+        """Raise DatabaseMissing if this is no longer the installation's database; a transaction begins with that."""
+
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, durable when it ends; writers wait for it in turn. Inside another one it joins that."""
 

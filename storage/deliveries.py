@@ -14,7 +14,8 @@ from storage.progress import LAST_EVENT_ID, ProgressTable, in_turn_after
 # The only statement with a hole: what keeps other claimers off the rows differs between databases.
 CLAIM = """
 UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
-WHERE status = 'queued' AND (event_id, recipient_id) IN (
+WHERE status = 'queued' AND EXISTS (SELECT 1 FROM senders WHERE sender_id = :sender_id)
+    AND (event_id, recipient_id) IN (
     SELECT event_id, recipient_id FROM deliveries
     WHERE status = 'queued' AND event_id = :event_id AND next_attempt_at <= :now
     ORDER BY next_attempt_at LIMIT :limit {claim_lock})
@@ -81,7 +82,16 @@ WHERE claimed_by = :sender_id AND status = 'sending'
 """
 RETRY = """
 UPDATE deliveries SET status = 'queued', queued_at = :now, next_attempt_at = :now, doubts = 0, finished_at = NULL
-WHERE event_id = :event_id AND status = :status AND status IN ('failed', 'unknown')
+WHERE event_id = :event_id AND status = :status AND status IN ('failed', 'unknown') AND EXISTS (
+    SELECT 1 FROM recipients r
+    WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
+"""
+# Who left while the message was under way gets no other try.
+CANCEL_UNWANTED = """
+UPDATE deliveries SET status = 'cancelled', finished_at = :now
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND NOT EXISTS (
+    SELECT 1 FROM recipients r
+    WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
 """
 
 Key = tuple[int, int]  # event_id, recipient_id
@@ -170,11 +180,12 @@ class Deliveries:
         """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
         self._account([s for s in settlements if self._settle(sender_id, s) or self._accept_late(s)])
 
-    def give_back(self, sender_id: int, keys: Collection[Key]) -> None:
+    def give_back(self, sender_id: int, keys: Collection[Key], now: int) -> None:
         """Put deliveries that were surely not ended back in line; no attempt is counted."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
                 self._connection.run(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
+                self._cancel_unwanted((event_id, recipient_id), now)
 
     def release(self, sender_id: int) -> list[Delivery]:
         """Put back in line all that a sender holds; returns those it left in doubt, which are to be settled."""
@@ -257,7 +268,13 @@ class Deliveries:
             finished_at=None if settlement.status == "queued" else settlement.at,
             reply=settlement.reply,
         )
+        if changed and settlement.status == "queued":
+            self._cancel_unwanted(settlement[:2], settlement.at)
         return changed == 1
+
+    def _cancel_unwanted(self, key: Key, now: int) -> None:
+        if self._connection.run(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
+            self._progress.count(key[0], {"cancelled": 1}, now)
 
     def _accept_late(self, settlement: Settlement) -> bool:
         """Record an acceptance although the claim was lost."""

@@ -55,8 +55,8 @@ class EventIdUsed(DBError):
 
 
 class NoSuchEmail(DBError):
-    """No email has this event_id."""
+    """No email of this event_id was ever begun."""
 
     def __init__(self, event_id: int) -> None:
-        super().__init__(f"no email has the event_id {event_id}")
+        super().__init__(f"no email with the event_id {event_id} was begun")
         self.event_id = event_id

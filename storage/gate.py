@@ -25,24 +25,25 @@ class GateBusyError(Exception):
 
 
 class Gate:
-    """The gate of one database, for one connection; waits up to `wait` seconds."""
+    """The gate of one database, for one connection."""
 
-    def __init__(self, database: Path, wait: float) -> None:
-        self._wait = wait
+    def __init__(self, database: Path) -> None:
         names = () if fcntl is None else (f"{database.name}-turnstile", f"{database.name}-writer")
         self._locks = [_open(database.with_name(name)) for name in names]
 
-    def enter(self) -> None:
-        """Wait for the turn to write. Raises GateBusyError."""
+    def enter(self, wait: float) -> float:
+        """Wait up to `wait` seconds for the turn to write; how long it took. Raises GateBusyError."""
         if not self._locks:
-            return
+            return 0.0
         turnstile, writer = self._locks
-        deadline = time.monotonic() + self._wait
+        began = time.monotonic()
+        deadline = began + wait
         _lock(turnstile, deadline)
         try:
             _lock(writer, deadline)
         finally:
             fcntl.flock(turnstile, fcntl.LOCK_UN)
+        return time.monotonic() - began
 
     def leave(self) -> None:
         """Let the next one in."""

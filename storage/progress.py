@@ -9,9 +9,10 @@ from storage.connection import Connection
 
 # Some milliseconds of write lock each, so that POSTs are never kept waiting by a large start.
 CHUNK = 1_000
+BATCH = 200  # emails begun, or logged, in one transaction
 FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
-DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT 1"
+DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :most"
 BEGIN = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
 HOLD = "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
 IS_STALE = """
@@ -53,7 +54,7 @@ UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id AND p.cursor_id >= p.last_recipient_id
     AND p.deliveries = p.sent + p.failed + p.unknown + p.cancelled)
 """
-UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id"
+UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
 WAS_STARTED = "SELECT 1 FROM emails WHERE event_id = :event_id AND status IN ('sending', 'sent')"
 REOPEN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
@@ -81,11 +82,11 @@ class Progress(NamedTuple):
     cancelled: int
 
 
-class Held(NamedTuple):
-    """An email that was not started, and why; a person decides."""
+class Begun(NamedTuple):
+    """An email that was due; `held_because` says why it was not begun: then a person decides."""
 
     event_id: int
-    reason: str
+    held_because: str | None
 
 
 class ProgressTable:
@@ -104,17 +105,13 @@ class ProgressTable:
         row = self._connection.row(NEXT_DUE)
         return None if row is None else row[0]
 
-    def begin_due(self, now: int, hold_if_late: int = 0) -> list[Held]:
-        """Begin every email that is due; their deliveries are made by `start_chunk`. Returns those held instead."""
-        held = []
-        while row := self._connection.row(DUE, now=now):
-            with self._connection.transaction():
-                reason = self._reason_to_hold(row[0], now, hold_if_late)
-                if reason is None:
-                    self._begin(row[0], now)
-                elif self._connection.run(HOLD, event_id=row[0], reason=reason):
-                    held.append(Held(row[0], reason))
-        return held
+    def begin_due(self, now: int, hold_if_late: int = 0, most: int = BATCH) -> list[Begun]:
+        """Begin up to `most` emails that are due; their deliveries are made by `start_chunk`. Some are held instead."""
+        if self._connection.row(DUE, now=now, most=1) is None:
+            return []
+        with self._connection.transaction():
+            due = self._connection.rows(DUE, now=now, most=most)
+            return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
 
     def start_chunk(self, after: int, now: int, size: int = CHUNK) -> int | None:
         """Make the next deliveries of one email whose start is unfinished, in turn after the email `after`.
@@ -133,8 +130,8 @@ class ProgressTable:
             return event_id
 
     def is_unfinished(self) -> bool:
-        """Whether a start has to be gone on with, or a line in the log is owed."""
-        return self._unfinished_start(0) is not None or self._connection.row(UNLOGGED) is not None
+        """Whether a start has to be gone on with."""
+        return self._unfinished_start(0) is not None
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
@@ -155,24 +152,33 @@ class ProgressTable:
         """Make a finished email `sending` again."""
         self._connection.run(REOPEN, event_id=event_id)
 
-    def log_finished(self, write: Callable[[int], None]) -> int:
-        """Call `write` with the event_id of each finished email whose line is owed, each once; how many.
+    def log_owed(self) -> bool:
+        """Whether an email is finished whose line in the log is owed."""
+        return self._connection.row(UNLOGGED, most=1) is not None
+
+    def log_finished(self, write: Callable[[list[int]], None]) -> int:
+        """Call `write` with the event_ids of finished emails whose lines are owed, each once; how many in all.
 
         The lock is held meanwhile, so that two sweeps never write the same line; when `write` raises, the
-        line stays owed.
+        lines stay owed.
         """
-        if self._connection.row(UNLOGGED) is None:
-            return 0
-        with self._connection.transaction():
-            owed = [row[0] for row in self._connection.rows(UNLOGGED)]
-            for event_id in owed:
-                write(event_id)
-                self._connection.run(LOGGED, event_id=event_id)
-            return len(owed)
+        count = 0
+        while self.log_owed():
+            with self._connection.transaction():
+                owed = [row[0] for row in self._connection.rows(UNLOGGED, most=BATCH)]
+                write(owed)
+                for event_id in owed:
+                    self._connection.run(LOGGED, event_id=event_id)
+                count += len(owed)
+        return count
 
-    def _begin(self, event_id: int, now: int) -> None:
-        if self._connection.run(BEGIN, event_id=event_id):
+    def _begin(self, event_id: int, now: int, hold_if_late: int) -> str | None:
+        reason = self._reason_to_hold(event_id, now, hold_if_late)
+        if reason is not None:
+            self._connection.run(HOLD, event_id=event_id, reason=reason)
+        elif self._connection.run(BEGIN, event_id=event_id):
             self._connection.run(FREEZE, event_id=event_id, now=now)
+        return reason
 
     def _reason_to_hold(self, event_id: int, now: int, hold_if_late: int) -> str | None:
         if self._connection.row(ANY_ACTIVE) is None:

@@ -19,11 +19,11 @@ class SenderLocks:
         self._held: dict[int, int] = {}
 
     def hold(self, sender_id: int) -> None:
-        """Make this sender's file and lock it; raises OSError."""
+        """Make this sender's file and lock it, without waiting; raises OSError."""
         if fcntl is None:
             return
         descriptor = os.open(self._path(sender_id), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._held[sender_id] = descriptor
 
     def release(self, sender_id: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from storage import counters
 from storage.connection import Connection, LeaseTime
 from storage.deliveries import Deliveries, Delivery, Settlement
+from storage.errors import DBError
 
 LEASE = 60  # seconds; renewed every RENEW
 RENEW = 15
@@ -33,17 +34,16 @@ class Senders:
     def enter(self, most: int, now: int, settle: Settle) -> int | None:
         """Become a sender, unless `most` are at work; its sender_id. Dead ones are taken over first."""
         with self._connection.transaction():
-            alive = self._take_over_dead(settle)
-            if alive >= most:
-                return None
-            sender_id = counters.take(self._connection, "sender_id")
-            clock, until = self._lease_end()
-            process_id = os.getpid()
-            self._connection.run(
-                ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now
-            )
-            self._connection.hold_sender_lock(sender_id)
-            return sender_id
+            dead = self._dead()
+            for sender_id in dead:
+                self._take_over(sender_id, settle)
+            entered = self._add(now) if len(self._connection.rows(ALL)) < most else None
+        # Locks only after the commit: one that fails must leave none behind.
+        for gone in dead:
+            self._connection.release_sender_lock(gone)
+        if entered is not None:
+            self._hold_lock(entered, settle)
+        return entered
 
     def any_dead(self) -> bool:
         """Whether a sender died without leaving; the next one that enters takes over what it held."""
@@ -61,12 +61,19 @@ class Senders:
             self._take_over(sender_id, settle)
         self._connection.release_sender_lock(sender_id)
 
-    def _take_over_dead(self, settle: Settle) -> int:
-        dead = self._dead()
-        for sender_id in dead:
-            self._take_over(sender_id, settle)
-            self._connection.release_sender_lock(sender_id)
-        return len(self._connection.rows(ALL))
+    def _add(self, now: int) -> int:
+        sender_id = counters.take(self._connection, "sender_id")
+        clock, until = self._lease_end()
+        process_id = os.getpid()
+        self._connection.run(ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now)
+        return sender_id
+
+    def _hold_lock(self, sender_id: int, settle: Settle) -> None:
+        try:
+            self._connection.hold_sender_lock(sender_id)
+        except DBError:
+            self.leave(sender_id, settle)
+            raise
 
     def _take_over(self, sender_id: int, settle: Settle) -> None:
         in_doubt = self._deliveries.release(sender_id)

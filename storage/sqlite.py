@@ -35,6 +35,7 @@ from storage.errors import (
 from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
 
+NOTICED = 0.05  # seconds
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 INIT = "run: flask init-db"
 
@@ -50,8 +51,10 @@ class SQLiteConnection:
         if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
         self._path = path
+        self._file = _identity(path)
+        self._wait = wait
         self._locks = SenderLocks(path)
-        self._gate = self._open_gate(wait)
+        self._gate = self._open_gate()
         self._staging: staging.StagingFile | None = None
         try:
             self._connection = driver.connect(
@@ -59,8 +62,8 @@ class SQLiteConnection:
             )
             self._connection.execute("PRAGMA synchronous=FULL")
         except driver.Error as error:
+            self._gate.close()
             raise self._translated(error) from error
-        self._file = _identity(path)
 
     def rows(self, sql: str, **values: object) -> list[Row]:
         """All rows of a statement."""
@@ -130,23 +133,27 @@ class SQLiteConnection:
         for statement in staging.TABLES:
             self.run(statement)
 
+    def refuse_replaced(self) -> None:
+        """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
+        if self._is_replaced():
+            raise self._replaced()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, durable when it ends. Inside another one it joins that."""
         if self._connection.in_transaction:
             yield
             return
-        self._refuse_replaced_file()
-        self._enter_gate()
-        try:
-            self.run("BEGIN IMMEDIATE")
-            yield
-            self.run("COMMIT")
-        finally:
-            # Some errors, such as a full disk, have rolled back already.
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            self._gate.leave()
+        self.refuse_replaced()
+        with self._gate_passed():
+            try:
+                self.run("BEGIN IMMEDIATE")
+                yield
+                self.run("COMMIT")
+            finally:
+                # Some errors, such as a full disk, have rolled back already.
+                if self._connection.in_transaction:
+                    self.run("ROLLBACK")
 
     def lease_time(self) -> LeaseTime:
         """Now, by the boot clock, which no step of the wall clock touches and which counts sleep."""
@@ -173,31 +180,45 @@ class SQLiteConnection:
         self._connection.close()
         self._gate.close()
 
-    def _open_gate(self, wait: float) -> Gate:
+    def _open_gate(self) -> Gate:
         try:
-            return Gate(self._path, wait)
+            return Gate(self._path)
         except OSError as error:
             raise self._no_lock_file(error) from error
 
-    def _enter_gate(self) -> None:
+    @contextmanager
+    def _gate_passed(self) -> Iterator[None]:
+        """Inside the gate; what was waited for it is not waited for SQLite's own lock again."""
         try:
-            self._gate.enter()
+            waited = self._gate.enter(self._wait)
         except GateBusyError as error:
             raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
+        try:
+            if waited > NOTICED:
+                self.run(f"PRAGMA busy_timeout={int((self._wait - waited) * 1000)}")
+            yield
+        finally:
+            self._gate.leave()
+            if waited > NOTICED:
+                self.run(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
         reason = f"the database cannot be written: no file can be made beside {self._path} ({error.strerror})"
         return DatabaseReadOnly(reason, _writable_remedy(self._path))
 
-    def _refuse_replaced_file(self) -> None:
-        """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
-        if _identity(self._path) != self._file:
-            raise DatabaseMissing(f"the database {self._path} was deleted or replaced while in use", INIT)
+    def _is_replaced(self) -> bool:
+        return _identity(self._path) != self._file
+
+    def _replaced(self) -> DatabaseMissing:
+        remedy = "stop the service, put the file back or run: flask init-db, and start again"
+        return DatabaseMissing(f"the database {self._path} was deleted or replaced while in use", remedy)
 
     def _translated(self, error: driver.Error) -> DatabaseUnavailable:
         # Extended codes carry the primary one as their beginning: SQLITE_READONLY_DIRECTORY and so on.
         name = getattr(error, "sqlite_errorname", "")
         path = self._path
+        if self._is_replaced():
+            return self._replaced()
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return DatabaseBusy("another process keeps the database locked", "try again in a moment")
         if name.startswith("SQLITE_FULL"):
@@ -215,6 +236,8 @@ class SQLiteConnection:
 
 def create_file(path: Path) -> None:
     """Make an empty database that only this user can read, unless there is one; its folder must exist."""
+    if not path.parent.is_dir():
+        raise DatabaseMissing(f"there is no folder {path.parent} for the database", "make it, or set DATABASE_URL")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = driver.connect(_uri(path), uri=True, isolation_level=None)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 EVERY = 0.5  # seconds
@@ -14,9 +15,9 @@ EVERY = 0.5  # seconds
 class Display:
     """Counts outcomes, and shows them on a terminal while they come."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, wanted: bool = True) -> None:
         self._stream = stream or sys.stderr
-        self._shown = self._stream.isatty()
+        self._shown = wanted and self._stream.isatty()
         self._began = self._next = time.monotonic()
         self._counts: Counter[str] = Counter()
 
@@ -36,5 +37,6 @@ class Display:
         seconds = max(time.monotonic() - self._began, 0.001)
         parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self._counts.most_common()]
         rate = f"{self._counts['sent'] / seconds:,.0f} a second"
-        self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
-        self._stream.flush()
+        with suppress(OSError):  # a terminal that is gone must not stop the mail
+            self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
+            self._stream.flush()

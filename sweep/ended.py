@@ -11,4 +11,5 @@ class Ended(Enum):
     DONE = "what was due then is sent"
     IDLE = "there was nothing left to send"
     BUSY = "as many senders as SENDERS allows are at work already"
+    UNLOGGED = "what was due is sent, but the log cannot be written"
     REFUSED = "what is due cannot be sent now; the log says why"

@@ -12,8 +12,6 @@ BACKOFF = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # seconds after the first, second
 JITTER = 0.2
 LONGEST_REPLY = 500  # characters kept of what a server said
 
-OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
-
 
 class Policy(NamedTuple):
     """What the operator decided: RETRY_FOR in seconds, and IN_DOUBT."""

@@ -6,8 +6,11 @@ that to its user.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -20,34 +23,47 @@ class TaskLog:
         self._stderr = stderr or sys.stderr
         self.errors = 0
 
-    def finished(self, event_id: int) -> None:
-        """Write the line of a finished email, durably. Raises OSError."""
-        self._append(str(event_id))
+    def finished(self, event_ids: Iterable[int]) -> None:
+        """Write the lines of finished emails, durably. Raises OSError."""
+        self._append("".join(f"{event_id}\n" for event_id in event_ids))
 
     def error(self, reason: str, event_id: int | None = None, address: str | None = None) -> None:
         """Report an error, in the log and on stderr."""
         about = " ".join(str(part) for part in (event_id, address) if part is not None)
         line = one_line(f"ERROR {about}: {reason}" if about else f"ERROR {reason}")
-        self.errors += 1
-        print(line, file=self._stderr)
         try:
-            self._append(line)
+            self._append(f"{line}\n")
         except OSError as error:
             self.cannot_write(error)
+        self._tell(line)
 
     def cannot_write(self, error: OSError) -> None:
         """Report that the log itself cannot be written, with the remedy."""
-        self.errors += 1
         remedy = "let this user write it, or set TASKLOG to another file"
-        print(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})", file=self._stderr)
+        self._tell(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})")
 
-    def _append(self, line: str) -> None:
+    def _tell(self, line: str) -> None:
+        self.errors += 1
+        with suppress(OSError):  # a terminal that is gone, or a full disk, must not stop the mail
+            print(line, file=self._stderr, flush=True)
+
+    def _append(self, lines: str) -> None:
         descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
         try:
-            os.write(descriptor, f"{line}\n".encode())
-            os.fsync(descriptor)
+            octets = lines.encode()
+            if os.write(descriptor, octets) < len(octets):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _sync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a pipe or a terminal, where there is nothing to sync
+            raise
 
 
 def one_line(text: str) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import gc
 import time
 
-from database import Database, Delivery, Settlement
+from database import Database, Delivery, Settlement, boot_clock
 from delivery.outcome import SessionError
 from settings import Settings
+from sweep.display import Display
 from sweep.ended import Ended
 from sweep.outgoing import make_sender
 from sweep.settle import Policy, settle_abandoned
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
-from sweep.work import ClaimedWork, patiently
+from sweep.work import ClaimedWork, messages_per_day, patiently
 
 
-def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Stop) -> Ended:
+def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Stop, display: Display) -> Ended:
     """Send until nothing more is due, if there is a place for one more sender."""
     policy = Policy(settings.retry_for, settings.in_doubt)
 
@@ -26,24 +27,29 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
             tasklog.error(f"unknown: {settlement.reply}", delivery.event_id, delivery.address)
         return settlement
 
-    sender_id = patiently(database.senders.enter, settings.senders, int(time.time()), settle)
+    leased_at = boot_clock()
+    sender_id = patiently(stop, database.senders.enter, settings.senders, int(time.time()), settle)
     if sender_id is None:
         return Ended.BUSY
     gc.freeze()  # what is imported by now is never garbage: a fifth of the collector's work is looking at it
-    work = ClaimedWork(database, sender_id, settings, tasklog, stop)
+    work = ClaimedWork(database, sender_id, settings, tasklog, stop, display, leased_at)
     try:
         make_sender(settings).deliver(work)
-        return _ended(work, settings, database)
+        return _ended(work, settings, database, tasklog)
     except SessionError as error:
         tasklog.error(error.reason)
         return Ended.REFUSED
     finally:
         work.close()
-        patiently(database.senders.leave, sender_id, settle)
+        patiently(stop, database.senders.leave, sender_id, settle)
 
 
-def _ended(work: ClaimedWork, settings: Settings, database: Database) -> Ended:
-    per_day = settings.smtp_max_per_day
-    if not work.log_finished() or (per_day and database.deliveries.used_today(int(time.time())) >= per_day):
+def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: TaskLog) -> Ended:
+    per_day = messages_per_day(settings)
+    if per_day and database.deliveries.used_today(int(time.time())) >= per_day:
+        if work.took:
+            tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
         return Ended.REFUSED
+    if not work.log_finished():
+        return Ended.UNLOGGED
     return Ended.DONE if work.took else Ended.IDLE

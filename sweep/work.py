@@ -30,6 +30,7 @@ from sweep.settle import Policy, settle
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
 
+LAST_PATIENCE = 10.0
 PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again
 MESSAGES_KEPT = 8  # rendered emails
 
@@ -49,21 +50,23 @@ class ClaimedWork:
         settings: Settings,
         tasklog: TaskLog,
         stop: Stop,
-        clock: Callable[[], float] = time.time,
+        display: Display,
+        leased_at: float,
     ) -> None:
+        """`leased_at` is the boot clock just before this sender's lease began."""
         self._database = database
         self._sender_id = sender_id
         self._settings = settings
         self._policy = Policy(settings.retry_for, settings.in_doubt)
         self._tasklog = tasklog
         self._stop = stop
-        self._clock = clock
-        self._display = Display()
+        self._display = display
+        self._deferred: dict[int, tuple[int, str]] = {}  # email -> how many deliveries, and the last reply
         self.took = False  # whether it had any work
         self._held: dict[Key, Delivery] = {}
         self._messages: dict[int, Message | MessageError] = {}
         self._last_started = self._last_claimed = 0
-        self._renewed = boot_clock()
+        self._renewed = leased_at
         self._lost = self._log_fails = False
 
     @property
@@ -76,12 +79,12 @@ class ClaimedWork:
         self.keep_alive()
         self.log_finished()
         while not self.stopping:
-            now = int(self._clock())
-            chunk = patiently(self._start, now)
-            claimed = patiently(self._claim, now, limit)
+            now = int(time.time())
+            begun = self._patiently(self._begin, now)
+            claimed = self._patiently(self._claim, now, limit)
             envelopes = [envelope for delivery in claimed if (envelope := self._envelope(delivery, now))]
-            self.took = self.took or bool(claimed or chunk)
-            if envelopes or not (claimed or chunk):
+            self.took = self.took or bool(claimed or begun)
+            if envelopes or not (claimed or begun):
                 return envelopes
         return []
 
@@ -102,12 +105,14 @@ class ClaimedWork:
         self._display.count(settlement.outcome for settlement in settlements)
         if len(cleared) == len(keys):
             return ending
+        for key in set(keys).difference(cleared):
+            held.pop(key, None)  # cancelled, or another sender's by now
         return [envelope for envelope in ending if envelope[:2] in cleared]
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
-        patiently(self._database.deliveries.give_back, self._sender_id, keys)
+        self._patiently(self._database.deliveries.give_back, self._sender_id, keys, int(time.time()))
         for key in keys:
             del self._held[key]
 
@@ -120,7 +125,7 @@ class ClaimedWork:
         began = boot_clock()
         if self._lost or began < self._renewed + RENEW:
             return
-        if patiently(self._database.senders.renew, self._sender_id, int(self._clock())):
+        if self._patiently(self._database.senders.renew, self._sender_id, int(time.time())):
             self._renewed = began
         else:
             self._lost = True
@@ -131,27 +136,31 @@ class ClaimedWork:
         if self._log_fails:
             return False
         try:
-            patiently(self._database.progress.log_finished, self._tasklog.finished)
+            self._patiently(self._database.progress.log_finished, self._tasklog.finished)
         except OSError as error:
             self._log_fails = True
             self._tasklog.cannot_write(error)
         return not self._log_fails
 
     def close(self) -> None:
-        """Show the final numbers."""
+        """Report what was deferred, and show the final numbers."""
+        for event_id, (count, reply) in self._deferred.items():
+            self._tasklog.error(f"{count} deliveries deferred, to be tried again; the last reply: {reply}", event_id)
         self._display.close()
 
-    def _start(self, now: int) -> bool:
-        """Begin what is due, and make the next deliveries of one email; whether there were any to make."""
-        for held in self._database.progress.begin_due(now, self._settings.hold_if_late):
-            self._tasklog.error(f"held: {held.reason}", held.event_id)
+    def _begin(self, now: int) -> bool:
+        """Begin what is due, and make the next deliveries of one email; whether there was anything of that to do."""
+        begun = self._database.progress.begin_due(now, self._settings.hold_if_late)
+        for event_id, held_because in begun:
+            if held_because:
+                self._tasklog.error(f"held: {held_because}", event_id)
         started = self._database.progress.start_chunk(self._last_started, now)
         self._last_started = started or self._last_started
-        return started is not None
+        return bool(begun) or started is not None
 
     def _claim(self, now: int, limit: int) -> list[Delivery]:
         claimed = self._database.deliveries.claim(
-            self._sender_id, self._last_claimed, now, limit, self._settings.smtp_max_per_day
+            self._sender_id, self._last_claimed, now, limit, messages_per_day(self._settings)
         )
         self._held.update((delivery[:2], delivery) for delivery in claimed)
         if claimed:
@@ -191,13 +200,13 @@ class ClaimedWork:
 
     def _fail(self, delivery: Delivery, reason: str, now: int) -> None:
         settlement = settle(delivery, "failed", reason, now, self._policy)
-        patiently(self._database.deliveries.record, self._sender_id, [settlement], ())
+        self._patiently(self._database.deliveries.record, self._sender_id, [settlement], ())
         del self._held[delivery.event_id, delivery.recipient_id]
         self._tasklog.error(reason, delivery.event_id, delivery.address)
 
     def _make_durable(self, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
         try:
-            return patiently(self._database.deliveries.record, self._sender_id, settlements, ending)
+            return self._patiently(self._database.deliveries.record, self._sender_id, settlements, ending)
         except DatabaseUnavailable:
             for settlement in settlements:
                 reason = f"{settlement.outcome} ({settlement.reply}), but this could not be recorded"
@@ -208,11 +217,25 @@ class ClaimedWork:
         if settlement.status in ("failed", "unknown"):
             reason = f"{settlement.status}: {settlement.reply}"
             self._tasklog.error(reason, delivery.event_id, delivery.address)
+        else:
+            count, _ = self._deferred.get(delivery.event_id, (0, ""))
+            self._deferred[delivery.event_id] = count + 1, settlement.reply
+
+    def _patiently(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return patiently(self._stop, act, *args, **kwargs)
 
 
-def patiently(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do something with the database, again and again for PATIENCE seconds while it is busy or full."""
-    give_up_at = time.monotonic() + PATIENCE
+def messages_per_day(settings: Settings) -> int:
+    """SMTP_MAX_PER_DAY, which bounds no Maildir; 0: no bound."""
+    return 0 if settings.email_url.path is not None else settings.smtp_max_per_day
+
+
+def patiently(stop: Stop, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something with the database, again and again for PATIENCE seconds while it is busy or full.
+
+    Once a stop was requested, for LAST_PATIENCE.
+    """
+    began = time.monotonic()
     delay = 0.1
     while True:
         try:
@@ -220,7 +243,8 @@ def patiently(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         except DatabaseMissing:
             raise
         except DatabaseUnavailable:
-            if time.monotonic() + delay > give_up_at:
+            patience = LAST_PATIENCE if stop.requested else PATIENCE
+            if time.monotonic() + delay > began + patience:
                 raise
         time.sleep(delay)
-        delay = min(delay * 2, 5.0)
+        delay = min(delay * 2, 1.0)

@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def hold(path: Path, held: multiprocessing.Queue[int]) -> None:
-    Gate(path, 5).enter()
+    Gate(path).enter(5)
     held.put(os.getpid())
     time.sleep(60)
 
@@ -31,12 +31,12 @@ def commit_without_pause(folder: Path) -> None:
 
 
 def test_one_is_inside_at_a_time(path: Path) -> None:
-    one, two = Gate(path, 5), Gate(path, 0.05)
-    one.enter()
+    one, two = Gate(path), Gate(path)
+    one.enter(5)
     with pytest.raises(GateBusyError):
-        two.enter()
+        two.enter(0.05)
     one.leave()
-    two.enter()
+    two.enter(0.05)
     one.close()
     two.close()
 
@@ -47,8 +47,8 @@ def test_the_gate_is_free_when_the_one_inside_is_killed(path: Path) -> None:
     process = context.Process(target=hold, args=(path, held), daemon=True)
     process.start()
     os.kill(held.get(timeout=20), signal.SIGKILL)
-    gate = Gate(path, 5)
-    gate.enter()
+    gate = Gate(path)
+    gate.enter(5)
     gate.close()
     process.join()
 
@@ -71,8 +71,8 @@ def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_
 
 
 def test_a_gate_that_stays_shut_is_told_as_a_busy_database(settings: Settings, database: object, path: Path) -> None:
-    gate = Gate(path, 1)
-    gate.enter()
+    gate = Gate(path)
+    gate.enter(1)
     with open_database(settings, wait=0.1) as other, pytest.raises(DatabaseBusy):
         other.note_sweep(0)
     gate.close()

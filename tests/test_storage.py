@@ -52,7 +52,7 @@ def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: in
     """An email that is being sent to so many recipients."""
     database.recipients.add(addresses(recipients), NOON)
     database.emails.save(email, NOON)
-    assert database.progress.begin_due(now) == []
+    assert not any(begun.held_because for begun in database.progress.begin_due(now))
     while database.progress.start_chunk(0, now) is not None:
         pass
 
@@ -172,8 +172,8 @@ class TestStart:
         database.recipients.add(addresses(1), NOON)
         database.emails.save(EMAIL, NOON)
         database.emails.save(EMAIL._replace(event_id=8), NOON + timedelta(hours=2))
-        held = database.progress.begin_due(NOW + 3 * 3600, hold_if_late=2 * 3600)
-        assert [event_id for event_id, _ in held] == [7]
+        begun = database.progress.begin_due(NOW + 3 * 3600, hold_if_late=2 * 3600)
+        assert [event_id for event_id, held_because in begun if held_because] == [7]
 
     def test_a_start_killed_between_any_two_chunks_is_gone_on_with(
         self, settings: Settings, database: Database
@@ -283,7 +283,7 @@ class TestDeliveries:
         start(database, 1)
         sender_id = enter(database)
         (delivery,) = database.deliveries.claim(sender_id, 0, NOW, 1)
-        database.deliveries.give_back(sender_id, [key(delivery)])
+        database.deliveries.give_back(sender_id, [key(delivery)], NOW)
         assert database.deliveries.claim(sender_id, 0, NOW, 1) == [delivery]
 
     def test_what_another_sender_took_over_is_not_ended(self, database: Database, second: Database) -> None:
@@ -337,10 +337,30 @@ class TestDeliveries:
     def test_retrying_an_email_without_failures_changes_nothing(self, database: Database) -> None:
         start(database, 1)
         send_all(database, enter(database))
-        database.progress.log_finished(lambda event_id: None)
+        database.progress.log_finished(lambda event_ids: None)
         assert database.deliveries.retry_failed(7, NOW) == 0
         assert status(database) == "sent"
         assert not database.has_work(NOW)
+
+    def test_who_was_removed_gets_no_other_try(self, database: Database) -> None:
+        start(database, 3)
+        sender_id = enter(database)
+        first, second, third = database.deliveries.claim(sender_id, 0, NOW, 3)
+        database.deliveries.record(sender_id, [failed(first)], [key(second), key(third)])
+        database.recipients.remove([Address(d.address, d.address) for d in (first, second, third)], NOON)
+        later = Settlement(7, second.recipient_id, "deferred", "queued", NOW, "450 later", NOW + 300)
+        database.deliveries.record(sender_id, [later], [])
+        database.deliveries.give_back(sender_id, [key(third)], NOW)
+        assert database.progress.get(7) == (7, 3, 0, 1, 0, 2)
+        assert database.deliveries.retry_failed(7, NOW) == 0
+        assert status(database) == "sent"
+
+    def test_a_sender_that_was_taken_over_claims_nothing(self, database: Database) -> None:
+        start(database, 1)
+        one = enter(database)
+        database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
+        enter(database)
+        assert database.deliveries.claim(one, 0, NOW, 1) == []
 
     @pytest.mark.parametrize("event_id", [7, 8])
     def test_what_was_never_started_has_nothing_to_retry(self, database: Database, event_id: int) -> None:
@@ -401,19 +421,19 @@ class TestLog:
     def test_each_finished_email_is_logged_once(self, database: Database) -> None:
         self.finished(database)
         lines: list[int] = []
-        database.progress.log_finished(lines.append)
-        database.progress.log_finished(lines.append)
+        database.progress.log_finished(lines.extend)
+        database.progress.log_finished(lines.extend)
         assert lines == [7]
 
     def test_a_line_that_could_not_be_written_stays_owed(self, database: Database) -> None:
-        def full(event_id: int) -> None:
+        def full(event_ids: list[int]) -> None:
             raise OSError(28, "No space left on device")
 
         self.finished(database)
         with pytest.raises(OSError, match="No space"):
             database.progress.log_finished(full)
         assert database.has_work(NOW)
-        assert database.progress.log_finished(lambda event_id: None) == 1
+        assert database.progress.log_finished(lambda event_ids: None) == 1
 
 
 class TestSchema:

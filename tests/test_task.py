@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from installation import Installation, subjects
+from smtp_server import ScriptedServer
 
 from database import DatabaseBusy
 
@@ -86,12 +88,48 @@ def test_watch_sends_what_is_saved_while_it_runs_until_it_is_stopped(installatio
 
 
 def test_a_daily_quota_is_kept_and_the_rest_waits(installation: Installation) -> None:
-    installation.environment["SMTP_MAX_PER_DAY"] = "2"
-    installation.add_recipients(5)
-    installation.save_email(1)
-    for _ in range(2):
-        assert installation.task().returncode == 0
-        assert installation.statuses() == {"sent": 2, "queued": 3}
+    with ScriptedServer() as server:
+        installation.environment |= {"SMTP_MAX_PER_DAY": "2", "EMAIL_URL": f"smtp://127.0.0.1:{server.port}"}
+        installation.add_recipients(5)
+        installation.save_email(1)
+        assert "SMTP_MAX_PER_DAY=2 messages are sent" in installation.task().stderr
+        again = installation.task()
+    assert (again.returncode, again.stderr) == (0, "")
+    assert installation.statuses() == {"sent": 2, "queued": 3}
+
+
+def test_what_is_deferred_is_reported_once_for_each_email(installation: Installation) -> None:
+    installation.add_recipients(3)
+    installation.save_email(7)
+    with ScriptedServer(on={"RCPT": lambda line, n: "451 4.7.1 come back later"}) as server:
+        installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
+        swept = installation.task()
+    assert swept.returncode == 1
+    assert swept.stderr.startswith("ERROR 7: 3 deliveries deferred, to be tried again; the last reply: 451 4.7.1 ")
+    assert len(installation.log()) == 1
+
+
+def test_an_unwritable_log_delays_no_later_email(installation: Installation) -> None:
+    (installation.folder / "tasklog.log").mkdir()
+    installation.add_recipients(1)
+    watcher = installation.start_task("--watch")
+    for event_id in (1, 2):
+        installation.save_email(event_id, subject=str(event_id))
+        wanted = subjects(range(1, event_id + 1), 1)
+        wait_until(lambda wanted=wanted: installation.delivered() == wanted, 5)  # type: ignore[misc]
+    watcher.terminate()
+    _, stderr = watcher.communicate(timeout=10)
+    assert 1 <= len(stderr.splitlines()) <= 2
+
+
+def test_a_watcher_says_that_its_database_was_deleted_and_ends(installation: Installation) -> None:
+    watcher = installation.start_task("--watch")
+    time.sleep(1)
+    for file in installation.folder.glob("email.db*"):
+        file.unlink()
+    _, stderr = watcher.communicate(timeout=20)
+    assert watcher.returncode == 1
+    assert "was deleted or replaced while in use" in stderr
 
 
 def test_an_email_without_recipients_is_held_and_reported(installation: Installation) -> None:
@@ -121,7 +159,8 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
 
 def test_retrying_an_unknown_email_says_so(installation: Installation) -> None:
     retried = installation.task("--retry-failed", "9")
-    assert (retried.returncode, retried.stderr) == (1, "ERROR no email has the event_id 9\n")
+    assert (retried.returncode, retried.stderr) == (1, "no email with the event_id 9 was begun\n")
+    assert installation.log() == []
 
 
 def test_a_message_that_cannot_be_built_fails_alone(installation: Installation) -> None:
@@ -216,6 +255,23 @@ def test_a_disk_that_fills_during_a_sweep_is_waited_for(small_disk: Path) -> Non
     assert sweep.communicate(timeout=60) == ("", "")
     assert installation.statuses() == {"sent": 1000}
     assert installation.log() == ["1"]
+
+
+def test_a_disk_that_is_full_when_a_sender_enters_is_waited_for(small_disk: Path) -> None:
+    installation = Installation(small_disk, EMAIL_URL=f"maildir:{small_disk}-outbox")
+    installation.add_recipients(3)
+    installation.save_email(1)
+    filler = small_disk / "filler"
+    with installation.database() as open_meanwhile:
+        open_meanwhile.note_sweep(int(time.time()))
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        sweep = installation.start_task()
+        time.sleep(2)
+        filler.unlink()
+        assert sweep.communicate(timeout=30) == ("", "")
+    assert installation.statuses() == {"sent": 3}
 
 
 def test_a_locked_database_is_waited_for(installation: Installation) -> None:

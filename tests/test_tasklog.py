@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_finished_email_is_a_line_with_its_event_id(path: Path) -> None:
-    TaskLog(path).finished(-42)
+    TaskLog(path).finished([-42])
     assert path.read_text() == "-42\n"
 
 
@@ -37,9 +38,9 @@ def test_nothing_a_server_says_makes_a_second_line(path: Path, text: str) -> Non
 
 def test_the_log_may_be_rotated_between_two_lines(path: Path) -> None:
     tasklog = TaskLog(path)
-    tasklog.finished(1)
+    tasklog.finished([1])
     path.rename(path.with_suffix(".1"))
-    tasklog.finished(2)
+    tasklog.finished([2])
     assert path.read_text() == "2\n"
 
 
@@ -48,11 +49,26 @@ def test_an_error_is_told_on_stderr_when_the_log_cannot_be_written(tmp_path: Pat
     tasklog = TaskLog(tmp_path, stderr)  # a folder
     tasklog.error("550 no", 7)
     assert stderr.getvalue().splitlines() == [
-        "ERROR 7: 550 no",
         f"ERROR {tmp_path} cannot be written: Is a directory (let this user write it, or set TASKLOG to another file)",
+        "ERROR 7: 550 no",
     ]
 
 
+def test_a_stderr_that_is_gone_stops_nothing(path: Path) -> None:
+    full = io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True)
+    TaskLog(path, full).error("550 no", 7)
+    assert path.read_text() == "ERROR 7: 550 no\n"
+    full.detach().close()
+
+
+def test_a_terminal_can_be_the_log(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    TaskLog(Path(f"/dev/fd/{writing}")).finished([1, 2])
+    assert os.read(reading, 100) == b"1\n2\n"
+    os.close(reading)
+    os.close(writing)
+
+
 def test_only_its_owner_can_read_the_log(path: Path) -> None:
-    TaskLog(path).finished(1)
+    TaskLog(path).finished([1])
     assert path.stat().st_mode & 0o777 == 0o600
