@@ -55,7 +55,7 @@ def test_an_error_is_told_on_stderr_when_the_log_cannot_be_written(tmp_path: Pat
 
 
 def test_a_stderr_that_is_gone_stops_nothing(path: Path) -> None:
-    full = io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True)
+    full = io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0), write_through=True)  # noqa: SIM115
     TaskLog(path, full).error("550 no", 7)
     assert path.read_text() == "ERROR 7: 550 no\n"
     full.detach().close()
