@@ -20,6 +20,7 @@ from delivery.address import header_address
 from delivery.errors import MessageError
 from delivery.outcome import Envelope, Kind, Outcome, SessionError, Work
 
+_LEFT_FOR = 36 * 3600  # seconds after which a file in tmp/ is nobody's
 _BATCH = 32  # envelopes taken at once: few, so that what falls due meanwhile waits behind few
 
 _LET_WRITE = "let this user write there (chown, chmod u+rwx)"
@@ -58,7 +59,7 @@ class MaildirSender:
         However it ends, outcomes are recorded and all other envelopes are given back first. Among these may be
         one that `work.record` has let go on: it was certainly not delivered.
         """
-        self.maildir.make()
+        self.maildir.make(self.clock())
         _Delivery(self, work).run()
 
     def octets(self, envelope: Envelope) -> bytes:
@@ -100,8 +101,9 @@ class _Delivery:
         envelope = self.waiting[0]
         try:
             octets = self.sender.octets(envelope)
-        except MessageError as error:
-            self._decide(self.waiting.popleft(), Kind.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
+            reason = str(error) if isinstance(error, MessageError) else f"the message cannot be built: {error!r}"
+            self._decide(self.waiting.popleft(), Kind.FAILED, reason)
             self._record([])
             return True
         return self._save(envelope, octets)
@@ -157,13 +159,21 @@ class _Maildir:
         self.new = path / "new"
         self.tmp = path / "tmp"
 
-    def make(self) -> None:
+    def make(self, now: float) -> None:
         """Make the folders that are missing, in such a way that they are still there after a power cut."""
         with self._explained():
             missing = [each for each in (self.path, self.new, self.tmp, self.path / "cur") if not each.is_dir()]
             for folder in missing:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 _sync(folder.parent)
+            self._clean(now - _LEFT_FOR)
+
+    def _clean(self, before: float) -> None:
+        """Remove what killed processes have left in tmp/, as the convention has it."""
+        for entry in os.scandir(self.tmp):
+            with suppress(FileNotFoundError):  # another process was quicker
+                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(entry.path)  # noqa: PTH108
 
     @contextmanager
     def draft(self, name: str, octets: bytes) -> Iterator[Path]:

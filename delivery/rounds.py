@@ -140,6 +140,8 @@ class Rounds:
                 begin(envelope, content)
             except (MessageError, UnfitValueError) as error:
                 self._outcomes.append(Outcome(envelope, Kind.FAILED, str(error), at))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
+                self._outcomes.append(Outcome(envelope, Kind.FAILED, f"the message cannot be built: {error!r}", at))
             else:
                 return True
         return False

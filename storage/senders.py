@@ -8,7 +8,6 @@ from collections.abc import Callable
 from storage import counters
 from storage.connection import Connection, LeaseTime
 from storage.deliveries import Deliveries, Delivery, Settlement
-from storage.errors import DBError
 
 LEASE = 60  # seconds; renewed every RENEW
 RENEW = 15
@@ -37,13 +36,9 @@ class Senders:
             dead = self._dead()
             for sender_id in dead:
                 self._take_over(sender_id, settle)
-            entered = self._add(now) if len(self._connection.rows(ALL)) < most else None
-        # Locks only after the commit: one that fails must leave none behind.
         for gone in dead:
             self._connection.release_sender_lock(gone)
-        if entered is not None:
-            self._hold_lock(entered, settle)
-        return entered
+        return self._take_place(most, now)
 
     def any_dead(self) -> bool:
         """Whether a sender died without leaving; the next one that enters takes over what it held."""
@@ -61,19 +56,26 @@ class Senders:
             self._take_over(sender_id, settle)
         self._connection.release_sender_lock(sender_id)
 
-    def _add(self, now: int) -> int:
-        sender_id = counters.take(self._connection, "sender_id")
+    def _take_place(self, most: int, now: int) -> int | None:
+        sender_id = None
+        try:
+            with self._connection.transaction():
+                if len(self._connection.rows(ALL)) >= most:
+                    return None
+                sender_id = counters.take(self._connection, "sender_id")
+                # Before the row can be seen: who is killed from here on is known to be dead at once.
+                self._connection.hold_sender_lock(sender_id)
+                self._add(sender_id, now)
+        except BaseException:
+            if sender_id is not None:  # the next try gets the same number
+                self._connection.release_sender_lock(sender_id)
+            raise
+        return sender_id
+
+    def _add(self, sender_id: int, now: int) -> None:
         clock, until = self._lease_end()
         process_id = os.getpid()
         self._connection.run(ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now)
-        return sender_id
-
-    def _hold_lock(self, sender_id: int, settle: Settle) -> None:
-        try:
-            self._connection.hold_sender_lock(sender_id)
-        except DBError:
-            self.leave(sender_id, settle)
-            raise
 
     def _take_over(self, sender_id: int, settle: Settle) -> None:
         in_doubt = self._deliveries.release(sender_id)

@@ -17,7 +17,8 @@ class Display:
 
     def __init__(self, stream: TextIO | None = None, *, wanted: bool = True) -> None:
         self._stream = stream or sys.stderr
-        self._shown = wanted and self._stream.isatty()
+        # Started with 2>&-, there is no stderr at all.
+        self._shown = wanted and self._stream is not None and self._stream.isatty()
         self._began = self._next = time.monotonic()
         self._counts: Counter[str] = Counter()
 

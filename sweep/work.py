@@ -197,6 +197,8 @@ class ClaimedWork:
             )
         except MessageError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one email stops no other
+            return MessageError(f"the message cannot be built: {error!r}")
 
     def _fail(self, delivery: Delivery, reason: str, now: int) -> None:
         settlement = settle(delivery, "failed", reason, now, self._policy)

@@ -287,3 +287,16 @@ def test_a_killed_sender_leaves_no_half_message_where_readers_look(outbox: Path)
         os.waitpid(child, 0)
         for file in files(outbox):
             assert_same_text(parsed(file.read_bytes()), content)
+
+
+def test_what_was_left_in_tmp_for_36_hours_is_removed(tmp_path: Path) -> None:
+    sender = MaildirSender(tmp_path / "outbox")
+    sender.deliver(ListedWork())
+    left = {hours: tmp_path / "outbox" / "tmp" / f"{hours}.x" for hours in (35, 37)}
+    for hours, path in left.items():
+        path.write_bytes(b"half a mess")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    (tmp_path / "outbox" / "tmp" / "folder").mkdir()
+    os.utime(tmp_path / "outbox" / "tmp" / "folder", (0, 0))
+    sender.deliver(ListedWork())
+    assert sorted(each.name for each in (tmp_path / "outbox" / "tmp").iterdir()) == ["35.x", "folder"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from smtp_work import KeptWork, envelope, envelopes, message
 from delivery.outcome import Kind, SessionError
 from delivery.sender import SMTPSender, SMTPServer
 from delivery.smtp.command import LIMITS, Step
-from delivery.smtp.transport import SelectorPoller, own_name, resolve
+from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
 
 
 @pytest.fixture(scope="session")
@@ -270,3 +272,24 @@ def test_a_sender_asks_the_work_to_stay_alive_while_it_waits() -> None:
     with ScriptedServer(on=on) as server:
         deliver(server, work)
     assert work.kept_alive >= seen[0] + 2
+
+
+def test_a_reply_before_a_broken_record_in_the_same_read_counts(certificate: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, outgoing, server_side=True)
+    tls = Tls(tls_context(certificate), "localhost")
+    tls.handshake()
+    while not tls.ready:
+        incoming.write(tls.encrypt(b""))
+        with suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        tls.feed(outgoing.read())
+    incoming.write(tls.encrypt(b""))
+    server.do_handshake()
+    server.write(b"250 ok\r\n")
+    broken = b"\x17\x03\x03\x00\x20" + bytes(32)
+    assert tls.feed(outgoing.read() + broken) == b"250 ok\r\n"
+    with pytest.raises(OSError, match="BAD_RECORD_MAC"):
+        tls.feed(b"")

@@ -116,9 +116,12 @@ class Tls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready = False
+        self._error: OSError | None = None  # what came behind plain bytes that had to be handed out first
 
     def feed(self, data: bytes) -> bytes | None:
         """The plain bytes in the network's; None: none yet; b"": the server ended TLS."""
+        if self._error:
+            raise self._error
         self._incoming.write(data)
         self.ready = self.ready or self.handshake()
         plain = b""
@@ -129,6 +132,10 @@ class Tls:
                     return plain  # reading on would cost an exception to say that there is no more
         except self._wait:
             return plain or None
+        except OSError as error:
+            if not plain:
+                raise
+            self._error = error
         return plain if self.ready else None
 
     def handshake(self) -> bool:
