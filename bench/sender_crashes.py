@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from sender_crashes import SenderCrashes
+from sender_kill_runner import SenderCrashes
 
 
 def main() -> int:

@@ -1,0 +1,212 @@
+"""The N-th database call or socket call of a sweep fails, for N = 1, 2, 3, … until none does.
+
+Each time the database is in the state before or after what failed, and the next sweep makes everything right.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import pytest
+from in_process import sweep_once
+from invariants import Found, Mailing, check_whole, hurry
+from killer import Victim
+from smtp_server import Accepted, ScriptedServer
+
+import sweep.work
+from delivery.smtp import transport
+from delivery.smtp.transport import Address
+from storage.sqlite import driver  # type: ignore[attr-defined]
+
+MESSAGES, CONNECTIONS = 20, 3
+
+
+class Fault:
+    """Fails at the `number`-th call, or from there on for good."""
+
+    def __init__(self, number: int, error: Callable[[], Exception], *, for_good: bool = False) -> None:
+        self.calls = 0
+        self._number = number
+        self._error = error
+        self._for_good = for_good
+
+    @property
+    def happened(self) -> bool:
+        return self.calls >= self._number
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self._number or (self._for_good and self.happened):
+            raise self._error()
+
+
+class Calls(Protocol):
+    def __call__(self) -> None: ...
+
+
+class FailingDriver:
+    """A connection of the SQLite driver whose statements, COMMIT among them, may fail."""
+
+    def __init__(self, real: Any, fault: Calls) -> None:
+        self._real = real
+        self._fault = fault
+
+    def execute(self, *arguments: Any) -> Any:
+        self._fault()
+        return self._real.execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> Any:
+        self._fault()
+        return self._real.executemany(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class FailingSocket:
+    """A socket whose calls may fail, or take the half of what they are given before it breaks."""
+
+    def __init__(self, real: socket.socket, fault: Calls, *, half: bool) -> None:
+        self._real = real
+        self._fault = fault
+        self._half = half
+
+    def send(self, data: Any) -> int:
+        if not self._half:
+            self._fault()
+            return self._real.send(data)
+        try:
+            self._fault()
+        except OSError:
+            self._real.send(bytes(data[: len(data) // 2 or 1]))
+            self._real.shutdown(socket.SHUT_RDWR)
+            return len(data) // 2 or 1
+        return self._real.send(data)
+
+    def recv(self, size: int) -> bytes:
+        self._fault()
+        return self._real.recv(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def broken_disk() -> Exception:
+    error = driver.OperationalError("this was made to fail")
+    error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+    return error
+
+
+def connection_reset() -> Exception:
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
+class Again:
+    """A mailing that can be had again as it was in the beginning: with a sender that died, or without."""
+
+    def __init__(self, folder: Path, server: ScriptedServer) -> None:
+        self.mailing = Mailing(folder, server, MESSAGES, SMTP_CONNECTIONS=str(CONNECTIONS))
+        self._folder = folder
+        self._accepted: list[Accepted] = []
+        self._files: dict[Path, bytes] = {}
+        self._keep()
+
+    def with_a_dead_sender(self) -> None:
+        """From now on it begins with one that was killed at its fourth dot."""
+        victim, script = Victim(), self.mailing.server.script
+        script.on = {"CONTENT": lambda content, n: (victim.kill, "250 ok") if n == 3 else None}
+        assert victim.run(self.mailing) == -signal.SIGKILL
+        script.on = {}
+        self._keep()
+
+    def begin(self) -> Mailing:
+        for file in self._folder.iterdir():
+            file.unlink()
+        for file, octets in self._files.items():
+            file.write_bytes(octets)
+        self.mailing.server.accepted[:] = self._accepted
+        return self.mailing
+
+    def _keep(self) -> None:
+        self._files = {file: file.read_bytes() for file in self._folder.iterdir()}
+        self._accepted = list(self.mailing.server.accepted)
+
+
+@pytest.fixture
+def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
+    impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
+    monkeypatch.setattr(sweep.work, "time", impatient)
+    with ScriptedServer() as server:
+        yield Again(tmp_path, server)
+
+
+def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
+    """The database as the failure left it is whole; so is the work, after another sweep."""
+    with mailing.database() as database:
+        check_whole(database)
+        hurry(database)
+    assert sweep_once(mailing) == []
+    assert {line for line in mailing.log() if not line.startswith("ERROR")} == {"1"}
+    return mailing.check(most_in_doubt=most_in_doubt)
+
+
+@pytest.mark.parametrize(
+    ("dead", "for_good"),
+    [
+        pytest.param(False, False, id="once"),
+        pytest.param(False, True, id="for good"),
+        pytest.param(True, False, id="once, taking over"),
+    ],
+)
+def test_a_database_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+    dead: bool, for_good: bool, again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if dead:
+        again.with_a_dead_sender()
+    monkeypatch.setattr(sweep.work, "PATIENCE", 0.0 if for_good else 120.0)
+    for number in itertools.count(1):
+        fault, mailing = Fault(number, broken_disk, for_good=for_good), again.begin()
+        errors = sweep_once(mailing, partial(FailingDriver, fault=fault))
+        found = made_right(mailing, most_in_doubt=CONNECTIONS * (dead + for_good))
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        assert errors or not (fault.happened and for_good), number
+        if not fault.happened:
+            break
+    print(f"{number - 1} database calls")
+    assert number > 50
+    assert errors == []
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["nothing was sent", "the half was sent"])
+def test_a_socket_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+    half: bool, again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_connect = transport.begin_connect
+
+    def connect(address: Address) -> Any:
+        fault()
+        return FailingSocket(begin_connect(address), fault, half=half)
+
+    monkeypatch.setattr(transport, "begin_connect", connect)
+    for number in itertools.count(1):
+        fault, mailing = Fault(number, connection_reset), again.begin()
+        sweep_once(mailing)
+        happened, fault = fault.happened, Fault(0, connection_reset)
+        found = made_right(mailing, most_in_doubt=1 if happened else 0)
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        if not happened:
+            break
+    print(f"{number - 1} socket calls")
+    assert number > 20

@@ -1,0 +1,41 @@
+"""The lock that shows whether a sender lives."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from storage.sender_lock import SenderLocks
+
+
+def test_of_many_that_look_at_once_each_sees_that_a_sender_is_dead(tmp_path: Path) -> None:
+    (tmp_path / "email.db-sender-1").touch()
+    seen: list[bool] = []
+
+    def look() -> None:
+        locks = SenderLocks(tmp_path / "email.db")
+        seen.extend(locks.is_free(1) for _ in range(2000))
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join()
+    assert seen.count(False) == 0
+
+
+def test_a_living_sender_is_seen_by_each(tmp_path: Path) -> None:
+    owner, looker = SenderLocks(tmp_path / "email.db"), SenderLocks(tmp_path / "email.db")
+    owner.hold(1)
+    assert not looker.is_free(1)
+    owner.release(1)
+    assert not looker.is_free(1)  # without a file nothing is known
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_given_up_without_a_commit_can_be_held_again(tmp_path: Path) -> None:
+    first, second = SenderLocks(tmp_path / "email.db"), SenderLocks(tmp_path / "email.db")
+    first.hold(1)
+    first.release(1)
+    second.hold(1)
+    second.release(1)
