@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 import commands
+from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
 from web import context, errors, security, send_emails
 
@@ -23,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _settings_of_environment() -> Settings:
+    forget_env_files()
     try:
         return load_settings()
     except SettingsError as error:

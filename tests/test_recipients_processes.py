@@ -14,6 +14,8 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from conftest import CLEAN_ENVIRONMENT
+from project_copy import copy_project
 from recipients_runner import Command, commands_of, stored
 
 from database import Database
@@ -68,6 +70,21 @@ def test_the_command_runs_from_the_project_folder(start: Start, database: Databa
     assert (output, errors) == (b"1 added, 0 already there\n", b"")
     output, errors = start("list").communicate()
     assert (output, errors) == (b"a@example.com\tactive\n", b"")
+
+
+@pytest.mark.parametrize("command", [("-m", "flask"), ("-m", "flask", "--app", "email_app")])
+def test_the_command_reads_the_settings_that_task_py_reads(tmp_path: Path, command: tuple[str, ...]) -> None:
+    project = copy_project(tmp_path / "a clone")
+    (tmp_path / ".env").write_text("TIMEZONE=Mars\nSENDERS=0\nDATABASE_URL=sqlite:///of-the-parent.db\n")
+    (project / ".env").write_text("DATABASE_URL='sqlite:///${HOME}.db'\nMAIL_FROM=${NAME} <a@b.example>\n")
+    (project / ".env").chmod(0o600)
+    line = [sys.executable, *command, "init-db"]
+    environ = CLEAN_ENVIRONMENT | {"HOME": "elsewhere"}
+    done = subprocess.run(line, cwd=project, env=environ, capture_output=True, text=True)
+    assert done.stdout == f"{project}/${{HOME}}.db: made the tables, version 1\n", done.stderr
+    given = environ | {"DATABASE_URL": "sqlite:///given.db", "FLASK_RUN_FROM_CLI": "true", "PORT": "5001"}
+    done = subprocess.run(line, cwd=project, env=given, capture_output=True, text=True)
+    assert done.stdout == f"{project}/given.db: made the tables, version 1\n", done.stderr
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint(start: Start, recipients: Command, many: Path) -> None:
