@@ -16,6 +16,7 @@ from database import (
     RENEW,
     Database,
     DatabaseMissing,
+    DatabaseReadOnly,
     DatabaseUnavailable,
     Delivery,
     Key,
@@ -242,8 +243,8 @@ def patiently(stop: Stop, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     while True:
         try:
             return act(*args, **kwargs)
-        except DatabaseMissing:
-            raise
+        except (DatabaseMissing, DatabaseReadOnly):
+            raise  # that does not mend itself
         except DatabaseUnavailable:
             patience = LAST_PATIENCE if stop.requested else PATIENCE
             if time.monotonic() + delay > began + patience:
