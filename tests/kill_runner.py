@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from http.client import HTTPException
 from pathlib import Path
 
 from installation import Installation
@@ -110,7 +111,7 @@ class Crashes:
         self.result.posted.add(event_id)
         try:
             answer = self._server.post(fields) if self._server else None
-        except OSError:
+        except (OSError, HTTPException):
             time.sleep(0.05)
             return
         if answer is not None and answer.body == "Successful":

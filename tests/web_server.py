@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -44,12 +44,10 @@ class Server:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
-        connection.request(method, path, body, dict(headers or {}))
-        response = connection.getresponse()
-        answer = Answer(response.status, response.read().decode(), {**response.headers})
-        connection.close()
-        return answer
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=30)) as connection:
+            connection.request(method, path, body, dict(headers or {}))
+            with connection.getresponse() as response:
+                return Answer(response.status, response.read().decode(), {**response.headers})
 
     def post(self, fields: Mapping[str, object], **headers: str) -> Answer:
         """A form to /send-emails."""
