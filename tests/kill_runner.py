@@ -49,11 +49,11 @@ class Result:
 class Crashes:
     """A client that POSTs emails due at once, the service, and kills of its two halves."""
 
-    def __init__(self, folder: Path, port: int, seed: int) -> None:
+    def __init__(self, folder: Path, port: int, seed: int, connections: int = 1) -> None:
         self._random = random.Random(seed)
         self._port = port
         self._smtp = ScriptedServer()
-        self._installation = Installation(folder, EMAIL_URL="maildir:outbox")
+        self._installation = Installation(folder, SMTP_CONNECTIONS=str(connections))
         self._installation.add_recipients(RECIPIENTS)
         self._over = threading.Event()
         self._server: Server | None = None

@@ -18,4 +18,4 @@ def test_kills_of_sender_and_server_lose_nothing_and_double_at_most_one_message_
     assert result.successful
     assert result.lost == []
     assert result.invented == []
-    assert result.doubled <= result.kills["sender"] * 4  # connections
+    assert result.doubled <= result.kills["sender"]  # it has one connection
