@@ -1,7 +1,7 @@
 """The data layer as the rest of the program sees it.
 
 `open_database` gives a Database whose tables are of this program's version; the acts are grouped by noun:
-`database.emails`, `.recipients`, `.progress`, `.deliveries`, `.senders`. Everything that can go wrong is a
+`database.emails`, `.recipients`, `.progress`, `.claims`, `.deliveries`, `.senders`. Everything that can go wrong is a
 DBError. No ORM: each act is a few lines of SQL in the module of its noun in `storage/`, and what differs between
 databases is in one class for each kind, such as `storage/sqlite.py`.
 """
@@ -13,9 +13,10 @@ from types import TracebackType
 from settings import Settings
 from storage import schema
 from storage.address import Address
+from storage.claims import Claim, Claims
 from storage.clock import boot_clock
 from storage.connection import Connection
-from storage.deliveries import Deliveries, Delivery, Key, Settlement
+from storage.deliveries import Deliveries, Delivery, Key, Sent, Settlement
 from storage.emails import Email, Emails, TextToSend
 from storage.errors import (
     DatabaseBusy,
@@ -39,6 +40,7 @@ __all__ = [
     "Added",
     "Address",
     "Begun",
+    "Claim",
     "DBError",
     "Database",
     "DatabaseBusy",
@@ -54,6 +56,7 @@ __all__ = [
     "Progress",
     "Recipient",
     "SchemaMismatch",
+    "Sent",
     "Settlement",
     "TextToSend",
     "boot_clock",
@@ -74,6 +77,7 @@ class Database:
         self.emails = Emails(connection)
         self.progress = ProgressTable(connection)
         self.recipients = Recipients(connection, self.progress)
+        self.claims = Claims(connection, self.progress)
         self.deliveries = Deliveries(connection, self.progress)
         self.senders = Senders(connection, self.deliveries)
 
@@ -105,7 +109,7 @@ class Database:
         due_at = self.next_work_at()
         return (
             (due_at is not None and due_at <= now)
-            or self.progress.is_unfinished()
+            or self.progress.any_unfinished()
             or self.senders.any_dead()
             or (log and self.progress.log_owed())
         )

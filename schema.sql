@@ -71,7 +71,7 @@ CREATE TABLE deliveries (
     recipient_id    BIGINT NOT NULL,
     status          TEXT NOT NULL DEFAULT 'queued'
                     -- not IN: SQLite would build a set of the seven for each row that changes, at 40 % of the cost
-                    CHECK (status = 'queued' OR status = 'claimed' OR status = 'sending' OR status = 'sent'
+                    CHECK (status = 'sent' OR status = 'sending' OR status = 'claimed' OR status = 'queued'
                            OR status = 'failed' OR status = 'unknown' OR status = 'cancelled'),
     claimed_by      BIGINT,                    -- the sender at work on it
     queued_at       BIGINT NOT NULL,           -- when it was put in line; it is tried until RETRY_FOR after this
@@ -87,10 +87,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at) WHERE status = 'queued';
 -- What a sender holds, to be taken over when it died.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
--- What a person may want to see and to send again.
-CREATE INDEX deliveries_not_sent ON deliveries (event_id, recipient_id) WHERE status IN ('failed', 'unknown');
 
--- Each try that did not succeed, so that a page can say why.
+-- Each try that did not succeed, so that a page can say why; every delivery that failed or is unknown has one here.
 CREATE TABLE attempts (
     event_id     BIGINT NOT NULL,
     recipient_id BIGINT NOT NULL,

@@ -21,7 +21,7 @@ from database import Database, Email
 
 PAUSE = 0.005
 FIRST_EVENT_ID = 1000
-STARTING = "SELECT cursor_id < last_recipient_id FROM progress WHERE event_id = :event_id"
+STARTED = "SELECT 1 FROM progress WHERE event_id = :event_id"
 
 
 class Write(NamedTuple):
@@ -32,7 +32,7 @@ class Write(NamedTuple):
 class OtherWriter:
     """Saves one email after another, due in a year, as a POST does; `writes` by the phase of the email `event_id`.
 
-    The phases are `nothing is sent`, `it is started` (its deliveries are being made), and `the rest`.
+    The phases are `nothing is sent` and `it is sent`.
     """
 
     def __init__(self, installation: Installation, event_id: int) -> None:
@@ -59,10 +59,8 @@ class OtherWriter:
                 self.writes[phase].append(write(database, number))
 
     def _phase(self, database: Database) -> str:
-        row = database.connection.row(STARTING, event_id=self._event_id)
-        if row is None:
-            return "nothing is sent"
-        return "it is started" if row[0] else "the rest"
+        started = database.connection.row(STARTED, event_id=self._event_id)
+        return "it is sent" if started else "nothing is sent"
 
 
 def write(database: Database, event_id: int) -> Write:

@@ -2,8 +2,8 @@
 
 Four parts, to be chosen with --only:
   speed     both in turn, whole processes: messages a second, peak memory
-  chunks    the start of the large one alone: how long each chunk of its deliveries holds the write lock
-  writers   how long a client's writes wait and take while the large one is started and sent
+  batches   the claims of the large one alone: how long making each batch of its deliveries holds the write lock
+  writers   how long a client's writes wait and take while the large one is sent
   fairness  an email to 10 recipients falls due in the middle of the large one: when are they accepted?
 
 In `writers` the client shares two processors with the sender and the sink: its figures hold the wait for those too.
@@ -26,13 +26,14 @@ from installation import Installation
 from measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from other_writer import OtherWriter, summary
 
-from database import Database
+from database import Database, Delivery, Settlement
 
 CONNECTIONS = 32
 LARGE, TEN = 1, 2  # event_ids
+BATCH = 1000  # deliveries
 DUE_IN = 4  # seconds; meanwhile the sender gets going
 FIGURES = "median / 95 % / 99 % / longest, ms"
-PARTS = ("speed", "chunks", "writers", "fairness")
+PARTS = ("speed", "batches", "writers", "fairness")
 
 
 class Scale:
@@ -64,11 +65,11 @@ class Scale:
         print(f"large / small, in each round: {paired_ratio(large, small):.2f}")
         return True
 
-    def chunks(self) -> bool:
-        """Nobody else at work: the start as the sweep makes it, chunk by chunk."""
+    def batches(self) -> bool:
+        """Nobody else at work: the deliveries made and claimed as the sweep does it."""
         with self._copy(self._sizes[1]).database() as database:
-            times = start_all(database, LARGE)
-        print(f"{len(times)} chunks, each with the write lock for ({FIGURES}): {summary(times)}")
+            times = start_all(database)
+        print(f"{len(times)} batches, each with the write lock for ({FIGURES}): {summary(times)}")
         return True
 
     def writers(self) -> bool:
@@ -77,7 +78,6 @@ class Scale:
         with OtherWriter(installation, LARGE) as other:
             time.sleep(2)
             with self._sending() as sender:
-                wait_until_started(installation, sender)
                 still_sending = not ends_within(sender, self._seconds)
         print(f"a client that writes all the time ({FIGURES}):")
         for phase, writes in other.writes.items():
@@ -89,7 +89,7 @@ class Scale:
         """Whether all ten were accepted within 2 s."""
         installation = self._copy(self._sizes[1])
         with installation.database() as database:
-            start_all(database, LARGE)
+            start_all(database)
             keep_ten_recipients(database)
             with self._sending() as sender:
                 due_at = installation.save_email(TEN, due_in=DUE_IN, subject="Ten")
@@ -134,16 +134,23 @@ class Sending:
         print(stderr, end="")
 
 
-def start_all(database: Database, event_id: int) -> list[float]:
-    """Begin what is due, and make all its deliveries; the seconds for each chunk."""
+def start_all(database: Database) -> list[float]:
+    """Begin what is due, and make all its deliveries; the seconds for each batch. They are in line afterwards."""
     now = int(time.time())
     database.progress.begin_due(now)
+    sender_id = database.senders.enter(1, now, no_doubt)
     times = []
-    began = time.perf_counter()
-    while database.progress.start_chunk(event_id - 1, now):
-        times.append(time.perf_counter() - began)
+    more = True
+    while sender_id is not None and more:
         began = time.perf_counter()
+        more = bool(database.claims.take(sender_id, 0, now, BATCH))
+        times.append(time.perf_counter() - began)
+    database.senders.leave(sender_id or 0, no_doubt)
     return times
+
+
+def no_doubt(delivery: Delivery) -> Settlement:
+    raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 
 def keep_ten_recipients(database: Database) -> None:
@@ -152,15 +159,6 @@ def keep_ten_recipients(database: Database) -> None:
         database.connection.run(
             "DELETE FROM recipients WHERE recipient_id <= (SELECT MAX(recipient_id) - 10 FROM recipients)"
         )
-
-
-def wait_until_started(installation: Installation, sender: subprocess.Popen[str]) -> None:
-    """Until the deliveries of everything that was begun are made."""
-    with installation.database() as database:
-        while sender.poll() is None:
-            if database.progress.get(LARGE) and not database.progress.is_unfinished():
-                return
-            time.sleep(0.05)
 
 
 def ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
@@ -203,7 +201,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of `speed`")
     parser.add_argument("--small", type=int, default=50_000)
     parser.add_argument("--large", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=10, help="of `writers`, once the start is made")
+    parser.add_argument("--seconds", type=float, default=10, help="of `writers`")
     return parser.parse_args()
 
 

@@ -1,37 +1,16 @@
-"""Deliveries: claimed, made `sending`, settled. Every change is a conditional UPDATE whose row count is looked at."""
+"""Deliveries: made `sending`, settled. Every change is a conditional UPDATE whose row count is looked at."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection
 from storage.errors import NoSuchEmail
-from storage.progress import LAST_EVENT_ID, ProgressTable, in_turn_after
+from storage.progress import ProgressTable
 
-# The only statement with a hole: what keeps other claimers off the rows differs between databases.
-CLAIM = """
-UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
-WHERE status = 'queued' AND EXISTS (SELECT 1 FROM senders WHERE sender_id = :sender_id)
-    AND (event_id, recipient_id) IN (
-    SELECT event_id, recipient_id FROM deliveries
-    WHERE status = 'queued' AND event_id = :event_id AND next_attempt_at <= :now
-    ORDER BY next_attempt_at LIMIT :limit {claim_lock})
-RETURNING event_id, recipient_id, address, attempts, doubts, queued_at
-"""
-NEXT_IN_TURN = """
-SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :first AND EXISTS (
-    SELECT 1 FROM deliveries d
-    WHERE d.status = 'queued' AND d.event_id = e.event_id AND d.next_attempt_at <= :now)
-ORDER BY e.event_id LIMIT 1
-"""
-# Whole hours, so at least the last 24; what is claimed now counts as if it were sent.
-USED_TODAY = """
-SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hours WHERE hour >= :hour)
-    + (SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL)
-"""
 NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
 FROM emails e WHERE e.status = 'sending'
@@ -50,6 +29,10 @@ UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts +
     next_attempt_at = COALESCE(:next_attempt_at, next_attempt_at), finished_at = :finished_at, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
     AND status IN ('claimed', 'sending')
+"""
+READ = """
+SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
+WHERE event_id = :event_id AND recipient_id = :recipient_id
 """
 STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
 # An acceptance that is known is never forgotten, whoever holds the claim now; only another sender that may have
@@ -82,7 +65,8 @@ WHERE claimed_by = :sender_id AND status = 'sending'
 """
 RETRY = """
 UPDATE deliveries SET status = 'queued', queued_at = :now, next_attempt_at = :now, doubts = 0, finished_at = NULL
-WHERE event_id = :event_id AND status = :status AND status IN ('failed', 'unknown') AND EXISTS (
+WHERE event_id = :event_id AND status = :status AND recipient_id IN (
+    SELECT recipient_id FROM attempts WHERE event_id = :event_id) AND EXISTS (
     SELECT 1 FROM recipients r
     WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
 """
@@ -96,9 +80,9 @@ WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued
 
 Key = tuple[int, int]  # event_id, recipient_id
 
-OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
+NONE = {"sent": 0, "deferred": 0, "failed": 0, "in_doubt": 0}  # of each outcome
 FINAL = ("sent", "failed", "unknown", "cancelled")
-STATUS_OF, AT_OF = itemgetter(3), itemgetter(4)  # of a settlement
+_AT_AND_EVENT_ID = itemgetter(0, 2)
 
 
 class Delivery(NamedTuple):
@@ -110,6 +94,15 @@ class Delivery(NamedTuple):
     attempts: int  # that have ended before this one
     doubts: int
     queued_at: int  # when it was put in line, seconds since 1970 UTC
+
+
+class Sent(NamedTuple):
+    """A delivery that the server took; in the order of its statement, which tens of thousands a second go through."""
+
+    at: int
+    reply: str
+    event_id: int
+    recipient_id: int
 
 
 class Settlement(NamedTuple):
@@ -134,51 +127,39 @@ class Deliveries:
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection
         self._progress = progress
-        self._claim = CLAIM.format(claim_lock=connection.claim_lock)
 
     def next_attempt_at(self) -> int | None:
         """When the next queued delivery of any email that is being sent may be tried."""
         row = self._connection.row(NEXT_ATTEMPT)
         return None if row is None else row[0]
 
-    def claim(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Delivery]:
-        """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`.
+    def get(self, key: Key) -> Delivery:
+        """The delivery of this key, which exists."""
+        (row,) = self._connection.rows(READ, event_id=key[0], recipient_id=key[1])
+        return Delivery(*row)
 
-        With `per_day`, no more than so many leave in 24 hours, over all senders; 0: no bound.
-        """
-        claimed: list[Delivery] = []
-        with self._connection.transaction():
-            if per_day:
-                limit = min(limit, per_day - self.used_today(now))
-            for first in in_turn_after(after):
-                while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:
-                    claimed += self._claim_from(event_id, sender_id, now, limit - len(claimed))
-                    first = event_id + 1
-        return claimed
-
-    def used_today(self, now: int) -> int:
-        """How many messages were sent in the last 24 hours, or are about to be."""
-        row = self._connection.row(USED_TODAY, hour=now // 3600 - 24)
-        return int(row[0]) if row else 0
-
-    def record(self, sender_id: int, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
+    def record(
+        self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement], ending: Sequence[Key]
+    ) -> Collection[Key]:
         """Settle what was answered and make `ending` `sending`, in one commit.
 
         Returns those of `ending` whose claim still holds.
         """
         try:
             with self._connection.transaction():
-                self._settle_held(sender_id, settlements)
+                self._settle_held(sender_id, sent, others)
                 self._end_held(sender_id, ending)
                 return ending
         except ClaimLost:
             with self._connection.transaction():
-                self.settle_each(sender_id, settlements)
+                self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
                 return [key for key in ending if self._end(sender_id, [key]) == 1]
 
     def settle_each(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
         """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
-        self._account([s for s in settlements if self._settle(sender_id, s) or self._accept_late(s)])
+        for settlement in settlements:
+            if self._settle(sender_id, settlement) or self._accept_late(settlement):
+                self._account(settlement)
 
     def give_back(self, sender_id: int, keys: Collection[Key], now: int) -> None:
         """Put deliveries that were surely not ended back in line; no attempt is counted."""
@@ -209,52 +190,34 @@ class Deliveries:
                 self._progress.count(event_id, {status: -count for status, count in counts.items()}, now)
             return sum(counts.values())
 
-    def _next_in_turn(self, first: int, now: int) -> int | None:
-        if first > LAST_EVENT_ID:
-            return None
-        row = self._connection.row(NEXT_IN_TURN, first=first, now=now)
-        return None if row is None else int(row[0])
-
-    def _claim_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Delivery]:
-        rows = self._connection.rows(self._claim, sender_id=sender_id, event_id=event_id, now=now, limit=limit)
-        return sorted(map(Delivery._make, rows))  # RETURNING keeps no order
-
-    def _end(self, sender_id: int, keys: Collection[Key]) -> int:
+    def _end(self, sender_id: int, keys: Sequence[Key]) -> int:
         return self._connection.run_many(END, [(event_id, recipient_id, sender_id) for event_id, recipient_id in keys])
 
-    def _end_held(self, sender_id: int, keys: Collection[Key]) -> None:
+    def _end_held(self, sender_id: int, keys: Sequence[Key]) -> None:
         if keys and self._end(sender_id, keys) != len(keys):
             raise ClaimLost
 
-    def _settle_held(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
-        sent = [(s[4], s[5], s[0], s[1], sender_id) for s in settlements if s[3] == "sent"]
-        if sent and self._connection.run_many(SENT, sent) != len(sent):
+    def _settle_held(self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement]) -> None:
+        if sent and self._connection.run_many(SENT, [(*one, sender_id) for one in sent]) != len(sent):
             raise ClaimLost
-        for settlement in settlements:
-            if settlement[3] != "sent" and not self._settle(sender_id, settlement):
+        for (at, event_id), count in Counter(map(_AT_AND_EVENT_ID, sent)).items():
+            self._count("sent", "sent", event_id, at, count)
+        for settlement in others:
+            if not self._settle(sender_id, settlement):
                 raise ClaimLost
-        self._account(settlements)
+            self._account(settlement)
 
-    def _account(self, applied: Sequence[Settlement]) -> None:
-        """Count what was settled, email by email and hour by hour, and note each try that did not succeed."""
-        by_email: defaultdict[int, list[Settlement]] = defaultdict(list)
-        by_hour: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        for settlement in applied:
-            by_email[settlement.event_id].append(settlement)
-            by_hour[settlement.at // 3600][settlement.outcome] += 1
-            if settlement.outcome != "sent":
-                self._note_attempt(settlement)
-        for event_id, settled in by_email.items():
-            self._count(event_id, settled)
-        for hour, counts in by_hour.items():
-            self._connection.run(HOUR, hour=hour, **{outcome: counts[outcome] for outcome in OUTCOMES})
+    def _account(self, settlement: Settlement) -> None:
+        """Count what was settled, and note a try that did not succeed."""
+        self._count(settlement.outcome, settlement.status, settlement.event_id, settlement.at)
+        if settlement.outcome != "sent":
+            self._note_attempt(settlement)
 
-    def _count(self, event_id: int, settled: list[Settlement]) -> None:
-        counts = Counter(map(STATUS_OF, settled))
-        del counts["queued"]
-        latest = max(map(AT_OF, settled))
-        if counts:
-            self._progress.count(event_id, counts, latest, latest if counts["sent"] else None)
+    def _count(self, outcome: str, status: str, event_id: int, at: int, count: int = 1) -> None:
+        """Count for the email, and for the hour."""
+        if status != "queued":
+            self._progress.count(event_id, {status: count}, at, at if status == "sent" else None)
+        self._connection.run(HOUR, hour=at // 3600, **(NONE | {outcome: count}))
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
         changed = self._connection.run(
@@ -298,3 +261,7 @@ class Deliveries:
             outcome=settlement.outcome,
             reply=settlement.reply,
         )
+
+
+def _as_settlement(sent: Sent) -> Settlement:
+    return Settlement(sent.event_id, sent.recipient_id, "sent", "sent", sent.at, sent.reply)

@@ -1,4 +1,4 @@
-"""From a due email to a finished one: started in chunks behind a cursor, counted, finished, logged."""
+"""From a due email to a finished one: begun, counted, finished, logged."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import NamedTuple
 
 from storage.connection import Connection
 
-# Some milliseconds of write lock each, so that POSTs are never kept waiting by a large start.
-CHUNK = 1_000
 BATCH = 200  # emails begun, or logged, in one transaction
-FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
 DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :most"
 BEGIN = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
@@ -23,23 +20,9 @@ FREEZE = """
 INSERT INTO progress (event_id, started_at, last_recipient_id)
 SELECT :event_id, :now, MAX(recipient_id) FROM recipients WHERE recipient_id > 0
 """
-UNFINISHED_START = "SELECT MIN(event_id) FROM progress WHERE cursor_id < last_recipient_id AND event_id >= :first"
-END_OF_CHUNK = """
-SELECT MAX(recipient_id) FROM (
-    SELECT r.recipient_id FROM recipients r JOIN progress p ON p.event_id = :event_id
-    WHERE r.recipient_id > p.cursor_id AND r.recipient_id <= p.last_recipient_id
-    ORDER BY r.recipient_id LIMIT :chunk
-) AS chunk
-"""
-FILL_CHUNK = """
-INSERT INTO deliveries (event_id, recipient_id, queued_at, next_attempt_at, address)
-SELECT p.event_id, r.recipient_id, :now, :now, r.address
-FROM recipients r JOIN progress p ON p.event_id = :event_id
-WHERE r.recipient_id > p.cursor_id AND r.recipient_id <= :end AND r.status = 'active' AND r.removed_at IS NULL
-ORDER BY r.recipient_id
-"""
+UNFINISHED = "SELECT 1 FROM progress WHERE cursor_id < last_recipient_id"
 MOVE_CURSOR = """
-UPDATE progress SET cursor_id = COALESCE(:end, last_recipient_id), deliveries = deliveries + :added
+UPDATE progress SET cursor_id = COALESCE(:to, last_recipient_id), deliveries = deliveries + :added
 WHERE event_id = :event_id
 """
 COUNT = """
@@ -64,11 +47,6 @@ SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHER
 NEXT_DUE = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
 
 NO_RECIPIENTS = "there was no active recipient when it was due"
-
-
-def in_turn_after(event_id: int) -> list[int]:
-    """Where to look for the next email in turn: from the one after this, then from the first of all."""
-    return [event_id + 1, FIRST_EVENT_ID] if event_id < LAST_EVENT_ID else [FIRST_EVENT_ID]
 
 
 class Progress(NamedTuple):
@@ -106,32 +84,25 @@ class ProgressTable:
         return None if row is None else row[0]
 
     def begin_due(self, now: int, hold_if_late: int = 0, most: int = BATCH) -> list[Begun]:
-        """Begin up to `most` emails that are due; their deliveries are made by `start_chunk`. Some are held instead."""
+        """Begin up to `most` emails that are due; claims make their deliveries. Some are held instead."""
         if self._connection.row(DUE, now=now, most=1) is None:
             return []
         with self._connection.transaction():
             due = self._connection.rows(DUE, now=now, most=most)
             return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
 
-    def start_chunk(self, after: int, now: int, size: int = CHUNK) -> int | None:
-        """Make the next deliveries of one email whose start is unfinished, in turn after the email `after`.
+    def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
+        """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""
+        self._connection.run(MOVE_CURSOR, event_id=event_id, to=to, added=added)
+        self.finish_if_complete(event_id, now)
 
-        Returns its event_id; None when every start is finished. Any sweep can go on where another stopped.
-        """
-        with self._connection.transaction():
-            event_id = self._unfinished_start(after)
-            if event_id is None:
-                return None
-            row = self._connection.row(END_OF_CHUNK, event_id=event_id, chunk=size)
-            end = row and row[0]
-            added = self._connection.run(FILL_CHUNK, event_id=event_id, end=end, now=now)
-            self._connection.run(MOVE_CURSOR, event_id=event_id, end=end, added=added)
-            self.finish_if_complete(event_id, now)
-            return event_id
+    def is_unfinished(self, event_id: int) -> bool:
+        """Whether deliveries of this email are still to be made."""
+        return self._connection.row(f"{UNFINISHED} AND event_id = :event_id", event_id=event_id) is not None
 
-    def is_unfinished(self) -> bool:
-        """Whether a start has to be gone on with."""
-        return self._unfinished_start(0) is not None
+    def any_unfinished(self) -> bool:
+        """Whether deliveries of any email that was begun are."""
+        return self._connection.row(f"{UNFINISHED} LIMIT 1") is not None
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
@@ -185,11 +156,4 @@ class ProgressTable:
             return NO_RECIPIENTS
         if hold_if_late and self._connection.row(IS_STALE, event_id=event_id, limit=now - hold_if_late):
             return f"it would have been sent more than {hold_if_late} seconds late"
-        return None
-
-    def _unfinished_start(self, after: int) -> int | None:
-        for first in in_turn_after(after):
-            row = self._connection.row(UNFINISHED_START, first=first)
-            if row is not None and row[0] is not None:
-                return int(row[0])
         return None

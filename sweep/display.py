@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO
 
@@ -22,9 +21,10 @@ class Display:
         self._began = self._next = time.monotonic()
         self._counts: Counter[str] = Counter()
 
-    def count(self, outcomes: Iterable[str]) -> None:
+    def count(self, outcome: str, times: int = 1) -> None:
         """Add outcomes of delivery attempts."""
-        self._counts.update(outcomes)
+        if times:
+            self._counts[outcome] += times
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             self._write("\r")

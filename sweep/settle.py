@@ -21,10 +21,8 @@ class Policy(NamedTuple):
 
 
 def settle(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> Settlement:
-    """What this outcome of an attempt that ended at `at` makes of the delivery."""
+    """What this outcome of an attempt that ended at `at`, and did not succeed, makes of the delivery."""
     reply = one_line(reply)[:LONGEST_REPLY]
-    if outcome == "sent":  # nearly all, tens of thousands a second
-        return Settlement(delivery[0], delivery[1], outcome, outcome, at, reply)
     status, next_attempt_at = _next_state(delivery, outcome, at, policy)
     return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at)
 

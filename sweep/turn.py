@@ -46,7 +46,7 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
 
 def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: TaskLog) -> Ended:
     per_day = messages_per_day(settings)
-    if per_day and database.deliveries.used_today(int(time.time())) >= per_day:
+    if per_day and database.claims.used_today(int(time.time())) >= per_day:
         if work.took:
             tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
         return Ended.REFUSED

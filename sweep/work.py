@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import ParamSpec, TypeVar
 
 from database import (
     LEASE,
     RENEW,
+    Claim,
     Database,
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
-    Delivery,
     Key,
+    Sent,
     Settlement,
     boot_clock,
 )
@@ -27,7 +30,7 @@ from delivery.message import Message, MessageError
 from delivery.outcome import Envelope, Kind, Outcome
 from settings import Settings
 from sweep.display import Display
-from sweep.settle import Policy, settle
+from sweep.settle import LONGEST_REPLY, Policy, settle
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
 
@@ -35,7 +38,7 @@ LAST_PATIENCE = 10.0
 PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again
 MESSAGES_KEPT = 8  # rendered emails
 
-_OUTCOMES = {kind: kind.value for kind in Kind}  # quicker than asking a member for its value
+_SENT = Kind.SENT  # quicker than in its class
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,9 +67,8 @@ class ClaimedWork:
         self._display = display
         self._deferred: dict[int, tuple[int, str]] = {}  # email -> how many deliveries, and the last reply
         self.took = False  # whether it had any work
-        self._held: dict[Key, Delivery] = {}
         self._messages: dict[int, Message | MessageError] = {}
-        self._last_started = self._last_claimed = 0
+        self._last_claimed = 0
         self._renewed = leased_at
         self._lost = self._log_fails = False
 
@@ -82,40 +84,36 @@ class ClaimedWork:
         while not self.stopping:
             now = int(time.time())
             begun = self._patiently(self._begin, now)
-            claimed = self._patiently(self._claim, now, limit)
-            envelopes = [envelope for delivery in claimed if (envelope := self._envelope(delivery, now))]
-            self.took = self.took or bool(claimed or begun)
-            if envelopes or not (claimed or begun):
+            claims = self._patiently(self._claim, now, limit)
+            envelopes = self._envelopes(claims, now)
+            self.took = self.took or bool(claims or begun)
+            if envelopes or not (claims or begun):
                 return envelopes
         return []
 
     def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
         self.keep_alive()
-        held, policy = self._held, self._policy
-        settlements = [
-            settle(held[envelope[:2]], _OUTCOMES[kind], reply, int(at), policy)
+        sent = [
+            Sent(int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1])
             for envelope, kind, reply, at in outcomes
+            if kind is _SENT
         ]
+        others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
+        settlements = [self._patiently(self._settlement, *outcome) for outcome in others]
         keys = [envelope[:2] for envelope in ending]
-        cleared = self._make_durable(settlements, keys)
-        for settlement in settlements:
-            delivery = held.pop(settlement[:2])
-            if settlement.status != "sent":
-                self._report(delivery, settlement)
-        self._display.count(settlement.outcome for settlement in settlements)
+        cleared = self._make_durable(sent, settlements, keys)
+        self._display.count("sent", len(sent))
+        for outcome, settlement in zip(others, settlements, strict=True):
+            self._report(outcome.envelope, settlement)
         if len(cleared) == len(keys):
             return ending
-        for key in set(keys).difference(cleared):
-            held.pop(key, None)  # cancelled, or another sender's by now
-        return [envelope for envelope in ending if envelope[:2] in cleared]
+        return [envelope for envelope in ending if envelope[:2] in cleared]  # not cancelled, or another sender's by now
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
         self._patiently(self._database.deliveries.give_back, self._sender_id, keys, int(time.time()))
-        for key in keys:
-            del self._held[key]
 
     def may_end(self) -> bool:
         """Whether the lease holds, by the clock that no step of the wall clock touches."""
@@ -150,31 +148,33 @@ class ClaimedWork:
         self._display.close()
 
     def _begin(self, now: int) -> bool:
-        """Begin what is due, and make the next deliveries of one email; whether there was anything of that to do."""
+        """Begin what is due; whether there was any."""
         begun = self._database.progress.begin_due(now, self._settings.hold_if_late)
         for event_id, held_because in begun:
             if held_because:
                 self._tasklog.error(f"held: {held_because}", event_id)
-        started = self._database.progress.start_chunk(self._last_started, now)
-        self._last_started = started or self._last_started
-        return bool(begun) or started is not None
+        return bool(begun)
 
-    def _claim(self, now: int, limit: int) -> list[Delivery]:
-        claimed = self._database.deliveries.claim(
-            self._sender_id, self._last_claimed, now, limit, messages_per_day(self._settings)
-        )
-        self._held.update((delivery[:2], delivery) for delivery in claimed)
-        if claimed:
-            self._last_claimed = claimed[-1].event_id
-        return claimed
+    def _claim(self, now: int, limit: int) -> list[Claim]:
+        per_day = messages_per_day(self._settings)
+        claims = self._database.claims.take(self._sender_id, self._last_claimed, now, limit, per_day)
+        if claims:
+            self._last_claimed = claims[-1][0]
+        return claims
 
-    def _envelope(self, delivery: Delivery, now: int) -> Envelope | None:
-        """The delivery as a sender takes it; None, and the delivery failed, when its message cannot be built."""
-        message = self._message(delivery.event_id)
-        if isinstance(message, MessageError):
-            self._fail(delivery, str(message), now)
-            return None
-        return Envelope(delivery.event_id, delivery.recipient_id, delivery.address, message)
+    def _envelopes(self, claims: Sequence[Claim], now: int) -> list[Envelope]:
+        """The claims as a sender takes them; those whose message cannot be built have failed."""
+        envelopes: list[Envelope] = []
+        for event_id, of_email in groupby(claims, itemgetter(0)):
+            message = self._message(event_id)
+            if isinstance(message, Message):
+                envelopes += [
+                    Envelope(event_id, recipient_id, address, message) for _, recipient_id, address in of_email
+                ]
+            else:
+                for claim in of_email:
+                    self._fail(claim, str(message), now)
+        return envelopes
 
     def _message(self, event_id: int) -> Message | MessageError:
         """The message of an email, rendered once; or why it cannot be."""
@@ -201,28 +201,36 @@ class ClaimedWork:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one email stops no other
             return MessageError(f"the message cannot be built: {error!r}")
 
-    def _fail(self, delivery: Delivery, reason: str, now: int) -> None:
-        settlement = settle(delivery, "failed", reason, now, self._policy)
-        self._patiently(self._database.deliveries.record, self._sender_id, [settlement], ())
-        del self._held[delivery.event_id, delivery.recipient_id]
-        self._tasklog.error(reason, delivery.event_id, delivery.address)
+    def _fail(self, claim: Claim, reason: str, now: int) -> None:
+        event_id, recipient_id, address = claim
+        delivery = self._patiently(self._database.deliveries.get, (event_id, recipient_id))
+        self._make_durable([], [settle(delivery, "failed", reason, now, self._policy)], [])
+        self._tasklog.error(reason, event_id, address)
 
-    def _make_durable(self, settlements: Sequence[Settlement], ending: Collection[Key]) -> Collection[Key]:
+    def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
+        return settle(self._database.deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
+
+    def _make_durable(
+        self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Key]
+    ) -> Collection[Key]:
         try:
-            return self._patiently(self._database.deliveries.record, self._sender_id, settlements, ending)
+            return self._patiently(self._database.deliveries.record, self._sender_id, sent, settlements, ending)
         except DatabaseUnavailable:
-            for settlement in settlements:
-                reason = f"{settlement.outcome} ({settlement.reply}), but this could not be recorded"
-                self._tasklog.error(reason, settlement.event_id)
+            for one in sent:
+                self._tasklog.error(f"sent ({one.reply}), but this could not be recorded", one.event_id)
+            for other in settlements:
+                reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
+                self._tasklog.error(reason, other.event_id)
             raise
 
-    def _report(self, delivery: Delivery, settlement: Settlement) -> None:
+    def _report(self, envelope: Envelope, settlement: Settlement) -> None:
+        self._display.count(settlement.outcome)
         if settlement.status in ("failed", "unknown"):
             reason = f"{settlement.status}: {settlement.reply}"
-            self._tasklog.error(reason, delivery.event_id, delivery.address)
+            self._tasklog.error(reason, envelope.event_id, envelope.address)
         else:
-            count, _ = self._deferred.get(delivery.event_id, (0, ""))
-            self._deferred[delivery.event_id] = count + 1, settlement.reply
+            count, _ = self._deferred.get(envelope.event_id, (0, ""))
+            self._deferred[envelope.event_id] = count + 1, settlement.reply
 
     def _patiently(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return patiently(self._stop, act, *args, **kwargs)

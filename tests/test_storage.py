@@ -9,6 +9,7 @@ import pytest
 
 from database import (
     Address,
+    Claim,
     Database,
     DatabaseBusy,
     DatabaseMissing,
@@ -17,6 +18,7 @@ from database import (
     EventIdUsed,
     NoSuchEmail,
     SchemaMismatch,
+    Sent,
     Settlement,
     db_init,
     open_database,
@@ -36,16 +38,20 @@ def in_doubt(delivery: Delivery) -> Settlement:
     return Settlement(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", NOW, "died", NOW)
 
 
-def sent(delivery: Delivery) -> Settlement:
-    return Settlement(delivery.event_id, delivery.recipient_id, "sent", "sent", NOW, "250 ok")
+def sent(claim: Claim) -> Sent:
+    return Sent(NOW, "250 ok", *key(claim))
 
 
-def failed(delivery: Delivery) -> Settlement:
-    return Settlement(delivery.event_id, delivery.recipient_id, "failed", "failed", NOW, "550 no")
+def failed(claim: Claim) -> Settlement:
+    return Settlement(*key(claim), "failed", "failed", NOW, "550 no")
 
 
-def key(delivery: Delivery) -> tuple[int, int]:
-    return delivery.event_id, delivery.recipient_id
+def key(claim: Claim) -> tuple[int, int]:
+    return claim[:2]
+
+
+def address(claim: Claim) -> Address:
+    return Address(claim[2], claim[2])
 
 
 def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: int = NOW) -> None:
@@ -53,8 +59,6 @@ def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: in
     database.recipients.add(addresses(recipients), NOON)
     database.emails.save(email, NOON)
     assert not any(begun.held_because for begun in database.progress.begin_due(now))
-    while database.progress.start_chunk(0, now) is not None:
-        pass
 
 
 def enter(database: Database) -> int:
@@ -131,10 +135,10 @@ class TestRecipients:
     def test_removing_cancels_what_was_not_yet_sent_and_finishes_the_email(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
-        first, second = database.deliveries.claim(sender_id, 0, NOW, 10)
-        database.deliveries.record(sender_id, [], [key(first)])
-        database.recipients.remove([Address(second.address, second.address)], NOON)
-        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == []
+        first, second = database.claims.take(sender_id, 0, NOW, 10)
+        database.deliveries.record(sender_id, [], [], [key(first)])
+        database.recipients.remove([address(second)], NOON)
+        assert database.deliveries.record(sender_id, [sent(first)], [], [key(second)]) == []
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 1)
         email = database.emails.get(7)
         assert email is not None
@@ -155,10 +159,17 @@ class TestStart:
         database.emails.save(EMAIL, NOON)
         database.progress.begin_due(NOW)
         database.recipients.add([Address("late@example.com", "late@example.com")], NOON)
-        while database.progress.start_chunk(0, NOW, size=2) is not None:
-            pass
-        claimed = database.deliveries.claim(enter(database), 0, NOW, 10)
-        assert [delivery.address[:2] for delivery in claimed] == ["p0", "p1", "p2", "p4"]
+        sender_id = enter(database)
+        claimed = [claim for _ in range(3) for claim in database.claims.take(sender_id, 0, NOW, 2)]
+        assert [address[:2] for _, _, address in claimed] == ["p0", "p1", "p2", "p4"]
+
+    def test_who_leaves_before_the_cursor_comes_by_gets_nothing(self, database: Database) -> None:
+        start(database, 3)
+        sender_id = enter(database)
+        (first,) = database.claims.take(sender_id, 0, NOW, 1)
+        database.connection.run("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
+        assert [claim[2] for claim in database.claims.take(sender_id, 0, NOW, 9)] == ["p2@example.com"]
+        assert first[2] == "p0@example.com"
 
     def test_an_email_without_recipients_is_held_and_a_later_one_gets_no_old_mail(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
@@ -179,14 +190,15 @@ class TestStart:
         self, settings: Settings, database: Database
     ) -> None:
         database.recipients.add(addresses(7), NOON)
+        sender_id = enter(database)
         for chunks in range(5):
             event_id = 100 + chunks
             database.emails.save(EMAIL._replace(event_id=event_id), NOON)
             database.progress.begin_due(NOW)
             for _ in range(chunks):
-                database.progress.start_chunk(event_id - 1, NOW, size=2)
+                database.claims.take(sender_id, event_id - 1, NOW, 2)
             with open_database(settings) as another:
-                while another.progress.start_chunk(event_id - 1, NOW, size=2) is not None:
+                while another.claims.take(sender_id, event_id - 1, NOW, 2):
                     pass
                 progress = another.progress.get(event_id)
             assert progress is not None
@@ -196,12 +208,12 @@ class TestStart:
         database.recipients.add(addresses(4), NOON)
         database.emails.save(EMAIL, NOON)
         database.progress.begin_due(NOW)
-        database.progress.start_chunk(0, NOW, size=2)
         sender_id = enter(database)
-        send_all(database, sender_id)
+        claimed = database.claims.take(sender_id, 0, NOW, 2)
+        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
         assert status(database) == "sending"
-        while database.progress.start_chunk(0, NOW, size=2) is not None:
-            send_all(database, sender_id)
+        send_all(database, sender_id)
         assert status(database) == "sent"
         assert database.progress.get(7) == (7, 4, 4, 0, 0, 0)
 
@@ -210,15 +222,14 @@ class TestStart:
         database.emails.save(EMAIL, NOON)
         database.progress.begin_due(NOW)
         database.recipients.remove(addresses(3), NOON)
-        while database.progress.start_chunk(0, NOW, size=2) is not None:
-            pass
+        assert database.claims.take(enter(database), 0, NOW, 2) == []
         assert status(database) == "sent"
 
 
 def send_all(database: Database, sender_id: int) -> None:
-    while claimed := database.deliveries.claim(sender_id, 0, NOW, 10):
-        database.deliveries.record(sender_id, [], [key(delivery) for delivery in claimed])
-        database.deliveries.record(sender_id, [sent(delivery) for delivery in claimed], [])
+    while claimed := database.claims.take(sender_id, 0, NOW, 10):
+        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
 
 
 def status(database: Database, event_id: int = 7) -> str:
@@ -231,108 +242,108 @@ class TestDeliveries:
     def test_a_delivery_is_claimed_once(self, database: Database, second: Database) -> None:
         start(database, 5)
         one, two = enter(database), enter(second)
-        claimed = database.deliveries.claim(one, 0, NOW, 3) + second.deliveries.claim(two, 0, NOW, 9)
-        assert sorted(delivery.recipient_id for delivery in claimed) == [1, 2, 3, 4, 5]
+        claimed = database.claims.take(one, 0, NOW, 3) + second.claims.take(two, 0, NOW, 9)
+        assert sorted(recipient_id for _, recipient_id, _ in claimed) == [1, 2, 3, 4, 5]
 
     def test_emails_are_claimed_in_turn(self, database: Database) -> None:
         start(database, 5)
         start(database, 5, EMAIL._replace(event_id=8))
         sender_id = enter(database)
-        first = database.deliveries.claim(sender_id, 0, NOW, 2)
-        second = database.deliveries.claim(sender_id, first[-1].event_id, NOW, 2)
-        third = database.deliveries.claim(sender_id, second[-1].event_id, NOW, 2)
-        assert [claimed[0].event_id for claimed in (first, second, third)] == [7, 8, 7]
+        first = database.claims.take(sender_id, 0, NOW, 2)
+        second = database.claims.take(sender_id, first[-1][0], NOW, 2)
+        third = database.claims.take(sender_id, second[-1][0], NOW, 2)
+        assert [claimed[0][0] for claimed in (first, second, third)] == [7, 8, 7]
 
     def test_the_outermost_event_ids_are_claimed_too(self, database: Database) -> None:
         for event_id in (-(2**63), 2**63 - 1):
             start(database, 1, EMAIL._replace(event_id=event_id))
-        claimed = database.deliveries.claim(enter(database), 2**63 - 1, NOW, 10)
-        assert sorted(delivery.event_id for delivery in claimed) == [-(2**63), 2**63 - 1]
+        claimed = database.claims.take(enter(database), 2**63 - 1, NOW, 10)
+        assert sorted(event_id for event_id, _, _ in claimed) == [-(2**63), 2**63 - 1]
 
     def test_outcome_and_end_are_one_commit(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
-        first, second = database.deliveries.claim(sender_id, 0, NOW, 2)
-        assert database.deliveries.record(sender_id, [], [key(first)]) == [key(first)]
-        assert database.deliveries.record(sender_id, [sent(first)], [key(second)]) == [key(second)]
+        first, second = database.claims.take(sender_id, 0, NOW, 2)
+        assert database.deliveries.record(sender_id, [], [], [key(first)]) == [key(first)]
+        assert database.deliveries.record(sender_id, [sent(first)], [], [key(second)]) == [key(second)]
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
     def test_no_more_is_claimed_than_may_be_sent_in_a_day(self, database: Database) -> None:
         start(database, 5)
         sender_id = enter(database)
-        claimed = database.deliveries.claim(sender_id, 0, NOW, 9, per_day=3)
+        claimed = database.claims.take(sender_id, 0, NOW, 9, per_day=3)
         assert len(claimed) == 3
-        assert database.deliveries.claim(sender_id, 0, NOW, 9, per_day=3) == []
-        database.deliveries.record(sender_id, [], [key(delivery) for delivery in claimed])
-        database.deliveries.record(sender_id, [sent(delivery) for delivery in claimed], [])
-        assert database.deliveries.claim(sender_id, 0, NOW + 23 * 3600, 9, per_day=3) == []
-        assert len(database.deliveries.claim(sender_id, 0, NOW + 25 * 3600, 9, per_day=3)) == 2
+        assert database.claims.take(sender_id, 0, NOW, 9, per_day=3) == []
+        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
+        assert database.claims.take(sender_id, 0, NOW + 23 * 3600, 9, per_day=3) == []
+        assert len(database.claims.take(sender_id, 0, NOW + 25 * 3600, 9, per_day=3)) == 2
 
     def test_a_deferred_delivery_is_claimed_when_its_time_has_come(self, database: Database) -> None:
         start(database, 1)
         sender_id = enter(database)
-        (delivery,) = database.deliveries.claim(sender_id, 0, NOW, 1)
-        later = Settlement(7, delivery.recipient_id, "deferred", "queued", NOW, "450 later", NOW + 300)
-        database.deliveries.record(sender_id, [later], [])
-        assert database.deliveries.claim(sender_id, 0, NOW + 299, 1) == []
+        (delivery,) = database.claims.take(sender_id, 0, NOW, 1)
+        later = Settlement(*key(delivery), "deferred", "queued", NOW, "450 later", NOW + 300)
+        database.deliveries.record(sender_id, [], [later], [])
+        assert database.claims.take(sender_id, 0, NOW + 299, 1) == []
         assert database.next_work_at() == NOW + 300
-        (again,) = database.deliveries.claim(sender_id, 0, NOW + 300, 1)
-        assert again.attempts == 1
+        (again,) = database.claims.take(sender_id, 0, NOW + 300, 1)
+        assert database.deliveries.get(key(again)).attempts == 1
 
     def test_a_given_back_delivery_counts_no_attempt(self, database: Database) -> None:
         start(database, 1)
         sender_id = enter(database)
-        (delivery,) = database.deliveries.claim(sender_id, 0, NOW, 1)
+        (delivery,) = database.claims.take(sender_id, 0, NOW, 1)
         database.deliveries.give_back(sender_id, [key(delivery)], NOW)
-        assert database.deliveries.claim(sender_id, 0, NOW, 1) == [delivery]
+        assert database.claims.take(sender_id, 0, NOW, 1) == [delivery]
 
     def test_what_another_sender_took_over_is_not_ended(self, database: Database, second: Database) -> None:
         start(database, 1)
         one = enter(database)
-        (delivery,) = database.deliveries.claim(one, 0, NOW, 1)
+        (delivery,) = database.claims.take(one, 0, NOW, 1)
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(second)
-        assert second.deliveries.claim(two, 0, NOW, 1) == [delivery]
-        assert database.deliveries.record(one, [], [key(delivery)]) == []
+        assert second.claims.take(two, 0, NOW, 1) == [delivery]
+        assert database.deliveries.record(one, [], [], [key(delivery)]) == []
         assert not database.senders.renew(one, NOW)
 
     @pytest.mark.parametrize("then", ["queued", "claimed", "failed"])
     def test_a_known_acceptance_is_recorded_though_the_claim_was_lost(self, database: Database, then: str) -> None:
         start(database, 2)
         one = enter(database)
-        delivery, other = database.deliveries.claim(one, 0, NOW, 2)
-        database.deliveries.record(one, [], [key(delivery), key(other)])
+        delivery, other = database.claims.take(one, 0, NOW, 2)
+        database.deliveries.record(one, [], [], [key(delivery), key(other)])
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
         if then != "queued":
-            again = database.deliveries.claim(two, 0, NOW, 2)
-            database.deliveries.record(two, [failed(again[0])] if then == "failed" else [], [])
-        database.deliveries.record(one, [sent(delivery)], [])
+            again = database.claims.take(two, 0, NOW, 2)
+            database.deliveries.record(two, [], [failed(again[0])] if then == "failed" else [], [])
+        database.deliveries.record(one, [sent(delivery)], [], [])
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
     def test_a_late_acceptance_leaves_what_another_sender_may_have_ended(self, database: Database) -> None:
         start(database, 1)
         one = enter(database)
-        (delivery,) = database.deliveries.claim(one, 0, NOW, 1)
-        database.deliveries.record(one, [], [key(delivery)])
+        (delivery,) = database.claims.take(one, 0, NOW, 1)
+        database.deliveries.record(one, [], [], [key(delivery)])
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
-        (again,) = database.deliveries.claim(two, 0, NOW, 1)
-        database.deliveries.record(two, [], [key(again)])
-        database.deliveries.record(one, [sent(delivery)], [])
+        (again,) = database.claims.take(two, 0, NOW, 1)
+        database.deliveries.record(two, [], [], [key(again)])
+        database.deliveries.record(one, [sent(delivery)], [], [])
         assert database.progress.get(7) == (7, 1, 0, 0, 0, 0)
 
     def test_failed_ones_can_be_put_in_line_again(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
-        first, second = database.deliveries.claim(sender_id, 0, NOW, 2)
-        database.deliveries.record(sender_id, [failed(first), sent(second)], [])
+        first, second = database.claims.take(sender_id, 0, NOW, 2)
+        database.deliveries.record(sender_id, [sent(second)], [failed(first)], [])
         assert status(database) == "sent"
         assert database.deliveries.retry_failed(7, NOW + 9) == 1
         assert status(database) == "sending"
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
-        (again,) = database.deliveries.claim(sender_id, 0, NOW + 9, 2)
-        assert again.recipient_id == first.recipient_id
+        (again,) = database.claims.take(sender_id, 0, NOW + 9, 2)
+        assert key(again) == key(first)
 
     def test_retrying_an_email_without_failures_changes_nothing(self, database: Database) -> None:
         start(database, 1)
@@ -345,11 +356,11 @@ class TestDeliveries:
     def test_who_was_removed_gets_no_other_try(self, database: Database) -> None:
         start(database, 3)
         sender_id = enter(database)
-        first, second, third = database.deliveries.claim(sender_id, 0, NOW, 3)
-        database.deliveries.record(sender_id, [failed(first)], [key(second), key(third)])
-        database.recipients.remove([Address(d.address, d.address) for d in (first, second, third)], NOON)
-        later = Settlement(7, second.recipient_id, "deferred", "queued", NOW, "450 later", NOW + 300)
-        database.deliveries.record(sender_id, [later], [])
+        first, second, third = database.claims.take(sender_id, 0, NOW, 3)
+        database.deliveries.record(sender_id, [], [failed(first)], [key(second), key(third)])
+        database.recipients.remove([address(claim) for claim in (first, second, third)], NOON)
+        later = Settlement(*key(second), "deferred", "queued", NOW, "450 later", NOW + 300)
+        database.deliveries.record(sender_id, [], [later], [])
         database.deliveries.give_back(sender_id, [key(third)], NOW)
         assert database.progress.get(7) == (7, 3, 0, 1, 0, 2)
         assert database.deliveries.retry_failed(7, NOW) == 0
@@ -360,7 +371,7 @@ class TestDeliveries:
         one = enter(database)
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         enter(database)
-        assert database.deliveries.claim(one, 0, NOW, 1) == []
+        assert database.claims.take(one, 0, NOW, 1) == []
 
     @pytest.mark.parametrize("event_id", [7, 8])
     def test_what_was_never_started_has_nothing_to_retry(self, database: Database, event_id: int) -> None:
@@ -371,8 +382,8 @@ class TestDeliveries:
     def test_each_failed_attempt_is_kept(self, database: Database) -> None:
         start(database, 1)
         sender_id = enter(database)
-        (delivery,) = database.deliveries.claim(sender_id, 0, NOW, 1)
-        database.deliveries.record(sender_id, [failed(delivery)], [])
+        (delivery,) = database.claims.take(sender_id, 0, NOW, 1)
+        database.deliveries.record(sender_id, [], [failed(delivery)], [])
         assert database.connection.rows("SELECT * FROM attempts") == [(7, 1, NOW, "failed", "550 no")]
         assert database.connection.rows("SELECT * FROM hours") == [(NOW // 3600, 0, 0, 1, 0)]
 
@@ -385,22 +396,22 @@ class TestSenders:
     def test_a_place_is_free_again_when_its_sender_left(self, database: Database, second: Database) -> None:
         start(database, 2)
         one = enter(database)
-        database.deliveries.claim(one, 0, NOW, 2)
+        database.claims.take(one, 0, NOW, 2)
         database.senders.leave(one, in_doubt)
         two = second.senders.enter(1, NOW, in_doubt)
         assert two is not None
-        assert len(second.deliveries.claim(two, 0, NOW, 2)) == 2
+        assert len(second.claims.take(two, 0, NOW, 2)) == 2
 
     def test_a_dead_senders_claims_are_taken_over_and_what_it_ended_is_in_doubt(self, database: Database) -> None:
         start(database, 2)
         one = enter(database)
-        first, _ = database.deliveries.claim(one, 0, NOW, 2)
-        database.deliveries.record(one, [], [key(first)])
+        first, _ = database.claims.take(one, 0, NOW, 2)
+        database.deliveries.record(one, [], [], [key(first)])
         assert not database.senders.any_dead()
         database.connection.run("UPDATE senders SET lease_until = lease_until - 60001")
         assert database.senders.any_dead()
         two = enter(database)
-        again = database.deliveries.claim(two, 0, NOW, 2)
+        again = [database.deliveries.get(key(claim)) for claim in database.claims.take(two, 0, NOW, 2)]
         assert [(delivery.attempts, delivery.doubts) for delivery in again] == [(1, 1), (0, 0)]
 
     def test_a_lease_further_ahead_than_any_reaches_has_ended(self, database: Database) -> None:
