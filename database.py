@@ -16,7 +16,7 @@ from storage.address import Address
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock
 from storage.connection import Connection
-from storage.deliveries import Deliveries, Delivery, Key, Sent, Settlement
+from storage.deliveries import Deliveries, Delivery, Ending, Key, Sent, Settlement
 from storage.emails import Email, Emails, TextToSend
 from storage.errors import (
     DatabaseBusy,
@@ -50,6 +50,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Delivery",
     "Email",
+    "Ending",
     "EventIdUsed",
     "Key",
     "NoSuchEmail",

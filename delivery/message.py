@@ -44,20 +44,18 @@ class Message:
         self.event_id = event_id
         self.sender_address = sender.decode("utf-8")  # for the envelope; its domain is in A-labels
         self._token = token
-        self._domain = domain_of(sender)
+        self._message_id = f"<{token}.%d@{domain_of(sender).replace('%', '%%')}>"
         self._parts = parts_of(content)
         self._fields = _common_fields(subject, sender_name, sender_address, reply_to)
         self.size = _RECIPIENT + len(self._fields) + size_bound(self._parts)  # no recipient gets more octets
         self._plain: dict[bool, bytes] = {}
         self._stuffed: dict[bool, bytes] = {}
-        self._second = -1
-        self._to_address = b""
-        self._from_address = f"\r\nMessage-ID: <{token}.".encode("ascii")
-        self._from_recipient_id = f"@{self._domain}>\r\n".encode("ascii")
+        self._at = -1.0
+        self._first_fields = b""  # with holes for the address and the recipient_id
 
     def message_id(self, recipient_id: int) -> str:
         """The value of Message-ID, in its angle brackets: the same whenever this email is sent to this recipient."""
-        return f"<{self._token}.{recipient_id}@{self._domain}>"
+        return self._message_id % recipient_id
 
     def octets(
         self, address: str, recipient_id: int, at: float, *, eight_bit: bool, unsubscribe: str | None = None
@@ -68,7 +66,7 @@ class Message:
         """
         if eight_bit not in self._plain:
             self._plain[eight_bit] = self._render(eight_bit=eight_bit)
-        return self._complete(self._plain[eight_bit], address, recipient_id, at, unsubscribe)
+        return self._first(address, recipient_id, at, unsubscribe) + self._plain[eight_bit]
 
     def smtp_data(
         self, address: str, recipient_id: int, at: float, *, eight_bit: bool, unsubscribe: str | None = None
@@ -78,26 +76,19 @@ class Message:
             # No field begins with a dot, and the content follows an empty line: all that need one are found.
             stuffed = self._render(eight_bit=eight_bit).replace(b"\r\n.", b"\r\n..")
             self._stuffed[eight_bit] = stuffed + b".\r\n"
-        return self._complete(self._stuffed[eight_bit], address, recipient_id, at, unsubscribe)
+        return self._first(address, recipient_id, at, unsubscribe) + self._stuffed[eight_bit]
 
     def _render(self, *, eight_bit: bool) -> bytes:
         return self._fields + entity(self._parts, self._token, eight_bit=eight_bit)
 
-    def _complete(self, rest: bytes, address: str, recipient_id: int, at: float, unsubscribe: str | None) -> bytes:
-        if not self._second <= at < self._second + 1:
-            self._second = int(at)
-            self._to_address = b"Date: %b\r\nTo: " % _date(self._second)
-        return b"".join(
-            (
-                self._to_address,
-                header_address(address),
-                self._from_address,
-                b"%d" % recipient_id,
-                self._from_recipient_id,
-                _unsubscribe_fields(unsubscribe) if unsubscribe else b"",
-                rest,
-            )
-        )
+    def _first(self, address: str, recipient_id: int, at: float, unsubscribe: str | None) -> bytes:
+        """The fields that each recipient has for itself."""
+        if at != self._at:  # it is the same for all that are sent in one round
+            self._at = at
+            fields = f"Date: {_date(int(at))}\r\nTo: %b\r\nMessage-ID: {self._message_id}\r\n"
+            self._first_fields = fields.encode("ascii")
+        first = self._first_fields % (header_address(address), recipient_id)
+        return first + _unsubscribe_fields(unsubscribe) if unsubscribe else first
 
 
 def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to: str | None) -> bytes:
@@ -123,8 +114,8 @@ def _unsubscribe_fields(url: str) -> bytes:
     return field + b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if url.startswith("https:") else field
 
 
-def _date(second: int) -> bytes:
+def _date(second: int) -> str:
     """As RFC 5322 has it. Not `strftime`, which knows the host's language."""
     at = time.gmtime(second)
     date = f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year:04}"
-    return f"{date} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} +0000".encode("ascii")
+    return f"{date} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} +0000"

@@ -8,8 +8,9 @@ in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from delivery.errors import DeliveryError as DeliveryError
@@ -52,6 +53,11 @@ class Outcome(NamedTuple):
     kind: Kind
     reply: str
     at: float  # seconds since 1970 UTC
+
+
+# As the classes' own constructors, which are Python code: half a microsecond less, for each message.
+new_envelope: Callable[[tuple[int, int, str, Message]], Envelope] = partial(tuple.__new__, Envelope)
+new_outcome: Callable[[tuple[Envelope, Kind, str, float]], Outcome] = partial(tuple.__new__, Outcome)
 
 
 class Work(Protocol):

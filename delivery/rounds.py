@@ -201,13 +201,14 @@ class Rounds:
         if len(kept) < len(going):
             going = self._drop_lost(going, kept)
         for connection in going:
-            self._end(connection)
+            if self._work.may_end():
+                self._end(connection)
+            else:
+                self._drain()
+                connection.stop("the lease has ended")
 
     def _end(self, connection: Connection) -> None:
         session = connection.session
-        if not self._work.may_end():
-            self._drain()
-            return connection.stop("the lease has ended")
         follow = (
             self._queue
             and session.can_follow
@@ -217,7 +218,7 @@ class Rounds:
         )
         if not (follow and self._begin(session, session.end_and_begin)):
             session.end()
-        return connection.flush()
+        connection.flush()
 
     def _drop_lost(self, going: list[Connection], kept: Collection[Envelope]) -> list[Connection]:
         """Cancelled, or another sender's by now: without its dot the server forgets the message."""

@@ -79,6 +79,9 @@ WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued
 """
 
 Key = tuple[int, int]  # event_id, recipient_id
+# The two that every message goes through, ten thousands a second, are plain tuples as their statements take them.
+Ending = tuple[int, int, int]  # event_id, recipient_id, sender_id
+Sent = tuple[int, str, int, int, int]  # at, reply, event_id, recipient_id, sender_id
 
 NONE = {"sent": 0, "deferred": 0, "failed": 0, "in_doubt": 0}  # of each outcome
 FINAL = ("sent", "failed", "unknown", "cancelled")
@@ -94,15 +97,6 @@ class Delivery(NamedTuple):
     attempts: int  # that have ended before this one
     doubts: int
     queued_at: int  # when it was put in line, seconds since 1970 UTC
-
-
-class Sent(NamedTuple):
-    """A delivery that the server took; in the order of its statement, which tens of thousands a second go through."""
-
-    at: int
-    reply: str
-    event_id: int
-    recipient_id: int
 
 
 class Settlement(NamedTuple):
@@ -139,8 +133,8 @@ class Deliveries:
         return Delivery(*row)
 
     def record(
-        self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement], ending: Sequence[Key]
-    ) -> Collection[Key]:
+        self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement], ending: Sequence[Ending]
+    ) -> Sequence[Ending]:
         """Settle what was answered and make `ending` `sending`, in one commit.
 
         Returns those of `ending` whose claim still holds.
@@ -148,12 +142,13 @@ class Deliveries:
         try:
             with self._connection.transaction():
                 self._settle_held(sender_id, sent, others)
-                self._end_held(sender_id, ending)
+                if ending and self._connection.run_many(END, ending) != len(ending):
+                    raise ClaimLost
                 return ending
         except ClaimLost:
             with self._connection.transaction():
                 self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
-                return [key for key in ending if self._end(sender_id, [key]) == 1]
+                return [one for one in ending if self._connection.run_many(END, [one]) == 1]
 
     def settle_each(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
         """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
@@ -190,15 +185,8 @@ class Deliveries:
                 self._progress.count(event_id, {status: -count for status, count in counts.items()}, now)
             return sum(counts.values())
 
-    def _end(self, sender_id: int, keys: Sequence[Key]) -> int:
-        return self._connection.run_many(END, [(event_id, recipient_id, sender_id) for event_id, recipient_id in keys])
-
-    def _end_held(self, sender_id: int, keys: Sequence[Key]) -> None:
-        if keys and self._end(sender_id, keys) != len(keys):
-            raise ClaimLost
-
     def _settle_held(self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement]) -> None:
-        if sent and self._connection.run_many(SENT, [(*one, sender_id) for one in sent]) != len(sent):
+        if sent and self._connection.run_many(SENT, sent) != len(sent):
             raise ClaimLost
         for (at, event_id), count in Counter(map(_AT_AND_EVENT_ID, sent)).items():
             self._count("sent", "sent", event_id, at, count)
@@ -264,4 +252,5 @@ class Deliveries:
 
 
 def _as_settlement(sent: Sent) -> Settlement:
-    return Settlement(sent.event_id, sent.recipient_id, "sent", "sent", sent.at, sent.reply)
+    at, reply, event_id, recipient_id, _ = sent
+    return Settlement(event_id, recipient_id, "sent", "sent", at, reply)

@@ -21,13 +21,13 @@ from database import (
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
-    Key,
+    Ending,
     Sent,
     Settlement,
     boot_clock,
 )
 from delivery.message import Message, MessageError
-from delivery.outcome import Envelope, Kind, Outcome
+from delivery.outcome import Envelope, Kind, Outcome, new_envelope
 from settings import Settings
 from sweep.display import Display
 from sweep.settle import LONGEST_REPLY, Policy, settle
@@ -94,21 +94,23 @@ class ClaimedWork:
     def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
         self.keep_alive()
+        sender_id = self._sender_id
         sent = [
-            Sent(int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1])
+            (int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1], sender_id)
             for envelope, kind, reply, at in outcomes
             if kind is _SENT
         ]
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
         settlements = [self._patiently(self._settlement, *outcome) for outcome in others]
-        keys = [envelope[:2] for envelope in ending]
-        cleared = self._make_durable(sent, settlements, keys)
+        rows = [(envelope[0], envelope[1], sender_id) for envelope in ending]
+        cleared = self._make_durable(sent, settlements, rows)
         self._display.count("sent", len(sent))
         for outcome, settlement in zip(others, settlements, strict=True):
             self._report(outcome.envelope, settlement)
-        if len(cleared) == len(keys):
+        if len(cleared) == len(rows):
             return ending
-        return [envelope for envelope in ending if envelope[:2] in cleared]  # not cancelled, or another sender's by now
+        # The others were cancelled, or are another sender's by now.
+        return [envelope for envelope, row in zip(ending, rows, strict=True) if row in cleared]
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
@@ -168,9 +170,7 @@ class ClaimedWork:
         for event_id, of_email in groupby(claims, itemgetter(0)):
             message = self._message(event_id)
             if isinstance(message, Message):
-                envelopes += [
-                    Envelope(event_id, recipient_id, address, message) for _, recipient_id, address in of_email
-                ]
+                envelopes += [new_envelope((*claim, message)) for claim in of_email]
             else:
                 for claim in of_email:
                     self._fail(claim, str(message), now)
@@ -211,13 +211,13 @@ class ClaimedWork:
         return settle(self._database.deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(
-        self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Key]
-    ) -> Collection[Key]:
+        self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Ending]
+    ) -> Sequence[Ending]:
         try:
             return self._patiently(self._database.deliveries.record, self._sender_id, sent, settlements, ending)
         except DatabaseUnavailable:
-            for one in sent:
-                self._tasklog.error(f"sent ({one.reply}), but this could not be recorded", one.event_id)
+            for _, reply, event_id, _, _ in sent:
+                self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
             for other in settlements:
                 reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
                 self._tasklog.error(reason, other.event_id)

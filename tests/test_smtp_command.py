@@ -9,11 +9,17 @@ from delivery.smtp import command
 from delivery.smtp.errors import UnfitValueError
 
 
+def path(address: str, *, utf8: bool) -> bytes:
+    """What stands between the angle brackets of RCPT."""
+    lines = command.EnvelopeCommands(utf8=utf8).lines("a@b.example", address, b".\r\n")
+    return lines.split(b"\r\n")[1].removeprefix(b"RCPT TO:<").removesuffix(b">")
+
+
 @pytest.mark.parametrize("octet", [*range(0x20), 0x7F])
 @pytest.mark.parametrize("where", ["{}a@example.com", "a{}b@example.com", "a@exam{}ple.com", "a@example.com{}"])
 def test_no_control_character_gets_into_a_path(octet: int, where: str) -> None:
     with pytest.raises(DeliveryError):
-        command.path(where.format(chr(octet)), utf8=True)
+        path(where.format(chr(octet)), utf8=True)
 
 
 @pytest.mark.parametrize("octet", [*range(0x20), 0x7F, 0x80, 0x2028])
@@ -45,7 +51,7 @@ def test_no_control_character_gets_into_a_line(octet: int) -> None:
 )
 def test_what_is_not_one_mailbox_is_refused(address: str) -> None:
     with pytest.raises(DeliveryError):
-        command.path(address, utf8=True)
+        path(address, utf8=True)
 
 
 @pytest.mark.parametrize(
@@ -62,24 +68,24 @@ def test_what_is_not_one_mailbox_is_refused(address: str) -> None:
     ],
 )
 def test_mailboxes_go_out_with_their_domain_as_a_labels(address: str, expected: bytes) -> None:
-    assert command.path(address, utf8=True) == expected
+    assert path(address, utf8=True) == expected
 
 
 def test_a_non_ascii_local_part_needs_smtputf8() -> None:
     with pytest.raises(UnfitValueError, match="SMTPUTF8"):
-        command.path("jörg@example.com", utf8=False)
+        path("jörg@example.com", utf8=False)
 
 
 def test_paths_have_the_lengths_of_rfc_5321() -> None:
-    assert command.path("a" * 64 + "@b.example", utf8=False)
-    assert command.path("a@" + "b" * 252, utf8=False)
+    assert path("a" * 64 + "@b.example", utf8=False)
+    assert path("a@" + "b" * 252, utf8=False)
     for address in ("a" * 65 + "@b.example", "a@" + "b" * 253):
         with pytest.raises(DeliveryError):
-            command.path(address, utf8=False)
+            path(address, utf8=False)
 
 
 @pytest.mark.parametrize(
-    ("size", "eight_bit", "recipient", "parameters"),
+    ("largest", "eight_bit", "recipient", "parameters"),
     [
         (None, False, "c%d@d.example", b""),
         (12, False, "c%d@d.example", b" SIZE=12"),
@@ -89,9 +95,10 @@ def test_paths_have_the_lengths_of_rfc_5321() -> None:
     ],
 )
 def test_an_envelope_has_the_parameters_it_needs(
-    size: int | None, eight_bit: bool, recipient: str, parameters: bytes
+    largest: int | None, eight_bit: bool, recipient: str, parameters: bytes
 ) -> None:
-    lines = command.envelope("a%d@b.example", recipient, size, eight_bit=eight_bit, utf8=True)
+    commands = command.EnvelopeCommands(largest, eight_bit=eight_bit, utf8=True)
+    lines = commands.lines("a%d@b.example", recipient, "ä".encode() * 6 + b".\r\n")
     expected = b"MAIL FROM:<a%d@b.example>" + parameters + b"\r\nRCPT TO:<" + recipient.encode() + b">\r\nDATA\r\n"
     assert lines == expected
 

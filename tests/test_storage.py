@@ -15,6 +15,7 @@ from database import (
     DatabaseMissing,
     Delivery,
     Email,
+    Ending,
     EventIdUsed,
     NoSuchEmail,
     SchemaMismatch,
@@ -38,8 +39,8 @@ def in_doubt(delivery: Delivery) -> Settlement:
     return Settlement(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", NOW, "died", NOW)
 
 
-def sent(claim: Claim) -> Sent:
-    return Sent(NOW, "250 ok", *key(claim))
+def sent(claim: Claim, sender_id: int) -> Sent:
+    return NOW, "250 ok", *key(claim), sender_id
 
 
 def failed(claim: Claim) -> Settlement:
@@ -48,6 +49,10 @@ def failed(claim: Claim) -> Settlement:
 
 def key(claim: Claim) -> tuple[int, int]:
     return claim[:2]
+
+
+def ending(claim: Claim, sender_id: int) -> Ending:
+    return *key(claim), sender_id
 
 
 def address(claim: Claim) -> Address:
@@ -136,9 +141,9 @@ class TestRecipients:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.claims.take(sender_id, 0, NOW, 10)
-        database.deliveries.record(sender_id, [], [], [key(first)])
+        database.deliveries.record(sender_id, [], [], [ending(first, sender_id)])
         database.recipients.remove([address(second)], NOON)
-        assert database.deliveries.record(sender_id, [sent(first)], [], [key(second)]) == []
+        assert database.deliveries.record(sender_id, [sent(first, sender_id)], [], [ending(second, sender_id)]) == []
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 1)
         email = database.emails.get(7)
         assert email is not None
@@ -210,8 +215,8 @@ class TestStart:
         database.progress.begin_due(NOW)
         sender_id = enter(database)
         claimed = database.claims.take(sender_id, 0, NOW, 2)
-        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
-        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
+        database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim, sender_id) for claim in claimed], [], [])
         assert status(database) == "sending"
         send_all(database, sender_id)
         assert status(database) == "sent"
@@ -228,8 +233,8 @@ class TestStart:
 
 def send_all(database: Database, sender_id: int) -> None:
     while claimed := database.claims.take(sender_id, 0, NOW, 10):
-        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
-        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
+        database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim, sender_id) for claim in claimed], [], [])
 
 
 def status(database: Database, event_id: int = 7) -> str:
@@ -264,8 +269,10 @@ class TestDeliveries:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.claims.take(sender_id, 0, NOW, 2)
-        assert database.deliveries.record(sender_id, [], [], [key(first)]) == [key(first)]
-        assert database.deliveries.record(sender_id, [sent(first)], [], [key(second)]) == [key(second)]
+        assert database.deliveries.record(sender_id, [], [], [ending(first, sender_id)]) == [ending(first, sender_id)]
+        assert database.deliveries.record(sender_id, [sent(first, sender_id)], [], [ending(second, sender_id)]) == [
+            ending(second, sender_id)
+        ]
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
     def test_no_more_is_claimed_than_may_be_sent_in_a_day(self, database: Database) -> None:
@@ -274,8 +281,8 @@ class TestDeliveries:
         claimed = database.claims.take(sender_id, 0, NOW, 9, per_day=3)
         assert len(claimed) == 3
         assert database.claims.take(sender_id, 0, NOW, 9, per_day=3) == []
-        database.deliveries.record(sender_id, [], [], [key(claim) for claim in claimed])
-        database.deliveries.record(sender_id, [sent(claim) for claim in claimed], [], [])
+        database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claimed])
+        database.deliveries.record(sender_id, [sent(claim, sender_id) for claim in claimed], [], [])
         assert database.claims.take(sender_id, 0, NOW + 23 * 3600, 9, per_day=3) == []
         assert len(database.claims.take(sender_id, 0, NOW + 25 * 3600, 9, per_day=3)) == 2
 
@@ -304,7 +311,7 @@ class TestDeliveries:
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(second)
         assert second.claims.take(two, 0, NOW, 1) == [delivery]
-        assert database.deliveries.record(one, [], [], [key(delivery)]) == []
+        assert database.deliveries.record(one, [], [], [ending(delivery, one)]) == []
         assert not database.senders.renew(one, NOW)
 
     @pytest.mark.parametrize("then", ["queued", "claimed", "failed"])
@@ -312,32 +319,32 @@ class TestDeliveries:
         start(database, 2)
         one = enter(database)
         delivery, other = database.claims.take(one, 0, NOW, 2)
-        database.deliveries.record(one, [], [], [key(delivery), key(other)])
+        database.deliveries.record(one, [], [], [ending(delivery, one), ending(other, one)])
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
         if then != "queued":
             again = database.claims.take(two, 0, NOW, 2)
             database.deliveries.record(two, [], [failed(again[0])] if then == "failed" else [], [])
-        database.deliveries.record(one, [sent(delivery)], [], [])
+        database.deliveries.record(one, [sent(delivery, one)], [], [])
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
 
     def test_a_late_acceptance_leaves_what_another_sender_may_have_ended(self, database: Database) -> None:
         start(database, 1)
         one = enter(database)
         (delivery,) = database.claims.take(one, 0, NOW, 1)
-        database.deliveries.record(one, [], [], [key(delivery)])
+        database.deliveries.record(one, [], [], [ending(delivery, one)])
         database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
         (again,) = database.claims.take(two, 0, NOW, 1)
-        database.deliveries.record(two, [], [], [key(again)])
-        database.deliveries.record(one, [sent(delivery)], [], [])
+        database.deliveries.record(two, [], [], [ending(again, two)])
+        database.deliveries.record(one, [sent(delivery, one)], [], [])
         assert database.progress.get(7) == (7, 1, 0, 0, 0, 0)
 
     def test_failed_ones_can_be_put_in_line_again(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.claims.take(sender_id, 0, NOW, 2)
-        database.deliveries.record(sender_id, [sent(second)], [failed(first)], [])
+        database.deliveries.record(sender_id, [sent(second, sender_id)], [failed(first)], [])
         assert status(database) == "sent"
         assert database.deliveries.retry_failed(7, NOW + 9) == 1
         assert status(database) == "sending"
@@ -357,7 +364,9 @@ class TestDeliveries:
         start(database, 3)
         sender_id = enter(database)
         first, second, third = database.claims.take(sender_id, 0, NOW, 3)
-        database.deliveries.record(sender_id, [], [failed(first)], [key(second), key(third)])
+        database.deliveries.record(
+            sender_id, [], [failed(first)], [ending(second, sender_id), ending(third, sender_id)]
+        )
         database.recipients.remove([address(claim) for claim in (first, second, third)], NOON)
         later = Settlement(*key(second), "deferred", "queued", NOW, "450 later", NOW + 300)
         database.deliveries.record(sender_id, [], [later], [])
@@ -406,7 +415,7 @@ class TestSenders:
         start(database, 2)
         one = enter(database)
         first, _ = database.claims.take(one, 0, NOW, 2)
-        database.deliveries.record(one, [], [], [key(first)])
+        database.deliveries.record(one, [], [], [ending(first, one)])
         assert not database.senders.any_dead()
         database.connection.run("UPDATE senders SET lease_until = lease_until - 60001")
         assert database.senders.any_dead()

@@ -1,7 +1,8 @@
 """Values -> bytes for the server (RFC 5321, 1870, 6152, 6531, 4954).
 
-Everything that comes from outside passes `path` or `line`: nothing below 0x20 and no 0x7F gets into a command,
-nothing leaves the angle brackets of a path, and nothing is longer than what a server must take.
+Everything that comes from outside passes `line`, or `header_address` and a look at its length: nothing below 0x20
+and no 0x7F gets into a command, nothing leaves the angle brackets of a path, and nothing is longer than what a
+server must take.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from enum import IntEnum
-from functools import lru_cache
 
 from delivery.address import header_address
 from delivery.smtp.errors import UnfitValueError
@@ -78,28 +78,45 @@ def ehlo(hostname: str) -> bytes:
     return line(f"EHLO {hostname}")
 
 
-def path(address: str, *, utf8: bool) -> bytes:
-    """The octets between the angle brackets; `utf8`: whether the server takes non-ASCII local parts."""
-    octets = header_address(address)
-    if not (utf8 or octets.isascii()):
-        raise UnfitValueError("the server takes no addresses with non-ASCII characters (it offers no SMTPUTF8)")
-    if len(octets) > LONGEST_LOCAL and (len(octets) > LONGEST_PATH or octets.rfind(b"@") > LONGEST_LOCAL):
-        raise UnfitValueError("the address is longer than SMTP allows")
-    return octets
+class EnvelopeCommands:
+    """MAIL, RCPT and DATA with the parameters that one server takes: SIZE (RFC 1870), 8BITMIME, SMTPUTF8."""
 
+    __slots__ = ("_eight_bit", "_largest", "_sized", "_templates", "_utf8")
 
-def envelope(sender: str, recipient: str, size: int | None, *, eight_bit: bool, utf8: bool) -> bytes:
-    """MAIL, RCPT and DATA, three lines, with the parameters that the server takes; `utf8`: whether SMTPUTF8."""
-    octets = path(recipient, utf8=utf8)
-    template = _template(sender, size is not None, eight_bit, not octets.isascii())
-    return template % octets if size is None else template % (size, octets)
+    def __init__(self, largest: int | None = None, *, eight_bit: bool = False, utf8: bool = False) -> None:
+        """`largest`: what was announced with SIZE, 0 for no bound; None: no SIZE."""
+        self._sized = largest is not None
+        self._largest = largest or float("inf")
+        self._eight_bit = eight_bit
+        self._utf8 = utf8
+        self._templates: dict[tuple[str, bool, bool], bytes] = {}  # few senders, many recipients
 
+    def lines(self, sender: str, recipient: str, content: bytes) -> bytes:
+        """The three lines before `content` with its final dot. UnfitValueError: the server would not take it."""
+        size = len(content) - len(LONE_DOT)  # with its stuffed dots: hardly more than the message has
+        if size > self._largest:
+            raise UnfitValueError(f"the message has {size} octets, the server takes {self._largest}")
+        octets = header_address(recipient)
+        utf8 = not octets.isascii()
+        if utf8 or len(octets) > LONGEST_LOCAL:
+            self._check(octets)
+        key = sender, self._eight_bit and not content.isascii(), utf8
+        template = self._templates.get(key) or self._new_template(*key)
+        return template % (size, octets) if self._sized else template % octets
 
-@lru_cache(maxsize=16)  # few senders, many recipients
-def _template(sender: str, sized: bool, eight_bit: bool, utf8: bool) -> bytes:
-    sender_path = path(sender, utf8=utf8).replace(b"%", b"%%")
-    parameters = b" SIZE=%d" * sized + b" BODY=8BITMIME" * eight_bit + b" SMTPUTF8" * utf8
-    return b"MAIL FROM:<" + sender_path + b">" + parameters + b"\r\nRCPT TO:<%b>\r\n" + DATA
+    def _check(self, path: bytes) -> None:
+        if not (self._utf8 or path.isascii()):
+            raise UnfitValueError("the server takes no addresses with non-ASCII characters (it offers no SMTPUTF8)")
+        if len(path) > LONGEST_PATH or path.rfind(b"@") > LONGEST_LOCAL:
+            raise UnfitValueError("the address is longer than SMTP allows")
+
+    def _new_template(self, sender: str, eight_bit: bool, utf8: bool) -> bytes:
+        path = header_address(sender)
+        self._check(path)
+        parameters = b" SIZE=%d" * self._sized + b" BODY=8BITMIME" * eight_bit + b" SMTPUTF8" * utf8
+        template = b"MAIL FROM:<" + path.replace(b"%", b"%%") + b">" + parameters + b"\r\nRCPT TO:<%b>\r\n" + DATA
+        self._templates[sender, eight_bit, utf8] = template
+        return template
 
 
 def auth_plain(user: str, password: str) -> bytes:

@@ -159,19 +159,19 @@ class Connection:
             self._lose(error)
             return False
         if data:
-            self._give(data)
+            session = self.session
+            try:
+                session.receive(data, self._watch.at)
+            except ProtocolError as error:
+                session.fail(str(error), self._watch.at)
+            if session.state is not GO:
+                self._go_on(session)
         elif data is not None:
             self._lose(None)
         return True
 
-    def _give(self, data: bytes) -> None:
-        session = self.session
-        try:
-            session.receive(data, self._watch.at)
-        except ProtocolError as error:
-            session.fail(str(error), self._watch.at)
-        if session.state is GO:
-            return
+    def _go_on(self, session: Session) -> None:
+        """Do what the session wants after a reply; where a message may go, that is its owner's to decide."""
         if session.state is CLOSED:
             self.close()
         elif session.has_output:

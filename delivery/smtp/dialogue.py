@@ -93,6 +93,8 @@ class Dialogue:
 
     def __init__(self) -> None:
         self.state = OPENING
+        # Each step that waits for its answer. A content has its envelope, for nothing else stands in its place;
+        # all that comes before a content speaks of `envelope`.
         self.pending: deque[tuple[Step, Envelope | None]] = deque([(Step.GREETING, None)])
         self.turn = 0  # changes whenever another reply is waited for: a deadline begins
         self.handed = 0  # octets that the network took, counted by the owner
@@ -158,8 +160,8 @@ class Dialogue:
 
     def fail(self, reason: str, at: float) -> None:
         """The answer waited for came too late or was none: the message it was about is charged."""
-        waited_for = self.pending[0][1] if self.pending else None
-        self._close(reason, at, charged=self._mail_answered or waited_for is self.envelope)
+        waits_for_dot = bool(self.pending) and self.pending[0][0] is _CONTENT
+        self._close(reason, at, charged=self._mail_answered or not waits_for_dot)
 
     def stop(self, reason: str, at: float) -> None:
         """We close the connection; what has not been ended is returned."""

@@ -38,15 +38,6 @@ class Reply(NamedTuple):
         return f"{self.code} {' '.join(shown)}".rstrip()[:MAX_SHOWN]
 
 
-def one_line(line: bytes) -> str:
-    """The `text` of a reply of one line. It is needed for every message: the usual has a short way."""
-    if len(line) < MAX_SHOWN and line.isascii():
-        text = line.removesuffix(b"\r").decode("ascii")
-        if text.isprintable():
-            return text.rstrip()
-    return printable(line.removesuffix(b"\r")).rstrip()[:MAX_SHOWN]
-
-
 def printable(raw: bytes) -> str:
     """What a server sent, fit for a log line: UTF-8 where it is, anything unprintable escaped."""
     text = raw.decode("utf-8", "backslashreplace")

@@ -17,9 +17,9 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from delivery.outcome import Envelope, Kind, Outcome
+from delivery.outcome import Envelope, Kind, Outcome, new_outcome
 from delivery.smtp import command
-from delivery.smtp.command import Step
+from delivery.smtp.command import EnvelopeCommands, Step
 from delivery.smtp.dialogue import (
     CLOSED,
     ENVELOPE,
@@ -34,9 +34,9 @@ from delivery.smtp.dialogue import (
     Dialogue,
     Form,
 )
-from delivery.smtp.errors import LocalError, ProtocolError, UnfitValueError
+from delivery.smtp.errors import LocalError, ProtocolError
 from delivery.smtp.opening import Offers, Opening, Refused
-from delivery.smtp.reply import Reply, ReplyParser, one_line
+from delivery.smtp.reply import Reply, ReplyParser
 from delivery.smtp.verdict import idled_out, out_of_order, verdict
 
 # Content from this size on goes out alone: the round trip saved is nothing beside it, and two such contents
@@ -47,7 +47,8 @@ _MAIL, _RCPT, _DATA, _CONTENT = Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT  #
 _SENT = Kind.SENT
 
 # What nearly every read brings: a message accepted, and the next envelope too.
-_USUAL_GROUP = re.compile(rb"(250 [^\n]*)\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
+_USUAL_GROUP = re.compile(rb"(250 [ -~]{0,900})\r?\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
+_ASKED = ((_MAIL, None), (_RCPT, None), (_DATA, None))
 
 
 class Session(Dialogue):
@@ -55,6 +56,7 @@ class Session(Dialogue):
 
     __slots__ = (
         "_accepted",
+        "_commands",
         "_content",
         "_opening",
         "_parser",
@@ -80,6 +82,7 @@ class Session(Dialogue):
         self.opened = False
         self.wants_tls = False
         self.offers = Offers()  # what the server announced
+        self._commands = EnvelopeCommands()
         self._opening = opening
         self._parser = ReplyParser()
         self._unsent: deque[tuple[Step, bytes]] = deque()  # the envelope's commands that wait for their turn
@@ -98,7 +101,7 @@ class Session(Dialogue):
         """Ask the server to take `envelope`. UnfitValueError: it cannot be asked, and nothing was sent."""
         if self.state is not IDLE:
             raise LocalError(f"no envelope may begin in state {self.state.name}")
-        commands = self._commands(envelope, content)
+        commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
         self._mail_answered = self._accepted = False
         self._began_as = min(self.form, GROUPED) if self.offers.pipelining else ONE_BY_ONE
         self._content = content
@@ -124,13 +127,14 @@ class Session(Dialogue):
         """
         if self.state is not GO:
             raise LocalError(f"no envelope may follow in state {self.state.name}")
-        commands = self._commands(envelope, content)
+        commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
         ending = self._content
         data = ending + commands
         self._dot_at = self._queued + len(ending) - len(command.LONE_DOT)
         self._queued += len(data)
         self._out.append(data)
-        self.pending += ((_CONTENT, self.envelope), (_MAIL, envelope), (_RCPT, envelope), (_DATA, envelope))
+        self.pending.append((_CONTENT, self.envelope))
+        self.pending.extend(_ASKED)
         self.turn += 1
         self.state = FOLLOWED
         self._transaction = self._mail_answered = self._accepted = False
@@ -155,7 +159,7 @@ class Session(Dialogue):
         if self.state is FOLLOWED and self._parser.empty and self.handed == self._queued:
             usual = _USUAL_GROUP(data)
             if usual is not None:
-                return self._take_usual_group(usual[1], at)
+                return self._take_usual_group(usual[1].decode("ascii").rstrip(), at)
         for reply in self._parser.feed(data):
             self._take(reply, at)
             if self.state is CLOSED:
@@ -164,7 +168,7 @@ class Session(Dialogue):
 
     # Replies
 
-    def _take_usual_group(self, line: bytes, at: float) -> None:
+    def _take_usual_group(self, text: str, at: float) -> None:
         """As `_take` would do it in four steps."""
         envelope = self.pending[0][1]
         self.pending.clear()
@@ -172,7 +176,7 @@ class Session(Dialogue):
         self.state = GO
         self._mail_answered = self._transaction = self.follows = True
         if envelope is not None:
-            self.outcomes.append(Outcome(envelope, _SENT, one_line(line), at))
+            self.outcomes.append(new_outcome((envelope, _SENT, text, at)))
 
     def _take(self, reply: Reply, at: float) -> None:
         if reply.code == 421 and self.state is not QUITTING:
@@ -206,7 +210,8 @@ class Session(Dialogue):
         except Refused as refusal:
             self.refusal = refusal
             return self._close(str(refusal), at, charged=None)
-        self.offers = self._opening.offers
+        self.offers = offers = self._opening.offers
+        self._commands = EnvelopeCommands(offers.size, eight_bit=offers.eight_bit, utf8=offers.utf8)
         if following:
             return self._send(*following)
         if step is not Step.STARTTLS:
@@ -223,20 +228,20 @@ class Session(Dialogue):
         if reply.code // 100 != 2:
             self.lose(f"RSET: {reply.text}", at)
 
-    def _on_mail(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
+    def _on_mail(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._mail_answered = True
         self.follows = self.follows or self._began_as is FOLLOWING
         if reply.code // 100 == 2:
             self._transaction = True
         else:
-            self._refuse(step, reply, envelope, at)
+            self._refuse(step, reply, at)
 
-    def _on_rcpt(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
+    def _on_rcpt(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._accepted = reply.code // 100 == 2
         if self.envelope is not None and not self._accepted:
-            self._refuse(step, reply, envelope, at)
+            self._refuse(step, reply, at)
 
-    def _on_data(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
+    def _on_data(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         if reply.code == 354 and self.envelope is not None:
             self.state = GO
         elif reply.code == 354 and self._accepted:  # without a sender: a lone dot would be an empty mail to a person
@@ -246,7 +251,7 @@ class Session(Dialogue):
         elif reply.code < 400:
             raise ProtocolError(f"no answer to DATA: {reply.text}")
         elif self.envelope is not None:
-            self._refuse(step, reply, envelope, at)
+            self._refuse(step, reply, at)
 
     def _on_content(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
         if reply.code // 100 == 3 or (reply.code < 400 and not self.dot_left):
@@ -267,8 +272,9 @@ class Session(Dialogue):
     def _on_quit(self, _step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._close(reply.text, at, charged=None)
 
-    def _refuse(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
+    def _refuse(self, step: Step, reply: Reply, at: float) -> None:
         """The server will not have this envelope, or none, or not in this form."""
+        envelope = self.envelope
         if envelope is None or reply.code < 400:
             raise ProtocolError(f"no answer to {step.name}: {reply.text}")
         self.envelope = None
@@ -289,24 +295,10 @@ class Session(Dialogue):
 
     # Helpers
 
-    def _commands(self, envelope: Envelope, content: bytes) -> bytes:
-        offers = self.offers
-        size = len(content) - len(command.LONE_DOT)  # with its stuffed dots: hardly more than the message has
-        if offers.size and size > offers.size:
-            raise UnfitValueError(f"the message has {size} octets, the server takes {offers.size}")
-        return command.envelope(
-            envelope.message.sender_address,
-            envelope.address,
-            None if offers.size is None else size,
-            eight_bit=offers.eight_bit and not content.isascii(),
-            utf8=offers.utf8,
-        )
-
     def _advance(self) -> None:
         """Send what may be sent; after the last reply about an envelope that is not to go on, be idle."""
         while self._unsent and (not self.pending or self._began_as is not ONE_BY_ONE):
-            step, data = self._unsent.popleft()
-            self._send(step, data, self.envelope)
+            self._send(*self._unsent.popleft())
         if self.state is ENVELOPE and not self.pending and self.envelope is None:
             self.state = IDLE
 
