@@ -79,7 +79,7 @@ class Database:
         self.progress = ProgressTable(connection)
         self.recipients = Recipients(connection, self.progress)
         self.claims = Claims(connection, self.progress)
-        self.deliveries = Deliveries(connection, self.progress)
+        self.deliveries = Deliveries(connection, self.progress, self.recipients)
         self.senders = Senders(connection, self.deliveries)
 
     def meta(self, name: str) -> str:

@@ -62,7 +62,8 @@ CREATE TABLE recipients (
     address_key  TEXT NOT NULL UNIQUE,
     status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
     created_at   BIGINT NOT NULL,
-    removed_at   BIGINT
+    removed_at   BIGINT,
+    no_mailbox   BIGINT -- the email of which a server said that there is no such mailbox; a second one: rejected
 );
 
 -- One email to one recipient. Few indexes, and partial ones: each that a change of status touches costs speed.

@@ -72,6 +72,7 @@ class Task:
         """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal."""
         if not self._clock_is_right():
             return Ended.REFUSED
+        self._hold_restored()
         while not self._stop.requested and self._has_work():
             # Only now: most sweeps find nothing due and should cost next to nothing.
             from sweep.display import Display
@@ -127,6 +128,15 @@ class Task:
         if now - last >= NOTE_EVERY:
             self._database.note_sweep(now)
         return True
+
+    def _hold_restored(self) -> None:
+        """Nothing that a backup holds is sent a second time without a person."""
+        restored = self._database.progress.hold_restored(int(time.time()))
+        if restored is not None:
+            self._tasklog.error(
+                f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
+                "begun or due are held, since they may have been sent already"
+            )
 
 
 def main(arguments: list[str] | None = None) -> int:

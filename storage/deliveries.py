@@ -10,6 +10,7 @@ from typing import NamedTuple
 from storage.connection import Connection
 from storage.errors import NoSuchEmail
 from storage.progress import ProgressTable
+from storage.recipients import Recipients
 
 NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
@@ -109,6 +110,7 @@ class Settlement(NamedTuple):
     at: int
     reply: str
     next_attempt_at: int | None = None
+    no_mailbox: bool = False  # the server said that there is no such mailbox
 
 
 class ClaimLost(Exception):
@@ -118,9 +120,10 @@ class ClaimLost(Exception):
 class Deliveries:
     """The acts on deliveries."""
 
-    def __init__(self, connection: Connection, progress: ProgressTable) -> None:
+    def __init__(self, connection: Connection, progress: ProgressTable, recipients: Recipients) -> None:
         self._connection = connection
         self._progress = progress
+        self._recipients = recipients
 
     def next_attempt_at(self) -> int | None:
         """When the next queued delivery of any email that is being sent may be tried."""
@@ -200,6 +203,8 @@ class Deliveries:
         self._count(settlement.outcome, settlement.status, settlement.event_id, settlement.at)
         if settlement.outcome != "sent":
             self._note_attempt(settlement)
+        if settlement.no_mailbox:
+            self._recipients.note_no_mailbox(settlement.recipient_id, settlement.event_id, settlement.at)
 
     def _count(self, outcome: str, status: str, event_id: int, at: int, count: int = 1) -> None:
         """Count for the email, and for the hour."""

@@ -37,6 +37,16 @@ UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id AND p.cursor_id >= p.last_recipient_id
     AND p.deliveries = p.sent + p.failed + p.unknown + p.cancelled)
 """
+MARK = """
+INSERT INTO counters (name, value) VALUES ('backup_made_at', :now)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
+UNMARK = "DELETE FROM counters WHERE name = 'backup_made_at'"
+HOLD_RESTORED = """
+UPDATE emails SET status = 'held', held_because = :reason
+WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created_at <= :made_at)
+"""
 UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
 WAS_STARTED = "SELECT 1 FROM emails WHERE event_id = :event_id AND status IN ('sending', 'sent')"
@@ -47,6 +57,7 @@ SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHER
 NEXT_DUE = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
 
 NO_RECIPIENTS = "there was no active recipient when it was due"
+RESTORED = "it is from a backup, and may have been sent since that was made"
 
 
 class Progress(NamedTuple):
@@ -65,6 +76,13 @@ class Begun(NamedTuple):
 
     event_id: int
     held_because: str | None
+
+
+class Restored(NamedTuple):
+    """This database came from a backup made at that second; so many emails are held because of it."""
+
+    made_at: int
+    held: int
 
 
 class ProgressTable:
@@ -90,6 +108,23 @@ class ProgressTable:
         with self._connection.transaction():
             due = self._connection.rows(DUE, now=now, most=most)
             return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
+
+    def mark_as_backup(self, now: int) -> None:
+        """Say in a copy of a database that it is one: what it is about to send may have been sent since."""
+        with self._connection.transaction():
+            self._connection.run(MARK, now=now)
+
+    def hold_restored(self, now: int) -> Restored | None:
+        """In a database with the mark of a backup, hold what is begun or due, once; None without a mark."""
+        if self._connection.row(BACKUP_MADE_AT) is None:
+            return None
+        with self._connection.transaction():
+            mark = self._connection.row(BACKUP_MADE_AT)
+            if mark is None:
+                return None
+            held = self._connection.run(HOLD_RESTORED, reason=RESTORED, now=now, made_at=mark[0])
+            self._connection.run(UNMARK)
+            return Restored(mark[0], held)
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""

@@ -34,6 +34,13 @@ WHERE event_id IN (SELECT event_id FROM emails WHERE status = 'sending') AND rec
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """
+# Once may be a server's mistake. The same email, sent again, says nothing new.
+NO_MAILBOX = """
+UPDATE recipients SET no_mailbox = COALESCE(no_mailbox, :event_id),
+    status = CASE WHEN status = 'active' AND no_mailbox <> :event_id THEN 'rejected' ELSE status END
+WHERE recipient_id = :recipient_id
+RETURNING status
+"""
 PAGE = """
 SELECT recipient_id, address, status, created_at FROM recipients
 WHERE recipient_id > :after AND removed_at IS NULL ORDER BY recipient_id LIMIT :size
@@ -83,6 +90,12 @@ class Recipients:
         """
         with self._connection.transaction():
             return sum(self._remove(address, int(now.timestamp())) for address in addresses)
+
+    def note_no_mailbox(self, recipient_id: int, event_id: int, now: int) -> None:
+        """A server said of this email that there is no such mailbox: on a second email, write there no more."""
+        row = self._connection.row(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
+        if row is not None and row[0] == "rejected":
+            self._cancel_deliveries(recipient_id, now)
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
         """All recipients in the order in which they were added, `size` at a time."""

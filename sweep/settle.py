@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import NamedTuple
 
 from database import Delivery, Settlement
@@ -11,6 +12,7 @@ from sweep.tasklog import one_line
 BACKOFF = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # seconds after the first, second, … attempt; then the last of them
 JITTER = 0.2
 LONGEST_REPLY = 500  # characters kept of what a server said
+NO_MAILBOX = re.compile(r"5\d\d 5\.1\.(1|2|3|6|10)\b")  # RFC 3463 section 3.2, RFC 7505 section 4.2
 
 
 class Policy(NamedTuple):
@@ -24,7 +26,8 @@ def settle(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy
     """What this outcome of an attempt that ended at `at`, and did not succeed, makes of the delivery."""
     reply = one_line(reply)[:LONGEST_REPLY]
     status, next_attempt_at = _next_state(delivery, outcome, at, policy)
-    return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at)
+    no_mailbox = status == "failed" and NO_MAILBOX.match(reply) is not None
+    return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at, no_mailbox)
 
 
 def settle_abandoned(delivery: Delivery, at: int, policy: Policy) -> Settlement:

@@ -11,6 +11,14 @@ RESEND = Policy(retry_for=86_400, in_doubt="resend")
 HOLD = Policy(retry_for=86_400, in_doubt="hold")
 
 
+@pytest.mark.parametrize(
+    ("reply", "missing"),
+    [("550 5.1.1 no such user", True), ("550 5.1.10 null MX", True), ("550 5.7.1 denied", False), ("550 no", False)],
+)
+def test_a_mailbox_is_known_to_be_missing_by_its_enhanced_code_alone(reply: str, missing: bool) -> None:
+    assert settle(DELIVERY, "failed", reply, NOW, RESEND).no_mailbox is missing
+
+
 def test_a_failure_is_final() -> None:
     settlement = settle(DELIVERY, "failed", "550 no", NOW, RESEND)
     assert (settlement.status, settlement.next_attempt_at) == ("failed", None)

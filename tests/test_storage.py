@@ -397,6 +397,36 @@ class TestDeliveries:
         assert database.connection.rows("SELECT * FROM hours") == [(NOW // 3600, 0, 0, 1, 0)]
 
 
+class TestNoMailbox:
+    """A server says that there is no such mailbox."""
+
+    def refuse(self, database: Database, sender_id: int) -> None:
+        (claim,) = database.claims.take(sender_id, 0, NOW, 9)
+        gone = Settlement(*key(claim), "failed", "failed", NOW, "550 5.1.1", no_mailbox=True)
+        database.deliveries.record(sender_id, [], [gone], [])
+
+    def test_the_same_email_tried_again_says_nothing_new(self, database: Database) -> None:
+        start(database, 1)
+        sender_id = enter(database)
+        self.refuse(database, sender_id)
+        database.deliveries.retry_failed(7, NOW)
+        self.refuse(database, sender_id)
+        assert database.recipients.count() == 1
+
+    def test_a_second_email_marks_the_recipient_and_cancels_what_waits(self, database: Database) -> None:
+        start(database, 1)
+        sender_id = enter(database)
+        self.refuse(database, sender_id)
+        for event_id in (8, 9):
+            start(database, 1, EMAIL._replace(event_id=event_id))
+        waiting, refused = database.claims.take(sender_id, 8, NOW, 9)
+        gone = Settlement(*key(refused), "failed", "failed", NOW, "550 5.1.1", no_mailbox=True)
+        database.deliveries.record(sender_id, [], [gone], [])
+        assert database.recipients.count() == 0
+        assert database.deliveries.record(sender_id, [], [], [ending(waiting, sender_id)]) == []
+        assert database.progress.get(waiting[0]) == (waiting[0], 1, 0, 0, 0, 1)
+
+
 class TestSenders:
     def test_no_more_than_so_many_are_at_work(self, database: Database, second: Database) -> None:
         assert database.senders.enter(1, NOW, in_doubt) is not None

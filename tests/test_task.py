@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,7 +94,9 @@ def test_a_daily_quota_is_kept_and_the_rest_waits(installation: Installation) ->
         assert "SMTP_MAX_PER_DAY=2 messages are sent" in installation.task().stderr
         again = installation.task()
     assert (again.returncode, again.stderr) == (0, "")
-    assert installation.statuses() == {"sent": 2, "queued": 3}
+    assert installation.statuses() == {"sent": 2}
+    with installation.database() as database:
+        assert database.progress.any_unfinished()
 
 
 def test_what_is_deferred_is_reported_once_for_each_email(installation: Installation) -> None:
@@ -298,6 +301,50 @@ def test_a_clock_that_jumped_sends_nothing_until_a_person_says_that_it_is_right(
     assert installation.messages() == []
     assert installation.task("--clock-is-right").returncode == 0
     assert installation.delivered() == subjects([1], 1)
+
+
+def test_a_mailbox_that_does_not_exist_on_two_emails_gets_no_third(installation: Installation) -> None:
+    with ScriptedServer(on={"RCPT": refuse_r1}) as server:
+        installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
+        installation.add_recipients(3)
+        for event_id in (1, 2, 3):
+            installation.save_email(event_id)
+            said = installation.task()
+            assert said.returncode == (1 if event_id < 3 else 0), said.stderr
+    assert Counter(server.recipients) == {"r0@example.com": 3, "r2@example.com": 3}
+    with installation.database() as database:
+        (page,) = database.recipients.pages()
+    assert [recipient.status for recipient in page] == ["active", "rejected", "active"]
+
+
+def refuse_r1(line: bytes, n: int) -> str:
+    return "550 5.1.1 no such user" if b"r1@" in line else "250 2.1.5 ok"
+
+
+def test_a_restored_backup_sends_nothing_a_second_time(installation: Installation) -> None:
+    installation.add_recipients(2)
+    for event_id, due_in in ((1, -2), (2, -2), (3, 3600)):
+        installation.save_email(event_id, due_in, subject=f"{event_id}")
+    with installation.database() as database:
+        database.progress.begin_due(int(time.time()), most=1)
+        database.progress.mark_as_backup(int(time.time()))
+    swept = installation.task()
+    assert swept.returncode == 1
+    assert "the 2 emails in it that were begun or due are held" in swept.stderr
+    assert installation.messages() == []
+    with installation.database() as database:
+        kept = [email and email.status for email in map(database.emails.get, (1, 2, 3))]
+    assert kept == ["held", "held", "scheduled"]
+
+
+def test_what_is_posted_after_a_restore_is_sent(installation: Installation) -> None:
+    installation.add_recipients(1)
+    with installation.database() as database:
+        database.progress.mark_as_backup(int(time.time()) - 1)
+    installation.save_email(4, subject="4")
+    assert "the 0 emails" in installation.task().stderr
+    assert installation.delivered() == subjects([4], 1)
+    assert installation.task().stderr == ""
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Shanghai", ""])
