@@ -30,6 +30,11 @@ HAVING p.deliveries <> COUNT(d.event_id) OR p.sent <> TOTAL(d.status = 'sent')
     OR p.cancelled <> TOTAL(d.status = 'cancelled')
 """
 HELD = "SELECT event_id, address FROM deliveries WHERE claimed_by IS NOT NULL OR status IN ('claimed', 'sending')"
+FORGOTTEN = """
+SELECT e.event_id, r.address FROM emails e JOIN recipients r ON r.status = 'active' AND r.removed_at IS NULL
+WHERE e.status IN ('sending', 'sent') AND NOT EXISTS (
+    SELECT 1 FROM deliveries d WHERE d.event_id = e.event_id AND d.recipient_id = r.recipient_id)
+"""
 HURRY = "UPDATE deliveries SET next_attempt_at = :now WHERE status = 'queued' AND next_attempt_at > :now"
 
 Key = tuple[int, str]  # event_id, address
@@ -94,6 +99,7 @@ def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: in
     check_whole(database)
     rows = database.connection.rows
     assert rows(HELD) == [], "claimed by a sender that is gone"
+    assert rows(FORGOTTEN) == [], "recipients without a delivery"
     assert rows("SELECT sender_id FROM senders") == [], "a sender that is gone is still there"
     taken = Counter((event_id_of(message.content), message.recipient.decode()) for message in accepted)
     statuses: dict[Key, str] = {(event, address): status for event, address, status in rows(DELIVERIES)}

@@ -33,10 +33,12 @@ def assert_nothing_was_sent(installation: Installation, postfix: Postfix, *, due
     """And all of it stays due, with no attempt counted."""
     assert postfix.received() == []
     with installation.database() as database:
-        assert database.connection.rows(
-            "SELECT status, attempts, next_attempt_at <= :now, COUNT(*) FROM deliveries GROUP BY 1, 2, 3",
-            now=int(time.time()),
-        ) == [("queued", 0, 1, due)]
+        made = database.connection.rows(
+            "SELECT status, attempts, next_attempt_at <= :now FROM deliveries", now=time.time()
+        )
+        assert set(made) <= {("queued", 0, 1)}
+        to_be_made = "SELECT 1 FROM progress JOIN recipients ON recipient_id > cursor_id"
+        assert len(made) + len(database.connection.rows(to_be_made)) == due
 
 
 def received_by(postfix: Postfix) -> Counter[str]:
@@ -292,6 +294,7 @@ def test_a_second_try_has_the_message_id_of_the_first(installation: Installation
     with installation.database() as database:  # as if the answers had been lost
         database.connection.run("UPDATE deliveries SET status = 'failed'")
         database.connection.run("UPDATE progress SET sent = 0, failed = 2")
+        database.connection.run("INSERT INTO attempts SELECT 1, recipient_id, 0, 'failed', 'no' FROM deliveries")
     installation.task("--retry-failed", "1")
     assert installation.task().returncode == 0
     assert sorted(message_ids(postfix)) == sorted(first * 2)

@@ -149,6 +149,7 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
     with installation.database() as database:
         database.connection.run("UPDATE deliveries SET status = 'failed' WHERE recipient_id = 1")
         database.connection.run("UPDATE progress SET sent = 1, failed = 1")
+        database.connection.run("INSERT INTO attempts VALUES (1, 1, 0, 'failed', 'no')")
     for file in (installation.folder / "outbox" / "new").glob("*"):
         file.unlink()
     retried = installation.task("--retry-failed", "1")
