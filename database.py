@@ -115,6 +115,10 @@ class Database:
             or (log and self.progress.log_owed())
         )
 
+    def wait_for_news(self, seconds: float) -> bool:
+        """Sleep for so long, or until another process said that something may be due, where it can: then True."""
+        return self.connection.wait_for_news(seconds)
+
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
@@ -155,5 +159,7 @@ def db_init(settings: Settings, now: int) -> str:
 
 def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
-        raise DatabaseUnavailable("this version works with SQLite only", "set DATABASE_URL=sqlite:///email.db")
+        from storage.postgresql import PostgreSQLConnection  # psycopg is there only where it is needed
+
+        return PostgreSQLConnection(settings.database_url, settings.folder, wait)
     return SQLiteConnection(settings.database_path, wait)

@@ -62,7 +62,7 @@ class Task:
         if "--retry-failed" in options:
             self._retry_failed(int(options["--retry-failed"]))
         elif "--watch" in options:
-            watch(self._sweep_on, self._next_work_at, self._stop)
+            watch(self._sweep_on, self._next_work_at, self._stop, self._wait_for_news)
         elif "--ahead" in options:
             ahead(self._could_send, self._database.next_work_at, self._stop, int(options["--ahead"]))
         else:
@@ -108,6 +108,13 @@ class Task:
             return self._database.next_work_at()
         except DatabaseBusy:
             return None
+
+    def _wait_for_news(self, seconds: float) -> bool:
+        try:
+            return self._database.wait_for_news(seconds)
+        except DatabaseUnavailable:
+            time.sleep(seconds)  # the next sweep says so
+            return False
 
     def _retry_failed(self, event_id: int) -> None:
         try:

@@ -12,17 +12,19 @@ from typing import cast
 from storage.connection import Connection
 from storage.progress import ProgressTable
 
+MANY = 20_000  # new rows
 FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
+# What keeps others off the rows of a SELECT differs between databases: a hole in the few statements that need it.
 # A sender that was taken over has no row, and claims nothing.
-IS_AT_WORK = "SELECT 1 FROM senders WHERE sender_id = :sender_id"
-# The only statement with a hole: what keeps other claimers off the rows differs between databases.
+IS_AT_WORK = "SELECT 1 FROM senders WHERE sender_id = :sender_id {row_lock}"
 CLAIM = """
-UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
-WHERE status = 'queued' AND (event_id, recipient_id) IN (
+WITH due AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
     WHERE status = 'queued' AND event_id = :event_id AND next_attempt_at <= :now
     ORDER BY next_attempt_at LIMIT :limit {claim_lock})
+UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
+WHERE status = 'queued' AND (event_id, recipient_id) IN (SELECT event_id, recipient_id FROM due)
 RETURNING event_id, recipient_id, address
 """
 MAKE_CLAIMED = """
@@ -56,6 +58,9 @@ class Claims:
         self._connection = connection
         self._progress = progress
         self._claim = CLAIM.format(claim_lock=connection.claim_lock)
+        self._rows_made = 0
+        self._count_at = MANY  # how many are made when the database counts its rows anew
+        self._is_at_work = IS_AT_WORK.format(row_lock=connection.row_lock)
 
     def take(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Claim]:
         """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`.
@@ -64,7 +69,7 @@ class Claims:
         """
         claimed: list[Claim] = []
         with self._connection.transaction():
-            if self._connection.row(IS_AT_WORK, sender_id=sender_id) is None:
+            if self._connection.row(self._is_at_work, sender_id=sender_id) is None:
                 return claimed
             if per_day:
                 limit = min(limit, per_day - self.used_today(now))
@@ -72,6 +77,9 @@ class Claims:
                 while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:
                     claimed += self._take_from(event_id, sender_id, now, limit - len(claimed))
                     first = event_id + 1
+        if self._rows_made >= self._count_at:
+            self._count_at *= 2
+            self._connection.analyze()
         return claimed
 
     def used_today(self, now: int) -> int:
@@ -91,6 +99,7 @@ class Claims:
         room = limit - len(claims)
         if room and self._progress.is_unfinished(event_id):
             made = self._rows(MAKE_CLAIMED, event_id, sender_id, now, room)
+            self._rows_made += len(made)
             self._progress.move_cursor(event_id, made[-1][1] if len(made) == room else None, len(made), now)
             claims += made
         return claims

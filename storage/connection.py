@@ -1,4 +1,4 @@
-"""What a kind of database has to offer; `storage/sqlite.py` is the first."""
+"""What a kind of database has to offer: `storage/sqlite.py` and `storage/postgresql.py` do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Connection(Protocol):
     Whatever the driver raises comes out as a DBError.
     """
 
-    claim_lock: str  # what the SELECT inside a claim needs to keep other claimers off its rows
+    claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
+    row_lock: str  # what it needs to wait for the others, and to hold the rows
 
     def rows(self, sql: str, **values: object) -> list[Row]:
         """All rows of a statement."""
@@ -43,6 +44,21 @@ class Connection(Protocol):
 
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open."""
+
+    def has_tables(self) -> bool:
+        """Whether the tables were made. Asked inside a transaction, others who ask wait for its end."""
+
+    def tune(self) -> None:
+        """Tell the database how the tables, which were made in this transaction, are used."""
+
+    def analyze(self) -> None:
+        """The deliveries have changed much: let the database count anew, where it plans by such counts."""
+
+    def announce(self) -> None:
+        """Tell other processes, once this transaction is committed, that something may be due."""
+
+    def wait_for_news(self, seconds: float) -> bool:
+        """Sleep for so long, or until something was announced, where the database can tell: then True."""
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
         """Fill this connection's own table `incoming` (position, address, address_key), each key once, in key order.

@@ -186,6 +186,7 @@ class Deliveries:
             if any(counts.values()):
                 self._progress.reopen(event_id)
                 self._progress.count(event_id, {status: -count for status, count in counts.items()}, now)
+                self._connection.announce()
             return sum(counts.values())
 
     def _settle_held(self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement]) -> None:

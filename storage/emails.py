@@ -54,6 +54,7 @@ class Emails:
                 subject=email.subject,
                 content=email.content,
             )
+            self._connection.announce()
         if not saved:
             raise EventIdUsed(email.event_id, identical=self._is_saved(email))
 

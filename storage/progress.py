@@ -47,6 +47,7 @@ HOLD_RESTORED = """
 UPDATE emails SET status = 'held', held_because = :reason
 WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created_at <= :made_at)
 """
+OWED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
 UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
 WAS_STARTED = "SELECT 1 FROM emails WHERE event_id = :event_id AND status IN ('sending', 'sent')"
@@ -106,7 +107,7 @@ class ProgressTable:
         if self._connection.row(DUE, now=now, most=1) is None:
             return []
         with self._connection.transaction():
-            due = self._connection.rows(DUE, now=now, most=most)
+            due = self._connection.rows(f"{DUE} {self._connection.claim_lock}", now=now, most=most)
             return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
 
     def mark_as_backup(self, now: int) -> None:
@@ -132,8 +133,9 @@ class ProgressTable:
         self.finish_if_complete(event_id, now)
 
     def is_unfinished(self, event_id: int) -> bool:
-        """Whether deliveries of this email are still to be made."""
-        return self._connection.row(f"{UNFINISHED} AND event_id = :event_id", event_id=event_id) is not None
+        """Whether deliveries of this email are still to be made; inside a transaction, by nobody else meanwhile."""
+        sql = f"{UNFINISHED} AND event_id = :event_id {self._connection.row_lock}"
+        return self._connection.row(sql, event_id=event_id) is not None
 
     def any_unfinished(self) -> bool:
         """Whether deliveries of any email that was begun are."""
@@ -160,7 +162,7 @@ class ProgressTable:
 
     def log_owed(self) -> bool:
         """Whether an email is finished whose line in the log is owed."""
-        return self._connection.row(UNLOGGED, most=1) is not None
+        return self._connection.row(OWED) is not None
 
     def log_finished(self, write: Callable[[list[int]], None]) -> int:
         """Call `write` with the event_ids of finished emails whose lines are owed, each once; how many in all.
@@ -171,7 +173,7 @@ class ProgressTable:
         count = 0
         while self.log_owed():
             with self._connection.transaction():
-                owed = [row[0] for row in self._connection.rows(UNLOGGED, most=BATCH)]
+                owed = [row[0] for row in self._connection.rows(f"{UNLOGGED} {self._connection.row_lock}", most=BATCH)]
                 write(owed)
                 for event_id in owed:
                     self._connection.run(LOGGED, event_id=event_id)

@@ -31,11 +31,10 @@ def version(connection: Connection) -> int:
 def create_or_upgrade(connection: Connection, now: int) -> str:
     """Bring the tables to this program's version, all or nothing; says what was done. Safe to repeat."""
     with connection.transaction():
-        try:
-            found = version(connection)
-        except DatabaseMissing:
+        if not connection.has_tables():
             _create(connection, now)
             return f"made the tables, version {VERSION}"
+        found = version(connection)
         if found > VERSION:
             raise SchemaMismatch(found, VERSION)
         for number in range(found + 1, VERSION + 1):
@@ -51,6 +50,7 @@ def _create(connection: Connection, now: int) -> None:
         "installation": os.urandom(8).hex(),
     }
     counters = {"recipient_id": 0, "sender_id": 0, "last_sweep_at": now}
+    connection.tune()
     for name, value in meta.items():
         connection.run("INSERT INTO meta (name, value) VALUES (:name, :value)", name=name, value=value)
     for counter, count in counters.items():

@@ -60,9 +60,10 @@ class Senders:
         sender_id = None
         try:
             with self._connection.transaction():
+                number = counters.take(self._connection, "sender_id")  # nobody else enters until this is committed
                 if len(self._connection.rows(ALL)) >= most:
                     return None
-                sender_id = counters.take(self._connection, "sender_id")
+                sender_id = number
                 # Before the row can be seen: who is killed from here on is known to be dead at once.
                 self._connection.hold_sender_lock(sender_id)
                 self._add(sender_id, now)

@@ -8,6 +8,7 @@ fails at once when another wrote in between, whatever the busy timeout.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ INIT = "run: flask init-db"
 class SQLiteConnection:
     """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
 
-    claim_lock = ""  # a single UPDATE is atomic here
+    claim_lock = row_lock = ""  # there is one writer at a time
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
         if driver.sqlite_version_info < OLDEST_SQLITE:
@@ -99,6 +100,24 @@ class SQLiteConnection:
             if driver.complete_statement(statement):
                 self.run(statement)
                 statement = ""
+
+    def has_tables(self) -> bool:
+        """Whether the tables were made."""
+        return self.row("SELECT 1 FROM sqlite_master WHERE name = 'meta'") is not None
+
+    def tune(self) -> None:
+        """Nothing is to be told."""
+
+    def analyze(self) -> None:
+        """Plans do not depend on counts here."""
+
+    def announce(self) -> None:
+        """Nobody can be told: others look now and then."""
+
+    def wait_for_news(self, seconds: float) -> bool:
+        """Sleep for so long."""
+        time.sleep(seconds)
+        return False
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
         """Fill the table `incoming`, sorted by key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 TICK = 0.2  # seconds; how soon a wait ends once a stop was requested
@@ -20,11 +21,12 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request)
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for that long, or until a stop is requested."""
+    def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Sleep for that long, bit by bit, or until a stop is requested or a `sleep` returns True."""
         end = time.monotonic() + seconds
         while not self.requested and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, TICK))
+            if sleep(min(left, TICK)):
+                return
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from project_copy import copy_project
 from settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from postgresql_server import PostgreSQLServer
+
     from database import Database
 
 CLEAN_ENVIRONMENT = {
@@ -23,6 +26,15 @@ CLEAN_ENVIRONMENT = {
     if name in ("PATH", "HOME", "LANG", "USER", "LOGNAME", "TMPDIR") or name.startswith(("PIP_", "SSL_"))
 }
 """What a whole-system test hands to the processes it starts: none of this shell's settings."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The setting of a database of either kind; a test that asks for it is run for both."""
+    if request.param == "sqlite":
+        return {}
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    return {"DATABASE_URL": server.new_database()}
 
 
 @pytest.fixture
@@ -42,9 +54,25 @@ def database(settings: Settings) -> Iterator[Database]:
 
 @pytest.fixture
 def free_port() -> int:
+    return unused_port()
+
+
+def unused_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """A server for all tests; each makes databases of its own on it."""
+    from postgresql_server import PostgreSQLServer
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgreSQLServer(Path(folder), unused_port())
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture

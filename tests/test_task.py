@@ -18,7 +18,12 @@ from smtp_server import ScriptedServer
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Installation:
+def installation(tmp_path: Path, where: dict[str, str]) -> Installation:
+    return Installation(tmp_path, **where)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
@@ -123,10 +128,10 @@ def test_an_unwritable_log_delays_no_later_email(installation: Installation) -> 
     assert 1 <= len(stderr.splitlines()) <= 2
 
 
-def test_a_watcher_says_that_its_database_was_deleted_and_ends(installation: Installation) -> None:
-    watcher = installation.start_task("--watch")
+def test_a_watcher_says_that_its_database_was_deleted_and_ends(on_sqlite: Installation) -> None:
+    watcher = on_sqlite.start_task("--watch")
     time.sleep(1)
-    for file in installation.folder.glob("email.db*"):
+    for file in on_sqlite.folder.glob("email.db*"):
         file.unlink()
     _, stderr = watcher.communicate(timeout=20)
     assert watcher.returncode == 1
@@ -183,13 +188,13 @@ def test_a_bad_setting_is_named(installation: Installation) -> None:
     assert [line.partition("=")[0] for line in swept.stderr.splitlines()] == ["SENDERS", "IN_DOUBT"]
 
 
-def test_a_missing_database_is_named_with_the_command_that_makes_it(installation: Installation) -> None:
-    (installation.folder / "email.db").unlink()
-    swept = installation.task()
+def test_a_missing_database_is_named_with_the_command_that_makes_it(on_sqlite: Installation) -> None:
+    (on_sqlite.folder / "email.db").unlink()
+    swept = on_sqlite.task()
     assert swept.returncode == 1
     assert "there is no database at" in swept.stderr
     assert "flask init-db" in swept.stderr
-    assert not (installation.folder / "email.db").exists()
+    assert not (on_sqlite.folder / "email.db").exists()
 
 
 def test_another_schema_version_is_refused_and_nothing_is_sent(installation: Installation) -> None:
@@ -276,16 +281,16 @@ def test_a_disk_that_is_full_when_a_sender_enters_is_waited_for(small_disk: Path
     assert installation.statuses() == {"sent": 3}
 
 
-def test_a_locked_database_is_waited_for(installation: Installation) -> None:
-    installation.add_recipients(1)
-    installation.save_email(1, subject="1")
-    with installation.database() as database:
+def test_a_locked_database_is_waited_for(on_sqlite: Installation) -> None:
+    on_sqlite.add_recipients(1)
+    on_sqlite.save_email(1, subject="1")
+    with on_sqlite.database() as database:
         with database.connection.transaction():
-            sweep = installation.start_task()
+            sweep = on_sqlite.start_task()
             time.sleep(7)
             assert sweep.poll() is None
         assert sweep.communicate(timeout=30) == ("", "")
-    assert installation.delivered() == subjects([1], 1)
+    assert on_sqlite.delivered() == subjects([1], 1)
 
 
 @pytest.mark.parametrize("days", [400, -2])

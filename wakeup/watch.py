@@ -18,14 +18,25 @@ class Waiter(Protocol):
 
     requested: bool
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for that long, or until a stop is requested."""
+    def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Sleep for that long, bit by bit, or until a stop is requested or a `sleep` returns True."""
 
 
-def watch(sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: Waiter) -> None:
-    """Sweep whenever something becomes due, until a stop is requested. `sweep` tells whether it could send."""
+def watch(
+    sweep: Callable[[], bool],
+    next_work_at: Callable[[], int | None],
+    stop: Waiter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Sweep whenever something becomes due, until a stop is requested. `sweep` tells whether it could send.
+
+    A `sleep` that returns True ends the wait: there is news.
+    """
     while not stop.requested:
-        stop.wait(_pause(next_work_at()) if sweep() else REST)
+        if sweep():
+            stop.wait(_pause(next_work_at()), sleep)
+        else:
+            stop.wait(REST)
 
 
 def ahead(sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: Waiter, seconds: float) -> None:

@@ -1,0 +1,255 @@
+"""PostgreSQL: connect, transaction, and what differs from other databases.
+
+Statements are those of SQLite, rewritten for psycopg once each. A transaction begins with a statement of its own,
+so that a connection that was lost while it lay idle is made anew before anything is done on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from storage.address import Address
+from storage.connection import LeaseTime, Row
+from storage.errors import (
+    DatabaseBusy,
+    DatabaseFull,
+    DatabaseMissing,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+)
+from storage.sender_lock import SenderLocks
+
+try:
+    import psycopg
+except ImportError as missing:
+    remedy = "run: pip install -r requirements-postgresql.txt"
+    raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
+
+CHANNEL = "email_endpoint"
+INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
+LONGEST_STATEMENT = 600  # seconds; nothing here comes near it
+CONNECT = {
+    "autocommit": True,
+    "application_name": "email-endpoint",
+    "connect_timeout": 5,  # seconds
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+# Each change of a status leaves a dead row behind: not a share of a large table, a number of them is too many.
+TUNE = """
+ALTER TABLE deliveries SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+ALTER TABLE progress SET (fillfactor = 20);
+ALTER TABLE hours SET (fillfactor = 20);
+"""
+STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
+SORT = """
+CREATE TEMPORARY TABLE incoming AS
+SELECT row_number() OVER (ORDER BY address_key COLLATE "C") AS position, address, address_key
+FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each
+"""
+UNSTAGE = "DROP TABLE IF EXISTS unsorted, incoming"
+
+
+class PostgreSQLConnection:
+    """A Connection to a PostgreSQL server. Waits up to `wait` seconds for another writer of the same rows."""
+
+    claim_lock = "FOR UPDATE SKIP LOCKED"
+    row_lock = "FOR UPDATE"
+
+    def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
+        """In `folder` are the locks by which senders of this host know of each other's death."""
+        self._url = url
+        self._options = f"-c lock_timeout={int(wait * 1000)} -c statement_timeout={LONGEST_STATEMENT * 1000}"
+        self._locks = SenderLocks(folder / "postgresql")
+        self._in_transaction = False
+        self._listens = False
+        self._connection = self._connect()
+
+    def rows(self, sql: str, **values: object) -> list[Row]:
+        """All rows of a statement."""
+        cursor = self._execute(_named(sql), values)
+        return cursor.fetchall()
+
+    def row(self, sql: str, **values: object) -> Row | None:
+        """The first row of a statement."""
+        rows = self.rows(sql, **values)
+        return rows[0] if rows else None
+
+    def run(self, sql: str, **values: object) -> int:
+        """Run a statement; how many rows it changed."""
+        return self._execute(_named(sql), values).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run an UPDATE, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
+        columns = list(zip(*rows, strict=True))
+        types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
+        return self._execute(_for_many(sql, types), [list(column) for column in columns]).rowcount
+
+    def run_script(self, script: str) -> None:
+        """Run several statements, inside the transaction that is open."""
+        self._execute(script, None)
+
+    def has_tables(self) -> bool:
+        """Whether the tables were made. Inside a transaction, others who ask wait for its end."""
+        self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK])
+        return self.rows("SELECT to_regclass('meta')") != [(None,)]
+
+    def tune(self) -> None:
+        """Tell the server how the tables, which were made just now, are used."""
+        self.run_script(TUNE)
+
+    def analyze(self) -> None:
+        """The deliveries have changed much: without new statistics a claim could sort all of them."""
+        self._execute("ANALYZE deliveries", None)
+
+    def stage_addresses(self, addresses: Iterable[Address]) -> None:
+        """Fill the table `incoming`, sorted by key."""
+        self.unstage_addresses()
+        with self.transaction():
+            self._execute(STAGE, None)
+            try:
+                with self._connection.cursor().copy("COPY unsorted (address, address_key) FROM STDIN") as copy:
+                    for address in addresses:
+                        copy.write_row(address)
+            except psycopg.Error as error:
+                raise self._translated(error) from error
+            self._execute(SORT, None)
+
+    def unstage_addresses(self) -> None:
+        """Drop that table."""
+        self._execute(UNSTAGE, None)
+
+    def refuse_replaced(self) -> None:
+        """A database of a server is not replaced underneath."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable when it ends. Inside another one it joins that."""
+        if self._in_transaction:
+            yield
+            return
+        self._execute("BEGIN", None)
+        self._in_transaction = True
+        try:
+            yield
+            self._execute("COMMIT", None)
+        finally:
+            self._in_transaction = False
+            self._roll_back()
+
+    def announce(self) -> None:
+        """Tell those who wait for it that something may be due; they hear it once this is committed."""
+        self._execute(f"NOTIFY {CHANNEL}", None)
+
+    def wait_for_news(self, seconds: float) -> bool:
+        """Wait until something was announced, for up to `seconds`; True at once if something may have been missed."""
+        if not self._listens or self._connection.closed:
+            self._execute(f"LISTEN {CHANNEL}", None)
+            self._listens = True
+            return True
+        try:
+            return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def lease_time(self) -> LeaseTime:
+        """Now, by the server's clock, the same for all machines."""
+        ((milliseconds,),) = self.rows(LEASE_TIME)
+        return LeaseTime("postgresql", milliseconds)
+
+    def hold_sender_lock(self, sender_id: int) -> None:
+        """Hold a lock on a file of this sender's own, which the kernel frees when this process dies."""
+        try:
+            self._locks.hold(sender_id)
+        except OSError as error:
+            reason = f"no file for the lock of a sender can be made: {error.filename} ({error.strerror})"
+            raise DatabaseReadOnly(reason, "let this user write to the folder of the program") from error
+
+    def release_sender_lock(self, sender_id: int) -> None:
+        """Give that up."""
+        self._locks.release(sender_id)
+
+    def sender_lock_is_free(self, sender_id: int) -> bool:
+        """True only if that sender surely died on this host; of other hosts nothing is known here."""
+        return self._locks.is_free(sender_id)
+
+    def close(self) -> None:
+        """Close it; a transaction that is open is rolled back."""
+        self._connection.close()
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        self._listens = False
+        try:
+            return psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
+        """Run a statement. Outside a transaction a lost connection is made anew first, and nothing was lost with it."""
+        if self._connection.closed and not self._in_transaction:
+            self._connection = self._connect()
+        try:
+            return self._connection.execute(cast("Any", sql), values)
+        except psycopg.Error as error:
+            if not self._connection.closed or self._in_transaction:
+                raise self._translated(error) from error
+        self._connection = self._connect()
+        try:
+            return self._connection.execute(cast("Any", sql), values)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def _roll_back(self) -> None:
+        if self._connection.closed or self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            return
+        try:
+            self._connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._connection.close()  # the server rolls back by itself
+
+    def _translated(self, error: psycopg.Error) -> DatabaseUnavailable:
+        code = error.sqlstate or ""
+        said = " ".join(str(error).split())
+        for prefixes, make, remedy in ERRORS:
+            if code.startswith(prefixes):
+                return make(f"PostgreSQL: {said}", remedy)
+        return DatabaseUnavailable(f"PostgreSQL: {said}", "is the server running, and DATABASE_URL right?")
+
+
+# By SQLSTATE (PostgreSQL's Appendix A), not by class: psycopg's OperationalError has very different ones in it.
+ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
+    (("55P03", "57014", "40001", "40P01", "53300"), DatabaseBusy, "try again in a moment"),
+    (("53100",), DatabaseFull, "free some disk space on the server"),
+    (
+        ("25006", "42501"),
+        DatabaseReadOnly,
+        "let the user of DATABASE_URL write to this database, on the primary server",
+    ),
+    (("42P01", "42703"), DatabaseMissing, "run: flask init-db"),
+    (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
+    (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
+)
+
+
+@lru_cache(maxsize=256)
+def _named(sql: str) -> str:
+    """`:name` as psycopg has it."""
+    return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
+
+
+@lru_cache(maxsize=16)
+def _for_many(sql: str, types: tuple[str, ...]) -> str:
+    """An UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
+    numbers = iter(range(len(types)))
+    sql = re.sub(r"\?", lambda _: f"given.v{next(numbers)}", sql.replace("%", "%%"))
+    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
+    names = ", ".join(f"v{number}" for number in range(len(types)))
+    return sql.replace("WHERE", f"FROM unnest({arrays}) AS given ({names}) WHERE", 1)
