@@ -1,6 +1,6 @@
 """kill -9 of senders at random moments: what is lost, in doubt and doubled of 20,000 deliveries.
 
-    python bench/sender_crashes.py [KILLS [DELIVERIES [SEED]]]
+    python bench/sender_crashes.py [--postgresql] [KILLS [DELIVERIES [SEED]]]
 
 Four senders overlap on one database; 1,000 times one of them is killed, with IN_DOUBT=resend and then with
 IN_DOUBT=hold. After each run the server's list of what it accepted is compared with the database, delivery by
@@ -13,26 +13,44 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from postgresql_server import PostgreSQLServer, unused_port
 from sender_kill_runner import SenderCrashes
 
 
 def main() -> int:
-    kills, deliveries, seed = (*map(int, sys.argv[1:]), *(1000, 20_000, random.randrange(10**6))[len(sys.argv) - 1 :])
-    results = [run(in_doubt, kills, deliveries, seed) for in_doubt in ("resend", "hold")]
+    numbers = [int(argument) for argument in sys.argv[1:] if argument != "--postgresql"]
+    kills, deliveries, seed = (*numbers, *(1000, 20_000, random.randrange(10**6))[len(numbers) :])
+    with database_server() if "--postgresql" in sys.argv else nullcontext() as server:
+        results = [run(in_doubt, kills, deliveries, seed, server) for in_doubt in ("resend", "hold")]
     return 0 if all(results) else 1
 
 
-def run(in_doubt: str, kills: int, deliveries: int, seed: int) -> bool:
+@contextmanager
+def database_server() -> Iterator[PostgreSQLServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgreSQLServer(Path(folder), unused_port())
+        server.start()
+        yield server
+        server.stop()
+
+
+def run(in_doubt: str, kills: int, deliveries: int, seed: int, server: PostgreSQLServer | None) -> bool:
     """One run; whether it kept the promise."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        crashes = SenderCrashes(Path(folder), deliveries=deliveries, kills=kills, in_doubt=in_doubt, seed=seed)
+    where = {"DATABASE_URL": server.new_database()} if server else {}
+    with tempfile.TemporaryDirectory() as name:
+        crashes = SenderCrashes(
+            Path(name), deliveries=deliveries, kills=kills, in_doubt=in_doubt, seed=seed, where=where
+        )
         found = crashes.run()
+    kind = "PostgreSQL" if server else "SQLite"
     print(
-        f"IN_DOUBT={in_doubt}, seed {seed}: {crashes.kills:,} kills over {deliveries:,} deliveries in "
+        f"{kind}, IN_DOUBT={in_doubt}, seed {seed}: {crashes.kills:,} kills over {deliveries:,} deliveries in "
         f"{time.monotonic() - began:.0f} s; lost {found.lost}; in doubt {found.in_doubt:,} (bound {crashes.bound:,}); "
         f"doubled {found.doubled:,}; {dict(found.statuses)}"
     )

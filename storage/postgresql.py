@@ -68,10 +68,10 @@ class PostgreSQLConnection:
         """In `folder` are the locks by which senders of this host know of each other's death."""
         self._url = url
         self._options = f"-c lock_timeout={int(wait * 1000)} -c statement_timeout={LONGEST_STATEMENT * 1000}"
-        self._locks = SenderLocks(folder / "postgresql")
         self._in_transaction = False
         self._listens = False
         self._connection = self._connect()
+        self._locks = SenderLocks(folder / _file_name(self._connection.info))
 
     def rows(self, sql: str, **values: object) -> list[Row]:
         """All rows of a statement."""
@@ -237,6 +237,11 @@ ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
     (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
     (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
 )
+
+
+def _file_name(info: psycopg.ConnectionInfo) -> str:
+    """What stands for this database in the name of a file."""
+    return re.sub(r"[^\w.-]", "_", f"postgresql-{info.host}-{info.port}-{info.dbname}")
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from postgresql_server import PostgreSQLServer, unused_port
 from project_copy import copy_project
 
 from settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from postgresql_server import PostgreSQLServer
-
     from database import Database
 
 CLEAN_ENVIRONMENT = {
@@ -57,17 +55,9 @@ def free_port() -> int:
     return unused_port()
 
 
-def unused_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQLServer]:
     """A server for all tests; each makes databases of its own on it."""
-    from postgresql_server import PostgreSQLServer
-
     with tempfile.TemporaryDirectory() as folder:
         server = PostgreSQLServer(Path(folder), unused_port())
         server.start()

@@ -37,7 +37,7 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        return load_settings(self.environment, self.folder)
+        return load_settings(self.environment, PROJECT)  # as `task.py` does; no path in it is a relative one
 
     def database(self) -> Database:
         """Another connection to its database; close it."""

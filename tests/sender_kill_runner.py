@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from invariants import Found, Mailing
@@ -18,13 +19,16 @@ LONGEST_LIFE = 0.4  # seconds between two kills, at most
 class SenderCrashes:
     """So many deliveries of four emails, and senders of which a random one is killed again and again."""
 
-    def __init__(self, folder: Path, *, deliveries: int, kills: int, in_doubt: str, seed: int) -> None:
+    def __init__(
+        self, folder: Path, *, deliveries: int, kills: int, in_doubt: str, seed: int, where: Mapping[str, str]
+    ) -> None:
+        """`where`: the setting of the database, nothing for SQLite."""
         self.kills = 0
         self._random = random.Random(seed)
         self._deliveries = deliveries
         self._wanted = kills
         self._server = ScriptedServer(on={"CONTENT": self._accept})
-        settings = {"SENDERS": str(SENDERS), "SMTP_CONNECTIONS": str(CONNECTIONS), "IN_DOUBT": in_doubt}
+        settings = {"SENDERS": str(SENDERS), "SMTP_CONNECTIONS": str(CONNECTIONS), "IN_DOUBT": in_doubt, **where}
         self._mailing = Mailing(folder, self._server, deliveries // 4, **settings)
         for event_id in (2, 3, 4):
             self._mailing.save_email(event_id, subject=f"{event_id}")

@@ -51,14 +51,14 @@ STEPS = list(steps(Victim()))
 @pytest.mark.parametrize("offers", [PIPELINED, PLAIN], ids=["pipelined", "one by one"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_sender_killed_at_any_step_leaves_at_most_the_message_that_was_ending_in_doubt(
-    step: str, offers: tuple[str, ...], tmp_path: Path
+    step: str, offers: tuple[str, ...], tmp_path: Path, where: dict[str, str]
 ) -> None:
     victim = Victim()
     on, pipelined, plain = steps(victim)[step]
     if offers is PLAIN and "MAIL" in on:
         on = {"MAIL": on["MAIL"]}  # the answer before it was read and recorded already
     with ScriptedServer(on=on, offers=offers) as server:
-        mailing = Mailing(tmp_path, server, 5, **ONE)
+        mailing = Mailing(tmp_path, server, 5, **ONE, **where)
         assert victim.run(mailing) == -signal.SIGKILL
         mailing.finish()
         found = mailing.check(most_in_doubt=1)
@@ -68,10 +68,10 @@ def test_a_sender_killed_at_any_step_leaves_at_most_the_message_that_was_ending_
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if "dot" in step or "answer" in step])
-def test_with_hold_nothing_is_ever_doubled(step: str, tmp_path: Path) -> None:
+def test_with_hold_nothing_is_ever_doubled(step: str, tmp_path: Path, where: dict[str, str]) -> None:
     victim = Victim()
     with ScriptedServer(on=steps(victim)[step][0]) as server:
-        mailing = Mailing(tmp_path, server, 5, IN_DOUBT="hold", **ONE)
+        mailing = Mailing(tmp_path, server, 5, IN_DOUBT="hold", **ONE, **where)
         assert victim.run(mailing) == -signal.SIGKILL
         mailing.finish()
         found = mailing.check(most_in_doubt=1)
@@ -95,11 +95,11 @@ def test_a_sender_killed_in_the_middle_of_a_content_has_sent_no_message(tmp_path
     assert (found.statuses, found.doubled) == ({"sent": 2}, 0)
 
 
-def test_each_connection_has_at_most_one_message_in_doubt(tmp_path: Path) -> None:
+def test_each_connection_has_at_most_one_message_in_doubt(tmp_path: Path, where: dict[str, str]) -> None:
     victim = Victim()
     on = {"CONTENT": lambda line, n: (victim.kill, "250 ok") if n == 40 else (Wait(0.002), "250 ok")}
     with ScriptedServer(on=on) as server:
-        mailing = Mailing(tmp_path, server, 100, SMTP_CONNECTIONS="8")
+        mailing = Mailing(tmp_path, server, 100, SMTP_CONNECTIONS="8", **where)
         assert victim.run(mailing) == -signal.SIGKILL
         mailing.finish()
         found = mailing.check(most_in_doubt=server.most_at_once)
@@ -164,7 +164,9 @@ def test_a_sender_asleep_beyond_its_lease_sends_nothing_more_once_it_wakes(
 
 @pytest.mark.parametrize("name", ["terminate", "interrupt"])
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT", "QUIT"])
-def test_a_sender_asked_to_stop_finishes_what_is_in_flight(verb: str, name: str, tmp_path: Path) -> None:
+def test_a_sender_asked_to_stop_finishes_what_is_in_flight(
+    verb: str, name: str, tmp_path: Path, where: dict[str, str]
+) -> None:
     victim = Victim()
     usual = {"CONNECT": "220 hi", "DATA": "354 go", "EHLO": "250 PIPELINING", "QUIT": ("221 bye", Close())}
     asked: list[float] = []
@@ -172,7 +174,7 @@ def test_a_sender_asked_to_stop_finishes_what_is_in_flight(verb: str, name: str,
     answer = usual.get(verb, "250 ok")
     actions = (getattr(victim, name), note, Wait(0.05), *(answer if isinstance(answer, tuple) else (answer,)))
     with ScriptedServer(on={verb: only(0, *actions)}) as server:
-        mailing = Mailing(tmp_path, server, 50, SMTP_CONNECTIONS="2")
+        mailing = Mailing(tmp_path, server, 50, SMTP_CONNECTIONS="2", **where)
         assert victim.run(mailing) == 0
         assert time.monotonic() - asked[0] < 4  # no more than the wait for the answer to QUIT
         accepted = len(server.accepted)
@@ -196,10 +198,12 @@ def test_a_second_request_to_stop_ends_the_sender_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("in_doubt", ["resend", "hold"])
-def test_kills_of_four_overlapping_senders_at_random_moments_lose_nothing(in_doubt: str, tmp_path: Path) -> None:
+def test_kills_of_four_overlapping_senders_at_random_moments_lose_nothing(
+    in_doubt: str, tmp_path: Path, where: dict[str, str]
+) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     print(f"SEED={seed}")
-    crashes = SenderCrashes(tmp_path, deliveries=400, kills=10, in_doubt=in_doubt, seed=seed)
+    crashes = SenderCrashes(tmp_path, deliveries=400, kills=10, in_doubt=in_doubt, seed=seed, where=where)
     found = crashes.run()
     assert found.lost == 0
     assert found.in_doubt <= crashes.bound
