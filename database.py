@@ -157,6 +157,13 @@ def db_init(settings: Settings, now: int) -> str:
         connection.close()
 
 
+def copy_database(source: Database, target: Database) -> dict[str, int]:
+    """Copy everything into an empty database, all or nothing; how many rows of each table. Raises CopyRefused."""
+    from storage.copying import copy
+
+    return copy(source.connection, target.connection)
+
+
 def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
         from storage.postgresql import PostgreSQLConnection  # psycopg is there only where it is needed

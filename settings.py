@@ -65,6 +65,11 @@ class Settings(NamedTuple):
     rate_limit: int
     tasklog: Path
 
+    @property
+    def database_name(self) -> str:
+        """The database, fit to be shown: without user and password."""
+        return str(self.database_path or re.sub("//[^/]*@", "//", self.database_url))
+
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
     """The settings of this process, or SettingsError with everything that is wrong."""

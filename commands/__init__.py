@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from commands.database import init_db
+from commands.database import copy_database_command, init_db
 from commands.recipients import recipients
 
 
 def register(app: Flask) -> None:
     """Put the commands under `flask`."""
-    for command in (init_db, recipients):
+    for command in (init_db, copy_database_command, recipients):
         app.cli.add_command(command)

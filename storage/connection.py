@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +41,12 @@ class Connection(Protocol):
 
         Its placeholders are `?`, in the order of the values: with names it would take twice the time.
         """
+
+    def stream(self, sql: str) -> Iterator[Row]:
+        """The rows of a statement without values, a few at a time: memory stays flat. Inside a transaction."""
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Insert many rows, inside the transaction that is open."""
 
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open."""

@@ -16,10 +16,11 @@ NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
 FROM emails e WHERE e.status = 'sending'
 """
-# The two statements of every message; all others are rare beside them.
+# The two statements of every message; all others are rare beside them. Ending twice is for a commit that is
+# repeated because its answer was lost; cancelled, or another sender's, is neither.
 END = """
 UPDATE deliveries SET status = 'sending'
-WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status = 'claimed'
+WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status IN ('claimed', 'sending')
 """
 SENT = """
 UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = ?, reply = ?

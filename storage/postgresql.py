@@ -7,7 +7,7 @@ so that a connection that was lost while it lay idle is made anew before anythin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -93,6 +93,23 @@ class PostgreSQLConnection:
         types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
         return self._execute(_for_many(sql, types), [list(column) for column in columns]).rowcount
 
+    def stream(self, sql: str) -> Iterator[Row]:
+        """The rows of a statement, some at a time."""
+        try:
+            with self._connection.cursor("stream") as cursor:
+                yield from cursor.execute(cast("Any", sql))
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Insert many rows."""
+        try:
+            with self._connection.cursor().copy(cast("Any", f"COPY {table} ({', '.join(columns)}) FROM STDIN")) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open."""
         self._execute(script, None)
@@ -115,12 +132,7 @@ class PostgreSQLConnection:
         self.unstage_addresses()
         with self.transaction():
             self._execute(STAGE, None)
-            try:
-                with self._connection.cursor().copy("COPY unsorted (address, address_key) FROM STDIN") as copy:
-                    for address in addresses:
-                        copy.write_row(address)
-            except psycopg.Error as error:
-                raise self._translated(error) from error
+            self.load("unsorted", ("address", "address_key"), addresses)
             self._execute(SORT, None)
 
     def unstage_addresses(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +91,18 @@ class SQLiteConnection:
             return self._connection.executemany(sql, rows).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
+
+    def stream(self, sql: str) -> Iterator[Row]:
+        """The rows of a statement, one by one."""
+        try:
+            yield from self._connection.execute(sql)
+        except driver.Error as error:
+            raise self._translated(error) from error
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Insert many rows."""
+        places = ", ".join("?" * len(columns))
+        self.run_many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608
 
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open (executescript would commit it)."""

@@ -13,12 +13,12 @@ from settings import Settings
 Command = Callable[..., Result]
 
 
-def commands_of(settings: Settings) -> Command:
-    """`flask recipients …` in this process, on the database of these settings."""
+def commands_of(settings: Settings, command: str = "recipients") -> Command:
+    """`flask recipients …`, or another command, in this process, on the database of these settings."""
     runner = create_app(settings).test_cli_runner()
 
     def run(*words: str, stdin: bytes = b"") -> Result:
-        return runner.invoke(args=["recipients", *words], input=stdin)
+        return runner.invoke(args=[command, *words], input=stdin)
 
     return run
 

@@ -1,0 +1,96 @@
+"""Copying a whole database into another, of either kind: all or nothing, and compared row by row afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from storage.connection import Connection, Row
+from storage.errors import DBError
+
+# Each table with its columns; `senders` are processes, which are not copied.
+TABLES = {
+    "meta": ("name", "value"),
+    "counters": ("name", "value"),
+    "emails": (
+        *("event_id", "due_at", "created_at", "finished_at", "status", "held_because", "logged", "token"),
+        *("subject", "content"),
+    ),
+    "progress": (
+        *("event_id", "started_at", "last_recipient_id", "cursor_id", "deliveries", "sent", "failed", "unknown"),
+        *("cancelled", "first_sent_at", "last_sent_at"),
+    ),
+    "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "no_mailbox"),
+    "deliveries": (
+        *("event_id", "recipient_id", "status", "claimed_by", "queued_at", "next_attempt_at", "attempts", "doubts"),
+        *("finished_at", "address", "reply"),
+    ),
+    "attempts": ("event_id", "recipient_id", "attempted_at", "outcome", "reply"),
+    "hours": ("hour", "sent", "deferred", "failed", "in_doubt"),
+}
+MADE_WITH_THE_TABLES = ("meta", "counters")
+
+
+class CopyRefused(DBError):
+    """The copy was not made, and nothing was changed."""
+
+
+def copy(source: Connection, target: Connection) -> dict[str, int]:
+    """Copy all of `source` into `target`, whose tables are there and empty; how many rows of each table.
+
+    Raises CopyRefused. Nobody can write to a SQLite `source` meanwhile.
+    """
+    with source.transaction(), target.transaction():
+        _refuse_senders(source)
+        _refuse_rows(target)
+        for table in MADE_WITH_THE_TABLES:
+            target.run(f"DELETE FROM {table}")  # noqa: S608 - a name of our own
+        rows = {table: _copy_table(source, target, table) for table in TABLES}
+    target.analyze()
+    return rows
+
+
+def _copy_table(source: Connection, target: Connection, table: str) -> int:
+    sent, arrived = _Digest(), _Digest()
+    target.load(table, TABLES[table], sent.of(_rows(source, table)))
+    for _ in arrived.of(_rows(target, table)):
+        pass
+    if sent != arrived:
+        raise CopyRefused(f"the copy of the table {table} is not equal to the original; nothing was changed")
+    return sent.count
+
+
+def _rows(connection: Connection, table: str) -> Iterator[Row]:
+    return connection.stream(f"SELECT {', '.join(TABLES[table])} FROM {table}")  # noqa: S608 - names of our own
+
+
+def _refuse_senders(source: Connection) -> None:
+    if source.row("SELECT 1 FROM senders") is not None:
+        raise CopyRefused("a sender is at work on the database to copy, or died: stop the service, run task.py once")
+
+
+def _refuse_rows(target: Connection) -> None:
+    for table in TABLES:
+        if table not in MADE_WITH_THE_TABLES and target.row(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
+            raise CopyRefused(f"the database to copy into is not empty: it has rows in {table}")
+
+
+class _Digest:
+    """How many rows there were, and a sum of their hashes: equal for equal rows in any order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = 0
+
+    def of(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Pass the rows on, counting."""
+        for row in rows:
+            self.count += 1
+            digest = hashlib.blake2b(repr(tuple(row)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            self._sum += int.from_bytes(digest, "big")
+            yield row
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Digest) and (self.count, self._sum) == (other.count, other._sum)
+
+    __hash__ = None  # type: ignore[assignment] # it changes
