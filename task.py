@@ -22,7 +22,6 @@ import time
 
 from database import (
     Database,
-    DatabaseBusy,
     DatabaseMissing,
     DatabaseUnavailable,
     DBError,
@@ -93,20 +92,37 @@ class Task:
         return self.sweep() is not Ended.REFUSED
 
     def _sweep_on(self) -> bool:
-        """A sweep of a watcher, which outlives a database that is busy or full for a while."""
+        """A sweep of a watcher, which outlives a database that is busy, full or away for a while."""
         try:
             return self._could_send()
         except (DatabaseMissing, SchemaMismatch):
             raise
         except DatabaseUnavailable as error:
             self._tasklog.error(str(error))
+            return self._came_back()
+
+    def _came_back(self) -> bool:
+        """Wait for a database that is away, and let it be looked at once more; False where it answers all the time."""
+        if self._answers():
             return False
+        self._stop.wait(REST, self._answers)
+        return True
+
+    def _answers(self, after: float = 0) -> bool:
+        time.sleep(after)
+        try:
+            self._database.last_sweep_at()
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def _next_work_at(self) -> int | None:
         """The same for a look at the time; a watcher that does not know it looks again soon."""
         try:
             return self._database.next_work_at()
-        except DatabaseBusy:
+        except DatabaseMissing:
+            raise
+        except DatabaseUnavailable:
             return None
 
     def _wait_for_news(self, seconds: float) -> bool:

@@ -228,8 +228,8 @@ class PostgreSQLConnection:
             self._connection.close()  # the server rolls back by itself
 
     def _translated(self, error: psycopg.Error) -> DatabaseUnavailable:
-        code = error.sqlstate or ""
         said = " ".join(str(error).split())
+        code = error.sqlstate or next((code for words, code in REFUSALS if words in said), "")
         for prefixes, make, remedy in ERRORS:
             if code.startswith(prefixes):
                 return make(f"PostgreSQL: {said}", remedy)
@@ -254,6 +254,16 @@ ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
 def _file_name(info: psycopg.ConnectionInfo) -> str:
     """What stands for this database in the name of a file."""
     return re.sub(r"[^\w.-]", "_", f"postgresql-{info.host}-{info.port}-{info.dbname}")
+
+
+# libpq tells no SQLSTATE of a connection that was refused.
+REFUSALS = (
+    ("authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("does not exist", "3D000"),
+)
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 USER = "postgres"  # it refuses to run as root
+PASSWORD = "secret"
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "listen_addresses": "127.0.0.1"}
 
 
@@ -26,7 +27,11 @@ class PostgreSQLServer:
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)
-        self._run("initdb", "-U", USER, "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        by_password = ("-A", "scram-sha-256", "--pwfile", f"{password}")
+        self._run("initdb", "-U", USER, *by_password, "-E", "UTF8", "--locale=C.UTF-8", "-N")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -42,9 +47,9 @@ class PostgreSQLServer:
         self.stop()
         self.start()
 
-    def url(self, database: str = "postgres", user: str = USER) -> str:
+    def url(self, database: str = "postgres", *, port: int = 0, password: str = PASSWORD) -> str:
         """What DATABASE_URL says for it."""
-        return f"postgresql://{user}:secret@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
 
     def new_database(self) -> str:
         """The URL of a new database without tables."""
