@@ -32,7 +32,8 @@ except ImportError as missing:
 
 CHANNEL = "email_endpoint"
 INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
-LONGEST_STATEMENT = 600  # seconds; nothing here comes near it
+# Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours.
+TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
 CONNECT = {
     "autocommit": True,
     "application_name": "email-endpoint",
@@ -67,7 +68,9 @@ class PostgreSQLConnection:
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""
         self._url = url
-        self._options = f"-c lock_timeout={int(wait * 1000)} -c statement_timeout={LONGEST_STATEMENT * 1000}"
+        self._options = " ".join(
+            f"-c {name}={value * 1000:.0f}" for name, value in {**TIMEOUTS, "lock_timeout": wait}.items()
+        )
         self._in_transaction = False
         self._listens = False
         self._connection = self._connect()

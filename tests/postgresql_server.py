@@ -33,6 +33,11 @@ class PostgreSQLServer:
         by_password = ("-A", "scram-sha-256", "--pwfile", f"{password}")
         self._run("initdb", "-U", USER, *by_password, "-E", "UTF8", "--locale=C.UTF-8", "-N")
 
+    def allow(self, network: str) -> None:
+        """Let other hosts in, with the password; before the start."""
+        with (self._data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} scram-sha-256\n")
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())

@@ -1,0 +1,59 @@
+"""A second host on this machine: a network namespace with two links to this one, which can be cut one by one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Self
+
+POSSIBLE = os.name == "posix" and os.geteuid() == 0 and shutil.which("ip") is not None
+
+
+class SecondHost:
+    """Reaches this host at `near(link)` over each of its links, numbered from 0; needs root."""
+
+    def __init__(self, number: int = 77, links: int = 2) -> None:
+        self._name = f"second{os.getpid()}"
+        self._number = number
+        self._links = range(links)
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self._name)
+        for link in self._links:
+            near, far = self._device(link), f"{self._device(link)}far"
+            _ip("link", "add", near, "type", "veth", "peer", "name", far)
+            _ip("link", "set", far, "netns", self._name)
+            _ip("address", "add", f"{self.near(link)}/24", "dev", near)
+            _ip("link", "set", near, "up")
+            _ip("-n", self._name, "address", "add", f"10.{self._number}.{link}.2/24", "dev", far)
+            _ip("-n", self._name, "link", "set", far, "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for link in self._links:
+            _ip("link", "delete", self._device(link))
+        _ip("netns", "delete", self._name)
+
+    def near(self, link: int) -> str:
+        """The address of this host, as the second one sees it over that link."""
+        return f"10.{self._number}.{link}.1"
+
+    def command(self, *command: str) -> list[str]:
+        """A command, as it is run on the second host."""
+        return ["ip", "netns", "exec", self._name, *command]
+
+    def cut(self, link: int) -> None:
+        """Let nothing more through, without a word to anybody."""
+        _ip("link", "set", self._device(link), "down")
+
+    def mend(self, link: int) -> None:
+        """Let everything through again."""
+        _ip("link", "set", self._device(link), "up")
+
+    def _device(self, link: int) -> str:
+        return f"t{os.getpid()}l{link}"
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, stdin=subprocess.DEVNULL)
