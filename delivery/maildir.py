@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from delivery.address import header_address
-from delivery.errors import MessageError
-from delivery.outcome import Envelope, Kind, Outcome, SessionError, Work
+from delivery.outcome import Envelope, Kind, Outcome, SessionError, Work, not_built
 
 _LEFT_FOR = 36 * 3600  # seconds after which a file in tmp/ is nobody's
 _BATCH = 32  # envelopes taken at once: few, so that what falls due meanwhile waits behind few
@@ -102,8 +101,7 @@ class _Delivery:
         try:
             octets = self.sender.octets(envelope)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
-            reason = str(error) if isinstance(error, MessageError) else f"the message cannot be built: {error!r}"
-            self._decide(self.waiting.popleft(), Kind.FAILED, reason)
+            self._decide(self.waiting.popleft(), *not_built(error))
             self._record([])
             return True
         return self._save(envelope, octets)

@@ -60,6 +60,13 @@ new_envelope: Callable[[tuple[int, int, str, Message]], Envelope] = partial(tupl
 new_outcome: Callable[[tuple[Envelope, Kind, str, float]], Outcome] = partial(tuple.__new__, Outcome)
 
 
+def not_built(error: Exception) -> tuple[Kind, str]:
+    """What an error while its message was built makes of a delivery; a lack of memory speaks against no message."""
+    if isinstance(error, MemoryError):
+        return Kind.DEFERRED, "there is not enough memory for the message now"
+    return Kind.FAILED, str(error) if isinstance(error, DeliveryError) else f"the message cannot be built: {error!r}"
+
+
 class Work(Protocol):
     """What a sender needs from the sweep. Any call may raise: the sender closes its connections and lets it out."""
 

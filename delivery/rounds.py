@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.errors import MessageError
-from delivery.outcome import Envelope, Kind, Outcome, Work
+from delivery.outcome import Envelope, Outcome, Work, not_built
 from delivery.pace import Pace
 from delivery.pool import Pool
 from delivery.smtp.connection import Connection
 from delivery.smtp.dialogue import CLOSED, GO, IDLE
-from delivery.smtp.errors import UnfitValueError
 from delivery.smtp.network import Network
 from delivery.smtp.session import Session
 from delivery.suspicion import Suspicion
@@ -137,11 +135,15 @@ class Rounds:
             url = unsubscribe(envelope) if unsubscribe else None
             try:
                 content = message.smtp_data(address, recipient_id, at, eight_bit=eight_bit, unsubscribe=url)
-                begin(envelope, content)
-            except (MessageError, UnfitValueError) as error:
-                self._outcomes.append(Outcome(envelope, Kind.FAILED, str(error), at))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
-                self._outcomes.append(Outcome(envelope, Kind.FAILED, f"the message cannot be built: {error!r}", at))
+                self._outcomes.append(Outcome(envelope, *not_built(error), at))
+                continue
+            try:
+                begin(envelope, content)
+            except MemoryError:
+                raise  # the session may have half begun it
+            except Exception as error:  # noqa: BLE001
+                self._outcomes.append(Outcome(envelope, *not_built(error), at))
             else:
                 return True
         return False

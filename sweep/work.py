@@ -27,7 +27,7 @@ from database import (
     boot_clock,
 )
 from delivery.message import Message, MessageError
-from delivery.outcome import Envelope, Kind, Outcome, new_envelope
+from delivery.outcome import Envelope, Kind, Outcome, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display
 from sweep.settle import LONGEST_REPLY, Policy, settle
@@ -106,7 +106,7 @@ class ClaimedWork:
         cleared = self._make_durable(sent, settlements, rows)
         self._display.count("sent", len(sent))
         for outcome, settlement in zip(others, settlements, strict=True):
-            self._report(outcome.envelope, settlement)
+            self._report(outcome.envelope.event_id, outcome.envelope.address, settlement)
         if len(cleared) == len(rows):
             return ending
         # The others were cancelled, or are another sender's by now.
@@ -165,7 +165,7 @@ class ClaimedWork:
         return claims
 
     def _envelopes(self, claims: Sequence[Claim], now: int) -> list[Envelope]:
-        """The claims as a sender takes them; those whose message cannot be built have failed."""
+        """The claims as a sender takes them; those whose message cannot be built have failed, or wait for memory."""
         envelopes: list[Envelope] = []
         for event_id, of_email in groupby(claims, itemgetter(0)):
             message = self._message(event_id)
@@ -173,15 +173,18 @@ class ClaimedWork:
                 envelopes += [new_envelope((*claim, message)) for claim in of_email]
             else:
                 for claim in of_email:
-                    self._fail(claim, str(message), now)
+                    self._not_built(claim, message, now)
         return envelopes
 
-    def _message(self, event_id: int) -> Message | MessageError:
-        """The message of an email, rendered once; or why it cannot be."""
+    def _message(self, event_id: int) -> Message | Exception:
+        """The message of an email, rendered once; or why it cannot be, or a MemoryError: it cannot be now."""
         if event_id not in self._messages:
             while len(self._messages) >= MESSAGES_KEPT:
                 del self._messages[next(iter(self._messages))]
-            self._messages[event_id] = self._render(event_id)
+            try:
+                self._messages[event_id] = self._render(event_id)
+            except MemoryError as error:
+                return error
         return self._messages[event_id]
 
     def _render(self, event_id: int) -> Message | MessageError:
@@ -198,14 +201,18 @@ class ClaimedWork:
             )
         except MessageError as error:
             return error
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one email stops no other
             return MessageError(f"the message cannot be built: {error!r}")
 
-    def _fail(self, claim: Claim, reason: str, now: int) -> None:
+    def _not_built(self, claim: Claim, error: Exception, now: int) -> None:
         event_id, recipient_id, address = claim
+        kind, reason = not_built(error)
         delivery = self._patiently(self._database.deliveries.get, (event_id, recipient_id))
-        self._make_durable([], [settle(delivery, "failed", reason, now, self._policy)], [])
-        self._tasklog.error(reason, event_id, address)
+        settlement = settle(delivery, kind.value, reason, now, self._policy)
+        self._make_durable([], [settlement], [])
+        self._report(event_id, address, settlement)
 
     def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
         return settle(self._database.deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
@@ -223,14 +230,14 @@ class ClaimedWork:
                 self._tasklog.error(reason, other.event_id)
             raise
 
-    def _report(self, envelope: Envelope, settlement: Settlement) -> None:
+    def _report(self, event_id: int, address: str, settlement: Settlement) -> None:
         self._display.count(settlement.outcome)
         if settlement.status in ("failed", "unknown"):
             reason = f"{settlement.status}: {settlement.reply}"
-            self._tasklog.error(reason, envelope.event_id, envelope.address)
+            self._tasklog.error(reason, event_id, address)
         else:
-            count, _ = self._deferred.get(envelope.event_id, (0, ""))
-            self._deferred[envelope.event_id] = count + 1, settlement.reply
+            count, _ = self._deferred.get(event_id, (0, ""))
+            self._deferred[event_id] = count + 1, settlement.reply
 
     def _patiently(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return patiently(self._stop, act, *args, **kwargs)

@@ -26,6 +26,8 @@ def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda r
             Task(installation.settings, database, tasklog, Stop()).run({})
         except DBError as error:
             tasklog.error(str(error))
+        except MemoryError as error:  # the process would end with it
+            tasklog.error(repr(error))
         finally:
             die(database)
     return stderr.getvalue().splitlines()

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from installation import PROJECT, Installation
 from smtp_server import Call
 
 STRACE = shutil.which("strace")
+TASK = (sys.executable, str(PROJECT / "task.py"))
 SHORT_LEASE = Path(__file__).with_name("short_lease.py")
 
 
@@ -85,10 +86,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.0005)
 
 
-def killed_before(installation: Installation, call: str, number: int) -> bool:
-    """Run `task.py`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
+def killed_before(installation: Installation, call: str, number: int, program: Sequence[str] = TASK) -> bool:
+    """Run `program`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
     command = [STRACE or "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]
-    command += ["-e", f"inject={call}:signal=KILL:when={number}", sys.executable, str(PROJECT / "task.py")]
+    command += ["-e", f"inject={call}:signal=KILL:when={number}", *program]
     done = subprocess.run(
         command, env=installation.environment, capture_output=True, text=True, cwd="/", check=False, timeout=60
     )

@@ -25,6 +25,7 @@ from smtp_server import Accepted, ScriptedServer
 
 import sweep.work
 from delivery.smtp import transport
+from delivery.smtp.session import Session
 from delivery.smtp.transport import Address
 from storage.sqlite import driver  # type: ignore[attr-defined]
 
@@ -161,23 +162,29 @@ def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
 
 
 @pytest.mark.parametrize(
-    ("dead", "for_good"),
+    ("dead", "for_good", "error", "stride"),
     [
-        pytest.param(False, False, id="once"),
-        pytest.param(False, True, id="for good"),
-        pytest.param(True, False, id="once, taking over"),
+        pytest.param(False, False, broken_disk, 1, id="once"),
+        pytest.param(False, True, broken_disk, 1, id="for good"),
+        pytest.param(True, False, broken_disk, 1, id="once, taking over"),
+        pytest.param(False, False, MemoryError, 3, id="for want of memory"),
     ],
 )
 def test_a_database_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
-    dead: bool, for_good: bool, again: Again, monkeypatch: pytest.MonkeyPatch
+    dead: bool,
+    for_good: bool,
+    error: Callable[[], Exception],
+    stride: int,
+    again: Again,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if dead:
         again.with_a_dead_sender()
     monkeypatch.setattr(sweep.work, "PATIENCE", 0.0 if for_good else 120.0)
-    for number in itertools.count(1):
-        fault, mailing = Fault(number, broken_disk, for_good=for_good), again.begin()
+    for number in itertools.count(1, stride):
+        fault, mailing = Fault(number, error, for_good=for_good), again.begin()
         errors = sweep_once(mailing, partial(FailingDriver, fault=fault))
-        found = made_right(mailing, most_in_doubt=CONNECTIONS * (dead + for_good))
+        found = made_right(mailing, most_in_doubt=CONNECTIONS * (dead + for_good + (error is MemoryError)))
         assert found.statuses == {"sent": MESSAGES}, number
         assert found.doubled <= found.in_doubt, number
         assert errors or not (fault.happened and for_good), number
@@ -210,3 +217,26 @@ def test_a_socket_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doub
             break
     print(f"{number - 1} socket calls")
     assert number > 20
+
+
+def test_a_session_without_memory_for_its_next_step_loses_and_doubles_nothing_that_was_not_in_doubt(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The envelope is half begun then: neither it nor what waits behind it is to blame."""
+    advance = Session._advance
+
+    def advance_or_fail(self: Session) -> None:
+        fault()
+        advance(self)
+
+    monkeypatch.setattr(Session, "_advance", advance_or_fail)
+    for number in itertools.count(1, 2):
+        fault, mailing = Fault(number, MemoryError), again.begin()
+        sweep_once(mailing)
+        happened, fault = fault.happened, Fault(0, MemoryError)
+        found = made_right(mailing, most_in_doubt=CONNECTIONS if happened else 0)
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        if not happened:
+            break
+    assert number > 10

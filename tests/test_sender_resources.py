@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from installation import PROJECT
-from invariants import Mailing
+from invariants import Mailing, check_whole
 from killer import Victim
-from smtp_server import Call, ScriptedServer, Wait
+from smtp_server import Call, Handler, ScriptedServer, Wait
+
+from database import Address
 
 TASK = [sys.executable, str(PROJECT / "task.py")]
 
@@ -54,7 +57,7 @@ def test_too_few_descriptors_for_anything_keep_no_claim_and_lose_nothing(descrip
     assert (found.statuses, found.doubled) == ({"sent": 3}, 0)
 
 
-def test_over_2000_messages_and_200_connections_no_descriptor_is_leaked(tmp_path: Path) -> None:
+def test_over_10000_messages_and_500_connections_no_descriptor_is_leaked(tmp_path: Path) -> None:
     victim = Victim()
     counts: list[int] = []
 
@@ -62,13 +65,13 @@ def test_over_2000_messages_and_200_connections_no_descriptor_is_leaked(tmp_path
         counts.append(len(list(Path(f"/proc/{victim.pid}/fd").iterdir())))
 
     with ScriptedServer(
-        on={"CONTENT": lambda content, n: (Call(count), "250 ok") if n % 100 == 50 else None}
+        on={"CONTENT": lambda content, n: (Call(count), "250 ok") if n % 500 == 250 else None}
     ) as server:
-        mailing = Mailing(tmp_path, server, 2000, SMTP_CONNECTIONS="4", SMTP_MESSAGES_PER_CONNECTION="10")
+        mailing = Mailing(tmp_path, server, 10_000, SMTP_CONNECTIONS="4", SMTP_MESSAGES_PER_CONNECTION="20")
         assert victim.run(mailing) == 0
         found = mailing.check(most_in_doubt=0)
-    assert found.statuses == {"sent": 2000}
-    assert len(server.peers) >= 200
+    assert found.statuses == {"sent": 10_000}
+    assert len(server.peers) >= 500
     assert len(counts) == 20
     assert max(counts[10:]) <= max(counts[:10]) + 2
 
@@ -103,6 +106,48 @@ def test_a_server_that_is_not_there_costs_one_error_and_no_time_for_each_message
         assert mailing.task().returncode == 0
         found = mailing.check(most_in_doubt=0)
     assert (found.statuses, found.doubled) == ({"sent": 10_000}, 0)
+
+
+def test_10000_recipients_at_a_dead_domain_keep_nobody_waiting_and_cost_one_attempt_each(tmp_path: Path) -> None:
+    """Nor a connection: that the server refuses recipients says nothing against it."""
+    refused_before: list[int] = []  # each of the good ones
+    taken_at: list[float] = []
+
+    def take(content: bytes, n: int) -> None:
+        refused_before.append(server.script.counts["RCPT"] - n)
+        taken_at.append(time.monotonic())
+
+    on: dict[str, Handler] = {
+        "RCPT": lambda line, n: None if b"@good" in line else "451 4.4.4 no server of this domain answers",
+        "CONTENT": take,
+    }
+    with ScriptedServer(on=on) as server:
+        mailing = Mailing(tmp_path, server, 10_000, SMTP_CONNECTIONS="4", SMTP_MESSAGES_PER_CONNECTION="0")
+        begin_for_ten_good_ones_an_email_behind_it(mailing)
+        began = time.monotonic()
+        swept = mailing.task()
+        assert (swept.returncode, len(swept.stderr.splitlines())) == (1, 1)
+        assert "10000 deliveries deferred" in swept.stderr
+    assert sorted(server.recipients) == [f"{number}@good.example" for number in range(10)]
+    assert max(refused_before) < 500
+    assert max(taken_at) - began < 5
+    assert len(server.peers) == 4
+    with mailing.database() as database:
+        counted = database.connection.rows("SELECT status, attempts, COUNT(*) FROM deliveries GROUP BY 1, 2")
+        assert sorted(counted) == [("queued", 1, 10_000), ("sent", 1, 10)]
+        check_whole(database)
+
+
+def begin_for_ten_good_ones_an_email_behind_it(mailing: Mailing) -> None:
+    """Begin the email that there is for those who are recipients already, then another for ten who come later."""
+    with mailing.database() as database:
+        now = datetime.now(UTC)
+        second = int(now.timestamp())
+        database.progress.begin_due(second)
+        database.recipients.add((Address(*[f"{n}@good.example"] * 2) for n in range(10)), now)
+        mailing.save_email(2, subject="2")
+        database.progress.begin_due(second)
+        database.progress.move_cursor(2, 10_000, 0, second)  # past the others: it is not for them
 
 
 def test_a_name_that_does_not_resolve_is_one_error_and_nothing_is_charged(tmp_path: Path) -> None:
