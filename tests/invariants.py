@@ -34,9 +34,9 @@ HAVING p.deliveries <> COUNT(d.event_id)
 """
 HELD = "SELECT event_id, address FROM deliveries WHERE claimed_by IS NOT NULL OR status IN ('claimed', 'sending')"
 FORGOTTEN = """
-SELECT e.event_id, r.address FROM emails e JOIN recipients r ON r.status = 'active' AND r.removed_at IS NULL
-WHERE e.status IN ('sending', 'sent') AND NOT EXISTS (
-    SELECT 1 FROM deliveries d WHERE d.event_id = e.event_id AND d.recipient_id = r.recipient_id)
+SELECT p.event_id, r.address FROM progress p JOIN recipients r ON r.recipient_id <= p.last_recipient_id
+WHERE r.status = 'active' AND r.removed_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM deliveries d WHERE d.event_id = p.event_id AND d.recipient_id = r.recipient_id)
 """
 HURRY = "UPDATE deliveries SET next_attempt_at = :now WHERE status = 'queued' AND next_attempt_at > :now"
 
