@@ -5,8 +5,8 @@ rendered, sent and recorded with `synchronous=FULL`. What each of the others doe
 All send the same body of 1 KB; ours adds the most headers, 300 octets. `times` says how often the rate of another
 goes into that of task.py with 32 connections.
 
-Needs Debian's package postfix; the packages of bench/requirements.txt go to a venv that is thrown away, unless
-`--python` names a Python that has them.
+Needs Debian's packages postfix and postgresql; the packages of bench/requirements.txt go to a venv that is thrown
+away, unless `--python` names a Python that has them.
 
 With --profile the only contender is ours, under cProfile. For the parts in C:
 
@@ -30,6 +30,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from contenders import Contender
 from contenders.aiosmtplib_pool import AiosmtplibPool
+from contenders.on_postgresql import OnPostgreSQL
 from contenders.ours import Ours
 from contenders.post_office import PostOffice
 from contenders.smtp_source import SmtpSource
@@ -42,6 +43,7 @@ CONTENDERS: Sequence[Contender] = (
     Ours(8),
     OURS,
     Ours(100),
+    OnPostgreSQL(32),
     *(SmtplibScript(threads) for threads in (1, 4)),
     AiosmtplibPool(),
     PostOffice(),

@@ -26,6 +26,7 @@ from storage.sender_lock import SenderLocks
 
 try:
     import psycopg
+    from psycopg.types.numeric import Int8Dumper
 except ImportError as missing:
     remedy = "run: pip install -r requirements-postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
@@ -203,9 +204,12 @@ class PostgreSQLConnection:
     def _connect(self) -> psycopg.Connection[Row]:
         self._listens = False
         try:
-            return psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
+            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
         except psycopg.Error as error:
             raise self._translated(error) from error
+        # Not each number as the smallest type that holds it: 20000 + 20000 is no SMALLINT.
+        connection.adapters.register_dumper(int, Int8Dumper)
+        return connection
 
     def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
         """Run a statement. Outside a transaction a lost connection is made anew first, and nothing was lost with it."""

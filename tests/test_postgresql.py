@@ -123,6 +123,14 @@ def test_a_database_that_cannot_be_written_is_named_and_nothing_is_sent(url: str
     assert installation.messages() == []
 
 
+def test_numbers_have_64_bits_in_every_sum(url: str, tmp_path: Path) -> None:
+    """psycopg hands over 20000 as a SMALLINT: the import of 40,000 addresses overflowed."""
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        assert database.connection.row("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
+
+
 def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))

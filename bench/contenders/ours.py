@@ -9,6 +9,7 @@ from pathlib import Path
 from installation import PROJECT, Installation
 
 from contenders import BODY, Contender
+from database import Database
 
 
 class Ours(Contender):
@@ -32,7 +33,10 @@ class Ours(Contender):
 
     def check(self, folder: Path, messages: int) -> None:
         with Installation(folder).database() as database:
-            progress = database.progress.get(1)
+            self._check(database, messages)
+
+    def _check(self, database: Database, messages: int) -> None:
+        progress = database.progress.get(1)
         if progress is None or progress.sent != messages:
             raise SystemExit(f"{self.name}: not everything was sent: {progress}")
 
