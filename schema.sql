@@ -84,8 +84,10 @@ CREATE TABLE deliveries (
     reply           TEXT,                      -- the server's last
     PRIMARY KEY (event_id, recipient_id)
 );
--- What can be claimed, email by email.
-CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at) WHERE status = 'queued';
+-- What can be claimed, email by email: the queued ones. No index speaks of `status`, so that the change to `sending`,
+-- which every message goes through, touches none.
+CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at)
+    WHERE claimed_by IS NULL AND finished_at IS NULL;
 -- What a sender holds, to be taken over when it died.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
 

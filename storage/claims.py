@@ -21,10 +21,11 @@ IS_AT_WORK = "SELECT 1 FROM senders WHERE sender_id = :sender_id {row_lock}"
 CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
-    WHERE status = 'queued' AND event_id = :event_id AND next_attempt_at <= :now
+    WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id AND next_attempt_at <= :now
     ORDER BY next_attempt_at LIMIT :limit {claim_lock})
 UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
-WHERE status = 'queued' AND (event_id, recipient_id) IN (SELECT event_id, recipient_id FROM due)
+WHERE claimed_by IS NULL AND finished_at IS NULL AND (event_id, recipient_id) IN (
+    SELECT event_id, recipient_id FROM due)
 RETURNING event_id, recipient_id, address
 """
 MAKE_CLAIMED = """
@@ -38,7 +39,8 @@ RETURNING event_id, recipient_id, address
 NEXT_IN_TURN = """
 SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :first AND (
     EXISTS (SELECT 1 FROM deliveries d
-            WHERE d.status = 'queued' AND d.event_id = e.event_id AND d.next_attempt_at <= :now)
+            WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
+                AND d.next_attempt_at <= :now)
     OR EXISTS (SELECT 1 FROM progress p WHERE p.event_id = e.event_id AND p.cursor_id < p.last_recipient_id))
 ORDER BY e.event_id LIMIT 1
 """

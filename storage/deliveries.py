@@ -13,18 +13,20 @@ from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
 NEXT_ATTEMPT = """
-SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d WHERE d.status = 'queued' AND d.event_id = e.event_id))
+SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d
+            WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id))
 FROM emails e WHERE e.status = 'sending'
 """
 # The two statements of every message; all others are rare beside them. Ending twice is for a commit that is
-# repeated because its answer was lost; cancelled, or another sender's, is neither.
+# repeated because its answer was lost; cancelled, or another sender's, is neither. The + 0 keeps PostgreSQL from
+# looking for a row among all that a sender holds.
 END = """
 UPDATE deliveries SET status = 'sending'
-WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status IN ('claimed', 'sending')
+WHERE event_id = ? AND recipient_id = ? AND claimed_by + 0 = ? AND status IN ('claimed', 'sending')
 """
 SENT = """
 UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = ?, reply = ?
-WHERE event_id = ? AND recipient_id = ? AND claimed_by = ? AND status = 'sending'
+WHERE event_id = ? AND recipient_id = ? AND claimed_by + 0 = ? AND status = 'sending'
 """
 SETTLE = """
 UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1, doubts = doubts + :doubt,

@@ -42,10 +42,14 @@ CONNECT = {
     "keepalives_idle": 30,
     "tcp_user_timeout": 20_000,  # milliseconds
 }
+# Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
+# the table was small: it would read all deliveries to find thirty.
+NEVER_PLANNED = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-# Each change of a status leaves a dead row behind: not a share of a large table, a number of them is too many.
+# Each change leaves a dead row behind: room on its page lets the next one take its place without touching an index,
+# and a number of them, not a share of a large table, is too many.
 TUNE = """
-ALTER TABLE deliveries SET (
+ALTER TABLE deliveries SET (fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 ALTER TABLE progress SET (fillfactor = 20);
@@ -55,7 +59,9 @@ STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEX
 SORT = """
 CREATE TEMPORARY TABLE incoming AS
 SELECT row_number() OVER (ORDER BY address_key COLLATE "C") AS position, address, address_key
-FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each
+FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each;
+CREATE UNIQUE INDEX ON incoming (position);
+CREATE UNIQUE INDEX ON incoming (address_key)
 """
 UNSTAGE = "DROP TABLE IF EXISTS unsorted, incoming"
 
@@ -69,9 +75,7 @@ class PostgreSQLConnection:
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""
         self._url = url
-        self._options = " ".join(
-            f"-c {name}={value * 1000:.0f}" for name, value in {**TIMEOUTS, "lock_timeout": wait}.items()
-        )
+        self._options = _options({**TIMEOUTS, "lock_timeout": wait})
         self._in_transaction = False
         self._listens = False
         self._connection = self._connect()
@@ -256,6 +260,14 @@ ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
     (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
     (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
 )
+
+
+def _options(timeouts: Mapping[str, float]) -> str:
+    """What libpq tells the server at the start of a session; it has milliseconds."""
+    settings = {name: f"{seconds * 1000:.0f}" for name, seconds in timeouts.items()} | dict.fromkeys(
+        NEVER_PLANNED, "off"
+    )
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def _file_name(info: psycopg.ConnectionInfo) -> str:
