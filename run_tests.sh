@@ -16,7 +16,7 @@ USAGE
 }
 
 # Each program that tests run, and its Debian package.
-PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace'
+PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2'
 
 main() {
     case ${1-} in
@@ -43,6 +43,7 @@ missing() {
     done
     ls /usr/lib/*/sasl2/liblogin.so* >/dev/null 2>&1 || echo libsasl2-modules
     ls /usr/lib/*/sasl2/libsasldb.so* >/dev/null 2>&1 || echo libsasl2-modules-db
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || echo postgresql
 }
 
 prepare_system() {
@@ -59,11 +60,17 @@ prepare_system() {
     echo "Missing, so some tests will be skipped: $packages" >&2
 }
 
-# Postfix is installed unconfigured, so that no mail server is started on this machine.
+# Postfix is installed unconfigured, and PostgreSQL without a cluster, so that no server is started on this machine.
 install_packages() {
     echo "Installing system packages: $*" >&2
     export DEBIAN_FRONTEND=noninteractive
     echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+    case " $* " in *' postgresql '*)
+        mkdir -p /etc/postgresql-common
+        [ -e /etc/postgresql-common/createcluster.conf ] ||
+            echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+        ;;
+    esac
     apt-get -qq update </dev/null
     apt-get -qq install -y --no-install-recommends "$@" </dev/null >/dev/null
 }

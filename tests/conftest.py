@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from postgresql_server import PostgreSQLServer, unused_port
+from postgresql_server import PostgreSQLServer, installed, unused_port
 from project_copy import copy_project
 
 from settings import Settings, load_settings
@@ -58,6 +58,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQLServer]:
     """A server for all tests; each makes databases of its own on it."""
+    if not installed():
+        pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory() as folder:
         server = PostgreSQLServer(Path(folder), unused_port())
         server.start()

@@ -75,6 +75,11 @@ class PostgreSQLServer:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/")
 
 
+def installed() -> bool:
+    """Whether there is a server to start."""
+    return shutil.which(_program("initdb")) is not None
+
+
 def unused_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as taken:

@@ -13,13 +13,16 @@ import pytest
 from hosts import POSSIBLE, SecondHost
 from invariants import Mailing
 from killer import SHORT_LEASE, start_with_lease, wait_until
-from postgresql_server import PostgreSQLServer, unused_port
+from postgresql_server import PostgreSQLServer, installed, unused_port
 from smtp_server import ScriptedServer, Wait
 
 LEASE = 2  # seconds
 CONNECTIONS = 2
 DATABASE, MAIL = 0, 1  # the links
-pytestmark = pytest.mark.skipif(not POSSIBLE, reason="only root can make network namespaces")
+pytestmark = [
+    pytest.mark.skipif(not POSSIBLE, reason="only root can make network namespaces"),
+    pytest.mark.skipif(not installed(), reason="PostgreSQL is not installed"),
+]
 
 
 @pytest.fixture
