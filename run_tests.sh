@@ -16,7 +16,7 @@ USAGE
 }
 
 # Each program that tests run, and its Debian package.
-PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2'
+PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd'
 
 main() {
     case ${1-} in
@@ -60,8 +60,15 @@ prepare_system() {
     echo "Missing, so some tests will be skipped: $packages" >&2
 }
 
-# Postfix is installed unconfigured, and PostgreSQL without a cluster, so that no server is started on this machine.
-install_packages() {
+# Nothing of it is started on this machine: Postfix is installed unconfigured, PostgreSQL without a cluster, and
+# a policy holds for the others meanwhile.
+install_packages() (
+    policy=/usr/sbin/policy-rc.d
+    if ! [ -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
     echo "Installing system packages: $*" >&2
     export DEBIAN_FRONTEND=noninteractive
     echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
@@ -73,6 +80,6 @@ install_packages() {
     esac
     apt-get -qq update </dev/null
     apt-get -qq install -y --no-install-recommends "$@" </dev/null >/dev/null
-}
+)
 
 main "$@"
