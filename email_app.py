@@ -7,6 +7,7 @@ from flask import Flask
 import commands
 from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
+from wakeup.redis_queue import QueueUnavailable
 from web import context, errors, security, send_emails
 
 
@@ -15,7 +16,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or _settings_of_environment()
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    context.register(app, settings)
+    _register_context(app, settings)
     security.register(app, settings)
     errors.register(app)
     app.register_blueprint(send_emails.blueprint)
@@ -29,3 +30,10 @@ def _settings_of_environment() -> Settings:
         return load_settings()
     except SettingsError as error:
         raise SystemExit(str(error)) from None  # a line for each thing to mend, and no traceback
+
+
+def _register_context(app: Flask, settings: Settings) -> None:
+    try:
+        context.register(app, settings)
+    except QueueUnavailable as error:  # packages are missing
+        raise SystemExit(str(error)) from None

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs, or moves to this folder, the one cron job that sends what is due, every minute.
+# Installs, or moves to this folder, the one cron job that sends what is due, every minute;
+# with SCHEDULER=rq-scheduler, every five minutes, as the safety net beside Redis.
 # ./makecron.sh --remove takes it out. Every other line of the crontab stays as it is, byte for byte.
 set -eu
 

@@ -16,7 +16,7 @@ USAGE
 }
 
 # Each program that tests run, and its Debian package.
-PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd'
+PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server'
 
 main() {
     case ${1-} in
@@ -30,7 +30,7 @@ main() {
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
     prepare_system
-    prepare_venv requirements-dev.txt requirements.txt
+    prepare_venv requirements-dev.txt requirements.txt requirements-postgresql.txt requirements-redis.txt
     if [ "${1-}" != --install ]; then
         exec .venv/bin/python -m pytest "$@"
     fi

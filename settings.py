@@ -20,7 +20,7 @@ from settings_values import EmailURL, RefusedError
 __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 
 FOLDER = Path(__file__).resolve().parent
-FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL")  # may also come from the file that <name>_FILE names
+FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
 SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown; what may be a password in a URL is never shown either
 T = TypeVar("T")
 

@@ -218,8 +218,11 @@ def _unescaped(text: str) -> str:
 
 
 def redis_url(text: str) -> str:
-    if not re.fullmatch(r"(rediss?|unix)://[^\s]+", text) or has_control(text):
-        raise RefusedError("allowed: redis://HOST:PORT/NUMBER, with rediss:// for TLS, or unix:///SOCKET")
+    login, place = "([^/@?# ]*@)?", r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,4})?"
+    if not re.fullmatch(rf"(rediss?://{login}{place}|unix://{login}/[^?# ]+)(\?[^# ]*)?", text) or has_control(text):
+        raise RefusedError(
+            f"allowed: redis://:PASSWORD@HOST:PORT/NUMBER, with rediss:// for TLS, or unix:///SOCKET; {ESCAPES}"
+        )
     return text
 
 

@@ -1,4 +1,4 @@
-"""The sweep: sends everything that is due. Run by cron every minute, by hand, or beside the server.
+"""The sweep: sends everything that is due. Run by cron every minute, by the Redis queue, by hand, or beside the server.
 
 Usage: python task.py [OPTION]
 
@@ -21,7 +21,9 @@ import sys
 import time
 
 from database import (
+    LEASE,
     Database,
+    DatabaseBusy,
     DatabaseMissing,
     DatabaseUnavailable,
     DBError,
@@ -33,25 +35,35 @@ from settings import Settings, SettingsError, load_settings
 from sweep.ended import Ended
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
+from wakeup.redis_queue import QueueUnavailable, WakeUps, wake_ups_of
 from wakeup.watch import REST, ahead, watch
 
 DAY = 24 * 60 * 60
 ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
 NOTE_EVERY = 30  # seconds between notes that a sweep looked
+LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
 
 
 class UsageError(Exception):
     """What was asked for cannot be done; nothing was done."""
 
 
+class SweepRefused(Exception):
+    """Nothing can be sent until an operator has mended what the log says."""
+
+
 class Task:
     """One run of this program on one database."""
 
-    def __init__(self, settings: Settings, database: Database, tasklog: TaskLog, stop: Stop) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, tasklog: TaskLog, stop: Stop, wake_ups: WakeUps | None = None
+    ) -> None:
         self._settings = settings
         self._database = database
         self._tasklog = tasklog
         self._stop = stop
+        self._wake_ups = wake_ups
+        self._armed_at: int | None = None
         self._log_again_at = 0.0  # when to try the log again, after it could not be written
 
     def run(self, options: dict[str, str]) -> None:
@@ -68,7 +80,16 @@ class Task:
             self.sweep(shown=True)
 
     def sweep(self, *, shown: bool = False) -> Ended:
-        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal."""
+        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal.
+
+        With wake-ups, the next one is armed.
+        """
+        ended = self._sweep(shown)
+        if self._wake_ups is not None:
+            self._wake_at(self._next_sweep_at(ended))
+        return ended
+
+    def _sweep(self, shown: bool) -> Ended:
         if not self._clock_is_right():
             return Ended.REFUSED
         self._hold_restored()
@@ -77,6 +98,7 @@ class Task:
             from sweep.display import Display
             from sweep.turn import send_due
 
+            self._wake_at(next_minute())  # should this process be killed
             display = Display(wanted=shown)
             ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
             if ended is Ended.UNLOGGED:
@@ -89,7 +111,19 @@ class Task:
         return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)
 
     def _could_send(self) -> bool:
-        return self.sweep() is not Ended.REFUSED
+        return self.sweep() not in (Ended.REFUSED, Ended.FULL)
+
+    def _next_sweep_at(self, ended: Ended) -> int | None:
+        """When there is work again; what another sender has, or cannot be sent now, is looked at each minute."""
+        due_at = self._database.next_work_at()
+        if ended is Ended.DONE:
+            return int(time.time()) if self._has_work() else due_at
+        return next_minute() if due_at is None or due_at <= time.time() else min(due_at, next_minute())
+
+    def _wake_at(self, second: int | None) -> None:
+        if self._wake_ups is not None and second not in (None, self._armed_at):
+            self._armed_at = second
+            self._wake_ups.at(second)
 
     def _sweep_on(self) -> bool:
         """A sweep of a watcher, which outlives a database that is busy, full or away for a while."""
@@ -137,6 +171,7 @@ class Task:
             count = self._database.deliveries.retry_failed(event_id, int(time.time()))
         except NoSuchEmail as error:
             raise UsageError(str(error)) from error
+        self._wake_at(int(time.time()))
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
 
     def _clock_is_right(self) -> bool:
@@ -162,6 +197,33 @@ class Task:
             )
 
 
+def run_due() -> None:
+    """What the queue calls: a sweep, which arms the next wake-up.
+
+    Raises only what an operator has to mend, so that this is what the queue of failed jobs holds. It stops long
+    before rq would break it off in the middle of a message.
+    """
+    settings, stop = load_settings(), Stop()
+    stop.install()
+    stop.after(LONGEST)
+    tasklog = TaskLog(settings.tasklog)
+    wake_ups = _wake_ups(settings, tasklog)
+    if wake_ups is not None:
+        wake_ups.drop_pile()  # before the database is read: all that they stand for is in there
+    try:
+        with open_database(settings) as database:
+            ended = Task(settings, database, tasklog, stop, wake_ups).sweep()
+    except DBError as error:
+        tasklog.error(str(error))
+        if wake_ups is not None:
+            wake_ups.at(next_minute())
+        if not isinstance(error, DatabaseBusy):
+            raise
+    else:
+        if ended is Ended.REFUSED:
+            raise SweepRefused(f"{ended.value}: {settings.tasklog}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     try:
@@ -185,13 +247,26 @@ def _run(options: dict[str, str], settings: Settings) -> int:
     stop.install()
     try:
         with open_database(settings) as database:
-            Task(settings, database, tasklog, stop).run(options)
+            Task(settings, database, tasklog, stop, _wake_ups(settings, tasklog)).run(options)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1
     except DBError as error:
         tasklog.error(str(error))
     return 1 if tasklog.errors else 0
+
+
+def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
+    try:
+        return wake_ups_of(settings)
+    except QueueUnavailable as error:  # mail goes out all the same
+        tasklog.error(str(error))
+        return None
+
+
+def next_minute() -> int:
+    """The next second at which something that is not done yet is worth another look."""
+    return (int(time.time()) // LEASE + 1) * LEASE
 
 
 def _parse(arguments: list[str]) -> dict[str, str]:

@@ -6,9 +6,10 @@ from flask import Flask
 
 from commands.database import copy_database_command, init_db
 from commands.recipients import recipients
+from commands.wakeups import wakeups
 
 
 def register(app: Flask) -> None:
     """Put the commands under `flask`."""
-    for command in (init_db, copy_database_command, recipients):
+    for command in (init_db, copy_database_command, recipients, wakeups):
         app.cli.add_command(command)

@@ -10,14 +10,15 @@ import time
 from database import DBError, db_init
 from serving import demo
 from serving.address import Address, AddressError, reserve
-from serving.supervisor import Half, StopSignals, run_together, say
+from serving.supervisor import Part, StopSignals, run_together, say
 from settings import FOLDER, Settings, SettingsError, load_settings
+from wakeup.redis_queue import QueueUnavailable, wake_ups_of
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 
 
 def main() -> int:
-    """Exit code 0 after a stop that was asked for, 1 if the start failed or a half died."""
+    """Exit code 0 after a stop that was asked for, 1 if the start failed or a part died."""
     stop = StopSignals()
     options = _arguments()
     os.umask(0o077)  # the database, the outbox and the log hold other people's mail
@@ -44,8 +45,13 @@ def _check(command: str) -> tuple[Settings, Address]:
     errors: list[str] = []
     try:
         settings = load_settings()
+        wake_ups = wake_ups_of(settings)
+        if wake_ups is not None:
+            wake_ups.ping()
     except SettingsError as error:
         errors += error.errors
+    except QueueUnavailable as error:
+        errors.append(str(error))
     try:
         address = reserve(os.environ, command)
     except AddressError as error:
@@ -62,8 +68,14 @@ def _serve(settings: Settings, address: Address, stop: StopSignals, with_demo: b
         if with_demo:
             demo.start(settings, address.url)
 
-    halves = [Half("web server", "web", address.host, str(address.port)), Half("sender", "sender")]
-    return run_together(halves, stop, once_up, address.answers)
+    parts = [Part("web server", "web", address.host, str(address.port)), *_sending_parts(settings)]
+    return run_together(parts, stop, once_up, address.answers)
+
+
+def _sending_parts(settings: Settings) -> list[Part]:
+    if settings.scheduler == "cron":
+        return [Part("sender", "sender")]
+    return [Part("rq worker", "worker", restarts=True), Part("rqscheduler", "scheduler", restarts=True)]
 
 
 def _greeting(settings: Settings, address: Address) -> list[str]:
@@ -76,6 +88,8 @@ def _greeting(settings: Settings, address: Address) -> list[str]:
         )
     else:
         lines.append(f"Mail goes to {url.host}:{url.port} ({url.scheme}).")
+    if settings.scheduler == "rq-scheduler":
+        lines.append("Redis says when to send; ./makecron.sh installs the safety net, for when it is away.")
     if address.is_public and not settings.api_tokens:
         lines.append("No API_TOKEN is set, so only programs on this machine are served; others get an error.")
     return lines

@@ -1,7 +1,7 @@
-"""Two halves that start and end together.
+"""The parts of the service, which start and end together.
 
-Each half is a process group of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then
-lets both finish what is in flight. Whatever is left of a half after that is killed: no process stays behind.
+Each part is a process group of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then
+lets all finish what is in flight. Whatever is left of a part after that is killed: no process stays behind.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from settings import FOLDER
 
 FINISH = 75.0  # seconds; a sender takes up to 60 to finish a message, the web server for its requests
 LOOK = 0.1
+REST = 2.0  # seconds from one start of a part to its next
 
 
 def say(text: str) -> None:
@@ -43,17 +44,41 @@ class StopSignals:
         self.count += 1
 
 
-class Half:
-    """One half as the supervisor sees it: a process that leads a group, and the pipe that keeps it alive."""
+class Part:
+    """One part as the supervisor sees it: a process that leads a group, and the pipe that keeps it alive.
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    One that `restarts` may die, as those do that live with Redis; the death of any other ends the service.
+    """
+
+    def __init__(self, name: str, *arguments: str, restarts: bool = False) -> None:
         self.name = name
-        command = [sys.executable, "-m", "serving.half", *arguments]
+        self._arguments = arguments
+        self._restarts = restarts
+        self._start()
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        command = [sys.executable, "-m", "serving.part", *self._arguments]
         if sys.platform == "win32":
             group = subprocess.CREATE_NEW_PROCESS_GROUP
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=FOLDER, creationflags=group)
         else:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=FOLDER, start_new_session=True)
+
+    def goes_on(self) -> bool:
+        """Whether it runs, or will again: it is started anew once nothing is left of it."""
+        if self.is_running():
+            return True
+        if self._restarts:
+            self.ask_to_stop()  # what it has left behind
+            if time.monotonic() > self._started + REST and self.is_gone():
+                say(f"The {self.name} {self.cause_of_death()}; it is started again.")
+                self._start()
+        return self._restarts
+
+    def cause_of_death(self) -> str:
+        code = self.process.returncode
+        return f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
 
     def is_running(self) -> bool:
         return self.process.poll() is None
@@ -84,37 +109,35 @@ class Half:
         self.process.wait()
 
 
-def run_together(halves: list[Half], stop: StopSignals, once_up: Callable[[], None], is_up: Callable[[], bool]) -> int:
-    """Watch the halves until a stop is asked for (0) or one of them dies (1), and end both."""
+def run_together(parts: list[Part], stop: StopSignals, once_up: Callable[[], None], is_up: Callable[[], bool]) -> int:
+    """Watch the parts until a stop is asked for (0) or one of them dies for good (1), and end all."""
     announced = False
-    while not stop.count and all(half.is_running() for half in halves):
+    while not stop.count and all(part.goes_on() for part in parts):
         if not announced and is_up():
             announced = True
             once_up()
         time.sleep(LOOK)
     time.sleep(LOOK)  # where everything was told to stop at once, our own signal may come a moment later
-    dead = None if stop.count else next(half for half in halves if not half.is_running())
+    dead = None if stop.count else next(part for part in parts if not part.goes_on())
     say("Stopping: what is in flight is finished first." if dead is None else _cause(dead))
-    return end(halves, stop) or int(dead is not None)
+    return end(parts, stop) or int(dead is not None)
 
 
-def _cause(dead: Half) -> str:
-    code = dead.process.returncode
-    how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-    return f"The {dead.name} {how}; the other half is stopped too."
+def _cause(dead: Part) -> str:
+    return f"The {dead.name} {dead.cause_of_death()}; all other parts are stopped too."
 
 
-def end(halves: list[Half], stop: StopSignals) -> int:
-    """End what is left of the halves: 0, or 1 if one had to be killed. A second Ctrl-C kills at once."""
-    for half in halves:
-        half.ask_to_stop()
+def end(parts: list[Part], stop: StopSignals) -> int:
+    """End what is left of the parts: 0, or 1 if one had to be killed. A second Ctrl-C kills at once."""
+    for part in parts:
+        part.ask_to_stop()
     deadline = time.monotonic() + FINISH
-    left = halves
-    while left := [half for half in left if not half.is_gone()]:
+    left = parts
+    while left := [part for part in left if not part.is_gone()]:
         if stop.count > 1 or time.monotonic() > deadline:
             break
         time.sleep(LOOK / 2)
-    for half in left:
-        half.kill()
-        say(f"The {half.name} did not finish and was killed; what it had in flight is looked at by the next start.")
+    for part in left:
+        part.kill()
+        say(f"The {part.name} did not finish and was killed; what it had in flight is looked at by the next start.")
     return int(bool(left))

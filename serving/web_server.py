@@ -1,4 +1,4 @@
-"""The web half: granian, a production WSGI server, and what each of its worker processes runs."""
+"""The web part: granian, a production WSGI server, and what each of its worker processes runs."""
 
 from __future__ import annotations
 

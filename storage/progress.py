@@ -56,6 +56,9 @@ READ = """
 SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
 """
 NEXT_DUE = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
+DUE_SECONDS = """
+SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now ORDER BY due_at LIMIT :most
+"""
 
 NO_RECIPIENTS = "there was no active recipient when it was due"
 RESTORED = "it is from a backup, and may have been sent since that was made"
@@ -101,6 +104,10 @@ class ProgressTable:
         """When the next scheduled email is due."""
         row = self._connection.row(NEXT_DUE)
         return None if row is None else row[0]
+
+    def next_due_seconds(self, now: int, most: int) -> list[int]:
+        """The next seconds after `now` at which emails are due, up to `most` of them."""
+        return [row[0] for row in self._connection.rows(DUE_SECONDS, now=now, most=most)]
 
     def begin_due(self, now: int, hold_if_late: int = 0, most: int = BATCH) -> list[Begun]:
         """Begin up to `most` emails that are due; claims make their deliveries. Some are held instead."""

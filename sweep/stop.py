@@ -21,12 +21,23 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request)
 
+    def after(self, seconds: float) -> None:
+        """Request it in so many seconds, whatever the process does then."""
+        from threading import Timer
+
+        timer = Timer(seconds, self._time_is_up)
+        timer.daemon = True
+        timer.start()
+
     def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
         """Sleep for that long, bit by bit, or until a stop is requested or a `sleep` returns True."""
         end = time.monotonic() + seconds
         while not self.requested and (left := end - time.monotonic()) > 0:
             if sleep(min(left, TICK)):
                 return
+
+    def _time_is_up(self) -> None:
+        self.requested = True
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -49,7 +49,7 @@ def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: T
     if per_day and database.claims.used_today(int(time.time())) >= per_day:
         if work.took:
             tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
-        return Ended.REFUSED
+        return Ended.FULL
     if not work.log_finished():
         return Ended.UNLOGGED
     return Ended.DONE if work.took else Ended.IDLE

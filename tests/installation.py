@@ -52,10 +52,17 @@ class Installation:
         self, event_id: int, due_in: float = -1, subject: str = "Subject", content: str = "Content\n"
     ) -> int:
         """Save an email as a POST does; the second at which it is due."""
-        due_at = int(time.time() + due_in)
         with self.database() as database:
-            saved = Email(event_id, subject, content, datetime.fromtimestamp(due_at, UTC))
-            database.emails.save(saved, datetime.now(UTC))
+            return self.save_into(database, event_id, due_in, subject, content)
+
+    @staticmethod
+    def save_into(
+        database: Database, event_id: int, due_in: float, subject: str = "Subject", content: str = "Content\n"
+    ) -> int:
+        """The same, by a connection that is open."""
+        due_at = int(time.time() + due_in)
+        saved = Email(event_id, subject, content, datetime.fromtimestamp(due_at, UTC))
+        database.emails.save(saved, datetime.now(UTC))
         return due_at
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:

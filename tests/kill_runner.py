@@ -47,7 +47,7 @@ class Result:
 
 
 class Crashes:
-    """A client that POSTs emails due at once, the service, and kills of its two halves."""
+    """A client that POSTs emails due at once, the service, and kills of its two parts."""
 
     def __init__(self, folder: Path, port: int, seed: int, connections: int = 1) -> None:
         self._random = random.Random(seed)

@@ -38,6 +38,18 @@ def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> bool:
     return True
 
 
+def processes_marked(mark: str) -> dict[int, str]:
+    """Every live process with this `NAME=value` in its environment, with its command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has just ended, or is not ours to look at
+    return found
+
+
 class Service:
     """One start of `./start_flask.sh`. Its processes are known by a mark in their environment."""
 
@@ -61,14 +73,7 @@ class Service:
 
     def processes(self) -> dict[int, str]:
         """Every live process of this start, with its command line, whoever its parent is by now."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue  # it has just ended, or is not ours to look at
-        return found
+        return processes_marked(self.mark)
 
     def pid_of(self, part: str) -> int:
         """The process id of 'supervisor', 'sender', 'web' (granian's main process) or its 'worker'."""
@@ -77,7 +82,7 @@ class Service:
         pids = [
             pid
             for pid, command in self.processes().items()
-            if f" serving.half {part.replace('worker', 'web')}" in command
+            if f" serving.part {part.replace('worker', 'web')}" in command
         ]
         parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
         return next(pid for pid, parent in parents.items() if (parent == self.process.pid) == (part != "worker"))

@@ -158,8 +158,9 @@ def test_a_missing_final_newline_is_added() -> None:
 
 @pytest.mark.parametrize("name", ODD_FOLDERS, ids=ascii)
 def test_a_line_is_read_back_as_it_was_meant(name: str) -> None:
-    job = Job(Path("/srv", name, ".venv/bin/python"), Path("/srv", name))
-    assert job_in(block_of(job)) == job
+    for is_safety_net in (False, True):
+        job = Job(Path("/srv", name, ".venv/bin/python"), Path("/srv", name), is_safety_net)
+        assert job_in(block_of(job)) == job
 
 
 def test_every_byte_of_a_path_survives() -> None:

@@ -42,8 +42,6 @@ FOLDER = "/srv/email-endpoint"
 SETTINGS = set(re.findall(r'read\("([A-Z_]+)"', (PROJECT / "settings.py").read_text()))
 OTHERS = {"EDITOR", "HOME", "HOST", "PORT", "PYTHONUNBUFFERED"}
 OTHERS |= {"POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER", "RQ_REDIS_URL"}
-COMING = {"requirements-redis.txt", "wakeups arm", "rq", "rqscheduler"}
-"""What the Redis queue brings along."""
 TOKEN = "a-token-of-the-tests"
 EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp": "2099-01-01 00:00:00"}
 
@@ -51,7 +49,7 @@ EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp":
 def found(pattern: str) -> set[Any]:
     """What the pattern finds in all files, where `[a, b]` and `"a", "b"` are read as `a b`: a text, or a tuple."""
     texts = [re.sub(r"""["'`\[\]]|,(?= )""", "", path.read_text()) for path in FILES]
-    return {match for text in texts for match in re.findall(pattern, text, re.MULTILINE)} - COMING
+    return {match for text in texts for match in re.findall(pattern, text, re.MULTILINE)}
 
 
 def program(name: str) -> str:
@@ -91,7 +89,7 @@ def test_every_flask_command_exists() -> None:
 def test_every_program_of_the_environment_is_installed_by_the_requirements() -> None:
     programs = found(r"\.venv/bin/(\w+)")
     scripts = {script.name for script in importlib.metadata.entry_points(group="console_scripts")}
-    assert programs == {"python", "flask"} | ({"rq", "rqscheduler"} - COMING)
+    assert programs == {"python", "flask", "rq", "rqscheduler"}
     assert programs - {"python"} <= scripts
 
 

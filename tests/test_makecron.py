@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from project_copy import copy_project, makecron, missing
+from project_copy import copy_project, makecron
 
 if TYPE_CHECKING:
     from cron_daemon import Crontab
@@ -132,15 +132,19 @@ def test_it_warns_only_when_no_daemon_runs(project: Path) -> None:
     assert "no cron daemon seems to be running" in apart.stderr
 
 
-def test_the_package_that_takes_the_same_module_name_does_no_harm(
-    own_crontab: Crontab, project: Path, tmp_path: Path
-) -> None:
-    clash = tmp_path / "clash"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(clash), "crontab==1.0.5"]
-    if subprocess.run(pip, capture_output=True).returncode != 0:
-        missing("the package crontab 1.0.5 cannot be had from the package index")
-    where = [sys.executable, "-c", "import crontab; print(crontab.__file__)"]
-    found = subprocess.check_output(where, env={**os.environ, "PYTHONPATH": str(clash)}, text=True)
-    assert found.strip() == f"{clash}/crontab/__init__.py"
-    assert makecron(project, PYTHONPATH=str(clash)).returncode == 0
+def test_the_package_that_takes_the_same_module_name_does_no_harm(own_crontab: Crontab, project: Path) -> None:
+    where = [str(project / ".venv/bin/python"), "-c", "import crontab; print(crontab.__file__)"]
+    assert subprocess.check_output(where, text=True).endswith("/crontab/__init__.py\n")  # rq-scheduler's
+    assert makecron(project).returncode == 0
     assert b"/task.py --ahead 60\n" in (own_crontab.read() or b"")
+
+
+def test_beside_redis_the_job_is_a_safety_net_every_five_minutes(own_crontab: Crontab, project: Path) -> None:
+    dotenv(project, "SCHEDULER=rq-scheduler\n")
+    line = f"*/5 * * * * {project}/.venv/bin/python {project}/task.py"
+    said = "Installed the safety net: every five minutes, cron sends what Redis has left:"
+    assert makecron(project).stdout.startswith(f"{said}\n  {line}\n")
+    assert line in (own_crontab.read() or b"").decode().splitlines()
+    assert "nothing was changed" in makecron(project).stdout
+    dotenv(project, "")
+    assert "Updated the cron job of this folder:\n  * * * * * " in makecron(project).stdout

@@ -1,4 +1,4 @@
-"""The whole service, as `./start_flask.sh` runs it: two halves that start and end together; the demo."""
+"""The whole service, as `./start_flask.sh` runs it: parts that start and end together; the demo."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_a_stop_that_is_asked_for_ends_everything(project: Path, port: str, numb
 
 
 @pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("worker", "web server"), ("sender", "sender")])
-def test_the_death_of_either_half_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
+def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
         assert service.has_printed("Serving "), service.output
         os.kill(service.pid_of(part), signal.SIGKILL)
         assert service.process.wait(20) == 1
         assert service.leaves_nothing(0)
         assert f"The {name} " in service.output
-        assert "the other half is stopped too" in service.output
+        assert "all other parts are stopped too" in service.output
 
 
 @pytest.mark.parametrize("parts", [["supervisor"], ["supervisor", "web"], ["web", "supervisor", "sender"]])

@@ -68,6 +68,7 @@ def test_settings_cannot_be_changed(settings: Settings) -> None:
         ("PUBLIC_URL", "http://[::1]:8080", "public_url", "http://[::1]:8080"),
         ("SCHEDULER", "rq-scheduler", "scheduler", "rq-scheduler"),
         ("REDIS_URL", "rediss://:pw@h:6379/1", "redis_url", "rediss://:pw@h:6379/1"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
         ("SMTP_MAX_RATE", "0.5", "smtp_max_rate", 0.5),
         ("RETRY_FOR", "45s", "retry_for", 45),
         ("RETRY_FOR", "30m", "retry_for", 1800),
@@ -108,7 +109,7 @@ def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: s
         *[("SCHEDULER", text) for text in ("rq", "Cron")],
         *[("IN_DOUBT", text) for text in ("drop",)],
         *[("TRUSTED_PROXIES", text) for text in ("yes", "101")],
-        *[("REDIS_URL", text) for text in ("localhost", "http://h")],
+        *[("REDIS_URL", text) for text in ("localhost", "http://h", "redis://:p/w@h", "redis://h:port", "redis://h/a")],
         *[("TASKLOG", text) for text in ("a\nb", "a\0")],
     ],
 )
@@ -223,9 +224,10 @@ def test_the_sender_has_a_name_and_an_address(tmp_path: Path, text: str, header:
     assert settings.mail_from_address == "a@b.example"
 
 
-@pytest.mark.parametrize("name", ["API_TOKEN", "DATABASE_URL", "EMAIL_URL"])
+@pytest.mark.parametrize("name", ["API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL"])
 def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
-    value = {"API_TOKEN": TOKEN, "DATABASE_URL": "sqlite:///x.db", "EMAIL_URL": "maildir:box"}[name]
+    values = {"DATABASE_URL": "sqlite:///x.db", "EMAIL_URL": "maildir:box", "REDIS_URL": "redis://:p@h"}
+    value = values.get(name, TOKEN)
     (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
     assert load_settings({name + "_FILE": "secret"}, tmp_path) == load_settings({name: value}, tmp_path)
 

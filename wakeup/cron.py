@@ -1,5 +1,6 @@
 """`./makecron.sh`: installs, moves to this folder, or removes the cron job that runs `task.py` every minute.
 
+Beside Redis (SCHEDULER=rq-scheduler) it is only a safety net, every five minutes, without a clock of its own.
 A user has one such job. Its standard error goes nowhere else, so that cron mails what went wrong.
 """
 
@@ -71,7 +72,7 @@ def daemon_is_running() -> bool | None:
 
 def _install_here() -> str:
     settings = load_settings({})  # what the job will find: cron gives it nothing of this shell's environment
-    job = Job(Path(sys.executable), _this_folder())
+    job = Job(Path(sys.executable), _this_folder(), settings.scheduler == "rq-scheduler")
     told = [install(job), f"  {line_of(job)}"]
     if settings.email_url.scheme == "maildir":
         told.append(_still_local(settings))
@@ -90,6 +91,8 @@ def _still_local(settings: Settings) -> str:
 def _what_changed(job: Job, former_block: bytes) -> str:
     former = job_in(former_block)
     if not former_block:
+        if job.is_safety_net:
+            return "Installed the safety net: every five minutes, cron sends what Redis has left:"
         return "Installed the cron job that sends what is due, every minute:"
     if former is None:
         return "Replaced the cron job, which had been changed by hand:"
@@ -115,7 +118,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="makecron.sh",
         description="Installs, or moves to this folder, the one cron job that sends what is due, "
-        "every minute. All other lines of the crontab stay as they are.",
+        "every minute (every five, as a safety net, with SCHEDULER=rq-scheduler). "
+        "All other lines of the crontab stay as they are.",
     )
     parser.add_argument("--remove", action="store_true", help="take the job out of the crontab")
     return parser.parse_args(arguments)

@@ -26,27 +26,40 @@ _LONGEST_COMMAND = 998
 _UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./\u0080-\U0010ffff-]")
 
 
+EVERY_MINUTE, EVERY_FIVE_MINUTES = "* * * * *", "*/5 * * * *"
+
+
 class Job(NamedTuple):
-    """The cron job of one installation: this Python runs the `task.py` of this folder."""
+    """The cron job of one installation: this Python runs the `task.py` of this folder.
+
+    As a safety net, it runs beside another clock and only sends what that one has left.
+    """
 
     python: Path
     folder: Path
+    is_safety_net: bool = False
+
+    @property
+    def schedule(self) -> str:
+        """The five fields that say when."""
+        return EVERY_FIVE_MINUTES if self.is_safety_net else EVERY_MINUTE
 
     @property
     def command(self) -> str:
         """The command as the shell gets it from cron (in the crontab each % has a backslash more)."""
         words = [str(self.python), str(self.folder / "task.py")]
-        return " ".join(_UNSAFE.sub(_quoted, word) for word in words) + " --ahead 60"
+        ahead = "" if self.is_safety_net else " --ahead 60"
+        return " ".join(_UNSAFE.sub(_quoted, word) for word in words) + ahead
 
 
 def line_of(job: Job) -> str:
-    """The line that runs `job` every minute, checked by reading it back."""
+    """The line that runs `job`, checked by reading it back."""
     if "\n" in job.command:
         raise CronError("The path of this folder has a line break in it, which no crontab can hold.")
     item = _python_crontab().CronTab(tab="").new(command=job.command)
-    item.setall("* * * * *")
+    item.setall(job.schedule)
     line = str(item.render())
-    if len(os.fsencode(line)) - len("* * * * * ") > _LONGEST_COMMAND:
+    if len(os.fsencode(line)) - len(job.schedule + " ") > _LONGEST_COMMAND:
         raise CronError(f"The path of this folder is too long: cron takes commands of {_LONGEST_COMMAND} bytes.")
     if job_in(os.fsencode(line)) != job:
         raise CronError(f"This line would not be read as it was meant: {line}")
@@ -61,13 +74,13 @@ def block_of(job: Job) -> bytes:
 def job_in(block: bytes) -> Job | None:
     """The job that `block` holds, or None if it is empty or was changed by hand."""
     jobs = [item for item in _python_crontab().CronTab(tab=os.fsdecode(block)) if item.is_enabled()]
-    if len(jobs) != 1 or jobs[0].slices.render() != "* * * * *":
+    if len(jobs) != 1 or jobs[0].slices.render() not in (EVERY_MINUTE, EVERY_FIVE_MINUTES):
         return None
     try:
         python, script = shlex.split(jobs[0].command)[:2]
     except ValueError:
         return None
-    return Job(Path(python), Path(script).parent)
+    return Job(Path(python), Path(script).parent, jobs[0].slices.render() == EVERY_FIVE_MINUTES)
 
 
 def _quoted(character: re.Match[str]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar, cast
 
 from flask import Flask, current_app
 
 from database import Database, DatabaseMissing, DatabaseUnavailable, open_database
 from settings import Settings
+from wakeup.redis_queue import WakeUps, wake_ups_of
 
 T = TypeVar("T")
 
@@ -51,9 +53,10 @@ class Databases:
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Give `app` its settings and its databases."""
+    """Give `app` its settings, its databases and its wake-ups. Raises QueueUnavailable."""
     app.extensions["settings"] = settings
     app.extensions["databases"] = Databases(settings)
+    app.extensions["wake_ups"] = wake_ups_of(settings)
 
 
 def current_settings() -> Settings:
@@ -64,3 +67,10 @@ def current_settings() -> Settings:
 def in_database(act: Callable[[Database], T]) -> T:
     """What `act` returns for the database of the application that serves this request."""
     return cast(Databases, current_app.extensions["databases"]).act(act)
+
+
+def wake_at(due_at: datetime) -> None:
+    """Have a sweep run at that second, after the commit, if SCHEDULER asks for it. Never raises."""
+    wake_ups = cast("WakeUps | None", current_app.extensions["wake_ups"])
+    if wake_ups is not None:
+        wake_ups.at(int(due_at.timestamp()))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from database import EventIdUsed
-from web.context import current_settings, in_database
+from web.context import current_settings, in_database, wake_at
 from web.errors import plain_text
 from web.form import read_form
 from web.validation import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
@@ -21,6 +21,7 @@ def send_emails() -> Response:
     settings = current_settings()
     email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
     in_database(lambda database: database.emails.save(email, datetime.now(UTC)))
+    wake_at(email.due_at)
     return plain_text("Successful")
 
 

@@ -1,0 +1,33 @@
+"""`flask wakeups`: what Redis has to hold, made anew from the database."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from commands.errors import plain_errors
+from database import open_database
+from wakeup.redis_queue import QueueUnavailable, arm_all, wake_ups_of
+from web.context import current_settings
+
+
+@click.group()
+def wakeups() -> None:
+    """Manage the wake-ups in Redis (SCHEDULER=rq-scheduler)."""
+
+
+@wakeups.command()
+@plain_errors
+def arm() -> None:
+    """Arm a wake-up for each second at which an email is due: after Redis lost its data. Safe to repeat."""
+    settings = current_settings()
+    try:
+        wake_ups = wake_ups_of(settings)
+        if wake_ups is None:
+            raise click.ClickException("there are no wake-ups with SCHEDULER=cron (set SCHEDULER=rq-scheduler)")
+        with open_database(settings) as database:
+            count = arm_all(wake_ups, database, int(time.time()))
+    except QueueUnavailable as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{count:,} wake-ups are armed")

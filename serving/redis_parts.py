@@ -1,0 +1,100 @@
+"""The parts that SCHEDULER=rq-scheduler adds: the worker that runs the sweeps, and the scheduler that calls for them.
+
+Both end when Redis goes away, by an error, and are started again by the supervisor. Then they wait until Redis
+answers, and arm the wake-ups anew, since it may have come back empty.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from redis import Redis, RedisError
+from rq import Queue, Worker
+from rq.job import Job
+from rq_scheduler import Scheduler
+
+import task  # noqa: F401 - here, so that no sweep has to
+from database import DBError, open_database
+from serving.part import stop_when_input_ends
+from serving.supervisor import say
+from settings import Settings, load_settings
+from wakeup.redis_queue import QUEUE, QueueUnavailable, WakeUps, arm_all, wake_ups_of
+
+LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
+ARM_EVERY = 60.0  # seconds: somebody may have emptied Redis
+ARM_NEXT = 100  # wake-ups; each sweep arms the next one
+
+
+class SweepWorker(Worker):
+    """An rq worker whose sweeps end with the service: what is in flight is finished, then they stop."""
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """A sweep, in a process of its own, back in the group that the supervisor waits for."""
+        os.setpgid(0, os.getppid())
+        stop_when_input_ends()
+        super().main_work_horse(job, queue)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Not its group, in which this worker is too."""
+        os.kill(self.horse_pid, sig)
+
+
+def work() -> None:
+    """Run a sweep for each wake-up in the queue, until told to stop."""
+    _while_redis_answers(lambda redis: SweepWorker([QUEUE], connection=redis).work(logging_level="WARNING"))
+
+
+def schedule() -> None:
+    """Put each wake-up into the queue at its second, until told to stop."""
+    threading.Thread(target=_arm_now_and_then, daemon=True).start()
+    _while_redis_answers(lambda redis: Scheduler(connection=redis, interval=LOOK).run())
+
+
+def _while_redis_answers(run: Callable[[Redis], object]) -> None:
+    settings, wake_ups = _configured()
+    _wait_for(wake_ups)
+    _arm(settings, wake_ups)
+    try:
+        run(Redis.from_url(settings.redis_url))
+    except RedisError as error:
+        say(f"Redis at {wake_ups.place} went away: {error}")
+        sys.exit(1)
+
+
+def _arm_now_and_then() -> None:
+    settings, wake_ups = _configured()
+    while True:
+        time.sleep(ARM_EVERY)
+        _arm(settings, wake_ups, ARM_NEXT)
+
+
+def _wait_for(wake_ups: WakeUps) -> None:
+    told = False
+    while True:
+        try:
+            wake_ups.ping()
+        except QueueUnavailable as error:
+            if not told:
+                say(f"Waiting: {error}")
+            told = True
+            time.sleep(1)
+        else:
+            return
+
+
+def _arm(settings: Settings, wake_ups: WakeUps, *most: int) -> None:
+    try:
+        with open_database(settings) as database:
+            arm_all(wake_ups, database, int(time.time()), *most)
+    except (DBError, QueueUnavailable) as error:
+        say(f"No wake-up was armed: {error}")
+
+
+def _configured() -> tuple[Settings, WakeUps]:
+    settings = load_settings()
+    return settings, wake_ups_of(settings) or WakeUps(settings.redis_url)
