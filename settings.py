@@ -102,7 +102,7 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         public_url=read("PUBLIC_URL", "", values.public_url),
         trusted_proxies=read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
         scheduler=read("SCHEDULER", "cron", values.choice("cron", "rq-scheduler")),
-        redis_url=read("REDIS_URL", "redis://127.0.0.1:6379/0", values.redis_url),
+        redis_url=read("REDIS_URL", values.REDIS_URL, values.redis_url),
         smtp_connections=read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
         smtp_messages_per_connection=read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
         smtp_max_rate=read("SMTP_MAX_RATE", "0", values.decimal_number),

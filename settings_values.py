@@ -23,6 +23,7 @@ BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "
 SHORTEST_TOKEN = 16
 SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 SMTP_FORM = "allowed: maildir:FOLDER, smtp://HOST:PORT, smtp+tls://USER:PASSWORD@HOST:587, smtp+ssl://…@HOST:465"
+REDIS_URL = "redis://127.0.0.1:6379/0"
 ESCAPES = "in a user or password, @ is written %40, / %2F, : %3A, # %23, ? %3F, % %25"
 
 
@@ -218,6 +219,8 @@ def _unescaped(text: str) -> str:
 
 
 def redis_url(text: str) -> str:
+    if text == REDIS_URL:  # nearly always; the pattern takes a millisecond of every sweep
+        return text
     login, place = "([^/@?# ]*@)?", r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,4})?"
     if not re.fullmatch(rf"(rediss?://{login}{place}|unix://{login}/[^?# ]+)(\?[^# ]*)?", text) or has_control(text):
         raise RefusedError(

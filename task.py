@@ -19,24 +19,24 @@ import getopt
 import re
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from database import (
     LEASE,
     Database,
     DatabaseBusy,
-    DatabaseMissing,
-    DatabaseUnavailable,
     DBError,
     NoSuchEmail,
-    SchemaMismatch,
     open_database,
 )
 from settings import Settings, SettingsError, load_settings
 from sweep.ended import Ended
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
-from wakeup.redis_queue import QueueUnavailable, WakeUps, wake_ups_of
-from wakeup.watch import REST, ahead, watch
+from wakeup.watch import REST, ahead
+
+if TYPE_CHECKING:
+    from wakeup.redis_queue import WakeUps
 
 DAY = 24 * 60 * 60
 ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
@@ -73,7 +73,9 @@ class Task:
         if "--retry-failed" in options:
             self._retry_failed(int(options["--retry-failed"]))
         elif "--watch" in options:
-            watch(self._sweep_on, self._next_work_at, self._stop, self._wait_for_news)
+            from sweep.watcher import Watcher
+
+            Watcher(self._could_send, self._database, self._tasklog, self._stop).run()
         elif "--ahead" in options:
             ahead(self._could_send, self._database.next_work_at, self._stop, int(options["--ahead"]))
         else:
@@ -124,47 +126,6 @@ class Task:
         if self._wake_ups is not None and second not in (None, self._armed_at):
             self._armed_at = second
             self._wake_ups.at(second)
-
-    def _sweep_on(self) -> bool:
-        """A sweep of a watcher, which outlives a database that is busy, full or away for a while."""
-        try:
-            return self._could_send()
-        except (DatabaseMissing, SchemaMismatch):
-            raise
-        except DatabaseUnavailable as error:
-            self._tasklog.error(str(error))
-            return self._came_back()
-
-    def _came_back(self) -> bool:
-        """Wait for a database that is away, and let it be looked at once more; False where it answers all the time."""
-        if self._answers():
-            return False
-        self._stop.wait(REST, self._answers)
-        return True
-
-    def _answers(self, after: float = 0) -> bool:
-        time.sleep(after)
-        try:
-            self._database.last_sweep_at()
-        except DatabaseUnavailable:
-            return False
-        return True
-
-    def _next_work_at(self) -> int | None:
-        """The same for a look at the time; a watcher that does not know it looks again soon."""
-        try:
-            return self._database.next_work_at()
-        except DatabaseMissing:
-            raise
-        except DatabaseUnavailable:
-            return None
-
-    def _wait_for_news(self, seconds: float) -> bool:
-        try:
-            return self._database.wait_for_news(seconds)
-        except DatabaseUnavailable:
-            time.sleep(seconds)  # the next sweep says so
-            return False
 
     def _retry_failed(self, event_id: int) -> None:
         try:
@@ -257,6 +218,10 @@ def _run(options: dict[str, str], settings: Settings) -> int:
 
 
 def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
+    if settings.scheduler == "cron":
+        return None
+    from wakeup.redis_queue import QueueUnavailable, wake_ups_of
+
     try:
         return wake_ups_of(settings)
     except QueueUnavailable as error:  # mail goes out all the same

@@ -38,7 +38,7 @@ def steps(victim: Victim) -> dict[str, tuple[dict[str, Handler], int, int]]:
         "answered, answer not read": ({"CONTENT": only(1, freeze, "250 ok", kill)}, 1, 1),
         "refused, refusal not read": ({"CONTENT": only(1, freeze, "451 later", kill)}, 1, 1),
         "next MAIL sent": ({"CONTENT": only(0, freeze, "250 ok"), "MAIL": only(1, kill)}, 1, 0),
-        "next DATA sent": ({"DATA": only(1, kill, Close())}, 1, 0),
+        "next DATA sent": ({"CONTENT": only(0, freeze, "250 ok"), "DATA": only(1, kill)}, 1, 0),
         "next dot read": ({"CONTENT": only(2, kill, "250 ok")}, 1, 1),
         "last dot read": ({"CONTENT": only(4, kill, "250 ok")}, 1, 1),
         "QUIT sent": ({"QUIT": only(0, kill, Close())}, 0, 0),
@@ -55,8 +55,8 @@ def test_a_sender_killed_at_any_step_leaves_at_most_the_message_that_was_ending_
 ) -> None:
     victim = Victim()
     on, pipelined, plain = steps(victim)[step]
-    if offers is PLAIN and "MAIL" in on:
-        on = {"MAIL": on["MAIL"]}  # the answer before it was read and recorded already
+    if offers is PLAIN and len(on) > 1:
+        del on["CONTENT"]  # the answer before it was read and recorded already
     with ScriptedServer(on=on, offers=offers) as server:
         mailing = Mailing(tmp_path, server, 5, **ONE, **where)
         assert victim.run(mailing) == -signal.SIGKILL
