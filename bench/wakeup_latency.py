@@ -2,8 +2,8 @@
 
     python bench/wakeup_latency.py [POSTS]
 
-The service is the whole one, as ./start_flask.sh runs it, on SQLite; the emails come one by one, at random moments.
-Needs redis-server and requirements-redis.txt.
+The service is the whole one, as ./start_flask.sh runs it, on SQLite if nothing else is said; the emails come one by
+one, at random moments. Needs redis-server, PostgreSQL and the requirements of both.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from installation import PROJECT, Installation
 from measured import free_port, print_machine, wait_for
+from postgresql import started_server
 from redis_server import RedisServer
 from smtp_server import ScriptedServer
 
@@ -48,6 +49,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         print_machine(Path(name))
         report("task.py --watch", run(Path(name, "watch"), posts, {"SCHEDULER": "cron"}))
+        with started_server() as server:
+            url = server.new_database()
+            report("task.py --watch on PostgreSQL", run(Path(name, "postgresql"), posts, {"DATABASE_URL": url}))
         with closing(RedisServer(Path(name), free_port())) as redis:
             report(
                 "rq-scheduler", run(Path(name, "redis"), posts, {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url})

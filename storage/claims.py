@@ -44,6 +44,8 @@ SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :fi
     OR EXISTS (SELECT 1 FROM progress p WHERE p.event_id = e.event_id AND p.cursor_id < p.last_recipient_id))
 ORDER BY e.event_id LIMIT 1
 """
+# Who claims under a quota waits until what others claim can be counted.
+ONE_AT_A_TIME = "SELECT value FROM counters WHERE name = 'sender_id' {row_lock}"
 # Whole hours, so at least the last 24; what is claimed now counts as if it were sent.
 USED_TODAY = """
 SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hours WHERE hour >= :hour)
@@ -62,6 +64,7 @@ class Claims:
         self._claim = CLAIM.format(claim_lock=connection.claim_lock)
         self._rows_made = 0
         self._count_at = MANY  # how many are made when the database counts its rows anew
+        self._one_at_a_time = ONE_AT_A_TIME.format(row_lock=connection.row_lock)
         self._is_at_work = IS_AT_WORK.format(row_lock=connection.row_lock)
 
     def take(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Claim]:
@@ -74,6 +77,7 @@ class Claims:
             if self._connection.row(self._is_at_work, sender_id=sender_id) is None:
                 return claimed
             if per_day:
+                self._connection.row(self._one_at_a_time)
                 limit = min(limit, per_day - self.used_today(now))
             for first in _in_turn_after(after):
                 while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:

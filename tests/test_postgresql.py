@@ -18,7 +18,17 @@ from invariants import Mailing
 from postgresql_server import PASSWORD, PostgreSQLServer
 from smtp_server import Action, Call, ScriptedServer, Wait
 
-from database import Address, DatabaseBusy, DatabaseUnavailable, DBError, Email, db_init, open_database
+from database import (
+    Address,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DBError,
+    Delivery,
+    Email,
+    Settlement,
+    db_init,
+    open_database,
+)
 from settings import load_settings
 
 TERMINATE = """
@@ -213,6 +223,34 @@ def test_overlapping_sweeps_send_each_message_once(url: str, tmp_path: Path) -> 
     assert {sweep.communicate(timeout=120) for sweep in sweeps} == {("", "")}
     assert installation.delivered() == subjects([1, 2], 150)
     assert sorted(installation.log()) == ["1", "2"]
+
+
+def test_four_who_claim_at_once_keep_the_daily_quota_together(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    installation = Installation(tmp_path, DATABASE_URL=url)
+    installation.add_recipients(400)
+    installation.save_email(1)
+    now = int(time.time())
+    claimed: list[int] = []
+
+    def claim() -> None:
+        with open_database(settings) as database:
+            sender_id = database.senders.enter(9, now, settle_abandoned_never)
+            assert sender_id is not None
+            claimed.extend(len(database.claims.take(sender_id, 0, now, 20, per_day=50)) for _ in range(3))
+
+    with installation.database() as database:
+        database.progress.begin_due(now)
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claimed) == 50
+
+
+def settle_abandoned_never(delivery: Delivery) -> Settlement:
+    raise AssertionError(f"{delivery} was never ended")
 
 
 def test_fifty_who_post_the_same_email_save_it_once(url: str, tmp_path: Path) -> None:
