@@ -15,6 +15,7 @@ import pytest
 from cutting_proxy import CuttingProxy
 from installation import PROJECT, Installation, subjects
 from invariants import Mailing
+from killer import wait_until
 from postgresql_server import PASSWORD, PostgreSQLServer
 from smtp_server import Action, Call, ScriptedServer, Wait
 
@@ -64,6 +65,7 @@ def test_connections_that_are_terminated_all_the_time_lose_and_double_nothing(ur
             tmp_path, server, 200, DATABASE_URL=url, SMTP_CONNECTIONS="2", SMTP_MESSAGES_PER_CONNECTION="10"
         )
         sender = mailing.start_task()
+        wait_until(lambda: bool(server.accepted))  # one that dies before it is at work is what the next sweep is for
         with psycopg.connect(url, autocommit=True) as killer:
             kills = 0
             while sender.poll() is None:
