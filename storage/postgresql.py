@@ -15,18 +15,14 @@ from typing import Any, cast
 
 from storage.address import Address
 from storage.connection import LeaseTime, Row
-from storage.errors import (
-    DatabaseBusy,
-    DatabaseFull,
-    DatabaseMissing,
-    DatabaseReadOnly,
-    DatabaseUnavailable,
-)
+from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.sender_lock import SenderLocks
 
 try:
     import psycopg
     from psycopg.types.numeric import Int8Dumper
+
+    from storage.postgresql_errors import translated
 except ImportError as missing:
     remedy = "run: pip install -r requirements-postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
@@ -102,12 +98,13 @@ class PostgreSQLConnection:
         return self._execute(_for_many(sql, types), [list(column) for column in columns]).rowcount
 
     def stream(self, sql: str) -> Iterator[Row]:
-        """The rows of a statement, some at a time."""
+        """The rows of a statement, some at a time; whoever reads them may take its time until the transaction ends."""
+        self._execute("SET LOCAL idle_in_transaction_session_timeout = 0", None)
         try:
             with self._connection.cursor("stream") as cursor:
                 yield from cursor.execute(cast("Any", sql))
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translated(error) from error
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
         """Insert many rows."""
@@ -116,7 +113,7 @@ class PostgreSQLConnection:
                 for row in rows:
                     copy.write_row(row)
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translated(error) from error
 
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open."""
@@ -178,7 +175,7 @@ class PostgreSQLConnection:
         try:
             return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translated(error) from error
 
     def lease_time(self) -> LeaseTime:
         """Now, by the server's clock, the same for all machines."""
@@ -210,7 +207,7 @@ class PostgreSQLConnection:
         try:
             connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translated(error) from error
         # Not each number as the smallest type that holds it: 20000 + 20000 is no SMALLINT.
         connection.adapters.register_dumper(int, Int8Dumper)
         return connection
@@ -223,12 +220,12 @@ class PostgreSQLConnection:
             return self._connection.execute(cast("Any", sql), values)
         except psycopg.Error as error:
             if not self._connection.closed or self._in_transaction:
-                raise self._translated(error) from error
+                raise translated(error) from error
         self._connection = self._connect()
         try:
             return self._connection.execute(cast("Any", sql), values)
         except psycopg.Error as error:
-            raise self._translated(error) from error
+            raise translated(error) from error
 
     def _roll_back(self) -> None:
         if self._connection.closed or self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
@@ -237,29 +234,6 @@ class PostgreSQLConnection:
             self._connection.execute("ROLLBACK")
         except psycopg.Error:
             self._connection.close()  # the server rolls back by itself
-
-    def _translated(self, error: psycopg.Error) -> DatabaseUnavailable:
-        said = " ".join(str(error).split())
-        code = error.sqlstate or next((code for words, code in REFUSALS if words in said), "")
-        for prefixes, make, remedy in ERRORS:
-            if code.startswith(prefixes):
-                return make(f"PostgreSQL: {said}", remedy)
-        return DatabaseUnavailable(f"PostgreSQL: {said}", "is the server running, and DATABASE_URL right?")
-
-
-# By SQLSTATE (PostgreSQL's Appendix A), not by class: psycopg's OperationalError has very different ones in it.
-ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
-    (("55P03", "57014", "40001", "40P01", "53300"), DatabaseBusy, "try again in a moment"),
-    (("53100",), DatabaseFull, "free some disk space on the server"),
-    (
-        ("25006", "42501"),
-        DatabaseReadOnly,
-        "let the user of DATABASE_URL write to this database, on the primary server",
-    ),
-    (("42P01", "42703"), DatabaseMissing, "run: flask init-db"),
-    (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
-    (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
-)
 
 
 def _options(timeouts: Mapping[str, float]) -> str:
@@ -273,16 +247,6 @@ def _options(timeouts: Mapping[str, float]) -> str:
 def _file_name(info: psycopg.ConnectionInfo) -> str:
     """What stands for this database in the name of a file."""
     return re.sub(r"[^\w.-]", "_", f"postgresql-{info.host}-{info.port}-{info.dbname}")
-
-
-# libpq tells no SQLSTATE of a connection that was refused.
-REFUSALS = (
-    ("authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
-    ("too many clients", "53300"),
-    ("remaining connection slots", "53300"),
-    ("does not exist", "3D000"),
-)
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from killer import wait_until
 from postgresql_server import PASSWORD, PostgreSQLServer
 from smtp_server import Action, Call, ScriptedServer, Wait
 
+import storage.postgresql
 from database import (
     Address,
     DatabaseBusy,
@@ -141,6 +142,19 @@ def test_numbers_have_64_bits_in_every_sum(url: str, tmp_path: Path) -> None:
     db_init(settings, int(time.time()))
     with open_database(settings) as database:
         assert database.connection.row("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
+
+
+def test_who_reads_a_stream_may_take_longer_than_others_may_idle(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large copy is compared for longer than that while the original waits in its transaction."""
+    monkeypatch.setitem(storage.postgresql.TIMEOUTS, "idle_in_transaction_session_timeout", 0.3)
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database, database.connection.transaction():
+        rows = list(database.connection.stream("SELECT name FROM meta"))
+        time.sleep(0.8)
+        assert database.connection.row("SELECT COUNT(*) FROM meta") == (len(rows),)
 
 
 def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
