@@ -86,6 +86,19 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.0005)
 
 
+def in_shell(installation: Installation, script: str) -> subprocess.CompletedProcess[str]:
+    """Run `task.py` where the shell's `script` says "$@"."""
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *TASK],
+        env=installation.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def killed_before(installation: Installation, call: str, number: int, program: Sequence[str] = TASK) -> bool:
     """Run `program`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
     command = [STRACE or "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]

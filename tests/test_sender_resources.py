@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from installation import PROJECT
 from invariants import Mailing, check_whole
-from killer import Victim
+from killer import Victim, in_shell
 from smtp_server import Call, Handler, ScriptedServer, Wait
 
 from database import Address
-
-TASK = [sys.executable, str(PROJECT / "task.py")]
-
-
-def in_shell(mailing: Mailing, script: str) -> subprocess.CompletedProcess[str]:
-    """Run `task.py` where the shell's `script` says "$@"."""
-    return subprocess.run(
-        ["sh", "-c", script, "sh", *TASK],
-        env=mailing.environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 def test_with_32_descriptors_100_connections_become_as_many_as_there_can_be(tmp_path: Path) -> None:

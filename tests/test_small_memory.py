@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_process import sweep_once
-from installation import Installation
 from invariants import Mailing
-from killer import TASK, Victim
+from killer import Victim, in_shell
 from smtp_server import Call, ScriptedServer
 
 from delivery.message import Message
@@ -44,18 +42,6 @@ def memory_needed(folder: Path) -> int:
     return max(peaks)
 
 
-def sweep_within(kilobytes: int, installation: Installation) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh", *TASK],
-        env=installation.environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def test_from_too_little_memory_to_start_to_enough_nothing_is_lost_and_shortage_is_told(tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     print(f"SEED={seed}")
@@ -66,7 +52,7 @@ def test_from_too_little_memory_to_start_to_enough_nothing_is_lost_and_shortage_
     for share in shares:
         with ScriptedServer() as server:
             mailing = mailing_of(tmp_path / f"{share}", server)
-            swept = sweep_within(int(needed * share), mailing)
+            swept = in_shell(mailing, f'ulimit -v {int(needed * share)}; exec "$@"')
             ends.append(swept.returncode)
             assert bool(swept.returncode) == bool(swept.stderr), swept
             assert swept.returncode or mailing.statuses() == {"sent": 2 * RECIPIENTS}
