@@ -23,7 +23,7 @@ from database import DBError, open_database
 from serving.part import stop_when_input_ends
 from serving.supervisor import say
 from settings import Settings, load_settings
-from wakeup.redis_queue import QUEUE, QueueUnavailable, WakeUps, arm_all, wake_ups_of
+from wakeup.redis_queue import QUEUE, QueueUnavailable, WakeUps, arm_all
 
 LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
 ARM_EVERY = 60.0  # seconds: somebody may have emptied Redis
@@ -97,4 +97,4 @@ def _arm(settings: Settings, wake_ups: WakeUps, *most: int) -> None:
 
 def _configured() -> tuple[Settings, WakeUps]:
     settings = load_settings()
-    return settings, wake_ups_of(settings) or WakeUps(settings.redis_url)
+    return settings, WakeUps(settings.redis_url)

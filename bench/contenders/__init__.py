@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ BODY = ("y" * (LINE - 1) + "\n") * 14  # about 1 KB
 SENDER = "club@example.com"
 
 
-class Contender:
+class Contender(ABC):
     """One way to send many messages."""
 
     key = ""  # on the command line
@@ -21,18 +22,18 @@ class Contender:
     needs_packages = False  # those of bench/requirements.txt
     python = sys.executable  # the one that has them
 
-    def prepare(self, folder: Path, messages: int) -> None:
+    def prepare(self, folder: Path, messages: int) -> None:  # noqa: B027 - smtp-source needs nothing
         """Fill `folder` with what a run begins with; each run gets a copy. Not timed."""
 
+    @abstractmethod
     def command(self, folder: Path, port: int, messages: int) -> list[str]:
         """What sends them to the server, and is timed from its start to its exit."""
-        raise NotImplementedError
 
     def environment(self, folder: Path, port: int) -> Mapping[str, str]:
         """For the command."""
         return {"PYTHONPATH": str(BENCH)}
 
-    def check(self, folder: Path, messages: int) -> None:
+    def check(self, folder: Path, messages: int) -> None:  # noqa: B027 - some say it by their exit code
         """SystemExit when not everything was sent. Not timed."""
 
 
