@@ -1,6 +1,6 @@
 """100 overlapping `task.py` over 10,000 deliveries to a Maildir, with SENDERS 1 and 20.
 
-    python bench/overlapping_sweeps.py [SWEEPS [RECIPIENTS]]
+    python bench/overlapping_sweeps.py [--postgresql] [SWEEPS [RECIPIENTS]]
 
 Each message must be there once, nothing left, every exit code 0, and never more senders at work than allowed.
 """
@@ -12,25 +12,30 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from installation import Installation, subjects
+from postgresql import started_server
+from postgresql_server import PostgreSQLServer
 
 EMAILS = 10
 
 
 def main() -> int:
-    sweeps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    recipients = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000
-    good = [run(senders, sweeps, recipients) for senders in (1, 20)]
+    numbers = [int(argument) for argument in sys.argv[1:] if argument != "--postgresql"]
+    sweeps, recipients = numbers + [100, 1_000][len(numbers) :]
+    with started_server() if "--postgresql" in sys.argv else nullcontext() as server:
+        good = [run(senders, sweeps, recipients, server) for senders in (1, 20)]
     return 0 if all(good) else 1
 
 
-def run(senders: int, sweeps: int, recipients: int) -> bool:
+def run(senders: int, sweeps: int, recipients: int, server: PostgreSQLServer | None) -> bool:
     """One run; whether it kept what is promised."""
+    database = {} if server is None else {"DATABASE_URL": server.new_database()}
     with tempfile.TemporaryDirectory() as folder:
-        installation = Installation(Path(folder), SENDERS=str(senders))
+        installation = Installation(Path(folder), SENDERS=str(senders), **database)
         installation.add_recipients(recipients)
         for event_id in range(EMAILS):
             installation.save_email(event_id, subject=str(event_id))

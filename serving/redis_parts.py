@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from redis import Redis, RedisError
 from rq import Queue, Worker
@@ -26,8 +27,9 @@ from settings import Settings, load_settings
 from wakeup.redis_queue import QUEUE, QueueUnavailable, WakeUps, arm_all
 
 LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
-ARM_EVERY = 60.0  # seconds: somebody may have emptied Redis
+ARM_EVERY = 60.0  # seconds
 ARM_NEXT = 100  # wake-ups; each sweep arms the next one
+LOOK_FOR_LOSS = 1.0  # seconds between looks whether somebody has emptied Redis
 
 
 class SweepWorker(Worker):
@@ -69,8 +71,22 @@ def _while_redis_answers(run: Callable[[Redis], object]) -> None:
 def _arm_now_and_then() -> None:
     settings, wake_ups = _configured()
     while True:
-        time.sleep(ARM_EVERY)
-        _arm(settings, wake_ups, ARM_NEXT)
+        if _lost_within(ARM_EVERY, wake_ups):
+            say(f"Redis at {wake_ups.place} was emptied: all wake-ups are armed again.")
+            _arm(settings, wake_ups)
+        else:
+            _arm(settings, wake_ups, ARM_NEXT)
+
+
+def _lost_within(seconds: float, wake_ups: WakeUps) -> bool:
+    """Wait so long, or until Redis has lost its wake-ups: then True."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(LOOK_FOR_LOSS)
+        with suppress(QueueUnavailable):  # who lives with Redis says so
+            if wake_ups.were_lost():
+                return True
+    return False
 
 
 def _wait_for(wake_ups: WakeUps) -> None:
@@ -89,6 +105,7 @@ def _wait_for(wake_ups: WakeUps) -> None:
 
 def _arm(settings: Settings, wake_ups: WakeUps, *most: int) -> None:
     try:
+        wake_ups.mark()
         with open_database(settings) as database:
             arm_all(wake_ups, database, int(time.time()), *most)
     except (DBError, QueueUnavailable) as error:

@@ -30,10 +30,9 @@ RETURNING event_id, recipient_id, address
 """
 MAKE_CLAIMED = """
 INSERT INTO deliveries (event_id, recipient_id, status, claimed_by, queued_at, next_attempt_at, address)
-SELECT p.event_id, r.recipient_id, 'claimed', :sender_id, :now, :now, r.address
-FROM progress p JOIN recipients r ON r.recipient_id > p.cursor_id AND r.recipient_id <= p.last_recipient_id
-WHERE p.event_id = :event_id AND r.status = 'active' AND r.removed_at IS NULL
-ORDER BY r.recipient_id LIMIT :limit
+SELECT :event_id, recipient_id, 'claimed', :sender_id, :now, :now, address FROM recipients
+WHERE recipient_id > :after AND recipient_id <= :last AND status = 'active' AND removed_at IS NULL
+ORDER BY recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_IN_TURN = """
@@ -101,18 +100,18 @@ class Claims:
 
     def _take_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:
         """First what waits in line, then deliveries that did not exist yet."""
-        claims = self._rows(self._claim, event_id, sender_id, now, limit)
+        claim = {"event_id": event_id, "sender_id": sender_id, "now": now}
+        claims = self._rows(self._claim, limit=limit, **claim)
         room = limit - len(claims)
-        if room and self._progress.is_unfinished(event_id):
-            made = self._rows(MAKE_CLAIMED, event_id, sender_id, now, room)
+        if room and (unmade := self._progress.unmade(event_id)):
+            made = self._rows(MAKE_CLAIMED, after=unmade.after, last=unmade.last, limit=room, **claim)
             self._rows_made += len(made)
             self._progress.move_cursor(event_id, made[-1][1] if len(made) == room else None, len(made), now)
             claims += made
         return claims
 
-    def _rows(self, sql: str, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:
-        rows = self._connection.rows(sql, event_id=event_id, sender_id=sender_id, now=now, limit=limit)
-        return cast("list[Claim]", sorted(rows))  # RETURNING keeps no order
+    def _rows(self, sql: str, **values: int) -> list[Claim]:
+        return cast("list[Claim]", sorted(self._connection.rows(sql, **values)))  # RETURNING keeps no order
 
 
 def _in_turn_after(event_id: int) -> list[int]:

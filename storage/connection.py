@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from storage.address import Address
 
 Row = tuple[Any, ...]
+Values = dict[str, object]
+Statement = tuple[str, "Values | Sequence[tuple[object, ...]]"]  # its values, or those of many as `run_many` has them
 
 
 class LeaseTime(NamedTuple):
@@ -40,6 +42,12 @@ class Connection(Protocol):
         """Run a statement for each of `rows`; how many rows were changed in all.
 
         Its placeholders are `?`, in the order of the values: with names it would take twice the time.
+        """
+
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in their order, in one round trip where there is a server.
+
+        Of each: the rows, if it has any to tell, or else how many it changed.
         """
 
     def stream(self, sql: str) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage.connection import Connection
+from storage.connection import Connection, Statement
 from storage.errors import NoSuchEmail
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
@@ -147,9 +147,9 @@ class Deliveries:
         """
         try:
             with self._connection.transaction():
-                self._settle_held(sender_id, sent, others)
-                if ending and self._connection.run_many(END, ending) != len(ending):
-                    raise ClaimLost
+                for settlement in others:
+                    self._settle_held(sender_id, settlement)
+                self._sent_and_ending(sent, ending)
                 return ending
         except ClaimLost:
             with self._connection.transaction():
@@ -192,15 +192,24 @@ class Deliveries:
                 self._connection.announce()
             return sum(counts.values())
 
-    def _settle_held(self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement]) -> None:
-        if sent and self._connection.run_many(SENT, sent) != len(sent):
+    def _settle_held(self, sender_id: int, settlement: Settlement) -> None:
+        if not self._settle(sender_id, settlement):
             raise ClaimLost
-        for (at, event_id), count in Counter(map(_AT_AND_EVENT_ID, sent)).items():
-            self._count("sent", "sent", event_id, at, count)
-        for settlement in others:
-            if not self._settle(sender_id, settlement):
-                raise ClaimLost
-            self._account(settlement)
+        self._account(settlement)
+
+    def _sent_and_ending(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> None:
+        """What every message goes through, all at once."""
+        counted = Counter(map(_AT_AND_EVENT_ID, sent))
+        statements: list[Statement] = [(sql, rows) for sql, rows in ((SENT, sent), (END, ending)) if rows]
+        expected = [len(rows) for _, rows in statements]
+        for (at, event_id), count in counted.items():
+            statements.append(self._progress.counting(event_id, {"sent": count}, at))
+            statements.append(_hour("sent", at, count))
+        results = self._connection.run_together(statements)
+        if results[: len(expected)] != expected:
+            raise ClaimLost
+        for (at, event_id), result in zip(counted, results[len(expected) :: 2], strict=True):
+            self._progress.finish_if_told(event_id, result, at)
 
     def _account(self, settlement: Settlement) -> None:
         """Count what was settled, and note a try that did not succeed."""
@@ -210,11 +219,11 @@ class Deliveries:
         if settlement.no_mailbox:
             self._recipients.note_no_mailbox(settlement.recipient_id, settlement.event_id, settlement.at)
 
-    def _count(self, outcome: str, status: str, event_id: int, at: int, count: int = 1) -> None:
+    def _count(self, outcome: str, status: str, event_id: int, at: int) -> None:
         """Count for the email, and for the hour."""
         if status != "queued":
-            self._progress.count(event_id, {status: count}, at, at if status == "sent" else None)
-        self._connection.run(HOUR, hour=at // 3600, **(NONE | {outcome: count}))
+            self._progress.count(event_id, {status: 1}, at, at if status == "sent" else None)
+        self._connection.run_together([_hour(outcome, at, 1)])
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
         changed = self._connection.run(
@@ -258,6 +267,11 @@ class Deliveries:
             outcome=settlement.outcome,
             reply=settlement.reply,
         )
+
+
+def _hour(outcome: str, at: int, count: int) -> Statement:
+    """Counts outcomes of one kind for the hour."""
+    return HOUR, {"hour": at // 3600, **NONE, outcome: count}
 
 
 def _as_settlement(sent: Sent) -> Settlement:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from storage.address import Address
-from storage.connection import LeaseTime, Row
+from storage.connection import LeaseTime, Row, Statement, Values
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.sender_lock import SenderLocks
 
@@ -40,7 +40,8 @@ CONNECT = {
 }
 # Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
 # the table was small: it would read all deliveries to find thirty.
-NEVER_PLANNED = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
+# (And what is forbidden has a price so high that the compiler of queries, jit, would set to work.)
+NEVER_PLANNED = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
 LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # Each change leaves a dead row behind: room on its page lets the next one take its place without touching an index,
 # and a number of them, not a share of a large table, is too many.
@@ -93,9 +94,16 @@ class PostgreSQLConnection:
 
     def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
         """Run an UPDATE, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
-        columns = list(zip(*rows, strict=True))
-        types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
-        return self._execute(_for_many(sql, types), [list(column) for column in columns]).rowcount
+        return self._execute(*_for_many(sql, rows)).rowcount
+
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in their order; of each the rows, or how many it changed. Inside a transaction."""
+        try:
+            with self._connection.pipeline():
+                cursors = [self._connection.execute(*cast("Any", _rewritten(*each))) for each in statements]
+        except psycopg.Error as error:
+            raise translated(error) from error
+        return [cursor.fetchall() if cursor.description else cursor.rowcount for cursor in cursors]
 
     def stream(self, sql: str) -> Iterator[Row]:
         """The rows of a statement, some at a time; whoever reads them may take its time until the transaction ends."""
@@ -255,9 +263,27 @@ def _named(sql: str) -> str:
     return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
-@lru_cache(maxsize=16)
-def _for_many(sql: str, types: tuple[str, ...]) -> str:
+def _array(column: Sequence[object], kind: str) -> str:
+    """A column as the server reads it; psycopg would call Python for each value."""
+    if kind == "text":
+        column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
+    return f"{{{','.join(map(str, column))}}}"
+
+
+def _rewritten(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[str, Values | list[str]]:
+    """A statement and its values as psycopg has them."""
+    return (_named(sql), values) if isinstance(values, dict) else _for_many(sql, values)
+
+
+def _for_many(sql: str, rows: Iterable[tuple[object, ...]]) -> tuple[str, list[str]]:
     """An UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
+    columns = list(zip(*rows, strict=True))
+    types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
+    return _with_arrays(sql, types), list(map(_array, columns, types))
+
+
+@lru_cache(maxsize=16)
+def _with_arrays(sql: str, types: tuple[str, ...]) -> str:
     numbers = iter(range(len(types)))
     sql = re.sub(r"\?", lambda _: f"given.v{next(numbers)}", sql.replace("%", "%%"))
     arrays = ", ".join(f"%s::{kind}[]" for kind in types)

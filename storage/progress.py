@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from storage.connection import Connection
+from storage.connection import Connection, Row, Statement
 
 BATCH = 200  # emails begun, or logged, in one transaction
 
@@ -20,7 +20,7 @@ FREEZE = """
 INSERT INTO progress (event_id, started_at, last_recipient_id)
 SELECT :event_id, :now, MAX(recipient_id) FROM recipients WHERE recipient_id > 0
 """
-UNFINISHED = "SELECT 1 FROM progress WHERE cursor_id < last_recipient_id"
+UNFINISHED = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"
 MOVE_CURSOR = """
 UPDATE progress SET cursor_id = COALESCE(:to, last_recipient_id), deliveries = deliveries + :added
 WHERE event_id = :event_id
@@ -60,6 +60,7 @@ DUE_SECONDS = """
 SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now ORDER BY due_at LIMIT :most
 """
 
+NONE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # of each final state
 NO_RECIPIENTS = "there was no active recipient when it was due"
 RESTORED = "it is from a backup, and may have been sent since that was made"
 
@@ -80,6 +81,13 @@ class Begun(NamedTuple):
 
     event_id: int
     held_because: str | None
+
+
+class Unmade(NamedTuple):
+    """Deliveries are still to be made for the recipients behind `after`, up to `last`."""
+
+    after: int
+    last: int
 
 
 class Restored(NamedTuple):
@@ -137,22 +145,33 @@ class ProgressTable:
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""
         self._connection.run(MOVE_CURSOR, event_id=event_id, to=to, added=added)
-        self.finish_if_complete(event_id, now)
+        if to is None:
+            self.finish_if_complete(event_id, now)
 
-    def is_unfinished(self, event_id: int) -> bool:
-        """Whether deliveries of this email are still to be made; inside a transaction, by nobody else meanwhile."""
-        sql = f"{UNFINISHED} AND event_id = :event_id {self._connection.row_lock}"
-        return self._connection.row(sql, event_id=event_id) is not None
+    def unmade(self, event_id: int) -> Unmade | None:
+        """Which deliveries of this email are still to be made; inside a transaction, by nobody else meanwhile."""
+        row = self._connection.row(
+            f"{UNFINISHED} AND event_id = :event_id {self._connection.row_lock}", event_id=event_id
+        )
+        return None if row is None else Unmade(*row)
 
     def any_unfinished(self) -> bool:
-        """Whether deliveries of any email that was begun are."""
+        """Whether deliveries of any email that was begun are still to be made."""
         return self._connection.row(f"{UNFINISHED} LIMIT 1") is not None
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
-        counts = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0} | dict(changes)
-        row = self._connection.row(COUNT, event_id=event_id, sent_at=sent_at, **counts)
-        if row is not None and row[0]:
+        (told,) = self._connection.run_together([self.counting(event_id, changes, sent_at)])
+        self.finish_if_told(event_id, told, now)
+
+    @staticmethod
+    def counting(event_id: int, changes: Mapping[str, int], sent_at: int | None) -> Statement:
+        """The statement that adds to the counters; what it tells is for `finish_if_told`."""
+        return COUNT, {**NONE, **changes, "event_id": event_id, "sent_at": sent_at}
+
+    def finish_if_told(self, event_id: int, told: list[Row] | int, now: int) -> None:
+        """Finish an email that the counters say is complete."""
+        if told == [(True,)]:
             self.finish_if_complete(event_id, now)
 
     def finish_if_complete(self, event_id: int, now: int) -> None:

@@ -25,7 +25,7 @@ else:
 from storage import staging
 from storage.address import Address
 from storage.clock import boot_clock, boot_id
-from storage.connection import LeaseTime, Row
+from storage.connection import LeaseTime, Row, Statement, Values
 from storage.errors import (
     DatabaseBusy,
     DatabaseFull,
@@ -89,6 +89,19 @@ class SQLiteConnection:
         """Run a statement, with `?` for the values, for each of `rows`; how many rows were changed in all."""
         try:
             return self._connection.executemany(sql, rows).rowcount
+        except driver.Error as error:
+            raise self._translated(error) from error
+
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in their order; of each the rows, or how many it changed."""
+        return [self._result(*statement) for statement in statements]
+
+    def _result(self, sql: str, values: Values | Sequence[tuple[object, ...]]) -> list[Row] | int:
+        if not isinstance(values, dict):
+            return self.run_many(sql, values)
+        try:
+            cursor = self._connection.execute(sql, values)
+            return cursor.fetchall() if cursor.description else cursor.rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -32,7 +33,9 @@ from database import (
     open_database,
 )
 from settings import load_settings
+from storage.claims import MAKE_CLAIMED
 
+NOW = datetime.fromtimestamp(1_700_000_000, UTC)
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -134,6 +137,37 @@ def test_a_database_that_cannot_be_written_is_named_and_nothing_is_sent(url: str
     assert swept.returncode == 1
     assert "read-only transaction" in swept.stderr
     assert installation.messages() == []
+
+
+def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_turn(url: str, tmp_path: Path) -> None:
+    """Statistics say nothing of a table that was filled just now: the plan must be right without them."""
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        database.recipients.add((Address(name, name) for name in map("{}@example.com".format, range(5000))), NOW)
+        values = {"event_id": 1, "sender_id": 1, "now": 0, "after": 4000, "last": 5000, "limit": 100}
+        explained = database.connection.rows(f"EXPLAIN ANALYZE {MAKE_CLAIMED}", **values)
+    plan = "\n".join(line for (line,) in explained)
+    assert "Sort" not in plan
+    assert re.search(r"Index Scan using recipients_pkey.*actual time=\S+ rows=100 ", plan), plan
+
+
+@pytest.mark.parametrize(
+    "reply", ['250 "quoted"', "250 back\\slash \\", "250 {1,2}", "NULL", "", "250 é, 漢字 %s :name ?"]
+)
+def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        database.recipients.add([Address("a@example.com", "a@example.com")], NOW)
+        database.emails.save(Email(1, "s", "c", NOW), NOW)
+        database.progress.begin_due(int(NOW.timestamp()))
+        sender_id = database.senders.enter(1, 0, settle_abandoned_never)
+        assert sender_id is not None
+        ((_, recipient_id, _),) = database.claims.take(sender_id, 0, int(time.time()), 1)
+        database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
+        database.deliveries.record(sender_id, [(1, reply, 1, recipient_id, sender_id)], [], [])
+        assert database.connection.rows("SELECT status, reply FROM deliveries") == [("sent", reply)]
 
 
 def test_numbers_have_64_bits_in_every_sum(url: str, tmp_path: Path) -> None:

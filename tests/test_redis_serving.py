@@ -71,6 +71,17 @@ def test_a_redis_that_was_emptied_by_a_restart_is_armed_again(
     assert "hunter2" not in service.output
 
 
+def test_a_redis_that_somebody_emptied_is_armed_again_within_seconds(
+    service: Service, project: Path, redis_server: RedisServer, web_port: int
+) -> None:
+    Installation(project).add_recipients(1)
+    post(web_port, 1, 4)
+    redis_server.client.flushall()
+    assert wait_until(lambda: Installation(project).log() == ["1"], 12), service.output
+    assert "was emptied: all wake-ups are armed again" in service.output
+    assert service.stop() == 0
+
+
 def test_parts_of_redis_that_are_killed_are_started_again(service: Service, project: Path, web_port: int) -> None:
     Installation(project).add_recipients(1)
     for part in ("worker", "scheduler"):

@@ -26,6 +26,7 @@ TIMEOUT = 3600  # seconds until rq breaks a sweep off, wherever it is: far beyon
 KEPT = 7 * 24 * 3600  # seconds for which a failed wake-up is kept for the operator
 BATCH = 500  # wake-ups armed in one round trip
 PILE = 10  # wake-ups in line that are worth dropping
+MARK = "email-endpoint:armed"  # a key that is gone once Redis has lost what was armed
 MOST = 10_000  # wake-ups armed ahead; each sweep arms the next one anyway
 
 T = TypeVar("T")
@@ -83,6 +84,16 @@ class WakeUps:
             if ours:
                 self._redis.zrem(Scheduler.scheduled_jobs_key, *ours)
                 self._redis.delete(*map(Job.key_for, ours))
+
+    def mark(self) -> None:
+        """Leave a mark; before arming all, so that whatever is lost, the mark is lost too. Raises QueueUnavailable."""
+        with self._told():
+            self._redis.set(MARK, int(time.time()))
+
+    def were_lost(self) -> bool:
+        """Whether Redis was emptied since the mark was left. Raises QueueUnavailable."""
+        with self._told():
+            return not self._redis.exists(MARK)
 
     def ping(self) -> None:
         """Raises QueueUnavailable unless Redis answers."""
