@@ -30,12 +30,14 @@ CREATE TABLE emails (
     subject      TEXT NOT NULL,
     content      TEXT NOT NULL
 );
--- What is due, and when the next email will be, without touching the others.
-CREATE INDEX emails_scheduled ON emails (due_at) WHERE status = 'scheduled';
+-- What is due, and when the next email will be, without touching the others; and the lists, by status and by time.
+CREATE INDEX emails_by_status ON emails (status, due_at, event_id);
 -- The emails that a sweep takes in turn.
 CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
 -- The finished ones whose line in tasklog.log is still owed.
 CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
+-- The cancelled ones that still have deliveries in line or in flight.
+CREATE INDEX emails_cancelling ON emails (event_id) WHERE status = 'cancelled' AND finished_at IS NULL;
 
 -- How far an email that was started has come: how many deliveries it has, and in which final states. Apart from
 -- `emails`, because these counters change with every commit of a sender and a content can be large.
@@ -65,6 +67,20 @@ CREATE TABLE recipients (
     removed_at   BIGINT,
     no_mailbox   BIGINT -- the email of which a server said that there is no such mailbox; a second one: rejected
 );
+-- The few who left, among a million who did not: in the order in which they were added, and by address.
+CREATE INDEX recipients_inactive ON recipients (status, recipient_id) WHERE status <> 'active' AND removed_at IS NULL;
+CREATE INDEX recipients_inactive_by_key ON recipients (status, address_key)
+    WHERE status <> 'active' AND removed_at IS NULL;
+
+-- How many emails and recipients there are of each status, kept by triggers (storage/counting.py): the sum over all
+-- parts. Each connection to PostgreSQL counts in one of 64 parts, so that writers hardly ever wait for each other.
+CREATE TABLE counts (
+    noun   TEXT NOT NULL CHECK (noun IN ('emails', 'recipients')),
+    status TEXT NOT NULL, -- of a recipient: 'removed', too
+    part   BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (noun, status, part)
+);
 
 -- One email to one recipient. Few indexes, and partial ones: each that a change of status touches costs speed.
 CREATE TABLE deliveries (
@@ -87,6 +103,9 @@ CREATE TABLE deliveries (
 -- What can be claimed, email by email: the queued ones. No index speaks of `status`, so that the change to `sending`,
 -- which every message goes through, touches none.
 CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at)
+    WHERE claimed_by IS NULL AND finished_at IS NULL;
+-- The same, for who lists them.
+CREATE INDEX deliveries_in_line ON deliveries (event_id, recipient_id)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
 -- What a sender holds, to be taken over when it died.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;

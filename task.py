@@ -27,6 +27,7 @@ from database import (
     DatabaseBusy,
     DBError,
     NoSuchEmail,
+    NotRetryable,
     open_database,
 )
 from settings import Settings, SettingsError, load_settings
@@ -129,8 +130,8 @@ class Task:
 
     def _retry_failed(self, event_id: int) -> None:
         try:
-            count = self._database.deliveries.retry_failed(event_id, int(time.time()))
-        except NoSuchEmail as error:
+            count = self._database.deliveries.retry(event_id, int(time.time()))
+        except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
         self._wake_at(int(time.time()))
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")

@@ -63,7 +63,7 @@ class Connection(Protocol):
         """Whether the tables were made. Asked inside a transaction, others who ask wait for its end."""
 
     def tune(self) -> None:
-        """Tell the database how the tables, which were made in this transaction, are used."""
+        """Tell the database how the tables, made in this transaction, are used, and let it keep `counts`."""
 
     def analyze(self) -> None:
         """The deliveries have changed much: let the database count anew, where it plans by such counts."""

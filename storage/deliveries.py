@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection, Statement
-from storage.errors import NoSuchEmail
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
@@ -67,19 +66,13 @@ IN_DOUBT = """
 SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
 WHERE claimed_by = :sender_id AND status = 'sending'
 """
-RETRY = """
-UPDATE deliveries SET status = 'queued', queued_at = :now, next_attempt_at = :now, doubts = 0, finished_at = NULL
-WHERE event_id = :event_id AND status = :status AND recipient_id IN (
-    SELECT recipient_id FROM attempts WHERE event_id = :event_id) AND EXISTS (
-    SELECT 1 FROM recipients r
-    WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
-"""
-# Who left while the message was under way gets no other try.
+# Who left while the message was under way gets no other try; nor does anybody if the email was cancelled.
 CANCEL_UNWANTED = """
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
-WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND NOT EXISTS (
-    SELECT 1 FROM recipients r
-    WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND (
+    NOT EXISTS (SELECT 1 FROM recipients r
+                WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
+    OR EXISTS (SELECT 1 FROM emails e WHERE e.event_id = deliveries.event_id AND e.status = 'cancelled'))
 """
 
 Key = tuple[int, int]  # event_id, recipient_id
@@ -174,24 +167,6 @@ class Deliveries:
         self._connection.run(RELEASE, sender_id=sender_id)
         return [Delivery(*row) for row in self._connection.rows(IN_DOUBT, sender_id=sender_id)]
 
-    def retry_failed(self, event_id: int, now: int) -> int:
-        """Put the failed and unknown deliveries of an email in line again; how many.
-
-        Raises NoSuchEmail when no email of this event_id was ever started, or when it was cancelled.
-        """
-        with self._connection.transaction():
-            if not self._progress.was_started(event_id):
-                raise NoSuchEmail(event_id)
-            counts = {
-                status: self._connection.run(RETRY, event_id=event_id, status=status, now=now)
-                for status in ("failed", "unknown")
-            }
-            if any(counts.values()):
-                self._progress.reopen(event_id)
-                self._progress.count(event_id, {status: -count for status, count in counts.items()}, now)
-                self._connection.announce()
-            return sum(counts.values())
-
     def _settle_held(self, sender_id: int, settlement: Settlement) -> None:
         if not self._settle(sender_id, settlement):
             raise ClaimLost
@@ -242,6 +217,7 @@ class Deliveries:
         return changed == 1
 
     def _cancel_unwanted(self, key: Key, now: int) -> None:
+        self._progress.lock(key[0])  # either a cancel sees that this one is queued, or this sees the cancel
         if self._connection.run(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
             self._progress.count(key[0], {"cancelled": 1}, now)
 

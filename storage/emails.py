@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from storage.connection import Connection
 from storage.errors import EventIdUsed, NoSuchEmail
+from storage.times import moment, moment_or_none
 
 SAVE = """
 INSERT INTO emails (event_id, due_at, created_at, token, subject, content)
 VALUES (:event_id, :due_at, :created_at, :token, :subject, :content)
 ON CONFLICT (event_id) DO NOTHING
 """
-GET = "SELECT event_id, subject, content, due_at, status FROM emails WHERE event_id = :event_id"
+GET = """
+SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because FROM emails
+WHERE event_id = :event_id
+"""
 TEXT_TO_SEND = "SELECT subject, content, token FROM emails WHERE event_id = :event_id"
 
 
@@ -26,6 +30,9 @@ class Email(NamedTuple):
     content: str
     due_at: datetime
     status: str = "scheduled"
+    created_at: datetime | None = None  # these three are known of a saved email
+    finished_at: datetime | None = None
+    held_because: str | None = None
 
 
 class TextToSend(NamedTuple):
@@ -63,8 +70,9 @@ class Emails:
         row = self._connection.row(GET, event_id=event_id)
         if row is None:
             return None
-        number, subject, content, due_at, status = row
-        return Email(number, subject, content, datetime.fromtimestamp(due_at, UTC), status)
+        number, subject, content, due_at, status, created_at, finished_at, why = row
+        times = moment(created_at), moment_or_none(finished_at)
+        return Email(number, subject, content, moment(due_at), status, *times, why)
 
     def text_to_send(self, event_id: int) -> TextToSend:
         """What an email that is being sent is made of."""

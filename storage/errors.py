@@ -55,8 +55,62 @@ class EventIdUsed(DBError):
 
 
 class NoSuchEmail(DBError):
-    """No email of this event_id was ever begun."""
+    """There is no email of this event_id."""
 
     def __init__(self, event_id: int) -> None:
-        super().__init__(f"no email with the event_id {event_id} was begun")
+        super().__init__(f"there is no email with the event_id {event_id}")
         self.event_id = event_id
+
+
+class WrongStatus(DBError):
+    """What was asked for cannot be done with an email whose status is `status`; nothing was changed."""
+
+    asked = "changed"
+
+    def __init__(self, event_id: int, status: str) -> None:
+        super().__init__(f"email {event_id} is {status}: it cannot be {self.asked}")
+        self.event_id = event_id
+        self.status = status
+
+
+class NotReplaceable(WrongStatus):
+    """Only an email that is scheduled, or held and never begun, can be replaced."""
+
+    asked = "replaced"
+
+
+class NotCancellable(WrongStatus):
+    """An email that was sent cannot be cancelled."""
+
+    asked = "cancelled"
+
+
+class NotHeld(WrongStatus):
+    """Only an email that is held can be released."""
+
+    asked = "released"
+
+
+class NotRetryable(WrongStatus):
+    """Only deliveries of an email that is being sent, or was sent, can be put in line again."""
+
+    asked = "retried"
+
+
+class NoActiveRecipients(DBError):
+    """An email cannot be released while nobody would receive it."""
+
+    def __init__(self, event_id: int) -> None:
+        super().__init__(f"email {event_id} stays held: there is no active recipient")
+        self.event_id = event_id
+
+
+class NotInDoubt(DBError):
+    """A person can decide only about a delivery that is `unknown`; `status` is None if there is no such delivery."""
+
+    def __init__(self, event_id: int, recipient_id: int, status: str | None) -> None:
+        found = "does not exist" if status is None else f"is {status}, not unknown"
+        super().__init__(f"the delivery of email {event_id} to recipient {recipient_id} {found}")
+        self.event_id = event_id
+        self.recipient_id = recipient_id
+        self.status = status

@@ -51,6 +51,8 @@ ALTER TABLE deliveries SET (fillfactor = 50,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 ALTER TABLE progress SET (fillfactor = 20);
 ALTER TABLE hours SET (fillfactor = 20);
+ALTER TABLE counts SET (fillfactor = 20);
+ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 """
 STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
 SORT = """
@@ -134,7 +136,9 @@ class PostgreSQLConnection:
 
     def tune(self) -> None:
         """Tell the server how the tables, which were made just now, are used."""
-        self.run_script(TUNE)
+        from storage.counting import POSTGRESQL
+
+        self.run_script(TUNE + POSTGRESQL)
 
     def analyze(self) -> None:
         """The deliveries have changed much: without new statistics a claim could sort all of them."""

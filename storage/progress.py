@@ -33,7 +33,8 @@ WHERE event_id = :event_id
 RETURNING cursor_id >= last_recipient_id AND deliveries = sent + failed + unknown + cancelled
 """
 FINISH = """
-UPDATE emails SET status = 'sent', finished_at = :now WHERE event_id = :event_id AND status = 'sending' AND EXISTS (
+UPDATE emails SET status = CASE status WHEN 'sending' THEN 'sent' ELSE status END, finished_at = :now
+WHERE event_id = :event_id AND (status = 'sending' OR (status = 'cancelled' AND finished_at IS NULL)) AND EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id AND p.cursor_id >= p.last_recipient_id
     AND p.deliveries = p.sent + p.failed + p.unknown + p.cancelled)
 """
@@ -50,7 +51,7 @@ WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created
 OWED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
 UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
-WAS_STARTED = "SELECT 1 FROM emails WHERE event_id = :event_id AND status IN ('sending', 'sent')"
+LOCK = "SELECT 1 FROM progress WHERE event_id = :event_id {row_lock}"
 REOPEN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
 READ = """
 SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
@@ -175,12 +176,21 @@ class ProgressTable:
             self.finish_if_complete(event_id, now)
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
-        """Make the email `sent` if its start is finished and each of its deliveries is in a final state."""
+        """Once each delivery of an email is made and in a final state it is `sent`; a cancelled one is finished."""
         self._connection.run(FINISH, event_id=event_id, now=now)
 
-    def was_started(self, event_id: int) -> bool:
-        """Whether the email is being sent, or was sent."""
-        return self._connection.row(WAS_STARTED, event_id=event_id) is not None
+    def lock(self, event_id: int) -> bool:
+        """Let nobody else count, make deliveries or cancel until this transaction ends; False if it was not begun.
+
+        Whoever needs the email's row, too, takes that one afterwards, so that no two wait for each other.
+        """
+        return self._connection.row(LOCK.format(row_lock=self._connection.row_lock), event_id=event_id) is not None
+
+    def begin_at_once(self, event_id: int, now: int) -> bool:
+        """Begin an email that its release made `sending`; False if there is no active recipient."""
+        if self._connection.row(ANY_ACTIVE) is None:
+            return False
+        return self._connection.run(FREEZE, event_id=event_id, now=now) == 1
 
     def reopen(self, event_id: int) -> None:
         """Make a finished email `sending` again."""

@@ -45,7 +45,9 @@ PAGE = """
 SELECT recipient_id, address, status, created_at FROM recipients
 WHERE recipient_id > :after AND removed_at IS NULL ORDER BY recipient_id LIMIT :size
 """
-COUNT_ACTIVE = "SELECT COUNT(*) FROM recipients WHERE status = 'active' AND removed_at IS NULL"
+COUNT_ACTIVE = (
+    "SELECT CAST(COALESCE(SUM(number), 0) AS BIGINT) FROM counts WHERE noun = 'recipients' AND status = 'active'"
+)
 
 
 class Recipient(NamedTuple):
@@ -101,7 +103,7 @@ class Recipients:
         """All recipients in the order in which they were added, `size` at a time."""
         after = 0
         while rows := self._connection.rows(PAGE, after=after, size=size):
-            yield [_recipient(*row) for row in rows]
+            yield [recipient_of(*row) for row in rows]
             after = rows[-1][0]
 
     def find(self, address: Address) -> Recipient | None:
@@ -110,7 +112,7 @@ class Recipients:
         if row is None:
             return None
         (page,) = self._connection.rows(PAGE, after=row[0] - 1, size=1)
-        return _recipient(*page)
+        return recipient_of(*page)
 
     def count(self) -> int:
         """How many are active."""
@@ -144,5 +146,6 @@ class Recipients:
             self._progress.count(event_id, {"cancelled": 1}, now)
 
 
-def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+    """A row of the table."""
     return Recipient(recipient_id, address, status, datetime.fromtimestamp(created_at, UTC))

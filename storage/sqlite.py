@@ -131,7 +131,10 @@ class SQLiteConnection:
         return self.row("SELECT 1 FROM sqlite_master WHERE name = 'meta'") is not None
 
     def tune(self) -> None:
-        """Nothing is to be told."""
+        """Count emails and recipients by status; nothing else is to be told."""
+        from storage.counting import SQLITE
+
+        self.run_script(SQLITE)
 
     def analyze(self) -> None:
         """Plans do not depend on counts here."""

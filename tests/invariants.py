@@ -32,9 +32,26 @@ HAVING p.deliveries <> COUNT(d.event_id)
     OR p.unknown <> COUNT(CASE WHEN d.status = 'unknown' THEN 1 END)
     OR p.cancelled <> COUNT(CASE WHEN d.status = 'cancelled' THEN 1 END)
 """
+COUNTED = """
+SELECT 'emails', status, COUNT(*) FROM emails GROUP BY status UNION ALL
+SELECT 'recipients', CASE WHEN removed_at IS NULL THEN status ELSE 'removed' END, COUNT(*) FROM recipients GROUP BY 2
+"""
+COUNTS = "SELECT noun, status, SUM(number) FROM counts GROUP BY noun, status HAVING SUM(number) <> 0"
+TO_BE_SENT_THOUGH_CANCELLED = """
+SELECT e.event_id, d.address FROM emails e JOIN deliveries d ON d.event_id = e.event_id
+WHERE e.status = 'cancelled' AND d.status IN ('queued', 'claimed')
+"""
+NOT_MADE_THOUGH_FINISHED = """
+SELECT e.event_id FROM emails e JOIN progress p ON p.event_id = e.event_id
+WHERE (e.status = 'sent' OR (e.status = 'cancelled' AND e.finished_at IS NOT NULL)) AND (
+    p.cursor_id < p.last_recipient_id OR p.deliveries <> p.sent + p.failed + p.unknown + p.cancelled)
+"""
+HOURS = "SELECT SUM(sent) FROM hours"
+SENT = "SELECT COUNT(*) FROM deliveries WHERE status = 'sent'"
 HELD = "SELECT event_id, address FROM deliveries WHERE claimed_by IS NOT NULL OR status IN ('claimed', 'sending')"
 FORGOTTEN = """
 SELECT p.event_id, r.address FROM progress p JOIN recipients r ON r.recipient_id <= p.last_recipient_id
+JOIN emails e ON e.event_id = p.event_id AND e.status <> 'cancelled'
 WHERE r.status = 'active' AND r.removed_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM deliveries d WHERE d.event_id = p.event_id AND d.recipient_id = r.recipient_id)
 """
@@ -96,6 +113,9 @@ def check_whole(database: Database) -> None:
     if isinstance(database.connection, SQLiteConnection):
         assert rows("PRAGMA integrity_check") == [("ok",)]
     assert rows(MISCOUNTED) == [], "the counters are not those of the deliveries"
+    assert set(rows(COUNTED)) == set(rows(COUNTS)), "the counts are not those of the rows"
+    assert rows(NOT_MADE_THOUGH_FINISHED) == [], "finished before its last delivery"
+    assert (rows(HOURS)[0][0] or 0) == rows(SENT)[0][0], "the hours do not add up to what was sent"
 
 
 def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: int) -> Found:
@@ -104,6 +124,7 @@ def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: in
     rows = database.connection.rows
     assert rows(HELD) == [], "claimed by a sender that is gone"
     assert rows(FORGOTTEN) == [], "recipients without a delivery"
+    assert rows(TO_BE_SENT_THOUGH_CANCELLED) == [], "in line though the email was cancelled"
     assert rows("SELECT sender_id FROM senders") == [], "a sender that is gone is still there"
     taken = Counter((event_id_of(message.content), message.recipient.decode()) for message in accepted)
     statuses: dict[Key, str] = {(event, address): status for event, address, status in rows(DELIVERIES)}

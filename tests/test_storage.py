@@ -19,6 +19,7 @@ from database import (
     Ending,
     EventIdUsed,
     NoSuchEmail,
+    NotRetryable,
     SchemaMismatch,
     Sent,
     Settlement,
@@ -89,7 +90,7 @@ class TestEmails:
     def test_a_saved_email_comes_back_as_it_was(self, database: Database) -> None:
         email = Email(-(2**63), "Grüße 👋", "line\r\n\tmore 日本\n", NOON)
         database.emails.save(email, NOON)
-        assert database.emails.get(-(2**63)) == email
+        assert database.emails.get(-(2**63)) == email._replace(created_at=NOON)
 
     def test_an_unknown_email_is_none(self, database: Database) -> None:
         assert database.emails.get(1) is None
@@ -100,7 +101,7 @@ class TestEmails:
         with pytest.raises(EventIdUsed, match="UNIQUE constraint") as caught:
             database.emails.save(other, NOON)
         assert caught.value.identical is identical
-        assert database.emails.get(7) == EMAIL
+        assert database.emails.get(7) == EMAIL._replace(created_at=NOON)
 
     def test_another_writer_is_not_waited_for_forever(self, database: Database, second: Database) -> None:
         with database.connection.transaction():
@@ -355,7 +356,7 @@ class TestDeliveries:
         first, second = database.claims.take(sender_id, 0, NOW, 2)
         database.deliveries.record(sender_id, [sent(second, sender_id)], [failed(first)], [])
         assert status(database) == "sent"
-        assert database.deliveries.retry_failed(7, NOW + 9) == 1
+        assert database.deliveries.retry(7, NOW + 9) == 1
         assert status(database) == "sending"
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
         (again,) = database.claims.take(sender_id, 0, NOW + 9, 2)
@@ -365,7 +366,7 @@ class TestDeliveries:
         start(database, 1)
         send_all(database, enter(database))
         database.progress.log_finished(lambda event_ids: None)
-        assert database.deliveries.retry_failed(7, NOW) == 0
+        assert database.deliveries.retry(7, NOW) == 0
         assert status(database) == "sent"
         assert not database.has_work(NOW)
 
@@ -381,7 +382,7 @@ class TestDeliveries:
         database.deliveries.record(sender_id, [], [later], [])
         database.deliveries.give_back(sender_id, [key(third)], NOW)
         assert database.progress.get(7) == (7, 3, 0, 1, 0, 2)
-        assert database.deliveries.retry_failed(7, NOW) == 0
+        assert database.deliveries.retry(7, NOW) == 0
         assert status(database) == "sent"
 
     def test_a_sender_that_was_taken_over_claims_nothing(self, database: Database) -> None:
@@ -391,11 +392,13 @@ class TestDeliveries:
         enter(database)
         assert database.claims.take(one, 0, NOW, 1) == []
 
-    @pytest.mark.parametrize("event_id", [7, 8])
-    def test_what_was_never_started_has_nothing_to_retry(self, database: Database, event_id: int) -> None:
+    @pytest.mark.parametrize(("event_id", "error"), [(7, NotRetryable), (8, NoSuchEmail)])
+    def test_what_was_never_started_has_nothing_to_retry(
+        self, database: Database, event_id: int, error: type[Exception]
+    ) -> None:
         database.emails.save(EMAIL, NOON)
-        with pytest.raises(NoSuchEmail):
-            database.deliveries.retry_failed(event_id, NOW)
+        with pytest.raises(error):
+            database.deliveries.retry(event_id, NOW)
 
     def test_each_failed_attempt_is_kept(self, database: Database) -> None:
         start(database, 1)
@@ -418,7 +421,7 @@ class TestNoMailbox:
         start(database, 1)
         sender_id = enter(database)
         self.refuse(database, sender_id)
-        database.deliveries.retry_failed(7, NOW)
+        database.deliveries.retry(7, NOW)
         self.refuse(database, sender_id)
         assert database.recipients.count() == 1
 

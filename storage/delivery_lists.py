@@ -1,0 +1,151 @@
+"""Deliveries as lists show them. Each page looks at a bounded number of rows: it may be short and still have a next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from storage.connection import Connection
+from storage.times import moment, moment_or_none
+
+STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
+WINDOW = 5_000  # rows that one page looks at
+
+# Which recipients' deliveries may have that status, by an index that has few others. No index speaks of `status`.
+ALL = """
+SELECT recipient_id FROM deliveries WHERE event_id = :event_id AND recipient_id > :after
+ORDER BY recipient_id LIMIT :window
+"""
+TRIED = """
+SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
+ORDER BY recipient_id LIMIT :window
+"""
+IN_LINE = """
+SELECT recipient_id FROM deliveries
+WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id AND recipient_id > :after
+ORDER BY recipient_id LIMIT :window
+"""
+# What senders hold of all emails is little.
+CLAIMED = """
+SELECT recipient_id FROM deliveries WHERE claimed_by IS NOT NULL AND event_id = :event_id AND recipient_id > :after
+ORDER BY recipient_id LIMIT :window
+"""
+CANDIDATES = {
+    None: ALL,
+    "queued": IN_LINE,
+    "claimed": CLAIMED,
+    "sending": CLAIMED,
+    "sent": ALL,
+    "failed": TRIED,
+    "unknown": TRIED,
+    "cancelled": ALL,
+}
+PAGE = """
+SELECT d.recipient_id, d.address, d.status, d.attempts, d.next_attempt_at, d.finished_at, d.reply
+FROM ({candidates}) AS candidate
+JOIN deliveries d ON d.event_id = :event_id AND d.recipient_id = candidate.recipient_id
+WHERE d.status = :status OR :status = 'any' ORDER BY candidate.recipient_id LIMIT :limit
+"""
+END_OF_WINDOW = "SELECT MAX(recipient_id), COUNT(*) FROM ({candidates}) AS candidate"
+ATTEMPTS = """
+SELECT attempted_at, outcome, reply FROM attempts WHERE event_id = :event_id AND recipient_id = :recipient_id
+ORDER BY attempted_at
+"""
+REPLIES = """
+SELECT d.status, d.reply, d.address FROM ({candidates}) AS candidate
+JOIN deliveries d ON d.event_id = :event_id AND d.recipient_id = candidate.recipient_id
+WHERE d.status IN ('failed', 'unknown')
+"""
+CODES = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3})\b)?")  # RFC 5321 section 4.2, RFC 3463
+
+
+class DeliveryRow(NamedTuple):
+    """One email to one recipient. `reply` is the last that a server, or a person, said of it."""
+
+    recipient_id: int
+    address: str
+    status: str
+    attempts: int
+    next_attempt_at: datetime
+    finished_at: datetime | None
+    reply: str | None
+
+
+class DeliveryPage(NamedTuple):
+    """Some deliveries, and after which recipient the next page begins; None: this was the last one."""
+
+    rows: list[DeliveryRow]
+    next_after: int | None
+
+
+class Attempt(NamedTuple):
+    """One try that did not succeed: `deferred`, `failed` or `in_doubt`."""
+
+    at: datetime
+    outcome: str
+    reply: str
+
+
+class Reason(NamedTuple):
+    """Why deliveries are `failed` or `unknown`: the server's codes, or the words where there are none."""
+
+    status: str
+    reason: str
+    count: int  # type: ignore[assignment]  # instead of tuple's own, which nobody calls
+    example_address: str
+    example_reply: str
+
+
+def page(connection: Connection, event_id: int, after: int, limit: int, status: str | None) -> DeliveryPage:
+    """The next deliveries of an email, in the order of their recipients."""
+    candidates = CANDIDATES[status]
+    values = {"event_id": event_id, "after": after, "window": WINDOW}
+    found = connection.rows(PAGE.format(candidates=candidates), status=status or "any", limit=limit, **values)
+    rows = [row_of(*row) for row in found]
+    if len(rows) == limit:
+        return DeliveryPage(rows, rows[-1].recipient_id)
+    ((last, looked_at),) = connection.rows(END_OF_WINDOW.format(candidates=candidates), **values)
+    return DeliveryPage(rows, last if looked_at == WINDOW else None)
+
+
+def attempts(connection: Connection, event_id: int, recipient_id: int) -> list[Attempt]:
+    """The tries of one delivery that did not succeed, oldest first."""
+    rows = connection.rows(ATTEMPTS, event_id=event_id, recipient_id=recipient_id)
+    return [Attempt(moment(at), outcome, reply) for at, outcome, reply in rows]
+
+
+def reasons(connection: Connection, event_id: int, most: int) -> list[Reason]:
+    """Why deliveries of an email did not succeed, the most frequent reason first."""
+    groups: dict[tuple[str, str], Reason] = {}
+    for status, reply, address in _replies(connection, event_id, most):
+        reason = _reason(reply)
+        first = groups.get((status, reason)) or Reason(status, reason, 0, address, reply)
+        groups[status, reason] = first._replace(count=first.count + 1)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
+
+
+def row_of(
+    recipient_id: int,
+    address: str,
+    status: str,
+    attempts: int,
+    next_attempt_at: int,
+    finished_at: int | None,
+    reply: str | None,
+) -> DeliveryRow:
+    """A row of the table."""
+    times = moment(next_attempt_at), moment_or_none(finished_at)
+    return DeliveryRow(recipient_id, address, status, attempts, *times, reply)
+
+
+def _replies(connection: Connection, event_id: int, most: int) -> Iterator[tuple[str, str, str]]:
+    sql = REPLIES.format(candidates=TRIED)
+    for status, reply, address in connection.rows(sql, event_id=event_id, after=0, window=most):
+        yield status, reply or "", address
+
+
+def _reason(reply: str) -> str:
+    codes = CODES.match(reply)
+    return " ".join(code for code in codes.groups() if code) if codes else reply

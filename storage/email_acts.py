@@ -1,0 +1,67 @@
+"""Everything that people and programs do with emails; a sweep needs only what `storage/emails.py` has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from storage import cancelling, counts, email_lists, releasing, saving
+from storage.cancelling import Cancelled
+from storage.connection import Connection
+from storage.email_lists import EmailSummary
+from storage.emails import Email, Emails
+from storage.progress import ProgressTable
+
+
+class EmailActs(Emails):
+    """The acts on emails."""
+
+    def __init__(self, connection: Connection, progress: ProgressTable) -> None:
+        super().__init__(connection)
+        self._progress = progress
+
+    def save_many(self, emails: Sequence[Email], now: datetime) -> list[str]:
+        """Save all that are new, in one transaction; for each: `saved`, `identical` or `different`.
+
+        The last two are of an event_id that is used, by an email before it in the list, too.
+        """
+        return saving.save_many(self._connection, emails, now)
+
+    def replace(self, email: Email, now: datetime) -> str:
+        """Save it under its event_id, used or not: `created`, `replaced`, or `unchanged` if it is saved as it is.
+
+        Raises NotReplaceable unless the saved one is scheduled, or held and never begun. It is scheduled then.
+        """
+        return saving.replace(self._connection, email, now)
+
+    def page(
+        self,
+        after: tuple[datetime, int] | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        newest_first: bool = False,
+    ) -> list[EmailSummary]:
+        """Up to `limit` emails after the one of this (due_at, event_id), in that order, or against it."""
+        return email_lists.page(self._connection, after, limit, status, newest_first)
+
+    def summary(self, event_id: int) -> EmailSummary | None:
+        """The email with this event_id, without its content."""
+        return email_lists.summary(self._connection, event_id)
+
+    def counts(self) -> dict[str, int]:
+        """How many emails there are of each status, exactly, at the same cost for any number."""
+        return counts.by_status(self._connection, "emails", email_lists.STATUSES)
+
+    def cancel(self, event_id: int, now: datetime) -> Cancelled:
+        """Cancel an email, up to the last moment; nothing of it begins to leave once this has returned.
+
+        Cancelling it again changes nothing. Raises NoSuchEmail, or NotCancellable when it was sent.
+        """
+        return cancelling.cancel(self._connection, self._progress, event_id, int(now.timestamp()))
+
+    def release(self, event_id: int, now: datetime) -> str:
+        """Let a held email go out; its status then: `sending` if it is due or was begun, else `scheduled`.
+
+        Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
+        """
+        return releasing.release(self._connection, self._progress, event_id, int(now.timestamp()))

@@ -1,0 +1,98 @@
+"""Emails as lists show them: by their time, a page after a key, at the same cost whatever their number."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from storage.connection import Connection
+from storage.times import moment, moment_or_none
+
+STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
+FIRST, LAST = -(2**63), 2**63 - 1
+
+SUMMARY = """
+SELECT e.event_id, e.subject, e.due_at, e.created_at, e.finished_at, e.status, e.held_because,
+    COALESCE(p.deliveries, 0), COALESCE(p.sent, 0), COALESCE(p.failed, 0), COALESCE(p.unknown, 0),
+    COALESCE(p.cancelled, 0), p.first_sent_at, p.last_sent_at
+FROM {page} JOIN emails e ON e.event_id = page.event_id LEFT JOIN progress p ON p.event_id = e.event_id
+"""
+# The statuses are in the text, since an index is only used where the text names them. One of each, then the first
+# of all: no more rows are looked at than a page for each status has.
+OF_STATUS = """
+SELECT due_at, event_id FROM emails
+WHERE status = '{status}' AND (due_at, event_id) {after} (:due_at, :event_id)
+ORDER BY due_at {order}, event_id {order} LIMIT :limit
+"""
+
+Key = tuple[datetime, int]  # due_at, event_id
+
+
+class EmailSummary(NamedTuple):
+    """An email without its content, and how far it has come; nothing was counted before it began."""
+
+    event_id: int
+    subject: str
+    due_at: datetime
+    created_at: datetime
+    finished_at: datetime | None
+    status: str
+    held_because: str | None
+    deliveries: int
+    sent: int
+    failed: int
+    unknown: int
+    cancelled: int
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+
+
+def keys_of(statuses: tuple[str, ...], newest_first: bool) -> str:
+    """The statement for the next `limit` (due_at, event_id) of emails in any of `statuses`."""
+    after, order = ("<", "DESC") if newest_first else (">", "ASC")
+    each = (OF_STATUS.format(status=status, after=after, order=order) for status in statuses)
+    union = " UNION ALL ".join(f"SELECT * FROM ({one}) AS one" for one in each)  # noqa: S608 - texts of our own
+    return f"SELECT due_at, event_id FROM ({union}) AS each ORDER BY due_at {order}, event_id {order} LIMIT :limit"  # noqa: S608
+
+
+def _page_of(statuses: tuple[str, ...], newest_first: bool) -> str:
+    order = "DESC" if newest_first else "ASC"
+    page = f"({keys_of(statuses, newest_first)}) AS page"
+    return f"{SUMMARY.format(page=page)} ORDER BY page.due_at {order}, page.event_id {order}"
+
+
+ONE = SUMMARY.format(page="(SELECT CAST(:event_id AS BIGINT) AS event_id) AS page")
+PAGES = {
+    (status, newest_first): _page_of(STATUSES if status is None else (status,), newest_first)
+    for status in (None, *STATUSES)
+    for newest_first in (False, True)
+}
+
+
+def page(
+    connection: Connection, after: Key | None, limit: int, status: str | None, newest_first: bool
+) -> list[EmailSummary]:
+    """The next emails after this key, by due_at and event_id."""
+    sql = PAGES[status, newest_first]
+    return [_summary(*row) for row in connection.rows(sql, limit=limit, **key_values(after, newest_first))]
+
+
+def summary(connection: Connection, event_id: int) -> EmailSummary | None:
+    """The email with this event_id."""
+    row = connection.row(ONE, event_id=event_id)
+    return None if row is None else _summary(*row)
+
+
+def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
+    """What a statement of `keys_of` asks for; None is the beginning."""
+    if after is None:
+        edge = LAST if newest_first else FIRST
+        return {"due_at": edge, "event_id": edge}
+    return {"due_at": int(after[0].timestamp()), "event_id": after[1]}
+
+
+def _summary(*row: Any) -> EmailSummary:
+    event_id, subject, due_at, created_at, finished_at, status, held_because, *counts, first_sent_at, last_sent_at = row
+    times = moment(due_at), moment(created_at), moment_or_none(finished_at)
+    sent_at = moment_or_none(first_sent_at), moment_or_none(last_sent_at)
+    return EmailSummary._make((event_id, subject, *times, status, held_because, *counts, *sent_at))
