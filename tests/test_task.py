@@ -166,7 +166,7 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
 
 def test_retrying_an_unknown_email_says_so(installation: Installation) -> None:
     retried = installation.task("--retry-failed", "9")
-    assert (retried.returncode, retried.stderr) == (1, "no email with the event_id 9 was begun\n")
+    assert (retried.returncode, retried.stderr) == (1, "there is no email with the event_id 9\n")
     assert installation.log() == []
 
 
