@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
     from storage.email_acts import EmailActs
     from storage.email_lists import EmailSummary
-    from storage.emails import Email, TextToSend
+    from storage.emails import Email, TextToSend, refuse_used
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
 
@@ -97,6 +97,7 @@ __all__ = [
     "boot_clock",
     "db_init",
     "open_database",
+    "refuse_used",
 ]
 
 # Not needed by a sweep that finds nothing due, and so imported by whoever asks for them.
@@ -111,6 +112,7 @@ _LATER = {
     "HistoryRow": "storage.recipient_lists",
     "Reason": "storage.delivery_lists",
     "TextToSend": "storage.emails",
+    "refuse_used": "storage.emails",
 }
 
 META = "SELECT value FROM meta WHERE name = :name"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from storage import cancelling, counts, email_lists, releasing, saving
@@ -19,13 +18,6 @@ class EmailActs(Emails):
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         super().__init__(connection)
         self._progress = progress
-
-    def save_many(self, emails: Sequence[Email], now: datetime) -> list[str]:
-        """Save all that are new, in one transaction; for each: `saved`, `identical` or `different`.
-
-        The last two are of an event_id that is used, by an email before it in the list, too.
-        """
-        return saving.save_many(self._connection, emails, now)
 
     def replace(self, email: Email, now: datetime) -> str:
         """Save it under its event_id, used or not: `created`, `replaced`, or `unchanged` if it is saved as it is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -35,6 +36,12 @@ class Email(NamedTuple):
     held_because: str | None = None
 
 
+def refuse_used(email: Email, became: str) -> None:
+    """Raise EventIdUsed unless it became "saved"."""
+    if became != "saved":
+        raise EventIdUsed(email.event_id, identical=became == "identical")
+
+
 class TextToSend(NamedTuple):
     """What a message is made of. Its Message-IDs derive from `token`, the same on every attempt."""
 
@@ -51,19 +58,37 @@ class Emails:
 
     def save(self, email: Email, now: datetime) -> None:
         """Save a new email, durably. Raises EventIdUsed, also when the same email was saved before."""
+        (became,) = self.save_many([email], now)
+        refuse_used(email, became)
+
+    def save_many(self, emails: Sequence[Email], now: datetime) -> list[str]:
+        """Save those that are new, all durably or none: "saved", or "identical" or "different" to one saved before."""
+        return self.save_group(lambda: [(email, now) for email in emails])
+
+    def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[str]:
+        """As save_many, of the emails that `take` gives once the transaction has begun, each with its own now."""
         with self._connection.transaction():
-            saved = self._connection.run(
-                SAVE,
-                event_id=email.event_id,
-                due_at=int(email.due_at.timestamp()),
-                created_at=int(now.timestamp()),
-                token=os.urandom(12).hex(),
-                subject=email.subject,
-                content=email.content,
-            )
+            emails = take()
+            became = {}
+            # In one order, so that no two transactions wait for each other's rows.
+            for number in sorted(range(len(emails)), key=lambda number: emails[number][0].event_id):
+                became[number] = self._save(*emails[number])
             self._connection.announce()
-        if not saved:
-            raise EventIdUsed(email.event_id, identical=self._is_saved(email))
+        return [became[number] for number in range(len(emails))]
+
+    def _save(self, email: Email, now: datetime) -> str:
+        saved = self._connection.run(
+            SAVE,
+            event_id=email.event_id,
+            due_at=int(email.due_at.timestamp()),
+            created_at=int(now.timestamp()),
+            token=os.urandom(12).hex(),
+            subject=email.subject,
+            content=email.content,
+        )
+        if saved:
+            return "saved"
+        return "identical" if self._is_saved(email) else "different"
 
     def get(self, event_id: int) -> Email | None:
         """The email with this event_id."""

@@ -1,9 +1,8 @@
-"""Emails saved many at once, and put: created, or replaced as long as nothing of them was sent."""
+"""Emails that are put: created, or replaced as long as nothing of them was sent."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from datetime import datetime
 
 from storage.connection import Connection
@@ -20,18 +19,6 @@ WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
 """
 
 
-def save_many(connection: Connection, emails: Sequence[Email], now: datetime) -> list[str]:
-    """Save all that are new, in one transaction; of each: `saved`, `identical` or `different`."""
-    results = [""] * len(emails)
-    # In the order of their keys, so that two who save the same ones never wait for each other.
-    in_order = sorted(range(len(emails)), key=lambda index: emails[index].event_id)
-    with connection.transaction():
-        for index in in_order:
-            results[index] = _save(connection, emails[index], now)
-        connection.announce()
-    return results
-
-
 def replace(connection: Connection, email: Email, now: datetime) -> str:
     """Save an email under its event_id, whether that is new or not: `created`, `replaced` or `unchanged`."""
     with connection.transaction():
@@ -39,12 +26,6 @@ def replace(connection: Connection, email: Email, now: datetime) -> str:
         if result != "unchanged":
             connection.announce()
         return result
-
-
-def _save(connection: Connection, email: Email, now: datetime) -> str:
-    if _insert(connection, email, now):
-        return "saved"
-    return "identical" if _saved(connection, email) == _values(email) else "different"
 
 
 def _replace_saved(connection: Connection, email: Email, now: datetime) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import re
 import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from installation import PROJECT, Installation
+from installation import Installation
+from killer import TASK
 
 CALLS = "sendto,pwrite64,ftruncate,fsync,fdatasync"
 LINE = re.compile(
     r"\d+ +(?P<name>\w+)\((?P<fd>\d+)<(?P<path>[^>]*)>(?:, \"(?P<data>[^\"]*)\")?(?:, (?P<a>\d+))?(?:, (?P<b>\d+))?"
-    r".*\) = (?P<result>-?\d+)"
+    r".*\) += (?P<result>-?\d+)"
 )
 
 
@@ -30,16 +30,15 @@ class Event(NamedTuple):
     offset: int  # of a write; the length of a truncation
 
 
-def traced(installation: Installation, trace: Path) -> list[Event]:
-    """Run `task.py` to its end; what it wrote, synced and sent, in order."""
-    command = ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", str(trace), "-e", f"trace={CALLS}"]
-    command += [sys.executable, str(PROJECT / "task.py")]
+def traced(installation: Installation, trace: Path, program: Sequence[str] = TASK, calls: str = CALLS) -> list[Event]:
+    """Run `program` to its end; what it wrote, synced and sent, in order."""
+    command = ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", str(trace), "-e", f"trace={calls}", *program]
     subprocess.run(command, env=installation.environment, cwd="/", check=True, timeout=60)
     return list(_events(trace.read_text()))
 
 
 def _events(trace: str) -> Iterator[Event]:
-    for line in trace.splitlines():
+    for line in _whole_lines(trace):
         match = LINE.match(line)
         if match and int(match["result"]) >= 0:
             data = _octets(match["data"] or "")[: int(match["result"])]
@@ -47,6 +46,19 @@ def _events(trace: str) -> Iterator[Event]:
             yield Event(
                 match["name"], int(match["fd"]), Path(_octets(match["path"]).decode()).name, data, int(offset or 0)
             )
+
+
+def _whole_lines(trace: str) -> Iterator[str]:
+    """A call during which another thread made one is told in two lines: it counts from its end."""
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        thread, _, call = line.partition(" ")
+        if call.endswith("<unfinished ...>"):
+            begun[thread] = line.removesuffix("<unfinished ...>")
+        elif " resumed>" in call:
+            yield begun.pop(thread) + call.partition(" resumed>")[2]
+        else:
+            yield line
 
 
 def _octets(escaped: str) -> bytes:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from database import Database, db_init
 from email_app import create_app
 from settings import Settings
-from web.context import Databases
+from web.context import Databases, EmailSaver
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
 
@@ -31,13 +31,14 @@ def client(app: Flask) -> FlaskClient:
 
 
 def databases(app: Flask) -> Databases:
-    found = app.extensions["databases"]
-    assert isinstance(found, Databases)
-    return found
+    """Those that emails are saved in."""
+    saver = app.extensions["email_saver"]
+    assert isinstance(saver, EmailSaver)
+    return saver.databases
 
 
 def database_of(app: Flask) -> Database:
-    """The one that requests of this thread use."""
+    """The one that all requests use to save an email."""
     return databases(app).current()
 
 

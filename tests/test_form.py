@@ -41,7 +41,7 @@ def client(settings: Settings) -> Iterator[FlaskClient]:
     db_init(settings, int(time.time()))
     app = create_app(settings)
     yield app.test_client()
-    app.extensions["databases"].close()
+    app.extensions["email_saver"].databases.close()
 
 
 def test_urlencoded_bodies_are_read_as_the_standard_library_reads_them(random_bytes: random.Random) -> None:

@@ -72,7 +72,8 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
     """A server whose database is `email.db` in `folder`."""
     database = {"DATABASE_URL": f"sqlite:///{folder / 'email.db'}"}
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "email_app:create_app"]
-    command += ["--workers", "1", "--blocking-threads", "16", "--host", host, "--port", str(port)]
+    command += ["--workers", environment.get("WEB_WORKERS", "1"), "--blocking-threads", "16"]
+    command += ["--host", host, "--port", str(port)]
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TypeVar, cast
 
 from flask import Flask, current_app
 
-from database import Database, DatabaseMissing, DatabaseUnavailable, open_database
+from database import (
+    Database,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    Email,
+    open_database,
+    refuse_used,
+)
 from settings import Settings
+from storage.group_commit import GroupCommit  # not of database.py: task.py needs no threads
 from wakeup.redis_queue import WakeUps, wake_ups_of
 
 T = TypeVar("T")
 
 
 class Databases:
-    """One Database for each thread, opened when it is first needed and kept between requests."""
+    """Databases kept between requests, opened when first needed: one for each thread, or one in a `place` of all."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, place: object | None = None) -> None:
         self._settings = settings
-        self._of_thread = threading.local()
+        self._place = place or threading.local()
 
     def current(self) -> Database:
-        """This thread's database."""
-        database = cast("Database | None", getattr(self._of_thread, "database", None))
+        """The database of this place."""
+        database = cast("Database | None", self._place.__dict__.get("database"))
         if database is None:
-            database = self._of_thread.database = open_database(self._settings)
+            database = self._place.__dict__["database"] = open_database(self._settings)
         return database
 
     def close(self) -> None:
-        """Close this thread's database; the next use opens it anew."""
-        database = cast("Database | None", self._of_thread.__dict__.pop("database", None))
+        """Close it; the next use opens it anew."""
+        database = cast("Database | None", self._place.__dict__.pop("database", None))
         if database is not None:
             database.close()
 
     def act(self, act: Callable[[Database], T]) -> T:
-        """What `act` returns for this thread's database. One that failed is never used again.
+        """What `act` returns for the database of this place. One that failed is never used again.
 
         A file that was deleted or replaced underneath is refused before anything is done in it, so that it is
         safe to try the one now in its place.
@@ -52,10 +61,27 @@ class Databases:
             raise
 
 
+class EmailSaver:
+    """Saves the emails of all threads, those that come at one time in one transaction of one database."""
+
+    def __init__(self, settings: Settings, wait: float = 5.0) -> None:
+        """`wait`: seconds until an email is given up whose transaction could not begin."""
+        self.databases = Databases(settings, SimpleNamespace())
+        self.groups = GroupCommit(self._commit, wait)
+
+    def save(self, email: Email, now: datetime) -> None:
+        """Save it, durably. Raises EventIdUsed, also when the same email was saved before."""
+        refuse_used(email, self.groups.save((email, now)))
+
+    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[str]:
+        return self.databases.act(lambda database: database.emails.save_group(take))
+
+
 def register(app: Flask, settings: Settings) -> None:
     """Give `app` its settings, its databases and its wake-ups. Raises QueueUnavailable."""
     app.extensions["settings"] = settings
     app.extensions["databases"] = Databases(settings)
+    app.extensions["email_saver"] = EmailSaver(settings)
     app.extensions["wake_ups"] = wake_ups_of(settings)
 
 
@@ -67,6 +93,11 @@ def current_settings() -> Settings:
 def in_database(act: Callable[[Database], T]) -> T:
     """What `act` returns for the database of the application that serves this request."""
     return cast(Databases, current_app.extensions["databases"]).act(act)
+
+
+def save_email(email: Email) -> None:
+    """Save it, durably, together with those that other requests have to save just now. Raises EventIdUsed."""
+    cast(EmailSaver, current_app.extensions["email_saver"]).save(email, datetime.now(UTC))
 
 
 def wake_at(due_at: datetime) -> None:

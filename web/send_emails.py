@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from flask import Blueprint, Response, request
 
 from database import EventIdUsed
-from web.context import current_settings, in_database, wake_at
+from web.context import current_settings, save_email, wake_at
 from web.errors import plain_text
 from web.form import read_form
 from web.validation import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
@@ -20,7 +18,7 @@ def send_emails() -> Response:
     """Save the email of this form."""
     settings = current_settings()
     email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
-    in_database(lambda database: database.emails.save(email, datetime.now(UTC)))
+    save_email(email)
     wake_at(email.due_at)
     return plain_text("Successful")
 

@@ -1,0 +1,207 @@
+"""POST /send-emails, the whole application with security on, against raw one-row commits in the same run.
+
+`wrk` with 32 clients POSTs emails of 1 KB, each with an event_id of its own, to the web part as in production. Parts,
+to be chosen with --only:
+  rate      WEB_WORKERS=2 and 1, in turn with raw commits; and one client alone
+  beside    the same beside a sender that sends to `smtp-sink` at full speed; both in turn with each of them alone
+  slow      on a disk whose syncs take 2 ms more
+  bulk      1,000 emails a POST to /api/emails
+After each load the rows are counted: every answer is a row. Needs Debian's packages wrk, postfix and gcc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from contenders.ours import Ours, settings_for
+from installation import Installation
+from measured import BENCH, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
+from web_load import APART, Load, Wrk, served
+
+from database import Database
+
+CLIENTS = 32
+PARTS = ("rate", "beside", "slow", "bulk")
+SLOWER = "2000"  # microseconds
+SENDER_CONNECTIONS = 32
+ROWS = "SELECT COUNT(*) FROM emails WHERE event_id >= :first AND event_id < :first + :apart"
+SENT = "SELECT COALESCE(MAX(sent), 0) FROM progress"
+
+
+class Measured:
+    """Loads by what was measured."""
+
+    def __init__(self) -> None:
+        self._loads: defaultdict[str, list[Load]] = defaultdict(list)
+        self.rates: defaultdict[str, list[float]] = defaultdict(list)
+
+    def add(self, name: str, load: Load) -> None:
+        self._loads[name].append(load)
+        self.rates[name].append(load.rate)
+
+    def print(self, unit: str = "POST/s") -> None:
+        for name, rates in self.rates.items():
+            loads = self._loads.get(name)
+            latency = f"; p50 / p99 / longest {_latency(loads)} ms" if loads else ""
+            print(f"{name:34} {spread(rates)} {unit if loads else '/s'}{latency}")
+
+    def print_ratio(self, name: str, to: str) -> None:
+        print(f"{name} / {to}, in each round: {paired_ratio(self.rates[name], self.rates[to]):.2f}")
+
+
+def _latency(loads: list[Load]) -> str:
+    columns = zip(*((load.p50, load.p99, load.longest) for load in loads), strict=True)
+    return " / ".join(f"{statistics.median(column):.2f}" for column in columns)
+
+
+class PostRate:
+    """The parts. Each measures for `seconds` at a time."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self._folder = folder
+        self._rounds: int = options.rounds
+        self._seconds: float = options.seconds
+        self._deliveries: int = options.deliveries
+
+    def rate(self) -> None:
+        """32 clients, and one."""
+        measured = Measured()
+        for _ in range(self._rounds):
+            measured.rates["raw commits"].append(self._raw())
+            for workers in (2, 1):
+                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS))
+            measured.add("one client", self._load(1, 1))
+        measured.print()
+        measured.print_ratio("WEB_WORKERS=2", "raw commits")
+        measured.print_ratio("WEB_WORKERS=1", "raw commits")
+
+    def slow(self) -> None:
+        """As on an ordinary disk."""
+        measured = Measured()
+        slower = self._slow_sync()
+        for _ in range(self._rounds):
+            measured.rates["raw commits"].append(self._raw(slower))
+            for workers in (2, 1):
+                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS, **slower))
+        measured.print()
+        measured.print_ratio("WEB_WORKERS=2", "raw commits")
+        measured.print_ratio("WEB_WORKERS=1", "raw commits")
+
+    def beside(self) -> None:
+        """POSTs alone, a sender alone, and both."""
+        measured = Measured()
+        template = self._folder / "template"
+        template.mkdir()
+        Ours(SENDER_CONNECTIONS).prepare(template, self._deliveries)
+        with smtp_sink() as sink:
+            for _ in range(self._rounds):
+                measured.add("POSTs alone", self._load(2, CLIENTS))
+                place = self._folder / "run"
+                settings = settings_for(place, sink.port, SENDER_CONNECTIONS)
+                fresh_copy(template, place)
+                measured.rates["sender alone"].append(sent_a_second(Installation(place, **settings)))
+                fresh_copy(template, place)
+                load, sent = both(Installation(place, **settings))
+                measured.add("POSTs beside a sender", load)
+                measured.rates["sender beside POSTs"].append(sent)
+        measured.print()
+        measured.print_ratio("POSTs beside a sender", "POSTs alone")
+        measured.print_ratio("sender beside POSTs", "sender alone")
+
+    def _fresh(self) -> Installation:
+        return Installation(Path(tempfile.mkdtemp(dir=self._folder)))
+
+    def _raw(self, environment: Mapping[str, str] | None = None) -> float:
+        command = [sys.executable, str(BENCH / "raw_commits.py"), str(self._fresh().folder / "email.db")]
+        environment = {"PATH": os.environ["PATH"], **(environment or {})}
+        return float(subprocess.check_output([*command, str(self._seconds)], env=environment))
+
+    def _load(self, workers: int, clients: int, **environment: str) -> Load:
+        installation = self._fresh()
+        with served(installation, workers, **environment) as port:
+            Wrk(port, clients, 1).result()  # every thread has been at work
+            return checked(installation, Wrk(port, clients, self._seconds), clients)
+
+    def _slow_sync(self) -> dict[str, str]:
+        library = self._folder / "slow_sync.so"
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, BENCH / "slow_sync.c", "-ldl"], check=True)
+        return {"LD_PRELOAD": str(library), "SLOW_SYNC_US": SLOWER}
+
+
+def checked(installation: Installation, wrk: Wrk, clients: int) -> Load:
+    """The end of a load; SystemExit if an answer was no success, or is no row. The last rows may have no answer yet."""
+    load = wrk.result()
+    with installation.database() as database:
+        row = database.connection.row(ROWS, first=wrk.first_event_id, apart=APART)
+    rows = row[0] if row else 0
+    if load.errors or not load.answers <= rows <= load.answers + clients:
+        raise SystemExit(f"{load.errors} errors; {load.answers} answers, {rows} rows")
+    return load
+
+
+def sent_a_second(installation: Installation, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """What `task.py` sends from its first message to its last; `meanwhile` is called at the first."""
+    process = installation.start_task()
+    with installation.database() as database:
+        before = wait_for_sent(database, 1)
+        began = time.perf_counter()
+        meanwhile()
+        process.communicate()
+        return (sent(database) - before) / (time.perf_counter() - began)
+
+
+def both(installation: Installation) -> tuple[Load, float]:
+    """POSTs as long as a sender is at work."""
+    begun: list[Wrk] = []
+    with served(installation, 2) as port:
+        Wrk(port, CLIENTS, 1).result()
+        rate = sent_a_second(installation, lambda: begun.append(Wrk(port, CLIENTS, 600)))
+        begun[0].stop()
+        return checked(installation, begun[0], CLIENTS), rate
+
+
+def wait_for_sent(database: Database, count: int) -> int:
+    while (found := sent(database)) < count:
+        time.sleep(0.01)
+    return found
+
+
+def sent(database: Database) -> int:
+    row = database.connection.row(SENT)
+    return int(row[0]) if row else 0
+
+
+def main() -> int:
+    options = parsed()
+    with tempfile.TemporaryDirectory() as name:
+        print_machine(Path(name))
+        post_rate = PostRate(Path(name), options)
+        for part in options.only:
+            print(f"\n{part}", flush=True)
+            getattr(post_rate, part)()
+        print()
+        print_machine(Path(name))
+    return 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    parser.add_argument("--deliveries", type=int, default=50_000, help="of `beside`")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

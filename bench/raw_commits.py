@@ -1,0 +1,34 @@
+"""How many emails this disk takes one by one: `python bench/raw_commits.py DATABASE SECONDS` prints it.
+
+No HTTP and no checks: one INSERT and one durable commit each, into the same table, with the same driver.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from storage.emails import SAVE
+from storage.sqlite import driver  # type: ignore[attr-defined]
+
+CONTENT = ("lorem ipsum " * 5 + "dolor\n") * 14
+
+
+def main() -> None:
+    path, seconds = sys.argv[1], float(sys.argv[2])
+    connection = driver.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous=FULL")
+    values = {"due_at": 4_070_912_645, "created_at": 1, "token": "0" * 24, "subject": "Subject", "content": CONTENT}
+    (first,) = connection.execute("SELECT COALESCE(MAX(event_id), 0) + 1 FROM emails").fetchone()
+    event_id = first
+    began = time.perf_counter()
+    while time.perf_counter() < began + seconds:
+        connection.execute(SAVE, values | {"event_id": event_id})
+        event_id += 1
+    print((event_id - first) / (time.perf_counter() - began))
+
+
+if __name__ == "__main__":
+    main()

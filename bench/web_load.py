@@ -1,0 +1,77 @@
+"""The web part as in production, and `wrk` (Debian's package) that POSTs to it as fast as it can."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import NamedTuple
+
+from installation import Installation
+from measured import BENCH, PROJECT, free_port, wait_for
+
+TOKEN = "a-token-that-nobody-guesses"
+APART = 1_000_000_000  # the event_ids of one run of wrk from those of the next; smaller ones are for others
+FIRST_EVENT_IDS = count(APART, APART)
+
+
+class Load(NamedTuple):
+    """What came of it."""
+
+    answers: int
+    seconds: float
+    errors: int  # answers that are no success, and connections that broke
+    p50: float  # milliseconds
+    p99: float
+    longest: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.answers / self.seconds
+
+
+@contextmanager
+def served(installation: Installation, workers: int, **environment: str) -> Iterator[int]:
+    """The web part, with so many workers and a token; its port."""
+    port = free_port()
+    settings = installation.environment | {"API_TOKEN": TOKEN, "WEB_WORKERS": str(workers)} | environment
+    command = [sys.executable, "-m", "serving.part", "web", "127.0.0.1", str(port)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=settings, stdin=subprocess.PIPE, start_new_session=True)
+    assert process.stdin is not None
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
+class Wrk:
+    """`wrk` at work, until its time is over or it is stopped."""
+
+    def __init__(self, port: int, connections: int, seconds: float) -> None:
+        if not shutil.which("wrk"):
+            raise SystemExit("wrk is missing: install Debian's package wrk")
+        self.first_event_id = next(FIRST_EVENT_IDS)
+        threads = min(connections, 2)
+        command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(BENCH / "post.lua")]
+        command += [f"http://127.0.0.1:{port}/send-emails", "--", TOKEN, str(self.first_event_id)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"]})
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def result(self) -> Load:
+        """Wait for its end."""
+        told, _ = self._process.communicate()
+        for line in told.splitlines():
+            if line.startswith("RESULT "):
+                answers, seconds, errors, *milliseconds = line.split()[1:]
+                return Load(int(answers), float(seconds), int(errors), *map(float, milliseconds))
+        raise SystemExit(f"wrk said:\n{told}")
