@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from storage.emails import Email, TextToSend, refuse_used
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
+    from storage.sessions import EndedSessions
 
 __all__ = [
     "LEASE",
@@ -158,6 +159,13 @@ class Database:
         if row is None:
             raise DatabaseMissing(f"the database has no {name}", "run: flask init-db")
         return str(row[0])
+
+    @property
+    def sessions(self) -> EndedSessions:
+        """Who has logged out of the pages."""
+        from storage.sessions import EndedSessions  # no sweep needs it
+
+        return EndedSessions(self.connection)
 
     def last_sweep_at(self) -> int:
         """When a sweep last looked at the database (before the first one: when the tables were made)."""

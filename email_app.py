@@ -8,18 +8,19 @@ import commands
 from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
 from wakeup.redis_queue import QueueUnavailable
-from web import context, errors, security, send_emails
+from web import context, errors, login, security, send_emails
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The application, with these settings or those of the environment. No database is opened or made yet."""
     settings = settings or _settings_of_environment()
-    app = Flask(__name__, static_folder=None)
+    app = Flask(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     _register_context(app, settings)
     security.register(app, settings)
     errors.register(app)
     app.register_blueprint(send_emails.blueprint)
+    app.register_blueprint(login.blueprint)
     commands.register(app)
     return app
 

@@ -129,6 +129,12 @@ CREATE TABLE hours (
     in_doubt BIGINT NOT NULL DEFAULT 0
 );
 
+-- Who logged out of the pages: sessions that are not taken again, until they would have ended anyway.
+CREATE TABLE ended_sessions (
+    session_id TEXT PRIMARY KEY,
+    ends_at    BIGINT NOT NULL
+);
+
 -- One process at work on a sweep. Its claims end with its lease, which is judged by `clock`: the boot of this
 -- machine on SQLite, the database server on PostgreSQL; never by the wall clock, which may be stepped.
 CREATE TABLE senders (

@@ -63,6 +63,7 @@ class Settings(NamedTuple):
     max_body: int
     keep_for: int
     rate_limit: int
+    log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
 
     @property
@@ -115,6 +116,7 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         max_body=read("MAX_BODY", "10MB", values.size),
         keep_for=read("KEEP_FOR", "0", values.duration),
         rate_limit=read("RATE_LIMIT", "0", values.whole_number(0)),
+        log_format=read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
         tasklog=read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
     )
 

@@ -27,6 +27,7 @@ TABLES = {
     ),
     "attempts": ("event_id", "recipient_id", "attempted_at", "outcome", "reply"),
     "hours": ("hour", "sent", "deferred", "failed", "in_doubt"),
+    "ended_sessions": ("session_id", "ends_at"),
 }
 MADE_WITH_THE_TABLES = ("meta", "counters")
 

@@ -16,7 +16,7 @@ from database import Database
 from settings import Settings
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from redis import ConnectionPool, Redis
 
 QUEUE = "email-endpoint"
 FUNCTION = "task.run_due"
@@ -42,6 +42,11 @@ class WakeUps:
     def __init__(self, url: str) -> None:
         self._redis = _client(url)
         self._rest_until = 0.0
+
+    @property
+    def connection_pool(self) -> ConnectionPool:
+        """The connections, for others who use the same Redis with the same patience."""
+        return self._redis.connection_pool
 
     @property
     def place(self) -> str:

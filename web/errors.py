@@ -1,15 +1,17 @@
-"""Errors that any route may raise → answers in plain text. An endpoint adds what its own contract says."""
+"""Errors that any route may raise → answers, as a page or as plain text. An endpoint adds what its contract says."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
+from web.browsers import wants_html
 from web.context import current_settings
+from web.edge import request_id
 
 RETRY_WHEN_BUSY = "5"  # seconds
 RETRY_WHEN_BROKEN = "60"  # somebody has to mend it first
@@ -18,10 +20,18 @@ REASONS = {
     405: "this address does not take that method",
     408: "the request took too long to arrive",
 }
+TITLES = {
+    400: "That cannot be taken",
+    403: "You are not served here",
+    404: "There is nothing here",
+    413: "That is too large",
+    429: "Too often",
+    503: "Not now",
+}
 
 
 def register(app: Flask) -> None:
-    """Answer every error of `app` in plain text."""
+    """Answer every error of `app`."""
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(DatabaseUnavailable, answer_unavailable)
     app.register_error_handler(Exception, answer_unforeseen)
@@ -35,8 +45,18 @@ def plain_text(body: str, status: int = 200) -> Response:
 def answer_http_error(error: HTTPException) -> Response:
     """What Flask or a check refuses, with its status and headers."""
     response = Response(status=error.code, headers=error.get_headers(request.environ))
-    response.content_type = "text/plain; charset=utf-8"
-    response.set_data(f"Error: {_reason(error)}")
+    return _say(response, _reason(error))
+
+
+def _say(response: Response, reason: str) -> Response:
+    """Put the reason into an error's answer, in the form that this client reads."""
+    if wants_html(request):
+        title = TITLES.get(response.status_code, "That did not work")
+        response.content_type = "text/html; charset=utf-8"
+        response.set_data(render_template("error.html", title=title, reason=reason, request_id=request_id()))
+    else:
+        response.content_type = "text/plain; charset=utf-8"
+        response.set_data(f"Error: {reason}")
     return response
 
 
@@ -48,16 +68,17 @@ def _reason(error: HTTPException) -> str:
 
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
     """The database cannot be used now: nothing was stored, and the client may come again."""
-    current_app.logger.error("%s %r: %s", request.method, request.path, error)
-    response = plain_text(f"Error: {error}", 503)
+    current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
+    response = _say(Response(status=503), str(error))
     response.headers["Retry-After"] = RETRY_WHEN_BUSY if isinstance(error, DatabaseBusy) else RETRY_WHEN_BROKEN
     return response
 
 
 def answer_unforeseen(error: Exception) -> Response:
     """A bug: logged with where it happened, but without its message, which may hold content or a secret."""
-    current_app.logger.error("%s %r failed:\n%s", request.method, request.path, "".join(_places(error)))
-    return plain_text("Error: something went wrong inside the service; its log says where", 500)
+    places = "".join(_places(error))
+    current_app.logger.error("%s %s %r failed:\n%s", request_id(), request.method, request.path, places)
+    return _say(Response(status=500), f"something went wrong inside the service; its log says where ({request_id()})")
 
 
 def _places(error: BaseException | None) -> Iterator[str]:

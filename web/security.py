@@ -1,66 +1,149 @@
 """Who is served: one place, applied to every route.
 
-With API_TOKEN set, every request needs one of its tokens. With none set, only direct clients on this machine
-are served: not what a proxy passes on, and not what a page of another site makes a browser send. Routes are
-closed unless OPEN_ENDPOINTS lists them. All of this is decided before a byte of the body is read.
+With API_TOKEN set, programs send one of its tokens with every request, and people log in with one (`web/login.py`).
+With none set, only direct clients on this machine are served: not what a proxy passes on, and not what a page of
+another site makes a browser send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is decided before a
+byte of the body is read. A form of a page must also hold the token of its session against forgery (CSRF).
 """
 
 from __future__ import annotations
 
 import hmac
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, g, redirect, request
+from flask_wtf.csrf import CSRFProtect, generate_csrf
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from settings import Settings
+from web import sessions
+from web.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.context import current_settings
+from web.edge import Edge
+from web.limits import Limits
+from web.request_log import RequestLog
 
-OPEN_ENDPOINTS: frozenset[str] = frozenset()
+OPEN_ENDPOINTS: frozenset[str] = frozenset(
+    (
+        "login.show",
+        "login.log_in",
+        "static",
+    )
+)
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")  # and all that begin with X-Forwarded
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Close `app`, and give its answers their headers."""
+    """Close `app`, and give its answers their headers and the log its lines. The context comes before this."""
+    sessions.register(app, settings.secret_key)
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # not before it is known who asks
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page may stay open over lunch
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # asks for a Referer; Origin and Sec-Fetch-Site are looked at instead
+    CSRFProtect(app)
+    app.context_processor(lambda: {"csrf_token": csrf_token})
+    app.extensions["limits"] = Limits(settings, app.extensions["wake_ups"])
+    app.before_request(refuse_strangers)
+    log = None if settings.log_format == "off" else RequestLog(settings.log_format)
+    app.wsgi_app = Edge(app.wsgi_app, log, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
         number = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
-    app.before_request(refuse_strangers)
-    app.after_request(add_headers)
 
 
-def refuse_strangers() -> None:
-    """Let only those through who may use the service."""
-    if request.endpoint in OPEN_ENDPOINTS:
-        return
+def limits() -> Limits:
+    """The counters of the application that serves this request."""
+    counters: Limits = current_app.extensions["limits"]
+    return counters
+
+
+def refuse_strangers() -> Response | None:
+    """Let only those through who may use the service; a person who has not logged in is sent to do so."""
+    if request.endpoint == "static":
+        return None
     settings = current_settings()
-    if settings.api_tokens:
-        check_token(request, settings.api_tokens)
-        check_host(request, settings.public_url)
-    else:
+    limits().count_request(request.remote_addr or "")
+    if request.endpoint in OPEN_ENDPOINTS:
+        return None
+    if not settings.api_tokens:
         check_direct(request)
+        check_form(request, settings)
+    elif "Authorization" in request.headers:
+        check_token(request, settings.api_tokens)
+    elif not may_have_session(request) or not is_logged_in(request):
+        return _ask_who_it_is()
+    else:
+        check_form(request, settings)
+    if settings.api_tokens:
+        check_host(request, settings.public_url)
+    return None
+
+
+def may_have_session(request: Request) -> bool:
+    """Whether a person's session may be enough here: never to change something by what programs use."""
+    return request.method in SAFE_METHODS or not is_for_programs(request.path)
+
+
+def check_form(request: Request, settings: Settings) -> None:
+    """Refuse what a person did not send from a page of this service."""
+    g.may_see_pages = True
+    if request.method not in SAFE_METHODS:
+        refuse_other_sites(request, settings.public_url)
+        if not is_for_programs(request.path):
+            refuse_forged_form()
+
+
+def refuse_forged_form() -> None:
+    """Refuse a form without the token that a page of this very session had in it. Reads the body."""
+    sessions.secret_key()
+    current_app.extensions["csrf"].protect()
+
+
+def csrf_token() -> str:
+    """What each form of a page has to hold, in a hidden field `csrf_token`."""
+    sessions.secret_key()
+    return str(generate_csrf())
+
+
+def is_logged_in(request: Request) -> bool:
+    """Whether this request comes with a session that counts. Raises DatabaseUnavailable if that cannot be known."""
+    if "HTTP_COOKIE" in request.environ:
+        sessions.secret_key()
+    g.is_logged_in = sessions.is_logged_in()
+    return bool(g.is_logged_in)
+
+
+def _ask_who_it_is() -> Response:
+    if not wants_html(request):
+        raise _unauthorized()
+    return redirect(f"/login?next={quote(way_back(request), safe='/')}", 303)  # type: ignore[return-value]
 
 
 def check_token(request: Request, tokens: tuple[str, ...]) -> None:
     """Refuse a request without one of the tokens; how long that takes tells nothing about them."""
+    address = request.remote_addr or ""
+    limits().refuse_guessing(address)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     octets = given.strip().encode("latin-1", "replace")  # WSGI hands out the header's bytes as latin-1
+    if scheme.lower() != "bearer" or not is_token(octets, tokens):
+        limits().count_wrong_token(address)
+        raise _unauthorized()
+
+
+def is_token(octets: bytes, tokens: tuple[str, ...]) -> bool:
+    """Whether this is one of the tokens. All are compared, each in constant time."""
     equal = [hmac.compare_digest(octets, token.encode()) for token in tokens]
-    if scheme.lower() != "bearer" or not any(equal):
-        raise Unauthorized(
-            "this needs the header Authorization: Bearer TOKEN, with a token of this service (API_TOKEN)",
-            www_authenticate=WWWAuthenticate("bearer", {"realm": "email endpoint"}),
-        )
+    return any(equal)
+
+
+def _unauthorized() -> Unauthorized:
+    return Unauthorized(
+        "this needs the header Authorization: Bearer TOKEN, with a token of this service (API_TOKEN)",
+        www_authenticate=WWWAuthenticate("bearer", {"realm": "email endpoint"}),
+    )
 
 
 def check_host(request: Request, public_url: str | None) -> None:
@@ -106,12 +189,3 @@ def _is_loopback(name: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def add_headers(response: Response) -> Response:
-    """The headers of every answer; a route that needs another value has set it before."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    return response

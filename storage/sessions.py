@@ -1,0 +1,30 @@
+"""The sessions that were ended before their time: a signed cookie cannot be taken back otherwise."""
+
+from __future__ import annotations
+
+from storage.connection import Connection
+
+HAS_ENDED = "SELECT 1 FROM ended_sessions WHERE session_id = :session_id"
+END = """
+INSERT INTO ended_sessions (session_id, ends_at) VALUES (:session_id, :ends_at)
+ON CONFLICT (session_id) DO NOTHING
+"""
+FORGET = "DELETE FROM ended_sessions WHERE ends_at < :now"
+
+
+class EndedSessions:
+    """Acts on the sessions of people who have logged out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def has_ended(self, session_id: str) -> bool:
+        """Whether this session was ended."""
+        self._connection.refuse_replaced()
+        return self._connection.row(HAS_ENDED, session_id=session_id) is not None
+
+    def end(self, session_id: str, ends_at: int, now: int) -> None:
+        """End a session that would have lasted until `ends_at`; those that would be over by now are forgotten."""
+        with self._connection.transaction():
+            self._connection.run(FORGET, now=now)
+            self._connection.run(END, session_id=session_id, ends_at=ends_at)

@@ -1,0 +1,52 @@
+"""Browsers and other clients: who is asking, and where a browser may be sent."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from flask import Request
+from werkzeug.exceptions import Forbidden
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+# A path of this site, without spaces and controls. What begins with // or /\ browsers would read as another site.
+SITE_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+ELSEWHERE = "this request was sent by a page of another site"
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether this address belongs to an endpoint of programs: no forms, no redirects, no pages of HTML."""
+    return path == "/send-emails" or path.startswith("/api/") or path == "/api"
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a person waits for the answer in a browser."""
+    return "text/html" in request.headers.get("Accept", "") and not is_for_programs(request.path)
+
+
+def safe_path(text: str | None) -> str:
+    """`text` if it is a path of this site, else the start page. Fit for a Location header."""
+    return text if text and SITE_PATH.fullmatch(text) else "/"
+
+
+def way_back(request: Request) -> str:
+    """Where a browser that had to log in first goes on: the page that it asked for, or whose form it sent."""
+    if request.method in ("GET", "HEAD"):
+        return safe_path(request.full_path.removesuffix("?"))
+    page = urlsplit(request.referrer or "")
+    return safe_path(page.path) if page.netloc == request.host else "/"
+
+
+def refuse_other_sites(request: Request, public_url: str | None) -> None:
+    """Refuse what a page of another site made a browser send (OWASP's check by Fetch Metadata and Origin)."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None and site not in ("same-origin", "none"):
+        raise Forbidden(ELSEWHERE)
+    if origin is not None and origin not in (f"{request.scheme}://{request.host}", _origin(public_url)):
+        raise Forbidden(f"{ELSEWHERE}; behind a proxy, look at TRUSTED_PROXIES and PUBLIC_URL")
+
+
+def _origin(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}" if url else None

@@ -1,0 +1,62 @@
+"""Logging in and out: a person gives a token of API_TOKEN once, and has a session from then on."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from web import sessions
+from web.browsers import refuse_other_sites, safe_path
+from web.context import current_settings
+from web.security import check_direct, check_host, is_logged_in, is_token, limits, refuse_forged_form
+
+MOST = 10_000  # bytes of the form
+blueprint = Blueprint("login", __name__)
+
+
+@blueprint.get("/login")
+def show() -> AnyResponse:
+    """The form; who needs none goes on at once."""
+    page = safe_path(request.args.get("next"))
+    if _needs_no_login():
+        return redirect(page, 303)
+    return _form(page)
+
+
+@blueprint.post("/login")
+def log_in() -> AnyResponse:
+    """Begin a session, or say that this is no token of the service."""
+    page = safe_path(request.args.get("next"))
+    if _needs_no_login():
+        return redirect(page, 303)
+    address = request.remote_addr or ""
+    limits().refuse_guessing(address)
+    refuse_other_sites(request, current_settings().public_url)
+    request.max_content_length = MOST
+    refuse_forged_form()
+    token = request.form.get("token", "").strip()
+    if not is_token(token.encode(errors="replace"), current_settings().api_tokens):
+        limits().count_wrong_token(address)
+        return _form(page, 401)
+    sessions.begin(token)
+    return redirect(page, 303)
+
+
+@blueprint.post("/logout")
+def log_out() -> AnyResponse:
+    """End the session."""
+    sessions.end()
+    return redirect("/login", 303)
+
+
+def _needs_no_login() -> bool:
+    settings = current_settings()
+    if not settings.api_tokens:
+        check_direct(request)
+        return True
+    check_host(request, settings.public_url)
+    return is_logged_in(request)
+
+
+def _form(page: str, status: int = 200) -> Response:
+    return Response(render_template("login.html", next=page, wrong=status == 401), status)
