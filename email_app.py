@@ -8,7 +8,7 @@ import commands
 from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
 from wakeup.redis_queue import QueueUnavailable
-from web import context, errors, login, security, send_emails
+from web import api, context, errors, login, security, send_emails
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -16,11 +16,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or _settings_of_environment()
     app = Flask(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
     _register_context(app, settings)
     security.register(app, settings)
     errors.register(app)
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)
+    api.register(app)
     commands.register(app)
     return app
 

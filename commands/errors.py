@@ -11,6 +11,9 @@ import click
 from flask.cli import with_appcontext
 
 from database import DBError
+from web.printable import printable
+
+__all__ = ["plain_errors", "printable"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,12 +34,6 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
             raise click.ClickException(printable(_of_file(error))) from error
 
     return with_appcontext(run)
-
-
-def printable(text: str, limit: int = 2000) -> str:
-    """Return a text that can do nothing to a terminal: control characters escaped, and not longer than `limit`."""
-    short = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in short)
 
 
 def _of_file(error: OSError) -> str:

@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 import click
 
-from commands.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
 from commands.errors import plain_errors, printable
-from commands.import_file import ImportFile
+from commands.import_file import ShownImportFile
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
 from web.context import current_settings
+from web.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
 from web.validation import ValidationError, clean_address
 
 
@@ -82,7 +82,7 @@ def import_(file: BinaryIO, dry_run: bool) -> None:
     The column is called recipient_email; a file of one column needs no header. An import never makes anyone
     active again who has unsubscribed or was rejected.
     """
-    content = ImportFile(file)
+    content = ShownImportFile(file)
     if dry_run:
         deque(content, maxlen=0)
         click.echo(f"{content.count:,} can be imported{_left_out(content)}; nothing was stored")
@@ -141,7 +141,7 @@ def _repeated(count: int) -> str:
     return f", {count:,} repeated in the file" if count else ""
 
 
-def _left_out(content: ImportFile) -> str:
+def _left_out(content: ShownImportFile) -> str:
     return f", {content.inactive:,} left out (not active by the file)" if content.inactive else ""
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from commands.csv_file import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
+from web.csv_file import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
 

@@ -52,7 +52,9 @@ class Databases:
         safe to try the one now in its place.
         """
         try:
-            return act(self.current())
+            database = self.current()
+            database.connection.refuse_replaced()
+            return act(database)
         except DatabaseMissing:
             self.close()
             return act(self.current())

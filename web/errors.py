@@ -1,4 +1,7 @@
-"""Errors that any route may raise → answers, as a page or as plain text. An endpoint adds what its contract says."""
+"""Errors that any route may raise → answers: problem documents under /api/, pages for people, plain text elsewhere.
+
+An endpoint adds what its own contract says.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from database import DatabaseBusy, DatabaseUnavailable
 from web.browsers import wants_html
 from web.context import current_settings
 from web.edge import request_id
+from web.problems import problem
 
 RETRY_WHEN_BUSY = "5"  # seconds
 RETRY_WHEN_BROKEN = "60"  # somebody has to mend it first
@@ -42,21 +46,22 @@ def plain_text(body: str, status: int = 200) -> Response:
     return Response(body, status, content_type="text/plain; charset=utf-8")
 
 
+def error_answer(status: int, detail: str) -> Response:
+    """What is wrong, in the form that clients of this address expect."""
+    if request.path.startswith("/api/"):
+        return problem(status, detail)
+    if wants_html(request):
+        title = TITLES.get(status, "That did not work")
+        page = render_template("error.html", title=title, reason=detail, request_id=request_id())
+        return Response(page, status, content_type="text/html; charset=utf-8")
+    return plain_text(f"Error: {detail}", status)
+
+
 def answer_http_error(error: HTTPException) -> Response:
     """What Flask or a check refuses, with its status and headers."""
-    response = Response(status=error.code, headers=error.get_headers(request.environ))
-    return _say(response, _reason(error))
-
-
-def _say(response: Response, reason: str) -> Response:
-    """Put the reason into an error's answer, in the form that this client reads."""
-    if wants_html(request):
-        title = TITLES.get(response.status_code, "That did not work")
-        response.content_type = "text/html; charset=utf-8"
-        response.set_data(render_template("error.html", title=title, reason=reason, request_id=request_id()))
-    else:
-        response.content_type = "text/plain; charset=utf-8"
-        response.set_data(f"Error: {reason}")
+    response = error_answer(error.code or 500, _reason(error))
+    for name, value in error.get_headers(request.environ):
+        response.headers.setdefault(name, value)
     return response
 
 
@@ -69,7 +74,7 @@ def _reason(error: HTTPException) -> str:
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
     """The database cannot be used now: nothing was stored, and the client may come again."""
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
-    response = _say(Response(status=503), str(error))
+    response = error_answer(503, str(error))
     response.headers["Retry-After"] = RETRY_WHEN_BUSY if isinstance(error, DatabaseBusy) else RETRY_WHEN_BROKEN
     return response
 
@@ -78,7 +83,7 @@ def answer_unforeseen(error: Exception) -> Response:
     """A bug: logged with where it happened, but without its message, which may hold content or a secret."""
     places = "".join(_places(error))
     current_app.logger.error("%s %s %r failed:\n%s", request_id(), request.method, request.path, places)
-    return _say(Response(status=500), f"something went wrong inside the service; its log says where ({request_id()})")
+    return error_answer(500, f"something went wrong inside the service; its log says where ({request_id()})")
 
 
 def _places(error: BaseException | None) -> Iterator[str]:

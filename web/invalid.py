@@ -43,3 +43,10 @@ class BadTimestamp(ValidationError):
 
     def __str__(self) -> str:
         return "Bad timestamp"
+
+
+class BadTime(ValidationError):
+    """The time is not one of RFC 3339, or not a real one."""
+
+    def __init__(self) -> None:
+        super().__init__("due_at", "is not a real time of the form 2030-01-02T08:00:00+08:00 (RFC 3339)")

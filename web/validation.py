@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from database import Email
 from web.addresses import clean_address
 from web.encoded_words import hidden_text
-from web.invalid import BadEventId, BadTimestamp, MissingFields, ValidationError
+from web.invalid import BadEventId, BadTime, BadTimestamp, MissingFields, ValidationError
 
 __all__ = [
     "FIELDS",
     "SUBJECT_LIMIT",
     "BadEventId",
+    "BadTime",
     "BadTimestamp",
     "MissingFields",
     "ValidationError",
@@ -28,6 +29,7 @@ __all__ = [
     "clean_email",
     "clean_event_id",
     "clean_subject",
+    "clean_time",
     "clean_timestamp",
 ]
 
@@ -37,6 +39,10 @@ SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2
 INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 19 digits hold 64 bits
 LONGEST_INTEGER = 40  # characters; the expression is slow on thousands of zeros
 TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
+TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,20}))?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?"
+)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with every kind of line break among them
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses NUL; lone surrogates have no UTF-8
 
@@ -62,7 +68,7 @@ def clean_event_id(text: str) -> int:
     return number
 
 
-def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
+def clean_timestamp(text: str, zone: tzinfo) -> datetime:
     """The instant, in UTC, of a `YYYY-MM-DD HH:MM:SS` on the clocks of `zone`.
 
     A time that those clocks skip is refused; of one that they show twice it is the first.
@@ -80,6 +86,27 @@ def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
     if skipped:
         raise BadTimestamp
     return instant
+
+
+def clean_time(text: str, zone: ZoneInfo) -> datetime:
+    """The instant, in UTC, of an RFC 3339 time; without an offset it is on the clocks of `zone`.
+
+    A fraction of a second is rounded up: nothing is ever early. Leap seconds are refused.
+    """
+    found = TIME.fullmatch(text)
+    if not found:
+        raise BadTime
+    date, time, fraction, sign, hours, minutes = found.groups()
+    offset: tzinfo = zone
+    if sign:
+        shift = timedelta(hours=int(hours), minutes=int(minutes))
+        offset = timezone(-shift if sign == "-" else shift)
+    elif text[-1] in "Zz":
+        offset = UTC
+    try:
+        return clean_timestamp(f"{date} {time}", offset) + timedelta(seconds=bool((fraction or "").strip("0")))
+    except (BadTimestamp, OverflowError):
+        raise BadTime from None
 
 
 def clean_subject(text: str) -> str:

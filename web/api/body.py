@@ -1,0 +1,102 @@
+"""The body of an API request → JSON values, read strictly: one value, UTF-8, each name once, no NaN."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from flask import Request
+from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
+
+from web.api.fields import InvalidFields, invalid
+from web.form import read_body
+from web.printable import printable
+
+JSON = "application/json"
+JSON_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+CSV = "text/csv"
+
+
+class _RefusedError(ValueError):
+    """JSON for Python's parser, but not for us."""
+
+
+def read_json(request: Request, limit: int, *others: str) -> object:
+    """The JSON value that the body is, of at most `limit` bytes. Raises InvalidFields.
+
+    `others` are types that the caller takes in another way: who sends none of them is told of all.
+    """
+    if request.mimetype != JSON:
+        raise wrong_type(JSON, *others)
+    return parse(read_body(request, limit))
+
+
+def read_optional_json(request: Request, limit: int) -> object:
+    """The same, for a request that means something without a body too: an object without fields."""
+    if not request.headers.get("Content-Type") and not read_body(request, limit):
+        return {}
+    return read_json(request, limit)
+
+
+def read_lines(request: Request, limit: int, most: int) -> list[object]:
+    """The values of newline-delimited JSON; InvalidFields in place of a line that is none. Up to `most` of them."""
+    lines = [line for line in read_whole(request, limit, *JSON_LINES).split(b"\n") if line.strip()]
+    if len(lines) > most:
+        raise invalid("body", f"has more than {most:,} lines")
+    return [_value_of(line) for line in lines]
+
+
+def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
+    """A body of one of these types, which does not say by itself where it ends: it needs a Content-Length."""
+    if request.mimetype not in kinds:
+        raise wrong_type(*kinds)
+    if request.content_length is None:
+        # A chunked body whose client died half-way looks like a whole one here.
+        raise LengthRequired(f"a body of {kinds[0]} needs a Content-Length")
+    return read_body(request, limit)
+
+
+def parse(octets: bytes) -> object:
+    """The JSON value in these bytes, or InvalidFields."""
+    try:
+        return json.loads(
+            octets.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
+        )
+    except json.JSONDecodeError as error:
+        reason = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8"
+    except RecursionError:
+        reason = "is nested too deeply"
+    except _RefusedError as error:
+        reason = str(error)
+    raise invalid("body", reason)
+
+
+def wrong_type(*kinds: str) -> UnsupportedMediaType:
+    """The body is of another type than these."""
+    return UnsupportedMediaType(f"the body has to be {' or '.join(kinds)}, and Content-Type has to say so")
+
+
+def _value_of(line: bytes) -> object:
+    try:
+        return parse(line)
+    except InvalidFields as error:
+        return error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RefusedError(f"has the name {printable(twice, 80)!r} twice in one object")
+    return values
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _RefusedError(f"is not JSON: {name} is no number there")
+
+
+def _integer(digits: str) -> int:
+    return int(digits[:40])  # beyond 64 bits all are alike, and thousands of digits take long

@@ -1,0 +1,88 @@
+"""/api/emails/…/deliveries: what became of an email, recipient by recipient."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from flask import Blueprint, Response, request
+
+from database import Database, DeliveryPage, DeliveryRow, NoSuchEmail
+from web.api import documents
+from web.api.body import read_json
+from web.api.fields import Fields, choice, number
+from web.api.query import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
+from web.api.refused import NotThere
+from web.context import current_settings, in_database
+from web.csv_file import ADDRESS_COLUMN, encode_rows
+from web.problems import json_response
+from web.validation import clean_event_id
+
+STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
+COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
+blueprint = Blueprint("api_deliveries", __name__)
+
+
+@blueprint.get("/emails/<event_id>/deliveries")
+def list_deliveries(event_id: str) -> Response:
+    """A page of an email's deliveries; as CSV, all of them."""
+    email = clean_event_id(event_id)
+    fields = query_fields(request, "status", "limit", "after", "format")
+    status = fields.take_or("status", choice(*STATUSES), None)
+    size = fields.take_or("limit", limit, LIMIT)
+    after = fields.take_or("after", number, 0)
+    as_csv = wants_csv(fields)
+    fields.check()
+    page = in_database(lambda database: _page(database, email, after, MOST if as_csv else size, status))
+    if as_csv:
+        return csv_response(_csv(page, email, status), f"deliveries-{email}")
+    return page_response("deliveries", [documents.delivery(row) for row in page.rows], page.next_after)
+
+
+@blueprint.get("/emails/<event_id>/deliveries/<recipient_id>")
+def show_delivery(event_id: str, recipient_id: str) -> Response:
+    """One delivery, with the tries that did not succeed."""
+    query_fields(request).check()
+    key = clean_event_id(event_id), clean_event_id(recipient_id)
+    return json_response(in_database(lambda database: _whole(database, *key)))
+
+
+@blueprint.post("/emails/<event_id>/deliveries/<recipient_id>/decide")
+def decide_delivery(event_id: str, recipient_id: str) -> Response:
+    """Say of an unknown delivery whether it was sent."""
+    key = clean_event_id(event_id), clean_event_id(recipient_id)
+    fields = Fields(read_json(request, current_settings().max_body), ("status",))
+    status = fields.take("status", choice("sent", "failed"))
+    fields.check()
+    in_database(lambda database: database.deliveries.decide(*key, status, int(time.time())))
+    return json_response(in_database(lambda database: _whole(database, *key)))
+
+
+def _page(database: Database, event_id: int, after: int, size: int, status: str | None) -> DeliveryPage:
+    if database.emails.summary(event_id) is None:
+        raise NoSuchEmail(event_id)
+    return database.deliveries.page(event_id, after=after, limit=size, status=status)
+
+
+def _whole(database: Database, event_id: int, recipient_id: int) -> documents.Document:
+    rows = _page(database, event_id, recipient_id - 1, 1, None).rows
+    if not rows or rows[0].recipient_id != recipient_id:
+        raise NotThere(f"email {event_id} has no delivery to a recipient {recipient_id}")
+    attempts = database.deliveries.attempts(event_id, recipient_id)
+    return {**documents.delivery(rows[0]), "unsuccessful_attempts": [documents.attempt(each) for each in attempts]}
+
+
+def _csv(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[bytes]:
+    yield encode_rows([COLUMNS])
+    yield encode_rows(map(_cells, page.rows))
+    after = page.next_after
+    while after is not None:
+        page = in_database(partial(_page, event_id=event_id, after=after, size=MOST, status=status))
+        yield encode_rows(map(_cells, page.rows))
+        after = page.next_after
+
+
+def _cells(row: DeliveryRow) -> list[str]:
+    document = documents.delivery(row) | {ADDRESS_COLUMN: row.address}
+    return ["" if document[name] is None else str(document[name]) for name in COLUMNS]

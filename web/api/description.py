@@ -1,0 +1,16 @@
+"""GET /openapi.json: what the API takes and answers, as a file that programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Blueprint, Response
+
+FILE = Path(__file__).resolve().parent.parent / "openapi.json"
+blueprint = Blueprint("description", __name__)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """The file as it is."""
+    return Response(FILE.read_bytes(), content_type="application/json")

@@ -1,0 +1,114 @@
+"""/api/emails/…: one email, and the list of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+
+from database import Database, EmailSummary, NoSuchEmail
+from web.api import documents
+from web.api.body import read_json, read_optional_json
+from web.api.email_fields import clean_email
+from web.api.fields import Fields, choice, number
+from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
+from web.context import current_settings, in_database, wake_at
+from web.problems import json_response
+from web.validation import clean_event_id
+
+STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
+FAILED = ("failed", "unknown")
+MOST_RECIPIENTS = 10_000  # named in one retry
+blueprint = Blueprint("api_emails", __name__)
+
+
+@blueprint.get("/emails")
+def list_emails() -> Response:
+    """A page of emails, by their time."""
+    fields = query_fields(request, "status", "order", "limit", "after")
+    status = fields.take_or("status", choice(*STATUSES), None)
+    newest_first = fields.take_or("order", choice("asc", "desc"), "asc") == "desc"
+    size = fields.take_or("limit", limit, LIMIT)
+    after = fields.take_or("after", email_cursor, None)
+    fields.check()
+    rows = in_database(
+        lambda database: database.emails.page(after=after, limit=size + 1, status=status, newest_first=newest_first)
+    )
+    zone = current_settings().timezone
+    cursor = cursor_of(rows[size - 1].due_at, rows[size - 1].event_id) if len(rows) > size else None
+    return page_response("emails", [documents.email(row, zone) for row in rows[:size]], cursor)
+
+
+@blueprint.get("/emails/<event_id>")
+def show_email(event_id: str) -> Response:
+    """One email with its content, and what became of it."""
+    query_fields(request).check()
+    return json_response(in_database(lambda database: _whole(database, clean_event_id(event_id))))
+
+
+@blueprint.put("/emails/<event_id>")
+def put_email(event_id: str) -> Response:
+    """Save this email, or replace the one of this number while it has not been begun. Safe to repeat."""
+    settings = current_settings()
+    email = clean_email(read_json(request, settings.max_body), settings.timezone, clean_event_id(event_id))
+    now = datetime.now(UTC)
+    result = in_database(lambda database: database.emails.replace(email, now))
+    wake_at(email.due_at)
+    return _shown(email.event_id, 201 if result == "created" else 200, result=result)
+
+
+@blueprint.post("/emails/<event_id>/cancel")
+def cancel_email(event_id: str) -> Response:
+    """Send no more of it; how many had been sent, and how many are in flight."""
+    number, now = clean_event_id(event_id), datetime.now(UTC)
+    cancelled = in_database(lambda database: database.emails.cancel(number, now))
+    return _shown(number, **cancelled._asdict())
+
+
+@blueprint.post("/emails/<event_id>/release")
+def release_email(event_id: str) -> Response:
+    """Let a held email go out."""
+    number, now = clean_event_id(event_id), datetime.now(UTC)
+    in_database(lambda database: database.emails.release(number, now))
+    answer = in_database(lambda database: _summary(database, number))
+    wake_at(max(now, answer.due_at))
+    return _shown(number)
+
+
+@blueprint.post("/emails/<event_id>/retry")
+def retry_deliveries(event_id: str) -> Response:
+    """Put its failed and unknown deliveries in line again, or those of them that the body names."""
+    fields = Fields(read_optional_json(request, current_settings().max_body), ("statuses", "recipient_ids"))
+    statuses = fields.take_each("statuses", choice(*FAILED), len(FAILED), FAILED)
+    ids = fields.take_each("recipient_ids", number, MOST_RECIPIENTS, ())
+    fields.check()
+    email, now = clean_event_id(event_id), datetime.now(UTC)
+    queued = in_database(lambda database: database.deliveries.retry(email, int(now.timestamp()), statuses, ids or None))
+    wake_at(now)
+    return _shown(email, queued=queued)
+
+
+def _summary(database: Database, event_id: int) -> EmailSummary:
+    summary = database.emails.summary(event_id)
+    if summary is None:
+        raise NoSuchEmail(event_id)
+    return summary
+
+
+def _whole(database: Database, event_id: int) -> documents.Document:
+    email = database.emails.get(event_id)
+    if email is None:
+        raise NoSuchEmail(event_id)
+    summary = _summary(database, event_id)
+    reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
+    return {
+        **documents.email(summary, current_settings().timezone),
+        **documents.failures(reasons, summary),
+        "content": email.content,
+    }
+
+
+def _shown(event_id: int, status: int = 200, **more: object) -> Response:
+    """What an act has made of an email."""
+    email = in_database(lambda database: _summary(database, event_id))
+    return json_response({"email": documents.email(email, current_settings().timezone), **more}, status)

@@ -1,0 +1,117 @@
+"""The fields of a JSON object or of a query string → clean values, or every one that is wrong, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar, cast
+
+from web.invalid import ValidationError
+from web.printable import printable
+from web.validation import clean_event_id
+
+SHOWN = 3  # errors that the text tells; the list has all
+MOST_UNKNOWN = 20  # fields that are named; a body can have millions
+T = TypeVar("T")
+
+
+class InvalidFields(Exception):
+    """The request cannot be taken as it is; `errors` names each field that is wrong."""
+
+    def __init__(self, errors: Sequence[ValidationError]) -> None:
+        shown = [f"{error.field} {error.message}" for error in errors[:SHOWN]]
+        more = [f"and {len(errors) - SHOWN:,} more"] if len(errors) > SHOWN else []
+        super().__init__("; ".join(shown + more))
+        self.errors = errors
+
+    def as_json(self) -> list[dict[str, str]]:
+        """What the answer says of each field."""
+        return [{"field": error.field, "message": error.message} for error in self.errors]
+
+
+def invalid(field: str, message: str) -> InvalidFields:
+    """The error that one field makes."""
+    return InvalidFields([ValidationError(field, message)])
+
+
+class Fields:
+    """Hands out one value after the other; what is wrong is noted, and raised by `check`."""
+
+    def __init__(self, values: object, known: Collection[str]) -> None:
+        if not isinstance(values, dict):
+            raise invalid("body", "is not a JSON object")
+        self._values = values
+        unknown = [printable(name, 80) for name in values if name not in known][:MOST_UNKNOWN]
+        message = f"is not known here; what is known: {', '.join(known) or 'nothing'}"
+        self.errors = [ValidationError(name, message) for name in unknown]
+
+    def take(self, name: str, clean: Callable[[object], T]) -> T:
+        """The clean value of a field that has to be there; worth nothing until `check` was called."""
+        if name in self._values:
+            return self._take_at(name, self._values[name], clean)
+        self.errors.append(ValidationError(name, "is missing"))
+        return cast("T", None)
+
+    def take_or(self, name: str, clean: Callable[[object], T], default: T) -> T:
+        """The same for a field that may be absent."""
+        return self.take(name, clean) if name in self._values else default
+
+    def take_each(self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None) -> Sequence[T]:
+        """The clean values of a list of 1 to `most`; without a `default` it has to be there."""
+        if default is not None and name not in self._values:
+            return default
+        values = self.take(name, list_of(most)) or []
+        return [self._take_at(f"{name}[{position}]", value, clean) for position, value in enumerate(values)]
+
+    def check(self) -> None:
+        """Raise InvalidFields if anything was wrong."""
+        if self.errors:
+            raise InvalidFields(self.errors)
+
+    def _take_at(self, place: str, value: object, clean: Callable[[object], T]) -> T:
+        try:
+            return clean(value)
+        except ValidationError as error:
+            self.errors.append(ValidationError(place, error.message))
+            return cast("T", None)
+
+
+def text(clean: Callable[[str], T]) -> Callable[[object], T]:
+    """A string that is not empty, cleaned by `clean`."""
+
+    def cleaned(value: object) -> T:
+        if not isinstance(value, str):
+            raise ValidationError("value", "is not a string")
+        if not value:
+            raise ValidationError("value", "is empty")
+        return clean(value)
+
+    return cleaned
+
+
+def choice(*allowed: str) -> Callable[[object], str]:
+    """One of these words."""
+
+    def cleaned(value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise ValidationError("value", f"is none of {', '.join(allowed)}")
+        return value
+
+    return cleaned
+
+
+def list_of(most: int) -> Callable[[object], list[object]]:
+    """A list of 1 to `most` values."""
+
+    def cleaned(value: object) -> list[object]:
+        if not isinstance(value, list) or not 0 < len(value) <= most:
+            raise ValidationError("value", f"is not a list of 1 to {most:,} values")
+        return value
+
+    return cleaned
+
+
+def number(value: object) -> int:
+    """An integer of 64 bits; its digits as a string are taken too, since JavaScript rounds what is above 2^53."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValidationError("value", "is not an integer of 64 bits")
+    return clean_event_id(str(value))

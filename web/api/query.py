@@ -1,0 +1,75 @@
+"""The query string of a list: which page of what, as JSON or CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from flask import Request, Response, request, stream_with_context
+
+from web.api.fields import Fields, choice, invalid, number
+from web.invalid import ValidationError
+from web.problems import json_response
+
+LIMIT = 100
+MOST = 1_000
+CURSOR = re.compile(r"(-?[0-9]{1,12})\.(-?[0-9]{1,19})")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def query_fields(request: Request, *known: str) -> Fields:
+    """The arguments; one that is not known, or given twice, is refused: it would change nothing, or be a surprise."""
+    for name, values in request.args.lists():
+        if len(values) > 1 and name in known:
+            raise invalid(name, "is given more than once")
+    return Fields(request.args.to_dict(), known)
+
+
+def limit(value: object) -> int:
+    """How many rows a page may have."""
+    size = number(value)
+    if not 0 < size <= MOST:
+        raise ValidationError("limit", f"is not between 1 and {MOST:,}")
+    return size
+
+
+def email_cursor(value: object) -> tuple[datetime, int]:
+    """Where a page of emails ended: its last email's time and number."""
+    found = CURSOR.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found:
+            return EPOCH + timedelta(seconds=int(found[1])), number(found[2])
+    except OverflowError:  # it is not of this calendar
+        pass
+    raise ValidationError("after", "is not one that this list gave out")
+
+
+def cursor_of(due_at: datetime, event_id: int) -> str:
+    """The cursor that `email_cursor` reads."""
+    return f"{int(due_at.timestamp())}.{event_id}"
+
+
+def wants_csv(fields: Fields) -> bool:
+    """Whether `format`, or else the header Accept, asks for CSV rather than JSON."""
+    accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"])
+    return fields.take_or("format", choice("json", "csv"), "csv" if accepted == "text/csv" else "json") == "csv"
+
+
+def page_response(noun: str, rows: Sequence[object], after: object | None) -> Response:
+    """One page of a list. With `after`, the address of the next one is in `next` and in the header Link."""
+    if after is None:
+        return json_response({noun: rows, "next": None})
+    arguments = {**request.args.to_dict(), "after": str(after)}
+    address = f"{request.path}?{urlencode(arguments)}"
+    response = json_response({noun: rows, "next": address})
+    response.headers["Link"] = f'<{address}>; rel="next"'
+    return response
+
+
+def csv_response(chunks: Iterable[bytes], name: str) -> Response:
+    """CSV that is written while it is read. If the database goes away meanwhile, the answer is cut off."""
+    response = Response(stream_with_context(iter(chunks)), content_type="text/csv; charset=utf-8; header=present")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response

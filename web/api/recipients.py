@@ -1,0 +1,107 @@
+"""/api/recipients: who receives every email."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+
+from database import Address, Database, Recipient
+from web.addresses import fold
+from web.api import documents
+from web.api.body import read_json
+from web.api.fields import Fields, choice, number, text
+from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
+from web.api.recipients_csv import export
+from web.api.refused import NotThere
+from web.context import current_settings, in_database
+from web.problems import json_response
+from web.validation import clean_address, clean_event_id
+
+STATUSES = ("active", "unsubscribed", "rejected")
+MOST = 1_000
+blueprint = Blueprint("api_recipients", __name__)
+
+
+@blueprint.get("/recipients")
+def list_recipients() -> Response:
+    """A page of recipients; as CSV, all of them."""
+    fields = query_fields(request, "status", "address_begins", "limit", "after", "format")
+    status = fields.take_or("status", choice(*STATUSES), None)
+    begins = fields.take_or("address_begins", text(fold), None)
+    size = fields.take_or("limit", limit, LIMIT)
+    after = fields.take_or("after", number, 0)
+    as_csv = wants_csv(fields)
+    fields.check()
+    if as_csv:
+        return export(after, status, begins)
+    rows = in_database(
+        lambda database: database.recipients.page(after=after, limit=size + 1, status=status, address_begins=begins)
+    )
+    cursor = rows[size - 1].recipient_id if len(rows) > size else None
+    return page_response("recipients", [documents.recipient(row) for row in rows[:size]], cursor)
+
+
+@blueprint.post("/recipients")
+def add_recipients() -> Response:
+    """Add these addresses, all or, if one is bad, none. Who has unsubscribed, or was rejected, stays so."""
+    fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
+    given = fields.take_each("addresses", text(clean_address), MOST, None)
+    fields.check()
+    addresses = list({address.key: address for address in given}.values())
+    now = datetime.now(UTC)
+    added = in_database(lambda database: database.recipients.add(addresses, now))
+    found = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
+    return json_response({**added._asdict(), "recipients": [documents.recipient(each) for each in found]})
+
+
+@blueprint.get("/recipients/<recipient>")
+def show_recipient(recipient: str) -> Response:
+    """One recipient, by number or address."""
+    query_fields(request).check()
+    return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+
+
+@blueprint.get("/recipients/<recipient>/deliveries")
+def list_history(recipient: str) -> Response:
+    """A page of what one recipient was sent, the latest email first."""
+    fields = query_fields(request, "limit", "after")
+    size = fields.take_or("limit", limit, LIMIT)
+    after = fields.take_or("after", email_cursor, None)
+    fields.check()
+    page = in_database(
+        lambda database: database.recipients.deliveries(_find(database, recipient).recipient_id, after, size)
+    )
+    cursor = cursor_of(*page.next_after) if page.next_after else None
+    return page_response("deliveries", [documents.history(row) for row in page.rows], cursor)
+
+
+@blueprint.delete("/recipients/<recipient>")
+def remove_recipient(recipient: str) -> Response:
+    """Remove one, and cancel what was not yet sent there. That somebody unsubscribed is remembered."""
+    in_database(lambda database: database.recipients.remove([_address(_find(database, recipient))], datetime.now(UTC)))
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
+@blueprint.post("/recipients/<recipient>/reactivate")
+def reactivate_recipient(recipient: str) -> Response:
+    """Write to one again who has unsubscribed or was rejected."""
+    address = in_database(lambda database: _address(_find(database, recipient)))
+    in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
+    return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+
+
+def _find(database: Database, recipient: str) -> Recipient:
+    if "@" in recipient:
+        found = database.recipients.find(clean_address(recipient))
+    else:
+        found = database.recipients.get(clean_event_id(recipient))
+    if found is None:
+        raise NotThere("there is no such recipient")
+    return found
+
+
+def _address(recipient: Recipient) -> Address:
+    return clean_address(recipient.address)

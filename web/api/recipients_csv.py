@@ -1,0 +1,62 @@
+"""Recipients as CSV: taken in whole or not at all, and written out in a form that is taken in as the same rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+
+from database import Database, Recipient
+from web.api import documents
+from web.api.body import CSV, read_whole
+from web.api.query import MOST, csv_response
+from web.context import current_settings, in_database
+from web.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
+from web.import_file import BadLinesError, ImportFile
+from web.problems import INVALID, json_response, problem
+
+MOST_BAD = 1_000  # lines that are named
+blueprint = Blueprint("api_recipients_csv", __name__)
+
+
+@blueprint.post("/recipients/import")
+def import_recipients() -> Response:
+    """Add the recipients of a CSV file: all of them, or none if a line is bad. Nobody becomes active again by it."""
+    octets = read_whole(request, current_settings().max_body, CSV)
+    now = datetime.now(UTC)
+
+    def add(database: Database) -> documents.Document:
+        content = ImportFile(io.BytesIO(octets), MOST_BAD)
+        added = database.recipients.add(content, now)
+        return {**added._asdict(), "repeated": content.count - sum(added), "left_out": content.inactive}
+
+    return json_response(in_database(add))
+
+
+@blueprint.errorhandler(BadLinesError)
+def answer_bad_lines(error: BadLinesError) -> Response:
+    """Nothing was imported: these lines have to be mended."""
+    errors = [{"field": f"line {line}", "message": reason} for line, reason in error.lines]
+    return problem(400, str(error), INVALID, "The request is not valid", errors=errors, bad_lines=error.count)
+
+
+def export(after: int, status: str | None, begins: str | None) -> Response:
+    """All recipients of this filter as CSV."""
+    rows = _rows(after, status, begins)
+    return csv_response(_csv(rows, after, status, begins), "recipients")
+
+
+def _rows(after: int, status: str | None, begins: str | None) -> list[Recipient]:
+    return in_database(
+        lambda database: database.recipients.page(after=after, limit=MOST, status=status, address_begins=begins)
+    )
+
+
+def _csv(rows: list[Recipient], after: int, status: str | None, begins: str | None) -> Iterator[bytes]:
+    yield encode_rows([(ADDRESS_COLUMN, STATUS_COLUMN)])
+    while rows:
+        yield encode_rows((each.address, each.status) for each in rows)
+        after = rows[-1].recipient_id
+        rows = _rows(after, status, begins)
