@@ -9,6 +9,7 @@ from web.api import bulk, deliveries, description, emails, recipients, recipient
 
 def register(app: Flask) -> None:
     """Give `app` the routes of the API."""
+    app.url_map.converters["recipient"] = recipients.RecipientConverter
     for module in (emails, bulk, deliveries, recipients, recipients_csv):
         refused.register(module.blueprint)
         app.register_blueprint(module.blueprint, url_prefix="/api")

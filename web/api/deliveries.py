@@ -66,7 +66,7 @@ def _page(database: Database, event_id: int, after: int, size: int, status: str 
 
 
 def _whole(database: Database, event_id: int, recipient_id: int) -> documents.Document:
-    rows = _page(database, event_id, recipient_id - 1, 1, None).rows
+    rows = _page(database, event_id, max(recipient_id, 1) - 1, 1, None).rows
     if not rows or rows[0].recipient_id != recipient_id:
         raise NotThere(f"email {event_id} has no delivery to a recipient {recipient_id}")
     attempts = database.deliveries.attempts(event_id, recipient_id)

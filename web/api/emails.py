@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from database import Database, EmailSummary, NoSuchEmail
 from web.api import documents
 from web.api.body import read_json, read_optional_json
-from web.api.email_fields import clean_email
+from web.api.email_fields import clean_addressed_email
 from web.api.fields import Fields, choice, number
 from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
 from web.context import current_settings, in_database, wake_at
@@ -50,11 +50,12 @@ def show_email(event_id: str) -> Response:
 def put_email(event_id: str) -> Response:
     """Save this email, or replace the one of this number while it has not been begun. Safe to repeat."""
     settings = current_settings()
-    email = clean_email(read_json(request, settings.max_body), settings.timezone, clean_event_id(event_id))
+    number = clean_event_id(event_id)
+    email = clean_addressed_email(read_json(request, settings.max_body), settings.timezone, number)
     now = datetime.now(UTC)
     result = in_database(lambda database: database.emails.replace(email, now))
     wake_at(email.due_at)
-    return _shown(email.event_id, 201 if result == "created" else 200, result=result)
+    return _shown(number, 201 if result == "created" else 200, result=result)
 
 
 @blueprint.post("/emails/<event_id>/cancel")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
 
 from database import Address, Database, Recipient
 from web.addresses import fold
@@ -55,14 +56,14 @@ def add_recipients() -> Response:
     return json_response({**added._asdict(), "recipients": [documents.recipient(each) for each in found]})
 
 
-@blueprint.get("/recipients/<recipient>")
+@blueprint.get("/recipients/<recipient:recipient>")
 def show_recipient(recipient: str) -> Response:
     """One recipient, by number or address."""
     query_fields(request).check()
     return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
 
 
-@blueprint.get("/recipients/<recipient>/deliveries")
+@blueprint.get("/recipients/<recipient:recipient>/deliveries")
 def list_history(recipient: str) -> Response:
     """A page of what one recipient was sent, the latest email first."""
     fields = query_fields(request, "limit", "after")
@@ -76,7 +77,7 @@ def list_history(recipient: str) -> Response:
     return page_response("deliveries", [documents.history(row) for row in page.rows], cursor)
 
 
-@blueprint.delete("/recipients/<recipient>")
+@blueprint.delete("/recipients/<recipient:recipient>")
 def remove_recipient(recipient: str) -> Response:
     """Remove one, and cancel what was not yet sent there. That somebody unsubscribed is remembered."""
     in_database(lambda database: database.recipients.remove([_address(_find(database, recipient))], datetime.now(UTC)))
@@ -85,12 +86,19 @@ def remove_recipient(recipient: str) -> Response:
     return response
 
 
-@blueprint.post("/recipients/<recipient>/reactivate")
+@blueprint.post("/recipients/<recipient:recipient>/reactivate")
 def reactivate_recipient(recipient: str) -> Response:
     """Write to one again who has unsubscribed or was rejected."""
     address = in_database(lambda database: _address(_find(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
     return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+
+
+class RecipientConverter(BaseConverter):
+    """In an address: a recipient_id, or an address with an @."""
+
+    regex = "[0-9]+|[^/]*@[^/]*"
+    part_isolating = True
 
 
 def _find(database: Database, recipient: str) -> Recipient:

@@ -1,0 +1,53 @@
+"""Requests made up from /openapi.json, valid and not, alone and in sequence, against the whole service.
+
+    python bench/schemathesis_run.py [SECONDS [OPTION ...]]
+
+The service sends meanwhile, to a server that refuses some recipients and breaks off now and then. Every answer has to
+be one that /openapi.json describes, and none a fault of the service. The options are those of `schemathesis run`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import schemathesis
+from schemathesis.cli import schemathesis as command_line
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from installation import Installation
+from smtp_server import Action, Close, ScriptedServer
+from wakeup_latency import service
+
+CONFIGURATION = Path(__file__).with_suffix(".toml")
+JSON_LINES = ["application/x-ndjson", "application/ndjson", "application/jsonl"]
+
+
+def main() -> int:
+    schemathesis.serializer.alias(JSON_LINES, "text/plain")
+    seconds, *options = sys.argv[1:] or ["300"]
+    with tempfile.TemporaryDirectory() as folder, ScriptedServer(on={"RCPT": some, "CONTENT": few}) as mail:
+        installation = Installation(Path(folder), EMAIL_URL=f"smtp://127.0.0.1:{mail.port}", IN_DOUBT="hold")
+        installation.add_recipients(30)
+        installation.save_email(1)
+        installation.save_email(2, due_in=10**6)
+        with installation.database() as database:
+            database.connection.run("UPDATE emails SET status = 'held', held_because = 'a test' WHERE event_id = 2")
+        with service(installation) as port:
+            command = ["--config-file", str(CONFIGURATION), "run", f"http://127.0.0.1:{port}/openapi.json"]
+            return int(command_line.main([*command, "--max-time", seconds, *options], standalone_mode=False) or 0)
+
+
+def some(line: bytes, nth: int) -> Action:
+    """Refuse one recipient in five for good, and one for now."""
+    return {1: "550 5.7.1 Refused", 3: "451 4.7.1 Come back later"}.get(nth % 5)
+
+
+def few(line: bytes, nth: int) -> Action:
+    """Leave one message in ten in doubt."""
+    return Close() if nth % 10 == 6 else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
