@@ -19,7 +19,7 @@ from web.problems import json_response
 
 MOST = 1_000
 RESULTS = ("saved", "identical", "different", "invalid")
-blueprint = Blueprint("api_bulk", __name__)
+blueprint = Blueprint("bulk", __name__)
 
 
 @blueprint.post("/emails")

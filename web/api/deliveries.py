@@ -21,7 +21,7 @@ from web.validation import clean_event_id
 
 STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
-blueprint = Blueprint("api_deliveries", __name__)
+blueprint = Blueprint("deliveries", __name__)
 
 
 @blueprint.get("/emails/<event_id>/deliveries")

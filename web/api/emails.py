@@ -19,7 +19,7 @@ from web.validation import clean_event_id
 STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 FAILED = ("failed", "unknown")
 MOST_RECIPIENTS = 10_000  # named in one retry
-blueprint = Blueprint("api_emails", __name__)
+blueprint = Blueprint("emails", __name__)
 
 
 @blueprint.get("/emails")

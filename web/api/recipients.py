@@ -21,7 +21,7 @@ from web.validation import clean_address, clean_event_id
 
 STATUSES = ("active", "unsubscribed", "rejected")
 MOST = 1_000
-blueprint = Blueprint("api_recipients", __name__)
+blueprint = Blueprint("recipients", __name__)
 
 
 @blueprint.get("/recipients")

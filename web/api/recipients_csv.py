@@ -18,7 +18,7 @@ from web.import_file import BadLinesError, ImportFile
 from web.problems import INVALID, json_response, problem
 
 MOST_BAD = 1_000  # lines that are named
-blueprint = Blueprint("api_recipients_csv", __name__)
+blueprint = Blueprint("recipients_csv", __name__)
 
 
 @blueprint.post("/recipients/import")
