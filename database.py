@@ -44,7 +44,10 @@ from storage.senders import LEASE, RENEW, Senders
 from storage.sqlite import SQLiteConnection, create_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from storage.cancelling import Cancelled
+    from storage.condition import Condition
     from storage.delivery_acts import DeliveryActs
     from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
     from storage.email_acts import EmailActs
@@ -176,6 +179,30 @@ class Database:
         """Remember that a sweep looked at the database."""
         with self.connection.transaction():
             self.connection.run(NOTE_SWEEP, now=now)
+
+    def clock_lead(self) -> float | None:
+        """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
+        from storage.condition import clock_lead
+
+        return clock_lead(self.connection)
+
+    def condition(self, seconds: float) -> Condition:
+        """What an operator wants to know of it; the look through all of it ends after so many seconds."""
+        from storage.condition import look
+
+        return look(self.connection, seconds)
+
+    def try_write(self) -> None:
+        """Write a row as it is. Raises what a real write would."""
+        from storage.condition import try_write
+
+        try_write(self.connection)
+
+    def back_up(self, target: Path, now: int) -> dict[str, int]:
+        """Make a copy of a database in use, whole or not at all; the rows of each table in it. Raises BackupRefused."""
+        from storage.backup import back_up
+
+        return back_up(self.connection, target, now)
 
     def next_work_at(self) -> int | None:
         """When an email or a delivery is next due, in seconds since 1970 UTC; what is due now is in the past."""

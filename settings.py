@@ -21,6 +21,7 @@ __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 
 FOLDER = Path(__file__).resolve().parent
 FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
+ADDRESS = ("HOST", "PORT")  # read by `serving.address`
 SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown; what may be a password in a URL is never shown either
 T = TypeVar("T")
 
@@ -75,13 +76,30 @@ class Settings(NamedTuple):
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
     """The settings of this process, or SettingsError with everything that is wrong."""
     errors: list[str] = []
-    variables = _read_env_file(folder / ".env", errors)
-    variables.update(os.environ if environ is None else environ)
-    read = _Reader(variables, folder, errors)
+    read = _Reader(variables_of(environ, folder, errors), folder, errors)
     settings = _settings(read, folder)
     if errors:
         raise SettingsError(errors)
     return settings
+
+
+def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
+    """What stands in the environment, above what stands in `.env`; what is wrong with that file is put to `errors`."""
+    variables = _read_env_file(folder / ".env", errors)
+    variables.update(os.environ if environ is None else environ)
+    return variables
+
+
+def known_names() -> set[str]:
+    """Every name that means something in the environment or in `.env`."""
+    read = _Reader({}, FOLDER, [])
+    _settings(read, FOLDER)
+    return {*read.names, *(name + "_FILE" for name in FROM_FILES), *ADDRESS}
+
+
+def env_file_names(folder: Path) -> set[str]:
+    """Every name that `.env` gives a value."""
+    return set(_read_env_file(folder / ".env", []))
 
 
 def _settings(read: _Reader, folder: Path) -> Settings:
@@ -102,7 +120,7 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         secret_key=read("SECRET_KEY", "", values.secret_key),
         public_url=read("PUBLIC_URL", "", values.public_url),
         trusted_proxies=read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
-        scheduler=read("SCHEDULER", "cron", values.choice("cron", "rq-scheduler")),
+        scheduler=read("SCHEDULER", "cron", values.scheduler),
         redis_url=read("REDIS_URL", values.REDIS_URL, values.redis_url),
         smtp_connections=read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
         smtp_messages_per_connection=read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
@@ -128,8 +146,10 @@ class _Reader:
         self.variables = variables
         self.folder = folder
         self.errors = errors
+        self.names: list[str] = []  # all that were asked for
 
     def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+        self.names.append(name)
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
@@ -179,11 +199,11 @@ def _read_env_file(path: Path, errors: list[str]) -> dict[str, str]:
     except UnicodeDecodeError as error:
         errors.append(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
         return {}
-    errors.extend(_env_file_faults(path, status))
+    errors.extend(env_file_faults(path, status))
     return _parsed(path, text, errors)
 
 
-def _env_file_faults(path: Path, status: os.stat_result) -> list[str]:
+def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
     """Why `.env`, which holds passwords, is not safe where it is. Windows keeps such rights elsewhere."""
     if os.name != "posix":
         return []

@@ -7,6 +7,7 @@ converted: Python's own parsers take "1_000", "١٢" and "nan".
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,6 +86,13 @@ def choice(*allowed: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def scheduler(text: str) -> str:
+    """RQ forks for each job, which Windows cannot."""
+    if text == "rq-scheduler" and sys.platform == "win32":
+        raise RefusedError("rq-scheduler does not run on Windows; allowed there: cron")
+    return choice("cron", "rq-scheduler")(text)
 
 
 def duration(text: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
+from commands.backup import backup, restored
+from commands.check import check
 from commands.database import copy_database_command, init_db
 from commands.recipients import recipients
 from commands.wakeups import wakeups
@@ -11,5 +13,5 @@ from commands.wakeups import wakeups
 
 def register(app: Flask) -> None:
     """Put the commands under `flask`."""
-    for command in (init_db, copy_database_command, recipients, wakeups):
+    for command in (init_db, copy_database_command, recipients, wakeups, check, backup, restored):
         app.cli.add_command(command)

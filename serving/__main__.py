@@ -11,7 +11,7 @@ from database import DBError, db_init
 from serving import demo
 from serving.address import Address, AddressError, reserve
 from serving.supervisor import Part, StopSignals, run_together, say
-from settings import FOLDER, Settings, SettingsError, load_settings
+from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
 from wakeup.redis_queue import QueueUnavailable, wake_ups_of
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
@@ -53,7 +53,7 @@ def _check(command: str) -> tuple[Settings, Address]:
     except QueueUnavailable as error:
         errors.append(str(error))
     try:
-        address = reserve(os.environ, command)
+        address = reserve(variables_of(None, FOLDER, []), command)
     except AddressError as error:
         errors.append(str(error))
     if errors:

@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from database import open_database
 from serving.supervisor import say
-from settings import FOLDER, FROM_FILES, Settings
+from settings import ADDRESS, FOLDER, FROM_FILES, Settings
 from web.validation import clean_address
 
 RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
@@ -27,6 +27,8 @@ def prepare() -> None:
     (FOLDER / "demo").mkdir(mode=0o700, exist_ok=True)
     for name in (*map(str.upper, Settings._fields), "API_TOKEN", *(name + "_FILE" for name in FROM_FILES)):
         os.environ[name] = ""
+    for name in ADDRESS:  # of this shell only
+        os.environ.setdefault(name, "")
     os.environ["DATABASE_URL"] = "sqlite:///demo/email.db"
     os.environ["EMAIL_URL"] = "maildir:demo/outbox"
     os.environ["TASKLOG"] = "demo/tasklog.log"

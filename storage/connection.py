@@ -62,6 +62,12 @@ class Connection(Protocol):
     def has_tables(self) -> bool:
         """Whether the tables were made. Asked inside a transaction, others who ask wait for its end."""
 
+    def product(self) -> str:
+        """The database's program and its version, such as `SQLite 3.53.4`."""
+
+    def damage(self, seconds: float) -> list[str] | None:
+        """What a look through everything finds; None when so many seconds were not enough for all of it."""
+
     def tune(self) -> None:
         """Tell the database how the tables, made in this transaction, are used, and let it keep `counts`."""
 

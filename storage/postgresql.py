@@ -134,6 +134,15 @@ class PostgreSQLConnection:
         self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK])
         return self.rows("SELECT to_regclass('meta')") != [(None,)]
 
+    def product(self) -> str:
+        """PostgreSQL and its version."""
+        ((version,),) = self.rows("SHOW server_version")
+        return f"PostgreSQL {str(version).partition(' ')[0]}"
+
+    def damage(self, seconds: float) -> list[str] | None:
+        """The server looks after that by itself (data_checksums)."""
+        return []
+
     def tune(self) -> None:
         """Tell the server how the tables, which were made just now, are used."""
         from storage.counting import POSTGRESQL

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from delivery.outcome import Sender
-from settings import Settings
+from settings import EmailURL, Settings
+
+if TYPE_CHECKING:
+    from delivery.sender import SMTPServer
 
 
 def make_sender(settings: Settings) -> Sender:
@@ -13,12 +18,19 @@ def make_sender(settings: Settings) -> Sender:
         from delivery.maildir import MaildirSender
 
         return MaildirSender(url.path)
-    from delivery.sender import SMTPSender, SMTPServer
+    from delivery.sender import SMTPSender
 
-    security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
     return SMTPSender(
-        SMTPServer(url.host, url.port, security, url.user, url.password),
+        server_of(url),
         connections=settings.smtp_connections,
         messages_per_connection=settings.smtp_messages_per_connection,
         max_rate=settings.smtp_max_rate,
     )
+
+
+def server_of(url: EmailURL) -> SMTPServer:
+    """The SMTP server that EMAIL_URL names."""
+    from delivery.sender import SMTPServer
+
+    security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
+    return SMTPServer(url.host, url.port, security, url.user, url.password)

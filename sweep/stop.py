@@ -17,9 +17,11 @@ class Stop:
         self.requested = False
 
     def install(self) -> None:
-        """Listen to SIGTERM and SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._request)
+        """Listen to SIGTERM and SIGINT; on Windows, where processes send no SIGTERM, to Ctrl-Break too."""
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, self._request)
 
     def after(self, seconds: float) -> None:
         """Request it in so many seconds, whatever the process does then."""

@@ -14,6 +14,7 @@ LAYERS = (
     {"email_app"},
     {"commands"},
     {"web"},
+    {"checks"},
     {"task"},
     {"sweep"},
     {"wakeup", "delivery"},

@@ -107,6 +107,13 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(project: Path, port: s
     assert line.endswith("PORT=5001 ./start_flask.sh --demo")
 
 
+def test_the_address_may_stand_in_the_settings_file(project: Path, port: str) -> None:
+    (project / ".env").write_text(f"HOST=127.0.0.2\nPORT={port}\n")
+    (project / ".env").chmod(0o600)
+    with started(project) as service:
+        assert service.has_printed(f"Serving http://127.0.0.2:{port} "), service.output
+
+
 def test_two_services_never_share_a_port(project: Path, port: str) -> None:
     with started(project, PORT=port) as service:
         assert service.has_printed("Serving "), service.output
@@ -164,9 +171,8 @@ def test_the_demo_delivers_each_message_at_its_second_and_runs_again(project: Pa
 def test_the_demo_touches_nothing_real(project: Path, port: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as smtp:
         smtp.settimeout(0.1)
-        (project / ".env").write_text(
-            f"EMAIL_URL=smtp://127.0.0.1:{smtp.getsockname()[1]}\nAPI_TOKEN={'t' * 20}\nTIMEZONE=Europe/Berlin\n"
-        )
+        url = f"smtp://127.0.0.1:{smtp.getsockname()[1]}"
+        (project / ".env").write_text(f"EMAIL_URL={url}\nAPI_TOKEN={'t' * 20}\nTIMEZONE=Europe/Berlin\nHOST=0.0.0.0\n")
         (project / ".env").chmod(0o600)
         before = set(project.iterdir())
         with started(project, "--demo", PORT=port, DATABASE_URL="sqlite:///real.db", EMAIL_URL_FILE="real") as service:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from database import Database
 from settings import Settings
@@ -34,6 +34,16 @@ T = TypeVar("T")
 
 class QueueUnavailable(Exception):
     """Nothing can be armed now; says why and what mends it, and never shows a password."""
+
+
+class QueueState(NamedTuple):
+    """Who is at work in Redis, and on how many wake-ups."""
+
+    workers: int
+    has_scheduler: bool
+    armed: int
+    waiting: int
+    failed: int
 
 
 class WakeUps:
@@ -104,6 +114,21 @@ class WakeUps:
         """Raises QueueUnavailable unless Redis answers."""
         with self._told():
             self._redis.ping()
+
+    def look(self) -> QueueState:
+        """Who is at work on the queue, and what is in it. Raises QueueUnavailable."""
+        from rq import Queue, Worker
+        from rq_scheduler import Scheduler
+
+        queue = Queue(QUEUE, connection=self._redis)
+        with self._told():
+            return QueueState(
+                workers=Worker.count(connection=self._redis, queue=queue),
+                has_scheduler=bool(self._redis.exists(Scheduler.scheduler_lock_key)),
+                armed=int(self._redis.zcard(Scheduler.scheduled_jobs_key)),
+                waiting=queue.count,
+                failed=queue.failed_job_registry.count,
+            )
 
     def _schedule(self, seconds: list[int]) -> None:
         """What rq-scheduler's enqueue_at does, for all of them in one round trip and at once or not at all."""

@@ -146,6 +146,19 @@ class Tls:
             return False
         return True
 
+    @property
+    def version(self) -> str | None:
+        """What was agreed on, such as TLSv1.3."""
+        return self._object.version()
+
+    @property
+    def certificate_ends_at(self) -> float | None:
+        """Until when the server's certificate holds, in seconds since 1970 UTC."""
+        import ssl
+
+        certificate = self._object.getpeercert()
+        return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if certificate else None
+
     def takes(self, plain: bytes) -> bool:
         """Whether `plain` makes one record, now."""
         return self.ready and 0 < len(plain) <= RECORD

@@ -1,0 +1,62 @@
+"""Is everything as it has to be? For `flask check`, and for pages: findings, each with its remedy.
+
+Each check looks at one subject and changes nothing that lasts. All of them run at once, in threads of their own,
+so that the whole takes no longer than the slowest, and that one no longer than LIMIT.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from checks.clock import check_clock
+from checks.data import check_database
+from checks.disk import check_disk
+from checks.finding import Finding, error
+from checks.mail_server import check_mail_server
+from checks.sending import check_sending
+from checks.setup import check_setup
+from settings import Settings
+
+__all__ = ["CHECKS", "LIMIT", "Finding", "findings"]
+
+LIMIT = 15.0  # seconds for each
+
+Check = Callable[[Settings], Iterable[Finding]]
+CHECKS: Sequence[tuple[str, Check]] = (
+    ("settings", check_setup),
+    ("database", check_database),
+    ("disk", check_disk),
+    ("clock", check_clock),
+    ("sending", check_sending),
+    ("mail server", check_mail_server),
+)
+
+
+def findings(settings: Settings, checks: Sequence[tuple[str, Check]] = CHECKS, limit: float = LIMIT) -> list[Finding]:
+    """What all checks found, in their order; one that does not end in `limit` seconds is an error too."""
+    end = time.monotonic() + limit
+    running = [(subject, _start(check, settings)) for subject, check in checks]
+    return [finding for subject, results in running for finding in _results(subject, results, end, limit)]
+
+
+def _start(check: Check, settings: Settings) -> queue.SimpleQueue[list[Finding]]:
+    results: queue.SimpleQueue[list[Finding]] = queue.SimpleQueue()
+    threading.Thread(target=lambda: results.put(_run(check, settings)), daemon=True).start()
+    return results
+
+
+def _run(check: Check, settings: Settings) -> list[Finding]:
+    try:
+        return list(check(settings))
+    except Exception as failure:  # noqa: BLE001 - one check that fails hides none of the others
+        return [error(check.__name__, f"the check itself failed: {failure!r}", "report this as a bug")]
+
+
+def _results(subject: str, results: queue.SimpleQueue[list[Finding]], end: float, limit: float) -> list[Finding]:
+    try:
+        return results.get(timeout=max(0.0, end - time.monotonic()))
+    except queue.Empty:
+        return [error(subject, f"no answer within {limit:.0f} s", "see whether what it names answers at all")]

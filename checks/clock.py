@@ -1,0 +1,54 @@
+"""The clock: all that is due is judged by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from checks.finding import Finding, error, ok, warning
+from database import DBError, open_database
+from settings import Settings
+
+DAY = 24 * 60 * 60
+NOTICED, TOO_FAR = 2.0, 60.0  # seconds between this clock and the database server's
+SET_IT = "set the clock, and let it be kept right by NTP (timedatectl set-ntp true)"
+
+
+def check_clock(settings: Settings) -> Iterator[Finding]:
+    """This machine's clock against the last sweep and the database server's clock; and the zone."""
+    try:
+        with open_database(settings) as database:
+            last, lead = database.last_sweep_at(), database.clock_lead()
+    except DBError:
+        return  # the database's own check says so
+    yield _against_last_sweep(int(time.time()), last)
+    if lead is not None:
+        yield _against_database(lead)
+    yield zone(settings, datetime.now(UTC))
+
+
+def _against_last_sweep(now: int, last: int) -> Finding:
+    """As every sweep judges it, which sends nothing on a clock that has jumped."""
+    if last - DAY <= now <= last + 366 * DAY:
+        return ok("clock", f"{_date(now)}, not far from the last sweep")
+    remedy = f"{SET_IT}; if it is right: python task.py --clock-is-right"
+    return error("clock", f"it says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent", remedy)
+
+
+def _against_database(lead: float) -> Finding:
+    """`lead`: seconds by which the database server is ahead of this machine."""
+    text = f"the database server's clock is {abs(lead):.1f} s {'ahead of' if lead > 0 else 'behind'} this machine's"
+    if abs(lead) < NOTICED:
+        return ok("clock", text)
+    return (error if abs(lead) >= TOO_FAR else warning)("clock", text, f"on both machines: {SET_IT}")
+
+
+def zone(settings: Settings, now: datetime) -> Finding:
+    """In which zone a timestamp without an offset is read."""
+    offset = now.astimezone(settings.timezone).strftime("%z")
+    return ok("zone", f"timestamps are read in {settings.timezone.key} (UTC{offset[:3]}:{offset[3:]} now)")
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -1,0 +1,83 @@
+"""The database: reachable, writable, of this program's version, whole, and its program without known faults."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks.finding import Finding, error, ok, warning
+from database import Database, DatabaseUnavailable, DBError, open_database
+from settings import Settings
+from storage.condition import Condition
+
+LOOK = 5.0  # seconds for a look through the whole file
+LARGE_WAL = 256 * 1024**2
+WAL_RESET_MENDED = (3, 51, 3)  # https://sqlite.org/wal.html#the_wal_reset_bug
+OLDEST_POSTGRESQL = (15,)
+RESTORE = "stop the service and restore a backup (docs/backup.md)"
+
+
+def check_database(settings: Settings) -> Iterator[Finding]:
+    """Everything about the database."""
+    if settings.database_path is not None:
+        yield from _file(settings.database_path)
+    try:
+        with open_database(settings) as database:
+            condition = database.condition(LOOK)
+            yield ok(
+                "database", f"{settings.database_name}: {condition.product}, tables of version {condition.version}"
+            )
+            yield known_faults(condition.product)
+            yield from _contents(condition)
+            yield _written(database)
+    except DatabaseUnavailable as failure:
+        yield error("database", failure.reason, failure.remedy)
+    except DBError as failure:
+        yield error("database", str(failure), RESTORE)
+
+
+def _file(path: Path) -> Iterator[Finding]:
+    """Who owns the file, who can read it, and what lies beside it."""
+    if os.name != "posix" or not path.exists():
+        return
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        text = f"{path} belongs to another user ({status.st_uid}) than you ({os.geteuid()})"
+        yield warning("database", text, "run this, and all of the service, as that user")
+    if status.st_mode & 0o077:
+        yield warning("database", f"other users can read {path}", f"chmod 600 {path}")
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size > LARGE_WAL:
+        text = f"{wal.name} has grown to {wal.stat().st_size / 1000**2:,.0f} MB: some program reads without an end"
+        yield warning("database", text, f"find it with: fuser -v {path}")
+
+
+def known_faults(product: str) -> Finding:
+    """Whether this version of the database's program has a fault that loses data."""
+    name, _, number = product.partition(" ")
+    version = tuple(map(int, re.findall("[0-9]+", number)))
+    if name == "SQLite" and version < WAL_RESET_MENDED:
+        text = f"{product} has the WAL-reset fault, which in rare cases damages a database; 3.51.3 has not"
+        return warning(
+            "version", text, "pip install -r requirements.txt brings a newer one (pysqlite3) on most machines"
+        )
+    if name == "PostgreSQL" and version < OLDEST_POSTGRESQL:
+        return warning("version", f"{product} is older than any that this program is tested with", "upgrade it to 15")
+    return ok("version", f"{product} has no fault that is known to this program")
+
+
+def _contents(condition: Condition) -> Iterator[Finding]:
+    if condition.damage:
+        yield error("database", f"it is damaged: {condition.damage[0]}", RESTORE)
+    elif condition.damage is None:
+        yield ok("database", f"{LOOK:.0f} s of looking through it found no damage (flask backup looks at all of it)")
+    if condition.backup_made_at is not None:
+        text = "it was restored from a backup: the next sweep holds what was begun or due in it"
+        yield warning("database", text, "then look at: flask emails list --status held")
+
+
+def _written(database: Database) -> Finding:
+    database.try_write()
+    return ok("database", "it can be written")

@@ -1,0 +1,42 @@
+"""Room on the disks that are written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks.finding import Finding, error, ok, warning
+from settings import Settings
+
+MB = 1000**2
+LITTLE, TOO_LITTLE = 1000 * MB, 100 * MB
+
+
+def check_disk(settings: Settings) -> Iterator[Finding]:
+    """Free space, once for each disk: of the database, the log and the Maildir."""
+    places = {"log": settings.tasklog.parent}
+    if settings.email_url.path is not None:
+        places["outbox"] = settings.email_url.path
+    if settings.database_path is not None:
+        places["database"] = settings.database_path.parent
+    disks: dict[int, tuple[Path, list[str]]] = {}
+    for name, place in places.items():
+        folder = existing(place)
+        disks.setdefault(folder.stat().st_dev, (folder, []))[1].append(name)
+    for folder, names in disks.values():
+        yield room(folder, names, shutil.disk_usage(folder).free)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
+
+
+def room(folder: Path, names: list[str], free: int) -> Finding:
+    """What so many free bytes mean for what is written there."""
+    text = f"{free / MB:,.0f} MB are free for {' and '.join(names)} ({os.fsdecode(folder)})"
+    if free >= LITTLE:
+        return ok("disk", text)
+    return (error if free < TOO_LITTLE else warning)("disk", text, "make room: on a full disk nothing is saved or sent")

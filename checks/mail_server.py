@@ -1,0 +1,73 @@
+"""Where mail goes: the SMTP server takes our login, or the Maildir can be written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks.disk import existing
+from checks.finding import Finding, error, ok, warning
+from delivery.login import Welcome, try_login
+from delivery.outcome import SessionError
+from settings import Settings
+from sweep.outgoing import server_of
+
+PATIENCE = 10.0  # seconds
+DAY = 24 * 60 * 60
+SOON = 14 * DAY
+REMEDIES = (
+    (" 53", "mend the user and the password in EMAIL_URL"),
+    ("AUTH", "see what the server's owner says of its login"),
+    ("password", "write smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
+    ("STARTTLS", "write smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
+    ("CERTIFICATE", "the server needs a valid certificate for the name in EMAIL_URL"),
+    ("certificate", "the server needs a valid certificate for the name in EMAIL_URL"),
+    ("WRONG_VERSION", "this port speaks no TLS at once: write smtp+tls:// in EMAIL_URL"),
+)
+
+
+def check_mail_server(settings: Settings) -> Iterator[Finding]:
+    """Log in as the sender does, and leave without mail; or look at the Maildir."""
+    if settings.email_url.path is not None:
+        yield from _maildir(settings.email_url.path)
+        return
+    server = server_of(settings.email_url)
+    try:
+        welcome = try_login(server, PATIENCE)
+    except SessionError as refusal:
+        yield error("mail server", refusal.reason, remedy_for(refusal.reason))
+        return
+    how = f"takes our login as {server.user}" if server.user else "answers; it asks for no login"
+    yield ok("mail server", f"{server.host}:{server.port} {how}")
+    yield from certificate(welcome, time.time())
+
+
+def certificate(welcome: Welcome, now: float) -> Iterator[Finding]:
+    """How long the server's certificate still holds, where there is one."""
+    if welcome.certificate_ends_at is None:
+        return
+    left = welcome.certificate_ends_at - now
+    until = time.strftime("%Y-%m-%d", time.gmtime(welcome.certificate_ends_at))
+    if left < SOON:
+        text = f"its certificate ends on {until}, in {max(0, left) // DAY:.0f} days: then nothing is sent"
+        yield warning("mail server", text, "let its owner renew it")
+    else:
+        yield ok("mail server", f"{welcome.tls}, its certificate holds until {until}")
+
+
+def remedy_for(reason: str) -> str:
+    """What to do about what the server, or the network, said."""
+    return next((remedy for words, remedy in REMEDIES if words in reason), "see host and port in EMAIL_URL")
+
+
+def _maildir(path: Path) -> Iterator[Finding]:
+    text = f"mail goes to the local folder {path}, and never leaves this machine"
+    yield warning("mail server", text, "name your mail server: EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
+    for folder in (path / "tmp", path / "new"):
+        place = existing(folder)
+        if not os.access(place, os.W_OK | os.X_OK):
+            yield error("mail server", f"{place} cannot be written", "let this user write there (chown, chmod u+rwx)")
+            return
+    yield ok("mail server", "that folder can be written")

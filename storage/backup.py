@@ -1,0 +1,96 @@
+"""A copy of a SQLite database in use: made whole or not at all, marked as a backup, and looked through."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage import schema
+from storage.connection import Connection
+from storage.copying import TABLES
+from storage.errors import DBError
+from storage.progress import ProgressTable
+from storage.sqlite import SQLiteConnection
+
+BESIDE = ("-wal", "-journal")  # what SQLite would take for a part of a file that is put in place of another
+
+
+class BackupRefused(DBError):
+    """No backup was made, and the file is what it was; says why."""
+
+
+def back_up(connection: Connection, target: Path, now: int) -> dict[str, int]:
+    """Copy the database into the file `target`, which only its owner can read; the rows of each table in it.
+
+    Others go on reading and writing meanwhile. Raises BackupRefused, or OSError for the file.
+    """
+    if not isinstance(connection, SQLiteConnection):
+        raise BackupRefused("flask backup is for SQLite; for PostgreSQL there is pg_dump: see docs/backup.md")
+    target = target.resolve()
+    _refuse(connection, target)
+    with _folder_beside(target) as folder:
+        copy = folder / target.name
+        copy.touch(mode=0o600)
+        rows = _fill(connection, copy, now)
+        _sync(copy)
+        copy.replace(target)
+        _sync(target.parent)
+    return rows
+
+
+def _refuse(connection: SQLiteConnection, target: Path) -> None:
+    if target.exists():
+        if not target.is_file():
+            raise BackupRefused(f"{target} is no ordinary file")
+        if connection.is_at(target):
+            raise BackupRefused(f"{target} is the database itself")
+    for name in (target.with_name(target.name + end) for end in BESIDE):
+        if name.exists() and name.stat().st_size:
+            raise BackupRefused(f"{name} belongs to a database that was in this place; is it in use? remove it first")
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A folder of this user's alone, on the same disk; it goes with all that SQLite puts into it."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
+    copy = SQLiteConnection(path)
+    try:
+        source.copy_into(copy)
+        ProgressTable(copy).mark_as_backup(now)
+        _look_through(copy)
+        return {table: _count(copy, table) for table in TABLES}
+    finally:
+        copy.close()  # what is left in a WAL goes into the file
+
+
+def _look_through(copy: SQLiteConnection) -> None:
+    schema.check(copy)
+    found = [str(row[0]) for row in copy.rows("PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise BackupRefused(f"the database is damaged, and no backup was made: {'; '.join(found)}")
+
+
+def _count(copy: Connection, table: str) -> int:
+    ((count,),) = copy.rows(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of our own
+    return int(count)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

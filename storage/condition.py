@@ -1,0 +1,41 @@
+"""What an operator wants to know of a database."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from storage import schema
+from storage.connection import Connection
+from storage.progress import BACKUP_MADE_AT
+
+TOUCH = "UPDATE counters SET value = value WHERE name = 'last_sweep_at'"
+
+
+class Condition(NamedTuple):
+    """`damage`: what a look through all of it found; None when there was no time for all."""
+
+    product: str  # and its version: "SQLite 3.53.4"
+    version: int  # of the tables
+    damage: list[str] | None
+    backup_made_at: int | None  # it is a restored backup, at which no sweep has looked yet
+
+
+def look(connection: Connection, seconds: float) -> Condition:
+    """Look at the database, for up to so many seconds."""
+    mark = connection.row(BACKUP_MADE_AT)
+    return Condition(
+        connection.product(), schema.version(connection), connection.damage(seconds), mark[0] if mark else None
+    )
+
+
+def clock_lead(connection: Connection) -> float | None:
+    """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
+    reading = connection.lease_time()
+    return reading.milliseconds / 1000 - time.time() if reading.clock == "postgresql" else None
+
+
+def try_write(connection: Connection) -> None:
+    """Write a row as it is. Raises what a real write would."""
+    with connection.transaction():
+        connection.run(TOUCH)
