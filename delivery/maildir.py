@@ -45,11 +45,9 @@ class MaildirSender:
         self,
         path: Path,
         *,
-        unsubscribe: Callable[[Envelope], str | None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.maildir = _Maildir(path)
-        self.unsubscribe = unsubscribe
         self.clock = clock
 
     def deliver(self, work: Work) -> None:
@@ -64,8 +62,7 @@ class MaildirSender:
     def octets(self, envelope: Envelope) -> bytes:
         """The whole file, with what a local delivery agent puts on top. Raises MessageError."""
         message, address = envelope.message, envelope.address
-        unsubscribe = self.unsubscribe(envelope) if self.unsubscribe else None
-        octets = message.octets(address, envelope.recipient_id, self.clock(), eight_bit=True, unsubscribe=unsubscribe)
+        octets = message.octets(address, envelope.recipient_id, self.clock(), eight_bit=True)
         trace = b"Return-Path: <%b>\nDelivered-To: %b\n" % (
             message.sender_address.encode("utf-8"),
             header_address(address),

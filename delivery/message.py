@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import re
 import time
+from typing import TYPE_CHECKING
 
 from delivery.address import domain_of, header_address
-from delivery.body import entity, parts_of, size_bound
+from delivery.body import Entity, Hole, entity, fill, parts_of, size_bound
 from delivery.errors import MessageError
 from delivery.header import check_text, field, mailbox_words, split_mailbox, text_words
+
+if TYPE_CHECKING:
+    from delivery.unsubscribe import Links
 
 __all__ = ["Message", "MessageError"]
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_URL = re.compile(r"https?://[!#-;=?-~]{1,900}")
+_LINK = re.compile(r"https?://[A-Za-z0-9._~%/:\[\]-]{1,600}")  # means the same in a header, a text and HTML
 _RECIPIENT = 2048  # an upper bound of the fields that differ between recipients
 
 
@@ -36,8 +40,12 @@ class Message:
         sender_address: str,
         reply_to: str | None,
         token: str,
+        unsubscribe: Links | None = None,
     ) -> None:
-        """`token` is the random value that is stored with the email; `reply_to` is a mailbox, named or not."""
+        """`token` is the random value that is stored with the email; `reply_to` is a mailbox, named or not.
+
+        With `unsubscribe`, each recipient has a link in the header and at the end of the content.
+        """
         if not _TOKEN.fullmatch(token):
             raise MessageError(f"the token {token!a} does not fit into a Message-ID")
         sender = header_address(sender_address)
@@ -45,11 +53,14 @@ class Message:
         self.sender_address = sender.decode("utf-8")  # for the envelope; its domain is in A-labels
         self._token = token
         self._message_id = f"<{token}.%d@{domain_of(sender).replace('%', '%%')}>"
-        self._parts = parts_of(content)
+        self._links = unsubscribe
+        self._parts = parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._fields = _common_fields(subject, sender_name, sender_address, reply_to)
         self.size = _RECIPIENT + len(self._fields) + size_bound(self._parts)  # no recipient gets more octets
-        self._plain: dict[bool, bytes] = {}
-        self._stuffed: dict[bool, bytes] = {}
+        self._header_link, behind_token = _unsubscribe_fields(unsubscribe.prefix) if unsubscribe else (b"", b"")
+        self._fields = behind_token + self._fields
+        self._plain: dict[bool, Entity] = {}
+        self._stuffed: dict[bool, Entity] = {}
         self._at = -1.0
         self._first_fields = b""  # with holes for the address and the recipient_id
 
@@ -57,38 +68,42 @@ class Message:
         """The value of Message-ID, in its angle brackets: the same whenever this email is sent to this recipient."""
         return self._message_id % recipient_id
 
-    def octets(
-        self, address: str, recipient_id: int, at: float, *, eight_bit: bool, unsubscribe: str | None = None
-    ) -> bytes:
+    def octets(self, address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         """The message to `address`, sent `at` seconds since 1970 UTC, with CRLF line ends.
 
-        Without `eight_bit` the content is ASCII. `unsubscribe` is the URL of one-click unsubscribe.
+        Without `eight_bit` the content is ASCII.
         """
         if eight_bit not in self._plain:
             self._plain[eight_bit] = self._render(eight_bit=eight_bit)
-        return self._first(address, recipient_id, at, unsubscribe) + self._plain[eight_bit]
+        first, rest = self._first(address, recipient_id, at), self._plain[eight_bit]
+        return first + rest[0][0] if self._links is None else fill(first, rest, self._links.token(recipient_id))
 
-    def smtp_data(
-        self, address: str, recipient_id: int, at: float, *, eight_bit: bool, unsubscribe: str | None = None
-    ) -> bytes:
+    def smtp_data(self, address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         """What follows the 354: `octets` with dots stuffed, and the line with a dot that ends it."""
         if eight_bit not in self._stuffed:
-            # No field begins with a dot, and the content follows an empty line: all that need one are found.
-            stuffed = self._render(eight_bit=eight_bit).replace(b"\r\n.", b"\r\n..")
-            self._stuffed[eight_bit] = stuffed + b".\r\n"
-        return self._first(address, recipient_id, at, unsubscribe) + self._stuffed[eight_bit]
+            self._stuffed[eight_bit] = _stuffed(self._render(eight_bit=eight_bit))
+        first, rest = self._first(address, recipient_id, at), self._stuffed[eight_bit]
+        return first + rest[0][0] if self._links is None else fill(first, rest, self._links.token(recipient_id))
 
-    def _render(self, *, eight_bit: bool) -> bytes:
-        return self._fields + entity(self._parts, self._token, eight_bit=eight_bit)
+    def _render(self, *, eight_bit: bool) -> Entity:
+        """What follows the first fields and, with links, the token that ends these."""
+        (first, *others), holes = entity(self._parts, self._token, eight_bit=eight_bit)
+        named = [Hole(), *holes] if any(hole.is_base64 for hole in holes) else []
+        return Entity([self._fields + first, *others], named)
 
-    def _first(self, address: str, recipient_id: int, at: float, unsubscribe: str | None) -> bytes:
-        """The fields that each recipient has for itself."""
+    def _first(self, address: str, recipient_id: int, at: float) -> bytes:
+        """The fields that each recipient has for itself, up to the first hole."""
         if at != self._at:  # it is the same for all that are sent in one round
             self._at = at
             fields = f"Date: {_date(int(at))}\r\nTo: %b\r\nMessage-ID: {self._message_id}\r\n"
-            self._first_fields = fields.encode("ascii")
-        first = self._first_fields % (header_address(address), recipient_id)
-        return first + _unsubscribe_fields(unsubscribe) if unsubscribe else first
+            self._first_fields = fields.encode("ascii") + self._header_link
+        return self._first_fields % (header_address(address), recipient_id)
+
+
+def _stuffed(octets: Entity) -> Entity:
+    """No field begins with a dot, the content follows an empty line, and no hole ends a line: all dots are found."""
+    *others, last = [piece.replace(b"\r\n.", b"\r\n..") for piece in octets.pieces]
+    return Entity([*others, last + b".\r\n"], octets.holes)
 
 
 def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to: str | None) -> bytes:
@@ -106,12 +121,13 @@ def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to
     return b"".join(fields)
 
 
-def _unsubscribe_fields(url: str) -> bytes:
-    if not _URL.fullmatch(url):
-        raise MessageError(f"{url[:80]!a} does not fit into List-Unsubscribe")
-    field = f"List-Unsubscribe: <{url}>\r\n".encode("ascii")
+def _unsubscribe_fields(prefix: str) -> tuple[bytes, bytes]:
+    """What stands before a token, with holes as in `_first`, and behind it."""
+    if not _LINK.fullmatch(prefix):
+        raise MessageError(f"{prefix[:80]!a} does not fit into List-Unsubscribe")
     # One click is for https alone (RFC 8058, 3.1).
-    return field + b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if url.startswith("https:") else field
+    one_click = b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if prefix.startswith("https:") else b""
+    return f"List-Unsubscribe: <{prefix.replace('%', '%%')}".encode("ascii"), b">\r\n" + one_click
 
 
 def _date(second: int) -> str:

@@ -13,7 +13,7 @@ from html import unescape
 
 _END = r"(?: > | \Z )"
 _ATTRIBUTES = r"""(?: [^>=]++ | =\s*+ (?: "[^"]*+(?:"|\Z) | '[^']*+(?:'|\Z) )?+ )*+"""  # a quoted > ends no tag
-_TOKEN = re.compile(
+TOKEN = re.compile(
     rf"""
       (?P<text> [^<]++ | <(?![a-zA-Z/!?]) )
     | <!-- (?s:.*?) (?: (?<=--)> | \Z )
@@ -43,7 +43,7 @@ _DEEPEST = 8  # levels that are shown as indentation: hostile markup may have a 
 def plain_text(html: str) -> str:
     """What a reader needs of `html`: its text in paragraphs, lists and cells, and where links lead."""
     page = _Page()
-    for token in _TOKEN.finditer(html):
+    for token in TOKEN.finditer(html):
         if text := token["text"]:
             page.write(unescape(text))
         elif tag := token["tag"]:

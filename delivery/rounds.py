@@ -24,8 +24,6 @@ LARGEST_BATCH = 1000  # envelopes claimed at once, at full speed
 LONGEST_WAIT = 5.0  # the lease is looked at this often
 LOOK_AGAIN = 1.0  # how often to ask for work while the last messages are under way
 
-Unsubscribe = Callable[[Envelope], str | None]
-
 
 class Rounds:
     """Takes envelopes from `work` to connections of `pool`, and what became of them back."""
@@ -39,7 +37,6 @@ class Rounds:
         suspicion: Suspicion,
         *,
         messages_per_connection: float,
-        unsubscribe: Unsubscribe | None,
         time_to_stop: float,
     ) -> None:
         self._work = work
@@ -48,7 +45,6 @@ class Rounds:
         self._pace = pace
         self._suspicion = suspicion
         self._messages_per_connection = messages_per_connection
-        self._unsubscribe = unsubscribe
         self._time_to_stop = time_to_stop
         self._queue: deque[Envelope] = deque()
         self._batch = max(FIRST_BATCH, pool.most)
@@ -128,13 +124,12 @@ class Rounds:
 
     def _begin(self, session: Session, begin: Callable[[Envelope, bytes], None]) -> bool:
         """`begin` the next envelope that can be sent; those that cannot have failed, alone."""
-        at, eight_bit, unsubscribe = self._network.at, session.offers.eight_bit, self._unsubscribe
+        at, eight_bit = self._network.at, session.offers.eight_bit
         while self._queue:
             envelope = self._queue.popleft()
             _, recipient_id, address, message = envelope
-            url = unsubscribe(envelope) if unsubscribe else None
             try:
-                content = message.smtp_data(address, recipient_id, at, eight_bit=eight_bit, unsubscribe=url)
+                content = message.smtp_data(address, recipient_id, at, eight_bit=eight_bit)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
                 self._outcomes.append(Outcome(envelope, *not_built(error), at))
                 continue

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from delivery.outcome import SessionError, Work
 from delivery.pace import Pace
 from delivery.pool import Pool
-from delivery.rounds import Rounds, Unsubscribe
+from delivery.rounds import Rounds
 from delivery.smtp import transport
 from delivery.smtp.command import LIMITS, Step
 from delivery.smtp.connection import Connection
@@ -47,7 +47,6 @@ class SMTPSender:
         messages_per_connection: int = 0,
         max_rate: float = 0,
         hostname: str | None = None,
-        unsubscribe: Unsubscribe | None = None,
         clock: Callable[[], float] = transport.monotonic,
         limits: Mapping[Step, float] = LIMITS,
         time_to_stop: float = TIME_TO_STOP,
@@ -58,7 +57,6 @@ class SMTPSender:
         self._messages_per_connection = messages_per_connection or float("inf")
         self._max_rate = max_rate
         self._hostname = hostname
-        self._unsubscribe = unsubscribe
         self._form = Form.FOLLOWING
         self._clock = clock
         self._limits = limits
@@ -82,7 +80,6 @@ class SMTPSender:
             Pace(self._max_rate, network.now),
             Suspicion(self._connections),
             messages_per_connection=self._messages_per_connection,
-            unsubscribe=self._unsubscribe,
             time_to_stop=self._time_to_stop,
         )
         try:

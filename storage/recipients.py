@@ -30,7 +30,7 @@ FORGET = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 REMOVE_UNSUBSCRIBED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
 CANCEL = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
-WHERE event_id IN (SELECT event_id FROM emails WHERE status = 'sending') AND recipient_id = :recipient_id
+WHERE event_id IN (SELECT event_id FROM emails WHERE status IN ('sending', 'held')) AND recipient_id = :recipient_id
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """

@@ -30,6 +30,7 @@ from delivery.message import Message, MessageError
 from delivery.outcome import Envelope, Kind, Outcome, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display
+from sweep.outgoing import unsubscribe_links
 from sweep.settle import LONGEST_REPLY, Policy, settle
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
@@ -198,6 +199,7 @@ class ClaimedWork:
                 sender_address=self._settings.mail_from_address,
                 reply_to=self._settings.mail_reply_to,
                 token=text.token,
+                unsubscribe=unsubscribe_links(self._settings, self._database),
             )
         except MessageError as error:
             return error

@@ -25,11 +25,11 @@ def message(subject: str = "Hello", content: str = "Hello\n", **changed: object)
     return Message(subject=subject, content=content, **{**values, **changed})  # type: ignore[arg-type]
 
 
-def rendered(email: Message, address: str = "ann@example.org", unsubscribe: str | None = None) -> Iterator[bytes]:
+def rendered(email: Message, address: str = "ann@example.org") -> Iterator[bytes]:
     """The message in each of its forms, each looked at as a strict server would."""
     for eight_bit in (True, False):
-        octets = email.octets(address, 5, AT, eight_bit=eight_bit, unsubscribe=unsubscribe)
-        data = email.smtp_data(address, 5, AT, eight_bit=eight_bit, unsubscribe=unsubscribe)
+        octets = email.octets(address, 5, AT, eight_bit=eight_bit)
+        data = email.smtp_data(address, 5, AT, eight_bit=eight_bit)
         assert unstuffed(data) == octets
         assert len(octets) <= email.size
         assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", octets)

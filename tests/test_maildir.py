@@ -118,13 +118,12 @@ def test_each_delivery_becomes_a_file_that_mail_readers_read(sender: MaildirSend
 
 
 def test_the_file_holds_the_message_as_a_delivery_agent_writes_it(outbox: Path) -> None:
-    sender = MaildirSender(outbox, unsubscribe=lambda envelope: f"https://x/{envelope.recipient_id}", clock=lambda: AT)
+    sender = MaildirSender(outbox, clock=lambda: AT)
     sender.deliver(work := ListedWork(*envelopes(1, "Grüße\r\n.\nend " + "x" * 2000)))
     (file,) = files(outbox)
     octets = file.read_bytes()
     assert b"\r" not in octets
     assert octets.startswith(b"Return-Path: <no-reply@example.com>\nDelivered-To: reader1@example.org\nDate: Mon, 24")
-    assert parsed(octets)["List-Unsubscribe"] == "<https://x/1>"
     assert_same_text(parsed(octets), "Grüße\n.\nend " + "x" * 2000)
     assert work.outcomes[0].reply == f"saved as {file}"
     assert work.outcomes[0].at == AT

@@ -31,6 +31,8 @@ OPEN_ENDPOINTS: frozenset[str] = frozenset(
         "login.show",
         "login.log_in",
         "static",
+        "unsubscribe.ask",
+        "unsubscribe.unsubscribe",
     )
 )
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")  # and all that begin with X-Forwarded
