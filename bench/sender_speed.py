@@ -42,6 +42,7 @@ CONTENDERS: Sequence[Contender] = (
     REFERENCE,
     Ours(8),
     OURS,
+    Ours(32, links=True),
     Ours(100),
     OnPostgreSQL(32),
     *(SmtplibScript(threads) for threads in (1, 4)),

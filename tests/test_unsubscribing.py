@@ -127,7 +127,7 @@ def paths(mailing: Mailing) -> dict[str, str]:
 
 def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path, free_port: int) -> None:
     """Neither what is claimed already nor what is still to be claimed; who has it already keeps it."""
-    leaving = [f"r{number}@example.com" for number in (0, 1, 55, 150, 199)]
+    leaving = [f"r{number}@example.com" for number in (0, 10, 55, 150, 1)]
 
     def leave() -> None:
         assert {one_click(web, paths(mailing)[address]).status for address in leaving} == {200}
@@ -137,7 +137,7 @@ def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path,
     with sweeping(tmp_path, free_port, 200, on, **settings) as (mailing, smtp, web):
         swept = mailing.task()
         assert (swept.returncode, swept.stderr, mailing.log()) == (0, "", ["1"])
-    assert set(leaving) & set(smtp.recipients) == {"r0@example.com", "r1@example.com"}
+    assert set(leaving) & set(smtp.recipients) == {"r0@example.com", "r10@example.com"}
     assert mailing.statuses()["sent"] == len(smtp.recipients) == 197
     with mailing.database() as database:
         check_whole(database)

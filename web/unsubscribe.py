@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, make_response, render_template
 
-from database import Database, DatabaseUnavailable, Recipient
+from database import Database, DatabaseBusy, DatabaseUnavailable, Recipient
 from sweep.outgoing import unsubscribe_tokens
 from web.context import current_settings, in_database
 
@@ -41,7 +41,11 @@ def ask(token: str) -> Response:
 @blueprint.post("/unsubscribe/<path:token>")
 def unsubscribe(token: str) -> Response:
     """Unsubscribe the recipient of this token; nothing that has not begun to leave is sent to them."""
-    return _page("done", in_database(lambda database: _unsubscribe(database, token)))
+    try:
+        recipient = in_database(lambda database: _unsubscribe(database, token))
+    except DatabaseBusy:  # PostgreSQL breaks off one of two that wait for each other, such as this and a sender
+        recipient = in_database(lambda database: _unsubscribe(database, token))
+    return _page("done", recipient)
 
 
 @blueprint.errorhandler(ForgedToken)

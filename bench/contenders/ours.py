@@ -13,12 +13,13 @@ from database import Database
 
 
 class Ours(Contender):
-    """`python task.py` with so many connections."""
+    """`python task.py` with so many connections; with `links`, each message has its link to unsubscribe."""
 
-    def __init__(self, connections: int) -> None:
-        self.key = f"ours-{connections}"
-        self.name = f"task.py, {connections} connections"
+    def __init__(self, connections: int, *, links: bool = False) -> None:
+        self.key = f"ours-{connections}" + "-links" * links
+        self.name = f"task.py, {connections}, links" if links else f"task.py, {connections} connections"
         self._connections = connections
+        self._links = links
 
     def prepare(self, folder: Path, messages: int) -> None:
         installation = Installation(folder)
@@ -29,7 +30,8 @@ class Ours(Contender):
         return [sys.executable, str(PROJECT / "task.py")]
 
     def environment(self, folder: Path, port: int) -> Mapping[str, str]:
-        return settings_for(folder, port, self._connections)
+        public = {"PUBLIC_URL": "https://mail.example.com"} if self._links else {}
+        return settings_for(folder, port, self._connections) | public
 
     def check(self, folder: Path, messages: int) -> None:
         with Installation(folder).database() as database:
