@@ -28,7 +28,6 @@ from storage.clock import boot_clock, boot_id
 from storage.connection import LeaseTime, Row, Statement, Values
 from storage.errors import (
     DatabaseBusy,
-    DatabaseFull,
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
@@ -212,7 +211,9 @@ class SQLiteConnection:
     def refuse_replaced(self) -> None:
         """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
         if self._is_replaced():
-            raise self._replaced()
+            from storage.sqlite_errors import replaced
+
+            raise replaced(self._path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -279,35 +280,17 @@ class SQLiteConnection:
                 self.run(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
-        reason = f"the database cannot be written: no file can be made beside {self._path} ({error.strerror})"
-        return DatabaseReadOnly(reason, _writable_remedy(self._path))
+        from storage.sqlite_errors import no_lock_file
+
+        return no_lock_file(self._path, error)
 
     def _is_replaced(self) -> bool:
         return _identity(self._path) != self._file
 
-    def _replaced(self) -> DatabaseMissing:
-        remedy = "stop the service, put the file back or run: flask init-db, and start again"
-        return DatabaseMissing(f"the database {self._path} was deleted or replaced while in use", remedy)
-
     def _translated(self, error: driver.Error) -> DatabaseUnavailable:
-        # Extended codes carry the primary one as their beginning: SQLITE_READONLY_DIRECTORY and so on.
-        name = getattr(error, "sqlite_errorname", "")
-        path = self._path
-        if self._is_replaced():
-            return self._replaced()
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return DatabaseBusy("another process keeps the database locked", "try again in a moment")
-        if name.startswith("SQLITE_FULL"):
-            return DatabaseFull(f"no room is left for the database {path}", "free some disk space")
-        if name.startswith("SQLITE_READONLY"):
-            return DatabaseReadOnly(f"the database {path} cannot be written", _writable_remedy(path))
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-            return DatabaseUnavailable(f"the database {path} cannot be opened", _writable_remedy(path))
-        if name.startswith("SQLITE_IOERR"):
-            return DatabaseUnavailable(f"the disk under the database {path} fails ({name})", "is it full, or broken?")
-        if "no such table" in str(error):
-            return DatabaseMissing(f"the database {path} has no tables of this program", INIT)
-        return DatabaseUnavailable(f"the database {path} failed: {error}", "see docs/architecture.md, Storage")
+        from storage.sqlite_errors import replaced, translated
+
+        return replaced(self._path) if self._is_replaced() else translated(self._path, error)
 
 
 def create_file(path: Path) -> None:
@@ -320,11 +303,9 @@ def create_file(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
     except (OSError, driver.Error) as error:
-        raise DatabaseUnavailable(f"the database {path} cannot be made: {error}", _writable_remedy(path)) from error
+        from storage.sqlite_errors import not_made
 
-
-def _writable_remedy(path: Path) -> str:
-    return f"let this user write to {path} and to the folder it is in"
+        raise not_made(path, error) from error
 
 
 def _uri(path: Path) -> str:
@@ -338,5 +319,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DatabaseUnavailable(f"the database {path} cannot be looked at", _writable_remedy(path)) from error
+        from storage.sqlite_errors import not_seen
+
+        raise not_seen(path) from error
     return status.st_dev, status.st_ino
