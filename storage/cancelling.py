@@ -18,35 +18,39 @@ PATIENCE = 5.0  # seconds for which deliveries that others have locked are waite
 NAP = 0.01
 
 STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
-NEVER_BEGUN = (
-    "UPDATE emails SET status = 'cancelled', finished_at = :now WHERE event_id = :event_id AND status = :found"
-)
-STOP = "UPDATE emails SET status = 'cancelled' WHERE event_id = :event_id AND status = :found"
+NEVER_BEGUN = """
+UPDATE emails SET status = 'cancelled', finished_at = :now
+WHERE event_id = :event_id AND status IN ('scheduled', 'held')
+"""
+STOP = "UPDATE emails SET status = 'cancelled' WHERE event_id = :event_id AND status IN ('sending', 'held')"
+UNFINISHED = "SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL"
+# What senders hold of all emails is little; the + 0 keeps databases from looking for it among all that an email has.
 # Who holds the progress never waits for a delivery that another has locked: that one may wait for the progress.
 CANCEL_IN_LINE = """
+WITH chosen AS MATERIALIZED (
+    SELECT event_id, recipient_id FROM deliveries
+    WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id LIMIT :limit {claim_lock})
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
 WHERE claimed_by IS NULL AND finished_at IS NULL AND (event_id, recipient_id) IN (
-    SELECT event_id, recipient_id FROM deliveries
-    WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id
-    LIMIT :limit {claim_lock})
+    SELECT event_id, recipient_id FROM chosen)
 """
 CANCEL_CLAIMED = """
+WITH chosen AS MATERIALIZED (
+    SELECT event_id, recipient_id FROM deliveries
+    WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND status = 'claimed' LIMIT :limit {claim_lock})
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
 WHERE claimed_by IS NOT NULL AND status = 'claimed' AND (event_id, recipient_id) IN (
-    SELECT event_id, recipient_id FROM deliveries
-    WHERE claimed_by IS NOT NULL AND event_id = :event_id AND status = 'claimed'
-    LIMIT :limit {claim_lock})
+    SELECT event_id, recipient_id FROM chosen)
 """
 IN_LINE = """
 SELECT 1 FROM deliveries WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id LIMIT 1
 """
 CLAIMED = """
-SELECT 1 FROM deliveries WHERE claimed_by IS NOT NULL AND event_id = :event_id AND status = 'claimed' LIMIT 1
+SELECT 1 FROM deliveries WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND status = 'claimed' LIMIT 1
 """
-# Of what senders hold there is little.
 NUMBERS = """
 SELECT p.sent, (SELECT COUNT(*) FROM deliveries d
-                WHERE d.claimed_by IS NOT NULL AND d.event_id = p.event_id AND d.status = 'sending'), p.cancelled
+                WHERE d.claimed_by IS NOT NULL AND d.event_id + 0 = p.event_id AND d.status = 'sending'), p.cancelled
 FROM progress p WHERE p.event_id = :event_id
 """
 
@@ -64,33 +68,38 @@ class Cancelled(NamedTuple):
 
 def cancel(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> Cancelled:
     """Cancel an email; doing it again finishes what was broken off."""
-    with connection.transaction():
-        begun = progress.lock(event_id)
-        _stop(connection, event_id, begun, now)
-        if begun:
-            progress.move_cursor(event_id, None, 0, now)
-    if begun:
+    if _stop(connection, progress, event_id, now):
         _cancel_deliveries(connection, progress, event_id, now)
     row = connection.row(NUMBERS, event_id=event_id)
     return Cancelled(*row) if row else Cancelled(0, 0, 0)
 
 
-def _stop(connection: Connection, event_id: int, begun: bool, now: int) -> None:
-    """Conditional on the status that was found: a sweep that began the email just now is asked again."""
+def cancelling(connection: Connection) -> list[int]:
+    """The cancelled emails that still have deliveries in line or in flight."""
+    return [event_id for (event_id,) in connection.rows(UNFINISHED)]
+
+
+def _stop(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> bool:
+    """Make the email `cancelled`, with no more deliveries to come; whether it was begun."""
+    with connection.transaction():
+        begun = progress.lock(event_id)
+        status = _status(connection, event_id)
+        if status == "sent":
+            raise NotCancellable(event_id, status)
+        if not begun:
+            if connection.run(NEVER_BEGUN, event_id=event_id, now=now) or status == "cancelled":
+                return False
+            raise DatabaseBusy(f"email {event_id} is being begun just now", "cancel it again")
+        connection.run(STOP, event_id=event_id)
+        progress.move_cursor(event_id, None, 0, now)
+        return True
+
+
+def _status(connection: Connection, event_id: int) -> str:
     row = connection.row(f"{STATUS} {connection.row_lock}", event_id=event_id)
     if row is None:
         raise NoSuchEmail(event_id)
-    (status,) = row
-    if status == "sent":
-        raise NotCancellable(event_id, status)
-    if status == "cancelled":
-        return
-    if begun:
-        connection.run(STOP, event_id=event_id, found=status)
-    elif status == "sending":  # begun between the two looks
-        raise DatabaseBusy(f"email {event_id} is being begun", "try again in a moment")
-    else:
-        connection.run(NEVER_BEGUN, event_id=event_id, found=status, now=now)
+    return str(row[0])
 
 
 def _cancel_deliveries(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> None:

@@ -11,10 +11,12 @@ from storage.connection import Connection, Statement
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
+# What a broken off cancel has left in line is work for a sweep, too: it cancels that.
 NEXT_ATTEMPT = """
 SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id))
-FROM emails e WHERE e.status = 'sending'
+FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
+      SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e
 """
 # The two statements of every message; all others are rare beside them. Ending twice is for a commit that is
 # repeated because its answer was lost; cancelled, or another sender's, is neither. The + 0 keeps PostgreSQL from

@@ -51,6 +51,11 @@ class EmailActs(Emails):
         """
         return cancelling.cancel(self._connection, self._progress, event_id, int(now.timestamp()))
 
+    def finish_cancels(self, now: datetime) -> None:
+        """Go on with what was broken off in the middle of a cancel: nothing of it is in line afterwards."""
+        for event_id in cancelling.cancelling(self._connection):
+            self.cancel(event_id, now)
+
     def release(self, event_id: int, now: datetime) -> str:
         """Let a held email go out; its status then: `sending` if it is due or was begun, else `scheduled`.
 

@@ -105,6 +105,14 @@ class NoActiveRecipients(DBError):
         self.event_id = event_id
 
 
+class NoSuchRecipient(DBError):
+    """There is no recipient with this number (any more)."""
+
+    def __init__(self, recipient_id: int) -> None:
+        super().__init__(f"there is no recipient with the number {recipient_id}")
+        self.recipient_id = recipient_id
+
+
 class NotInDoubt(DBError):
     """A person can decide only about a delivery that is `unknown`; `status` is None if there is no such delivery."""
 

@@ -15,7 +15,9 @@ HOLD = "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id
 IS_STALE = """
 SELECT 1 FROM emails WHERE event_id = :event_id AND due_at < :limit AND created_at < :limit
 """
-ANY_ACTIVE = "SELECT 1 FROM recipients WHERE status = 'active' AND removed_at IS NULL LIMIT 1"
+ANY_ACTIVE = """
+SELECT 1 FROM counts WHERE noun = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(number) > 0
+"""
 FREEZE = """
 INSERT INTO progress (event_id, started_at, last_recipient_id)
 SELECT :event_id, :now, MAX(recipient_id) FROM recipients WHERE recipient_id > 0

@@ -26,7 +26,8 @@ class RecipientActs(Recipients):
     ) -> list[Recipient]:
         """Up to `limit` recipients after this recipient_id, in the order in which they were added.
 
-        With `address_begins` only those whose folded address (Address.key) begins so, in the order of that.
+        With `address_begins` only those whose folded address (Address.key) begins so, in the order of that; then
+        it raises NoSuchRecipient if the recipient `after` was removed meanwhile.
         """
         return recipient_lists.page(self._connection, after, limit, status, address_begins)
 

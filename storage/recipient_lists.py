@@ -8,6 +8,7 @@ from typing import NamedTuple
 from storage import email_lists
 from storage.connection import Connection
 from storage.delivery_lists import DeliveryRow, row_of
+from storage.errors import NoSuchRecipient
 from storage.recipients import Recipient, recipient_of
 from storage.times import moment
 
@@ -18,7 +19,7 @@ WINDOW = 500  # emails that one page of a recipient's history looks at
 COLUMNS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
 BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
 BY_KEY = """
-AND address_key > :after AND address_key >= :begin AND address_key < :end ORDER BY address_key LIMIT :limit
+AND address_key >= :begin AND address_key < :end AND address_key <> :after ORDER BY address_key LIMIT :limit
 """
 # That of the few it speaks of the partial indexes, too.
 OF_STATUS = {
@@ -63,9 +64,9 @@ def page(
     if address_begins is None:
         rows = connection.rows(f"{sql} {BY_ID}", after=after, limit=limit)
     else:
-        begin, end = address_begins, address_begins + LAST_CHARACTER
-        key = _key(connection, after)
-        rows = connection.rows(f"{sql} {BY_KEY}", after=key, begin=begin, end=end, limit=limit)
+        key = _key(connection, after) if after else ""
+        values = {"begin": max(address_begins, key), "end": address_begins + LAST_CHARACTER}
+        rows = connection.rows(f"{sql} {BY_KEY}", after=key, limit=limit, **values)
     return [recipient_of(*row) for row in rows]
 
 
@@ -91,7 +92,9 @@ def history(connection: Connection, recipient_id: int, after: tuple[datetime, in
 
 def _key(connection: Connection, recipient_id: int) -> str:
     row = connection.row(KEY, recipient_id=recipient_id)
-    return "" if row is None else str(row[0])
+    if row is None:
+        raise NoSuchRecipient(recipient_id)
+    return str(row[0])
 
 
 def _history_row(event_id: int, subject: str, due_at: int, *delivery: object) -> HistoryRow:

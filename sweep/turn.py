@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from datetime import UTC, datetime
 
 from database import Database, Delivery, Settlement, boot_clock
 from delivery.outcome import SessionError
@@ -32,6 +33,7 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     if sender_id is None:
         return Ended.BUSY
     gc.freeze()  # what is imported by now is never garbage: a fifth of the collector's work is looking at it
+    patiently(stop, database.emails.finish_cancels, datetime.now(UTC))
     work = ClaimedWork(database, sender_id, settings, tasklog, stop, display, leased_at)
     try:
         make_sender(settings).deliver(work)

@@ -54,6 +54,10 @@ def one_of_each(database: Database) -> None:
         database.connection.run("UPDATE emails SET status = :status WHERE event_id = :n", status=one, n=number)
 
 
+def interrupted(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
 class TestLists:
     def test_pages_go_on_after_the_last_key_in_both_directions(self, database: Database) -> None:
         one_of_each(database)
@@ -211,6 +215,21 @@ class TestCancel:
         for act in (database.emails.cancel, database.emails.release):
             with pytest.raises(NoSuchEmail):
                 act(8, NOON)
+
+    def test_one_that_was_broken_off_is_finished_by_the_next_sweep(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start(database, 5)
+        sender_id = enter(database)
+        database.deliveries.give_back(sender_id, [key(c) for c in database.claims.take(sender_id, 0, NOW, 5)], NOW)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr("storage.cancelling._cancel_some", interrupted)
+            database.emails.cancel(7, NOON)
+        assert database.claims.take(sender_id, 0, NOW, 5) == []
+        assert database.has_work(NOW)
+        database.emails.finish_cancels(NOON)
+        assert not database.has_work(NOW)
+        assert database.progress.get(7) == (7, 5, 0, 0, 0, 5)
 
     def test_a_held_one_is_cancelled_with_what_it_began(self, database: Database) -> None:
         start(database, 3)

@@ -9,7 +9,7 @@ import pytest
 from invariants import check_whole
 from test_storage import EMAIL, NOON, NOW, addresses, ending, enter, key, send_all, start, status
 
-from database import Address, Database
+from database import Address, Database, NoSuchRecipient
 from settings import Settings, load_settings
 
 
@@ -47,6 +47,12 @@ class TestLists:
         second = database.recipients.page(0, 2, address_begins="a")[-1].recipient_id
         assert names(database, after=second, address_begins="a") == ["Anna", "anne.x", "ann日"]
         assert names(database, address_begins="ann%") == []
+
+    def test_a_search_does_not_silently_end_or_begin_anew_where_somebody_was_removed(self, database: Database) -> None:
+        add(database, "a", "b")
+        database.recipients.remove([Address("a@example.com", "a@example.com")], NOON)
+        with pytest.raises(NoSuchRecipient):
+            database.recipients.page(after=1, address_begins="")
 
     def test_a_status_is_a_list_of_its_own(self, database: Database) -> None:
         add(database, "a", "b", "bb", "c")
