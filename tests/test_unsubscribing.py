@@ -23,6 +23,9 @@ from smtp_server import Action, Call, Close, Handler, ScriptedServer
 from web_server import FORM, Answer, Server, serve
 
 from database import Address
+from storage.recipient_acts import UNSUBSCRIBE
+from storage.recipient_lists import GET
+from storage.recipients import CANCEL
 
 if TYPE_CHECKING:
     from postfix import Postfix
@@ -266,6 +269,19 @@ def _without_link(octets: bytes, link: str) -> str:
 
 def _one_line_end(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
+
+
+@pytest.mark.parametrize("statement", [GET, UNSUBSCRIBE, CANCEL], ids=["get", "unsubscribe", "cancel"])
+def test_no_table_is_scanned(statement: str, where: dict[str, str], tmp_path: Path) -> None:
+    installation = Installation(tmp_path, **where)
+    with installation.database() as database, database.connection.transaction():
+        if where:
+            database.connection.run("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN" if where else "EXPLAIN QUERY PLAN"
+        values = {name: 1 for name in ("recipient_id", "now") if f":{name}" in statement}
+        plan = "\n".join(str(row) for row in database.connection.rows(f"{explain} {statement}", **values))
+    assert "Seq Scan" not in plan
+    assert "SCAN" not in plan, plan
 
 
 def test_without_public_url_no_message_has_a_link(tmp_path: Path) -> None:
