@@ -163,6 +163,13 @@ def test_two_people_at_once_are_one(client: FlaskClient, link: str, database: Da
     assert (codes, status(database)) == ([200] * 8, "unsubscribed")
 
 
+def test_the_clicks_of_all_users_of_a_mail_provider_are_taken(
+    settings: Settings, link: str, database: Database
+) -> None:
+    limited = create_app(settings._replace(rate_limit=1)).test_client()
+    assert {limited.post(link).status_code for _ in range(20)} == {200}
+
+
 def test_without_a_database_nothing_is_told_to_strangers(client: FlaskClient, link: str, settings: Settings) -> None:
     assert settings.database_path is not None
     settings.database_path.write_bytes(b"no database" * 100)

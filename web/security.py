@@ -35,6 +35,8 @@ OPEN_ENDPOINTS: frozenset[str] = frozenset(
         "unsubscribe.unsubscribe",
     )
 )
+# A mail provider sends the clicks of all its users from a few addresses.
+UNCOUNTED = frozenset(("static", "unsubscribe.ask", "unsubscribe.unsubscribe"))
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")  # and all that begin with X-Forwarded
 
 
@@ -64,7 +66,7 @@ def limits() -> Limits:
 
 def refuse_strangers() -> Response | None:
     """Let only those through who may use the service; a person who has not logged in is sent to do so."""
-    if request.endpoint == "static":
+    if request.endpoint in UNCOUNTED:
         return None
     settings = current_settings()
     limits().count_request(request.remote_addr or "")

@@ -13,14 +13,7 @@ from flask import Blueprint, Response, current_app, make_response, render_templa
 from database import Database, DatabaseBusy, DatabaseUnavailable, Recipient
 from sweep.outgoing import unsubscribe_tokens
 from web.context import current_settings, in_database
-
-POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",  # the address of the page is the right to unsubscribe
-    "Cache-Control": "no-store",
-    "X-Robots-Tag": "noindex",
-}
+from web.edge import request_id
 
 blueprint = Blueprint("unsubscribe", __name__)
 
@@ -57,7 +50,7 @@ def answer_forged(_: ForgedToken) -> Response:
 @blueprint.errorhandler(DatabaseUnavailable)
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
     """Nothing was changed; what is wrong is no business of a stranger's."""
-    current_app.logger.error("unsubscribing failed: %s", error)
+    current_app.logger.error("%s unsubscribing failed: %s", request_id(), error)
     response = _page("unavailable", None, 503)
     response.headers["Retry-After"] = "60"
     return response
@@ -86,5 +79,5 @@ def _recipient(database: Database, token: str) -> Recipient | None:
 def _page(state: str, recipient: Recipient | None, status: int = 200) -> Response:
     address = masked(recipient.address) if recipient else None
     response = make_response(render_template("unsubscribe.html", state=state, address=address), status)
-    response.headers.update(HEADERS)
+    response.headers["Referrer-Policy"] = "no-referrer"  # the address of the page is the right to unsubscribe
     return response
