@@ -45,6 +45,7 @@ from storage.senders import LEASE, RENEW, Senders
 from storage.sqlite import SQLiteConnection, create_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from storage.cancelling import Cancelled
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from storage.email_acts import EmailActs
     from storage.email_lists import EmailSummary
     from storage.emails import Email, TextToSend, refuse_used
+    from storage.pruning import Pruned
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
     from storage.sessions import EndedSessions
@@ -124,6 +126,13 @@ _LATER = {
 META = "SELECT value FROM meta WHERE name = :name"
 LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
+
+ANY_PRUNABLE = """
+SELECT 1 FROM emails
+WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :before
+    AND (status = 'cancelled' OR logged = 1)
+ORDER BY finished_at LIMIT 1
+"""
 
 
 class Database:
@@ -205,6 +214,16 @@ class Database:
         from storage.backup import back_up
 
         return back_up(self.connection, target, now)
+
+    def any_prunable(self, before: int) -> bool:
+        """Whether an email was finished before this second and still has its content."""
+        return self.connection.row(ANY_PRUNABLE, before=before) is not None
+
+    def prune(self, before: int, go_on: Callable[[], bool] = lambda: True) -> Pruned:
+        """Forget content and deliveries of what was finished before this second, as long as `go_on`, bit by bit."""
+        from storage.pruning import prune
+
+        return prune(self.connection, self.progress, before, go_on)
 
     def next_work_at(self) -> int | None:
         """When an email or a delivery is next due, in seconds since 1970 UTC; what is due now is in the past."""

@@ -27,6 +27,7 @@ CREATE TABLE emails (
     held_because TEXT,
     logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- its event_id is in tasklog.log
     token        TEXT NOT NULL,                                      -- random; its Message-IDs derive from it
+    content_digest TEXT, -- SHA-256 in hexadecimal; NULL until the content was pruned
     subject      TEXT NOT NULL,
     content      TEXT NOT NULL
 );
@@ -38,6 +39,8 @@ CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
 CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
 -- The cancelled ones that still have deliveries in line or in flight.
 CREATE INDEX emails_cancelling ON emails (event_id) WHERE status = 'cancelled' AND finished_at IS NULL;
+-- The finished ones that can be pruned, oldest first.
+CREATE INDEX emails_prunable ON emails (finished_at) WHERE finished_at IS NOT NULL AND content_digest IS NULL;
 
 -- How far an email that was started has come: how many deliveries it has, and in which final states. Apart from
 -- `emails`, because these counters change with every commit of a sender and a content can be large.

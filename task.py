@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 DAY = 24 * 60 * 60
 ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
 NOTE_EVERY = 30  # seconds between notes that a sweep looked
+PRUNE_FOR = 2  # seconds
 LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
 
 
@@ -108,7 +109,17 @@ class Task:
                 self._log_again_at = time.monotonic() + REST
             elif ended is not Ended.DONE:
                 return ended
+        self._prune()
         return Ended.DONE
+
+    def _prune(self) -> None:
+        """While nothing is to be sent, forget what is older than KEEP_FOR, for a moment: the next sweep goes on."""
+        before = int(time.time()) - self._settings.keep_for
+        if self._settings.keep_for and self._database.any_prunable(before):
+            end = time.monotonic() + PRUNE_FOR
+            self._database.prune(
+                before, lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
+            )
 
     def _has_work(self) -> bool:
         return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)

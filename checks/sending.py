@@ -21,12 +21,15 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
     """The heartbeat, what is overdue, and what makes sweeps run."""
     try:
         with open_database(settings) as database:
-            last, due_at = database.last_sweep_at(), database.next_work_at()
+            last, due_at, held = database.last_sweep_at(), database.next_work_at(), database.emails.counts()["held"]
     except DBError:
-        last, due_at = None, None  # the database's own check says so
+        last, due_at, held = None, None, 0  # the database's own check says so
     if last is not None:
         yield heartbeat(time.time() - last, settings.scheduler)
         yield overdue(time.time() - due_at if due_at is not None else 0)
+    if held:
+        remedy = "flask emails list --status held; then flask emails release EVENT_ID, or cancel"
+        yield warning("held", f"{held:,} emails are held until a person decides", remedy)
     if settings.scheduler == "rq-scheduler":
         yield from _redis(settings)
     yield _cron(settings, swept=last is not None and time.time() - last < LATE)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
 
 def echo_json(values: Mapping[str, object]) -> None:
-    """Print an object; times as RFC 3339."""
-    click.echo(json.dumps(values, default=_as_text))
+    """Print an object."""
+    click.echo(json_line(values))
 
 
-def instant(seconds: int | None) -> str | None:
-    """A time of the database as RFC 3339, in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+def json_line(values: Mapping[str, object]) -> str:
+    """An object as one line; times as RFC 3339."""
+    return json.dumps(values, default=_as_text)
 
 
 def _as_text(value: object) -> str:

@@ -6,7 +6,6 @@ and progress to stderr, and progress only where that is a terminal.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import click
 
 from commands.errors import plain_errors, printable
 from commands.import_file import ShownImportFile
+from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
 from web.context import current_settings
@@ -31,8 +31,9 @@ def recipients() -> None:
 
 @recipients.command()
 @click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
+@json_option
 @plain_errors
-def add(addresses: tuple[str, ...]) -> None:
+def add(addresses: tuple[str, ...], as_json: bool) -> None:
     """Add recipients: all of them, or none if one is bad.
 
     Who has unsubscribed, or was rejected, stays so.
@@ -42,6 +43,10 @@ def add(addresses: tuple[str, ...]) -> None:
         added = database.recipients.add(checked, _now())
         found = filter(None, map(database.recipients.find, checked))
         inactive = [each for each in found if each.status != "active"]
+    if as_json:
+        stays = {each.address: each.status for each in inactive}
+        echo_json({"added": added.added, "known": added.known, "inactive": stays})
+        return
     click.echo(_summary(added))
     for each in inactive:
         click.echo(f"{each.address} stays {each.status}")
@@ -49,20 +54,24 @@ def add(addresses: tuple[str, ...]) -> None:
 
 @recipients.command()
 @click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
+@json_option
 @plain_errors
-def remove(addresses: tuple[str, ...]) -> None:
+def remove(addresses: tuple[str, ...], as_json: bool) -> None:
     """Remove recipients. That one has unsubscribed is remembered."""
     checked = _checked(addresses)
     with _database() as database:
         unknown = [address.text for address in checked if not database.recipients.find(address)]
         removed = database.recipients.remove(checked, _now())
-    click.echo(f"{removed:,} removed")
+    if as_json:
+        echo_json({"removed": removed, "unknown": unknown})
+    else:
+        click.echo(f"{removed:,} removed")
     if unknown:
         raise click.ClickException(f"no such recipient: {', '.join(unknown)}")
 
 
 @recipients.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_option
 @plain_errors
 def list_(as_json: bool) -> None:
     """Show all recipients with their status, in the order they were added."""
@@ -75,8 +84,9 @@ def list_(as_json: bool) -> None:
 @recipients.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Check the file and store nothing.")
+@json_option
 @plain_errors
-def import_(file: BinaryIO, dry_run: bool) -> None:
+def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     """Add the recipients of a CSV file ('-': stdin): all of them, or none if a line is bad.
 
     The column is called recipient_email; a file of one column needs no header. An import never makes anyone
@@ -85,11 +95,16 @@ def import_(file: BinaryIO, dry_run: bool) -> None:
     content = ShownImportFile(file)
     if dry_run:
         deque(content, maxlen=0)
+        added = None
+    else:
+        with _database() as database:
+            added = database.recipients.add(content, _now())
+    if as_json:
+        echo_json(_imported(content, added))
+    elif added is None:
         click.echo(f"{content.count:,} can be imported{_left_out(content)}; nothing was stored")
-        return
-    with _database() as database:
-        added = database.recipients.add(content, _now())
-    click.echo(_summary(added) + _repeated(content.count - sum(added)) + _left_out(content))
+    else:
+        click.echo(_summary(added) + _repeated(content.count - sum(added)) + _left_out(content))
 
 
 @recipients.command()
@@ -137,6 +152,13 @@ def _summary(added: Added) -> str:
     return f"{added.added:,} added, {added.known:,} already there"
 
 
+def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | bool]:
+    counts = {"lines": content.count, "left_out": content.inactive}
+    if added is None:
+        return {"stored": False, **counts}
+    return {"stored": True, **added._asdict(), "repeated": content.count - sum(added), **counts}
+
+
 def _repeated(count: int) -> str:
     return f", {count:,} repeated in the file" if count else ""
 
@@ -150,7 +172,7 @@ def _as_text(recipient: Recipient) -> str:
 
 
 def _as_json(recipient: Recipient) -> str:
-    return json.dumps({**recipient._asdict(), "created_at": recipient.created_at.isoformat()})
+    return json_line(recipient._asdict())
 
 
 def _exported(pages: Iterable[list[Recipient]], everyone: bool) -> Iterator[bytes]:

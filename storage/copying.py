@@ -14,7 +14,7 @@ TABLES = {
     "counters": ("name", "value"),
     "emails": (
         *("event_id", "due_at", "created_at", "finished_at", "status", "held_because", "logged", "token"),
-        *("subject", "content"),
+        *("content_digest", "subject", "content"),
     ),
     "progress": (
         *("event_id", "started_at", "last_recipient_id", "cursor_id", "deliveries", "sent", "failed", "unknown"),

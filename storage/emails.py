@@ -17,7 +17,8 @@ VALUES (:event_id, :due_at, :created_at, :token, :subject, :content)
 ON CONFLICT (event_id) DO NOTHING
 """
 GET = """
-SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because FROM emails
+SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because,
+    content_digest FROM emails
 WHERE event_id = :event_id
 """
 TEXT_TO_SEND = "SELECT subject, content, token FROM emails WHERE event_id = :event_id"
@@ -34,6 +35,7 @@ class Email(NamedTuple):
     created_at: datetime | None = None  # these three are known of a saved email
     finished_at: datetime | None = None
     held_because: str | None = None
+    content_digest: str | None = None  # what is left of a content that was pruned
 
 
 def refuse_used(email: Email, became: str) -> None:
@@ -95,9 +97,9 @@ class Emails:
         row = self._connection.row(GET, event_id=event_id)
         if row is None:
             return None
-        number, subject, content, due_at, status, created_at, finished_at, why = row
+        number, subject, content, due_at, status, created_at, finished_at, why, digest = row
         times = moment(created_at), moment_or_none(finished_at)
-        return Email(number, subject, content, moment(due_at), status, *times, why)
+        return Email(number, subject, content, moment(due_at), status, *times, why, digest)
 
     def text_to_send(self, event_id: int) -> TextToSend:
         """What an email that is being sent is made of."""
@@ -108,4 +110,16 @@ class Emails:
 
     def _is_saved(self, email: Email) -> bool:
         saved = self.get(email.event_id)
-        return saved is not None and saved[:4] == email[:4]
+        if saved is None:
+            return False
+        content = known_content(saved.content, saved.content_digest, email.content)
+        return (saved.event_id, saved.subject, content, saved.due_at) == email[:4]
+
+
+def known_content(content: str, digest: str | None, given: str) -> str | None:
+    """The saved content; of one that was pruned: `given`, if that is what it was, else None."""
+    if digest is None:
+        return content
+    from storage.pruning import digest_of
+
+    return given if digest_of(given) == digest else None

@@ -6,10 +6,10 @@ import os
 from datetime import datetime
 
 from storage.connection import Connection
-from storage.emails import SAVE, Email
+from storage.emails import SAVE, Email, known_content
 from storage.errors import NotReplaceable
 
-READ = "SELECT event_id, subject, content, due_at, status FROM emails WHERE event_id = :event_id"
+READ = "SELECT event_id, subject, content, due_at, status, content_digest FROM emails WHERE event_id = :event_id"
 # As if it were POSTed now; its token stays, since no message was made with it.
 REPLACE = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
@@ -42,15 +42,16 @@ def _insert(connection: Connection, email: Email, now: datetime) -> bool:
     return connection.run(SAVE, **_values(email), created_at=int(now.timestamp()), token=token) == 1
 
 
-def _values(email: Email) -> dict[str, int | str]:
+def _values(email: Email) -> dict[str, int | str | None]:
     """What makes two emails identical, as it is stored."""
     event_id, subject, content, due_at = email[:4]
     return {"event_id": event_id, "subject": subject, "content": content, "due_at": int(due_at.timestamp())}
 
 
-def _saved(connection: Connection, email: Email) -> dict[str, int | str]:
+def _saved(connection: Connection, email: Email) -> dict[str, int | str | None]:
     (row,) = connection.rows(READ, event_id=email.event_id)
-    return dict(zip(("event_id", "subject", "content", "due_at"), row, strict=False))
+    saved = dict(zip(("event_id", "subject", "content", "due_at"), row, strict=False))
+    return saved | {"content": known_content(row[2], row[5], email.content)}
 
 
 def _status(connection: Connection, email: Email) -> str:

@@ -1,0 +1,202 @@
+"""`flask emails`: what goes out, who did not get it and why, and what a person decides about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+from typing import Any
+
+import click
+
+from commands.errors import plain_errors, printable
+from commands.output import echo_json, json_option
+from database import Database, EmailSummary, NoSuchEmail, open_database
+from web.context import current_settings, wake_at
+
+STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
+PAGE = 200
+SUBJECT = 60  # characters shown in a list
+
+
+class EventId(click.ParamType[int]):
+    """An integer of 64 bits, negative ones included."""
+
+    name = "event_id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or a usage error."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = 2**63
+        if not -(2**63) <= number < 2**63:
+            self.fail(f"{value!r} is no integer of 64 bits", param, ctx)
+        return number
+
+
+# So that -5 is an event_id, not an option.
+NEGATIVE: dict[str, Any] = {"ignore_unknown_options": True}
+event_id_argument = click.argument("event_id", type=EventId())
+
+
+@click.group()
+def emails() -> None:
+    """See what goes out, and cancel, retry or release it."""
+
+
+@emails.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only these.")
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many; 0: all.")
+@json_option
+@plain_errors
+def list_(status: str | None, limit: int, as_json: bool) -> None:
+    """Show emails, those with the latest time first."""
+    with _database() as database:
+        for summary in islice(_summaries(database, status), limit or None):
+            if as_json:
+                echo_json(_as_json(summary))
+            else:
+                click.echo(_as_line(summary, current_settings().timezone))
+
+
+@emails.command(context_settings=NEGATIVE)
+@event_id_argument
+@json_option
+@plain_errors
+def show(event_id: int, as_json: bool) -> None:
+    """Show one email: how far it has come, how late it was, and why deliveries failed."""
+    with _database() as database:
+        summary = _summary(database, event_id)
+        email = database.emails.get(event_id)
+        reasons = database.deliveries.reasons(event_id)
+    pruned = email is not None and email.content_digest is not None
+    if as_json:
+        echo_json({**_as_json(summary), "pruned": pruned, "reasons": [reason._asdict() for reason in reasons]})
+        return
+    for line in _in_full(summary, current_settings().timezone):
+        click.echo(printable(line))
+    for reason in reasons:
+        click.echo(printable(f"  {reason.count:,} {reason.status}: {reason.reason}, such as {reason.example_address}"))
+        click.echo(printable(f"      {reason.example_reply}"))
+    if pruned:
+        click.echo("its content and its deliveries were pruned")
+
+
+@emails.command(context_settings=NEGATIVE)
+@event_id_argument
+@json_option
+@plain_errors
+def cancel(event_id: int, as_json: bool) -> None:
+    """Cancel an email, up to the last moment; says how many had gone already."""
+    with _database() as database:
+        cancelled = database.emails.cancel(event_id, datetime.now(UTC))
+    if as_json:
+        echo_json({"event_id": event_id, **cancelled._asdict()})
+    else:
+        text = f"cancelled; {cancelled.sent:,} were sent already, {cancelled.in_flight:,} are in flight"
+        click.echo(f"{text}, {cancelled.cancelled:,} in line were cancelled")
+
+
+@emails.command(context_settings=NEGATIVE)
+@event_id_argument
+@click.option("--only", type=click.Choice(("failed", "unknown")), help="Without it: both.")
+@json_option
+@plain_errors
+def retry(event_id: int, only: str | None, as_json: bool) -> None:
+    """Put the failed and unknown deliveries of an email in line again."""
+    now = datetime.now(UTC)
+    with _database() as database:
+        statuses = (only,) if only else ("failed", "unknown")
+        count = database.deliveries.retry(event_id, int(now.timestamp()), statuses)
+    wake_at(now)
+    if as_json:
+        echo_json({"event_id": event_id, "retried": count})
+    else:
+        click.echo(f"{count:,} deliveries are in line again; the next sweep sends them")
+
+
+@emails.command(context_settings=NEGATIVE)
+@event_id_argument
+@json_option
+@plain_errors
+def release(event_id: int, as_json: bool) -> None:
+    """Let a held email go out. Look first whether it was sent already, if it is from a backup."""
+    now = datetime.now(UTC)
+    with _database() as database:
+        status = database.emails.release(event_id, now)
+        due_at = _summary(database, event_id).due_at
+    wake_at(max(due_at, now))
+    if as_json:
+        echo_json({"event_id": event_id, "status": status})
+    else:
+        click.echo(f"released: it is {status}")
+
+
+def _database() -> Database:
+    return open_database(current_settings())
+
+
+def _summary(database: Database, event_id: int) -> EmailSummary:
+    summary = database.emails.summary(event_id)
+    if summary is None:
+        raise NoSuchEmail(event_id)
+    return summary
+
+
+def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]:
+    after = None
+    while page := database.emails.page(after, PAGE, status, newest_first=True):
+        yield from page
+        after = page[-1].due_at, page[-1].event_id
+
+
+def _as_line(summary: EmailSummary, zone: tzinfo) -> str:
+    """Columns with tabs between them, as a script takes them apart."""
+    columns = (str(summary.event_id), summary.status, _local(summary.due_at, zone), _counts(summary) or "-")
+    return "\t".join((*columns, printable(summary.subject.replace("\t", " "), SUBJECT)))
+
+
+def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
+    yield f"email {summary.event_id}: {summary.status}" + (
+        f", because {summary.held_because}" if summary.held_because else ""
+    )
+    yield f"subject: {summary.subject}"
+    yield f"due: {_local(summary.due_at, zone)}"
+    yield f"posted: {_local(summary.created_at, zone)}"
+    if summary.finished_at:
+        yield f"finished: {_local(summary.finished_at, zone)}"
+    if summary.first_sent_at and summary.last_sent_at:
+        first, last = (_seconds(at, summary.due_at) for at in (summary.first_sent_at, summary.last_sent_at))
+        yield f"lateness: the first was accepted {first} s after its time, the last {last} s"
+    if summary.deliveries:
+        yield f"deliveries: {_counts(summary)}"
+
+
+def _counts(summary: EmailSummary) -> str:
+    """`3 of 5 sent, 2 failed`; nothing before it began."""
+    if not summary.deliveries:
+        return ""
+    others = ((summary.failed, "failed"), (summary.unknown, "unknown"), (summary.cancelled, "cancelled"))
+    parts = [
+        f"{summary.sent:,} of {summary.deliveries:,} sent",
+        *(f"{count:,} {name}" for count, name in others if count),
+    ]
+    return ", ".join(parts)
+
+
+def _as_json(summary: EmailSummary) -> dict[str, object]:
+    first, last = summary.first_sent_at, summary.last_sent_at
+    return {
+        **summary._asdict(),
+        "first_lateness": None if first is None else _seconds(first, summary.due_at),
+        "last_lateness": None if last is None else _seconds(last, summary.due_at),
+    }
+
+
+def _seconds(at: datetime, due_at: datetime) -> int:
+    return int((at - due_at).total_seconds())
+
+
+def _local(at: datetime, zone: tzinfo) -> str:
+    return at.astimezone(zone).isoformat(sep=" ")
