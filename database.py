@@ -39,6 +39,7 @@ from storage.errors import (
     SchemaMismatch,
     WrongStatus,
 )
+from storage.hours import BUCKETS
 from storage.progress import Begun, Progress, ProgressTable
 from storage.recipients import Added, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
@@ -55,12 +56,14 @@ if TYPE_CHECKING:
     from storage.email_acts import EmailActs
     from storage.email_lists import EmailSummary
     from storage.emails import Email, TextToSend, refuse_used
+    from storage.health import Health, Totals
     from storage.pruning import Pruned
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
     from storage.sessions import EndedSessions
 
 __all__ = [
+    "BUCKETS",
     "LEASE",
     "RENEW",
     "Added",
@@ -101,6 +104,7 @@ __all__ = [
     "Sent",
     "Settlement",
     "TextToSend",
+    "Totals",
     "WrongStatus",
     "boot_clock",
     "db_init",
@@ -120,6 +124,7 @@ _LATER = {
     "HistoryRow": "storage.recipient_lists",
     "Reason": "storage.delivery_lists",
     "TextToSend": "storage.emails",
+    "Totals": "storage.health",
     "refuse_used": "storage.emails",
 }
 
@@ -166,6 +171,13 @@ class Database:
         from storage.recipient_acts import RecipientActs
 
         return RecipientActs(self.connection, self.progress)
+
+    @cached_property
+    def health(self) -> Health:
+        """What tells whether the mail goes out."""
+        from storage.health import Health
+
+        return Health(self.connection)
 
     def meta(self, name: str) -> str:
         """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""

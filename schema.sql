@@ -10,7 +10,8 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id and sender_id given out, and when a sweep last looked (last_sweep_at).
+-- The last recipient_id and sender_id given out, when a sweep last looked (last_sweep_at), how many sweeps had work and
+-- for how long in all (sweeps, sweep_milliseconds).
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -123,13 +124,30 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_of_delivery ON attempts (event_id, recipient_id);
 
--- What was sent in each hour (hour: seconds since 1970 UTC divided by 3600).
+-- What was sent in each hour (seconds since 1970 UTC divided by 3600); the hour 0 is the sum of all before the last year.
+-- Each sent one is also in one of the
+-- columns late_: accepted at most so many seconds after its email was due, or POSTed if that was later.
 CREATE TABLE hours (
-    hour     BIGINT PRIMARY KEY,
-    sent     BIGINT NOT NULL DEFAULT 0,
-    deferred BIGINT NOT NULL DEFAULT 0,
-    failed   BIGINT NOT NULL DEFAULT 0,
-    in_doubt BIGINT NOT NULL DEFAULT 0
+    hour      BIGINT PRIMARY KEY,
+    sent      BIGINT NOT NULL DEFAULT 0,
+    deferred  BIGINT NOT NULL DEFAULT 0,
+    failed    BIGINT NOT NULL DEFAULT 0,
+    in_doubt  BIGINT NOT NULL DEFAULT 0,
+    late_1    BIGINT NOT NULL DEFAULT 0,
+    late_5    BIGINT NOT NULL DEFAULT 0,
+    late_15   BIGINT NOT NULL DEFAULT 0,
+    late_60   BIGINT NOT NULL DEFAULT 0,
+    late_300  BIGINT NOT NULL DEFAULT 0,
+    late_900  BIGINT NOT NULL DEFAULT 0,
+    late_3600 BIGINT NOT NULL DEFAULT 0,
+    late_more BIGINT NOT NULL DEFAULT 0,
+    lateness  BIGINT NOT NULL DEFAULT 0 -- of all that were sent, seconds
+);
+
+-- How often servers put off a delivery, by the code of their reply (451), or none: they said nothing.
+CREATE TABLE deferrals (
+    code  TEXT PRIMARY KEY,
+    times BIGINT NOT NULL
 );
 
 -- Who logged out of the pages: sessions that are not taken again, until they would have ended anyway.

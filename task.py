@@ -58,13 +58,22 @@ class Task:
     """One run of this program on one database."""
 
     def __init__(
-        self, settings: Settings, database: Database, tasklog: TaskLog, stop: Stop, wake_ups: WakeUps | None = None
+        self,
+        settings: Settings,
+        database: Database,
+        tasklog: TaskLog,
+        stop: Stop,
+        wake_ups: WakeUps | None = None,
+        *,
+        stays: bool = False,
     ) -> None:
+        """`stays`: as a part of a service, whose log gets a line for each sweep."""
         self._settings = settings
         self._database = database
         self._tasklog = tasklog
         self._stop = stop
         self._wake_ups = wake_ups
+        self._stays = stays
         self._armed_at: int | None = None
         self._log_again_at = 0.0  # when to try the log again, after it could not be written
 
@@ -100,11 +109,14 @@ class Task:
         while not self._stop.requested and self._has_work():
             # Only now: most sweeps find nothing due and should cost next to nothing.
             from sweep.display import Display
+            from sweep.sweeplog import log_sweep
             from sweep.turn import send_due
 
             self._wake_at(next_minute())  # should this process be killed
             display = Display(wanted=shown)
             ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
+            if self._stays:
+                log_sweep(display.counts, display.seconds, ended, self._settings.log_format)
             if ended is Ended.UNLOGGED:
                 self._log_again_at = time.monotonic() + REST
             elif ended is not Ended.DONE:
@@ -185,7 +197,7 @@ def run_due() -> None:
         wake_ups.drop_pile()  # before the database is read: all that they stand for is in there
     try:
         with open_database(settings) as database:
-            ended = Task(settings, database, tasklog, stop, wake_ups).sweep()
+            ended = Task(settings, database, tasklog, stop, wake_ups, stays=True).sweep()
     except DBError as error:
         tasklog.error(str(error))
         if wake_ups is not None:
@@ -220,7 +232,8 @@ def _run(options: dict[str, str], settings: Settings) -> int:
     stop.install()
     try:
         with open_database(settings) as database:
-            Task(settings, database, tasklog, stop, _wake_ups(settings, tasklog)).run(options)
+            wake_ups = _wake_ups(settings, tasklog)
+            Task(settings, database, tasklog, stop, wake_ups, stays="--watch" in options).run(options)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -107,5 +107,8 @@ class Connection(Protocol):
     def sender_lock_is_free(self, sender_id: int) -> bool:
         """True only if that sender surely died on this host; False where nothing is known."""
 
+    def size(self) -> int:
+        """The bytes that the database has on its disk."""
+
     def close(self) -> None:
         """Close it; a transaction that is open is rolled back."""

@@ -26,7 +26,11 @@ TABLES = {
         *("finished_at", "address", "reply"),
     ),
     "attempts": ("event_id", "recipient_id", "attempted_at", "outcome", "reply"),
-    "hours": ("hour", "sent", "deferred", "failed", "in_doubt"),
+    "hours": (
+        *("hour", "sent", "deferred", "failed", "in_doubt", "late_1", "late_5", "late_15", "late_60", "late_300"),
+        *("late_900", "late_3600", "late_more", "lateness"),
+    ),
+    "deferrals": ("code", "times"),
     "ended_sessions": ("session_id", "ends_at"),
 }
 MADE_WITH_THE_TABLES = ("meta", "counters")

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection, Statement
+from storage.hours import Hours
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
@@ -51,11 +52,6 @@ ATTEMPT = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
-HOUR = """
-INSERT INTO hours (hour, sent, deferred, failed, in_doubt) VALUES (:hour, :sent, :deferred, :failed, :in_doubt)
-ON CONFLICT (hour) DO UPDATE SET sent = hours.sent + excluded.sent, deferred = hours.deferred + excluded.deferred,
-    failed = hours.failed + excluded.failed, in_doubt = hours.in_doubt + excluded.in_doubt
-"""
 GIVE_BACK = """
 UPDATE deliveries SET status = 'queued', claimed_by = NULL
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
@@ -82,7 +78,6 @@ Key = tuple[int, int]  # event_id, recipient_id
 Ending = tuple[int, int, int]  # event_id, recipient_id, sender_id
 Sent = tuple[int, str, int, int, int]  # at, reply, event_id, recipient_id, sender_id
 
-NONE = {"sent": 0, "deferred": 0, "failed": 0, "in_doubt": 0}  # of each outcome
 FINAL = ("sent", "failed", "unknown", "cancelled")
 _AT_AND_EVENT_ID = itemgetter(0, 2)
 
@@ -120,6 +115,7 @@ class Deliveries:
 
     def __init__(self, connection: Connection, progress: ProgressTable, recipients: Recipients) -> None:
         self._connection = connection
+        self._hours = Hours(connection)
         self._progress = progress
         self._recipients = recipients
 
@@ -181,7 +177,7 @@ class Deliveries:
         expected = [len(rows) for _, rows in statements]
         for (at, event_id), count in counted.items():
             statements.append(self._progress.counting(event_id, {"sent": count}, at))
-            statements.append(_hour("sent", at, count))
+            statements.append(self._hours.counting("sent", event_id, at, count))
         results = self._connection.run_together(statements)
         if results[: len(expected)] != expected:
             raise ClaimLost
@@ -193,6 +189,8 @@ class Deliveries:
         self._count(settlement.outcome, settlement.status, settlement.event_id, settlement.at)
         if settlement.outcome != "sent":
             self._note_attempt(settlement)
+        if settlement.outcome == "deferred":
+            self._hours.count_deferral(settlement.reply)
         if settlement.no_mailbox:
             self._recipients.note_no_mailbox(settlement.recipient_id, settlement.event_id, settlement.at)
 
@@ -200,7 +198,7 @@ class Deliveries:
         """Count for the email, and for the hour."""
         if status != "queued":
             self._progress.count(event_id, {status: 1}, at, at if status == "sent" else None)
-        self._connection.run_together([_hour(outcome, at, 1)])
+        self._connection.run_together([self._hours.counting(outcome, event_id, at)])
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
         changed = self._connection.run(
@@ -245,11 +243,6 @@ class Deliveries:
             outcome=settlement.outcome,
             reply=settlement.reply,
         )
-
-
-def _hour(outcome: str, at: int, count: int) -> Statement:
-    """Counts outcomes of one kind for the hour."""
-    return HOUR, {"hour": at // 3600, **NONE, outcome: count}
 
 
 def _as_settlement(sent: Sent) -> Settlement:

@@ -219,6 +219,11 @@ class PostgreSQLConnection:
         """True only if that sender surely died on this host; of other hosts nothing is known here."""
         return self._locks.is_free(sender_id)
 
+    def size(self) -> int:
+        """The bytes of this database on the server's disk."""
+        ((size,),) = self.rows("SELECT pg_database_size(current_database())")
+        return int(size)
+
     def close(self) -> None:
         """Close it; a transaction that is open is rolled back."""
         self._connection.close()

@@ -49,7 +49,7 @@ def _create(connection: Connection, now: int) -> None:
         "secret_key": os.urandom(32).hex(),
         "installation": os.urandom(8).hex(),
     }
-    counters = {"recipient_id": 0, "sender_id": 0, "last_sweep_at": now}
+    counters = {"recipient_id": 0, "sender_id": 0, "last_sweep_at": now, "sweeps": 0, "sweep_milliseconds": 0}
     connection.tune()
     for name, value in meta.items():
         connection.run("INSERT INTO meta (name, value) VALUES (:name, :value)", name=name, value=value)

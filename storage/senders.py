@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from storage import counters
+from storage import counters, hours
 from storage.connection import Connection, LeaseTime
 from storage.deliveries import Deliveries, Delivery, Settlement
 
@@ -18,6 +18,10 @@ INSERT INTO senders (sender_id, clock, lease_until, process_id, started_at, hear
 VALUES (:sender_id, :clock, :lease_until, :process_id, :now, :now)
 """
 EXTEND = "UPDATE senders SET lease_until = :lease_until, heartbeat_at = :now WHERE sender_id = :sender_id"
+COUNT_SWEEP = """
+UPDATE counters SET value = value + CASE name WHEN 'sweeps' THEN 1 ELSE :milliseconds END
+WHERE name IN ('sweeps', 'sweep_milliseconds')
+"""
 LEAVE = "DELETE FROM senders WHERE sender_id = :sender_id"
 
 Settle = Callable[[Delivery], Settlement]
@@ -50,10 +54,12 @@ class Senders:
             _, until = self._lease_end()
             return self._connection.run(EXTEND, sender_id=sender_id, lease_until=until, now=now) == 1
 
-    def leave(self, sender_id: int, settle: Settle) -> None:
-        """Stop being a sender; what it still holds goes back in line."""
+    def leave(self, sender_id: int, settle: Settle, milliseconds: int | None = None) -> None:
+        """Stop being a sender; what it still holds goes back in line. A sweep that had work says how long it took."""
         with self._connection.transaction():
             self._take_over(sender_id, settle)
+            if milliseconds is not None:
+                self._connection.run(COUNT_SWEEP, milliseconds=milliseconds)
         self._connection.release_sender_lock(sender_id)
 
     def _take_place(self, most: int, now: int) -> int | None:
@@ -61,6 +67,7 @@ class Senders:
         try:
             with self._connection.transaction():
                 number = counters.take(self._connection, "sender_id")  # nobody else enters until this is committed
+                hours.fold_old(self._connection, now)
                 if len(self._connection.rows(ALL)) >= most:
                     return None
                 sender_id = number

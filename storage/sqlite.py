@@ -251,6 +251,11 @@ class SQLiteConnection:
         """True only if that sender surely died on this host."""
         return self._locks.is_free(sender_id)
 
+    def size(self) -> int:
+        """The bytes of its files."""
+        names = (self._path, *(self._path.with_name(self._path.name + end) for end in ("-wal", "-shm")))
+        return sum(name.stat().st_size for name in names if name.exists())
+
     def close(self) -> None:
         """Close it; a transaction that is open is rolled back."""
         self.unstage_addresses()

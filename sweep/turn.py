@@ -43,7 +43,8 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
         return Ended.REFUSED
     finally:
         work.close()
-        patiently(stop, database.senders.leave, sender_id, settle)
+        took = int((boot_clock() - leased_at) * 1000) if work.took else None
+        patiently(stop, database.senders.leave, sender_id, settle, took)
 
 
 def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: TaskLog) -> Ended:

@@ -406,7 +406,7 @@ class TestDeliveries:
         (delivery,) = database.claims.take(sender_id, 0, NOW, 1)
         database.deliveries.record(sender_id, [], [failed(delivery)], [])
         assert database.connection.rows("SELECT * FROM attempts") == [(7, 1, NOW, "failed", "550 no")]
-        assert database.connection.rows("SELECT * FROM hours") == [(NOW // 3600, 0, 0, 1, 0)]
+        assert database.connection.rows("SELECT hour, sent, deferred, failed FROM hours") == [(NOW // 3600, 0, 0, 1)]
 
 
 class TestNoMailbox:
@@ -518,3 +518,18 @@ class TestSchema:
             settings.database_path.touch()
         with pytest.raises(DatabaseMissing, match="flask init-db"):
             open_database(settings)
+
+
+class TestHours:
+    def test_what_is_older_than_a_year_becomes_one_row_and_the_sums_stay(self, database: Database) -> None:
+        hour, year = NOW // 3600, 366 * 24
+        add = "INSERT INTO hours (hour, sent, failed, late_1, lateness) VALUES (:hour, 2, 1, 2, 5)"
+        for added, ages in enumerate([(0, year, year + 1, 20_000), (year + 5,)]):
+            for age in ages:
+                database.connection.run(add, hour=hour - age)
+            enter(database)
+            assert database.connection.rows("SELECT hour FROM hours ORDER BY hour") == [(0,), (hour - year,), (hour,)]
+            totals = database.health.totals()
+            assert (totals.outcomes["sent"], totals.late[0], totals.lateness) == tuple(
+                (4 + added) * each for each in (2, 2, 5)
+            )

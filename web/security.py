@@ -15,9 +15,10 @@ from urllib.parse import quote, urlsplit
 from flask import Flask, Request, Response, current_app, g, redirect, request
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from database import DatabaseUnavailable
 from settings import Settings
 from web import sessions
 from web.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
@@ -30,6 +31,8 @@ OPEN_ENDPOINTS: frozenset[str] = frozenset(
     (
         "login.show",
         "login.log_in",
+        "probes.healthz",
+        "probes.readyz",
         "static",
         "unsubscribe.ask",
         "unsubscribe.unsubscribe",
@@ -68,10 +71,21 @@ def refuse_strangers() -> Response | None:
     """Let only those through who may use the service; a person who has not logged in is sent to do so."""
     if request.endpoint in UNCOUNTED:
         return None
-    settings = current_settings()
     limits().count_request(request.remote_addr or "")
-    if request.endpoint in OPEN_ENDPOINTS:
-        return None
+    return None if request.endpoint in OPEN_ENDPOINTS else check_caller()
+
+
+def may_see_all() -> bool:
+    """Whether who asks at an open address may use the whole service; of a session that cannot be known, no."""
+    try:
+        return check_caller() is None
+    except (HTTPException, DatabaseUnavailable):
+        return False
+
+
+def check_caller() -> Response | None:
+    """Refuse, or send to the login, who may not use the service."""
+    settings = current_settings()
     if not settings.api_tokens:
         check_direct(request)
         check_form(request, settings)

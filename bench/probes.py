@@ -1,0 +1,137 @@
+"""How long /readyz and /metrics take with a million emails, recipients and deliveries, on SQLite or PostgreSQL.
+
+Each request looks anew (in production an answer is given again for a second). `inside` is Flask's test client, `HTTP`
+is granian with one worker, which a client asks more slowly than once a second for --http-requests times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from installation import Installation
+from measured import free_port, percentile, print_machine
+from postgresql_server import PostgreSQLServer
+from web_server import Server, serve
+
+from email_app import create_app
+
+TOKEN = "a-token-of-the-benchmark"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+BOUNDS = {"/readyz": 10, "/metrics": 50}  # ms, the median
+SENDING = 1_000  # emails of a million that are being sent, all waiting for their next attempts
+DAY = 24 * 60 * 60
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows)"
+SEED = (
+    NUMBERS + " INSERT INTO emails (event_id, due_at, created_at, finished_at, status, logged, token, subject, content)"
+    " SELECT n, CASE WHEN n <= :sent THEN :now - n ELSE :now + :day + n END, :now - :day,"
+    " CASE WHEN n <= :sent - :sending THEN :now END,"
+    " CASE WHEN n <= :sent - :sending THEN 'sent' WHEN n <= :sent THEN 'sending' ELSE 'scheduled' END,"
+    " 1, 'token', 'Subject', 'Content' FROM numbers",
+    NUMBERS + " INSERT INTO recipients (recipient_id, address, address_key, created_at)"
+    " SELECT n, 'r' || n || '@example.com', 'r' || n || '@example.com', 0 FROM numbers",
+    NUMBERS
+    + " INSERT INTO deliveries (event_id, recipient_id, queued_at, next_attempt_at, finished_at, status, address)"
+    " SELECT :sent - (n % (2 * :sending)), n, :now - :day, :now + :day,"
+    " CASE WHEN n % (2 * :sending) >= :sending THEN :now END,"
+    " CASE WHEN n % (2 * :sending) >= :sending THEN 'sent' ELSE 'queued' END, 'r' || n || '@example.com' FROM numbers",
+    "INSERT INTO progress (event_id, started_at, last_recipient_id, cursor_id, deliveries)"
+    " SELECT event_id, :now - :day, :rows, :rows, 1 FROM emails WHERE status IN ('sending', 'sent')",
+    NUMBERS.replace(":rows", ":hours")
+    + " INSERT INTO hours (hour, sent, late_1) SELECT :now / 3600 - n, n, n FROM numbers",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--hours", type=int, default=366 * 24, help="in which something was sent")
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--http-requests", type=int, default=10)
+    parser.add_argument("--postgresql", action="store_true", help="PostgreSQL instead, a server of its own")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        print_machine(Path(name))
+        kept = on_postgresql(options) if options.postgresql else measure(Path(name), options, {})
+    sys.exit(not kept)
+
+
+def on_postgresql(options: argparse.Namespace) -> bool:
+    """On a server of its own."""
+    with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as name:
+        server = PostgreSQLServer(Path(place), free_port())
+        server.start()
+        try:
+            return measure(Path(name), options, {"DATABASE_URL": server.new_database()})
+        finally:
+            server.stop()
+
+
+def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) -> bool:
+    """Seed and ask; whether every median was within its bound."""
+    installation = Installation(folder, API_TOKEN=TOKEN, **where)
+    began = time.monotonic()
+    seed(installation, options.rows, options.hours)
+    print(f"{options.rows:,} of each in {time.monotonic() - began:.0f} s", flush=True)
+    kept = [ask(f"inside {path}", path, inside(installation), options.requests) for path in BOUNDS]
+    with serve(folder, free_port(), **installation.environment) as server:
+        kept += [ask(f"HTTP {path}", path, over_http(server), options.http_requests, 1.01) for path in BOUNDS]
+    return all(kept)
+
+
+def seed(installation: Installation, rows: int, hours: int) -> None:
+    """Half of the emails sent but for the last of them, which are being sent; the rest is scheduled."""
+    values = {
+        "rows": rows,
+        "sent": rows // 2,
+        "sending": min(SENDING, rows // 4),
+        "now": int(time.time()),
+        "day": DAY,
+        "hours": hours,
+    }
+    with installation.database() as database:
+        for statement in SEED:
+            used = {name: value for name, value in values.items() if f":{name}" in statement}
+            with database.connection.transaction():
+                database.connection.run(statement, **used)
+        database.connection.analyze()
+        database.note_sweep(values["now"])
+
+
+def inside(installation: Installation) -> Callable[[str], int]:
+    app = create_app(installation.settings)
+    for probe in ("readiness", "metrics"):
+        app.extensions[probe]._fresh = 0
+    client = app.test_client()
+    return lambda path: client.get(path, headers=HEADERS).status_code
+
+
+def over_http(server: Server) -> Callable[[str], int]:
+    return lambda path: server.request("GET", path, headers=HEADERS).status
+
+
+def ask(name: str, path: str, get: Callable[[str], int], requests: int, pause: float = 0) -> bool:
+    """Print what this path took; whether its median was within its bound, and each answer 200."""
+    times, cpu = [], time.process_time()
+    for _ in range(requests):
+        time.sleep(pause)
+        began = time.perf_counter()
+        status = get(path)
+        times.append((time.perf_counter() - began) * 1000)
+        if status != 200:
+            print(f"{name}: answered {status}")
+            return False
+    median, cpu = statistics.median(times), (time.process_time() - cpu) * 1000 / requests
+    figures = f"median {median:6.2f} ms, 95 % {percentile(times, 95):6.2f} ms, CPU of this process {cpu:5.2f} ms"
+    print(f"{name:16} {figures}; at most {BOUNDS[path]} ms allowed", flush=True)
+    return median <= BOUNDS[path]
+
+
+if __name__ == "__main__":
+    main()

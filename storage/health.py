@@ -1,0 +1,119 @@
+"""Is the mail going out? Looks that cost the same whatever the number of emails, recipients and deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from storage.connection import Connection
+from storage.hours import COLUMNS, OUTCOMES
+
+MOST = 10_000  # overdue emails that are counted
+LOOKED_AT = 1_000  # emails that are being sent
+
+OVERDUE = """
+SELECT COUNT(*), MIN(due_at) FROM (
+    SELECT due_at FROM emails WHERE status = 'scheduled' AND due_at <= :before ORDER BY due_at LIMIT :most) AS overdue
+"""
+# There is something to claim, and nothing of that email has been accepted for as long.
+STALLED = """
+SELECT COUNT(*), MIN(COALESCE(p.last_sent_at, p.started_at))
+FROM (SELECT event_id FROM emails WHERE status = 'sending' ORDER BY event_id LIMIT :most) AS e
+JOIN progress p ON p.event_id = e.event_id
+WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
+    p.cursor_id < p.last_recipient_id
+    OR EXISTS (SELECT 1 FROM deliveries d
+               WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
+                   AND d.next_attempt_at <= :before))
+"""
+SENDERS = "SELECT COUNT(*), MIN(heartbeat_at), MAX(heartbeat_at) FROM senders"
+COUNTERS = "SELECT value FROM counters WHERE name = :name"
+# Another value each time: SQLite writes nothing where nothing changes.
+PROBE = """
+INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
+"""
+# A row for each hour of the last year.
+SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hours"  # noqa: S608
+DEFERRALS = "SELECT code, times FROM deferrals ORDER BY code"
+
+
+class Waiting(NamedTuple):
+    """So many emails wait that should not, the first of them since then (seconds since 1970 UTC)."""
+
+    emails: int
+    since: int | None
+
+
+class AtWork(NamedTuple):
+    """So many senders, with the oldest and the newest of their heartbeats."""
+
+    senders: int
+    oldest: int | None
+    newest: int | None
+
+
+class Sweeps(NamedTuple):
+    """So many sweeps had work, which took so long in all."""
+
+    sweeps: int
+    milliseconds: int
+
+
+class Totals(NamedTuple):
+    """All that was ever counted."""
+
+    outcomes: Mapping[str, int]
+    late: Sequence[int]  # deliveries in each of BUCKETS, and at the end those that were later still
+    lateness: int  # their sum, in seconds
+    deferrals: Mapping[str, int]  # by reply code, or `none`
+
+
+class Health:
+    """What a probe looks at."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def prove_writable(self) -> None:
+        """Commit something small, as a POST does; whatever would keep a POST from being saved is raised."""
+        with self._connection.transaction():
+            self._connection.run(PROBE)
+
+    def overdue(self, before: int) -> Waiting:
+        """Emails that were due by then and are not begun; of very many, MOST are counted."""
+        (row,) = self._connection.rows(OVERDUE, before=before, most=MOST)
+        return Waiting(*row)
+
+    def stalled(self, before: int) -> Waiting:
+        """Emails that are being sent, of which nothing was accepted since then although something could be tried."""
+        (row,) = self._connection.rows(STALLED, before=before, most=LOOKED_AT)
+        return Waiting(*row)
+
+    def at_work(self) -> AtWork:
+        """The senders, a dead one that nobody has taken over yet among them."""
+        (row,) = self._connection.rows(SENDERS)
+        return AtWork(*row)
+
+    def heartbeat_at(self) -> int:
+        """When a sweep last looked at the database, or a sender that is at work renewed its lease."""
+        return max(self._counter("last_sweep_at"), self.at_work().newest or 0)
+
+    def sweeps(self) -> Sweeps:
+        """The sweeps so far that had work."""
+        return Sweeps(self._counter("sweeps"), self._counter("sweep_milliseconds"))
+
+    def totals(self) -> Totals:
+        """All that was counted since the tables were made."""
+        (row,) = self._connection.rows(SUMS)
+        sums = [int(value or 0) for value in row]  # of no rows at all: NULL
+        outcomes, late = sums[: len(OUTCOMES)], sums[len(OUTCOMES) : -1]
+        deferrals: dict[str, int] = dict(self._connection.rows(DEFERRALS))
+        return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
+
+    def size(self) -> int:
+        """The bytes that the database has on its disk."""
+        return self._connection.size()
+
+    def _counter(self, name: str) -> int:
+        row = self._connection.row(COUNTERS, name=name)
+        return int(row[0]) if row else 0

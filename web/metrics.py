@@ -1,0 +1,103 @@
+"""What Prometheus is told. All of it is in the database, since the senders are other processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from database import BUCKETS, Database, Totals
+from settings import Settings
+from web import __version__
+from web.readiness import LATE, STALLED
+
+PREFIX = "email_endpoint_"
+
+
+class Families(Collector):
+    """Metrics that were collected already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Them."""
+        yield from self._families
+
+
+def writer(settings: Settings) -> Callable[[Database], bytes]:
+    """What writes the metrics of a database in Prometheus' text format."""
+    return lambda database: generate_latest(Families([*collect(database, settings)]))
+
+
+def collect(database: Database, settings: Settings) -> Iterator[Metric]:
+    """Every metric there is."""
+    kind = "sqlite" if settings.database_path else "postgresql"
+    build = {"version": __version__, "database": kind}
+    yield InfoMetricFamily(f"{PREFIX}build", "The program, and the kind of its database.", value=build)
+    yield _by_label("emails", "Emails by status.", "status", database.emails.counts())
+    yield _by_label("recipients", "Recipients by status.", "status", database.recipients.counts())
+    yield from _waiting(database, settings, int(time.time()))
+    yield from _counted(database.health.totals())
+    sweeps = database.health.sweeps()
+    yield SummaryMetricFamily(
+        f"{PREFIX}sweep_seconds",
+        "How long sweeps that had work took.",
+        count_value=sweeps.sweeps,
+        sum_value=sweeps.milliseconds / 1000,
+    )
+    yield _gauge("database_bytes", "The database on its disk.", database.health.size())
+
+
+def _waiting(database: Database, settings: Settings, now: int) -> Iterator[Metric]:
+    health = database.health
+    overdue = health.overdue(now - LATE[settings.scheduler])
+    oldest = 0 if overdue.since is None else now - overdue.since
+    stalled = health.stalled(now - STALLED)
+    yield _gauge("overdue_emails", "Emails that should have been begun; at most 10,000 are counted.", overdue.emails)
+    yield _gauge("overdue_oldest_seconds", "For how long the first of them has been due.", oldest)
+    yield _gauge("stalled_emails", "Emails that are being sent and do not move.", stalled.emails)
+    yield _gauge("heartbeat_age_seconds", "Since a sweep last looked at the database.", now - health.heartbeat_at())
+    yield _gauge("senders", "Senders at work.", health.at_work().senders)
+
+
+def _counted(totals: Totals) -> Iterator[Metric]:
+    attempts = CounterMetricFamily(f"{PREFIX}deliveries", "Attempts at deliveries, by outcome.", labels=["outcome"])
+    for outcome, count in totals.outcomes.items():
+        attempts.add_metric([outcome], count)
+    yield attempts
+    bounds = [*(f"{seconds}.0" for seconds in BUCKETS), "+Inf"]
+    yield HistogramMetricFamily(
+        f"{PREFIX}lateness_seconds",
+        "From the second at which an email was due, or POSTed if that was later, to a server's acceptance.",
+        buckets=list(zip(bounds, accumulate(totals.late), strict=True)),
+        sum_value=totals.lateness,
+    )
+    deferrals = CounterMetricFamily(
+        f"{PREFIX}deferrals", "Deliveries put off, by reply code; none: the connection failed.", labels=["code"]
+    )
+    for code, times in totals.deferrals.items():
+        deferrals.add_metric([code], times)
+    yield deferrals
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _by_label(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
