@@ -16,6 +16,8 @@ from project_copy import copy_project
 from settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from api_client import Api
+
     from database import Database
 
 CLEAN_ENVIRONMENT = {
@@ -48,6 +50,16 @@ def database(settings: Settings) -> Iterator[Database]:
     db_init(settings, int(time.time()))
     with open_database(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
+    """The JSON API, on a database of either kind."""
+    from api_client import Api
+
+    made = Api(tmp_path, **where)
+    yield made
+    made.close()
 
 
 @pytest.fixture

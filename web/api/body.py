@@ -50,10 +50,11 @@ def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
     """A body of one of these types, which does not say by itself where it ends: it needs a Content-Length."""
     if request.mimetype not in kinds:
         raise wrong_type(*kinds)
-    if request.content_length is None:
+    body = read_body(request, limit)
+    if body and request.content_length is None:
         # A chunked body whose client died half-way looks like a whole one here.
         raise LengthRequired(f"a body of {kinds[0]} needs a Content-Length")
-    return read_body(request, limit)
+    return body
 
 
 def parse(octets: bytes) -> object:

@@ -16,8 +16,9 @@ from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, 
 from web.api.recipients_csv import export
 from web.api.refused import NotThere
 from web.context import current_settings, in_database
+from web.invalid import ValidationError
 from web.problems import json_response
-from web.validation import clean_address, clean_event_id
+from web.validation import UNSTORABLE, clean_address, clean_event_id
 
 STATUSES = ("active", "unsubscribed", "rejected")
 MOST = 1_000
@@ -29,7 +30,7 @@ def list_recipients() -> Response:
     """A page of recipients; as CSV, all of them."""
     fields = query_fields(request, "status", "address_begins", "limit", "after", "format")
     status = fields.take_or("status", choice(*STATUSES), None)
-    begins = fields.take_or("address_begins", text(fold), None)
+    begins = fields.take_or("address_begins", text(_folded), None)
     size = fields.take_or("limit", limit, LIMIT)
     after = fields.take_or("after", number, 0)
     as_csv = wants_csv(fields)
@@ -49,7 +50,7 @@ def add_recipients() -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
     given = fields.take_each("addresses", text(clean_address), MOST, None)
     fields.check()
-    addresses = list({address.key: address for address in given}.values())
+    addresses = list({address.key: address for address in reversed(given)}.values())[::-1]  # the first spelling
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
     found = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
@@ -92,6 +93,12 @@ def reactivate_recipient(recipient: str) -> Response:
     address = in_database(lambda database: _address(_find(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
     return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+
+
+def _folded(beginning: str) -> str:
+    if UNSTORABLE.search(beginning):
+        raise ValidationError("address_begins", "has a NUL or a lone surrogate")
+    return fold(beginning)
 
 
 class RecipientConverter(BaseConverter):
