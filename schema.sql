@@ -39,7 +39,8 @@ CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
 -- The finished ones whose line in tasklog.log is still owed.
 CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
 -- The cancelled ones that still have deliveries in line or in flight.
-CREATE INDEX emails_cancelling ON emails (event_id) WHERE status = 'cancelled' AND finished_at IS NULL;
+CREATE INDEX emails_cancelling ON emails (status, finished_at, event_id)
+    WHERE status = 'cancelled' AND finished_at IS NULL;
 -- The finished ones that can be pruned, oldest first.
 CREATE INDEX emails_prunable ON emails (finished_at) WHERE finished_at IS NOT NULL AND content_digest IS NULL;
 

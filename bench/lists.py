@@ -28,8 +28,9 @@ NOW = 1_800_000_000
 
 NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :many)"
 FILL = (
-    f"""{NUMBERS} INSERT INTO emails (event_id, due_at, created_at, token, subject, content, status, logged)
-    SELECT n, {NOW} - 600000 + n, 0, 'token', 'Subject', 'Content',
+    f"""{NUMBERS} INSERT INTO emails (event_id, due_at, created_at, finished_at, token, subject, content, status,
+        logged)
+    SELECT n, {NOW} - 600000 + n, 0, {NOW}, 'token', 'Subject', 'Content',
         CASE WHEN n % 1000 = 0 THEN 'held' WHEN n % 1000 = 1 THEN 'cancelled' WHEN n <= 600000 THEN 'sent'
              ELSE 'scheduled' END, 1 FROM numbers""",
     f"""INSERT INTO emails (event_id, due_at, created_at, token, subject, content, status)

@@ -14,8 +14,9 @@ from storage.recipients import Recipients
 
 # What a broken off cancel has left in line is work for a sweep, too: it cancels that.
 NEXT_ATTEMPT = """
-SELECT MIN((SELECT MIN(d.next_attempt_at) FROM deliveries d
-            WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id))
+SELECT MIN((SELECT d.next_attempt_at FROM deliveries d
+            WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
+            ORDER BY d.next_attempt_at LIMIT 1))
 FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
       SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e
 """

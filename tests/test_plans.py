@@ -129,6 +129,11 @@ def test_nothing_is_scanned_and_nothing_sorted(filled: Database, act: str) -> No
         assert not SORT.search(plan), f"{sql}\n{plan}"
 
 
+def test_cancelled_emails_that_are_finished_cost_a_sweep_nothing(filled: Database) -> None:
+    for act in (LISTS["cancels broken off"], LISTS["next work"]):
+        assert any("emails_cancelling" in plan for plan in plans_of(filled, act).values())
+
+
 @pytest.mark.parametrize("act", SORTED)
 def test_nothing_is_scanned_and_only_a_little_sorted(filled: Database, act: str) -> None:
     for sql, plan in plans_of(filled, SORTED[act]).items():
