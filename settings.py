@@ -11,11 +11,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import settings_values as values
 from settings_values import EmailURL, RefusedError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 
@@ -45,7 +47,7 @@ class Settings(NamedTuple):
     mail_from_name: str
     mail_from_address: str
     mail_reply_to: str | None
-    timezone: ZoneInfo
+    zone_name: str
     api_tokens: tuple[str, ...]
     secret_key: str | None
     public_url: str | None  # without a slash at its end
@@ -66,6 +68,13 @@ class Settings(NamedTuple):
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The zone of TIMEZONE."""
+        from zoneinfo import ZoneInfo  # a sweep does without
+
+        return ZoneInfo(self.zone_name)
 
     @property
     def database_name(self) -> str:
@@ -115,7 +124,7 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         mail_from_name=sender.name,
         mail_from_address=sender.address,
         mail_reply_to=read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text).header if text else None),
-        timezone=read("TIMEZONE", "Asia/Singapore", values.timezone),
+        zone_name=read("TIMEZONE", "Asia/Singapore", values.zone_name),
         api_tokens=read("API_TOKEN", "", values.tokens),
         secret_key=read("SECRET_KEY", "", values.secret_key),
         public_url=read("PUBLIC_URL", "", values.public_url),
