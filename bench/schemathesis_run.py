@@ -8,6 +8,7 @@ be one that /openapi.json describes, and none a fault of the service. The option
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,7 @@ from installation import Installation
 from smtp_server import Action, Close, ScriptedServer
 from wakeup_latency import service
 
-CONFIGURATION = Path(__file__).with_suffix(".toml")
+CONFIGURATION = Path(__file__).resolve().with_suffix(".toml")
 JSON_LINES = ["application/x-ndjson", "application/ndjson", "application/jsonl"]
 
 
@@ -34,7 +35,7 @@ def main() -> int:
         installation.save_email(2, due_in=10**6)
         with installation.database() as database:
             database.connection.run("UPDATE emails SET status = 'held', held_because = 'a test' WHERE event_id = 2")
-        with service(installation) as port:
+        with service(installation) as port, contextlib.chdir(folder):  # where it keeps what it remembers
             command = ["--config-file", str(CONFIGURATION), "run", f"http://127.0.0.1:{port}/openapi.json"]
             return int(command_line.main([*command, "--max-time", seconds, *options], standalone_mode=False) or 0)
 

@@ -48,7 +48,8 @@ def test_one_bad_address_is_named_and_none_is_added(api: Api) -> None:
         "POST", "/recipients", {"addresses": ["a@example.com", "b@", "a@b>\r\nRCPT TO:<c", 7, "", "\ud800@x.com"]}
     )
     assert fields_of(answer) == [f"addresses[{n}]" for n in range(1, 6)]
-    for body in ({"addresses": []}, {"addresses": "a@example.com"}, {"addresses": None}, {}):
+    bodies: list[object] = [{"addresses": []}, {"addresses": "a@example.com"}, {"addresses": None}, {}]
+    for body in bodies:
         assert fields_of(api("POST", "/recipients", body)) == ["addresses"]
     many = [f"r{number}@example.com" for number in range(1001)]
     assert fields_of(api("POST", "/recipients", {"addresses": many})) == ["addresses"]
@@ -71,7 +72,7 @@ def test_a_removed_recipient_is_gone_but_not_that_it_unsubscribed(api: Api) -> N
     unsubscribe(api, "b@example.com")
     for name in ("a@example.com", "b@example.com"):
         removed = api("DELETE", f"/recipients/{name}")
-        assert (removed.status_code, removed.data, removed.content_type) == (204, b"", None)
+        assert (removed.status_code, removed.data) == (204, b"") and "Content-Type" not in removed.headers
         assert is_problem(api("DELETE", f"/recipients/{name}"), 404)
     assert listed(api) == []
     again = add(api, "a@example.com", "b@example.com")["recipients"]

@@ -16,7 +16,7 @@ ELSEWHERE = "this request was sent by a page of another site"
 
 def is_for_programs(path: str) -> bool:
     """Whether this address belongs to an endpoint of programs: no forms, no redirects, no pages of HTML."""
-    return path == "/send-emails" or path.startswith("/api/") or path == "/api"
+    return path in ("/send-emails", "/openapi.json", "/api") or path.startswith("/api/")
 
 
 def wants_html(request: Request) -> bool:
