@@ -5,7 +5,11 @@ swiftmailer #1265), an empty mail beside a refused recipient (MailKit #1459), 42
 at QUIT (flask-mail #139) in `test_smtp_session.py`; bytes slipped in before TLS (GHSA-vxj7-4xrp-5vr4) in
 `test_smtp_transport.py`; injection, smuggling, folding and encoded words (CVE-2024-6923, CVE-2023-51764, cpython
 #77710, #102988, #122476) in `test_smtp_command.py`, `test_header.py` and `test_body.py`; kills (healthchecks #212,
-RQ #2015, Oban #862) in `test_kill_points.py`.
+RQ #2015, Oban #862) in `test_kill_points.py`; formulas in an export (modoboa #4061, web2py #2629) in
+`test_api_recipients.py` and `test_api_deliveries.py`; content taken for a page (listmonk CVE-2026-21483), forged
+requests (listmonk GHSA-rf24-wg77-gq7w) and answers that a proxy keeps (Flask CVE-2023-30861) in
+`test_api_requests.py`; a save that is repeated because its connection was cut (unstract #2121) in
+`test_api_service.py`.
 """
 
 from __future__ import annotations
