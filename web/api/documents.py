@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, Reason, Recipient
@@ -85,6 +85,9 @@ def recipient(each: Recipient) -> Document:
 
 def _local(instant: datetime, zone: ZoneInfo) -> str:
     try:
-        return instant.astimezone(zone).isoformat()
+        local = instant.astimezone(zone)
     except OverflowError:  # in the first or last hours of the calendar
-        return instant.astimezone(UTC).isoformat()
+        local = instant
+    if (local.utcoffset() or timedelta()).seconds % 60:  # of before there were zones: RFC 3339 has no such offset
+        local = instant
+    return local.isoformat()
