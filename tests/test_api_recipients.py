@@ -110,6 +110,13 @@ def test_a_search_for_anything_is_a_search_for_that(api: Api, text: str) -> None
     assert listed(api, f"?address_begins={text}") == []
 
 
+def test_a_search_cannot_go_on_after_a_recipient_that_is_gone(api: Api) -> None:
+    add(api, "a1@example.com", "a2@example.com", "a3@example.com")
+    following = api.get("/recipients?address_begins=a&limit=1")["next"].removeprefix("/api")
+    api("DELETE", "/recipients/a1@example.com")
+    assert is_problem(api("GET", following), 404) and is_problem(api("GET", f"{following}&format=csv"), 404)
+
+
 def test_a_search_that_no_database_can_hold_is_refused(api: Api) -> None:
     assert fields_of(api("GET", "/recipients?address_begins=a%00")) == ["address_begins"]
     assert fields_of(api("GET", "/recipients?address_begins=&status=x")) == ["status", "address_begins"]

@@ -9,6 +9,7 @@ from flask import Request
 from werkzeug.exceptions import Forbidden
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+FOR_PROGRAMS = frozenset(("/send-emails", "/api", "/openapi.json", "/healthz", "/readyz", "/metrics"))
 # A path of this site, without spaces and controls. What begins with // or /\ browsers would read as another site.
 SITE_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 ELSEWHERE = "this request was sent by a page of another site"
@@ -16,7 +17,7 @@ ELSEWHERE = "this request was sent by a page of another site"
 
 def is_for_programs(path: str) -> bool:
     """Whether this address belongs to an endpoint of programs: no forms, no redirects, no pages of HTML."""
-    return path in ("/send-emails", "/openapi.json", "/api") or path.startswith("/api/")
+    return path in FOR_PROGRAMS or path.startswith("/api/")
 
 
 def wants_html(request: Request) -> bool:

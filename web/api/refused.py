@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from database import NoActiveRecipients, NoSuchEmail, NotInDoubt, WrongStatus
+from database import NoActiveRecipients, NoSuchEmail, NoSuchRecipient, NotInDoubt, WrongStatus
 from web.api.fields import InvalidFields
 from web.invalid import ValidationError
 from web.problems import CONFLICT, INVALID, NOT_FOUND, problem
@@ -20,6 +20,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(ValidationError, lambda error: answer_invalid(InvalidFields([error])))
     blueprint.register_error_handler(NotThere, answer_not_found)
     blueprint.register_error_handler(NoSuchEmail, answer_not_found)
+    blueprint.register_error_handler(NoSuchRecipient, answer_not_found)
     blueprint.register_error_handler(WrongStatus, answer_wrong_status)
     blueprint.register_error_handler(NotInDoubt, answer_not_in_doubt)
     blueprint.register_error_handler(NoActiveRecipients, answer_conflict)
