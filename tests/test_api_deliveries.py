@@ -69,6 +69,8 @@ def test_one_delivery_is_shown_with_the_tries_that_did_not_succeed(sent: Api) ->
     (attempt,) = refused["unsuccessful_attempts"]
     assert attempt == {"at": refused["finished_at"], "outcome": "failed", "reply": REFUSED}
     assert sent.get("/emails/1/deliveries/1")["unsuccessful_attempts"] == []
+    assert fields_of(sent("GET", "/emails/1/deliveries/x")) == ["recipient_id"]
+    assert fields_of(sent("GET", "/recipients/9999999999999999999")) == ["recipient_id"]
     for key in ("1/deliveries/6", "1/deliveries/0", f"1/deliveries/{-(2**63)}", f"1/deliveries/{2**63 - 1}"):
         assert is_problem(sent("GET", f"/emails/{key}"), 404)
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from database import Database, DeliveryPage, DeliveryRow, NoSuchEmail
 from web.api import documents
 from web.api.body import read_json
-from web.api.fields import Fields, choice, number
+from web.api.fields import Fields, choice, number, recipient_number
 from web.api.query import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
 from web.api.refused import NotThere
 from web.context import current_settings, in_database
@@ -44,14 +44,14 @@ def list_deliveries(event_id: str) -> Response:
 def show_delivery(event_id: str, recipient_id: str) -> Response:
     """One delivery, with the tries that did not succeed."""
     query_fields(request).check()
-    key = clean_event_id(event_id), clean_event_id(recipient_id)
+    key = clean_event_id(event_id), recipient_number(recipient_id)
     return json_response(in_database(lambda database: _whole(database, *key)))
 
 
 @blueprint.post("/emails/<event_id>/deliveries/<recipient_id>/decide")
 def decide_delivery(event_id: str, recipient_id: str) -> Response:
     """Say of an unknown delivery whether it was sent."""
-    key = clean_event_id(event_id), clean_event_id(recipient_id)
+    key = clean_event_id(event_id), recipient_number(recipient_id)
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
     fields.check()

@@ -117,3 +117,11 @@ def number(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValidationError("value", "is not an integer of 64 bits")
     return clean_event_id(str(value))
+
+
+def recipient_number(digits: str) -> int:
+    """The recipient_id in an address."""
+    try:
+        return clean_event_id(digits)
+    except ValidationError as error:
+        raise ValidationError("recipient_id", error.message) from None

@@ -11,14 +11,14 @@ from database import Address, Database, Recipient
 from web.addresses import fold
 from web.api import documents
 from web.api.body import read_json
-from web.api.fields import Fields, choice, number, text
+from web.api.fields import Fields, choice, number, recipient_number, text
 from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
 from web.api.recipients_csv import export
 from web.api.refused import NotThere
 from web.context import current_settings, in_database
 from web.invalid import ValidationError
 from web.problems import json_response
-from web.validation import UNSTORABLE, clean_address, clean_event_id
+from web.validation import UNSTORABLE, clean_address
 
 STATUSES = ("active", "unsubscribed", "rejected")
 MOST = 1_000
@@ -112,7 +112,7 @@ def _find(database: Database, recipient: str) -> Recipient:
     if "@" in recipient:
         found = database.recipients.find(clean_address(recipient))
     else:
-        found = database.recipients.get(clean_event_id(recipient))
+        found = database.recipients.get(recipient_number(recipient))
     if found is None:
         raise NotThere("there is no such recipient")
     return found
