@@ -37,7 +37,6 @@ from storage.sender_lock import SenderLocks
 
 NOTICED = 0.05  # seconds
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-PAGES = 1024  # copied at a time
 INIT = "run: flask init-db"
 
 
@@ -143,17 +142,6 @@ class SQLiteConnection:
         except driver.Error as error:
             raise self._translated(error) from error
 
-    def copy_into(self, target: SQLiteConnection) -> None:
-        """Copy all of it as it is at one moment, whoever writes meanwhile; a few pages at a time."""
-        self.run("BEGIN")  # and a first read: the moment
-        try:
-            self.has_tables()
-            self._connection.backup(target._connection, pages=PAGES)
-        except driver.Error as error:
-            raise target._translated(error) from error
-        finally:
-            self.run("ROLLBACK")
-
     def tune(self) -> None:
         """Count emails and recipients by status; nothing else is to be told."""
         from storage.counting import SQLITE
@@ -203,10 +191,6 @@ class SQLiteConnection:
         self._staging = file
         for statement in staging.TABLES:
             self.run(statement)
-
-    def is_at(self, path: Path) -> bool:
-        """Whether `path` names this database's own file."""
-        return self._file == _identity(path)
 
     def refuse_replaced(self) -> None:
         """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
