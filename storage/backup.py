@@ -16,7 +16,6 @@ from storage.errors import DBError
 from storage.progress import ProgressTable
 from storage.sqlite import SQLiteConnection
 
-PAGES = 1024  # copied at a time
 BESIDE = ("-wal", "-journal")  # what SQLite would take for a part of a file that is put in place of another
 
 
@@ -67,26 +66,12 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
     copy = SQLiteConnection(path)
     try:
-        _copy(source, copy)
+        source.copy_into(copy)
         ProgressTable(copy).mark_as_backup(now)
         _look_through(copy)
         return {table: _count(copy, table) for table in TABLES}
     finally:
         copy.close()  # what is left in a WAL goes into the file
-
-
-def _copy(source: SQLiteConnection, copy: SQLiteConnection) -> None:
-    """All of it as it is at one moment, whoever writes meanwhile; a few pages at a time."""
-    source.run("BEGIN")  # and a first read: the moment
-    try:
-        source.has_tables()
-        source._connection.backup(copy._connection, pages=PAGES)
-    except Exception as error:
-        if hasattr(error, "sqlite_errorname"):
-            raise copy._translated(error) from error  # type: ignore[arg-type]
-        raise
-    finally:
-        source.run("ROLLBACK")
 
 
 def _look_through(copy: SQLiteConnection) -> None:

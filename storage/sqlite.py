@@ -142,6 +142,17 @@ class SQLiteConnection:
         except driver.Error as error:
             raise self._translated(error) from error
 
+    def copy_into(self, target: SQLiteConnection) -> None:
+        """Copy all of it as it is at one moment, whoever writes meanwhile; a few pages at a time."""
+        self.run("BEGIN")  # and a first read: the moment
+        try:
+            self.has_tables()
+            self._connection.backup(target._connection, pages=1024)
+        except driver.Error as error:
+            raise target._translated(error) from error
+        finally:
+            self.run("ROLLBACK")
+
     def tune(self) -> None:
         """Count emails and recipients by status; nothing else is to be told."""
         from storage.counting import SQLITE
