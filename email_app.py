@@ -17,6 +17,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # no view is a coroutine
     _register_context(app, settings)
     security.register(app, settings)
     errors.register(app)

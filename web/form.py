@@ -13,9 +13,16 @@ from collections.abc import Collection, Iterator
 from typing import IO
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    LengthRequired,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, MultipartDecoder
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import get_content_length, get_input_stream
 
 from web.invalid import ValidationError
 
@@ -47,21 +54,27 @@ def read_form(request: Request, names: Collection[str], limit: int) -> dict[str,
 
 def read_body(request: Request, limit: int) -> bytes:
     """All bytes of the body. One that is too long is refused before it is read, or else while it is."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    environ = request.environ  # its own look-ups cost a tenth of those in request.headers
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("a body with a Content-Encoding is not taken")
-    announced = request.content_length
+    announced = get_content_length(environ)
     if announced is not None and announced > limit:
         raise RequestEntityTooLarge
-    body = _read(get_input_stream(request.environ), limit)
+    try:
+        stream = get_input_stream(environ) if announced is None else environ["wsgi.input"]
+        body = _read(stream, announced, limit)
+    except (OSError, ValueError):
+        raise ClientDisconnected from None
     if announced is not None and len(body) < announced:
         raise BadRequest("the body is shorter than its Content-Length")
     return body
 
 
-def _read(stream: IO[bytes], limit: int) -> bytes:
+def _read(stream: IO[bytes], announced: int | None, limit: int) -> bytes:
     body = bytearray()
     deadline = time.monotonic() + SECONDS_TO_READ
-    while chunk := stream.read(CHUNK):
+    most = limit + 1 if announced is None else announced
+    while len(body) < most and (chunk := stream.read(min(CHUNK, most - len(body)))):
         body += chunk
         if len(body) > limit:
             raise RequestEntityTooLarge
@@ -71,11 +84,12 @@ def _read(stream: IO[bytes], limit: int) -> bytes:
 
 
 def _pairs(request: Request, body: bytes) -> Iterator[tuple[str, bytes]]:
-    if request.mimetype == MULTIPART:
+    mimetype = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if mimetype == MULTIPART:
         return multipart_pairs(body, request.mimetype_params.get("boundary", ""))
-    if body and request.mimetype != URLENCODED:
+    if body and mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the body has to be {URLENCODED} or {MULTIPART}")
-    if body and request.content_length is None:
+    if body and get_content_length(request.environ) is None:
         # A chunked body whose client died half-way looks like a whole one here; multipart has a mark at its end.
         raise LengthRequired(f"a body of {URLENCODED} needs a Content-Length")
     return urlencoded_pairs(body)
@@ -85,12 +99,14 @@ def urlencoded_pairs(body: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and values of an urlencoded body, in order."""
     if body.count(b"&") >= MOST_FIELDS:
         raise ValidationError("form", f"has more than {MOST_FIELDS} fields")
-    for pair in body.split(b"&"):
-        name, _, value = pair.replace(b"+", b" ").partition(b"=")
+    for pair in body.replace(b"+", b" ").split(b"&"):
+        name, _, value = pair.partition(b"=")
         yield _unescape(name).decode(errors="replace"), _unescape(value)
 
 
 def _unescape(value: bytes) -> bytes:
+    if b"%" not in value:
+        return value
     # As quoted-printable, for which there is C: ten times as fast as urllib, and in a fifth of the memory.
     escaped = LONE_PERCENT.sub("%25", value.decode("latin-1")).encode("latin-1")
     return a2b_qp(escaped.replace(b"=", b"=3D").replace(b"%", b"="))

@@ -38,7 +38,7 @@ SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2
 
 INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 19 digits hold 64 bits
 LONGEST_INTEGER = 40  # characters; the expression is slow on thousands of zeros
-TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
+TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,20}))?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?"
@@ -73,12 +73,10 @@ def clean_timestamp(text: str, zone: tzinfo) -> datetime:
 
     A time that those clocks skip is refused; of one that they show twice it is the first.
     """
-    found = TIMESTAMP.fullmatch(text)
-    if not found:
+    if not TIMESTAMP.fullmatch(text):
         raise BadTimestamp
     try:
-        year, month, day, hour, minute, second = map(int, found.groups())
-        local = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        local = datetime.fromisoformat(text).replace(tzinfo=zone)
         instant = local.astimezone(UTC)
         skipped = instant.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None)
     except (ValueError, OverflowError):  # no real date, or one whose UTC is before year 1 or after 9999
@@ -111,10 +109,8 @@ def clean_time(text: str, zone: ZoneInfo) -> datetime:
 
 def clean_subject(text: str) -> str:
     """The subject, fit for one header: nothing in it can end the line, plainly or once decoded."""
-    if UNSTORABLE.search(text):
-        raise ValidationError("email_subject", "has a NUL or a lone surrogate")
-    if CONTROL.search(text):
-        raise ValidationError("email_subject", "has a line break or control character")
+    if not (text.isascii() and text.isprintable()):  # most are
+        _refuse_controls(text)
     if len(text.encode()) > SUBJECT_LIMIT:
         raise ValidationError("email_subject", f"is longer than {SUBJECT_LIMIT} bytes")
     if CONTROL.search(hidden_text(text)):
@@ -122,8 +118,15 @@ def clean_subject(text: str) -> str:
     return text
 
 
+def _refuse_controls(text: str) -> None:
+    if UNSTORABLE.search(text):
+        raise ValidationError("email_subject", "has a NUL or a lone surrogate")
+    if CONTROL.search(text):
+        raise ValidationError("email_subject", "has a line break or control character")
+
+
 def clean_content(text: str) -> str:
     """The content, fit to be stored and sent; its length is bounded by the request's."""
-    if UNSTORABLE.search(text):
+    if "\0" in text or (not text.isascii() and UNSTORABLE.search(text)):  # as UNSTORABLE, 50 times as fast
         raise ValidationError("email_content", "has a NUL or a lone surrogate")
     return text
