@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from storage.connection import Connection
 from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
+from storage.hours import Hours
 from storage.progress import ProgressTable
 
 CHUNK = 2_000  # deliveries put in line in one transaction
@@ -34,11 +35,6 @@ NOTE = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :now, 'failed', :reply)
 """
-HOURS = {
-    status: f"INSERT INTO hours (hour, {status}) VALUES (:hour, 1) "  # noqa: S608 - names of our own
-    f"ON CONFLICT (hour) DO UPDATE SET {status} = hours.{status} + 1"
-    for status in ("sent", "failed")
-}
 DECIDED = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
 
 
@@ -68,7 +64,7 @@ def decide(
         if status == "failed":
             connection.run(NOTE, **values)
         progress.count(event_id, {"unknown": -1, status: 1}, now)
-        connection.run(HOURS[status], hour=now // 3600)
+        connection.run_together([Hours(connection).counting(status, event_id, now)])
 
 
 def _refuse(connection: Connection, event_id: int) -> None:

@@ -60,6 +60,8 @@ class ClaimedWork:
     ) -> None:
         """`leased_at` is the boot clock just before this sender's lease began."""
         self._database = database
+        # Taken now: what they need is loaded by that, and later all descriptors may be in use for connections.
+        self._deliveries, self._emails = database.deliveries, database.emails
         self._sender_id = sender_id
         self._settings = settings
         self._policy = Policy(settings.retry_for, settings.in_doubt)
@@ -116,7 +118,7 @@ class ClaimedWork:
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
-        self._patiently(self._database.deliveries.give_back, self._sender_id, keys, int(time.time()))
+        self._patiently(self._deliveries.give_back, self._sender_id, keys, int(time.time()))
 
     def may_end(self) -> bool:
         """Whether the lease holds, by the clock that no step of the wall clock touches."""
@@ -189,7 +191,7 @@ class ClaimedWork:
         return self._messages[event_id]
 
     def _render(self, event_id: int) -> Message | MessageError:
-        text = self._database.emails.text_to_send(event_id)
+        text = self._emails.text_to_send(event_id)
         try:
             return Message(
                 event_id=event_id,
@@ -211,19 +213,19 @@ class ClaimedWork:
     def _not_built(self, claim: Claim, error: Exception, now: int) -> None:
         event_id, recipient_id, address = claim
         kind, reason = not_built(error)
-        delivery = self._patiently(self._database.deliveries.get, (event_id, recipient_id))
+        delivery = self._patiently(self._deliveries.get, (event_id, recipient_id))
         settlement = settle(delivery, kind.value, reason, now, self._policy)
         self._make_durable([], [settlement], [])
         self._report(event_id, address, settlement)
 
     def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
-        return settle(self._database.deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
+        return settle(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(
         self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Ending]
     ) -> Sequence[Ending]:
         try:
-            return self._patiently(self._database.deliveries.record, self._sender_id, sent, settlements, ending)
+            return self._patiently(self._deliveries.record, self._sender_id, sent, settlements, ending)
         except DatabaseUnavailable:
             for _, reply, event_id, _, _ in sent:
                 self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
