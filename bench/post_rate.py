@@ -12,6 +12,7 @@ After each load the rows are counted: every answer is a row. Needs Debian's pack
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -20,17 +21,21 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from contenders import BODY
 from contenders.ours import Ours, settings_for
 from installation import Installation
 from measured import BENCH, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
-from web_load import APART, Load, Wrk, served
+from web_load import APART, TOKEN, Load, Wrk, served
 
 from database import Database
 
 CLIENTS = 32
+LIST = 1000  # emails
 PARTS = ("rate", "beside", "slow", "bulk")
 SLOWER = "2000"  # microseconds
 SENDER_CONNECTIONS = 32
@@ -118,6 +123,18 @@ class PostRate:
         measured.print_ratio("POSTs beside a sender", "POSTs alone")
         measured.print_ratio("sender beside POSTs", "sender alone")
 
+    def bulk(self) -> None:
+        """Emails a second, from one client."""
+        measured = Measured()
+        for _ in range(self._rounds):
+            measured.rates["raw commits"].append(self._raw())
+            installation = self._fresh()
+            with served(installation, 1) as port:
+                post_list(port, 0)
+                measured.rates["emails in lists"].append(lists_a_second(installation, port, self._seconds))
+        measured.print()
+        measured.print_ratio("emails in lists", "raw commits")
+
     def _fresh(self) -> Installation:
         return Installation(Path(tempfile.mkdtemp(dir=self._folder)))
 
@@ -168,6 +185,34 @@ def both(installation: Installation) -> tuple[Load, float]:
         rate = sent_a_second(installation, lambda: begun.append(Wrk(port, CLIENTS, 600)))
         begun[0].stop()
         return checked(installation, begun[0], CLIENTS), rate
+
+
+def lists_a_second(installation: Installation, port: int, seconds: float) -> float:
+    """Emails a second, in lists of a thousand; SystemExit if one is no row."""
+    began = time.perf_counter()
+    lists = 1  # one was posted before
+    while time.perf_counter() < began + seconds:
+        post_list(port, lists)
+        lists += 1
+    took = time.perf_counter() - began
+    with installation.database() as database:
+        row = database.connection.row("SELECT COUNT(*) FROM emails")
+    if row != (lists * LIST,):
+        raise SystemExit(f"{lists} lists, {row} rows")
+    return (lists - 1) * LIST / took
+
+
+def post_list(port: int, number: int) -> None:
+    """A thousand emails of 1 KB; SystemExit if one was not saved."""
+    ids = range(number * LIST, number * LIST + LIST)
+    emails = [{"event_id": one, "subject": "Subject", "content": BODY, "due_at": "2099-01-02T03:04:05Z"} for one in ids]
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    with closing(HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("POST", "/api/emails", json.dumps(emails).encode(), headers)
+        with connection.getresponse() as response:
+            if response.status >= 300:
+                raise SystemExit(f"{response.status}: {response.read().decode()[:300]}")
+            response.read()
 
 
 def wait_for_sent(database: Database, count: int) -> int:

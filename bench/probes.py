@@ -75,7 +75,7 @@ def on_postgresql(options: argparse.Namespace) -> bool:
 
 def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) -> bool:
     """Seed and ask; whether every median was within its bound."""
-    installation = Installation(folder, API_TOKEN=TOKEN, **where)
+    installation = Installation(folder, API_TOKEN=TOKEN, LOG_FORMAT="off", **where)
     began = time.monotonic()
     seed(installation, options.rows, options.hours)
     print(f"{options.rows:,} of each in {time.monotonic() - began:.0f} s", flush=True)
@@ -104,28 +104,33 @@ def seed(installation: Installation, rows: int, hours: int) -> None:
         database.note_sweep(values["now"])
 
 
-def inside(installation: Installation) -> Callable[[str], int]:
+def inside(installation: Installation) -> Callable[[str], tuple[int, str]]:
     app = create_app(installation.settings)
     for probe in ("readiness", "metrics"):
         app.extensions[probe]._fresh = 0
     client = app.test_client()
-    return lambda path: client.get(path, headers=HEADERS).status_code
+
+    def get(path: str) -> tuple[int, str]:
+        answer = client.get(path, headers=HEADERS)
+        return answer.status_code, answer.text
+
+    return get
 
 
-def over_http(server: Server) -> Callable[[str], int]:
-    return lambda path: server.request("GET", path, headers=HEADERS).status
+def over_http(server: Server) -> Callable[[str], tuple[int, str]]:
+    return lambda path: server.request("GET", path, headers=HEADERS)[:2]
 
 
-def ask(name: str, path: str, get: Callable[[str], int], requests: int, pause: float = 0) -> bool:
+def ask(name: str, path: str, get: Callable[[str], tuple[int, str]], requests: int, pause: float = 0) -> bool:
     """Print what this path took; whether its median was within its bound, and each answer 200."""
     times, cpu = [], time.process_time()
     for _ in range(requests):
         time.sleep(pause)
         began = time.perf_counter()
-        status = get(path)
+        status, said = get(path)
         times.append((time.perf_counter() - began) * 1000)
         if status != 200:
-            print(f"{name}: answered {status}")
+            print(f"{name}: answered {status}: {said}")
             return False
     median, cpu = statistics.median(times), (time.process_time() - cpu) * 1000 / requests
     figures = f"median {median:6.2f} ms, 95 % {percentile(times, 95):6.2f} ms, CPU of this process {cpu:5.2f} ms"

@@ -42,7 +42,10 @@ def served(installation: Installation, workers: int, **environment: str) -> Iter
     port = free_port()
     settings = installation.environment | {"API_TOKEN": TOKEN, "WEB_WORKERS": str(workers)} | environment
     command = [sys.executable, "-m", "serving.part", "web", "127.0.0.1", str(port)]
-    process = subprocess.Popen(command, cwd=PROJECT, env=settings, stdin=subprocess.PIPE, start_new_session=True)
+    with (installation.folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=settings, stdin=subprocess.PIPE, stderr=log, start_new_session=True
+        )
     assert process.stdin is not None
     try:
         wait_for(port)

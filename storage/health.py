@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from storage import schema
 from storage.connection import Connection
 from storage.hours import COLUMNS, OUTCOMES
 
 MOST = 10_000  # overdue emails that are counted
-LOOKED_AT = 1_000  # emails that are being sent
+LOOKED_AT = 300  # emails that are being sent, those of the lowest event_ids
 
 OVERDUE = """
 SELECT COUNT(*), MIN(due_at) FROM (
@@ -73,6 +74,10 @@ class Health:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def check_tables(self) -> None:
+        """Raise SchemaMismatch if another program has changed them since this connection was made."""
+        schema.check(self._connection)
 
     def prove_writable(self) -> None:
         """Commit something small, as a POST does; whatever would keep a POST from being saved is raised."""

@@ -275,7 +275,8 @@ def test_on_this_machine_no_login_is_needed_but_forms_are_still_this_services_ow
     assert client.get("/login?next=/page").location == "/page"
     assert client.get("/page").text == "here"
     assert "Log out" not in client.get("/nothing").text
-    assert post_page(client, "").status_code == 400
+    for headers in ({}, {"Authorization": "Basic eDp4"}):  # the latter by a form at http://x:x@localhost
+        assert post_page(client, "", **headers).status_code == 400
     assert post_page(client, client.get("/form").text).text == "done"
 
 

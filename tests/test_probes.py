@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from installation import Installation
+from killer import wait_until
+from postgresql_server import PostgreSQLServer, installed, unused_port
 from prometheus_client.parser import text_string_to_metric_families
 from smtp_server import ScriptedServer
 from werkzeug.test import TestResponse
@@ -216,12 +225,76 @@ class TestFaults:
         path.write_bytes(content)
         assert client.get("/readyz").status_code == 200
 
+    def test_full(self, small_disk: Path) -> None:
+        client = client_of(Installation(small_disk, API_TOKEN=TOKEN))
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        assert re.search("no room is left|the disk under the database", self.reason(client))
+        filler.unlink()
+        assert client.get("/readyz").status_code == 200
+
+    def test_read_only(self, small_disk: Path) -> None:
+        client = client_of(Installation(small_disk, API_TOKEN=TOKEN))
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        assert "cannot be written" in self.reason(client)
+        assert client.get("/metrics", headers=WITH_TOKEN).status_code == 503
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        assert client.get("/readyz").status_code == client.get("/metrics", headers=WITH_TOKEN).status_code == 200
+
+    def test_a_server_that_is_restarted(self, server: PostgreSQLServer, tmp_path: Path) -> None:
+        client = client_of(Installation(tmp_path, API_TOKEN=TOKEN, DATABASE_URL=server.new_database()))
+        assert client.get("/readyz").status_code == client.get("/metrics", headers=WITH_TOKEN).status_code == 200
+        server.stop()
+        assert "PostgreSQL" in self.reason(client)
+        assert client.get("/metrics", headers=WITH_TOKEN).status_code == 503
+        server.start()
+        assert client.get("/readyz").status_code == client.get("/metrics", headers=WITH_TOKEN).status_code == 200
+
+    def test_a_server_that_is_frozen(self, server: PostgreSQLServer, tmp_path: Path) -> None:
+        client = client_of(Installation(tmp_path, API_TOKEN=TOKEN, DATABASE_URL=server.new_database()))
+        assert client.get("/readyz").status_code == 200
+        with frozen(tmp_path / "server"):
+            assert "has not answered" in self.reason(client)
+            began = time.monotonic()
+            assert client.get("/readyz").status_code == 503
+            assert time.monotonic() - began < 1  # the look that is under way is not waited for again
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[PostgreSQLServer]:
+        """One of this test's own."""
+        if not installed():
+            pytest.skip("PostgreSQL is not installed")
+        with TemporaryDirectory() as folder:
+            (tmp_path / "server").symlink_to(folder)
+            server = PostgreSQLServer(Path(folder), unused_port())
+            server.start()
+            yield server
+            server.stop()
+
     def test_tables_of_another_version(self, installation: Installation) -> None:
         client = client_of(installation)
         assert client.get("/readyz").status_code == 200
         run(installation, "UPDATE meta SET value = '0' WHERE name = 'schema_version'")
         answer = client.get("/readyz", headers=WITH_TOKEN)
         assert failed(answer) == {"schema": "run: flask init-db"}
+
+
+@contextmanager
+def frozen(server: Path) -> Iterator[None]:
+    """While this lasts, no process of the PostgreSQL server in this folder does anything."""
+    parent = int((server / "data" / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    processes = [parent, *map(int, children)]
+    try:
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 def families(text: str) -> dict[str, dict[tuple[str, ...], float]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import request
 
+from web.bodies import Bodies
 from web.request_log import RequestLog
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ KEY = "email_endpoint.request_id"
 class Edge:
     """A WSGI application around another. With `trusting`, a proxy in front may name each request."""
 
-    def __init__(self, app: WSGIApplication, log: RequestLog | None, trusting: bool) -> None:
+    def __init__(self, app: WSGIApplication, log: RequestLog | None, bodies: Bodies, trusting: bool) -> None:
         self._app = app
+        self._bodies = bodies
         self._log = log
         self._trusting = trusting
         self._prefix = os.urandom(6).hex()
@@ -56,6 +58,7 @@ class Edge:
         given = environ.get("HTTP_X_REQUEST_ID", "") if self._trusting else ""
         name = given if REQUEST_ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers)}"
         environ[KEY] = name
+        environ["wsgi.input"] = self._bodies.of_stranger(environ["wsgi.input"])
         answer: list[str | int | None] = ["", 0]
 
         def start(status: str, headers: list[tuple[str, str]], *failure: object) -> object:

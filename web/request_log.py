@@ -5,67 +5,66 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STDERR = 2
 MOST = 300  # characters of one field
+TEXT = "%s %s %s %s %s %s %.1f ms %d B\n"
+JSON = (
+    '{"time": "%s", "request_id": "%s", "client": "%s", "method": "%s", "path": "%s", "status": %s, '
+    '"milliseconds": %.1f, "bytes": %d}\n'
+)
+PLAIN = re.compile(rf"[!#-\[\]-~]{{1,{MOST}}}")  # what neither form has to escape: nearly always
 SECRET_PATHS = re.compile(r"(/unsubscribe/).+", re.DOTALL)
 UNREMARKABLE = ("/healthz", "200")  # asked every few seconds, for years
 
 
 class RequestLog:
-    """Writes lines; may be shared by threads."""
+    """Writes lines of one form, 'text' or 'json'; may be shared by threads."""
 
     def __init__(self, form: str) -> None:
-        self._line: Callable[[dict[str, Any]], str] = as_json if form == "json" else as_text
+        self._is_json = form == "json"
+        self._line = JSON if self._is_json else TEXT
+        self._second = (0, "")
 
     def write(self, environ: WSGIEnvironment, name: str, status: str, seconds: float, size: int) -> None:
         """One line. A log that cannot be written does not keep anybody from being served."""
         path = environ.get("PATH_INFO", "")
         if (path, status) == UNREMARKABLE:
             return
-        line = self._line(
-            {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "request_id": name,
-                "client": shown(environ.get("REMOTE_ADDR") or "-"),
-                "method": shown(environ["REQUEST_METHOD"]),
-                "path": shown_path(path),
-                "status": int(status),
-                "milliseconds": round(seconds * 1000, 1),
-                "bytes": size,
-            }
-        )
+        client = self._shown(environ.get("REMOTE_ADDR") or "-")
+        method = self._shown(environ["REQUEST_METHOD"])
+        line = self._line % (self._now(), name, client, method, self._path(path), status, seconds * 1000, size)
         with suppress(OSError):  # stderr was closed, or its disk is full
             os.write(STDERR, line.encode())
 
+    def _path(self, path: str) -> str:
+        if PLAIN.fullmatch(path) and not path.startswith("/unsubscribe/"):
+            return path
+        text = path.encode("latin-1", "replace").decode("utf-8", "replace")
+        return self._shown(SECRET_PATHS.sub(r"\1…", text))
 
-def as_json(fields: dict[str, Any]) -> str:
-    """The line as one object of JSON, ASCII only."""
-    return json.dumps(fields) + "\n"
+    def _shown(self, text: str) -> str:
+        if PLAIN.fullmatch(text):
+            return text
+        return json.dumps(escaped(text))[1:-1] if self._is_json else escaped(text)
+
+    def _now(self) -> str:
+        """The time in UTC, to the millisecond; the second is put into words once."""
+        now = time.time()
+        second, text = self._second
+        if second != int(now):
+            second, text = int(now), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+            self._second = (second, text)
+        return f"{text}.{int((now - second) * 1000):03d}Z"
 
 
-def as_text(fields: dict[str, Any]) -> str:
-    """The line for a person: the values in the order of the fields."""
-    return "{time} {request_id} {client} {method} {path} {status} {milliseconds} ms {bytes} B\n".format(**fields)
-
-
-def shown_path(path: str) -> str:
-    """The path, with what is secret in it left out."""
-    if path.isascii() and not path.startswith("/unsubscribe/"):
-        return shown(path)
-    return shown(SECRET_PATHS.sub(r"\1…", path.encode("latin-1", "replace").decode("utf-8", "replace")))
-
-
-def shown(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` on one line, cut to a length, with nothing in it that a terminal or a reader of logs would act on."""
-    if len(text) <= MOST and text.isascii() and text.isprintable() and " " not in text:
-        return text
     cut = (text if len(text) <= MOST else text[:MOST] + "…").replace(" ", "%20")
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

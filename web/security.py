@@ -21,6 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from database import DatabaseUnavailable
 from settings import Settings
 from web import sessions
+from web.bodies import Bodies, know
 from web.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.context import current_settings
 from web.edge import Edge
@@ -54,8 +55,9 @@ def register(app: Flask, settings: Settings) -> None:
     app.context_processor(lambda: {"csrf_token": csrf_token})
     app.extensions["limits"] = Limits(settings, app.extensions["wake_ups"])
     app.before_request(refuse_strangers)
+    app.extensions["bodies"] = bodies = Bodies()
     log = None if settings.log_format == "off" else RequestLog(settings.log_format)
-    app.wsgi_app = Edge(app.wsgi_app, log, bool(settings.trusted_proxies))  # type: ignore[method-assign]
+    app.wsgi_app = Edge(app.wsgi_app, log, bodies, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
         number = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
@@ -86,17 +88,18 @@ def may_see_all() -> bool:
 def check_caller() -> Response | None:
     """Refuse, or send to the login, who may not use the service."""
     settings = current_settings()
+    by_token = bool(settings.api_tokens) and "Authorization" in request.headers
     if not settings.api_tokens:
         check_direct(request)
-        check_form(request, settings)
-    elif "Authorization" in request.headers:
+    elif by_token:
         check_token(request, settings.api_tokens)
     elif not may_have_session(request) or not is_logged_in(request):
         return _ask_who_it_is()
-    else:
-        check_form(request, settings)
     if settings.api_tokens:
         check_host(request, settings.public_url)
+    know(request, current_app.extensions["bodies"])
+    if not by_token:
+        check_form(request, settings)
     return None
 
 
