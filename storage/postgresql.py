@@ -6,6 +6,7 @@ so that a connection that was lost while it lay idle is made anew before anythin
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ try:
 except ImportError as missing:
     remedy = "run: pip install -r requirements-postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
+
+# What goes wrong is raised; what psycopg says of it besides would stand on stderr, which cron mails.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 CHANNEL = "email_endpoint"
 INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
