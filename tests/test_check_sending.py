@@ -80,6 +80,8 @@ def test_the_parts_that_live_with_redis_are_looked_for(
             time.sleep(0.1)
         else:
             raise AssertionError(found(installation.settings, "redis"))
+        for _ in range(20):  # and not just at some moments
+            assert [each.level for each in found(installation.settings, "redis")] == ["ok"]
 
 
 def test_a_redis_that_is_away_is_an_error_without_its_password(

@@ -110,6 +110,10 @@ class WakeUps:
         with self._told():
             return not self._redis.exists(MARK)
 
+    def _is_alive(self, scheduler: bytes) -> bool:
+        """Its record ends by itself soon after it was killed, and says so for a while when it was stopped."""
+        return not self._redis.hexists(str(scheduler, "ascii"), "death")
+
     def ping(self) -> None:
         """Raises QueueUnavailable unless Redis answers."""
         with self._told():
@@ -121,10 +125,11 @@ class WakeUps:
         from rq_scheduler import Scheduler
 
         queue = Queue(QUEUE, connection=self._redis)
+        scheduler = Scheduler.redis_scheduler_namespace_prefix
         with self._told():
             return QueueState(
                 workers=Worker.count(connection=self._redis, queue=queue),
-                has_scheduler=bool(self._redis.exists(Scheduler.scheduler_lock_key)),
+                has_scheduler=any(map(self._is_alive, self._redis.scan_iter(f"{scheduler}*", count=1000))),
                 armed=int(self._redis.zcard(Scheduler.scheduled_jobs_key)),
                 waiting=queue.count,
                 failed=queue.failed_job_registry.count,
