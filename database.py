@@ -61,10 +61,14 @@ if TYPE_CHECKING:
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
     from storage.sessions import EndedSessions
+    from storage.statuses import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
 
 __all__ = [
     "BUCKETS",
+    "DELIVERY_STATUSES",
+    "EMAIL_STATUSES",
     "LEASE",
+    "RECIPIENT_STATUSES",
     "RENEW",
     "Added",
     "Address",
@@ -114,6 +118,9 @@ __all__ = [
 
 # Not needed by a sweep that finds nothing due, and so imported by whoever asks for them.
 _LATER = {
+    "DELIVERY_STATUSES": "storage.statuses",
+    "EMAIL_STATUSES": "storage.statuses",
+    "RECIPIENT_STATUSES": "storage.statuses",
     "Attempt": "storage.delivery_lists",
     "Cancelled": "storage.cancelling",
     "DeliveryPage": "storage.delivery_lists",
@@ -214,12 +221,6 @@ class Database:
         from storage.condition import look
 
         return look(self.connection, seconds)
-
-    def try_write(self) -> None:
-        """Write a row as it is. Raises what a real write would."""
-        from storage.condition import try_write
-
-        try_write(self.connection)
 
     def back_up(self, target: Path, now: int) -> dict[str, int]:
         """Make a copy of a database in use, whole or not at all; the rows of each table in it. Raises BackupRefused."""

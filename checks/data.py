@@ -79,5 +79,5 @@ def _contents(condition: Condition) -> Iterator[Finding]:
 
 
 def _written(database: Database) -> Finding:
-    database.try_write()
+    database.health.prove_writable()
     return ok("database", "it can be written")

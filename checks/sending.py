@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 
 from checks.finding import Finding, error, ok, warning
+from checks.late import LATE
 from database import DBError, open_database
 from settings import Settings
 from wakeup import cron
 from wakeup.crontab_file import CronError
 from wakeup.redis_queue import QueueUnavailable, wake_ups_of
 
-LATE, GONE = 3 * 60, 15 * 60  # seconds since the last sweep; cron's is every minute, the safety net's every five
+GONE = 15 * 60  # seconds since the last sweep
 OVERDUE = 2 * 60  # seconds after which what is due should have been taken in hand
 START = "start one: systemctl start email-endpoint-watcher, or ./start_flask.sh, or ./makecron.sh"
 
@@ -21,7 +22,11 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
     """The heartbeat, what is overdue, and what makes sweeps run."""
     try:
         with open_database(settings) as database:
-            last, due_at, held = database.last_sweep_at(), database.next_work_at(), database.emails.counts()["held"]
+            last, due_at, held = (
+                database.health.heartbeat_at(),
+                database.next_work_at(),
+                database.emails.counts()["held"],
+            )
     except DBError:
         last, due_at, held = None, None, 0  # the database's own check says so
     if last is not None:
@@ -32,13 +37,13 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
         yield warning("held", f"{held:,} emails are held until a person decides", remedy)
     if settings.scheduler == "rq-scheduler":
         yield from _redis(settings)
-    yield _cron(settings, swept=last is not None and time.time() - last < LATE)
+    yield _cron(settings, swept=last is not None and time.time() - last < LATE["cron"])
 
 
 def heartbeat(age: float, scheduler: str) -> Finding:
     """What it means that a sweep last looked so many seconds ago."""
     text = f"a sweep last looked {_span(age)} ago"
-    if age < LATE or (scheduler == "rq-scheduler" and age < GONE):
+    if age < LATE[scheduler]:
         return ok("sender", text)
     return (error if age >= GONE else warning)("sender", f"{text}: nothing is sent", START)
 

@@ -11,10 +11,9 @@ import click
 
 from commands.errors import plain_errors, printable
 from commands.output import echo_json, json_option
-from database import Database, EmailSummary, NoSuchEmail, open_database
+from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail, open_database
 from web.context import current_settings, wake_at
 
-STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 PAGE = 200
 SUBJECT = 60  # characters shown in a list
 
@@ -46,7 +45,7 @@ def emails() -> None:
 
 
 @emails.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only these.")
+@click.option("--status", type=click.Choice(EMAIL_STATUSES), help="Only these.")
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many; 0: all.")
 @json_option
 @plain_errors
@@ -166,8 +165,8 @@ def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
     yield f"posted: {_local(summary.created_at, zone)}"
     if summary.finished_at:
         yield f"finished: {_local(summary.finished_at, zone)}"
-    if summary.first_sent_at and summary.last_sent_at:
-        first, last = (_seconds(at, summary.due_at) for at in (summary.first_sent_at, summary.last_sent_at))
+    if summary.lateness:
+        first, last = summary.lateness
         yield f"lateness: the first was accepted {first} s after its time, the last {last} s"
     if summary.deliveries:
         yield f"deliveries: {_counts(summary)}"
@@ -186,16 +185,8 @@ def _counts(summary: EmailSummary) -> str:
 
 
 def _as_json(summary: EmailSummary) -> dict[str, object]:
-    first, last = summary.first_sent_at, summary.last_sent_at
-    return {
-        **summary._asdict(),
-        "first_lateness": None if first is None else _seconds(first, summary.due_at),
-        "last_lateness": None if last is None else _seconds(last, summary.due_at),
-    }
-
-
-def _seconds(at: datetime, due_at: datetime) -> int:
-    return int((at - due_at).total_seconds())
+    first, last = summary.lateness or (None, None)
+    return {**summary._asdict(), "first_lateness": first, "last_lateness": last}
 
 
 def _local(at: datetime, zone: tzinfo) -> str:

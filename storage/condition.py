@@ -9,8 +9,6 @@ from storage import schema
 from storage.connection import Connection
 from storage.progress import BACKUP_MADE_AT
 
-TOUCH = "UPDATE counters SET value = value WHERE name = 'last_sweep_at'"
-
 
 class Condition(NamedTuple):
     """`damage`: what a look through all of it found; None when there was no time for all."""
@@ -33,9 +31,3 @@ def clock_lead(connection: Connection) -> float | None:
     """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
     reading = connection.lease_time()
     return reading.milliseconds / 1000 - time.time() if reading.clock == "postgresql" else None
-
-
-def try_write(connection: Connection) -> None:
-    """Write a row as it is. Raises what a real write would."""
-    with connection.transaction():
-        connection.run(TOUCH)

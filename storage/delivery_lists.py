@@ -10,7 +10,6 @@ from typing import NamedTuple
 from storage.connection import Connection
 from storage.times import moment, moment_or_none
 
-STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
 WINDOW = 2_000  # rows that one page looks at
 
 # Where deliveries of that status are, by an index that has few others: no index speaks of `status`.

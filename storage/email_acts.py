@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from storage import cancelling, counts, email_lists, releasing, saving
+from storage import cancelling, counts, email_lists, releasing
 from storage.cancelling import Cancelled
 from storage.connection import Connection
 from storage.email_lists import EmailSummary
-from storage.emails import Email, Emails
+from storage.emails import Email, Emails, stored
+from storage.errors import NotReplaceable
 from storage.progress import ProgressTable
+from storage.statuses import EMAIL_STATUSES
+
+# As if it were POSTed now; its token stays, since no message was made with it.
+REPLACE = """
+UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
+    status = 'scheduled', held_because = NULL
+WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
+    SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
+"""
+STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
 
 
 class EmailActs(Emails):
@@ -24,7 +35,16 @@ class EmailActs(Emails):
 
         Raises NotReplaceable unless the saved one is scheduled, or held and never begun. It is scheduled then.
         """
-        return saving.replace(self._connection, email, now)
+        with self._connection.transaction():
+            became = self._save(email, now)
+            if became == "saved":
+                became = "created"
+            elif became == "identical" and self._status(email.event_id) != "cancelled":
+                return "unchanged"
+            else:
+                became = self._replace(email, now)
+            self._connection.announce()
+            return became
 
     def page(
         self,
@@ -42,7 +62,7 @@ class EmailActs(Emails):
 
     def counts(self) -> dict[str, int]:
         """How many emails there are of each status, exactly, at the same cost for any number."""
-        return counts.by_status(self._connection, "emails", email_lists.STATUSES)
+        return counts.by_status(self._connection, "emails", EMAIL_STATUSES)
 
     def cancel(self, event_id: int, now: datetime) -> Cancelled:
         """Cancel an email, up to the last moment; nothing of it begins to leave once this has returned.
@@ -62,3 +82,12 @@ class EmailActs(Emails):
         Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
         """
         return releasing.release(self._connection, self._progress, event_id, int(now.timestamp()))
+
+    def _replace(self, email: Email, now: datetime) -> str:
+        if not self._connection.run(REPLACE, **stored(email, now)):
+            raise NotReplaceable(email.event_id, self._status(email.event_id))
+        return "replaced"
+
+    def _status(self, event_id: int) -> str:
+        ((status,),) = self._connection.rows(STATUS, event_id=event_id)
+        return str(status)

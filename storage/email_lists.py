@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from storage.connection import Connection
+from storage.statuses import EMAIL_STATUSES
 from storage.times import moment, moment_or_none
 
-STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 FIRST, LAST = -(2**63), 2**63 - 1
 
 SUMMARY = """
@@ -46,6 +46,15 @@ class EmailSummary(NamedTuple):
     first_sent_at: datetime | None
     last_sent_at: datetime | None
 
+    @property
+    def lateness(self) -> tuple[int, int] | None:
+        """Seconds from the due time to the first and to the last acceptance by a server."""
+        if self.first_sent_at is None or self.last_sent_at is None:
+            return None
+        return int((self.first_sent_at - self.due_at).total_seconds()), int(
+            (self.last_sent_at - self.due_at).total_seconds()
+        )
+
 
 def keys_of(statuses: tuple[str, ...], newest_first: bool) -> str:
     """The statement for the next `limit` (due_at, event_id) of emails in any of `statuses`."""
@@ -63,8 +72,8 @@ def _page_of(statuses: tuple[str, ...], newest_first: bool) -> str:
 
 ONE = SUMMARY.format(page="(SELECT CAST(:event_id AS BIGINT) AS event_id) AS page")
 PAGES = {
-    (status, newest_first): _page_of(STATUSES if status is None else (status,), newest_first)
-    for status in (None, *STATUSES)
+    (status, newest_first): _page_of(EMAIL_STATUSES if status is None else (status,), newest_first)
+    for status in (None, *EMAIL_STATUSES)
     for newest_first in (False, True)
 }
 

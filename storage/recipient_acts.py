@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from storage import counts, recipient_lists
 from storage.address import Address
 from storage.recipient_lists import HistoryPage
 from storage.recipients import Recipient, Recipients
+from storage.statuses import RECIPIENT_STATUSES
 
 REACTIVATE = """
 UPDATE recipients SET status = 'active', no_mailbox = NULL
@@ -31,6 +33,17 @@ class RecipientActs(Recipients):
         """
         return recipient_lists.page(self._connection, after, limit, status, address_begins)
 
+    def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
+        """All recipients in the order in which they were added, `size` at a time."""
+        after = 0
+        while page := self.page(after, size):
+            yield page
+            after = page[-1].recipient_id
+
+    def find(self, address: Address) -> Recipient | None:
+        """The recipient with this address."""
+        return recipient_lists.find(self._connection, address)
+
     def get(self, recipient_id: int) -> Recipient | None:
         """The recipient with this number."""
         return recipient_lists.get(self._connection, recipient_id)
@@ -44,7 +57,7 @@ class RecipientActs(Recipients):
 
     def counts(self) -> dict[str, int]:
         """How many recipients there are of each status, exactly, at the same cost for any number."""
-        return counts.by_status(self._connection, "recipients", recipient_lists.STATUSES)
+        return counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
 
     def reactivate(self, address: Address, now: datetime) -> bool:
         """Make a recipient active again, and forget what servers said of its mailbox; False if nothing changed."""

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from storage import email_lists
+from storage.address import Address
 from storage.connection import Connection
 from storage.delivery_lists import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.recipients import Recipient, recipient_of
 from storage.times import moment
 
-STATUSES = ("active", "unsubscribed", "rejected")
 LAST_CHARACTER = "\U0010ffff"  # no key begins with it: addresses have none
 WINDOW = 500  # emails that one page of a recipient's history looks at
 
@@ -30,6 +30,7 @@ OF_STATUS = {
 }
 KEY = "SELECT address_key FROM recipients WHERE recipient_id = :recipient_id"
 GET = f"{COLUMNS} AND recipient_id = :recipient_id"
+FIND = f"{COLUMNS} AND address_key = :key"
 HISTORY = """
 SELECT e.event_id, e.subject, e.due_at,
     d.recipient_id, d.address, d.status, d.attempts, d.next_attempt_at, d.finished_at, d.reply
@@ -73,6 +74,12 @@ def page(
 def get(connection: Connection, recipient_id: int) -> Recipient | None:
     """The recipient with this number."""
     row = connection.row(GET, recipient_id=recipient_id)
+    return None if row is None else recipient_of(*row)
+
+
+def find(connection: Connection, address: Address) -> Recipient | None:
+    """The recipient with this address."""
+    row = connection.row(FIND, key=address.key)
     return None if row is None else recipient_of(*row)
 
 

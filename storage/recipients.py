@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -41,13 +41,6 @@ UPDATE recipients SET no_mailbox = COALESCE(no_mailbox, :event_id),
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
-PAGE = """
-SELECT recipient_id, address, status, created_at FROM recipients
-WHERE recipient_id > :after AND removed_at IS NULL ORDER BY recipient_id LIMIT :size
-"""
-COUNT_ACTIVE = (
-    "SELECT CAST(COALESCE(SUM(number), 0) AS BIGINT) FROM counts WHERE noun = 'recipients' AND status = 'active'"
-)
 
 
 class Recipient(NamedTuple):
@@ -98,26 +91,6 @@ class Recipients:
         row = self._connection.row(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
-
-    def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
-        """All recipients in the order in which they were added, `size` at a time."""
-        after = 0
-        while rows := self._connection.rows(PAGE, after=after, size=size):
-            yield [recipient_of(*row) for row in rows]
-            after = rows[-1][0]
-
-    def find(self, address: Address) -> Recipient | None:
-        """The recipient with this address."""
-        row = self._connection.row(FIND, key=address.key)
-        if row is None:
-            return None
-        (page,) = self._connection.rows(PAGE, after=row[0] - 1, size=1)
-        return recipient_of(*page)
-
-    def count(self) -> int:
-        """How many are active."""
-        row = self._connection.row(COUNT_ACTIVE)
-        return int(row[0]) if row else 0
 
     def _add_staged(self, now: int) -> Added:
         row = self._connection.row(LAST_INCOMING)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import fill
 from recipients_runner import commands_of
 from smtp_server import SILENCE, ScriptedServer
 
 from checks import Finding, clock, data, disk, findings, sending, setup
 from checks.finding import ok
-from database import Database, db_init, open_database
+from database import Database, Delivery, Settlement, db_init, open_database
 from settings import Settings, load_settings
 
 NOW = int(time.time())
@@ -278,6 +279,25 @@ def test_a_sender_that_did_not_run_for_fifteen_minutes_is_an_error(ready: Settin
         assert finding.level == level, ago
         assert level == "ok" or "systemctl start email-endpoint-watcher" in finding.remedy
     assert finding.text == "a sweep last looked 15 minutes ago: nothing is sent"
+
+
+def settled_by_nobody(delivery: Delivery) -> Settlement:
+    raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
+
+
+def test_a_sender_that_has_been_at_work_for_hours_is_alive_by_its_lease(ready: Settings) -> None:
+    now = int(time.time())
+    with open_database(ready) as database:
+        assert database.senders.enter(1, now, settled_by_nobody) is not None
+        database.note_sweep(now - 3 * 3600)
+    assert said(ready, "sender").level == "ok"
+
+
+def test_a_disk_without_room_for_one_more_email_is_an_error(small_disk: Path) -> None:
+    settings = load_settings({}, small_disk)
+    db_init(settings, NOW)
+    fill(small_disk)
+    assert worst(list(data.check_database(settings)), "database").level == "error"
 
 
 def test_beside_redis_a_sweep_every_few_minutes_is_enough() -> None:

@@ -9,11 +9,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from conftest import fill
 from flask import Flask
 from flask.testing import FlaskClient
 from installation import Installation
@@ -23,12 +24,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from smtp_server import ScriptedServer
 from werkzeug.test import TestResponse
 
+from checks.late import LATE
 from database import Database
 from email_app import create_app
 from settings import Settings
 from web import __version__
 from web.probe import Probe
-from web.readiness import LATE, STALLED, check_heartbeat
+from web.readiness import STALLED, check_heartbeat
 
 TOKEN = "a-token-of-the-tests"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
@@ -227,10 +229,7 @@ class TestFaults:
 
     def test_full(self, small_disk: Path) -> None:
         client = client_of(Installation(small_disk, API_TOKEN=TOKEN))
-        filler = small_disk / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while file.write(b"x" * 4096):
-                pass
+        filler = fill(small_disk)
         assert re.search("no room is left|the disk under the database", self.reason(client))
         filler.unlink()
         assert client.get("/readyz").status_code == 200

@@ -24,9 +24,10 @@ from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
 
+from database import RECIPIENT_STATUSES
+
 ADDRESS_COLUMN = "recipient_email"
 STATUS_COLUMN = "recipient_status"
-STATUSES = ("active", "unsubscribed", "rejected")
 
 # The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
 LONGEST = 1 << 20
@@ -191,8 +192,8 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | BadLine | None:
     if layout.status is None:
         return Row(line, text)
     status = cells[layout.status].strip().lower()
-    if status not in STATUSES:
-        return BadLine(line, f"{STATUS_COLUMN} is none of {', '.join(STATUSES)}")
+    if status not in RECIPIENT_STATUSES:
+        return BadLine(line, f"{STATUS_COLUMN} is none of {', '.join(RECIPIENT_STATUSES)}")
     return Row(line, text, status)
 
 

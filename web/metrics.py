@@ -17,10 +17,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from checks.late import LATE
 from database import BUCKETS, Database, Totals
 from settings import Settings
 from web import __version__
-from web.readiness import LATE, STALLED
+from web.readiness import STALLED
 
 PREFIX = "email_endpoint_"
 

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from checks.late import LATE
 from database import Database, DatabaseUnavailable, SchemaMismatch
 from settings import Settings
 
 DAY = 24 * 60 * 60
-# Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
-LATE = {"cron": 3 * 60, "rq-scheduler": 15 * 60}  # seconds, by SCHEDULER
 STALLED = 15 * 60  # seconds: a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
 SWEEPING = {
     "cron": "run ./makecron.sh, or keep python task.py --watch running; python task.py says what is wrong",

@@ -8,7 +8,7 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
-from database import Database, DeliveryPage, DeliveryRow, NoSuchEmail
+from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow, NoSuchEmail
 from web.api import documents
 from web.api.body import read_json
 from web.api.fields import Fields, choice, number, recipient_number
@@ -19,7 +19,6 @@ from web.csv_file import ADDRESS_COLUMN, encode_rows
 from web.problems import json_response
 from web.validation import clean_event_id
 
-STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
 blueprint = Blueprint("deliveries", __name__)
 
@@ -29,7 +28,7 @@ def list_deliveries(event_id: str) -> Response:
     """A page of an email's deliveries; as CSV, all of them."""
     email = clean_event_id(event_id)
     fields = query_fields(request, "status", "limit", "after", "format")
-    status = fields.take_or("status", choice(*STATUSES), None)
+    status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
     size = fields.take_or("limit", limit, LIMIT)
     after = fields.take_or("after", number, 0)
     as_csv = wants_csv(fields)

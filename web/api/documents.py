@@ -46,9 +46,9 @@ def counts(each: EmailSummary) -> Document:
 
 def lateness(each: EmailSummary) -> Document | None:
     """Seconds from the due time to the first and the last acceptance by a server."""
-    if each.first_sent_at is None or each.last_sent_at is None:
+    if each.lateness is None:
         return None
-    first, last = (int((at - each.due_at).total_seconds()) for at in (each.first_sent_at, each.last_sent_at))
+    first, last = each.lateness
     return {"first_seconds": first, "last_seconds": last}
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
 
-from database import Database, EmailSummary, NoSuchEmail
+from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail
 from web.api import documents
 from web.api.body import read_json, read_optional_json
 from web.api.email_fields import clean_addressed_email
@@ -16,7 +16,6 @@ from web.context import current_settings, in_database, wake_at
 from web.problems import json_response
 from web.validation import clean_event_id
 
-STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 FAILED = ("failed", "unknown")
 MOST_RECIPIENTS = 10_000  # named in one retry
 blueprint = Blueprint("emails", __name__)
@@ -26,7 +25,7 @@ blueprint = Blueprint("emails", __name__)
 def list_emails() -> Response:
     """A page of emails, by their time."""
     fields = query_fields(request, "status", "order", "limit", "after")
-    status = fields.take_or("status", choice(*STATUSES), None)
+    status = fields.take_or("status", choice(*EMAIL_STATUSES), None)
     newest_first = fields.take_or("order", choice("asc", "desc"), "asc") == "desc"
     size = fields.take_or("limit", limit, LIMIT)
     after = fields.take_or("after", email_cursor, None)

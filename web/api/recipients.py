@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from database import Address, Database, Recipient
+from database import RECIPIENT_STATUSES, Address, Database, Recipient
 from web.addresses import fold
 from web.api import documents
 from web.api.body import read_json
@@ -20,7 +20,6 @@ from web.invalid import ValidationError
 from web.problems import json_response
 from web.validation import UNSTORABLE, clean_address
 
-STATUSES = ("active", "unsubscribed", "rejected")
 MOST = 1_000
 blueprint = Blueprint("recipients", __name__)
 
@@ -29,7 +28,7 @@ blueprint = Blueprint("recipients", __name__)
 def list_recipients() -> Response:
     """A page of recipients; as CSV, all of them."""
     fields = query_fields(request, "status", "address_begins", "limit", "after", "format")
-    status = fields.take_or("status", choice(*STATUSES), None)
+    status = fields.take_or("status", choice(*RECIPIENT_STATUSES), None)
     begins = fields.take_or("address_begins", text(_folded), None)
     size = fields.take_or("limit", limit, LIMIT)
     after = fields.take_or("after", number, 0)
