@@ -109,13 +109,14 @@ class Task:
         while not self._stop.requested and self._has_work():
             # Only now: most sweeps find nothing due and should cost next to nothing.
             from sweep.display import Display
-            from sweep.sweeplog import log_sweep
             from sweep.turn import send_due
 
             self._wake_at(next_minute())  # should this process be killed
             display = Display(wanted=shown)
             ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
             if self._stays:
+                from sweep.sweeplog import log_sweep
+
                 log_sweep(display.counts, display.seconds, ended, self._settings.log_format)
             if ended is Ended.UNLOGGED:
                 self._log_again_at = time.monotonic() + REST

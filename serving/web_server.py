@@ -6,18 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
+from flask import Flask
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
 import email_app
 from settings import load_settings
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 THREADS = 16  # of each worker; more made no request faster
 FINISH = 60  # seconds that requests in flight get once the server is told to stop
@@ -40,32 +36,10 @@ def serve(host: str, port: int) -> None:
     ).serve()
 
 
-def create_app() -> WSGIApplication:
+def create_app() -> Flask:
     """The application, in a worker that ends when granian's main process is no more."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    return in_one_piece(email_app.create_app())
-
-
-def in_one_piece(app: WSGIApplication) -> WSGIApplication:
-    """`app`, with each body of known length as a list: granian hands on all else part by part, at twice the cost."""
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        lengths: list[str] = []
-
-        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
-            lengths.extend(value for name, value in headers if name == "Content-Length")
-            return start_response(status, headers, *failure)
-
-        body = app(environ, start)
-        if not lengths:
-            return body
-        try:
-            return list(body)
-        finally:
-            if hasattr(body, "close"):
-                body.close()
-
-    return answer
+    return email_app.create_app()
 
 
 def _stop_with_parent() -> None:
