@@ -65,6 +65,15 @@ def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
 
 
 @pytest.fixture
+def second(settings: Settings, database: Database) -> Iterator[Database]:
+    """Another connection, as another process has it."""
+    from database import open_database
+
+    with open_database(settings, wait=0.1) as opened:
+        yield opened
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 2 MB."""
     disk = tmp_path / "disk"

@@ -19,7 +19,6 @@ from database import (
     NotHeld,
     NotReplaceable,
     Settlement,
-    open_database,
 )
 from settings import Settings, load_settings
 
@@ -30,13 +29,6 @@ STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 @pytest.fixture
 def settings(where: dict[str, str], tmp_path: Path) -> Settings:
     return load_settings(where, tmp_path)
-
-
-@pytest.fixture
-def second(settings: Settings, database: Database) -> Iterator[Database]:
-    """Another connection, as another process has it."""
-    with open_database(settings, wait=0.1) as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

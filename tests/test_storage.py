@@ -79,13 +79,6 @@ def settings(where: dict[str, str], tmp_path: Path) -> Settings:
     return load_settings(where, tmp_path)
 
 
-@pytest.fixture
-def second(settings: Settings, database: Database) -> Iterator[Database]:
-    """Another connection, as another process has it."""
-    with open_database(settings, wait=0.1) as opened:
-        yield opened
-
-
 class TestEmails:
     def test_a_saved_email_comes_back_as_it_was(self, database: Database) -> None:
         email = Email(-(2**63), "Grüße 👋", "line\r\n\tmore 日本\n", NOON)
