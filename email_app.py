@@ -8,7 +8,7 @@ import commands
 from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
 from wakeup.redis_queue import QueueUnavailable
-from web import api, context, errors, login, probes, security, send_emails, unsubscribe
+from web import api, context, errors, login, pages, probes, security, send_emails, unsubscribe
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)
     api.register(app)
+    pages.register(app)
     app.register_blueprint(unsubscribe.blueprint)
     probes.register(app, settings)
     commands.register(app)

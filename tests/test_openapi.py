@@ -19,7 +19,7 @@ from settings import Settings
 PROJECT = Path(__file__).resolve().parent.parent
 FILE = PROJECT / "web" / "openapi.json"
 # Not described: pages for people and what they are made of, and the addresses that stand whole in messages.
-FOR_PEOPLE = ("static", "login", "unsubscribe")
+FOR_PEOPLE = ("static", "login", "pages", "unsubscribe")
 METHODS = {"GET", "PUT", "POST", "DELETE", "PATCH"}  # HEAD comes with GET
 SECONDS = 20
 

@@ -1,0 +1,59 @@
+"""How values read in the pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from email_app import create_app
+from settings import Settings
+from web.pages import shown
+
+MOMENT = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("moment", "html"),
+    [
+        (MOMENT, '<time datetime="2026-11-25T09:00:00+08:00">Wed 25 Nov 2026 09:00 +08:00</time>'),
+        (
+            MOMENT + timedelta(seconds=5),
+            '<time datetime="2026-11-25T09:00:05+08:00">Wed 25 Nov 2026 09:00:05 +08:00</time>',
+        ),
+    ],
+)
+def test_a_time_is_in_the_services_zone_and_says_its_offset(settings: Settings, moment: datetime, html: str) -> None:
+    with create_app(settings).app_context():
+        assert shown.instant(moment) == html
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3_600, "1 h"),
+        (3_661, "1 h 1 min"),
+        (44_400, "12 h 20 min"),
+        (timedelta(days=1, hours=10, minutes=36), "1 d 10 h 36 min"),
+        (86_400_000, "1,000 d"),
+    ],
+)
+def test_a_length_of_time_is_exact(seconds: float | timedelta, text: str) -> None:
+    assert shown.span(seconds) == text
+
+
+def test_a_distance_says_on_which_side_of_now_it_is() -> None:
+    now = datetime.now(UTC)
+    assert shown.distance(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
+    assert shown.distance(now - timedelta(days=2, seconds=30)) == "2 d ago"
+    assert shown.distance(now) == "now"
+
+
+def test_a_number_comes_with_its_noun() -> None:
+    assert [shown.many(n, "recipient") for n in (0, 1, 1_450)] == ["0 recipients", "1 recipient", "1,450 recipients"]
+    assert shown.many(2, "delivery", "deliveries") == "2 deliveries"

@@ -1,0 +1,17 @@
+"""The pages for people: what goes out, who got it and why not. One module for each page; `shown` is how values read."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask
+
+from web.pages import shown
+
+# Every page is in it, so that its endpoints begin with "pages.".
+blueprint = Blueprint("pages", __name__)
+# blueprint.register_blueprint(schedule.blueprint)
+
+
+def register(app: Flask) -> None:
+    """Give `app` the pages."""
+    shown.register(app)
+    app.register_blueprint(blueprint)
