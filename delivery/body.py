@@ -56,6 +56,11 @@ class Entity(NamedTuple):
     holes: list[Hole]
 
 
+def is_html(content: str) -> bool:
+    """Whether it goes as HTML, with a plain text before it, or as plain text alone."""
+    return _HTML.search(content) is not None
+
+
 def parts_of(content: str, link: str | None = None) -> list[Part]:
     """HTML gets a plain text before it, for those who see no HTML. Raises MessageError for what is no text.
 
@@ -64,7 +69,7 @@ def parts_of(content: str, link: str | None = None) -> list[Part]:
     if "\0" in content:
         raise MessageError("the content holds U+0000")
     try:
-        if not _HTML.search(content):
+        if not is_html(content):
             return [_plain_part(content, link)]
         from delivery.plain_text import plain_text  # costs 12 ms, and most emails are plain
 

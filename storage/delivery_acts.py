@@ -44,3 +44,7 @@ class DeliveryActs(Deliveries):
     def decide(self, event_id: int, recipient_id: int, status: str, now: int) -> None:
         """A person says that a delivery that is `unknown` was `sent`, or that it `failed`. Raises NotInDoubt."""
         retrying.decide(self._connection, self._progress, event_id, recipient_id, status, now)
+
+    def decide_each(self, event_id: int, status: str, now: int, recipient_ids: Iterable[int] | None = None) -> int:
+        """The same of all that are `unknown` of an email, or of these recipients; how many were."""
+        return retrying.decide_each(self._connection, self._progress, event_id, status, now, recipient_ids)

@@ -9,7 +9,7 @@ from storage.cancelling import Cancelled
 from storage.connection import Connection
 from storage.email_lists import EmailSummary
 from storage.emails import Email, Emails, stored
-from storage.errors import NotReplaceable
+from storage.errors import NoSuchEmail, NotReplaceable
 from storage.progress import ProgressTable
 from storage.statuses import EMAIL_STATUSES
 
@@ -17,6 +17,11 @@ from storage.statuses import EMAIL_STATUSES
 REPLACE = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
     status = 'scheduled', held_because = NULL
+WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
+    SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
+"""
+RESCHEDULE = """
+UPDATE emails SET due_at = :due_at, created_at = :created_at, status = 'scheduled', held_because = NULL
 WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
@@ -45,6 +50,17 @@ class EmailActs(Emails):
                 became = self._replace(email, now)
             self._connection.announce()
             return became
+
+    def reschedule(self, event_id: int, due_at: datetime, now: datetime) -> None:
+        """Move its due time, as if it were POSTed now. It is scheduled then.
+
+        Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and never begun.
+        """
+        times = {"due_at": int(due_at.timestamp()), "created_at": int(now.timestamp())}
+        with self._connection.transaction():
+            if not self._connection.run(RESCHEDULE, event_id=event_id, **times):
+                raise NotReplaceable(event_id, self._status(event_id))
+            self._connection.announce()
 
     def page(
         self,
@@ -89,5 +105,7 @@ class EmailActs(Emails):
         return "replaced"
 
     def _status(self, event_id: int) -> str:
-        ((status,),) = self._connection.rows(STATUS, event_id=event_id)
-        return str(status)
+        row = self._connection.row(STATUS, event_id=event_id)
+        if row is None:
+            raise NoSuchEmail(event_id)
+        return str(row[0])

@@ -56,15 +56,22 @@ def decide(
     connection: Connection, progress: ProgressTable, event_id: int, recipient_id: int, status: str, now: int
 ) -> None:
     """Declare a delivery that is `unknown` to be `sent` or `failed`."""
-    values = {"event_id": event_id, "recipient_id": recipient_id, "now": now, "reply": DECIDED[status]}
-    with connection.transaction():
-        if not connection.run(DECIDE, status=status, **values):
-            row = connection.row(STATUS, event_id=event_id, recipient_id=recipient_id)
-            raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
-        if status == "failed":
-            connection.run(NOTE, **values)
-        progress.count(event_id, {"unknown": -1, status: 1}, now)
-        connection.run_together([Hours(connection).counting(status, event_id, now)])
+    if not _decide_some(connection, progress, event_id, status, now, [recipient_id]):
+        row = connection.row(STATUS, event_id=event_id, recipient_id=recipient_id)
+        raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
+
+
+def decide_each(
+    connection: Connection,
+    progress: ProgressTable,
+    event_id: int,
+    status: str,
+    now: int,
+    recipient_ids: Iterable[int] | None,
+) -> int:
+    """Declare the deliveries of an email that are `unknown` to be `sent` or `failed`, some in each transaction."""
+    given = _chunks(sorted(set(recipient_ids))) if recipient_ids is not None else _tried(connection, event_id)
+    return sum(_decide_some(connection, progress, event_id, status, now, chunk) for chunk in given)
 
 
 def _refuse(connection: Connection, event_id: int) -> None:
@@ -95,6 +102,29 @@ def _retry_some(
             progress.count(event_id, counts, now)
             connection.announce()
         return -counts.total()
+
+
+def _decide_some(
+    connection: Connection,
+    progress: ProgressTable,
+    event_id: int,
+    status: str,
+    now: int,
+    recipient_ids: Sequence[int],
+) -> int:
+    with connection.transaction():
+        progress.lock(event_id)
+        rows = (
+            {"event_id": event_id, "recipient_id": each, "now": now, "reply": DECIDED[status]} for each in recipient_ids
+        )
+        decided = [row for row in rows if connection.run(DECIDE, status=status, **row)]
+        if status == "failed":
+            for row in decided:
+                connection.run(NOTE, **row)
+        if decided:
+            progress.count(event_id, {"unknown": -len(decided), status: len(decided)}, now)
+            connection.run_together([Hours(connection).counting(status, event_id, now, len(decided))])
+        return len(decided)
 
 
 def _chunks(recipient_ids: Sequence[int]) -> Iterator[Sequence[int]]:

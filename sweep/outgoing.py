@@ -9,6 +9,8 @@ from delivery.outcome import Sender
 from settings import EmailURL, Settings
 
 if TYPE_CHECKING:
+    from database import TextToSend
+    from delivery.message import Message
     from delivery.sender import SMTPServer
     from delivery.unsubscribe import Links, Tokens
 
@@ -36,6 +38,22 @@ def server_of(url: EmailURL) -> SMTPServer:
 
     security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
     return SMTPServer(url.host, url.port, security, url.user, url.password)
+
+
+def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
+    """The message of an email, rendered once for all recipients. Raises MessageError when it cannot be built."""
+    from delivery.message import Message
+
+    return Message(
+        event_id=event_id,
+        subject=text.subject,
+        content=text.content,
+        sender_name=settings.mail_from_name,
+        sender_address=settings.mail_from_address,
+        reply_to=settings.mail_reply_to,
+        token=text.token,
+        unsubscribe=unsubscribe_links(settings, database),
+    )
 
 
 def unsubscribe_links(settings: Settings, database: Database) -> Links | None:

@@ -30,7 +30,7 @@ from delivery.message import Message, MessageError
 from delivery.outcome import Envelope, Kind, Outcome, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display
-from sweep.outgoing import unsubscribe_links
+from sweep.outgoing import make_message
 from sweep.settle import LONGEST_REPLY, Policy, settle
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
@@ -193,16 +193,7 @@ class ClaimedWork:
     def _render(self, event_id: int) -> Message | MessageError:
         text = self._emails.text_to_send(event_id)
         try:
-            return Message(
-                event_id=event_id,
-                subject=text.subject,
-                content=text.content,
-                sender_name=self._settings.mail_from_name,
-                sender_address=self._settings.mail_from_address,
-                reply_to=self._settings.mail_reply_to,
-                token=text.token,
-                unsubscribe=unsubscribe_links(self._settings, self._database),
-            )
+            return make_message(self._settings, self._database, event_id, text)
         except MessageError as error:
             return error
         except MemoryError:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendering import assert_same_text, message, parsed, rendered, text_of
 
+from delivery.body import is_html
 from delivery.errors import MessageError
 
 CONTENTS = [
@@ -85,8 +86,14 @@ def test_the_lightest_encoding_is_chosen(content: str, encoding: str, encoding_o
     assert encodings == [encoding, encoding_of_ascii]
 
 
+@pytest.mark.parametrize("content", ["", "plain", "<b>bold</b>", "a < b", "<!DOCTYPE xml>", "< html>"])
+def test_everything_else_is_plain_text(content: str) -> None:
+    assert not is_html(content)
+
+
 @pytest.mark.parametrize("start", ["<!DOCTYPE html>", "<!doctype HTML>", "\n <HTML lang=en>", "<html>"])
 def test_html_goes_with_a_plain_text_before_it(start: str) -> None:
+    assert is_html(f"{start} <p>")
     content = f"{start}\n.<p>Grüße <a href='https://example.com/?a=1&amp;b=2'>hier</a></p>.\n"
     for octets in rendered(message(content=content)):
         email = parsed(octets)

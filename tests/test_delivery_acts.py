@@ -142,3 +142,17 @@ class TestDecide:
         with pytest.raises(NotInDoubt) as caught:
             database.deliveries.decide(7, recipient_id, "sent", NOW)
         assert caught.value.status == found
+
+    @pytest.mark.parametrize("wanted", ["sent", "failed"])
+    @pytest.mark.parametrize("recipient_ids", [None, [1, 2, 3, 3, 99]])
+    def test_many_are_decided_at_once_and_only_the_unknown_ones(
+        self, database: Database, wanted: str, recipient_ids: list[int] | None
+    ) -> None:
+        one_of_each(database)
+        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 1
+        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 0
+        assert [row.recipient_id for row in database.deliveries.page(7, status="unknown").rows] == []
+        (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
+        assert row.status == wanted
+        outcomes = [attempt.outcome for attempt in database.deliveries.attempts(7, 3)]
+        assert outcomes == ["in_doubt", "failed"][: 1 + (wanted == "failed")]

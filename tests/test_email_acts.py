@@ -153,6 +153,42 @@ class TestReplace:
             database.emails.replace(EMAIL._replace(content="B"), NOON)
 
 
+class TestReschedule:
+    def test_only_the_time_is_moved(self, database: Database) -> None:
+        database.emails.save(EMAIL, NOON)
+        database.emails.reschedule(7, NOON + HOUR, NOON)
+        assert (database.emails.get(7) or ())[:5] == EMAIL._replace(due_at=NOON + HOUR)[:5]
+        assert database.progress.begin_due(NOW) == []
+
+    def test_a_held_one_is_scheduled_and_not_held_for_its_lateness_again(self, database: Database) -> None:
+        database.recipients.add(addresses(2), NOON)
+        database.emails.save(EMAIL, NOON)
+        late = NOON + 9 * HOUR
+        database.progress.begin_due(int(late.timestamp()), hold_if_late=3600)
+        assert status(database) == "held"
+        database.emails.reschedule(7, NOON, late)
+        (begun,) = database.progress.begin_due(int(late.timestamp()), hold_if_late=3600)
+        assert begun == (7, None)
+
+    @pytest.mark.parametrize("found", ["sending", "sent", "cancelled"])
+    def test_what_has_begun_or_is_over_keeps_its_time(self, database: Database, found: str) -> None:
+        database.emails.save(EMAIL, NOON)
+        database.connection.run("UPDATE emails SET status = :status", status=found)
+        with pytest.raises(NotReplaceable) as caught:
+            database.emails.reschedule(7, NOON + HOUR, NOON)
+        assert (caught.value.event_id, caught.value.status) == (7, found)
+
+    def test_a_held_one_that_some_have_got_keeps_its_time(self, database: Database) -> None:
+        start(database)
+        database.connection.run("UPDATE emails SET status = 'held'")
+        with pytest.raises(NotReplaceable):
+            database.emails.reschedule(7, NOON + HOUR, NOON)
+
+    def test_nothing_is_no_email(self, database: Database) -> None:
+        with pytest.raises(NoSuchEmail):
+            database.emails.reschedule(8, NOON, NOON)
+
+
 class TestCancel:
     def test_a_scheduled_one_is_simply_cancelled(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
