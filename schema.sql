@@ -50,6 +50,7 @@ CREATE TABLE progress (
     event_id          BIGINT PRIMARY KEY,
     started_at        BIGINT NOT NULL,
     last_recipient_id BIGINT NOT NULL,           -- the last recipient of the moment it was started
+    recipients        BIGINT NOT NULL DEFAULT 0, -- how many were active at that moment
     cursor_id         BIGINT NOT NULL DEFAULT 0, -- deliveries exist for every recipient up to this one
     deliveries        BIGINT NOT NULL DEFAULT 0,
     sent              BIGINT NOT NULL DEFAULT 0,
@@ -61,6 +62,8 @@ CREATE TABLE progress (
 );
 -- The starts that a sweep has to go on with.
 CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
+-- The emails that not everybody got, for who lists them.
+CREATE INDEX progress_with_failures ON progress (started_at, event_id) WHERE failed + unknown > 0;
 
 -- An address once, whatever its case. A removed one that had unsubscribed stays, so that it is never written to again.
 CREATE TABLE recipients (

@@ -17,8 +17,8 @@ TABLES = {
         *("content_digest", "subject", "content"),
     ),
     "progress": (
-        *("event_id", "started_at", "last_recipient_id", "cursor_id", "deliveries", "sent", "failed", "unknown"),
-        *("cancelled", "first_sent_at", "last_sent_at"),
+        *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "deliveries", "sent"),
+        *("failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
     ),
     "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "no_mailbox"),
     "deliveries": (

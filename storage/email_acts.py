@@ -72,6 +72,13 @@ class EmailActs(Emails):
         """Up to `limit` emails after the one of this (due_at, event_id), in that order, or against it."""
         return email_lists.page(self._connection, after, limit, status, newest_first)
 
+    def page_with_failures(self, after: tuple[datetime, int] | None = None, limit: int = 100) -> list[EmailSummary]:
+        """Up to `limit` emails with failed or unknown deliveries, the latest begun first.
+
+        They go on after the one of this (started_at, event_id).
+        """
+        return email_lists.page_with_failures(self._connection, after, limit)
+
     def summary(self, event_id: int) -> EmailSummary | None:
         """The email with this event_id, without its content."""
         return email_lists.summary(self._connection, event_id)

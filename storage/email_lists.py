@@ -14,7 +14,9 @@ FIRST, LAST = -(2**63), 2**63 - 1
 SUMMARY = """
 SELECT e.event_id, e.subject, e.due_at, e.created_at, e.finished_at, e.status, e.held_because,
     COALESCE(p.deliveries, 0), COALESCE(p.sent, 0), COALESCE(p.failed, 0), COALESCE(p.unknown, 0),
-    COALESCE(p.cancelled, 0), p.first_sent_at, p.last_sent_at
+    COALESCE(p.cancelled, 0), COALESCE(CASE
+        WHEN p.cursor_id < p.last_recipient_id AND p.recipients > p.deliveries THEN p.recipients ELSE p.deliveries
+    END, 0), p.started_at, p.first_sent_at, p.last_sent_at
 FROM {page} JOIN emails e ON e.event_id = page.event_id LEFT JOIN progress p ON p.event_id = e.event_id
 """
 # The statuses are in the text, since an index is only used where the text names them. One of each, then the first
@@ -23,6 +25,11 @@ OF_STATUS = """
 SELECT due_at, event_id FROM emails
 WHERE status = '{status}' AND (due_at, event_id) {after} (:due_at, :event_id)
 ORDER BY due_at {order}, event_id {order} LIMIT :limit
+"""
+WITH_FAILURES = """
+SELECT started_at, event_id FROM progress
+WHERE failed + unknown > 0 AND (started_at, event_id) < (:started_at, :event_id)
+ORDER BY started_at DESC, event_id DESC LIMIT :limit
 """
 
 Key = tuple[datetime, int]  # due_at, event_id
@@ -43,8 +50,15 @@ class EmailSummary(NamedTuple):
     failed: int
     unknown: int
     cancelled: int
+    expected: int  # deliveries, once all are made
+    started_at: datetime | None
     first_sent_at: datetime | None
     last_sent_at: datetime | None
+
+    @property
+    def unfinished(self) -> int:
+        """How many deliveries it will have that are in no final state yet."""
+        return self.expected - self.sent - self.failed - self.unknown - self.cancelled
 
     @property
     def lateness(self) -> tuple[int, int] | None:
@@ -70,6 +84,9 @@ def _page_of(statuses: tuple[str, ...], newest_first: bool) -> str:
     return f"{SUMMARY.format(page=page)} ORDER BY page.due_at {order}, page.event_id {order}"
 
 
+PAGE_WITH_FAILURES = (
+    SUMMARY.format(page=f"({WITH_FAILURES}) AS page") + "ORDER BY page.started_at DESC, page.event_id DESC"
+)
 ONE = SUMMARY.format(page="(SELECT CAST(:event_id AS BIGINT) AS event_id) AS page")
 PAGES = {
     (status, newest_first): _page_of(EMAIL_STATUSES if status is None else (status,), newest_first)
@@ -84,6 +101,14 @@ def page(
     """The next emails after this key, by due_at and event_id."""
     sql = PAGES[status, newest_first]
     return [_summary(*row) for row in connection.rows(sql, limit=limit, **key_values(after, newest_first))]
+
+
+def page_with_failures(connection: Connection, after: Key | None, limit: int) -> list[EmailSummary]:
+    """The emails before this (started_at, event_id) that not everybody got, the latest begun first."""
+    key = {"started_at": LAST, "event_id": LAST}
+    if after is not None:
+        key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
+    return [_summary(*row) for row in connection.rows(PAGE_WITH_FAILURES, limit=limit, **key)]
 
 
 def summary(connection: Connection, event_id: int) -> EmailSummary | None:
@@ -101,7 +126,7 @@ def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
 
 
 def _summary(*row: Any) -> EmailSummary:
-    event_id, subject, due_at, created_at, finished_at, status, held_because, *counts, first_sent_at, last_sent_at = row
+    event_id, subject, due_at, created_at, finished_at, status, held_because, *more = row
     times = moment(due_at), moment(created_at), moment_or_none(finished_at)
-    sent_at = moment_or_none(first_sent_at), moment_or_none(last_sent_at)
-    return EmailSummary._make((event_id, subject, *times, status, held_because, *counts, *sent_at))
+    begun = map(moment_or_none, more[-3:])
+    return EmailSummary._make((event_id, subject, *times, status, held_because, *more[:-3], *begun))

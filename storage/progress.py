@@ -19,8 +19,10 @@ ANY_ACTIVE = """
 SELECT 1 FROM counts WHERE noun = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(number) > 0
 """
 FREEZE = """
-INSERT INTO progress (event_id, started_at, last_recipient_id)
-SELECT :event_id, :now, MAX(recipient_id) FROM recipients WHERE recipient_id > 0
+INSERT INTO progress (event_id, started_at, last_recipient_id, recipients)
+SELECT :event_id, :now, MAX(recipient_id), (
+    SELECT CAST(SUM(number) AS BIGINT) FROM counts WHERE noun = 'recipients' AND status = 'active')
+FROM recipients WHERE recipient_id > 0
 """
 UNFINISHED = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"
 MOVE_CURSOR = """

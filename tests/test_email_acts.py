@@ -11,6 +11,7 @@ from invariants import check_whole
 from test_storage import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, sent, start, status
 
 from database import (
+    Address,
     Database,
     Email,
     NoActiveRecipients,
@@ -87,7 +88,41 @@ class TestLists:
     def test_what_has_not_begun_has_counted_nothing(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
         found = database.emails.summary(7)
-        assert found == (7, "Hello", NOON, NOON, None, "scheduled", None, 0, 0, 0, 0, 0, None, None)
+        assert found == (7, "Hello", NOON, NOON, None, "scheduled", None, 0, 0, 0, 0, 0, 0, None, None, None)
+
+    def test_how_many_deliveries_there_will_be_is_known_before_they_are_made(self, database: Database) -> None:
+        start(database, 9)
+        sender_id = enter(database)
+        database.recipients.add([Address("late@example.com", "late@example.com")], NOON)
+        claims = database.claims.take(sender_id, 0, NOW, 4)
+        database.deliveries.record(sender_id, [], [failed(claims[0])], [])
+        found = database.emails.summary(7)
+        assert found is not None
+        assert (found.deliveries, found.expected, found.unfinished, found.started_at) == (4, 9, 8, NOON)
+        database.recipients.remove(addresses(9), NOON)
+        while database.claims.take(sender_id, 0, NOW, 9):
+            pass
+        found = database.emails.summary(7)
+        assert found is not None
+        assert (found.deliveries, found.expected, found.unfinished) == (4, 4, 0)
+
+    def test_those_that_not_everybody_got_are_listed_by_their_beginning(self, database: Database) -> None:
+        start(database, 2)
+        sender_id = enter(database)
+        for number in (8, 9):
+            start(database, 2, EMAIL._replace(event_id=number), NOW + number % 9)
+        claims = database.claims.take(sender_id, 0, NOW, 9)
+        doubts = [Settlement(*key(claim), "in_doubt", "unknown", NOW, "it broke") for claim in claims if claim[0] == 9]
+        lost = [failed(claim) for claim in claims if claim[0] == 7] + doubts
+        assert database.emails.page_with_failures() == []
+        database.deliveries.record(sender_id, [], lost, [])
+        first = database.emails.page_with_failures(limit=1)
+        assert first[0].started_at is not None
+        rest = database.emails.page_with_failures(after=(first[0].started_at, first[0].event_id))
+        assert [email.event_id for email in first + rest] == [9, 7]
+        assert database.emails.page_with_failures(limit=9) == first + rest
+        database.deliveries.retry(7, NOW)
+        assert [email.event_id for email in database.emails.page_with_failures()] == [9]
 
     def test_the_counts_follow_every_change_of_a_status(self, database: Database) -> None:
         assert database.emails.counts() == dict.fromkeys(STATUSES, 0)

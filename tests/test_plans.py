@@ -36,6 +36,7 @@ LISTS: dict[str, Act] = {
     "one email": lambda database: database.emails.summary(7),
     "emails of a status": lambda database: database.emails.page(KEY, status="sent"),
     "emails of a status, backwards": lambda database: database.emails.page(KEY, status="held", newest_first=True),
+    "emails with failures": lambda database: database.emails.page_with_failures(KEY),
     "next work": lambda database: database.next_work_at(),
     "due seconds": lambda database: database.progress.next_due_seconds(NOW, 9),
     "cancels broken off": lambda database: database.emails.finish_cancels(NOON),
