@@ -92,6 +92,12 @@ class Emails:
         times = moment(created_at), moment_or_none(finished_at)
         return Email(number, subject, content, moment(due_at), status, *times, why, digest)
 
+    def saved_as(self, email: Email) -> str | None:
+        """What is saved under its event_id: this `identical` email, a `different` one, or None."""
+        if self._is_saved(email):
+            return "identical"
+        return None if self.get(email.event_id) is None else "different"
+
     def text_to_send(self, event_id: int) -> TextToSend:
         """What an email that is being sent is made of."""
         row = self._connection.row(TEXT_TO_SEND, event_id=event_id)

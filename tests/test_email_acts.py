@@ -139,6 +139,12 @@ class TestSaveMany:
         assert database.emails.save_many(emails, NOON) == ["saved", "identical", "different", "identical"]
         assert database.emails.counts()["scheduled"] == 2
 
+    def test_an_email_can_be_compared_with_what_is_saved_under_its_number(self, database: Database) -> None:
+        assert database.emails.saved_as(EMAIL) is None
+        database.emails.save(EMAIL, NOON)
+        assert database.emails.saved_as(EMAIL) == "identical"
+        assert database.emails.saved_as(EMAIL._replace(due_at=NOON + HOUR)) == "different"
+
     def test_none_is_saved_if_one_cannot_be(self, database: Database) -> None:
         broken = EMAIL._replace(event_id=2**70)
         with pytest.raises((OverflowError, Exception)):

@@ -11,14 +11,14 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from flask import Request
 from flask.testing import FlaskClient
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
 from database import db_init
 from email_app import create_app
 from settings import Settings
 from web import form
-from web.form import read_form, urlencoded_pairs
+from web.form import read_form, read_page_form, urlencoded_pairs
 from web.invalid import ValidationError
 
 MULTIPART = "multipart/form-data; boundary=X"
@@ -118,3 +118,20 @@ def test_no_body_whatever_is_answered_with_500(client: FlaskClient, random_bytes
         answer = client.post("/send-emails", data=bytes(body), content_type=content_type)
         assert answer.status_code in (200, 400), bytes(body)
         assert answer.content_type == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+def test_the_form_of_a_page_is_read_as_strictly_after_its_token_was_looked_at(read_before: bool) -> None:
+    def read(body: bytes, content_type: str = form.URLENCODED) -> dict[str, str]:
+        request = request_of(body, content_type)
+        if read_before:
+            request.get_data()
+            assert request.form
+        return read_page_form(request, ("a",))
+
+    assert read(b"a=%EF%BF%BD+x%0D%0A&b=2&csrf_token=3") == {"a": "\ufffd x\r\n"}
+    for body in (b"a=%FF", b"a=1&a=2"):
+        with pytest.raises(ValidationError):
+            read(body)
+    with pytest.raises(UnsupportedMediaType):
+        read(b"--X\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--X--\r\n", MULTIPART)

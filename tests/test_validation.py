@@ -19,11 +19,14 @@ from web.validation import (
     BadEventId,
     BadTimestamp,
     MissingFields,
+    RepeatedTime,
+    SkippedTime,
     ValidationError,
     clean_address,
     clean_content,
     clean_email,
     clean_event_id,
+    clean_local_time,
     clean_subject,
     clean_timestamp,
 )
@@ -101,6 +104,37 @@ def test_a_time_that_the_clocks_skip_is_refused() -> None:
 def test_of_a_time_that_the_clocks_show_twice_the_first_is_meant() -> None:
     instant = clean_timestamp("2026-11-01 01:30:00", NEW_YORK)
     assert instant == datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["2030-01-02T08:00", "2030-01-02T08:00:00", "2030-01-02 08:00", "2030-01-02 08:00:00"])
+def test_a_time_that_a_browser_sends_is_read_with_or_without_seconds(text: str) -> None:
+    assert clean_local_time(text, SINGAPORE) == datetime(2030, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "T", "2030-01-02", "2030-01-02T08", "2030-01-02T8:00", "2030-02-30T08:00", "+12030-01-02T08:00", "x" * 16],
+)
+def test_what_is_no_time_of_a_browser_is_refused(text: str) -> None:
+    with pytest.raises(BadTimestamp):
+        clean_local_time(text, SINGAPORE)
+
+
+def test_of_a_time_that_comes_twice_a_person_has_to_say_which() -> None:
+    first, second = datetime(2026, 11, 1, 5, 30, tzinfo=UTC), datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
+    for offset in ("", "00", "+08:00", "-04:0"):
+        with pytest.raises(RepeatedTime) as caught:
+            clean_local_time("2026-11-01T01:30", NEW_YORK, offset)
+        assert caught.value.readings == (first, second)
+    assert clean_local_time("2026-11-01T01:30", NEW_YORK, "-04:00") == first
+    assert clean_local_time("2026-11-01T01:30", NEW_YORK, "-05:00") == second
+    assert clean_local_time("2026-12-01T01:30", NEW_YORK, "-04:00").hour == 6  # it comes once: nothing to say
+
+
+def test_of_a_time_that_does_not_come_a_person_is_told_why() -> None:
+    with pytest.raises(SkippedTime, match="Bad timestamp") as caught:
+        clean_local_time("2026-03-08T02:30", NEW_YORK, "-04:00")
+    assert "put forward" in caught.value.message
 
 
 @pytest.mark.parametrize("host", [None, "America/New_York", "Asia/Shanghai", "Pacific/Kiritimati"])

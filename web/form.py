@@ -39,8 +39,19 @@ def read_form(request: Request, names: Collection[str], limit: int) -> dict[str,
 
     Raises ValidationError when one of them is given twice or is not UTF-8.
     """
+    return _decoded(_pairs(request, read_body(request, limit)), names)
+
+
+def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
+    """The same, of a form of a page: its body was read when its token was looked at, or is read now."""
+    if request.mimetype != URLENCODED:
+        raise UnsupportedMediaType(f"the body has to be {URLENCODED}")
+    return _decoded(urlencoded_pairs(request.get_data()), names)
+
+
+def _decoded(pairs: Iterator[tuple[str, bytes]], names: Collection[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for name, value in _pairs(request, read_body(request, limit)):
+    for name, value in pairs:
         if name not in names:
             continue
         if name in fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 
 class ValidationError(Exception):
@@ -38,11 +39,26 @@ class BadEventId(ValidationError):
 class BadTimestamp(ValidationError):
     """The timestamp is not of the form YYYY-MM-DD HH:MM:SS, or not a real time."""
 
-    def __init__(self) -> None:
-        super().__init__("timestamp", "is not a real time of the form YYYY-MM-DD HH:MM:SS")
+    def __init__(self, message: str = "is not a real time of the form YYYY-MM-DD HH:MM:SS") -> None:
+        super().__init__("timestamp", message)
 
     def __str__(self) -> str:
         return "Bad timestamp"
+
+
+class SkippedTime(BadTimestamp):
+    """The clocks of the zone never show this time: they are put forward over it."""
+
+    def __init__(self) -> None:
+        super().__init__("does not exist: the clocks are put forward over it that day")
+
+
+class RepeatedTime(BadTimestamp):
+    """The clocks of the zone show this time twice: they are put back. `readings` are the two instants."""
+
+    def __init__(self, readings: Sequence[datetime]) -> None:
+        super().__init__("comes twice: the clocks are put back that day")
+        self.readings = tuple(readings)
 
 
 class BadTime(ValidationError):

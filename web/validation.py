@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from database import Email
 from web.addresses import clean_address
 from web.encoded_words import hidden_text
-from web.invalid import BadEventId, BadTime, BadTimestamp, MissingFields, ValidationError
+from web.invalid import BadEventId, BadTime, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
 
 __all__ = [
     "FIELDS",
@@ -23,11 +23,14 @@ __all__ = [
     "BadTime",
     "BadTimestamp",
     "MissingFields",
+    "RepeatedTime",
+    "SkippedTime",
     "ValidationError",
     "clean_address",
     "clean_content",
     "clean_email",
     "clean_event_id",
+    "clean_local_time",
     "clean_subject",
     "clean_time",
     "clean_timestamp",
@@ -82,8 +85,25 @@ def clean_timestamp(text: str, zone: tzinfo) -> datetime:
     except (ValueError, OverflowError):  # no real date, or one whose UTC is before year 1 or after 9999
         raise BadTimestamp from None
     if skipped:
-        raise BadTimestamp
+        raise SkippedTime
     return instant
+
+
+def clean_local_time(text: str, zone: tzinfo, offset: str = "") -> datetime:
+    """The instant, in UTC, of a time that a person chose on the clocks of `zone`, with or without its seconds.
+
+    As clean_timestamp, but of a time that comes twice none is guessed: RepeatedTime, unless `offset` (as +01:00) tells.
+    """
+    text = text.replace("T", " ")
+    text += ":00" * (len(text) == len("2030-01-02 08:00"))
+    first = clean_timestamp(text, zone)
+    second = datetime.fromisoformat(text).replace(tzinfo=zone, fold=1).astimezone(UTC)
+    if first == second:
+        return first
+    for instant in (first, second):
+        if instant.astimezone(zone).isoformat()[19:] == offset:
+            return instant
+    raise RepeatedTime((first, second))
 
 
 def clean_time(text: str, zone: ZoneInfo) -> datetime:
