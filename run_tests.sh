@@ -16,7 +16,7 @@ USAGE
 }
 
 # Each program that tests run, and its Debian package.
-PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server'
+PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium'
 
 main() {
     case ${1-} in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,8 @@ from settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from api_client import Api
+    from browser import Elsewhere
+    from playwright.sync_api import Browser
 
     from database import Database
 
@@ -109,6 +112,28 @@ def postgresql() -> Iterator[PostgreSQLServer]:
         server.start()
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser for all tests; each opens tabs of its own in it."""
+    from browser import started_chromium
+
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    with started_chromium(program) as browser:
+        yield browser
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    """What the browser asks of other machines in this test."""
+    from browser import Elsewhere
+
+    made = Elsewhere()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -1,0 +1,128 @@
+"""A real browser: Debian's Chromium, driven by Playwright, and what no page may do in it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, ViewportSize, sync_playwright
+
+# A container has no sandbox of its own and no GPU; and nothing of this may call its makers.
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-features=AutofillServerCommunication",
+)
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
+AXE = {"runOnly": RULES, "resultTypes": ["violations"]}
+DESK: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 320, "height": 640}
+PATIENCE = 20_000  # milliseconds
+TOO_WIDE = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+
+
+@contextmanager
+def started_chromium(program: str) -> Iterator[Browser]:
+    """The browser, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Elsewhere:
+    """All the world but the service: the browser's proxy, which keeps what it was asked for and gives nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with closing(connection):
+                    connection.settimeout(5)
+                    self.asked.append(connection.recv(65_536).partition(b"\r\n")[0].decode("latin-1"))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class Tab:
+    """A tab in a session of its own at the service at `address`; `complaints` is what the browser said against it."""
+
+    def __init__(
+        self, browser: Browser, address: str, elsewhere: Elsewhere, *, scripts: bool = True, **context: Any
+    ) -> None:
+        self.elsewhere = elsewhere
+        self.complaints: list[str] = []
+        proxy: Any = {"server": f"http://127.0.0.1:{elsewhere.port}", "bypass": urlsplit(address).netloc}
+        self.context = browser.new_context(base_url=address, proxy=proxy, viewport=DESK, **context)
+        self.context.set_default_timeout(PATIENCE)
+        self.page = self.context.new_page()
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self._tools = self.context.new_cdp_session(self.page)
+        self._scripts = True
+        self.allow_scripts(scripts)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        """Not that the page itself was answered 400 or 404: that was wanted."""
+        of_page = message.text.startswith("Failed to load resource") and message.location["url"] == self.page.url
+        if message.type in ("error", "warning") and not of_page:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def allow_scripts(self, allowed: bool) -> None:
+        """Whether pages may run scripts from now on. Playwright's own switch would stop axe, too."""
+        self._scripts = allowed
+        self._tools.send("Emulation.setScriptExecutionDisabled", {"value": not allowed})
+
+    def faults(self) -> list[str]:
+        """All that is wrong with the page that is shown, and was with those before it."""
+        too_wide = self.page.evaluate(TOO_WIDE)
+        found = [f"{too_wide} px too wide"] if too_wide > 0 else []
+        scripts = self._scripts
+        self.allow_scripts(True)
+        found += violations(Axe().run(self.page, options=AXE).response)
+        self.allow_scripts(scripts)
+        found += self.complaints + [f"asked elsewhere: {line}" for line in self.elsewhere.asked]
+        self.complaints.clear()
+        self.elsewhere.asked.clear()
+        return found
+
+    def faults_in_every_view(self) -> list[str]:
+        """The same for the page that is shown in light and dark, on a desk and on a phone, and without scripts."""
+        found = [f"in light: {fault}" for fault in self.faults()]
+        self.page.emulate_media(color_scheme="dark")
+        found += [f"in dark: {fault}" for fault in self.faults()]
+        self.page.set_viewport_size(PHONE)
+        found += [f"on a dark phone: {fault}" for fault in self.faults()]
+        self.page.emulate_media(color_scheme="light")
+        found += [f"on a phone: {fault}" for fault in self.faults()]
+        self.allow_scripts(False)
+        self.page.reload()
+        found += [f"without scripts: {fault}" for fault in self.faults()]
+        return found
+
+    def close(self) -> None:
+        """End the session."""
+        self.context.close()
+
+
+def violations(response: dict[str, Any]) -> list[str]:
+    """What axe found, a line for each element."""
+    return [
+        f"axe: {rule['id']}: {rule['help']}: {node['html']}"
+        for rule in response["violations"]
+        for node in rule["nodes"]
+    ]

@@ -1,0 +1,111 @@
+"""Every page in a real browser: light, dark, on a phone and without scripts, it is accessible, strict and narrow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+import sample
+from browser import Elsewhere, Tab
+from installation import Installation
+from playwright.sync_api import Browser
+from playwright.sync_api import Error as PlaywrightError
+from postgresql_server import unused_port
+from web_server import serve
+
+from email_app import create_app
+from sweep.outgoing import unsubscribe_tokens
+from web.browsers import is_for_programs
+
+TOKEN = "the-token-of-the-pages"
+# The addresses at which each page is looked at.
+PAGES: dict[str, list[str]] = {
+    "/login": ["/login"],
+    "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
+}
+NOT_PAGES: dict[str, str] = {
+    "/static/<path:filename>": "a file",
+}
+NO_SUCH_PAGE = "/nothing"
+
+
+class Site(NamedTuple):
+    """A service with something on every page; `session` lets a tab in."""
+
+    address: str
+    names: dict[str, object]
+    session: Any
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    installation = Installation(folder, API_TOKEN=TOKEN, PUBLIC_URL="https://mail.example.com")
+    sample.fill(installation)
+    port = unused_port()
+    with serve(folder, port, **installation.environment):
+        address = f"http://127.0.0.1:{port}"
+        yield Site(address, names_of(installation), logged_in(chromium, address))
+
+
+def names_of(installation: Installation) -> dict[str, object]:
+    """What stands in braces in PAGES."""
+    with installation.database() as database:
+        tokens = unsubscribe_tokens(installation.settings, database)
+        return {"token": tokens.token(1).decode(), "left": tokens.token(7).decode()}
+
+
+def logged_in(chromium: Browser, address: str) -> Any:
+    """The session of a person who has logged in."""
+    context = chromium.new_context(base_url=address)
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@contextmanager
+def tab_of(chromium: Browser, site: Site, elsewhere: Elsewhere, **view: Any) -> Iterator[Tab]:
+    tab = Tab(chromium, site.address, elsewhere, **view)
+    yield tab
+    tab.close()
+
+
+def test_every_page_is_looked_at(settings: Any) -> None:
+    pages = {
+        rule.rule
+        for rule in create_app(settings).url_map.iter_rules()
+        if "GET" in (rule.methods or ()) and not is_for_programs(rule.rule)
+    }
+    assert pages == set(PAGES) | set(NOT_PAGES)
+
+
+@pytest.mark.parametrize("address", [*itertools.chain(*PAGES.values()), NO_SUCH_PAGE])
+def test_a_page_is_for_everyone(chromium: Browser, site: Site, elsewhere: Elsewhere, address: str) -> None:
+    session = None if address == "/login" else site.session
+    with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
+        tab.page.goto(address.format(**site.names))
+        assert tab.faults_in_every_view() == []
+
+
+def test_the_browser_does_complain(chromium: Browser, site: Site, elsewhere: Elsewhere) -> None:
+    """That nothing was found says nothing unless something can be."""
+    with tab_of(chromium, site, elsewhere) as tab:
+        tab.page.goto("/login")
+        tab.page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", BAD)
+        faults = "\n".join(tab.faults())
+        assert "px too wide" in faults and "axe: label" in faults and "Content Security Policy" in faults
+        assert "asked elsewhere" not in faults
+        with pytest.raises(PlaywrightError):
+            tab.page.goto("http://elsewhere.example/")
+        assert "http://elsewhere.example/" in elsewhere.asked[0]
+
+
+BAD = f'<nobr>{"wide " * 400}</nobr><input><img alt="" src="http://elsewhere.example/x.png">'
