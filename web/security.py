@@ -53,7 +53,7 @@ def register(app: Flask, settings: Settings) -> None:
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page may stay open over lunch
     app.config["WTF_CSRF_SSL_STRICT"] = False  # asks for a Referer; Origin and Sec-Fetch-Site are looked at instead
     CSRFProtect(app)
-    app.context_processor(lambda: {"csrf_token": csrf_token})
+    app.jinja_env.globals["csrf_token"] = csrf_token  # in macros, too
     app.extensions["limits"] = Limits(settings, app.extensions["wake_ups"])
     app.before_request(refuse_strangers)
     app.extensions["bodies"] = bodies = Bodies()
