@@ -20,12 +20,12 @@ def main() -> None:
     path, seconds = sys.argv[1], float(sys.argv[2])
     connection = driver.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=FULL")
-    values = {"due_at": 4_070_912_645, "created_at": 1, "token": "0" * 24, "subject": "Subject", "content": CONTENT}
+    values = (4_070_912_645, 1, "0" * 24, "Subject", CONTENT)
     (first,) = connection.execute("SELECT COALESCE(MAX(event_id), 0) + 1 FROM emails").fetchone()
     event_id = first
     began = time.perf_counter()
     while time.perf_counter() < began + seconds:
-        connection.execute(SAVE, values | {"event_id": event_id})
+        connection.execute(SAVE, (event_id, *values))
         event_id += 1
     print((event_id - first) / (time.perf_counter() - began))
 

@@ -8,7 +8,7 @@ from storage import cancelling, counts, email_lists, releasing
 from storage.cancelling import Cancelled
 from storage.connection import Connection
 from storage.email_lists import EmailSummary
-from storage.emails import Email, Emails, stored
+from storage.emails import Email, Emails
 from storage.errors import NoSuchEmail, NotReplaceable
 from storage.progress import ProgressTable
 from storage.statuses import EMAIL_STATUSES
@@ -41,7 +41,7 @@ class EmailActs(Emails):
         Raises NotReplaceable unless the saved one is scheduled, or held and never begun. It is scheduled then.
         """
         with self._connection.transaction():
-            became = self._save(email, now)
+            (became,) = self._save([(email, now)])
             if became == "saved":
                 became = "created"
             elif became == "identical" and self._status(email.event_id) != "cancelled":
@@ -107,7 +107,9 @@ class EmailActs(Emails):
         return releasing.release(self._connection, self._progress, event_id, int(now.timestamp()))
 
     def _replace(self, email: Email, now: datetime) -> str:
-        if not self._connection.run(REPLACE, **stored(email, now)):
+        texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
+        times = {"due_at": int(email.due_at.timestamp()), "created_at": int(now.timestamp())}
+        if not self._connection.run(REPLACE, **texts, **times):
             raise NotReplaceable(email.event_id, self._status(email.event_id))
         return "replaced"
 

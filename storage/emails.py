@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection
@@ -12,10 +13,10 @@ from storage.errors import EventIdUsed, NoSuchEmail
 from storage.times import moment, moment_or_none
 
 SAVE = """
-INSERT INTO emails (event_id, due_at, created_at, token, subject, content)
-VALUES (:event_id, :due_at, :created_at, :token, :subject, :content)
+INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
 """
+TOKENS = 12  # bytes of one
 GET = """
 SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because,
     content_digest FROM emails
@@ -70,16 +71,22 @@ class Emails:
     def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[str]:
         """As save_many, of the emails that `take` gives once the transaction has begun, each with its own now."""
         with self._connection.transaction():
-            emails = take()
-            became = {}
-            # In one order, so that no two transactions wait for each other's rows.
-            for number in sorted(range(len(emails)), key=lambda number: emails[number][0].event_id):
-                became[number] = self._save(*emails[number])
+            became = self._save(take())
             self._connection.announce()
-        return [became[number] for number in range(len(emails))]
+        return became
 
-    def _save(self, email: Email, now: datetime) -> str:
-        if self._connection.run(SAVE, token=os.urandom(12).hex(), **stored(email, now)):
+    def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[str]:
+        """As save_group, inside a transaction, all in one statement."""
+        random = os.urandom(TOKENS * len(emails)).hex()
+        tokens = [random[begin : begin + 2 * TOKENS] for begin in range(0, len(random), 2 * TOKENS)]
+        rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
+        # In one order, so that no two transactions wait for each other's rows; of two alike the first stays first.
+        if self._connection.run_many(SAVE, sorted(rows, key=itemgetter(0))) == len(rows):
+            return ["saved"] * len(rows)
+        return [self._became(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
+
+    def _became(self, email: Email, token: str) -> str:
+        if self.text_to_send(email.event_id).token == token:
             return "saved"
         return "identical" if self._is_saved(email) else "different"
 
@@ -116,8 +123,5 @@ class Emails:
         return digest_of(email.content) == saved.content_digest and saved[:4] == email._replace(content="")[:4]
 
 
-def stored(email: Email, now: datetime) -> dict[str, object]:
-    """The columns of an email that is POSTed now."""
-    event_id, subject, content, due_at = email[:4]
-    times = {"due_at": int(due_at.timestamp()), "created_at": int(now.timestamp())}
-    return {"event_id": event_id, "subject": subject, "content": content, **times}
+def _row(email: Email, now: datetime, token: str) -> tuple[int, int, int, str, str, str]:
+    return email.event_id, int(email.due_at.timestamp()), int(now.timestamp()), token, email.subject, email.content

@@ -99,7 +99,7 @@ class PostgreSQLConnection:
         return self._execute(_named(sql), values).rowcount
 
     def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run an UPDATE, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
+        """Run a statement, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
         return self._execute(*_for_many(sql, rows)).rowcount
 
     def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
@@ -298,7 +298,7 @@ def _rewritten(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple
 
 
 def _for_many(sql: str, rows: Iterable[tuple[object, ...]]) -> tuple[str, list[str]]:
-    """An UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
+    """An INSERT or UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
     columns = list(zip(*rows, strict=True))
     types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
     return _with_arrays(sql, types), list(map(_array, columns, types))
@@ -310,4 +310,7 @@ def _with_arrays(sql: str, types: tuple[str, ...]) -> str:
     sql = re.sub(r"\?", lambda _: f"given.v{next(numbers)}", sql.replace("%", "%%"))
     arrays = ", ".join(f"%s::{kind}[]" for kind in types)
     names = ", ".join(f"v{number}" for number in range(len(types)))
-    return sql.replace("WHERE", f"FROM unnest({arrays}) AS given ({names}) WHERE", 1)
+    given = f"FROM unnest({arrays}) AS given ({names})"
+    if "VALUES" in sql:
+        return re.sub(r"VALUES \((.*?)\)", rf"SELECT \1 {given}", sql)
+    return sql.replace("WHERE", f"{given} WHERE", 1)

@@ -13,7 +13,7 @@ Document = dict[str, object]
 
 def utc(instant: datetime | None) -> str | None:
     """The instant, in UTC, to the second."""
-    return None if instant is None else instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    return None if instant is None else f"{instant.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def due(instant: datetime, zone: ZoneInfo) -> Document:

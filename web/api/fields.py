@@ -112,6 +112,8 @@ def list_of(most: int) -> Callable[[object], list[object]]:
 
 def number(value: object) -> int:
     """An integer of 64 bits; its digits as a string are taken too, since JavaScript rounds what is above 2^53."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # JSON knows no difference
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
