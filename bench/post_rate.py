@@ -5,14 +5,13 @@ to be chosen with --only:
   rate      WEB_WORKERS=2 and 1, in turn with raw commits; and one client alone
   beside    the same beside a sender that sends to `smtp-sink` at full speed; both in turn with each of them alone
   slow      on a disk whose syncs take 2 ms more
-  bulk      1,000 emails a POST to /api/emails
+  bulk      1,000 emails a POST to /api/emails, from 4 clients, WEB_WORKERS=2 and 1
 After each load the rows are counted: every answer is a row. Needs Debian's packages wrk, postfix and gcc.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,21 +20,18 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from http.client import HTTPConnection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from contenders import BODY
 from contenders.ours import Ours, settings_for
 from installation import Installation
 from measured import BENCH, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
-from web_load import APART, TOKEN, Load, Wrk, served
+from web_load import APART, FORMS, LISTS, Load, Requests, Wrk, served
 
 from database import Database
 
 CLIENTS = 32
-LIST = 1000  # emails
+LIST_CLIENTS = 4
 PARTS = ("rate", "beside", "slow", "bulk")
 SLOWER = "2000"  # microseconds
 SENDER_CONNECTIONS = 32
@@ -124,16 +120,16 @@ class PostRate:
         measured.print_ratio("sender beside POSTs", "sender alone")
 
     def bulk(self) -> None:
-        """Emails a second, from one client."""
+        """Emails a second, in lists."""
         measured = Measured()
         for _ in range(self._rounds):
             measured.rates["raw commits"].append(self._raw())
-            installation = self._fresh()
-            with served(installation, 1) as port:
-                post_list(port, 0)
-                measured.rates["emails in lists"].append(lists_a_second(installation, port, self._seconds))
+            for workers in (2, 1):
+                lists = self._load(workers, LIST_CLIENTS, LISTS)
+                measured.rates[f"in lists, WEB_WORKERS={workers}"].append(lists.rate * LISTS.emails)
         measured.print()
-        measured.print_ratio("emails in lists", "raw commits")
+        measured.print_ratio("in lists, WEB_WORKERS=2", "raw commits")
+        measured.print_ratio("in lists, WEB_WORKERS=1", "raw commits")
 
     def _fresh(self) -> Installation:
         return Installation(Path(tempfile.mkdtemp(dir=self._folder)))
@@ -143,11 +139,11 @@ class PostRate:
         environment = {"PATH": os.environ["PATH"], **(environment or {})}
         return float(subprocess.check_output([*command, str(self._seconds)], env=environment))
 
-    def _load(self, workers: int, clients: int, **environment: str) -> Load:
+    def _load(self, workers: int, clients: int, requests: Requests = FORMS, **environment: str) -> Load:
         installation = self._fresh()
         with served(installation, workers, **environment) as port:
-            Wrk(port, clients, 1).result()  # every thread has been at work
-            return checked(installation, Wrk(port, clients, self._seconds), clients)
+            Wrk(port, clients, 1, requests).result()  # every thread has been at work
+            return checked(installation, Wrk(port, clients, self._seconds, requests), clients)
 
     def _slow_sync(self) -> dict[str, str]:
         library = self._folder / "slow_sync.so"
@@ -161,7 +157,8 @@ def checked(installation: Installation, wrk: Wrk, clients: int) -> Load:
     with installation.database() as database:
         row = database.connection.row(ROWS, first=wrk.first_event_id, apart=APART)
     rows = row[0] if row else 0
-    if load.errors or not load.answers <= rows <= load.answers + clients:
+    each = wrk.requests.emails
+    if load.errors or not load.answers * each <= rows <= (load.answers + clients) * each:
         raise SystemExit(f"{load.errors} errors; {load.answers} answers, {rows} rows")
     return load
 
@@ -185,34 +182,6 @@ def both(installation: Installation) -> tuple[Load, float]:
         rate = sent_a_second(installation, lambda: begun.append(Wrk(port, CLIENTS, 600)))
         begun[0].stop()
         return checked(installation, begun[0], CLIENTS), rate
-
-
-def lists_a_second(installation: Installation, port: int, seconds: float) -> float:
-    """Emails a second, in lists of a thousand; SystemExit if one is no row."""
-    began = time.perf_counter()
-    lists = 1  # one was posted before
-    while time.perf_counter() < began + seconds:
-        post_list(port, lists)
-        lists += 1
-    took = time.perf_counter() - began
-    with installation.database() as database:
-        row = database.connection.row("SELECT COUNT(*) FROM emails")
-    if row != (lists * LIST,):
-        raise SystemExit(f"{lists} lists, {row} rows")
-    return (lists - 1) * LIST / took
-
-
-def post_list(port: int, number: int) -> None:
-    """A thousand emails of 1 KB; SystemExit if one was not saved."""
-    ids = range(number * LIST, number * LIST + LIST)
-    emails = [{"event_id": one, "subject": "Subject", "content": BODY, "due_at": "2099-01-02T03:04:05Z"} for one in ids]
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    with closing(HTTPConnection("127.0.0.1", port)) as connection:
-        connection.request("POST", "/api/emails", json.dumps(emails).encode(), headers)
-        with connection.getresponse() as response:
-            if response.status >= 300:
-                raise SystemExit(f"{response.status}: {response.read().decode()[:300]}")
-            response.read()
 
 
 def wait_for_sent(database: Database, count: int) -> int:

@@ -20,6 +20,18 @@ APART = 1_000_000_000  # the event_ids of one run of wrk from those of the next;
 FIRST_EVENT_IDS = count(APART, APART)
 
 
+class Requests(NamedTuple):
+    """What is POSTed, by a script for wrk."""
+
+    path: str
+    script: str
+    emails: int  # in each
+
+
+FORMS = Requests("/send-emails", "post.lua", 1)
+LISTS = Requests("/api/emails", "post_list.lua", 1000)
+
+
 class Load(NamedTuple):
     """What came of it."""
 
@@ -58,13 +70,23 @@ def served(installation: Installation, workers: int, **environment: str) -> Iter
 class Wrk:
     """`wrk` at work, until its time is over or it is stopped."""
 
-    def __init__(self, port: int, connections: int, seconds: float) -> None:
+    def __init__(self, port: int, connections: int, seconds: float, requests: Requests = FORMS) -> None:
         if not shutil.which("wrk"):
             raise SystemExit("wrk is missing: install Debian's package wrk")
+        self.requests = requests
         self.first_event_id = next(FIRST_EVENT_IDS)
         threads = min(connections, 2)
-        command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(BENCH / "post.lua")]
-        command += [f"http://127.0.0.1:{port}/send-emails", "--", TOKEN, str(self.first_event_id)]
+        command = [
+            "wrk",
+            "--timeout",
+            "10s",
+            f"-t{threads}",
+            f"-c{connections}",
+            f"-d{seconds:.0f}s",
+            "-s",
+            str(BENCH / requests.script),
+        ]
+        command += [f"http://127.0.0.1:{port}{requests.path}", "--", TOKEN, str(self.first_event_id)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"]})
 
     def stop(self) -> None:
