@@ -89,7 +89,7 @@ def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
     return instant
 
 
-def clean_local_time(text: str, zone: tzinfo, offset: str = "") -> datetime:
+def clean_local_time(text: str, zone: ZoneInfo, offset: str = "") -> datetime:
     """The instant, in UTC, of a time that a person chose on the clocks of `zone`, with or without its seconds.
 
     As clean_timestamp, but of a time that comes twice none is guessed: RepeatedTime, unless `offset` (as +01:00) tells.
