@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.pages import shown
+from web.pages import recipients, shown
 
 # Every page is in it, so that its endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-# blueprint.register_blueprint(schedule.blueprint)
+blueprint.register_blueprint(recipients.blueprint)
 
 
 def register(app: Flask) -> None:

@@ -1,0 +1,197 @@
+"""Recipients: the list with its search, adding by hand, removing, and what one of them was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, flash, redirect, render_template, request
+from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Response as AnyResponse
+
+from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
+from web.addresses import fold
+from web.api.query import cursor_of, email_cursor
+from web.browsers import safe_path, way_back
+from web.context import in_database
+from web.errors import error_answer
+from web.invalid import ValidationError
+from web.pages.shown import many
+from web.printable import printable
+from web.validation import UNSTORABLE, clean_address, clean_event_id
+
+PAGE = 100  # rows
+MOST = 1_000  # addresses that are added by hand at once
+NAMED = 3  # addresses that a sentence names: it travels in a cookie
+NOT_GIVEN_OUT = "after is not one that this list gave out"
+blueprint = Blueprint("recipients", __name__)
+
+
+class Filter(NamedTuple):
+    """Which recipients the list shows."""
+
+    status: str | None = None
+    address_begins: str | None = None
+    after: int = 0
+
+    def query(self, **changes: object) -> str:
+        """As the query of an address, from the first page on unless `after` is given."""
+        named = {**self._asdict(), "after": 0, **changes}
+        return "?" + urlencode({name: value for name, value in named.items() if value})
+
+
+class Refused(NamedTuple):
+    """A line that is no address, and why."""
+
+    line: int
+    reason: str
+
+
+@blueprint.get("/recipients")
+def show() -> AnyResponse:
+    """A page of the list."""
+    wanted = _filter()
+    try:
+        return Response(_page(wanted))
+    except NoSuchRecipient:
+        flash("The recipient at which this page began was removed. The list begins anew.", "warning")
+        return redirect(f"/recipients{wanted.query()}", 303)
+
+
+@blueprint.post("/recipients")
+def add() -> AnyResponse:
+    """Add the addresses, one a line: all of them, or none if one is bad."""
+    text = request.form.get("addresses", "")
+    addresses, refused = _read_lines(text)
+    if refused or not addresses:
+        return Response(_page(Filter(), typed=text, refused=refused, wrong=True), 400)
+    for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))):
+        flash(sentence, category)
+    return redirect("/recipients", 303)
+
+
+@blueprint.get("/recipients/<int:recipient_id>")
+def show_one(recipient_id: int) -> AnyResponse:
+    """One recipient, and a page of what was sent there, the latest email first."""
+    try:
+        after = email_cursor(request.args["after"]) if request.args.get("after") else None
+    except ValidationError:
+        raise BadRequest(NOT_GIVEN_OUT) from None
+    recipient = _get(recipient_id)
+    if recipient is None:
+        return error_answer(404, "there is no recipient of this number, or it was removed")
+    page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE))
+    following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
+    shown = {"recipient": recipient, "rows": page.rows, "after": after, "following": following}
+    return Response(render_template("recipient.html", **shown))
+
+
+@blueprint.post("/recipients/<int:recipient_id>/remove")
+def remove(recipient_id: int) -> AnyResponse:
+    """Remove one, and cancel what was not yet sent there. Twice is fine."""
+    recipient = _get(recipient_id)
+    address = recipient and _address(recipient)
+    if address and in_database(lambda database: database.recipients.remove([address], datetime.now(UTC))):
+        flash(f"{address.text} was removed.")
+    else:
+        flash("This recipient had been removed already.", "warning")
+    return redirect(safe_path(request.form.get("next") or "/recipients"), 303)
+
+
+@blueprint.post("/recipients/<int:recipient_id>/reactivate")
+def reactivate(recipient_id: int) -> AnyResponse:
+    """Write again to one who has unsubscribed or was rejected. Twice is fine."""
+    recipient = _get(recipient_id)
+    if recipient is None:
+        flash("This recipient was removed. Add the address first.", "warning")
+        return redirect("/recipients", 303)
+    address = _address(recipient)
+    changed = in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
+    flash(f"{address.text} is active again." if changed else f"{address.text} was active already.")
+    return redirect(safe_path(request.form.get("next") or f"/recipients/{recipient_id}"), 303)
+
+
+def _filter() -> Filter:
+    status = request.args.get("status") or None
+    begins = request.args.get("address_begins", "").strip() or None
+    if status not in (None, *RECIPIENT_STATUSES):
+        raise BadRequest(f"status is none of {', '.join(RECIPIENT_STATUSES)}")
+    if begins and UNSTORABLE.search(begins):
+        raise BadRequest("the beginning of an address has a NUL or a lone surrogate")
+    try:
+        return Filter(status, begins, clean_event_id(request.args.get("after") or "0"))
+    except ValidationError:
+        raise BadRequest(NOT_GIVEN_OUT) from None
+
+
+def _page(wanted: Filter, **more: object) -> str:
+    counts = in_database(lambda database: database.recipients.counts())
+    begins = wanted.address_begins and fold(wanted.address_begins)
+    rows = in_database(lambda database: database.recipients.page(wanted.after, PAGE + 1, wanted.status, begins or None))
+    following = wanted.query(after=rows[PAGE - 1].recipient_id) if len(rows) > PAGE else None
+    back = way_back(request) if request.method == "GET" else "/recipients"
+    return render_template(
+        "recipients.html", counts=counts, rows=rows[:PAGE], wanted=wanted, following=following, back=back, **more
+    )
+
+
+def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
+    """Each address once, and the lines that are none."""
+    addresses: dict[str, Address] = {}
+    refused = []
+    for line, words in enumerate(text.splitlines(), 1):
+        if len(addresses) >= MOST:
+            refused.append(Refused(line, f"more than {MOST:,} addresses; import a file instead"))
+            break
+        try:
+            if given := words.strip():
+                address = clean_address(given)
+                addresses.setdefault(address.key, address)
+        except ValidationError as error:
+            refused.append(Refused(line, f"{printable(given, 80)} {error.message}"))
+    return list(addresses.values()), refused
+
+
+def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str]]:
+    """Add them, and say of each what became of it."""
+    known = {address.key for address in addresses if database.recipients.find(address)}
+    database.recipients.add(addresses, datetime.now(UTC))
+    outcomes: dict[str, list[str]] = {"added": [], "known": [], "unsubscribed": [], "rejected": []}
+    for address in addresses:
+        found = database.recipients.find(address)
+        status = found.status if found else "active"
+        outcome = status if status != "active" else "known" if address.key in known else "added"
+        outcomes[outcome].append(address.text)
+    return outcomes
+
+
+def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """What is told of an addition, each sentence with its category."""
+    forms = {
+        "added": ("{} added: {}.", "message"),
+        "known": ("{} already there: {}.", "message"),
+        "unsubscribed": ("{} unsubscribed and stays so: {}. Adding makes nobody active again.", "warning"),
+        "rejected": ("{} rejected by a server and stays so: {}. Adding makes nobody active again.", "warning"),
+    }
+    return [
+        (form.format(many(len(outcomes[outcome]), "recipient"), _named(outcomes[outcome])), category)
+        for outcome, (form, category) in forms.items()
+        if outcomes[outcome]
+    ]
+
+
+def _named(addresses: Sequence[str]) -> str:
+    named = ", ".join(printable(address, 60) for address in addresses[:NAMED])
+    return named if len(addresses) <= NAMED else f"{named} and {len(addresses) - NAMED:,} more"
+
+
+def _get(recipient_id: int) -> Recipient | None:
+    if recipient_id >= 2**63:
+        return None
+    return in_database(lambda database: database.recipients.get(recipient_id))
+
+
+def _address(recipient: Recipient) -> Address:
+    return clean_address(recipient.address)
