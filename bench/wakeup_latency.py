@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -71,21 +72,28 @@ def run(folder: Path, posts: int, environment: dict[str, str]) -> list[float]:
     with arrivals.server as server:
         installation = Installation(folder, EMAIL_URL=f"smtp://127.0.0.1:{server.port}", **environment)
         installation.add_recipients(1)
-        with service(installation) as port:
+        with service(installation) as running:
             time.sleep(2)  # until all parts are up
-            return [latency(port, event_id, arrivals) for event_id in range(posts)]
+            return [latency(running.port, event_id, arrivals) for event_id in range(posts)]
+
+
+class Running(NamedTuple):
+    """The whole service, by its port and its supervisor."""
+
+    port: int
+    process_id: int
 
 
 @contextmanager
-def service(installation: Installation) -> Iterator[int]:
-    """The whole service; its port."""
+def service(installation: Installation, log: BinaryIO | None = None) -> Iterator[Running]:
+    """The whole service, as ./start_flask.sh runs it; `log` gets its standard error."""
     port = free_port()
     command = [sys.executable, "-m", "serving"]
     environment = {**installation.environment, "PORT": str(port), "HOME": os.environ.get("HOME", "/")}
-    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=log)
     try:
         wait_for(port)
-        yield port
+        yield Running(port, process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -20,7 +20,7 @@ FINISH = 60  # seconds that requests in flight get once the server is told to st
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM, then finish the requests in flight."""
+    """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless at once again."""
     Granian(
         "serving.web_server:create_app",
         factory=True,
@@ -32,6 +32,7 @@ def serve(host: str, port: int) -> None:
         workers=load_settings().web_workers,
         blocking_threads=THREADS,
         workers_kill_timeout=FINISH,
+        respawn_failed_workers=True,
         log_level=LogLevels.error,
     ).serve()
 

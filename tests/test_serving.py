@@ -8,10 +8,12 @@ import signal
 import socket
 import sqlite3
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from service import Service, give_venv, linux_only, started
+from service import Service, give_venv, linux_only, started, wait_until
 
 pytestmark = linux_only
 FIELDS = b"event_id=7&email_subject=a&email_content=b&timestamp=2090-01-01+00%3A00%3A00"
@@ -47,7 +49,7 @@ def test_a_stop_that_is_asked_for_ends_everything(project: Path, port: str, numb
         assert "Traceback" not in service.output
 
 
-@pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("worker", "web server"), ("sender", "sender")])
+@pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("sender", "sender")])
 def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
         assert service.has_printed("Serving "), service.output
@@ -56,6 +58,32 @@ def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: 
         assert service.leaves_nothing(0)
         assert f"The {name} " in service.output
         assert "all other parts are stopped too" in service.output
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_worker_of_the_web_server_that_is_killed_is_replaced_and_all_goes_on(
+    project: Path, port: str, workers: str
+) -> None:
+    with started(project, PORT=port, WEB_WORKERS=workers) as service:
+        assert service.has_printed("Serving "), service.output
+        before = service.processes()
+        killed = service.pid_of("worker")
+        os.kill(killed, signal.SIGKILL)
+        assert wait_until(lambda: len(service.processes().keys() - {killed}) == len(before)), service.processes()
+        assert set(before) - {killed} < set(service.processes())
+        assert wait_until(lambda: answers(int(port)))
+        assert service.stop() == 0
+        assert service.leaves_nothing(0)
+
+
+def answers(port: int) -> bool:
+    """Whether a new connection is served."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
 
 
 @pytest.mark.parametrize("parts", [["supervisor"], ["supervisor", "web"], ["web", "supervisor", "sender"]])

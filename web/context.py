@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -34,16 +35,16 @@ class Databases:
 
     def current(self) -> Database:
         """The database of this place."""
-        database = cast("Database | None", self._place.__dict__.get("database"))
-        if database is None:
-            database = self._place.__dict__["database"] = open_database(self._settings)
-        return database
+        kept = cast("_Kept | None", self._place.__dict__.get("kept"))
+        if kept is None:
+            kept = self._place.__dict__["kept"] = _Kept(open_database(self._settings))
+        return kept.database
 
     def close(self) -> None:
         """Close it; the next use opens it anew."""
-        database = cast("Database | None", self._place.__dict__.pop("database", None))
-        if database is not None:
-            database.close()
+        kept = cast("_Kept | None", self._place.__dict__.pop("kept", None))
+        if kept is not None:
+            kept.close()
 
     def act(self, act: Callable[[Database], T]) -> T:
         """What `act` returns for the database of this place. One that failed is never used again.
@@ -61,6 +62,15 @@ class Databases:
         except DatabaseUnavailable:
             self.close()
             raise
+
+
+class _Kept:
+    """A database that is closed at the latest when its place goes, as that of a thread does with the thread."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.close = weakref.finalize(self, database.close)
+        self.close.atexit = False  # the kernel is quicker, and waits for nobody
 
 
 class EmailSaver:

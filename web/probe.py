@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Generic, TypeVar
@@ -25,7 +24,6 @@ class Probe(Generic[T]):
     def __init__(self, settings: Settings, look: Callable[[Database], T], fresh: float = FRESH) -> None:
         databases = Databases(settings, SimpleNamespace())
         self._look = lambda: databases.act(lambda database: _looked(database, look))
-        weakref.finalize(self, databases.close)
         self._fresh = fresh
         self._lock = threading.Lock()
         self._latest: _Looking[T] | None = None
