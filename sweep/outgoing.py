@@ -56,6 +56,20 @@ def make_message(settings: Settings, database: Database, event_id: int, text: Te
     )
 
 
+def goes_as_html(content: str) -> bool:
+    """Whether a content is sent as HTML, or as plain text alone."""
+    from delivery.body import is_html
+
+    return is_html(content)
+
+
+def as_plain_text(content: str) -> str:
+    """What those read of a content who see no HTML."""
+    from delivery.plain_text import plain_text
+
+    return plain_text(content) if goes_as_html(content) else content
+
+
 def unsubscribe_links(settings: Settings, database: Database) -> Links | None:
     """The links that messages carry; None without PUBLIC_URL."""
     if settings.public_url is None:

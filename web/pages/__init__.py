@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.pages import recipients, shown
+from web.pages import email, recipients, shown
 
 # Every page is in it, so that its endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-blueprint.register_blueprint(recipients.blueprint)
+for _module in (email, recipients):
+    blueprint.register_blueprint(_module.blueprint)
 
 
 def register(app: Flask) -> None:

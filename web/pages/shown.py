@@ -8,13 +8,14 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.context import current_settings
+from web.printable import printable
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def register(app: Flask) -> None:
     """Give the templates of `app` the filters."""
-    for filter_ in (instant, distance, span, number, many):
+    for filter_ in (instant, distance, span, number, many, printable):
         app.add_template_filter(filter_)
 
 

@@ -1,0 +1,167 @@
+"""What a person does about an email: each act is a form, and answers with the page and a sentence on what it did.
+
+Somebody else may have done something meanwhile: then that is the sentence, and nothing was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, flash, redirect, request, url_for
+from markupsafe import Markup
+
+from database import DELIVERY_STATUSES, Cancelled, Database, EmailSummary, NoActiveRecipients, NoSuchEmail, WrongStatus
+from web.api.fields import Fields, choice, number
+from web.context import current_settings, in_database, wake_at
+from web.invalid import BadTimestamp
+from web.pages.email_shown import email_page, number_of, wanted
+from web.pages.email_words import WORDS
+from web.pages.shown import distance, instant, many
+from web.validation import clean_timestamp
+
+MEANWHILE = {
+    "scheduled": "It is scheduled by now",
+    "sending": "It is being sent by now",
+    "sent": "It was sent meanwhile",
+    "held": "It is held by now",
+    "cancelled": "It was cancelled meanwhile",
+}
+TO_DECIDE = ("failed", "unknown")  # what a person can do something about
+MOST = 1_000  # deliveries that are ticked
+NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
+BAD_TIME = "This is not a date and a time that the clocks here show."
+
+blueprint = Blueprint("acts", __name__)
+
+
+@blueprint.post("/emails/<event_id>/cancel")
+def cancel(event_id: str) -> Response:
+    """Send no more of it."""
+    email, now = number_of(event_id), datetime.now(UTC)
+    return _done(email, _cancelled(in_database(lambda database: database.emails.cancel(email, now))))
+
+
+@blueprint.post("/emails/<event_id>/release")
+def release(event_id: str) -> Response:
+    """Let it go out though it was held."""
+    email, now = number_of(event_id), datetime.now(UTC)
+    became = in_database(lambda database: database.emails.release(email, now))
+    due_at = in_database(lambda database: _summary(database, email)).due_at
+    wake_at(max(now, due_at))
+    if became == "scheduled":
+        return _done(email, Markup("Released. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
+    return _done(email, "Released. It is being sent now.")
+
+
+@blueprint.post("/emails/<event_id>/reschedule")
+def reschedule(event_id: str) -> Response:
+    """Move its time."""
+    email, typed = number_of(event_id), request.form.get("timestamp", "")
+    try:
+        due_at = clean_timestamp(_timestamp(typed), current_settings().timezone)
+    except BadTimestamp:
+        page = email_page(wanted(event_id), typed, BAD_TIME)
+        page.status_code = 400
+        return page
+    in_database(lambda database: database.emails.reschedule(email, due_at, datetime.now(UTC)))
+    wake_at(due_at)
+    if due_at <= datetime.now(UTC):
+        return _done(email, Markup("Moved to {}: it goes out at once.").format(instant(due_at)))
+    return _done(email, Markup("Moved. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
+
+
+@blueprint.post("/emails/<event_id>/retry")
+def retry(event_id: str) -> Response:
+    """Put deliveries in line again: those that are ticked, or all of a status."""
+    email, now = number_of(event_id), datetime.now(UTC)
+    which, ids = _which("ticked", *TO_DECIDE)
+    if which == "ticked" and not ids:
+        return _done(email, NOTHING_TICKED, "warning")
+    statuses = TO_DECIDE if which == "ticked" else (which,)
+    second = int(now.timestamp())
+    queued = in_database(lambda database: database.deliveries.retry(email, second, statuses, ids or None))
+    wake_at(now)
+    return _done(email, _retried(queued, len(ids) or queued), "message" if queued else "warning")
+
+
+@blueprint.post("/emails/<event_id>/decide")
+def decide(event_id: str) -> Response:
+    """Say of unknown deliveries whether they were sent: of those that are ticked, or of all."""
+    email, second = number_of(event_id), int(datetime.now(UTC).timestamp())
+    which, ids = _which("ticked", "unknown")
+    fields = _form("status")
+    status = fields.take("status", choice("sent", "failed"))
+    fields.check()
+    if which == "ticked" and not ids:
+        return _done(email, NOTHING_TICKED, "warning")
+    in_database(lambda database: _summary(database, email))
+    decided = in_database(lambda database: database.deliveries.decide_each(email, status, second, ids or None))
+    if not decided:
+        return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
+    return _done(email, f"{many(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")
+
+
+@blueprint.errorhandler(WrongStatus)
+def answer_wrong_status(error: WrongStatus) -> Response:
+    """Somebody else, or the sender, was quicker."""
+    return _done(error.event_id, f"{MEANWHILE[error.status]}: nothing was changed.", "warning")
+
+
+@blueprint.errorhandler(NoActiveRecipients)
+def answer_nobody(error: NoActiveRecipients) -> Response:
+    """A person has to add recipients first."""
+    return _done(error.event_id, "It stays held: there is no active recipient.", "warning")
+
+
+def _form(*known: str) -> Fields:
+    return Fields({name: request.form[name] for name in known if name in request.form}, known)
+
+
+def _which(*allowed: str) -> tuple[str, Sequence[int]]:
+    """Which deliveries the form is about, and the recipients that are ticked in it."""
+    ticked = request.form.getlist("recipient_id")
+    fields = Fields(
+        {**request.form.to_dict(), "recipient_id": ticked} if ticked else request.form.to_dict(), request.form
+    )
+    which = fields.take("which", choice(*allowed))
+    ids = fields.take_each("recipient_id", number, MOST, ())
+    fields.check()
+    return which, ids if which == "ticked" else ()
+
+
+def _timestamp(typed: str) -> str:
+    """As the form of /send-emails has it: browsers put a T into it, and leave out seconds that are 0."""
+    date, separator, clock = typed.strip().replace("T", " ").partition(" ")
+    return f"{date}{separator}{clock}:00" if clock.count(":") == 1 else f"{date}{separator}{clock}"
+
+
+def _summary(database: Database, event_id: int) -> EmailSummary:
+    summary = database.emails.summary(event_id)
+    if summary is None:
+        raise NoSuchEmail(event_id)
+    return summary
+
+
+def _cancelled(became: Cancelled) -> str:
+    if not became.sent and not became.in_flight:
+        return "Cancelled, before anybody got it."
+    before = f"{many(became.sent, 'recipient')} had got it already"
+    return f"Cancelled. {before}, and to {became.in_flight:,} it was on its way; nobody else gets it."
+
+
+def _retried(queued: int, asked: int) -> str:
+    if not queued:
+        return "None of them can be retried any more: nothing was changed."
+    told = f"{many(queued, 'delivery is', 'deliveries are')} in line again"
+    if queued == asked:
+        return f"{told}."
+    return f"{told}. The others of the {asked:,} are not failed or unknown any more, or their recipients have left."
+
+
+def _done(event_id: int, sentence: str, category: str = "message") -> Response:
+    """Back to the page, with what was filtered there."""
+    flash(sentence, category)
+    status = request.args.get("status")
+    filtered = {"status": status} if status in DELIVERY_STATUSES else {}
+    return redirect(url_for("pages.email.show", event_id=event_id, **filtered), 303)  # type: ignore[arg-type,return-value]

@@ -1,0 +1,66 @@
+"""The content of an email: as HTML for a frame in which nothing runs and nothing is fetched, and as it is sent."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Blueprint, Response
+from werkzeug.exceptions import Conflict, Gone, NotFound
+
+from database import Database, Email, NoSuchEmail
+from delivery.errors import MessageError
+from sweep.outgoing import goes_as_html, make_message
+from web.context import current_settings, in_database
+from web.errors import plain_text
+from web.pages.email_shown import number_of
+
+# Of the frame's own answer, so that it holds wherever that is opened.
+FRAME_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
+SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
+GONE = "the content of this email is no longer kept"
+
+blueprint = Blueprint("content", __name__)
+
+
+@blueprint.get("/emails/<event_id>/frame")
+def frame(event_id: str) -> Response:
+    """The content, if it is HTML. Whatever it holds, the browser only draws it."""
+    email = in_database(lambda database: _email(database, number_of(event_id)))
+    if not goes_as_html(email.content):
+        raise NotFound
+    response = Response(email.content, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = FRAME_POLICY
+    response.headers["X-DNS-Prefetch-Control"] = "off"
+    return response
+
+
+@blueprint.get("/emails/<event_id>/source")
+def source(event_id: str) -> Response:
+    """What goes on the wire, made now, for a recipient who does not exist."""
+    octets = in_database(lambda database: _octets(database, number_of(event_id)))
+    return plain_text(octets.decode("utf-8", "replace"))
+
+
+@blueprint.errorhandler(MessageError)
+def answer_not_built(error: MessageError) -> Response:
+    """It cannot be sent either: its deliveries fail with this reason."""
+    raise Conflict(f"this email cannot be sent: {error}")
+
+
+def _email(database: Database, event_id: int) -> Email:
+    email = database.emails.get(event_id)
+    if email is None:
+        raise NoSuchEmail(event_id)
+    if email.content_digest is not None:
+        raise Gone(GONE)
+    return email
+
+
+def _octets(database: Database, event_id: int) -> bytes:
+    _email(database, event_id)
+    text = database.emails.text_to_send(event_id)
+    message = make_message(current_settings(), database, event_id, text)
+    return message.octets(*SAMPLE, time.time(), eight_bit=True)

@@ -1,0 +1,127 @@
+"""The page of an email, put together from the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from flask import Response, request, url_for
+from werkzeug.exceptions import NotFound
+
+from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, NoSuchEmail, Reason
+from sweep.outgoing import as_plain_text, goes_as_html
+from web.api.fields import Fields, choice, number
+from web.context import current_settings, in_database
+from web.invalid import ValidationError
+from web.pages import conditional, email_words
+from web.pages.shown import offset
+from web.validation import clean_event_id
+
+ROWS = 50  # deliveries on a page
+PREVIEW = 20_000  # characters of the content
+READINGS = ("html", "text")
+
+
+class Wanted(NamedTuple):
+    """Which part of the page is asked for."""
+
+    event_id: int
+    status: str | None = None
+    after: int = 0
+    reading: str | None = None
+
+    def address(self, **changes: object) -> str:
+        """The address of the same page with something else in it."""
+        values = self._replace(**changes)  # type: ignore[arg-type]
+        arguments = {"status": values.status, "after": values.after or None, "content": values.reading}
+        return url_for("pages.email.show", event_id=values.event_id, **arguments)  # type: ignore[arg-type]
+
+
+class Found(NamedTuple):
+    """What the database has of it."""
+
+    email: Email
+    summary: EmailSummary
+    active: int
+    page: DeliveryPage
+    attempts: dict[int, list[Attempt]]
+    reasons: list[Reason]
+
+
+def number_of(event_id: str) -> int:
+    """The event_id in an address; what is none leads nowhere."""
+    try:
+        return clean_event_id(event_id)
+    except ValidationError:
+        raise NotFound from None
+
+
+def wanted(event_id: str) -> Wanted:
+    """What this request asks for. Raises InvalidFields."""
+    known = ("status", "after", "content")
+    fields = Fields({name: request.args[name] for name in known if name in request.args}, known)
+    status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
+    after = fields.take_or("after", number, 0)
+    reading = fields.take_or("content", choice(*READINGS), None)
+    fields.check()
+    return Wanted(number_of(event_id), status, after, reading)
+
+
+def email_page(asked: Wanted, typed: str = "", wrong: str = "") -> Response:
+    """The page; with what was typed as its new time, and what is `wrong` with that."""
+    found = in_database(lambda database: find(database, asked))
+    return conditional.page(
+        "email.html",
+        (found, asked, typed, wrong),
+        asked=asked,
+        **found._asdict(),
+        reading=_reading(asked, found.email),
+        words=email_words,
+        typed=typed,
+        wrong=wrong,
+        clocks=_clocks(found.summary),
+    )
+
+
+def find(database: Database, asked: Wanted) -> Found:
+    """All that the page shows. Raises NoSuchEmail."""
+    email, summary = database.emails.get(asked.event_id), database.emails.summary(asked.event_id)
+    if email is None or summary is None:
+        raise NoSuchEmail(asked.event_id)
+    deliveries = database.deliveries
+    page = deliveries.page(asked.event_id, asked.after, ROWS, asked.status)
+    tried = [row.recipient_id for row in page.rows if row.attempts]
+    attempts = {recipient_id: deliveries.attempts(asked.event_id, recipient_id) for recipient_id in tried}
+    reasons = deliveries.reasons(asked.event_id) if summary.failed or summary.unknown else []
+    return Found(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
+
+
+class Clocks(NamedTuple):
+    """What a field for a time needs to say: the zone, how far it is from UTC now, and the email's time on it."""
+
+    zone: str
+    offset: str
+    due: str
+
+
+def _clocks(summary: EmailSummary) -> Clocks:
+    settings = current_settings()
+    due = summary.due_at.astimezone(settings.timezone).strftime("%Y-%m-%dT%H:%M:%S")
+    return Clocks(settings.zone_name, offset(datetime.now(settings.timezone)), due)
+
+
+class Reading(NamedTuple):
+    """How the content is shown: in a frame, or as this text, which may be cut."""
+
+    is_html: bool
+    in_frame: bool
+    text: str
+    cut: bool
+
+
+def _reading(asked: Wanted, email: Email) -> Reading:
+    is_html = goes_as_html(email.content)
+    if is_html and asked.reading != "text":
+        return Reading(is_html, True, "", False)
+    text = as_plain_text(email.content)
+    return Reading(is_html, False, text[:PREVIEW], len(text) > PREVIEW)

@@ -1,0 +1,100 @@
+"""What is said of an email: one sentence with its counts and lateness, and a bar of its outcomes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from database import DeliveryRow, EmailSummary
+from web.pages.shown import many, span
+
+BAR = 600  # units that the bar is wide
+LEAST = 4  # of them for what there is at all: one failure among a million can be seen
+
+# Of a delivery. A server has accepted what is `sent`: whether it reached a mailbox nobody knows.
+WORDS = {
+    "queued": "waiting",
+    "claimed": "taken",
+    "sending": "being sent",
+    "sent": "accepted",
+    "failed": "failed",
+    "unknown": "unknown",
+    "cancelled": "cancelled",
+}
+ATTEMPTS = {"deferred": "put off", "failed": "failed", "in_doubt": "in doubt"}
+OUTCOMES = ("sent", "failed", "unknown", "cancelled", "queued")
+
+
+class Outcome(NamedTuple):
+    """How many deliveries ended so, and where they stand in the bar."""
+
+    status: str
+    word: str
+    number: int
+    percent: str
+    x: float
+    width: float
+
+
+def status_words(email: EmailSummary) -> str:
+    """The status of an email; never plainly `sent` when somebody did not get it."""
+    if email.status != "sent":
+        return email.status
+    faults = [many(email.failed, "failure")] if email.failed else []
+    faults += [f"{email.unknown:,} unknown"] if email.unknown else []
+    if not email.sent:
+        return "sent to nobody" if not faults else f"accepted for nobody: {', '.join(faults)}"
+    return "sent" if not faults else f"sent with {' and '.join(faults)}"
+
+
+def status_class(email: EmailSummary) -> str:
+    """What gives the status its colour."""
+    if email.status != "sent":
+        return email.status
+    return "failed" if email.failed else "unknown" if email.unknown or not email.sent else "sent"
+
+
+def waiting(email: EmailSummary) -> int:
+    """How many of its deliveries are in no final state."""
+    return email.deliveries - email.sent - email.failed - email.unknown - email.cancelled
+
+
+def counts_sentence(email: EmailSummary) -> str:
+    """1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."""
+    parts = [f"{email.sent:,} accepted", f"{email.failed:,} failed"]
+    parts += [f"{email.unknown:,} unknown"] if email.unknown else []
+    parts += [f"{email.cancelled:,} cancelled"] if email.cancelled else []
+    counts = ", ".join([*parts, f"{waiting(email):,} waiting"])
+    return f"{counts}{_lateness(email)}."
+
+
+def outcomes(email: EmailSummary) -> list[Outcome]:
+    """Every outcome that deliveries can have, in the order of the bar."""
+    numbers = (email.sent, email.failed, email.unknown, email.cancelled, waiting(email))
+    total = max(email.deliveries, 1)
+    widths = _widths([number / total for number in numbers])
+    starts = [sum(widths[:position]) for position in range(len(widths))]
+    return [
+        Outcome(status, WORDS[status], number, f"{number / total:.1%}", round(x, 1), round(width, 1))
+        for status, number, x, width in zip(OUTCOMES, numbers, starts, widths, strict=True)
+    ]
+
+
+def delivery_word(row: DeliveryRow) -> str:
+    """The outcome of a delivery so far."""
+    return "retrying" if row.status == "queued" and row.attempts else WORDS[row.status]
+
+
+def _lateness(email: EmailSummary) -> str:
+    if email.lateness is None:
+        return ""
+    first, last = (span(max(seconds, 0)) for seconds in email.lateness)
+    return (
+        f"; accepted {first} after its time"
+        if email.sent == 1
+        else (f"; first accepted {first} after its time, last after {last}")
+    )
+
+
+def _widths(shares: list[float]) -> list[float]:
+    widths = [max(share * BAR, LEAST) if share else 0.0 for share in shares]
+    return [width * BAR / max(sum(widths), 1) for width in widths]
