@@ -99,11 +99,11 @@ class TestWhatItSays:
     @pytest.mark.parametrize(
         ("counts", "said"),
         [
-            ({"deliveries": 3, "sent": 3}, "sent"),
-            ({"deliveries": 3, "sent": 2, "failed": 1}, "sent with 1 failure"),
-            ({"deliveries": 3, "sent": 1, "failed": 1, "unknown": 1}, "sent with 1 failure and 1 unknown"),
-            ({"deliveries": 3, "failed": 3}, "accepted for nobody: 3 failures"),
-            ({"deliveries": 0}, "sent to nobody"),
+            ({"expected": 3, "sent": 3}, "sent"),
+            ({"expected": 3, "sent": 2, "failed": 1}, "sent with 1 failure"),
+            ({"expected": 3, "sent": 1, "failed": 1, "unknown": 1}, "sent with 1 failure and 1 unknown"),
+            ({"expected": 3, "failed": 3}, "accepted for nobody: 3 failures"),
+            ({"expected": 0}, "sent to nobody"),
         ],
     )
     def test_over_a_failure_it_is_never_plainly_sent(self, counts: dict[str, int], said: str) -> None:
@@ -112,13 +112,13 @@ class TestWhatItSays:
     def test_lateness_is_exact(self) -> None:
         due = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
         late = {"first_sent_at": due + timedelta(seconds=2), "last_sent_at": due + timedelta(minutes=33, seconds=12)}
-        email = summary(due_at=due, deliveries=1_450, sent=1_438, failed=12, **late)
+        email = summary(due_at=due, expected=1_450, sent=1_438, failed=12, **late)
         assert email_words.counts_sentence(email) == (
             "1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."
         )
 
     def test_one_failure_among_a_million_is_seen_in_the_bar(self) -> None:
-        bar = email_words.outcomes(summary(deliveries=1_000_000, sent=999_999, failed=1))
+        bar = email_words.outcomes(summary(expected=1_000_000, sent=999_999, failed=1))
         assert [outcome.number for outcome in bar] == [999_999, 1, 0, 0, 0]
         assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(email_words.BAR, abs=0.5)
 
@@ -173,7 +173,7 @@ class TestWhatItSays:
 def summary(**changes: object) -> EmailSummary:
     """Of an email that was sent."""
     now = datetime.now(UTC)
-    base = EmailSummary(1, "Subject", now, now, now, "sent", None, 0, 0, 0, 0, 0, None, None)
+    base = EmailSummary(1, "Subject", now, now, now, "sent", None, 0, 0, 0, 0, 0, 0, now, None, None)
     return base._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -358,8 +358,19 @@ class TestReschedule:
         before = waiting.get("/emails/1")["due_at"]
         answer = post(waiting, "reschedule", timestamp=typed)
         assert answer.status_code == 400 and 'aria-describedby="wrong zone" aria-invalid="true"' in answer.text
-        assert "This is not a date and a time" in answer.text and "<script>" not in answer.text
+        assert "is not a real time of the form" in answer.text and "<script>" not in answer.text
         assert waiting.get("/emails/1")["due_at"] == before
+
+    def test_of_a_time_that_comes_twice_it_asks_which_is_meant(self, tmp_path: Path) -> None:
+        api = Api(tmp_path, TIMEZONE="Europe/Berlin")
+        api.installation.save_email(1, due_in=3_600)
+        twice = {"timestamp": "2030-10-27T02:30"}
+        answer = post(api, "reschedule", **twice)
+        assert answer.status_code == 400
+        assert re.findall('name="offset" value="([^"]*)"', answer.text) == ["+02:00", "+01:00"]
+        assert "Moved" in told(api, "reschedule", **twice, offset="+01:00")
+        assert api.get("/emails/1")["due_at"] == "2030-10-27T01:30:00Z"
+        api.close()
 
     def test_the_zone_is_named_at_the_field(self, waiting: Api) -> None:
         assert "On the clocks of Asia/Singapore, where it is +08:00 now." in words(get(waiting))

@@ -18,7 +18,7 @@ from web.invalid import BadTimestamp
 from web.pages.email_shown import email_page, number_of, wanted
 from web.pages.email_words import WORDS
 from web.pages.shown import distance, instant, many
-from web.validation import clean_timestamp
+from web.validation import clean_local_time
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",
@@ -30,7 +30,6 @@ MEANWHILE = {
 TO_DECIDE = ("failed", "unknown")  # what a person can do something about
 MOST = 1_000  # deliveries that are ticked
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
-BAD_TIME = "This is not a date and a time that the clocks here show."
 
 blueprint = Blueprint("acts", __name__)
 
@@ -57,11 +56,12 @@ def release(event_id: str) -> Response:
 @blueprint.post("/emails/<event_id>/reschedule")
 def reschedule(event_id: str) -> Response:
     """Move its time."""
-    email, typed = number_of(event_id), request.form.get("timestamp", "")
+    email = number_of(event_id)
+    typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
     try:
-        due_at = clean_timestamp(_timestamp(typed), current_settings().timezone)
-    except BadTimestamp:
-        page = email_page(wanted(event_id), typed, BAD_TIME)
+        due_at = clean_local_time(typed, current_settings().timezone, offset)
+    except BadTimestamp as error:
+        page = email_page(wanted(event_id), typed, error)
         page.status_code = 400
         return page
     in_database(lambda database: database.emails.reschedule(email, due_at, datetime.now(UTC)))
@@ -128,12 +128,6 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
     ids = fields.take_each("recipient_id", number, MOST, ())
     fields.check()
     return which, ids if which == "ticked" else ()
-
-
-def _timestamp(typed: str) -> str:
-    """As the form of /send-emails has it: browsers put a T into it, and leave out seconds that are 0."""
-    date, separator, clock = typed.strip().replace("T", " ").partition(" ")
-    return f"{date}{separator}{clock}:00" if clock.count(":") == 1 else f"{date}{separator}{clock}"
 
 
 def _summary(database: Database, event_id: int) -> EmailSummary:

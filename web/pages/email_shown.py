@@ -12,7 +12,7 @@ from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, 
 from sweep.outgoing import as_plain_text, goes_as_html
 from web.api.fields import Fields, choice, number
 from web.context import current_settings, in_database
-from web.invalid import ValidationError
+from web.invalid import BadTimestamp, RepeatedTime, ValidationError
 from web.pages import conditional, email_words
 from web.pages.shown import offset
 from web.validation import clean_event_id
@@ -67,19 +67,19 @@ def wanted(event_id: str) -> Wanted:
     return Wanted(number_of(event_id), status, after, reading)
 
 
-def email_page(asked: Wanted, typed: str = "", wrong: str = "") -> Response:
+def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
     """The page; with what was typed as its new time, and what is `wrong` with that."""
     found = in_database(lambda database: find(database, asked))
     return conditional.page(
         "email.html",
-        (found, asked, typed, wrong),
+        (found, asked, typed, str(wrong)),
         asked=asked,
         **found._asdict(),
         reading=_reading(asked, found.email),
         words=email_words,
         typed=typed,
         wrong=wrong,
-        clocks=_clocks(found.summary),
+        clocks=_clocks(found.summary, wrong),
     )
 
 
@@ -97,17 +97,24 @@ def find(database: Database, asked: Wanted) -> Found:
 
 
 class Clocks(NamedTuple):
-    """What a field for a time needs to say: the zone, how far it is from UTC now, and the email's time on it."""
+    """What a field for a time needs to say: the zone, how far it is from UTC now, and the email's time there.
+
+    Of a time that comes twice there, `readings` are the two instants, each after its offset.
+    """
 
     zone: str
     offset: str
     due: str
+    readings: list[tuple[str, datetime]]
 
 
-def _clocks(summary: EmailSummary) -> Clocks:
+def _clocks(summary: EmailSummary, wrong: BadTimestamp | None) -> Clocks:
     settings = current_settings()
-    due = summary.due_at.astimezone(settings.timezone).strftime("%Y-%m-%dT%H:%M:%S")
-    return Clocks(settings.zone_name, offset(datetime.now(settings.timezone)), due)
+    zone = settings.timezone
+    due = summary.due_at.astimezone(zone).replace(tzinfo=None).isoformat(timespec="seconds")
+    readings = wrong.readings if isinstance(wrong, RepeatedTime) else ()
+    told = [(offset(reading.astimezone(zone)), reading) for reading in readings]
+    return Clocks(settings.zone_name, offset(datetime.now(zone)), due, told)
 
 
 class Reading(NamedTuple):

@@ -53,24 +53,19 @@ def status_class(email: EmailSummary) -> str:
     return "failed" if email.failed else "unknown" if email.unknown or not email.sent else "sent"
 
 
-def waiting(email: EmailSummary) -> int:
-    """How many of its deliveries are in no final state."""
-    return email.deliveries - email.sent - email.failed - email.unknown - email.cancelled
-
-
 def counts_sentence(email: EmailSummary) -> str:
     """1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."""
     parts = [f"{email.sent:,} accepted", f"{email.failed:,} failed"]
     parts += [f"{email.unknown:,} unknown"] if email.unknown else []
     parts += [f"{email.cancelled:,} cancelled"] if email.cancelled else []
-    counts = ", ".join([*parts, f"{waiting(email):,} waiting"])
+    counts = ", ".join([*parts, f"{email.unfinished:,} waiting"])
     return f"{counts}{_lateness(email)}."
 
 
 def outcomes(email: EmailSummary) -> list[Outcome]:
     """Every outcome that deliveries can have, in the order of the bar."""
-    numbers = (email.sent, email.failed, email.unknown, email.cancelled, waiting(email))
-    total = max(email.deliveries, 1)
+    numbers = (email.sent, email.failed, email.unknown, email.cancelled, email.unfinished)
+    total = max(email.expected, 1)
     widths = _widths([number / total for number in numbers])
     starts = [sum(widths[:position]) for position in range(len(widths))]
     return [
