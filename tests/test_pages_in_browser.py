@@ -23,10 +23,17 @@ from web.browsers import is_for_programs
 TOKEN = "the-token-of-the-pages"
 # The addresses at which each page is looked at.
 PAGES: dict[str, list[str]] = {
+    "/emails/<event_id>": [
+        *(f"/emails/{number}" for number in range(sample.HELD, sample.NEXT_WEEK + 1)),
+        f"/emails/{sample.NEWSLETTER}?status=failed&content=text",
+        "/emails/1",
+    ],
     "/login": ["/login"],
     "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
 }
 NOT_PAGES: dict[str, str] = {
+    "/emails/<event_id>/frame": "an email, as it is",
+    "/emails/<event_id>/source": "plain text",
     "/static/<path:filename>": "a file",
 }
 NO_SUCH_PAGE = "/nothing"

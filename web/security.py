@@ -54,6 +54,7 @@ def register(app: Flask, settings: Settings) -> None:
     app.config["WTF_CSRF_SSL_STRICT"] = False  # asks for a Referer; Origin and Sec-Fetch-Site are looked at instead
     CSRFProtect(app)
     app.jinja_env.globals["csrf_token"] = csrf_token  # in macros, too
+    app.context_processor(lambda: {"csrf_token": csrf_token})  # above the one of CSRFProtect
     app.extensions["limits"] = Limits(settings, app.extensions["wake_ups"])
     app.before_request(refuse_strangers)
     app.extensions["bodies"] = bodies = Bodies()
