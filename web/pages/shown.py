@@ -17,6 +17,12 @@ def register(app: Flask) -> None:
     """Give the templates of `app` the filters."""
     for filter_ in (instant, distance, span, number, many, printable):
         app.add_template_filter(filter_)
+    app.add_template_global(zone)
+
+
+def zone() -> str:
+    """The name of the service's zone."""
+    return current_settings().timezone.key
 
 
 def instant(moment: datetime) -> Markup:
