@@ -2,8 +2,9 @@
 
 A file is written to tmp/, synced, and renamed into new/: no reader sees half a message. The rename is what the
 final dot is in SMTP, so the file is written before `Work.record` marks the delivery as sending, and nearly all
-that can go wrong has gone wrong by then. The name is made of the Message-ID: a delivery that is done again after
-a kill takes the place of the first, unless a reader has moved that one on already.
+that can go wrong has gone wrong by then. The name is made of the email's time, so that the names have the order of
+time, and of the Message-ID: a delivery that is done again after a kill takes the place of the first, unless a reader
+has moved that one on already.
 """
 
 from __future__ import annotations
@@ -205,8 +206,12 @@ class _Maildir:
 
 
 def _file_name(envelope: Envelope) -> str:
-    """The left side of the Message-ID: of letters, digits, `-`, `_` and one dot, and never the same for two."""
-    return envelope.message.message_id(envelope.recipient_id).strip("<>").partition("@")[0]
+    """When the email could be sent first, and the left side of the Message-ID, which is never the same for two.
+
+    It is of letters, digits, `-`, `_` and two dots.
+    """
+    message = envelope.message
+    return f"{max(message.ready_at, 0):010}.{message.message_id(envelope.recipient_id).strip('<>').partition('@')[0]}"
 
 
 def _write(path: Path, octets: bytes) -> None:

@@ -40,9 +40,11 @@ class Message:
         sender_address: str,
         reply_to: str | None,
         token: str,
+        ready_at: int,
         unsubscribe: Links | None = None,
     ) -> None:
-        """`token` is the random value that is stored with the email; `reply_to` is a mailbox, named or not.
+        """`token` is the random value that is stored with the email; `reply_to` is a mailbox, named or not; `ready_at`
+        is the second since 1970 UTC from which on the email could be sent.
 
         With `unsubscribe`, each recipient has a link in the header and at the end of the content.
         """
@@ -50,6 +52,7 @@ class Message:
             raise MessageError(f"the token {token!a} does not fit into a Message-ID")
         sender = header_address(sender_address)
         self.event_id = event_id
+        self.ready_at = ready_at
         self.sender_address = sender.decode("utf-8")  # for the envelope; its domain is in A-labels
         self._token = token
         self._message_id = f"<{token}.%d@{domain_of(sender).replace('%', '%%')}>"

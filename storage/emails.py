@@ -22,7 +22,7 @@ SELECT event_id, subject, content, due_at, status, created_at, finished_at, held
     content_digest FROM emails
 WHERE event_id = :event_id
 """
-TEXT_TO_SEND = "SELECT subject, content, token FROM emails WHERE event_id = :event_id"
+TEXT_TO_SEND = "SELECT subject, content, token, due_at, created_at FROM emails WHERE event_id = :event_id"
 
 
 class Email(NamedTuple):
@@ -51,6 +51,7 @@ class TextToSend(NamedTuple):
     subject: str
     content: str
     token: str
+    ready_at: int  # the second at which it was due, or POSTed if that was later
 
 
 class Emails:
@@ -110,7 +111,8 @@ class Emails:
         row = self._connection.row(TEXT_TO_SEND, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        return TextToSend(*row)
+        subject, content, token, due_at, created_at = row
+        return TextToSend(subject, content, token, max(due_at, created_at))
 
     def _is_saved(self, email: Email) -> bool:
         saved = self.get(email.event_id)

@@ -52,6 +52,7 @@ def make_message(settings: Settings, database: Database, event_id: int, text: Te
         sender_address=settings.mail_from_address,
         reply_to=settings.mail_reply_to,
         token=text.token,
+        ready_at=text.ready_at,
         unsubscribe=unsubscribe_links(settings, database),
     )
 

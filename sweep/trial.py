@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple
 
 from database import Database, Email, TextToSend
@@ -27,7 +27,7 @@ class Trial(NamedTuple):
 
 def trial_message(settings: Settings, database: Database, email: Email) -> Message:
     """What every recipient of `email` would get, with a Message-ID of its own. Raises MessageError."""
-    text = TextToSend(email.subject, email.content, os.urandom(12).hex())
+    text = TextToSend(email.subject, email.content, os.urandom(12).hex(), int(time()))
     return make_message(settings, database, email.event_id, text)
 
 

@@ -21,6 +21,7 @@ def message(subject: str = "Hello", content: str = "Hello\n", **changed: object)
         "sender_address": "no-reply@example.com",
         "reply_to": None,
         "token": "T0ken",
+        "ready_at": 1_764_000_000,
     }
     return Message(subject=subject, content=content, **{**values, **changed})  # type: ignore[arg-type]
 

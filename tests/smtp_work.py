@@ -17,6 +17,7 @@ def message(content: str = "Hello.\n", *, sender: str = "news@example.org", subj
         sender_address=sender,
         reply_to=None,
         token="0123456789abcdef",
+        ready_at=1_764_000_000,
     )
 
 

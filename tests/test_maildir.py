@@ -148,12 +148,12 @@ def test_a_delivery_done_again_takes_the_place_of_the_first(sender: MaildirSende
     before = files(outbox)
     sender.deliver(ListedWork(*envelopes(2)))
     assert files(outbox) == before
-    assert [file.name for file in before] == ["T0ken.1", "T0ken.2"]
+    assert [file.name for file in before] == ["1764000000.T0ken.1", "1764000000.T0ken.2"]
 
 
 def test_what_a_killed_process_left_is_in_nobodys_way(sender: MaildirSender, outbox: Path) -> None:
     sender.deliver(ListedWork())
-    (outbox / "tmp" / f"T0ken.1.P{os.getpid()}").write_text("half a mess" * 100)
+    (outbox / "tmp" / f"1764000000.T0ken.1.P{os.getpid()}").write_text("half a mess" * 100)
     sender.deliver(ListedWork(*envelopes(1)))
     assert not list((outbox / "tmp").iterdir())
     assert b"half" not in files(outbox)[0].read_bytes()
@@ -163,7 +163,7 @@ def test_a_lost_claim_is_neither_delivered_nor_given_back(sender: MaildirSender,
     work = ListedWork(*envelopes(3))
     work.lost = {lost := work.due[1]}
     sender.deliver(work)
-    assert [file.name for file in files(outbox)] == ["T0ken.1", "T0ken.3"]
+    assert [file.name for file in files(outbox)] == ["1764000000.T0ken.1", "1764000000.T0ken.3"]
     assert lost not in [outcome.envelope for outcome in work.outcomes] + work.given_back
     assert not list((outbox / "tmp").iterdir())
 
@@ -172,7 +172,7 @@ def test_without_the_lease_nothing_ends(sender: MaildirSender, outbox: Path) -> 
     work = ListedWork(*(all_three := envelopes(3)))
     work.may_end_for = 1
     sender.deliver(work)
-    assert [file.name for file in files(outbox)] == ["T0ken.1"]
+    assert [file.name for file in files(outbox)] == ["1764000000.T0ken.1"]
     assert work.sent == all_three[:1]
     assert work.given_back == all_three[1:]
 
@@ -236,7 +236,7 @@ def test_a_disk_that_takes_no_more_ends_the_sweep_and_loses_nothing(sender: Mail
 
 
 def test_a_rename_that_fails_gives_the_envelope_back(sender: MaildirSender, outbox: Path) -> None:
-    (outbox / "new" / "T0ken.2").mkdir(parents=True)
+    (outbox / "new" / "1764000000.T0ken.2").mkdir(parents=True)
     work = ListedWork(*(all_three := envelopes(3)))
     with pytest.raises(SessionError, match="Is a directory"):
         sender.deliver(work)

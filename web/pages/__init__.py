@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.pages import email, recipients, shown
+from web.pages import email, outbox, recipients, shown
 
 # Every page is in it, so that its endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (email, recipients):
+for _module in (email, outbox, recipients):
     blueprint.register_blueprint(_module.blueprint)
 
 
 def register(app: Flask) -> None:
     """Give `app` the pages."""
     shown.register(app)
+    outbox.register(app)
     app.register_blueprint(blueprint)

@@ -1,0 +1,120 @@
+"""The outbox: what would have gone out, while EMAIL_URL names a Maildir; as in the inbox of a test."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from flask import Blueprint, Flask, Response, abort, current_app, render_template, request, send_file, url_for
+
+from delivery.maildir_list import MOST, NAME, Listing, newest, open_message
+from settings import Settings
+from web.context import current_settings
+from web.letter import FIELDS, READ, Letter, fields_of, letter_of
+from web.look import Look
+from web.mail_frame import framed
+
+PAGE = 50
+PATIENCE = 0.3  # seconds that a page waits for a look through the names
+REST = 10.0  # times as long as a look took, none is begun anew
+blueprint = Blueprint("outbox", __name__)
+
+
+class Saved(NamedTuple):
+    """A message of the Maildir."""
+
+    name: str
+    letter: Letter
+    saved_at: datetime
+    size: int
+
+
+def register(app: Flask) -> None:
+    """Give `app` its look at the Maildir, and the templates `has_outbox`: whether there is one."""
+    path = cast(Settings, app.extensions["settings"]).email_url.path
+    app.jinja_env.globals["has_outbox"] = path is not None
+    if path is not None:
+        app.extensions["outbox"] = Look(lambda: newest(path, MOST), fresh=0, rest=REST)
+
+
+@blueprint.get("/outbox")
+def show() -> str:
+    """The newest messages; or where mail goes instead."""
+    after = request.args.get("after")
+    if after is not None and not NAME.fullmatch(after):
+        abort(400, "after= is the name of a message, and this is none")
+    url = current_settings().email_url
+    if url.path is None:
+        return render_template("outbox.html", server=url)
+    try:
+        listing = cast("Look[Listing]", current_app.extensions["outbox"]).glance(PATIENCE)
+    except OSError as error:
+        return render_template("outbox.html", path=url.path, fault=error.strerror)
+    if listing is None:
+        return render_template("outbox.html", path=url.path, is_looking=True)
+    return _page(url.path, listing, after)
+
+
+def _page(path: Path, listing: Listing, after: str | None) -> str:
+    names = listing.before(after, PAGE)
+    more = bool(names) and bool(listing.before(names[-1], 1))
+    return render_template(
+        "outbox.html",
+        path=path,
+        listing=listing,
+        seen_at=datetime.fromtimestamp(listing.seen_at, UTC),
+        rows=[row for row in (_row(path, name) for name in names) if row],
+        most=MOST,
+        first=url_for(".show") if after else None,
+        next=url_for(".show", after=names[-1]) if more else None,
+    )
+
+
+def _row(path: Path, name: str) -> Saved | None:
+    """None when it is no longer there."""
+    try:
+        with open_message(path, name) as file:
+            return _saved(name, fields_of(file.read(FIELDS)), file)
+    except FileNotFoundError:
+        return None
+
+
+def _saved(name: str, letter: Letter, file: BinaryIO) -> Saved:
+    status = os.fstat(file.fileno())
+    return Saved(name, letter, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
+
+
+@blueprint.get("/outbox/<name>")
+def message(name: str) -> str:
+    """One message: its fields, its text, and its HTML in a frame."""
+    with _opened(name) as file:
+        saved = _saved(name, letter_of(file.read(READ)), file)
+    return render_template("outbox_message.html", saved=saved, letter=saved.letter, read=READ)
+
+
+@blueprint.get("/outbox/<name>/html")
+def html(name: str) -> Response:
+    """Its HTML, which can do nothing wherever it is opened."""
+    with _opened(name) as file:
+        letter = letter_of(file.read(READ))
+    if letter.html is None:
+        abort(404)
+    return framed(letter.html)
+
+
+@blueprint.get("/outbox/<name>/source")
+def source(name: str) -> Response:
+    """The whole file, as it is."""
+    return send_file(_opened(name), mimetype="text/plain")
+
+
+def _opened(name: str) -> BinaryIO:
+    path = current_settings().email_url.path
+    if path is None:
+        abort(404)
+    try:
+        return open_message(path, name)
+    except FileNotFoundError:
+        abort(404)
