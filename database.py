@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from storage.email_lists import EmailSummary
     from storage.emails import Email, TextToSend, refuse_used
     from storage.health import Health, Totals
+    from storage.imports import Import, Imports
     from storage.pruning import Pruned
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
@@ -92,6 +93,7 @@ __all__ = [
     "EventIdUsed",
     "HistoryPage",
     "HistoryRow",
+    "Import",
     "Key",
     "NoActiveRecipients",
     "NoSuchEmail",
@@ -129,6 +131,7 @@ _LATER = {
     "EmailSummary": "storage.email_lists",
     "HistoryPage": "storage.recipient_lists",
     "HistoryRow": "storage.recipient_lists",
+    "Import": "storage.imports",
     "Reason": "storage.delivery_lists",
     "TextToSend": "storage.emails",
     "Totals": "storage.health",
@@ -178,6 +181,13 @@ class Database:
         from storage.recipient_acts import RecipientActs
 
         return RecipientActs(self.connection, self.progress)
+
+    @cached_property
+    def imports(self) -> Imports:
+        """The acts on files of recipients that were uploaded."""
+        from storage.imports import Imports
+
+        return Imports(self.connection, self.progress)
 
     @cached_property
     def health(self) -> Health:

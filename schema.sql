@@ -10,8 +10,8 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id and sender_id given out, when a sweep last looked (last_sweep_at), how many sweeps had work and
--- for how long in all (sweeps, sweep_milliseconds).
+-- The last recipient_id, import_id and sender_id given out, when a sweep last looked (last_sweep_at), how many sweeps had
+-- work and for how long in all (sweeps, sweep_milliseconds).
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -60,6 +60,8 @@ CREATE TABLE progress (
     first_sent_at     BIGINT,
     last_sent_at      BIGINT
 );
+-- The emails that were begun when a recipient was there already.
+CREATE INDEX progress_by_last_recipient ON progress (last_recipient_id);
 -- The starts that a sweep has to go on with.
 CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
 -- The emails that not everybody got, for who lists them.
@@ -79,6 +81,43 @@ CREATE TABLE recipients (
 CREATE INDEX recipients_inactive ON recipients (status, recipient_id) WHERE status <> 'active' AND removed_at IS NULL;
 CREATE INDEX recipients_inactive_by_key ON recipients (status, address_key)
     WHERE status <> 'active' AND removed_at IS NULL;
+
+-- Files of recipients that were uploaded, each from its reading to its undoing. What one added has the recipient_ids after
+-- `before_id`, up to `last_id`: they are given out in its own commit. A process at work on it says so by `heartbeat_at`.
+CREATE TABLE imports (
+    import_id    BIGINT PRIMARY KEY,
+    file_name    TEXT NOT NULL,
+    status       TEXT NOT NULL
+                 CHECK (status IN ('reading', 'refused', 'ready', 'importing', 'done', 'undoing', 'undone')),
+    created_at   BIGINT NOT NULL,
+    finished_at  BIGINT,
+    heartbeat_at BIGINT NOT NULL,
+    fault        TEXT,                      -- why it was refused or broke off
+    size         BIGINT NOT NULL,           -- bytes
+    position     BIGINT NOT NULL DEFAULT 0, -- bytes that are read, or recipients that the undoing has come by
+    lines        BIGINT NOT NULL DEFAULT 0, -- with an address that can be taken
+    bad          BIGINT NOT NULL DEFAULT 0, -- that cannot be taken
+    left_out     BIGINT NOT NULL DEFAULT 0, -- not active by the file's own word
+    repeated     BIGINT NOT NULL DEFAULT 0,
+    added        BIGINT NOT NULL DEFAULT 0, -- of the addresses, each counted once; before the import: would be
+    known        BIGINT NOT NULL DEFAULT 0,
+    unsubscribed BIGINT NOT NULL DEFAULT 0,
+    rejected     BIGINT NOT NULL DEFAULT 0,
+    before_id    BIGINT NOT NULL DEFAULT 0,
+    last_id      BIGINT NOT NULL DEFAULT 0,
+    removed      BIGINT NOT NULL DEFAULT 0, -- by undoing it
+    kept         BIGINT NOT NULL DEFAULT 0, -- although it was undone
+    preview      TEXT,                      -- JSON: the form of the file, and its first lines
+    bad_lines    TEXT                       -- the first of them as CSV
+);
+
+-- Such a file, in parts, until it is imported.
+CREATE TABLE import_parts (
+    import_id BIGINT NOT NULL,
+    part      BIGINT NOT NULL,
+    content   BYTEA NOT NULL,
+    PRIMARY KEY (import_id, part)
+);
 
 -- How many emails and recipients there are of each status, kept by triggers (storage/counting.py): the sum over all
 -- parts. Each connection to PostgreSQL counts in one of 64 parts, so that writers hardly ever wait for each other.

@@ -21,6 +21,12 @@ TABLES = {
         *("failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
     ),
     "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "no_mailbox"),
+    "imports": (
+        *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "fault", "size", "position"),
+        *("lines", "bad", "left_out", "repeated", "added", "known", "unsubscribed", "rejected"),
+        *("before_id", "last_id", "removed", "kept", "preview", "bad_lines"),
+    ),
+    "import_parts": ("import_id", "part", "content"),
     "deliveries": (
         *("event_id", "recipient_id", "status", "claimed_by", "queued_at", "next_attempt_at", "attempts", "doubts"),
         *("finished_at", "address", "reply"),

@@ -59,6 +59,14 @@ class Added(NamedTuple):
     known: int
 
 
+class Inserted(NamedTuple):
+    """How many of the staged addresses were new; theirs are the recipient_ids after `before`, up to `last`."""
+
+    added: int
+    before: int
+    last: int
+
+
 class Recipients:
     """The acts on recipients."""
 
@@ -93,13 +101,9 @@ class Recipients:
             self._cancel_deliveries(recipient_id, now)
 
     def _add_staged(self, now: int) -> Added:
-        row = self._connection.row(LAST_INCOMING)
-        count = row[0] if row and row[0] else 0
+        count = staged(self._connection)
         with self._connection.transaction():
-            added = self._connection.run(ADD_BACK)
-            before = counters.take(self._connection, "recipient_id", count) - 1
-            values = {"before": before, "now": now, "size": CHUNK}
-            added += sum(self._connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
+            added = self._connection.run(ADD_BACK) + insert_staged(self._connection, count, now).added
         return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
@@ -117,6 +121,20 @@ class Recipients:
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
             self._progress.count(event_id, {"cancelled": 1}, now)
+
+
+def staged(connection: Connection) -> int:
+    """How many addresses are staged."""
+    row = connection.row(LAST_INCOMING)
+    return row[0] if row and row[0] else 0
+
+
+def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
+    """Add those of the `count` staged addresses that are not there, inside the transaction that is open."""
+    before = counters.take(connection, "recipient_id", count) - 1
+    values = {"before": before, "now": now, "size": CHUNK}
+    added = sum(connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
+    return Inserted(added, before, before + count)
 
 
 def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:

@@ -49,7 +49,8 @@ def _create(connection: Connection, now: int) -> None:
         "secret_key": os.urandom(32).hex(),
         "installation": os.urandom(8).hex(),
     }
-    counters = {"recipient_id": 0, "sender_id": 0, "last_sweep_at": now, "sweeps": 0, "sweep_milliseconds": 0}
+    names = ("recipient_id", "import_id", "sender_id", "sweeps", "sweep_milliseconds")
+    counters = {**dict.fromkeys(names, 0), "last_sweep_at": now}
     connection.tune()
     for name, value in meta.items():
         connection.run("INSERT INTO meta (name, value) VALUES (:name, :value)", name=name, value=value)

@@ -29,6 +29,8 @@ PAGES: dict[str, list[str]] = {
         "/emails/1",
     ],
     "/login": ["/login"],
+    "/recipients": ["/recipients", "/recipients?status=unsubscribed", "/recipients?address_begins=zz"],
+    "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
     "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
 }
 NOT_PAGES: dict[str, str] = {

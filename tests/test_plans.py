@@ -52,6 +52,7 @@ LISTS: dict[str, Act] = {
     "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0], NOON),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
     "begin": lambda database: database.progress.begin_due(NOW),
+    "undo": lambda database: database.imports.undo_some(1, NOW),
 }
 # These sort, but little: a page for each status, one window, what senders hold, the tries of one delivery, the parts
 # of a count.
@@ -122,6 +123,8 @@ def filled(database: Database) -> Database:
     for number in (8, 9):
         database.emails.save(EMAIL._replace(event_id=number), NOON)
     database.connection.run("UPDATE emails SET status = 'held' WHERE event_id = 9")
+    import_id = database.imports.create("people.csv", [], NOON)
+    database.connection.run("UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id)
     return database
 
 

@@ -301,3 +301,16 @@ def fill(database: Database, emails: int, deliveries: int) -> None:
     with database.connection.transaction():
         database.connection.run(FILL_EMAILS, emails=emails)
         database.connection.run(FILL_DELIVERIES, deliveries=deliveries)
+
+
+def test_an_import_is_not_undone_for_those_who_got_an_email_that_is_forgotten(database: Database) -> None:
+    import_id = database.imports.create("people.csv", [], NOON)
+    database.connection.run("UPDATE imports SET status = 'importing'")
+    assert database.imports.finish(import_id, addresses(2), NOON)
+    sent_email(database, 3)
+    assert database.prune(LATER) == (1, 3)
+    assert database.imports.begin(import_id, "undo", NOW)
+    while database.imports.undo_some(import_id, NOW):
+        pass
+    found = database.imports.get(import_id)
+    assert found and (found.status, found.removed, found.kept) == ("undone", 0, 2)

@@ -1,0 +1,264 @@
+"""Files of recipients on their way in: kept in parts, read, imported in one commit, undone bit by bit.
+
+A process at work on one says so by its heartbeat. When that has stopped another may go on: the commit that imports is
+for an import that is `importing` only, so that of two processes one does it, and what is undone stays undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from storage import counters, undoing
+from storage.address import Address
+from storage.connection import Connection
+from storage.progress import ProgressTable
+from storage.recipients import insert_staged, staged
+from storage.times import moment, moment_or_none
+
+PATIENCE = 60  # seconds without a heartbeat
+KEPT = 100  # imports
+KEPT_FOR = 30 * 86_400  # seconds
+WAITS_FOR = 86_400  # seconds: how long a file is kept that nobody imports
+RUNNING = ("reading", "importing", "undoing")
+# What a person asks for: from this status to that one, or again where it was broken off.
+STEPS = {"read": (None, "reading"), "import": ("ready", "importing"), "undo": ("done", "undoing")}
+
+COLUMNS = """
+import_id, file_name, status, created_at, finished_at, heartbeat_at, fault, size, position, lines, bad, left_out,
+repeated, added, known, unsubscribed, rejected, before_id, last_id, removed, kept, preview
+"""
+GET = f"SELECT {COLUMNS} FROM imports WHERE import_id = :import_id"  # noqa: S608
+RECENT = f"SELECT {COLUMNS} FROM imports ORDER BY import_id DESC LIMIT :limit"  # noqa: S608
+PART = "SELECT content FROM import_parts WHERE import_id = :import_id AND part = :part"
+BAD_LINES = "SELECT bad_lines FROM imports WHERE import_id = :import_id"
+CREATE = """
+INSERT INTO imports (import_id, file_name, status, created_at, heartbeat_at, size)
+VALUES (:import_id, :file_name, 'reading', :now, :now, 0)
+"""
+ADD_PART = "INSERT INTO import_parts (import_id, part, content) VALUES (:import_id, :part, :content)"
+SIZE = "UPDATE imports SET size = :size WHERE import_id = :import_id"
+FORGET = """
+DELETE FROM imports WHERE import_id <= :last - :kept OR created_at < :old OR (
+    status IN ('reading', 'refused', 'ready', 'importing') AND created_at < :waited AND heartbeat_at < :waited)
+"""
+FORGET_PARTS = "DELETE FROM import_parts WHERE import_id NOT IN (SELECT import_id FROM imports)"
+DROP_PARTS = "DELETE FROM import_parts WHERE import_id = :import_id"
+DISCARD = "DELETE FROM imports WHERE import_id = :import_id AND status IN ('refused', 'ready')"
+BEGIN = """
+UPDATE imports SET position = CASE WHEN status = :step THEN position ELSE 0 END, status = :step, heartbeat_at = :now,
+    fault = NULL
+WHERE import_id = :import_id AND (status = :before OR (status = :step AND heartbeat_at < :now - :patience))
+"""
+NOTE = """
+UPDATE imports SET position = :position, heartbeat_at = :now
+WHERE import_id = :import_id AND status IN ('reading', 'importing')
+"""
+BREAK_OFF = """
+UPDATE imports SET fault = :fault, heartbeat_at = 0
+WHERE import_id = :import_id AND status IN ('reading', 'importing', 'undoing')
+"""
+REFUSE = """
+UPDATE imports SET status = 'refused', fault = :fault, bad = :bad, bad_lines = :bad_lines
+WHERE import_id = :import_id AND status = 'reading'
+"""
+READY = """
+UPDATE imports SET status = 'ready', position = size, lines = :lines, bad = :bad, left_out = :left_out,
+    repeated = :repeated, added = :added, known = :known, unsubscribed = :unsubscribed, rejected = :rejected,
+    preview = :preview, bad_lines = :bad_lines
+WHERE import_id = :import_id AND status = 'reading'
+"""
+HOLD = "SELECT 1 FROM imports WHERE import_id = :import_id AND status = 'importing'"
+DONE = """
+UPDATE imports SET status = 'done', finished_at = :now, position = size, added = :added, known = :known,
+    unsubscribed = :unsubscribed, rejected = :rejected, before_id = :before, last_id = :last
+WHERE import_id = :import_id
+"""
+COMPARE = """
+SELECT CASE WHEN r.recipient_id IS NULL THEN 'added' WHEN r.status = 'active' THEN 'known' ELSE r.status END, COUNT(*)
+FROM incoming i LEFT JOIN recipients r ON r.address_key = i.address_key
+GROUP BY 1
+"""
+
+
+class Comparison(NamedTuple):
+    """Of addresses, each counted once: how many are new, active already, and stay what they are."""
+
+    added: int
+    known: int
+    unsubscribed: int
+    rejected: int
+
+
+class Read(NamedTuple):
+    """What was found in a file: lines with an address, bad ones, those that it says are not active, repeated ones."""
+
+    lines: int
+    bad: int
+    left_out: int
+    repeated: int
+    preview: str
+    bad_lines: str
+
+
+class Import(NamedTuple):
+    """A file that was uploaded, and how far it has come."""
+
+    import_id: int
+    file_name: str
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+    heartbeat_at: int
+    fault: str | None
+    size: int
+    position: int
+    lines: int
+    bad: int
+    left_out: int
+    repeated: int
+    added: int
+    known: int
+    unsubscribed: int
+    rejected: int
+    before_id: int
+    last_id: int
+    removed: int
+    kept: int
+    preview: str | None
+
+    def is_running(self, now: int) -> bool:
+        """Whether a process is at work on it."""
+        return self.status in RUNNING and self.heartbeat_at >= now - PATIENCE
+
+    def is_broken_off(self, now: int) -> bool:
+        """Whether the process died that was at work on it."""
+        return self.status in RUNNING and not self.is_running(now)
+
+
+class Imports:
+    """The acts on imports."""
+
+    def __init__(self, connection: Connection, progress: ProgressTable) -> None:
+        self._connection = connection
+        self._progress = progress
+
+    def create(self, file_name: str, parts: Iterable[bytes], now: datetime) -> int:
+        """Keep a file; its import_id. Old imports are forgotten, and files that nobody wanted to import."""
+        second = int(now.timestamp())
+        with self._connection.transaction():
+            import_id = counters.take(self._connection, "import_id")
+            old = {"last": import_id, "kept": KEPT, "old": second - KEPT_FOR, "waited": second - WAITS_FOR}
+            if self._connection.run(FORGET, **old):
+                self._connection.run(FORGET_PARTS)
+            self._connection.run(CREATE, import_id=import_id, file_name=file_name, now=second)
+            size = 0
+            for part, content in enumerate(parts):
+                self._connection.run(ADD_PART, import_id=import_id, part=part, content=content)
+                size += len(content)
+            self._connection.run(SIZE, import_id=import_id, size=size)
+        return import_id
+
+    def get(self, import_id: int) -> Import | None:
+        """The import with this number."""
+        row = self._connection.row(GET, import_id=import_id)
+        return None if row is None else _import_of(*row)
+
+    def recent(self, limit: int = 20) -> list[Import]:
+        """The newest imports, the last one first."""
+        return [_import_of(*row) for row in self._connection.rows(RECENT, limit=limit)]
+
+    def part(self, import_id: int, part: int) -> bytes:
+        """The bytes of a part; none behind the last one."""
+        row = self._connection.row(PART, import_id=import_id, part=part)
+        return b"" if row is None else bytes(row[0])
+
+    def bad_lines(self, import_id: int) -> str | None:
+        """The lines that cannot be taken, as it was given to `ready`."""
+        row = self._connection.row(BAD_LINES, import_id=import_id)
+        return None if row is None else row[0]
+
+    def begin(self, import_id: int, step: str, now: int) -> bool:
+        """Whether this process is to `read`, `import` or `undo` it: nobody else is at work on it, or did so."""
+        before, status = STEPS[step]
+        values = {"before": before, "step": status, "now": now, "patience": PATIENCE}
+        with self._connection.transaction():
+            return self._connection.run(BEGIN, import_id=import_id, **values) == 1
+
+    def note(self, import_id: int, position: int, now: int) -> None:
+        """So many bytes are read, and this process lives."""
+        with self._connection.transaction():
+            self._connection.run(NOTE, import_id=import_id, position=position, now=now)
+
+    def break_off(self, import_id: int, fault: str) -> None:
+        """Nobody is at work on it any more."""
+        with self._connection.transaction():
+            self._connection.run(BREAK_OFF, import_id=import_id, fault=fault)
+
+    def refuse(self, import_id: int, fault: str, bad: int = 0, bad_lines: str = "") -> None:
+        """Nothing of it can be imported."""
+        with self._connection.transaction():
+            self._connection.run(REFUSE, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
+            self._connection.run(DROP_PARTS, import_id=import_id)
+
+    def compare(self, addresses: Iterable[Address]) -> Comparison:
+        """What would become of these addresses; nothing is stored."""
+        self._connection.stage_addresses(addresses)
+        try:
+            return self._compare_staged()
+        finally:
+            self._connection.unstage_addresses()
+
+    def ready(self, import_id: int, read: Read, found: Comparison) -> None:
+        """It was read to its end, and waits for a person to import it."""
+        with self._connection.transaction():
+            self._connection.run(READY, import_id=import_id, **read._asdict(), **found._asdict())
+
+    def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
+        """Add those of the addresses that are not there; False if another process did it.
+
+        They are taken one by one before anything is locked. Nobody who unsubscribed, or was rejected, becomes active
+        again, nor does one who unsubscribed and was removed come back into the list.
+        """
+        self._connection.stage_addresses(addresses)
+        try:
+            return self._finish_staged(import_id, int(now.timestamp()))
+        finally:
+            self._connection.unstage_addresses()
+
+    def undo_some(self, import_id: int, now: int) -> bool:
+        """Remove some of those that it added, if they are active and were sent nothing; False: it is undone."""
+        return undoing.undo_some(self._connection, self._progress, import_id, now)
+
+    def discard(self, import_id: int) -> bool:
+        """Forget a file that was not imported; False if that is none."""
+        with self._connection.transaction():
+            discarded = self._connection.run(DISCARD, import_id=import_id) == 1
+            if discarded:
+                self._connection.run(DROP_PARTS, import_id=import_id)
+        return discarded
+
+    def _compare_staged(self) -> Comparison:
+        found: dict[str, int] = dict(self._connection.rows(COMPARE))
+        return Comparison(*(found.get(name, 0) for name in Comparison._fields))
+
+    def _finish_staged(self, import_id: int, now: int) -> bool:
+        count = staged(self._connection)
+        found = self._compare_staged()
+        with self._connection.transaction():
+            if self._connection.row(f"{HOLD} {self._connection.row_lock}", import_id=import_id) is None:
+                return False
+            inserted = insert_staged(self._connection, count, now)
+            known = count - inserted.added - found.unsubscribed - found.rejected
+            numbers = {**found._asdict(), **inserted._asdict(), "known": known}
+            self._connection.run(DONE, import_id=import_id, now=now, **numbers)
+            self._connection.run(DROP_PARTS, import_id=import_id)
+        return True
+
+
+def _import_of(
+    import_id: int, file_name: str, status: str, created_at: int, finished_at: int | None, *others: object
+) -> Import:
+    times = moment(created_at), moment_or_none(finished_at)
+    return Import(import_id, file_name, status, *times, *others)  # type: ignore[arg-type]
