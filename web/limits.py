@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wakeup.redis_queue import WakeUps
 
 WRONG_TOKENS = 10  # a minute from one client
+TRIALS = 6  # messages to one address for a test, the same; each may hold a thread for a while
 REST = 15.0  # seconds for which a Redis that failed is left alone
 
 
@@ -36,6 +37,7 @@ class Limits:
         self._refused: dict[str, float] = {}  # clients with too many wrong tokens, until when
         processes = settings.web_workers if wake_ups is None else 1
         self._wrong_tokens = RateLimitItemPerMinute(-(-WRONG_TOKENS // processes), namespace="wrong-tokens")
+        self._trials = RateLimitItemPerMinute(-(-TRIALS // processes), namespace="trials")
         self._requests = None
         if settings.rate_limit:
             self._requests = RateLimitItemPerMinute(settings.rate_limit, namespace="requests")
@@ -63,6 +65,10 @@ class Limits:
             self._refused = {name: until for name, until in self._refused.items() if until > now}
             self._refused[client] = now + wait
             raise too_many_wrong_tokens(wait)
+
+    def seconds_until_trial(self, address: str) -> int:
+        """Count a test of this client's; the seconds until it may be sent, 0 if that is now."""
+        return self._hit(self._trials, client_of(address))
 
     def _hit(self, item: RateLimitItemPerMinute, client: str) -> int:
         """Count one; the seconds until the next is taken, 0 if this one was."""

@@ -57,8 +57,8 @@ class Sessions(SecureCookieSessionInterface):
         return super().open_session(app, request) or self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie if something in it has changed."""
-        if session.modified or session.accessed:
+        """Set the cookie if something in it has changed; a program with a token of its own gets none."""
+        if (session.modified or session.accessed) and "HTTP_AUTHORIZATION" not in request.environ:
             super().save_session(app, session, response)
 
 
