@@ -21,6 +21,8 @@ FINISH = 60  # seconds that requests in flight get once the server is told to st
 
 def serve(host: str, port: int) -> None:
     """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless at once again."""
+    if hasattr(os, "register_at_fork"):  # elsewhere a worker is no copy of this process
+        os.register_at_fork(after_in_child=_may_be_stopped)
     Granian(
         "serving.web_server:create_app",
         factory=True,
@@ -35,6 +37,11 @@ def serve(host: str, port: int) -> None:
         respawn_failed_workers=True,
         log_level=LogLevels.error,
     ).serve()
+
+
+def _may_be_stopped() -> None:
+    """A worker that is told to stop before it serves ends at once: granian has it ignore that until then."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def create_app() -> Flask:

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def test_a_stop_that_is_asked_for_ends_everything(project: Path, port: str, numb
         assert "Traceback" not in service.output
 
 
+def test_a_stop_that_comes_before_the_workers_serve_ends_everything_at_once(project: Path, port: str) -> None:
+    for _ in range(3):
+        with started(project, PORT=port, WEB_WORKERS="2") as service:
+            assert wait_until(partial(has_processes, service, 5)), service.output
+            assert service.stop() == 0
+            assert service.leaves_nothing(0)
+
+
 @pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("sender", "sender")])
 def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
@@ -74,6 +83,10 @@ def test_a_worker_of_the_web_server_that_is_killed_is_replaced_and_all_goes_on(
         assert wait_until(lambda: answers(int(port)))
         assert service.stop() == 0
         assert service.leaves_nothing(0)
+
+
+def has_processes(service: Service, count: int) -> bool:
+    return len(service.processes()) == count
 
 
 def answers(port: int) -> bool:

@@ -85,19 +85,18 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
             start_new_session=True,
         )
     try:
-        _wait_until_it_listens(host, port, process, log)
+        _wait_until_it_serves(environment.get("WEB_WORKERS", "1"), process, log)
         yield Server(host, port, log, process)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_it_listens(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_serves(workers: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """All workers: one that is told to stop while it starts does not hear it."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection((host, port), timeout=1).close()
+        if log.read_text().count("Started worker-") == int(workers):
             return
-        except OSError:
-            time.sleep(0.05)
+        time.sleep(0.05)
     raise AssertionError(log.read_text())
