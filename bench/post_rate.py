@@ -93,7 +93,7 @@ class PostRate:
         for _ in range(self._rounds):
             measured.rates["raw commits"].append(self._raw(slower))
             for workers in (2, 1):
-                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS, **slower))
+                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS, FORMS, **slower))
         measured.print()
         measured.print_ratio("WEB_WORKERS=2", "raw commits")
         measured.print_ratio("WEB_WORKERS=1", "raw commits")

@@ -56,6 +56,7 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def log_in(client: FlaskClient, token: str, address: str = "192.0.2.7") -> TestResponse:
+    client.delete_cookie("session")
     there = {"REMOTE_ADDR": address}
     page = client.get("/login", headers={"Accept": "text/html"}, environ_overrides=there).text
     found = re.search(r'name="csrf_token" value="([^"]+)"', page)
