@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime
 
 from flask import Flask
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from web.context import current_settings
 from web.printable import printable
+from web.words import many, span
 
-UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+__all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]
+
+COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqscheduler|tasklog\.log|SMTP_MAX_PER_DAY")
 
 
 def register(app: Flask) -> None:
     """Give the templates of `app` the filters."""
-    for filter_ in (instant, distance, span, number, many, printable):
+    for filter_ in (instant, day, distance, span, number, many, printable, sentence):
         app.add_template_filter(filter_)
     app.add_template_global(zone)
 
@@ -29,8 +33,13 @@ def instant(moment: datetime) -> Markup:
     """A time in the service's zone, as HTML: Wed 25 Nov 2026 09:00 +08:00, with the seconds where there are any."""
     local = moment.astimezone(current_settings().timezone)
     clock = "%H:%M:%S" if local.second else "%H:%M"
-    text = f"{local:%a} {local.day} {local:%b} {local.year:04} {local:{clock}} {offset(local)}"
+    text = f"{day(local)} {local:{clock}} {offset(local)}"
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), text)
+
+
+def day(moment: date) -> str:
+    """A day, as Wed 25 Nov 2026."""
+    return f"{moment:%a} {moment.day} {moment:%b} {moment.year:04}"
 
 
 def offset(local: datetime) -> str:
@@ -46,22 +55,12 @@ def distance(moment: datetime) -> str:
     return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
 
 
-def span(seconds: float | timedelta) -> str:
-    """A length of time: 1 d 10 h 36 min. Seconds are told below an hour only."""
-    rest = round(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
-    parts = []
-    for unit, size in UNITS if rest < 3_600 else UNITS[:-1]:
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count:,} {unit}")
-    return " ".join(parts) or "0 s"
-
-
 def number(value: int) -> str:
     """1,450."""
     return f"{value:,}"
 
 
-def many(value: int, one: str, more: str | None = None) -> str:
-    """A number with its noun: 1 recipient, 1,450 recipients, 2 deliveries (with `more`, what is no plain s)."""
-    return f"{value:,} {one if value == 1 else more or one + 's'}"
+def sentence(text: str) -> Markup:
+    """What a check says, as a sentence of its own, with the commands in it as code."""
+    marked = COMMAND.sub(r"<code>\g<0></code>", str(escape(text)))
+    return Markup(f"{marked[:1].upper()}{marked[1:]}.")  # noqa: S704 - escaped

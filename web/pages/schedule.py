@@ -1,0 +1,82 @@
+"""/: the schedule: what needs attention, what is being sent, what is next, what was sent; or a filtered list of it."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime, timedelta
+
+from flask import Blueprint, Response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from web.context import current_settings, in_database
+from web.invalid import ValidationError
+from web.pages import conditional, email_words, schedule_filter, schedule_sections
+from web.pages.schedule_filter import Filter
+
+FIRST_EMAIL_IN = timedelta(minutes=10)
+blueprint = Blueprint("schedule", __name__)
+
+
+@blueprint.get("/")
+def show() -> AnyResponse:
+    """The whole schedule, or with a filter in the address, a page of one list."""
+    wanted, errors = schedule_filter.read(request.args.to_dict())
+    if errors:
+        return _refused(errors, 400)
+    if wanted.event_id is not None:
+        return _one(wanted.event_id)
+    return _schedule() if wanted == Filter() else _list(wanted)
+
+
+def _schedule() -> Response:
+    settings, now = current_settings(), datetime.now(UTC)
+    sections = in_database(lambda database: schedule_sections.look(database, settings, now))
+    return conditional.page(
+        "schedule.html",
+        sections.shown,
+        **sections._asdict(),
+        folder=settings.folder,
+        tomorrow=sections.today + timedelta(days=1),
+        pace=schedule_sections.pace,
+        curl=_curl(now),
+        words=email_words,
+        wanted=Filter(),
+        errors={},
+    )
+
+
+def _list(wanted: Filter) -> Response:
+    listed, emails = in_database(
+        lambda database: (schedule_filter.look(database, wanted), database.emails.counts()),
+    )
+    data = wanted, listed, emails
+    return conditional.page(
+        "schedule_list.html", data, wanted=wanted, listed=listed, emails=emails, words=email_words, errors={}
+    )
+
+
+def _one(event_id: int) -> AnyResponse:
+    if in_database(lambda database: database.emails.summary(event_id)) is None:
+        return _refused([ValidationError("event_id", f"{event_id} is of no email here")], 404)
+    return redirect(f"/emails/{event_id}", 303)
+
+
+def _refused(errors: list[ValidationError], status: int) -> Response:
+    """The form as it was filled in, and what is wrong with it."""
+    emails = in_database(lambda database: database.emails.counts())
+    messages = {error.field: error.message for error in errors}
+    return Response(
+        render_template("schedule_list.html", wanted=Filter(), listed=None, emails=emails, errors=messages), status
+    )
+
+
+def _curl(now: datetime) -> str:
+    """A command for a shell that saves a first email."""
+    settings = current_settings()
+    url = shlex.quote(f"{request.host_url}send-emails")
+    token = ' -H "Authorization: Bearer $API_TOKEN"' if settings.api_tokens else ""
+    due_at = (now + FIRST_EMAIL_IN).astimezone(settings.timezone)
+    return (
+        f"curl {url}{token} -d event_id=1 -d email_subject=Hello "
+        f'-d "email_content=The first email." -d "timestamp={due_at:%Y-%m-%d %H:%M}:00"'
+    )

@@ -1,0 +1,114 @@
+"""Which emails the list of the schedule shows, as its address says it, and a page of them, by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from database import EMAIL_STATUSES, Database, EmailSummary
+from web.api.fields import Fields, choice, number
+from web.api.query import cursor_of, email_cursor
+from web.context import current_settings
+from web.invalid import ValidationError
+
+PAGE = 50  # rows
+ALL, WITH_FAILURES = "all", "failed"  # beside what is a status: any, and those that not everybody got
+CHOICES = (ALL, *EMAIL_STATUSES, WITH_FAILURES)
+NAMES = ("event_id", "status", "day", "after")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1  # of any event_id
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+Key = tuple[datetime, int]  # when it is due, and its event_id
+
+
+class Day(NamedTuple):
+    """A day of the service's zone, with the second before it and the one after it."""
+
+    date: date
+    before: datetime
+    after: datetime
+
+
+class Filter(NamedTuple):
+    """Which emails are asked for: one, or those of a status or a day, from some key on."""
+
+    event_id: int | None = None
+    status: str | None = None
+    day: Day | None = None
+    after: Key | None = None
+
+    @property
+    def newest_first(self) -> bool:
+        """The order of the list: a day, and what is still to come, read as they happen."""
+        return self.status == WITH_FAILURES or (self.day is None and self.status not in ("scheduled", "sending"))
+
+    def address(self, after: Key | None = None) -> str:
+        """Where this list is, from `after` on."""
+        values = {"status": self.status, "day": self.day and self.day.date, "after": after and cursor_of(*after)}
+        return "/?" + urlencode({name: value for name, value in values.items() if value is not None})
+
+
+class Listed(NamedTuple):
+    """A page of the list, and the key after which the next one begins."""
+
+    emails: list[EmailSummary]
+    next: Key | None
+
+
+def read(arguments: dict[str, str]) -> tuple[Filter, list[ValidationError]]:
+    """What the address asks for, and what is wrong with it. An empty field asks for nothing."""
+    fields = Fields({name: arguments[name].strip() for name in NAMES if arguments.get(name, "").strip()}, NAMES)
+    wanted = Filter(
+        event_id=fields.take_or("event_id", number, None),
+        status=fields.take_or("status", choice(*CHOICES), None),
+        day=fields.take_or("day", _day, None),
+        after=fields.take_or("after", email_cursor, None),
+    )
+    return wanted, fields.errors
+
+
+def look(database: Database, wanted: Filter) -> Listed:
+    """The emails asked for."""
+    emails = _list_of(database, wanted)(wanted.after or _start(wanted), PAGE + 1)
+    inside = [email for email in emails if _is_of(wanted.day, _at(wanted, email))]
+    page = inside[:PAGE]
+    return Listed(page, (_at(wanted, page[-1]), page[-1].event_id) if len(inside) > PAGE else None)
+
+
+def _list_of(database: Database, wanted: Filter) -> Callable[[Key | None, int], list[EmailSummary]]:
+    if wanted.status == WITH_FAILURES:
+        return database.emails.page_with_failures
+    status = None if wanted.status == ALL else wanted.status
+    return lambda after, limit: database.emails.page(after, limit, status, wanted.newest_first)
+
+
+def _at(wanted: Filter, email: EmailSummary) -> datetime:
+    """The time by which the list is in order."""
+    return email.started_at if wanted.status == WITH_FAILURES and email.started_at else email.due_at
+
+
+def _is_of(day: Day | None, moment: datetime) -> bool:
+    return day is None or day.before < moment < day.after
+
+
+def _start(wanted: Filter) -> Key | None:
+    if wanted.day is None:
+        return None
+    return (wanted.day.after, SMALLEST) if wanted.newest_first else (wanted.day.before, LARGEST)
+
+
+def _day(value: object) -> Day:
+    if not isinstance(value, str) or not DAY.fullmatch(value):
+        raise ValidationError("day", "is no date such as 2026-11-25")
+    try:
+        day = date.fromisoformat(value)
+        return Day(day, _midnight(day) - timedelta(seconds=1), _midnight(day + timedelta(days=1)))
+    except (ValueError, OverflowError):
+        raise ValidationError("day", "is not in the calendar") from None
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), current_settings().timezone).astimezone(UTC)

@@ -1,0 +1,103 @@
+"""What the schedule shows when nothing is filtered: what needs a person first, then what goes on, is next, is past."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from checks.late import LATE
+from database import Database, EmailSummary
+from settings import Settings
+from web.pages.schedule_filter import LARGEST
+from web.readiness import Check, check_sending
+from web.words import span
+
+ROWS = 20  # of each section
+RECENT = timedelta(days=7)  # what was finished before that needs nobody's attention any more
+SOON = timedelta(minutes=1)
+QUIET = timedelta(minutes=1)  # without an acceptance: then what is left cannot be told from the pace
+
+
+class Sending(NamedTuple):
+    """An email that is being sent, and whether a server has accepted some of it just now."""
+
+    email: EmailSummary
+    moves: bool
+
+
+class Sections(NamedTuple):
+    """All that is shown; of each kind of email the first ROWS."""
+
+    checks: list[Check]
+    emails: dict[str, int]  # how many there are of each status
+    recipients: dict[str, int]
+    today: date
+    overdue: list[EmailSummary]
+    held: list[EmailSummary]
+    failures: list[EmailSummary]
+    sending: list[Sending]
+    next: list[tuple[date, list[EmailSummary]]]  # by the days of the service's zone
+    sent: list[EmailSummary]
+    hurries: bool  # something changes by the second: it is being sent, or will be within a minute
+
+    @property
+    def shown(self) -> object:
+        """What makes a page another one. How long ago the last sweep looked does not, unless it is too long."""
+        checks = [(check.name, check.ok, "" if check.ok else check.remedy) for check in self.checks]
+        return self._replace(checks=[]), checks
+
+
+def look(database: Database, settings: Settings, now: datetime) -> Sections:
+    """All of it. In the order of an email's life, so that one that moves on meanwhile is there twice, never missing."""
+    late = now - timedelta(seconds=LATE[settings.scheduler])
+    emails = database.emails
+    checks = check_sending(database, settings, int(now.timestamp()))
+    overdue = [email for email in emails.page(None, ROWS, "scheduled") if email.due_at <= late]
+    coming = emails.page((late, LARGEST), ROWS, "scheduled")
+    held = emails.page(None, ROWS, "held", newest_first=True)
+    sending = [Sending(email, _moves(email, now)) for email in emails.page(None, ROWS, "sending")]
+    return Sections(
+        checks=checks,
+        emails=emails.counts(),
+        recipients=database.recipients.counts(),
+        today=now.astimezone(settings.timezone).date(),
+        overdue=overdue,
+        held=held,
+        failures=[email for email in emails.page_with_failures(None, ROWS) if _needs_someone(email, now)],
+        sending=sending,
+        next=_by_day(coming, settings.timezone),
+        sent=emails.page(None, ROWS, "sent", newest_first=True),
+        hurries=bool(sending) or any(email.due_at <= now + SOON for email in coming[:1]),
+    )
+
+
+def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list[EmailSummary]]]:
+    return [(day, list(some)) for day, some in groupby(emails, lambda email: email.due_at.astimezone(zone).date())]
+
+
+def pace(sending: Sending) -> str:
+    """How fast it goes on average, and how long the rest takes at that rate."""
+    email = sending.email
+    if email.first_sent_at is None or email.last_sent_at is None:
+        return "nothing accepted yet"
+    seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
+    rate = f"{_rate(email.sent / seconds)} on average"
+    return f"{rate}, about {span(email.unfinished * seconds / max(email.sent, 1))} left" if sending.moves else rate
+
+
+def _rate(per_second: float) -> str:
+    for unit, size in (("second", 1), ("minute", 60)):
+        if per_second * size >= 10:
+            return f"{per_second * size:,.0f} a {unit}"
+    return f"{per_second * 3600:,.0f} an hour"
+
+
+def _moves(email: EmailSummary, now: datetime) -> bool:
+    return email.last_sent_at is not None and now - email.last_sent_at <= QUIET
+
+
+def _needs_someone(email: EmailSummary, now: datetime) -> bool:
+    """Whether some of it may be tried again, or decided, and is still news."""
+    return email.status == "sent" and email.finished_at is not None and now - email.finished_at <= RECENT
