@@ -129,7 +129,10 @@ class TestWhatItSays:
 
     def test_the_rows_of_an_outcome_have_an_address_of_their_own(self, sent: Api) -> None:
         page = get(sent, "/emails/1?status=failed")
-        assert re.findall(r'<th scope="row">(r\d@example.com)', page) == ["r1@example.com", "r3@example.com"]
+        assert re.findall(r'<th scope="row"><a href="/recipients/\d">(r\d@example.com)', page) == [
+            "r1@example.com",
+            "r3@example.com",
+        ]
         assert 'href="/api/emails/1/deliveries?format=csv&amp;status=failed"' in page
         assert get(sent, "/emails/1?status=queued").count("r1@example.com") == 1  # as the example of a reason
 
@@ -138,7 +141,7 @@ class TestWhatItSays:
         seen, path = [], "/emails/1?status=sent"
         while path:
             page = get(sent, path)
-            seen += re.findall(r'<th scope="row">(r\d@example.com)', page)
+            seen += re.findall(r'<th scope="row"><a href="/recipients/\d">(r\d@example.com)', page)
             more = re.search(r'<a href="([^"]*)" rel="next"', page)
             path = unescape(more[1]) if more else ""
         assert seen == ["r0@example.com", "r4@example.com"]
@@ -198,6 +201,12 @@ class TestContent:
             "default-src 'none'"
         }
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+    @pytest.mark.parametrize("link", ["<link rel=preconnect href=//evil.example>", "<LINK\n", "<Link/rel=dns-prefetch"])
+    def test_the_frame_asks_for_no_connection(self, waiting: Api, link: str) -> None:
+        waiting.installation.save_email(3, 60, "Subject", f"<html>{link}<p>https://example.com/<links>")
+        page = get(waiting, "/emails/3/frame")
+        assert "<link" not in page.lower().replace("<links>", "") and page.endswith("<p>https://example.com/<links>")
 
     def test_what_goes_as_text_has_no_frame(self, waiting: Api) -> None:
         waiting.installation.save_email(2, 60, "Subject", "<b>no html for delivery</b>")
