@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from flask import Blueprint, Response
@@ -13,15 +12,9 @@ from delivery.errors import MessageError
 from sweep.outgoing import goes_as_html, make_message
 from web.context import current_settings, in_database
 from web.errors import plain_text
+from web.mail_frame import framed
 from web.pages.email_shown import number_of
 
-# Of the frame's own answer, so that it holds wherever that is opened.
-FRAME_POLICY = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
-)
-# No policy keeps a browser from the connection that <link rel="preconnect"> asks for, or from the look-up of a name.
-LINK = re.compile(r"<link(?=[\s/>])", re.IGNORECASE)
 SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
 GONE = "the content of this email is no longer kept"
 
@@ -34,9 +27,7 @@ def frame(event_id: str) -> Response:
     email = in_database(lambda database: _email(database, number_of(event_id)))
     if not goes_as_html(email.content):
         raise NotFound
-    response = Response(LINK.sub("<no-link", email.content), content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = FRAME_POLICY
-    return response
+    return framed(email.content)
 
 
 @blueprint.get("/emails/<event_id>/source")
