@@ -76,6 +76,21 @@ def test_an_event_id_that_is_none_is_refused(api: Api, text: str) -> None:
     assert api.get("/emails")["emails"] == []
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("true", "false", "null", "[7]", '{"a": 7}', "1.5", "1e400", "-1e400", "9223372036854775808"),
+        *("-9223372036854775809", '"true"', '"1e400"', "1" + "0" * 400),
+    ],
+    ids=odd_values.short,
+)
+def test_h2_an_event_id_of_another_kind_is_no_number(api: Api, value: str) -> None:
+    body = b'[{"event_id": %b, "subject": "S", "content": "C", "due_at": "2030-01-01T00:00:00Z"}]' % value.encode()
+    answer = api("POST", "/emails", data=body, content_type=JSON)
+    assert answer.status_code in (200, 400) and '"saved":1' not in answer.text.replace(" ", "")
+    assert api.get("/emails")["emails"] == []
+
+
 @pytest.mark.parametrize("number", ["7", "7.0", "70e-1", '"7"', '"+7"', '"007"', "-0", '"-0"'])
 def test_event_ids_that_are_taken(api: Api, number: str) -> None:
     body = b'[{"event_id": %b, "subject": "S", "content": "C", "due_at": "2030-01-01T00:00:00Z"}]' % number.encode()

@@ -228,6 +228,24 @@ def test_a_post_comes_through_nginx_and_the_answer_is_that_of_a_service_behind_t
         assert "max-age" in answer.headers["Strict-Transport-Security"]
 
 
+def test_a4_through_nginx_a_client_is_known_by_its_own_address_whatever_it_says(tmp_path: Path) -> None:
+    port = unused_port()
+    service = serve(tmp_path, port, API_TOKEN=TOKEN, TRUSTED_PROXIES="1", PUBLIC_URL="https://mail.example.com")
+    statuses = []
+    with service as server, nginx(tmp_path / "nginx", port) as proxy, closing(proxy.connect()) as connection:
+        for number in range(15):
+            claims = {"X-Forwarded-For": f"203.0.113.{number}", "X-Forwarded-Host": "evil.example", "Via": "1.1 x"}
+            headers = {"Host": "mail.example.com", "Authorization": f"Bearer wrong-{number}", "X-Real-IP": "1.2.3.4"}
+            connection.request("GET", "/api/emails", headers=headers | claims | {"X-Forwarded-Proto": "http"})
+            answer = connection.getresponse()
+            assert "max-age" in answer.headers["Strict-Transport-Security"]
+            answer.read()
+            statuses.append(answer.status)
+        clients = {line.split(" ")[2] for line in server.log.read_text().splitlines() if " GET " in line}
+    assert statuses == [401] * 10 + [429] * 5
+    assert clients == {"127.0.0.1"}
+
+
 def _settings(folder: Path) -> str:
     return f"settings.load_settings({{'DATABASE_URL': 'sqlite:///{folder}/email.db'}})"
 

@@ -98,6 +98,17 @@ def test_files_and_other_parts_are_passed_over() -> None:
     assert read_form(request, ("a",), 1000) == {"a": "text"}
 
 
+@pytest.mark.parametrize("first", [b"", b"\r", b"\n", b"\r\n", b"\r\n--", b"\r\n--X"])
+@pytest.mark.parametrize("filler", [b"x", b"\r", b"\n", b"\r\n-", b"-X"])
+def test_h8_a_part_of_megabytes_without_an_end_takes_little_time(first: bytes, filler: bytes) -> None:
+    head = b'--X\r\nContent-Disposition: form-data; name="b"; filename="f"\r\n\r\n'
+    body = head + first + filler * (5_000_000 // len(filler))
+    start = time.process_time()
+    with pytest.raises(ValidationError):
+        read_form(request_of(body, MULTIPART), ("a",), 10**7)
+    assert time.process_time() - start < 5  # a second for each megabyte
+
+
 def test_thousands_of_parts_are_refused() -> None:
     body = b'--X\r\nContent-Disposition: form-data; name="b"\r\n\r\n\r\n' * 1500 + b"--X--"
     with pytest.raises(ValidationError, match="1000 fields"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from werkzeug.test import TestResponse
 from email_app import create_app
 from settings import Settings
 from web.edge import HEADERS
-from web.security import OPEN_ENDPOINTS
+from web.security import OPEN_ENDPOINTS, is_token
 
 TOKENS = ("first-token", "zweites-Tökén")
 EVERYTHING_MISSING = "Missing fields: event_id, email_subject, email_content, timestamp"
@@ -215,6 +216,32 @@ def test_every_answer_has_the_headers(
     assert answer.status_code == status and answer.content_type == "text/plain; charset=utf-8"
     assert HEADERS.items() <= {**answer.headers}.items()
     assert "Strict-Transport-Security" not in answer.headers
+
+
+def test_a10_every_route_answers_with_the_headers_whoever_asks(make_client: MakeClient) -> None:
+    stranger, owner = make_client(api_tokens=TOKENS), make_client()
+    for client in (stranger, owner):
+        for rule, address, method in rules(client.application):
+            answer = client.open(address, method=method)
+            missing = {name for name in HEADERS if name not in answer.headers}
+            assert not missing and "X-Request-Id" in answer.headers, (rule, method)
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy, (rule, method)
+
+
+def test_a2_how_long_a_wrong_token_takes_tells_nothing_about_the_right_ones() -> None:
+    """With tokens so long that a comparison which ends at the first difference would be seen by anybody."""
+    size = 5_000_000
+    tokens = ("a" * size, "b" * size)
+    wrong = {"first": b"x" + b"a" * (size - 1), "last": b"a" * (size - 1) + b"x", "other": b"x" * size}
+    times: dict[str, list[float]] = {name: [] for name in wrong}
+    for _ in range(15):
+        for name, octets in wrong.items():
+            began = time.perf_counter()
+            assert not is_token(octets, tokens)
+            times[name].append(time.perf_counter() - began)
+    medians = [statistics.median(each) for each in times.values()]
+    assert max(medians) < 1.5 * min(medians), times
 
 
 def test_behind_tls_browsers_are_told_to_stay_there(make_client: MakeClient) -> None:
