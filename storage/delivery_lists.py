@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -122,10 +121,10 @@ def attempts(connection: Connection, event_id: int, recipient_id: int) -> list[A
 def reasons(connection: Connection, event_id: int, most: int) -> list[Reason]:
     """Why deliveries of an email did not succeed, the most frequent reason first."""
     groups: dict[tuple[str, str], Reason] = {}
-    for status, reply, address in _replies(connection, event_id, most):
+    for (status, reply), (count, address) in _replies(connection, event_id, most).items():
         reason = _reason(reply)
         first = groups.get((status, reason)) or Reason(status, reason, 0, address, reply)
-        groups[status, reason] = first._replace(count=first.count + 1)
+        groups[status, reason] = first._replace(count=first.count + count)
     return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
 
 
@@ -143,9 +142,13 @@ def row_of(
     return DeliveryRow(recipient_id, address, status, attempts, *times, reply)
 
 
-def _replies(connection: Connection, event_id: int, most: int) -> Iterator[tuple[str, str, str]]:
+def _replies(connection: Connection, event_id: int, most: int) -> dict[tuple[str, str], tuple[int, str]]:
+    """How often each status came with each reply, and the first address for which it did."""
+    found: dict[tuple[str, str], tuple[int, str]] = {}
     for status, reply, address in connection.rows(REPLIES, event_id=event_id, after=0, window=most):
-        yield status, reply or "", address
+        count, first = found.get((status, reply or ""), (0, address))
+        found[status, reply or ""] = count + 1, first
+    return found
 
 
 def _reason(reply: str) -> str:

@@ -62,6 +62,7 @@ SORTED: dict[str, Act] = {
     "counts": lambda database: (database.emails.counts(), database.recipients.counts()),
     "deliveries failed": lambda database: database.deliveries.page(7, 1, status="failed"),
     "deliveries sending": lambda database: database.deliveries.page(7, 1, status="sending"),
+    "reasons": lambda database: database.deliveries.reasons(7),
     "attempts": lambda database: database.deliveries.attempts(7, 2),
     "history": lambda database: database.recipients.deliveries(1, KEY),
     "claim": lambda database: database.claims.take(1, 0, NOW, 9),

@@ -19,6 +19,7 @@ from web.validation import clean_event_id
 
 ROWS = 50  # deliveries on a page
 PREVIEW = 20_000  # characters of the content
+LOOKED_AT = 2_000  # deliveries, for the reasons
 READINGS = ("html", "text")
 
 
@@ -92,7 +93,7 @@ def find(database: Database, asked: Wanted) -> Found:
     page = deliveries.page(asked.event_id, asked.after, ROWS, asked.status)
     tried = [row.recipient_id for row in page.rows if row.attempts]
     attempts = {recipient_id: deliveries.attempts(asked.event_id, recipient_id) for recipient_id in tried}
-    reasons = deliveries.reasons(asked.event_id) if summary.failed or summary.unknown else []
+    reasons = deliveries.reasons(asked.event_id, LOOKED_AT) if summary.failed or summary.unknown else []
     return Found(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
 
 
