@@ -226,11 +226,11 @@ class Database:
 
         return clock_lead(self.connection)
 
-    def condition(self, seconds: float) -> Condition:
-        """What an operator wants to know of it; the look through all of it ends after so many seconds."""
+    def condition(self) -> Condition:
+        """What an operator wants to know of it."""
         from storage.condition import look
 
-        return look(self.connection, seconds)
+        return look(self.connection)
 
     def back_up(self, target: Path, now: int) -> dict[str, int]:
         """Make a copy of a database in use, whole or not at all; the rows of each table in it. Raises BackupRefused."""

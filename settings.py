@@ -36,6 +36,14 @@ class SettingsError(Exception):
         self.errors = errors
 
 
+class Given(NamedTuple):
+    """A setting as it was given, fit to be shown: of a secret only that it is set."""
+
+    name: str
+    text: str
+    source: str  # 'environment' | '.env' | 'default', or the variable that names its file
+
+
 class Settings(NamedTuple):
     """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
 
@@ -68,6 +76,7 @@ class Settings(NamedTuple):
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
+    given: tuple[Given, ...]
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -79,7 +88,7 @@ class Settings(NamedTuple):
     @property
     def database_name(self) -> str:
         """The database, fit to be shown: without user and password."""
-        return str(self.database_path or re.sub("//[^/]*@", "//", self.database_url))
+        return str(self.database_path or values.without_secrets(self.database_url).replace("…@", ""))
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
@@ -89,7 +98,8 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     settings = _settings(read, folder)
     if errors:
         raise SettingsError(errors)
-    return settings
+    in_environment = os.environ if environ is None else environ
+    return settings._replace(given=tuple(_sourced(given, in_environment) for given in read.given))
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
@@ -145,7 +155,15 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         rate_limit=read("RATE_LIMIT", "0", values.whole_number(0)),
         log_format=read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
         tasklog=read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+        given=(),
     )
+
+
+def _sourced(given: Given, in_environment: Mapping[str, str]) -> Given:
+    """With its source: the environment stands above `.env`."""
+    if given.source in ("default", *in_environment):
+        return given._replace(source="environment" if given.source == given.name else given.source)
+    return given._replace(source=".env" if given.source == given.name else f"{given.source} in .env")
 
 
 class _Reader:
@@ -156,6 +174,7 @@ class _Reader:
         self.folder = folder
         self.errors = errors
         self.names: list[str] = []  # all that were asked for
+        self.given: list[Given] = []  # their source is the variable that has the value, or 'default'
 
     def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T:
         self.names.append(name)
@@ -164,6 +183,8 @@ class _Reader:
         try:
             if file:
                 text = self._contents(name, file, text)
+            source = name + "_FILE" if file else name if text else "default"
+            self.given.append(Given(name, _masked(name, text or default), source))
             return parse(text or default)
         except RefusedError as refused:
             shown = f"{name}_FILE={file!r}" if file else _shown(name, text or default)
@@ -184,6 +205,13 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _masked(name: str, text: str) -> str:
+    """A good value, with no secret in it."""
+    if name in SECRETS:
+        return "set, not shown" if text else ""
+    return values.without_secrets(text) if name.endswith("_URL") else text
 
 
 def _shown(name: str, text: str) -> str:

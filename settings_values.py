@@ -238,6 +238,15 @@ def _unescaped(text: str) -> str:
     return plain
 
 
+def without_secrets(url: str) -> str:
+    """A URL that is a good value, without user, password and query: where a token is both, the user is a secret too."""
+    scheme, slashes, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")  # no password holds a slash
+    _, at, host = authority.rpartition("@")
+    place, question, _ = f"{host}{slash}{path}".partition("?")
+    return scheme + slashes + ("…@" if at else "") + place + ("?…" if question else "")
+
+
 def redis_url(text: str) -> str:
     if text == REDIS_URL:  # nearly always; the pattern takes a millisecond of every sweep
         return text

@@ -12,30 +12,33 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from checks.clock import check_clock
-from checks.data import check_database
+from checks.data import check_damage, check_database
 from checks.disk import check_disk
 from checks.finding import Finding, error
-from checks.mail_server import check_mail_server
+from checks.mail_server import check_mail_server, check_maildir
 from checks.sending import check_sending
 from checks.setup import check_setup
 from settings import Settings
 
-__all__ = ["CHECKS", "LIMIT", "Finding", "findings"]
+__all__ = ["CHECKS", "LIMIT", "MAIL_SERVER", "QUICK", "Finding", "findings"]
 
 LIMIT = 15.0  # seconds for each
 
 Check = Callable[[Settings], Iterable[Finding]]
-CHECKS: Sequence[tuple[str, Check]] = (
+Checks = Sequence[tuple[str, Check]]
+QUICK: Checks = (
     ("settings", check_setup),
     ("database", check_database),
     ("disk", check_disk),
     ("clock", check_clock),
     ("sending", check_sending),
-    ("mail server", check_mail_server),
+    ("mail server", check_maildir),
 )
+MAIL_SERVER: Checks = (("mail server", check_mail_server),)
+CHECKS: Checks = (*QUICK, ("damage", check_damage), *MAIL_SERVER)
 
 
-def findings(settings: Settings, checks: Sequence[tuple[str, Check]] = CHECKS, limit: float = LIMIT) -> list[Finding]:
+def findings(settings: Settings, checks: Checks = CHECKS, limit: float = LIMIT) -> list[Finding]:
     """What all checks found, in their order; one that does not end in `limit` seconds is an error too."""
     end = time.monotonic() + limit
     running = [(subject, _start(check, settings)) for subject, check in checks]

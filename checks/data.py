@@ -10,7 +10,6 @@ from pathlib import Path
 from checks.finding import Finding, error, ok, warning
 from database import Database, DatabaseUnavailable, DBError, open_database
 from settings import Settings
-from storage.condition import Condition
 
 LOOK = 5.0  # seconds for a look through the whole file
 LARGE_WAL = 256 * 1024**2
@@ -20,17 +19,19 @@ RESTORE = "stop the service and restore a backup (docs/backup.md)"
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
-    """Everything about the database."""
+    """Everything about the database that takes no time."""
     if settings.database_path is not None:
         yield from _file(settings.database_path)
     try:
         with open_database(settings) as database:
-            condition = database.condition(LOOK)
+            condition = database.condition()
             yield ok(
                 "database", f"{settings.database_name}: {condition.product}, tables of version {condition.version}"
             )
             yield known_faults(condition.product)
-            yield from _contents(condition)
+            if condition.backup_made_at is not None:
+                text = "it was restored from a backup: the next sweep holds what was begun or due in it"
+                yield warning("database", text, "then look at: flask emails list --status held")
             yield _written(database)
     except DatabaseUnavailable as failure:
         yield error("database", failure.reason, failure.remedy)
@@ -68,14 +69,20 @@ def known_faults(product: str) -> Finding:
     return ok("version", f"{product} has no fault that is known to this program")
 
 
-def _contents(condition: Condition) -> Iterator[Finding]:
-    if condition.damage:
-        yield error("database", f"it is damaged: {condition.damage[0]}", RESTORE)
-    elif condition.damage is None:
+def check_damage(settings: Settings) -> Iterator[Finding]:
+    """A look through all of it, which takes seconds."""
+    try:
+        with open_database(settings) as database:
+            damage = database.health.damage(LOOK)
+    except DatabaseUnavailable:
+        return  # the check before this says so
+    except DBError as failure:
+        yield error("database", str(failure), RESTORE)
+        return
+    if damage:
+        yield error("database", f"it is damaged: {damage[0]}", RESTORE)
+    elif damage is None:
         yield ok("database", f"{LOOK:.0f} s of looking through it found no damage (flask backup looks at all of it)")
-    if condition.backup_made_at is not None:
-        text = "it was restored from a backup: the next sweep holds what was begun or due in it"
-        yield warning("database", text, "then look at: flask emails list --status held")
 
 
 def _written(database: Database) -> Finding:

@@ -1,6 +1,51 @@
-"""From when on sweeps are late, for `flask check` and for the probes alike."""
+"""Does the mail go out: judged here alone, for `flask check`, the probes and the pages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from checks.finding import Finding, error, ok, warning
+from checks.words import many, span
+from database import Database
+from storage.health import Waiting
+
 # Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
 LATE = {"cron": 3 * 60, "rq-scheduler": 15 * 60}  # seconds, by SCHEDULER
+GONE = 15 * 60  # seconds since the last sweep
+STALLED = 15 * 60  # seconds: a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
+DAY = 24 * 60 * 60
+
+START = {
+    "cron": "run ./makecron.sh, or keep ./start_flask.sh or python task.py --watch running; "
+    "python task.py says what is wrong",
+    "rq-scheduler": "run ./makecron.sh, and see that rq worker and rqscheduler run, as ./start_flask.sh has them; "
+    "python task.py says what is wrong",
+}
+CLOCK = "set the clock; if it is right, run: python task.py --clock-is-right"
+SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up, or a sender hangs"
+
+
+def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
+    """The heartbeat, what was not begun, and what does not move. Raises DatabaseUnavailable."""
+    health = database.health
+    yield heartbeat(now - health.heartbeat_at(), scheduler)
+    yield waiting("overdue", health.overdue(now - LATE[scheduler]), "due and not begun", now, START[scheduler])
+    yield waiting("stalled", health.stalled(now - STALLED), "begun and not moving", now, SEE_LOG)
+
+
+def heartbeat(age: float, scheduler: str) -> Finding:
+    """What it means that a sweep last looked so many seconds ago."""
+    if age < -DAY:
+        return error("sender", f"the last sweep was {span(-age)} ahead of this machine's clock", CLOCK)
+    text = f"the last sweep looked {span(max(age, 0))} ago"
+    if age <= LATE[scheduler]:
+        return ok("sender", text)
+    return (error if age >= GONE else warning)("sender", text, START[scheduler])
+
+
+def waiting(subject: str, found: Waiting, what: str, now: int, remedy: str) -> Finding:
+    """What it means that so many emails wait."""
+    if not found.emails or found.since is None:
+        return ok(subject, f"no email is {what}")
+    emails = many(found.emails, "email is", "emails are")
+    return error(subject, f"{emails} {what}, the first for {span(now - found.since)}", remedy)

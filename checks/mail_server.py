@@ -11,6 +11,7 @@ from checks.disk import existing
 from checks.finding import Finding, error, ok, warning
 from delivery.login import Welcome, try_login
 from delivery.outcome import SessionError
+from delivery.sender import SMTPServer
 from settings import Settings
 from sweep.outgoing import server_of
 
@@ -28,10 +29,15 @@ REMEDIES = (
 )
 
 
-def check_mail_server(settings: Settings) -> Iterator[Finding]:
-    """Log in as the sender does, and leave without mail; or look at the Maildir."""
+def check_maildir(settings: Settings) -> Iterator[Finding]:
+    """Look at the Maildir, if mail goes there."""
     if settings.email_url.path is not None:
         yield from _maildir(settings.email_url.path)
+
+
+def check_mail_server(settings: Settings) -> Iterator[Finding]:
+    """Log in to the mail server, if there is one, as the sender does, and leave without mail."""
+    if settings.email_url.path is not None:
         return
     server = server_of(settings.email_url)
     try:
@@ -39,9 +45,17 @@ def check_mail_server(settings: Settings) -> Iterator[Finding]:
     except SessionError as refusal:
         yield error("mail server", refusal.reason, remedy_for(refusal.reason))
         return
-    how = f"takes our login as {server.user}" if server.user else "answers; it asks for no login"
+    how = _login(server)
     yield ok("mail server", f"{server.host}:{server.port} {how}")
     yield from certificate(welcome, time.time())
+
+
+def _login(server: SMTPServer) -> str:
+    if not server.user:
+        return "answers; it asks for no login"
+    if server.user == server.password:  # where a secret token is both
+        return "takes our login"
+    return f"takes our login as {server.user}"
 
 
 def certificate(welcome: Welcome, now: float) -> Iterator[Finding]:

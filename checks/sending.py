@@ -1,4 +1,4 @@
-"""Does anything look at what is due: cron, a watcher, or the Redis queue; and is anything overdue."""
+"""Does anything look at what is due, cron, a watcher, or the Redis queue; and does the mail go out."""
 
 from __future__ import annotations
 
@@ -6,54 +6,34 @@ import time
 from collections.abc import Iterator
 
 from checks.finding import Finding, error, ok, warning
-from checks.late import LATE
+from checks.late import LATE, START, judge
 from database import DBError, open_database
 from settings import Settings
 from wakeup import cron
 from wakeup.crontab_file import CronError
 from wakeup.redis_queue import QueueUnavailable, wake_ups_of
 
-GONE = 15 * 60  # seconds since the last sweep
-OVERDUE = 2 * 60  # seconds after which what is due should have been taken in hand
-START = "start one: systemctl start email-endpoint-watcher, or ./start_flask.sh, or ./makecron.sh"
-
 
 def check_sending(settings: Settings) -> Iterator[Finding]:
-    """The heartbeat, what is overdue, and what makes sweeps run."""
+    """Whether the mail goes out, and what makes sweeps run."""
+    swept = False
     try:
         with open_database(settings) as database:
-            last, due_at, held = (
-                database.health.heartbeat_at(),
-                database.next_work_at(),
-                database.emails.counts()["held"],
-            )
+            now = int(time.time())
+            swept = now - database.health.heartbeat_at() < LATE["cron"]
+            yield from judge(database, settings.scheduler, now)
+            yield from _held(database.emails.counts()["held"])
     except DBError:
-        last, due_at, held = None, None, 0  # the database's own check says so
-    if last is not None:
-        yield heartbeat(time.time() - last, settings.scheduler)
-        yield overdue(time.time() - due_at if due_at is not None else 0)
-    if held:
-        remedy = "flask emails list --status held; then flask emails release EVENT_ID, or cancel"
-        yield warning("held", f"{held:,} emails are held until a person decides", remedy)
+        pass  # the database's own check says so
     if settings.scheduler == "rq-scheduler":
         yield from _redis(settings)
-    yield _cron(settings, swept=last is not None and time.time() - last < LATE["cron"])
+    yield _cron(settings, swept=swept)
 
 
-def heartbeat(age: float, scheduler: str) -> Finding:
-    """What it means that a sweep last looked so many seconds ago."""
-    text = f"a sweep last looked {_span(age)} ago"
-    if age < LATE[scheduler]:
-        return ok("sender", text)
-    return (error if age >= GONE else warning)("sender", f"{text}: nothing is sent", START)
-
-
-def overdue(age: float) -> Finding:
-    """What it means that the oldest thing to send fell due so many seconds ago."""
-    if age < OVERDUE:
-        return ok("overdue", "nothing waits that should be gone")
-    text = f"mail waits that was due {_span(age)} ago"
-    return error("overdue", text, "see the last ERROR lines of tasklog.log; or run: python task.py")
+def _held(emails: int) -> Iterator[Finding]:
+    if emails:
+        remedy = "flask emails list --status held; then flask emails release EVENT_ID, or cancel"
+        yield warning("held", f"{emails:,} emails are held until a person decides", remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:
@@ -77,7 +57,7 @@ def _cron(settings: Settings, *, swept: bool) -> Finding:
 
 
 def _no_cron(text: str) -> Finding:
-    return warning("cron", text, START)
+    return warning("cron", text, START["cron"])
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
@@ -97,10 +77,3 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield error("redis", "no rqscheduler is at work", parts)
     if queue.failed:
         yield warning("redis", f"{queue.failed:,} wake-ups have failed", "rq info shows them; tasklog.log says why")
-
-
-def _span(seconds: float) -> str:
-    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(0, seconds):.0f} seconds"

@@ -11,20 +11,17 @@ from storage.progress import BACKUP_MADE_AT
 
 
 class Condition(NamedTuple):
-    """`damage`: what a look through all of it found; None when there was no time for all."""
+    """Its program and tables."""
 
     product: str  # and its version: "SQLite 3.53.4"
     version: int  # of the tables
-    damage: list[str] | None
     backup_made_at: int | None  # it is a restored backup, at which no sweep has looked yet
 
 
-def look(connection: Connection, seconds: float) -> Condition:
-    """Look at the database, for up to so many seconds."""
+def look(connection: Connection) -> Condition:
+    """Look at the database; what takes time is not looked at."""
     mark = connection.row(BACKUP_MADE_AT)
-    return Condition(
-        connection.product(), schema.version(connection), connection.damage(seconds), mark[0] if mark else None
-    )
+    return Condition(connection.product(), schema.version(connection), mark[0] if mark else None)
 
 
 def clock_lead(connection: Connection) -> float | None:

@@ -84,6 +84,10 @@ class Health:
         with self._connection.transaction():
             self._connection.run(PROBE)
 
+    def damage(self, seconds: float) -> list[str] | None:
+        """What a look through all of it finds; None when so many seconds were not enough."""
+        return self._connection.damage(seconds)
+
     def overdue(self, before: int) -> Waiting:
         """Emails that were due by then and are not begun; of very many, MOST are counted."""
         (row,) = self._connection.rows(OVERDUE, before=before, most=MOST)

@@ -39,9 +39,9 @@ def test_a_backup_is_whole_private_and_marked(settings: Settings, database: Data
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     with open_database(opened(tmp_path / "copy.db")) as copy:
         assert [email and email.subject for email in map(copy.emails.get, (1, 2))] == ["Subject", None]
-        made_at = copy.condition(5).backup_made_at
+        made_at = copy.condition().backup_made_at
         assert made_at is not None and abs(made_at - time.time()) < 5
-    assert database.condition(5).backup_made_at is None
+    assert database.condition().backup_made_at is None
 
 
 def test_the_same_as_json(settings: Settings, database: Database, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_backup_that_is_killed_leaves_the_old_one_or_the_new_one(tmp_path: Pat
         assert number > 1, call
     assert sizes <= {0, 300} and 0 in sizes
     with installation.database() as database:
-        assert database.condition(60).damage == []
+        assert database.health.damage(60) == []
 
 
 def test_a_full_disk_leaves_no_half_backup(tmp_path: Path) -> None:

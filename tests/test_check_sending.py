@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from project_copy import copy_project, makecron
 
-from checks import Finding, sending
+from checks import Finding, late, sending
 from database import Database, db_init
 from settings import Settings, SettingsError, load_settings
 from sweep.stop import Stop
@@ -39,7 +39,7 @@ def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeyp
     assert cron_job(settings).level == "ok"  # something swept just now
     db_init(settings._replace(database_path=tmp_path / "old.db"), 0)
     old = settings._replace(database_path=tmp_path / "old.db")
-    assert (cron_job(old).level, cron_job(old).remedy) == ("warning", sending.START)
+    assert (cron_job(old).level, cron_job(old).remedy) == ("warning", late.START["cron"])
     assert makecron(tmp_path / "here").returncode == 0
     monkeypatch.setattr(cron, "daemon_is_running", lambda: True)
     assert (

@@ -24,13 +24,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from smtp_server import ScriptedServer
 from werkzeug.test import TestResponse
 
-from checks.late import LATE
+from checks.late import LATE, STALLED, heartbeat
 from database import Database
 from email_app import create_app
 from settings import Settings
 from web import __version__
 from web.probe import Probe
-from web.readiness import STALLED, check_heartbeat
 
 TOKEN = "a-token-of-the-tests"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
@@ -125,13 +124,16 @@ class TestSweeps:
     @pytest.mark.parametrize("scheduler", LATE)
     def test_a_sweep_may_be_missed_twice_but_not_thrice(self, scheduler: str) -> None:
         late = LATE[scheduler]
-        assert [check_heartbeat(0, age, late, "mend it").ok for age in (-60, 0, late, late + 1)] == [
-            *(True, True, True, False)
+        assert [heartbeat(age, scheduler).level == "ok" for age in (-60, 0, late, late + 1)] == [
+            True,
+            True,
+            True,
+            False,
         ]
 
     def test_a_clock_that_stepped_back_by_days_is_named(self) -> None:
-        check = check_heartbeat(10**9, 0, LATE["cron"], "mend it")
-        assert not check.ok and "--clock-is-right" in check.remedy
+        finding = heartbeat(-(10**9), "cron")
+        assert finding.level == "error" and "--clock-is-right" in finding.remedy
 
     def test_a_sender_at_work_for_hours_is_a_heartbeat_too(self, installation: Installation) -> None:
         sweep_was(installation, 3600)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from settings import FOLDER, Settings, SettingsError, load_settings
+from settings import FOLDER, Settings, SettingsError, known_names, load_settings
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
+SECRET = "hunter2-hunter2-hunter2"
 
 
 def errors(tmp_path: Path, **environ: str) -> list[str]:
@@ -232,7 +233,9 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
     values = {"DATABASE_URL": "sqlite:///x.db", "EMAIL_URL": "maildir:box", "REDIS_URL": "redis://:p@h"}
     value = values.get(name, TOKEN)
     (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
-    assert load_settings({name + "_FILE": "secret"}, tmp_path) == load_settings({name: value}, tmp_path)
+    settings = load_settings({name + "_FILE": "secret"}, tmp_path)
+    assert settings._replace(given=()) == load_settings({name: value}, tmp_path)._replace(given=())
+    assert (name, name + "_FILE") in [(given.name, given.source) for given in settings.given]
 
 
 @pytest.mark.parametrize(("contents", "reason"), [(None, "No such file"), (b"\n", "empty"), (b"\xff", "UTF-8")])
@@ -314,3 +317,42 @@ def test_reading_the_settings_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=FOLDER, capture_output=True, text=True, check=True)
     heavy = {"dotenv", "dataclasses", "email", "ssl", "logging", "argparse", "smtplib", "flask", "socket", "json"}
     assert not heavy & set(done.stdout.split())
+
+
+def given(settings: Settings) -> dict[str, tuple[str, str]]:
+    return {each.name: (each.text, each.source) for each in settings.given}
+
+
+def test_each_value_is_known_with_its_source(tmp_path: Path) -> None:
+    env_file(tmp_path, f"SENDERS=2\nRATE_LIMIT=7\nRETRY_FOR=\nAPI_TOKEN_FILE=token\nSECRET_KEY={SECRET}\n")
+    (tmp_path / "token").write_text(SECRET)
+    found = given(load_settings({"SENDERS": "3", "KEEP_FOR": " 90d "}, tmp_path))
+    assert found["SENDERS"] == ("3", "environment")
+    assert found["KEEP_FOR"] == ("90d", "environment")
+    assert found["RATE_LIMIT"] == ("7", ".env")
+    assert found["RETRY_FOR"] == ("24h", "default")
+    assert found["API_TOKEN"] == ("set, not shown", "API_TOKEN_FILE in .env")
+    assert found["SECRET_KEY"] == ("set, not shown", ".env")
+    assert set(found) == known_names() - {name for name in known_names() if name.endswith("_FILE")} - {"HOST", "PORT"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        ("EMAIL_URL", f"smtp+tls://{SECRET}:{SECRET}@mail.example.com:587", "smtp+tls://…@mail.example.com:587"),
+        ("EMAIL_URL", f"smtp+tls://u:a@{SECRET}@h", "smtp+tls://…@h"),
+        ("EMAIL_URL", "maildir:out box", "maildir:out box"),
+        ("EMAIL_URL", "maildir:a@b?c", "maildir:a@b?c"),
+        ("DATABASE_URL", f"postgresql://u:{SECRET}@h/name?password={SECRET}@x", "postgresql://…@h/name?…"),
+        ("DATABASE_URL", f"postgresql://h/name?password={SECRET}", "postgresql://h/name?…"),
+        ("DATABASE_URL", "sqlite:////var/a@b.db", "sqlite:////var/a@b.db"),
+        ("REDIS_URL", f"redis://:{SECRET}@h:6379/0", "redis://…@h:6379/0"),
+        ("REDIS_URL", f"unix:///run/redis.sock?password={SECRET}", "unix:///run/redis.sock?…"),
+        ("PUBLIC_URL", "https://mail.example.com/app", "https://mail.example.com/app"),
+        ("API_TOKEN", SECRET, "set, not shown"),
+    ],
+)
+def test_no_value_is_told_with_a_secret_in_it(tmp_path: Path, name: str, text: str, shown: str) -> None:
+    settings = load_settings({name: text}, tmp_path)
+    assert given(settings)[name] == (shown, "environment")
+    assert SECRET not in str(settings.given) and SECRET not in settings.database_name

@@ -17,11 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from checks.late import LATE
+from checks.late import LATE, STALLED
 from database import BUCKETS, Database, Totals
 from settings import Settings
 from web import __version__
-from web.readiness import STALLED
 
 PREFIX = "email_endpoint_"
 

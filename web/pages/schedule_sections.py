@@ -8,11 +8,11 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from checks.late import LATE
+from checks.words import span
 from database import Database, EmailSummary
 from settings import Settings
 from web.pages.schedule_filter import LARGEST
 from web.readiness import Check, check_sending
-from web.words import span
 
 ROWS = 20  # of each section
 RECENT = timedelta(days=7)  # what was finished before that needs nobody's attention any more

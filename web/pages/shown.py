@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 from flask import Flask
 from markupsafe import Markup, escape
 
+from checks.words import many, span
 from web.context import current_settings
 from web.printable import printable
-from web.words import many, span
 
 __all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]
 
