@@ -162,6 +162,14 @@ class TestWhatItSays:
         sent.post("/emails/1/retry")
         assert ' data-refresh="2">' in get(sent)
 
+    def test_what_is_overdue_says_so(self, waiting: Api) -> None:
+        waiting.installation.save_email(2, -120)
+        assert "It was due 2 min" in words(get(waiting, "/emails/2")) and "It goes out in" in words(get(waiting))
+
+    def test_without_its_database_there_is_a_way_back(self, waiting: Api) -> None:
+        (waiting.installation.folder / "email.db").unlink()
+        assert '<a href="/">' in get(waiting, status=503)
+
     def test_nothing_is_sent_twice_while_it_is_what_it_was(self, sent: Api) -> None:
         tag = sent.client.get("/emails/1").headers["ETag"]
         assert sent.client.get("/emails/1", headers={"If-None-Match": tag}).status_code == 304

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from flask import Response, request, url_for
@@ -71,10 +71,12 @@ def wanted(event_id: str) -> Wanted:
 def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
     """The page; with what was typed as its new time, and what is `wrong` with that."""
     found = in_database(lambda database: find(database, asked))
+    overdue = found.summary.status == "scheduled" and found.summary.due_at < datetime.now(UTC)
     return conditional.page(
         "email.html",
-        (found, asked, typed, str(wrong)),
+        (found, asked, overdue, typed, str(wrong)),
         asked=asked,
+        overdue=overdue,
         **found._asdict(),
         reading=_reading(asked, found.email),
         words=email_words,
