@@ -29,7 +29,7 @@ class Gate:
 
     def __init__(self, database: Path) -> None:
         names = () if fcntl is None else (f"{database.name}-turnstile", f"{database.name}-writer")
-        self._locks = [_open(database.with_name(name)) for name in names]
+        self._locks = [_open(database.with_name(name), database) for name in names]
 
     def enter(self, wait: float) -> float:
         """Wait up to `wait` seconds for the turn to write; how long it took. Raises GateBusyError."""
@@ -59,8 +59,12 @@ class Gate:
         self._locks = []
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def _open(path: Path, database: Path) -> int:
+    owner = database.stat()
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:  # as SQLite does with its own files, so that root keeps nobody out by having looked
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 def _lock(descriptor: int, deadline: float) -> None:

@@ -38,8 +38,8 @@ def replaced(path: Path) -> DatabaseMissing:
 
 
 def no_lock_file(path: Path, error: OSError) -> DatabaseReadOnly:
-    """No file can be made beside it."""
-    reason = f"the database cannot be written: no file can be made beside {path} ({error.strerror})"
+    """A file beside it cannot be made, or is another user's."""
+    reason = f"the database cannot be written: {error.filename or path} cannot be opened ({error.strerror})"
     return DatabaseReadOnly(reason, _let_write(path))
 
 

@@ -15,7 +15,9 @@ from storage.gate import Gate, GateBusyError
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "email.db"
+    path = tmp_path / "email.db"
+    path.touch()
+    return path
 
 
 def hold(path: Path, held: multiprocessing.Queue[int]) -> None:
