@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, ViewportSize, sync_playwright
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 # A container has no sandbox of its own and no GPU; and nothing of this may call its makers.
 ARGUMENTS = (
@@ -68,7 +68,9 @@ class Tab:
         self.elsewhere = elsewhere
         self.complaints: list[str] = []
         proxy: Any = {"server": f"http://127.0.0.1:{elsewhere.port}", "bypass": urlsplit(address).netloc}
-        self.context = browser.new_context(base_url=address, proxy=proxy, viewport=DESK, **context)
+        self.context = browser.new_context(
+            base_url=address, proxy=proxy, viewport=DESK, reduced_motion="reduce", **context
+        )
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.page.on("console", self._note)
@@ -94,36 +96,34 @@ class Tab:
         found = [f"{too_wide} px too wide"] if too_wide > 0 else []
         scripts = self._scripts
         self.allow_scripts(True)
-        found += violations(Axe().run(self.page, options=AXE).response)
+        found += violations(self.page)
         self.allow_scripts(scripts)
         found += self.complaints + [f"asked elsewhere: {line}" for line in self.elsewhere.asked]
         self.complaints.clear()
         self.elsewhere.asked.clear()
         return found
 
-    def faults_in_every_view(self) -> list[str]:
-        """The same for the page that is shown in light and dark, on a desk and on a phone, and without scripts."""
+    def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
+        """The same for the page that `show` opens: in light and dark, on a phone, and without scripts."""
+        show(self.page)
         found = [f"in light: {fault}" for fault in self.faults()]
         self.page.emulate_media(color_scheme="dark")
         found += [f"in dark: {fault}" for fault in self.faults()]
-        self.page.set_viewport_size(PHONE)
-        found += [f"on a dark phone: {fault}" for fault in self.faults()]
         self.page.emulate_media(color_scheme="light")
+        self.page.set_viewport_size(PHONE)
         found += [f"on a phone: {fault}" for fault in self.faults()]
         self.allow_scripts(False)
-        self.page.reload()
-        found += [f"without scripts: {fault}" for fault in self.faults()]
-        return found
+        show(self.page)
+        return found + [f"without scripts: {fault}" for fault in self.faults()]
 
     def close(self) -> None:
         """End the session."""
         self.context.close()
 
 
-def violations(response: dict[str, Any]) -> list[str]:
-    """What axe found, a line for each element."""
-    return [
-        f"axe: {rule['id']}: {rule['help']}: {node['html']}"
-        for rule in response["violations"]
-        for node in rule["nodes"]
-    ]
+def violations(page: Page) -> list[str]:
+    """What axe finds, a line for each element."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("options => axe.run(options)", AXE)["violations"]
+    return [f"axe: {rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]

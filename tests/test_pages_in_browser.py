@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import pytest
 import sample
 from browser import Elsewhere, Tab
 from installation import Installation
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as PlaywrightError
 from postgresql_server import unused_port
 from web_server import serve
@@ -29,7 +29,10 @@ PAGES: dict[str, list[str]] = {
         f"/emails/{sample.NEWSLETTER}?status=failed&content=text",
         "/emails/1",
     ],
+    "/emails/new": ["/emails/new"],
     "/login": ["/login"],
+    "/outbox": ["/outbox"],
+    "/outbox/<name>": ["/outbox/{message}"],
     "/recipients": ["/recipients", "/recipients?status=unsubscribed", "/recipients?address_begins=zz"],
     "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
     "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
@@ -37,6 +40,8 @@ PAGES: dict[str, list[str]] = {
 NOT_PAGES: dict[str, str] = {
     "/emails/<event_id>/frame": "an email, as it is",
     "/emails/<event_id>/source": "plain text",
+    "/outbox/<name>/html": "an email, as it is",
+    "/outbox/<name>/source": "plain text",
     "/static/<path:filename>": "a file",
 }
 NO_SUCH_PAGE = "/nothing"
@@ -65,7 +70,8 @@ def names_of(installation: Installation) -> dict[str, object]:
     """What stands in braces in PAGES."""
     with installation.database() as database:
         tokens = unsubscribe_tokens(installation.settings, database)
-        return {"token": tokens.token(1).decode(), "left": tokens.token(7).decode()}
+        message = min((installation.folder / "outbox" / "new").iterdir()).name
+        return {"token": tokens.token(1).decode(), "left": tokens.token(7).decode(), "message": message}
 
 
 def logged_in(chromium: Browser, address: str) -> Any:
@@ -97,12 +103,50 @@ def test_every_page_is_looked_at(settings: Any) -> None:
     assert pages == set(PAGES) | set(NOT_PAGES)
 
 
+def refused_login(page: Page) -> None:
+    page.goto("/login")
+    page.get_by_label("Token").fill("no token")
+    page.get_by_role("button", name="Log in").click()
+
+
+def refused_recipients(page: Page) -> None:
+    page.goto("/recipients")
+    page.get_by_label("Addresses").fill("ada@example.com\nnobody\nada@")
+    page.get_by_role("button", name="Add").click()
+
+
+def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -> None:
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("Season's greetings")
+    page.get_by_label("Content").fill(content)
+    page.get_by_label("Time, on").fill(moment)
+    page.get_by_label("Number").fill("seven" if moment < "2030" else "")
+    page.get_by_role("button", name="Look at it").click()
+
+
+JOURNEYS: dict[str, Callable[[Page], None]] = {
+    "a login that is refused": refused_login,
+    "recipients that are refused": refused_recipients,
+    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
+    "an email to look at": lambda page: write_email(page, sample.TEXT),
+    "an email of HTML to look at": lambda page: write_email(page, sample.PAGE),
+}
+
+
 @pytest.mark.parametrize("address", [*itertools.chain(*PAGES.values()), NO_SUCH_PAGE])
 def test_a_page_is_for_everyone(chromium: Browser, site: Site, elsewhere: Elsewhere, address: str) -> None:
     session = None if address == "/login" else site.session
     with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
-        tab.page.goto(address.format(**site.names))
-        assert tab.faults_in_every_view() == []
+        assert tab.faults_in_every_view(lambda page: page.goto(address.format(**site.names))) == []
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_the_answer_to_a_form_is_for_everyone(
+    chromium: Browser, site: Site, elsewhere: Elsewhere, journey: str
+) -> None:
+    session = None if "login" in journey else site.session
+    with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
+        assert tab.faults_in_every_view(JOURNEYS[journey]) == []
 
 
 def test_the_browser_does_complain(chromium: Browser, site: Site, elsewhere: Elsewhere) -> None:
