@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from storage import delivery_lists, retrying
 from storage.deliveries import Deliveries
 from storage.delivery_lists import Attempt, DeliveryPage, Reason
+from storage.times import moment
+
+NEXT = """
+SELECT next_attempt_at FROM deliveries WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id
+ORDER BY next_attempt_at LIMIT 1
+"""
 
 
 class DeliveryActs(Deliveries):
@@ -18,6 +25,11 @@ class DeliveryActs(Deliveries):
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
         return delivery_lists.page(self._connection, event_id, after, limit, status)
+
+    def next_of(self, event_id: int) -> datetime | None:
+        """When the next delivery of an email that is in line is to be tried; the past, if it can be now."""
+        row = self._connection.row(NEXT, event_id=event_id)
+        return None if row is None else moment(row[0])
 
     def attempts(self, event_id: int, recipient_id: int) -> list[Attempt]:
         """The tries of one delivery that did not succeed, oldest first."""

@@ -24,6 +24,7 @@ KEY = NOON - timedelta(hours=1), 3
 
 LISTS: dict[str, Act] = {
     "deliveries": lambda database: database.deliveries.page(7, 1),
+    "the next delivery": lambda database: database.deliveries.next_of(7),
     "deliveries sent": lambda database: database.deliveries.page(7, 1, status="sent"),
     "deliveries queued": lambda database: database.deliveries.page(7, 1, status="queued"),
     "deliveries cancelled": lambda database: database.deliveries.page(7, 1, status="cancelled"),

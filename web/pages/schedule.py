@@ -35,6 +35,7 @@ def _schedule() -> Response:
         "schedule.html",
         sections.shown,
         **sections._asdict(),
+        now=now,
         folder=settings.folder,
         tomorrow=sections.today + timedelta(days=1),
         pace=schedule_sections.pace,

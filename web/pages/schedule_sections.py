@@ -21,10 +21,11 @@ QUIET = timedelta(minutes=1)  # without an acceptance: then what is left cannot 
 
 
 class Sending(NamedTuple):
-    """An email that is being sent, and whether a server has accepted some of it just now."""
+    """An email that is being sent, whether some was accepted just now, and when what is left, but put off, is tried."""
 
     email: EmailSummary
     moves: bool
+    again_at: datetime | None
 
 
 class Sections(NamedTuple):
@@ -57,7 +58,7 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
     overdue = [email for email in emails.page(None, ROWS, "scheduled") if email.due_at <= late]
     coming = emails.page((late, LARGEST), ROWS, "scheduled")
     held = emails.page(None, ROWS, "held", newest_first=True)
-    sending = [Sending(email, _moves(email, now)) for email in emails.page(None, ROWS, "sending")]
+    sending = [_sending(database, email, now) for email in emails.page(None, ROWS, "sending")]
     return Sections(
         checks=checks,
         emails=emails.counts(),
@@ -84,7 +85,9 @@ def pace(sending: Sending) -> str:
         return "nothing accepted yet"
     seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
     rate = f"{_rate(email.sent / seconds)} on average"
-    return f"{rate}, about {span(email.unfinished * seconds / max(email.sent, 1))} left" if sending.moves else rate
+    if not sending.moves or sending.again_at is not None:
+        return rate
+    return f"{rate}, about {span(email.unfinished * seconds / max(email.sent, 1))} left"
 
 
 def _rate(per_second: float) -> str:
@@ -92,6 +95,11 @@ def _rate(per_second: float) -> str:
         if per_second * size >= 10:
             return f"{per_second * size:,.0f} a {unit}"
     return f"{per_second * 3600:,.0f} an hour"
+
+
+def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
+    next_at = database.deliveries.next_of(email.event_id) if email.deliveries == email.expected else None
+    return Sending(email, _moves(email, now), next_at if next_at is not None and next_at > now else None)
 
 
 def _moves(email: EmailSummary, now: datetime) -> bool:
