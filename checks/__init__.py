@@ -16,6 +16,7 @@ from checks.data import check_damage, check_database
 from checks.disk import check_disk
 from checks.finding import Finding, error
 from checks.mail_server import check_mail_server, check_maildir
+from checks.packages import check_packages
 from checks.sending import check_sending
 from checks.setup import check_setup
 from settings import Settings
@@ -29,6 +30,7 @@ Checks = Sequence[tuple[str, Check]]
 QUICK: Checks = (
     ("settings", check_setup),
     ("database", check_database),
+    ("version", check_packages),
     ("disk", check_disk),
     ("clock", check_clock),
     ("sending", check_sending),

@@ -311,6 +311,6 @@ def test_mail_that_waits_is_an_error(ready: Settings) -> None:
         sql = (
             "INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (1, :due, 0, '', '', '')"
         )
-        database.connection.run(sql, due=NOW - 3 * 3600)
+        database.connection.run(sql, due=int(time.time()) - 3 * 3600)
     finding = said(ready, "overdue")
     assert (finding.level, finding.text) == ("error", "1 email is due and not begun, the first for 3 h")
