@@ -91,17 +91,6 @@ class Comparison(NamedTuple):
     rejected: int
 
 
-class Read(NamedTuple):
-    """What was found in a file: lines with an address, bad ones, those that it says are not active, repeated ones."""
-
-    lines: int
-    bad: int
-    left_out: int
-    repeated: int
-    preview: str
-    bad_lines: str
-
-
 class Import(NamedTuple):
     """A file that was uploaded, and how far it has come."""
 
@@ -210,10 +199,18 @@ class Imports:
         finally:
             self._connection.unstage_addresses()
 
-    def ready(self, import_id: int, read: Read, found: Comparison) -> None:
-        """It was read to its end, and waits for a person to import it."""
+    def ready(
+        self, import_id: int, found: Comparison, *, lines: int, bad: int, left_out: int, preview: str, bad_lines: str
+    ) -> None:
+        """It was read to its end, and waits for a person to import it.
+
+        In so many of its lines there is an address, which became `found`; so many are bad, or not active by the file's
+        own word.
+        """
+        counts = {"lines": lines, "bad": bad, "left_out": left_out, "repeated": lines - sum(found)}
+        texts = {"preview": preview, "bad_lines": bad_lines}
         with self._connection.transaction():
-            self._connection.run(READY, import_id=import_id, **read._asdict(), **found._asdict())
+            self._connection.run(READY, import_id=import_id, **counts, **texts, **found._asdict())
 
     def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
         """Add those of the addresses that are not there; False if another process did it.

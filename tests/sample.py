@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +14,7 @@ from installation import Installation
 from smtp_server import Close, ScriptedServer
 
 from database import Address, Database
+from web import import_job
 
 FIRST = ("Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ida", "Jean", "Kurt")
 LAST = (
@@ -73,6 +76,7 @@ def fill(installation: Installation, count: int = 240) -> None:
     installation.save_email(CONCERT, -1, "Tonight's concert begins at eight", TEXT)
     _sweep(installation, RCPT=put_off_some)
     _plan(installation)
+    _import(installation)
 
 
 def _sweep(installation: Installation, **on: Any) -> None:
@@ -92,6 +96,31 @@ def _plan(installation: Installation) -> None:
     installation.save_email(NEXT_WEEK, 8 * DAY, "Thank you for a wonderful evening", PAGE)
     with installation.database() as database:
         database.emails.cancel(CANCELLED, datetime.now(UTC))
+
+
+def _import(installation: Installation) -> None:
+    """Files of recipients, one in each state; the first is the one to look at."""
+    files = {
+        "ready": PEOPLE,
+        "reading": PEOPLE,
+        "importing": PEOPLE,
+        "undoing": PEOPLE,
+        "done": PEOPLE,
+        "undone": PEOPLE,
+    }
+    files |= {"refused": b"@\n@\n@\n", "broken off": PEOPLE}
+    settings, logger = installation.settings, logging.getLogger()
+    with installation.database() as database:
+        for status, content in files.items():
+            import_id = database.imports.create("choir.csv", [content], datetime.now(UTC))
+            import_job.run(settings, logger, import_id, "read")
+            for step in {"done": ("import",), "undone": ("import", "undo"), "undoing": ("import",)}.get(status, ()):
+                assert database.imports.begin(import_id, step, int(time.time()))
+                import_job.run(settings, logger, import_id, step)
+            if status in ("reading", "importing", "undoing"):
+                database.connection.run(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)
+            if status == "broken off":
+                database.connection.run(AT_WORK, import_id=import_id, status="importing", now=0)
 
 
 def refuse_some(line: bytes, _: int) -> str | None:
@@ -116,6 +145,15 @@ def age(database: Database, event_id: int, seconds: int) -> None:
             database.connection.run(statement, event_id=event_id, seconds=seconds)
 
 
+PEOPLE = (
+    "recipient_email,name\r\nada.lovelace@example.com,Ada Lovelace\r\nhedy.lamarr@example.com,Hedy Lamarr\r\n"
+    "mary.somerville@example.com,Mary Somerville\r\nemmy noether,Emmy Noether\r\nlise.meitner@example,Lise Meitner\r\n"
+    "sofja.kowalewskaja@example.com,Софья Ковалевская\r\nMary.Somerville@example.com,Mary Somerville\r\n"
+).encode()
+AT_WORK = """
+UPDATE imports SET status = :status, heartbeat_at = :now, position = size / 3, last_id = before_id + size
+WHERE import_id = :import_id
+"""
 AGE = (
     "UPDATE emails SET due_at = due_at - :seconds, created_at = created_at - :seconds,"
     " finished_at = finished_at - :seconds WHERE event_id = :event_id",

@@ -13,9 +13,9 @@ from test_storage import EMAIL, NOON, NOW, addresses, ending, enter, failed, key
 from database import Address, Database, Import
 from settings import Settings, load_settings
 from storage import imports, undoing
-from storage.imports import Comparison, Read
+from storage.imports import Comparison
 
-READ = Read(3, 1, 0, 0, '{"rows": []}', "line,reason\r\n")
+FOUND = Comparison(3, 0, 0, 0)
 PARTS = (b"\xff\x00\r\n\\x41", b"b" * 1000)
 
 
@@ -36,10 +36,15 @@ def get(database: Database, import_id: int = 1) -> Import:
     return found
 
 
+def make_ready(database: Database, import_id: int) -> None:
+    texts = {"preview": '{"rows": []}', "bad_lines": "line,reason\r\n"}
+    database.imports.ready(import_id, FOUND, lines=4, bad=1, left_out=2, **texts)
+
+
 def ready(database: Database) -> int:
     """An import that was read."""
     import_id = database.imports.create("people.csv", PARTS, NOON)
-    database.imports.ready(import_id, READ, Comparison(3, 0, 0, 0))
+    make_ready(database, import_id)
     return import_id
 
 
@@ -73,12 +78,13 @@ class TestSteps:
         assert [database.imports.part(import_id, part) for part in range(3)] == [*PARTS, b""]
         found = get(database, import_id)
         assert (found.file_name, found.status, found.size, found.created_at) == ("Größe.csv", "reading", 1008, NOON)
-        database.imports.ready(import_id, READ, Comparison(3, 0, 0, 0))
+        make_ready(database, import_id)
         assert database.imports.bad_lines(import_id) == "line,reason\r\n"
         assert database.imports.begin(import_id, "import", NOW)
         assert database.imports.finish(import_id, addresses(3), NOON)
         found = get(database, import_id)
-        assert (found.status, found.finished_at, found.lines, found.added, found.bad) == ("done", NOON, 3, 3, 1)
+        assert (found.status, found.finished_at, found.added) == ("done", NOON, 3)
+        assert (found.lines, found.bad, found.left_out, found.repeated) == (4, 1, 2, 1)
         assert database.imports.part(import_id, 0) == b""
         assert names(database) == ["p0", "p1", "p2"]
 
@@ -138,7 +144,7 @@ class TestSteps:
         import_id = database.imports.create("people.csv", PARTS, NOON)
         database.imports.note(import_id, 500, NOW + 9)
         assert (get(database).position, get(database).heartbeat_at) == (500, NOW + 9)
-        database.imports.ready(import_id, READ, Comparison(3, 0, 0, 0))
+        make_ready(database, import_id)
         database.imports.note(import_id, 600, NOW + 10)
         assert get(database).position == 1008
 

@@ -35,6 +35,8 @@ PAGES: dict[str, list[str]] = {
     "/outbox/<name>": ["/outbox/{message}"],
     "/recipients": ["/recipients", "/recipients?status=unsubscribed", "/recipients?address_begins=zz"],
     "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
+    "/recipients/import": ["/recipients/import"],
+    "/recipients/imports/<int:import_id>": [f"/recipients/imports/{number}" for number in range(1, 9)],
     "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
 }
 NOT_PAGES: dict[str, str] = {
@@ -42,6 +44,7 @@ NOT_PAGES: dict[str, str] = {
     "/emails/<event_id>/source": "plain text",
     "/outbox/<name>/html": "an email, as it is",
     "/outbox/<name>/source": "plain text",
+    "/recipients/imports/<int:import_id>/bad-lines.csv": "a file",
     "/static/<path:filename>": "a file",
 }
 NO_SUCH_PAGE = "/nothing"

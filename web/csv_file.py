@@ -16,6 +16,7 @@ so that nobody who has left becomes active on the way through a file.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -54,12 +55,25 @@ class BadLine(NamedTuple):
     reason: str
 
 
+class Unreadable(BadLine):
+    """A line with which reading ends: nothing after it can be trusted."""
+
+
+class Form(NamedTuple):
+    """How a file is written; `header_line` is 0 where there is no header."""
+
+    has_mark: bool  # of the byte order
+    delimiter: str
+    columns: int
+    header_line: int
+
+
 class _UnreadableError(Exception):
     """Nothing after this line can be trusted."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
-        self.bad_line = BadLine(line, reason)
+        self.bad_line = Unreadable(line, reason)
 
 
 class _Layout(NamedTuple):
@@ -72,7 +86,7 @@ class _Layout(NamedTuple):
 
 
 def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
-    """Yield each line that is not blank, in order; the last is a BadLine where the rest cannot be read.
+    """Yield each line that is not blank, in order; the last is Unreadable where the rest cannot be read.
 
     Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
     """
@@ -84,6 +98,13 @@ def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
         yield error.bad_line
     finally:
         text.detach()  # else the wrapper closes the caller's stream
+
+
+def form_of(start: bytes) -> Form:
+    """The form of a file that can be read, by the bytes it starts with: enough for its first lines."""
+    head = list(islice(io.StringIO(start.decode("utf-8-sig", "surrogateescape"), newline=""), HEAD))
+    layout = _layout(head)
+    return Form(start.startswith(codecs.BOM_UTF8), layout.delimiter, layout.width, layout.header_line)
 
 
 def encode_rows(rows: Iterable[Sequence[str]]) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from database import Address
-from web.csv_file import BadLine, Row, read_rows
+from web.csv_file import BadLine, Row, Unreadable, read_rows
 from web.invalid import ValidationError
 from web.printable import printable
 from web.validation import clean_address
@@ -21,25 +21,22 @@ class BadLinesError(Exception):
         self.count = count
 
 
-class ImportFile:
-    """Iterates over the addresses of a CSV file in constant memory, and ends with BadLinesError if a line is bad."""
+class AddressFile:
+    """Iterates over the addresses of a CSV file in constant memory, and notes the lines that are bad."""
 
     def __init__(self, file: BinaryIO, most_bad: int = 20) -> None:
         self._file = file
         self._most_bad = most_bad
-        self._bad: list[BadLine] = []
-        self._bad_count = 0
+        self.bad: list[BadLine] = []  # the first of them
+        self.bad_count = 0
         self.count = 0  # addresses given out
         self.inactive = 0  # rows whose recipient is not active by the file's own word: they are left out
 
     def __iter__(self) -> Iterator[Address]:
         for row in self._rows():
-            address = self._address(row)
-            if address and not self._bad:
+            if address := self._address(row):
                 self.count += 1
                 yield address
-        if self._bad:
-            raise BadLinesError(self._bad, self._bad_count)
 
     def _rows(self) -> Iterable[Row | BadLine]:
         return read_rows(self._file)
@@ -60,6 +57,48 @@ class ImportFile:
         return None
 
     def _note(self, bad: BadLine) -> None:
-        self._bad_count += 1
-        if len(self._bad) < self._most_bad:
-            self._bad.append(bad)
+        self.bad_count += 1
+        if len(self.bad) < self._most_bad:
+            self.bad.append(bad)
+
+
+class ImportFile(AddressFile):
+    """One that is taken in whole or not at all: it ends with BadLinesError if a line is bad."""
+
+    def __iter__(self) -> Iterator[Address]:
+        for address in super().__iter__():
+            if not self.bad:
+                yield address
+        if self.bad:
+            raise BadLinesError(self.bad, self.bad_count)
+
+
+class Seen(NamedTuple):
+    """One of the first rows: its address, or why there is none to be added."""
+
+    line: int
+    text: str
+    address: Address | None
+    reason: str = ""
+
+
+class PreviewFile(AddressFile):
+    """One that is looked at before it is taken: its first rows are kept, and where it cannot be read any further."""
+
+    def __init__(self, file: BinaryIO, most_bad: int, most_seen: int) -> None:
+        super().__init__(file, most_bad)
+        self.seen: list[Seen] = []
+        self.unreadable: Unreadable | None = None
+        self._most_seen = most_seen
+
+    def _address(self, row: Row | BadLine) -> Address | None:
+        bad = self.bad_count
+        address = super()._address(row)
+        if isinstance(row, Unreadable):
+            self.unreadable = row
+        if len(self.seen) < self._most_seen:
+            reason = (
+                "" if address else self.bad[-1].reason if self.bad_count > bad else "not active, by the file itself"
+            )
+            self.seen.append(Seen(row.line, "" if isinstance(row, BadLine) else row.text, address, reason))
+        return address

@@ -1,0 +1,142 @@
+"""The work on a file of recipients that was uploaded, in a thread of its own: reading, importing, undoing.
+
+How far it is, is told in the database, so that any process can show it. A process that dies leaves an import whose
+heartbeat stops: nothing of it was imported, and a person starts it again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import BinaryIO, cast
+
+from database import Database, DBError, open_database
+from settings import Settings
+from web.csv_file import BadLine, encode_rows, form_of
+from web.import_file import AddressFile, PreviewFile, Seen
+
+PART = 1 << 18  # bytes of a file that are kept, and read, at a time
+MOST_BAD = 10_000  # bad lines that are named
+SHOWN = 10  # rows of a preview
+PATIENCE = 60.0  # seconds for which other writers are waited for
+
+
+class Parts(io.RawIOBase):
+    """The bytes of a file that was uploaded; with each part `note` is told how many have been read."""
+
+    def __init__(self, read: Callable[[int], bytes], note: Callable[[int], None]) -> None:
+        self._read = read
+        self._note = note
+        self._part = 0
+        self._rest = memoryview(b"")
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io.BufferedReader gives
+        """As of any stream."""
+        if not self._rest:
+            self._note(self._position)
+            self._rest = memoryview(self._read(self._part))
+            self._part += 1
+            self._position += len(self._rest)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def start(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> threading.Thread:
+    """Begin to `read`, `import` or `undo`, which nobody else is doing."""
+    arguments = (settings, logger, import_id, step)
+    thread = threading.Thread(target=run, args=arguments, name=f"import {import_id}", daemon=True)
+    thread.start()
+    return thread
+
+
+def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> None:
+    """Do it. What the database does not allow is told in the log and in the import."""
+    try:
+        # Two connections: one is busy with what it is given, while the other reads that and tells how far it is.
+        with open_database(settings, PATIENCE) as database, open_database(settings, PATIENCE) as other:
+            STEPS[step](database, other, import_id)
+    except DBError as error:
+        logger.error("import %d broke off: %s", import_id, error)
+        with suppress(DBError), open_database(settings) as database:  # its heartbeat stops all the same
+            database.imports.break_off(import_id, str(error))
+
+
+def _read(database: Database, other: Database, import_id: int) -> None:
+    file = PreviewFile(_stream(other, import_id), MOST_BAD, SHOWN)
+    found = database.imports.compare(file)
+    fault = _fault(file)
+    if fault:
+        database.imports.refuse(import_id, fault, file.bad_count, _csv_of(file.bad))
+        return
+    preview = json.dumps(_preview(database, file.seen, other.imports.part(import_id, 0)))
+    read = {"lines": file.count, "bad": file.bad_count, "left_out": file.inactive}
+    database.imports.ready(import_id, found, **read, preview=preview, bad_lines=_csv_of(file.bad))
+
+
+def _import(database: Database, other: Database, import_id: int) -> None:
+    database.imports.finish(import_id, AddressFile(_stream(other, import_id)), datetime.now(UTC))
+
+
+def _undo(database: Database, _: Database, import_id: int) -> None:
+    while database.imports.undo_some(import_id, int(time.time())):
+        pass
+
+
+STEPS = {"read": _read, "import": _import, "undo": _undo}
+
+
+def _stream(database: Database, import_id: int) -> BinaryIO:
+    imports = database.imports
+    parts = Parts(
+        lambda part: imports.part(import_id, part),
+        lambda position: imports.note(import_id, position, int(time.time())),
+    )
+    return cast(BinaryIO, io.BufferedReader(parts, PART))
+
+
+def _fault(file: PreviewFile) -> str:
+    """Why nothing of it can be imported."""
+    if file.unreadable:
+        return f"from line {file.unreadable.line:,} on it cannot be read: {file.unreadable.reason}"
+    if not file.bad_count + file.count + file.inactive:
+        return "it has no recipients in it"
+    if not file.count + file.inactive:
+        return f"none of its lines can be taken; line {file.bad[0].line:,}: {file.bad[0].reason}"
+    return ""
+
+
+def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str, object]:
+    rows = []
+    keys: set[str] = set()
+    for row in seen:
+        fate = _fate(database, row, keys)
+        rows.append({"line": row.line, "text": row.text, "fate": fate, "reason": row.reason})
+    return {**form_of(start)._asdict(), "rows": rows}
+
+
+def _fate(database: Database, row: Seen, keys: set[str]) -> str:
+    """What will become of a row: one of what a comparison counts, `repeated`, or nothing."""
+    if row.address is None:
+        return ""
+    if row.address.key in keys:
+        return "repeated"
+    keys.add(row.address.key)
+    found = database.imports.compare([row.address])
+    return next(fate for fate, number in found._asdict().items() if number)
+
+
+def _csv_of(bad: Iterable[BadLine]) -> str:
+    return encode_rows([("line", "reason"), *((str(line), reason) for line, reason in bad)]).decode()

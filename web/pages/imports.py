@@ -1,0 +1,123 @@
+"""Importing recipients in steps: a file, a preview, a job that can be watched, and undone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import IO
+
+from flask import Blueprint, Response, current_app, flash, redirect, render_template, request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Response as AnyResponse
+
+from database import Import
+from web import import_job
+from web.context import current_settings, in_database
+from web.errors import error_answer
+from web.pages import conditional
+from web.printable import printable
+
+SOON = 1.5  # seconds for which a job is waited for, so that of a small file the end is shown at once
+LONGEST_NAME = 100
+NOT_THERE = "there is no import of this number, or it is long ago"
+blueprint = Blueprint("imports", __name__)
+
+
+@blueprint.get("/recipients/import")
+def choose() -> AnyResponse:
+    """The field for a file, and the last imports."""
+    return Response(_form())
+
+
+@blueprint.post("/recipients/import")
+def upload() -> AnyResponse:
+    """Keep the file, and read it; what can be said at once against it is."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        return Response(_form("no file was chosen"), 400)
+    name = printable(file.filename, LONGEST_NAME).replace("\n", " ")
+    import_id = in_database(lambda database: database.imports.create(name, _parts(file.stream), datetime.now(UTC)))
+    _start(import_id, "read")
+    found = _get(import_id)
+    if found is not None and found.status == "refused" and found.bad <= 1:
+        in_database(lambda database: database.imports.discard(import_id))
+        return Response(_form(f"{name}: {found.fault}"), 400)
+    return redirect(f"/recipients/imports/{import_id}", 303)
+
+
+@blueprint.get("/recipients/imports/<int:import_id>")
+def show(import_id: int) -> AnyResponse:
+    """What will be imported, how far it is, or what was."""
+    found = _get(import_id)
+    if found is None:
+        return error_answer(404, NOT_THERE)
+    now = int(time.time())
+    running, broken_off = found.is_running(now), found.is_broken_off(now)
+    preview = json.loads(found.preview or "{}")
+    shown = {"import_": found, "running": running, "broken_off": broken_off, "preview": preview}
+    shown["most_bad"] = import_job.MOST_BAD
+    return conditional.page("import.html", (found._replace(heartbeat_at=0), running), **shown)
+
+
+@blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")
+def bad_lines(import_id: int) -> AnyResponse:
+    """The lines that could not be taken, with the reasons."""
+    text = None if import_id >= 2**63 else in_database(lambda database: database.imports.bad_lines(import_id))
+    if text is None:
+        return error_answer(404, NOT_THERE)
+    response = Response(text, content_type="text/csv; charset=utf-8; header=present")
+    response.headers["Content-Disposition"] = f'attachment; filename="bad-lines-{import_id}.csv"'
+    return response
+
+
+@blueprint.post("/recipients/imports/<int:import_id>/<any(read, import, undo):step>")
+def begin(import_id: int, step: str) -> AnyResponse:
+    """Do the next step, or do it again where it was broken off. Twice is fine."""
+    now = int(time.time())
+    if _get(import_id) is None:
+        return error_answer(404, NOT_THERE)
+    if in_database(lambda database: database.imports.begin(import_id, step, now)):
+        _start(import_id, step)
+    else:
+        flash("This was done already, or is being done: below you see how far it is.", "warning")
+    return redirect(f"/recipients/imports/{import_id}", 303)
+
+
+@blueprint.post("/recipients/imports/<int:import_id>/discard")
+def discard(import_id: int) -> AnyResponse:
+    """Forget a file that was not imported. Twice is fine."""
+    if import_id < 2**63 and in_database(lambda database: database.imports.discard(import_id)):
+        flash("The file was discarded. Nothing of it was imported.")
+        return redirect("/recipients/import", 303)
+    if _get(import_id) is not None:
+        flash("This cannot be discarded any more: below you see how far it is.", "warning")
+        return redirect(f"/recipients/imports/{import_id}", 303)
+    flash("This file had been discarded already.", "warning")
+    return redirect("/recipients/import", 303)
+
+
+@blueprint.errorhandler(413)
+def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
+    """The file is larger than MAX_BODY: there is another way for it."""
+    return Response(_form("it is too large for this page"), 413)
+
+
+def _form(fault: str = "") -> str:
+    recent = in_database(lambda database: database.imports.recent())
+    return render_template("import_new.html", recent=recent, fault=fault, most=current_settings().max_body)
+
+
+def _parts(stream: IO[bytes]) -> Iterator[bytes]:
+    stream.seek(0)
+    while part := stream.read(import_job.PART):
+        yield part
+
+
+def _start(import_id: int, step: str) -> None:
+    import_job.start(current_settings(), current_app.logger, import_id, step).join(SOON)
+
+
+def _get(import_id: int) -> Import | None:
+    return None if import_id >= 2**63 else in_database(lambda database: database.imports.get(import_id))
