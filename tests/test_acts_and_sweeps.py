@@ -105,8 +105,8 @@ class People:
 
     def act(self, database: Database) -> None:
         """Do one thing."""
-        acts = (self.cancel, self.retry, self.release, self.replace, self.post, self.leave, self.come_back, self.decide)
-        act = self._random.choice(acts)
+        on_emails = (self.cancel, self.retry, self.release, self.replace, self.reschedule, self.post)
+        act = self._random.choice((*on_emails, self.leave, self.come_back, self.decide, self.decide_each))
         try:
             act(database, self._random.randint(1, self._emails))
         except DBError as error:
@@ -128,6 +128,9 @@ class People:
     def replace(self, database: Database, event_id: int) -> None:
         database.emails.replace(self._email(event_id, f"replaced {len(self.done)}"), datetime.now(UTC))
 
+    def reschedule(self, database: Database, event_id: int) -> None:
+        database.emails.reschedule(event_id, self._email(event_id, "").due_at, datetime.now(UTC))
+
     def post(self, database: Database, event_id: int) -> None:
         database.emails.save_many([self._email(event_id, "posted")], datetime.now(UTC))
 
@@ -144,6 +147,10 @@ class People:
         for row in rows[:1]:
             wanted = self._random.choice(("sent", "failed"))
             database.deliveries.decide(event_id, row.recipient_id, wanted, int(time.time()))
+
+    def decide_each(self, database: Database, event_id: int) -> None:
+        if self._random.random() < 0.3:
+            database.deliveries.decide_each(event_id, "failed", int(time.time()))
 
     def _email(self, event_id: int, content: str) -> Email:
         due_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=self._random.randint(-2, 2))
