@@ -14,7 +14,7 @@ from settings import Settings
 from web.pages.schedule_filter import LARGEST
 from web.readiness import Check, check_sending
 
-ROWS = 20  # of each section
+ROWS, SENT_ROWS = 10, 20  # of each section: the page stays small
 RECENT = timedelta(days=7)  # what was finished before that needs nobody's attention any more
 SOON = timedelta(minutes=1)
 QUIET = timedelta(minutes=1)  # without an acceptance: then what is left cannot be told from the pace
@@ -29,7 +29,7 @@ class Sending(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """All that is shown; of each kind of email the first ROWS."""
+    """All that is shown; of each kind of email the first ones."""
 
     checks: list[Check]
     emails: dict[str, int]  # how many there are of each status
@@ -69,7 +69,7 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
         failures=[email for email in emails.page_with_failures(None, ROWS) if _needs_someone(email, now)],
         sending=sending,
         next=_by_day(coming, settings.timezone),
-        sent=emails.page(None, ROWS, "sent", newest_first=True),
+        sent=emails.page(None, SENT_ROWS, "sent", newest_first=True),
         hurries=bool(sending) or any(email.due_at <= now + SOON for email in coming[:1]),
     )
 
