@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from flask import Response, request, url_for
@@ -18,6 +18,7 @@ from web.pages.shown import offset
 from web.validation import clean_event_id
 
 ROWS = 50  # deliveries on a page
+SOON = timedelta(minutes=1)  # from then on the page keeps up with what happens
 PREVIEW = 20_000  # characters of the content
 LOOKED_AT = 2_000  # deliveries, for the reasons
 READINGS = ("html", "text")
@@ -71,12 +72,15 @@ def wanted(event_id: str) -> Wanted:
 def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
     """The page; with what was typed as its new time, and what is `wrong` with that."""
     found = in_database(lambda database: find(database, asked))
-    overdue = found.summary.status == "scheduled" and found.summary.due_at < datetime.now(UTC)
+    ahead = found.summary.due_at - datetime.now(UTC)
+    overdue = found.summary.status == "scheduled" and ahead < timedelta()
+    hurries = found.summary.status == "sending" or (found.summary.status == "scheduled" and ahead < SOON)
     return conditional.page(
         "email.html",
-        (found, asked, overdue, typed, str(wrong)),
+        (found, asked, overdue, hurries, typed, str(wrong)),
         asked=asked,
         overdue=overdue,
+        hurries=hurries,
         **found._asdict(),
         reading=_reading(asked, found.email),
         words=email_words,
