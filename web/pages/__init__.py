@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.pages import email, imports, new_email, outbox, recipients, schedule, shown
+from web.pages import docs, email, imports, new_email, outbox, recipients, schedule, shown
 
 # Every page is in it, so that its endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (email, imports, new_email, outbox, recipients, schedule):
+for _module in (docs, email, imports, new_email, outbox, recipients, schedule):
     blueprint.register_blueprint(_module.blueprint)
 
 
