@@ -46,10 +46,9 @@ def rules(app: Flask) -> Iterator[tuple[Rule, str, str]]:
     """Every route, with an address and a method that lead to it."""
     for rule in app.url_map.iter_rules():
         for method in sorted(rule.methods or ()):
+            values = {name: "read" if name == "step" else 1 for name in rule.arguments}
             with app.test_request_context():
-                address = app.url_map.bind("localhost").build(
-                    rule.endpoint, dict.fromkeys(rule.arguments, 1), method=method
-                )
+                address = app.url_map.bind("localhost").build(rule.endpoint, values, method=method)
             yield rule, address, method
 
 
