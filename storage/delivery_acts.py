@@ -35,6 +35,10 @@ class DeliveryActs(Deliveries):
         """The tries of one delivery that did not succeed, oldest first."""
         return delivery_lists.attempts(self._connection, event_id, recipient_id)
 
+    def attempts_of_each(self, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
+        """The same of several deliveries."""
+        return delivery_lists.attempts_of_each(self._connection, event_id, recipient_ids)
+
     def reasons(self, event_id: int, most: int = 5000) -> list[Reason]:
         """Why deliveries are failed or unknown, the most frequent reason first; of the first `most` that were tried."""
         return delivery_lists.reasons(self._connection, event_id, most)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from storage.connection import Connection
+from storage.connection import Connection, Row
 from storage.times import moment, moment_or_none
 
 WINDOW = 2_000  # rows that one page looks at
@@ -114,8 +115,15 @@ def page(connection: Connection, event_id: int, after: int, limit: int, status: 
 
 def attempts(connection: Connection, event_id: int, recipient_id: int) -> list[Attempt]:
     """The tries of one delivery that did not succeed, oldest first."""
-    rows = connection.rows(ATTEMPTS, event_id=event_id, recipient_id=recipient_id)
-    return [Attempt(moment(at), outcome, reply) for at, outcome, reply in rows]
+    return attempts_of_each(connection, event_id, [recipient_id])[recipient_id]
+
+
+def attempts_of_each(connection: Connection, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
+    """The same of several deliveries, in one round trip where there is a server."""
+    told = connection.run_together([(ATTEMPTS, {"event_id": event_id, "recipient_id": each}) for each in recipient_ids])
+    each_rows = cast("list[list[Row]]", told)
+    tries = [[Attempt(moment(at), outcome, reply) for at, outcome, reply in rows] for rows in each_rows]
+    return dict(zip(recipient_ids, tries, strict=True))
 
 
 def reasons(connection: Connection, event_id: int, most: int) -> list[Reason]:

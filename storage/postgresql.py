@@ -103,7 +103,7 @@ class PostgreSQLConnection:
         return self._execute(*_for_many(sql, rows)).rowcount
 
     def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in their order; of each the rows, or how many it changed. Inside a transaction."""
+        """Run statements in their order; of each the rows, or how many it changed. Writes: inside a transaction."""
         try:
             with self._connection.pipeline():
                 cursors = [self._connection.execute(*cast("Any", _rewritten(*each))) for each in statements]

@@ -122,6 +122,16 @@ class TestRetry:
         assert caught.value.status == "cancelled"
 
 
+class TestAttempts:
+    def test_those_of_many_deliveries_are_those_of_each(self, database: Database) -> None:
+        one_of_each(database)
+        found = database.deliveries.attempts_of_each(7, [1, 2, 3, 4])
+        assert found == {number: database.deliveries.attempts(7, number) for number in (1, 2, 3, 4)}
+        outcomes = [[attempt.outcome for attempt in attempts] for attempts in found.values()]
+        assert outcomes == [[], ["failed"], ["in_doubt"], ["deferred"]]
+        assert database.deliveries.attempts_of_each(7, []) == {}
+
+
 class TestDecide:
     @pytest.mark.parametrize("wanted", ["sent", "failed"])
     def test_a_person_says_what_became_of_an_unknown_one(self, database: Database, wanted: str) -> None:

@@ -127,9 +127,23 @@ def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -
     page.get_by_role("button", name="Look at it").click()
 
 
+def refused_time(page: Page) -> None:
+    page.goto(f"/emails/{sample.TOMORROW}")
+    page.get_by_text("Move its time").click()
+    page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # Singapore's clocks skipped it
+    page.get_by_role("button", name="Move it").click()
+
+
+def retry_of_nothing(page: Page) -> None:
+    page.goto(f"/emails/{sample.NEWSLETTER}?status=failed")
+    page.get_by_role("button", name="Retry the ticked").click()
+
+
 JOURNEYS: dict[str, Callable[[Page], None]] = {
     "a login that is refused": refused_login,
     "recipients that are refused": refused_recipients,
+    "a new time that is refused": refused_time,
+    "a retry of nothing": retry_of_nothing,
     "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
     "an email to look at": lambda page: write_email(page, sample.TEXT),
     "an email of HTML to look at": lambda page: write_email(page, sample.PAGE),

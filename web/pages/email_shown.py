@@ -98,7 +98,7 @@ def find(database: Database, asked: Wanted) -> Found:
     deliveries = database.deliveries
     page = deliveries.page(asked.event_id, asked.after, ROWS, asked.status)
     tried = [row.recipient_id for row in page.rows if row.attempts]
-    attempts = {recipient_id: deliveries.attempts(asked.event_id, recipient_id) for recipient_id in tried}
+    attempts = deliveries.attempts_of_each(asked.event_id, tried)
     reasons = deliveries.reasons(asked.event_id, LOOKED_AT) if summary.failed or summary.unknown else []
     return Found(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
 
