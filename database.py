@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from storage.email_acts import EmailActs
     from storage.email_lists import EmailSummary
     from storage.emails import Email, TextToSend, refuse_used
-    from storage.health import Health, Totals
+    from storage.health import Health, Hour, Totals
     from storage.imports import Import, Imports
     from storage.pruning import Pruned
     from storage.recipient_acts import RecipientActs
@@ -93,6 +93,7 @@ __all__ = [
     "EventIdUsed",
     "HistoryPage",
     "HistoryRow",
+    "Hour",
     "Import",
     "Key",
     "NoActiveRecipients",
@@ -134,6 +135,7 @@ _LATER = {
     "Import": "storage.imports",
     "Reason": "storage.delivery_lists",
     "TextToSend": "storage.emails",
+    "Hour": "storage.health",
     "Totals": "storage.health",
     "refuse_used": "storage.emails",
 }

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from storage import schema
 from storage.connection import Connection
-from storage.hours import COLUMNS, OUTCOMES
+from storage.hours import BUCKETS, COLUMNS, OUTCOMES
 
 MOST = 10_000  # overdue emails that are counted
 LOOKED_AT = 300  # emails that are being sent, those of the lowest event_ids
@@ -35,6 +35,8 @@ INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UP
 """
 # A row for each hour of the last year.
 SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hours"  # noqa: S608
+HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hours WHERE hour >= :first ORDER BY hour"  # noqa: S608
+COUNTS = 1 + len(OUTCOMES)  # columns of HOURS before those of the lateness
 DEFERRALS = "SELECT code, times FROM deferrals ORDER BY code"
 
 
@@ -67,6 +69,18 @@ class Totals(NamedTuple):
     late: Sequence[int]  # deliveries in each of BUCKETS, and at the end those that were later still
     lateness: int  # their sum, in seconds
     deferrals: Mapping[str, int]  # by reply code, or `none`
+
+
+class Hour(NamedTuple):
+    """What was counted in one hour (seconds since 1970 UTC divided by 3600), as in Totals."""
+
+    hour: int
+    sent: int = 0
+    deferred: int = 0
+    failed: int = 0
+    in_doubt: int = 0
+    late: Sequence[int] = (0,) * (len(BUCKETS) + 1)
+    lateness: int = 0
 
 
 class Health:
@@ -118,6 +132,11 @@ class Health:
         outcomes, late = sums[: len(OUTCOMES)], sums[len(OUTCOMES) : -1]
         deferrals: dict[str, int] = dict(self._connection.rows(DEFERRALS))
         return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
+
+    def hours(self, first: int) -> list[Hour]:
+        """The hours from `first` on in which something was counted."""
+        rows = self._connection.rows(HOURS, first=first)
+        return [Hour(*row[:COUNTS])._replace(late=row[COUNTS:-1], lateness=row[-1]) for row in rows]
 
     def size(self) -> int:
         """The bytes that the database has on its disk."""

@@ -52,6 +52,7 @@ LISTS: dict[str, Act] = {
     "decide each": lambda database: database.deliveries.decide_each(7, "failed", NOW),
     "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0], NOON),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
+    "hours": lambda database: database.health.hours(9),
     "begin": lambda database: database.progress.begin_due(NOW),
     "undo": lambda database: database.imports.undo_some(1, NOW),
 }

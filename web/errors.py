@@ -52,7 +52,7 @@ def error_answer(status: int, detail: str) -> Response:
         return problem(status, detail)
     if wants_html(request):
         title = TITLES.get(status, "That did not work")
-        page = render_template("error.html", title=title, reason=detail, request_id=request_id())
+        page = render_template("error.html", title=title, status=status, reason=detail, request_id=request_id())
         return Response(page, status, content_type="text/html; charset=utf-8")
     return plain_text(f"Error: {detail}", status)
 

@@ -11,9 +11,11 @@ from datetime import timedelta
 from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
-from database import DBError
+from database import DatabaseUnavailable, DBError
 from web.context import current_settings, in_database
 
+WITHOUT_DATABASE = frozenset(("pages.health.show",))
+SEEN = 100  # sessions that are remembered for that
 LIFETIME = timedelta(days=7)  # from the login on, however much the session is used
 
 
@@ -21,6 +23,7 @@ def register(app: Flask, key: str | None) -> None:
     """Give `app` its sessions, signed with `key` (SECRET_KEY), or else with the one that the database keeps."""
     app.secret_key = key
     app.session_interface = Sessions()
+    app.extensions["seen_sessions"] = {}
     app.config["PERMANENT_SESSION_LIFETIME"] = LIFETIME
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
@@ -76,6 +79,7 @@ def end() -> None:
     session_id, ends_at = session.get("id"), session.get("ends_at")
     session.clear()
     if session_id is not None and ends_at is not None:
+        current_app.extensions["seen_sessions"].pop(session_id, None)
         in_database(lambda database: database.sessions.end(session_id, ends_at, int(time.time())))
 
 
@@ -87,8 +91,28 @@ def is_logged_in() -> bool:
     known = [hmac.compare_digest(given, _digest(token)) for token in current_settings().api_tokens]
     if not any(known) or session["ends_at"] < time.time():
         return False
-    session_id = session["id"]
-    return not in_database(lambda database: database.sessions.has_ended(session_id))
+    return not _has_ended(session["id"])
+
+
+def _has_ended(session_id: str) -> bool:
+    """Whether this session was logged out.
+
+    Without its database, the page that says so is shown to a session that counted when it was last asked about here:
+    nobody can log out without the database either.
+    """
+    seen: dict[str, None] = current_app.extensions["seen_sessions"]
+    try:
+        ended = in_database(lambda database: database.sessions.has_ended(session_id))
+    except DatabaseUnavailable:
+        if request.endpoint in WITHOUT_DATABASE and session_id in seen:
+            return False
+        raise
+    seen.pop(session_id, None)
+    if not ended:
+        seen[session_id] = None
+    while len(seen) > SEEN:
+        seen.pop(next(iter(seen)), None)
+    return ended
 
 
 def _digest(token: str) -> str:

@@ -19,7 +19,7 @@ COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqsch
 
 def register(app: Flask) -> None:
     """Give the templates of `app` the filters."""
-    for filter_ in (instant, day, distance, span, number, many, printable, sentence):
+    for filter_ in (instant, clock, day, distance, span, number, many, printable, sentence):
         app.add_template_filter(filter_)
     app.add_template_global(zone)
 
@@ -35,6 +35,11 @@ def instant(moment: datetime) -> Markup:
     clock = "%H:%M:%S" if local.second else "%H:%M"
     text = f"{day(local)} {local:{clock}} {offset(local)}"
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), text)
+
+
+def clock(moment: datetime) -> str:
+    """A time of the day in the service's zone: 09:00."""
+    return f"{moment.astimezone(current_settings().timezone):%H:%M}"
 
 
 def day(moment: date) -> str:
