@@ -330,6 +330,19 @@ def test_the_database_away_is_a_page_that_says_so(page: Page) -> None:
         assert answer.status_code == 503 and "Not now" in answer.text and "Retry-After" in answer.headers
 
 
+def test_who_was_logged_out_meanwhile_comes_back_to_the_form(tmp_path: Path) -> None:
+    page = Page(tmp_path, API_TOKEN="t" * 16)
+    headers = {**BROWSER, "Referer": "http://localhost/emails/new"}
+    answer = page.client.post("/emails/new", data={**TYPED, "step": "schedule"}, headers=headers)
+    assert (answer.status_code, answer.location) == (303, "/login?next=/emails/new")
+
+
+def test_after_saving_the_page_of_the_email_says_so(page: Page) -> None:
+    answer = page.step("schedule", hidden(page.write()))
+    shown = page.client.get(answer.location or "", headers=BROWSER)
+    assert shown.status_code == 200 and "This email is saved. It goes out at its time." in shown.text
+
+
 def test_a_program_with_a_token_can_do_the_same(tmp_path: Path) -> None:
     page = Page(tmp_path, API_TOKEN="t" * 16)
     form = TYPED | {"event_id": "7", "step": "schedule"}

@@ -46,6 +46,7 @@ LISTS: dict[str, Act] = {
     "release": lambda database: database.emails.release(9, NOON),
     "replace": lambda database: database.emails.replace(EMAIL._replace(event_id=8, subject="B"), NOON),
     "reschedule": lambda database: database.emails.reschedule(8, NOON, NOON),
+    "compare": lambda database: database.emails.saved_as(EMAIL._replace(subject="B")),
     "save many": lambda database: database.emails.save_many([EMAIL], NOON),
     "retry": lambda database: database.deliveries.retry(7, NOW),
     "decide": lambda database: database.deliveries.decide(7, 3, "failed", NOW),
