@@ -310,6 +310,14 @@ class TestCancel:
             sentence == "Cancelled. 2 recipients had got it already, and to 0 it was on its way; nobody else gets it."
         )
 
+    def test_of_a_cancelled_one_the_unknown_can_still_be_decided(self, sent: Api) -> None:
+        sent.post("/emails/1/retry", {"statuses": ["failed"]})
+        told(sent, "cancel")
+        page = get(sent)
+        assert "They were accepted" in page and "unknown again" not in page and "Retry" not in page
+        assert told(sent, "decide", which="unknown", status="sent") == "1 delivery counts as accepted from now on."
+        assert "What you can do" not in get(sent)
+
     def test_it_asks_first_and_only_while_it_can_be_done(self, waiting: Api) -> None:
         assert "Yes, cancel this email" in get(waiting)
         told(waiting, "cancel")
