@@ -96,7 +96,7 @@ function showZone() {
   zoneSwitch.hidden = shown === other;
 }
 
-const zoneName = document.getElementById("zone");
+const zoneName = document.getElementById("zone-name");
 const zoneSwitch = document.getElementById("zone-switch");
 if (zoneSwitch) {
   zoneName.dataset.service = zoneName.textContent;
@@ -113,19 +113,19 @@ const search = document.querySelector("input[type=search]");
 const keySwitch = document.getElementById("key-switch");
 
 function showKey() {
-  keySwitch.textContent = kept.key === "off" ? "Turn it on" : "Turn it off";
+  keySwitch.textContent = kept.searchKey === "off" ? "Turn it on" : "Turn it off";
 }
 
 if (search && keySwitch) {
   keySwitch.parentElement.hidden = false;
   keySwitch.addEventListener("click", () => {
-    kept.key = kept.key === "off" ? "on" : "off";
+    kept.searchKey = kept.searchKey === "off" ? "on" : "off";
     showKey();
   });
   showKey();
   document.addEventListener("keydown", (event) => {
     const busy = event.target.closest("input, select, textarea, [contenteditable]");
-    if (event.key !== "/" || event.ctrlKey || event.altKey || event.metaKey || busy || kept.key === "off") return;
+    if (event.key !== "/" || event.ctrlKey || event.altKey || event.metaKey || busy || kept.searchKey === "off") return;
     event.preventDefault();
     search.focus();
     search.select();

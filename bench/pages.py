@@ -1,0 +1,167 @@
+"""How long each page takes with a million recipients, ten thousand emails and one email of a million deliveries.
+
+    python bench/pages.py [ROUNDS] [--postgresql]
+
+The median of what the server needs for each page, in Flask's test client, and its size. Then what the schedule costs a
+browser: its size with all that it loads, and the number of requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from flask.testing import FlaskClient
+from installation import Installation
+from measured import free_port, percentile, print_machine
+from postgresql_server import PostgreSQLServer
+
+from email_app import create_app
+from sweep.outgoing import unsubscribe_tokens
+
+BOUND = 50  # ms, the median
+MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule
+RECIPIENTS, EMAILS = 1_000_000, 10_000
+BIG = EMAILS + 1  # the email with a delivery to everyone
+WEEK = 7 * 86_400
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :many)"
+STATUS = "CASE n % 100 WHEN 7 THEN 'failed' WHEN 8 THEN 'queued' WHEN 9 THEN 'unknown' ELSE 'sent' END"
+FILL = (
+    f"""{NUMBERS} INSERT INTO recipients (recipient_id, address, address_key, created_at, status)
+    SELECT n, 'p' || n || '@example.com', 'p' || n || '@example.com', 0,
+        CASE WHEN n % 1000 = 0 THEN 'unsubscribed' ELSE 'active' END FROM numbers""",
+    "UPDATE counters SET value = :many WHERE name = 'recipient_id'",
+    f"""{NUMBERS} INSERT INTO emails (event_id, due_at, created_at, finished_at, token, subject, content, status,
+        held_because, logged)
+    SELECT n, :now - 6000 * 60 + n * 60, 0, CASE WHEN n < 6000 THEN :now - 6000 * 60 + n * 60 END, 'token',
+        'Subject ' || n, 'Content', CASE WHEN n >= 6000 THEN 'scheduled' WHEN n % 100 = 0 THEN 'held'
+        WHEN n % 100 = 1 THEN 'cancelled' ELSE 'sent' END, CASE WHEN n < 6000 AND n % 100 = 0 THEN 'it is late' END, 1
+    FROM numbers""",
+    f"""{NUMBERS} INSERT INTO progress (event_id, started_at, last_recipient_id, cursor_id, deliveries, sent, failed,
+        first_sent_at, last_sent_at)
+    SELECT n, :now - 6000 * 60 + n * 60, 0, 0, 10, 10 - n % 3 % 2, n % 3 % 2, :now - 6000 * 60 + n * 60, :now
+    FROM numbers WHERE n < 6000 AND n % 100 > 1""",
+    """INSERT INTO emails (event_id, due_at, created_at, token, subject, content, status)
+    VALUES (:big, :now, 0, 'token', 'The large one', '<!DOCTYPE html><p>Content', 'sending')""",
+    """INSERT INTO progress (event_id, started_at, last_recipient_id, cursor_id, deliveries, sent, failed, unknown,
+        first_sent_at, last_sent_at)
+    VALUES (:big, :now, :many, :many, :many, :many / 100 * 97, :many / 100, :many / 100, :now, :now)""",
+    f"""{NUMBERS} INSERT INTO deliveries (event_id, recipient_id, status, attempts, queued_at, next_attempt_at,
+        finished_at, address, reply)
+    SELECT :big, n, {STATUS}, 1, :now, :now + n % 3600, CASE WHEN n % 100 = 8 THEN NULL ELSE :now END,
+        'p' || n || '@example.com', CASE WHEN n % 100 IN (7, 8, 9) THEN '550 5.1.1 no' ELSE '250 Ok' END
+    FROM numbers""",
+    f"""{NUMBERS} INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
+    SELECT :big, n, :now, CASE n % 100 WHEN 7 THEN 'failed' WHEN 8 THEN 'deferred' ELSE 'in_doubt' END,
+        '550 5.1.1 no mailbox ' || n % 20 FROM numbers WHERE n % 100 IN (7, 8, 9)""",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=21)
+    parser.add_argument("--recipients", type=int, default=RECIPIENTS)
+    parser.add_argument("--postgresql", action="store_true", help="PostgreSQL instead, a server of its own")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        print_machine(Path(name))
+        kept = on_postgresql(Path(name), options) if options.postgresql else measure(Path(name), options, {})
+    sys.exit(not kept)
+
+
+def on_postgresql(folder: Path, options: argparse.Namespace) -> bool:
+    """On a server of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        server = PostgreSQLServer(Path(place), free_port())
+        server.start()
+        try:
+            return measure(folder, options, {"DATABASE_URL": server.new_database()})
+        finally:
+            server.stop()
+
+
+def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) -> bool:
+    """Fill it and ask for each page; whether all was within its bound."""
+    installation = Installation(folder, LOG_FORMAT="off", PUBLIC_URL="https://mail.example.com", **where)
+    began = time.monotonic()
+    fill(installation, options.recipients)
+    print(f"{options.recipients:,} recipients, {EMAILS:,} emails in {time.monotonic() - began:.0f} s", flush=True)
+    client = create_app(installation.settings).test_client()
+    kept = [ask(client, page, options.rounds) for page in pages(installation, options.recipients)]
+    return weigh(client, "/") and all(kept)
+
+
+def fill(installation: Installation, recipients: int) -> None:
+    """As after weeks of use; one large email is being sent, and some messages are in the outbox."""
+    installation.save_email(BIG + 1)
+    installation.add_recipients(20)
+    installation.task()
+    values = {"now": int(time.time()), "big": BIG}
+    with installation.database() as database:
+        with database.connection.transaction():
+            for table in ("deliveries", "progress", "emails", "recipients"):
+                database.connection.run(f"DELETE FROM {table}")
+            for statement in FILL:
+                many = EMAILS if "INTO emails" in statement or "6000" in statement else recipients
+                used = {key: value for key, value in {**values, "many": many}.items() if f":{key}" in statement}
+                database.connection.run(statement, **used)
+        database.connection.analyze()
+        database.note_sweep(values["now"])
+
+
+def pages(installation: Installation, recipients: int) -> list[str]:
+    """The addresses: each page, its lists from the beginning and from the middle."""
+    message = min((installation.folder / "outbox" / "new").iterdir()).name
+    with installation.database() as database:
+        token = unsubscribe_tokens(installation.settings, database).token(7).decode()
+    middle = recipients // 2
+    lists = [f"/emails/{BIG}?status={status}&after={middle}" for status in ("sent", "failed", "queued", "unknown")]
+    return [
+        *("/", "/?status=sent", "/?status=scheduled", "/?status=held", "/?status=failed", "/?status=all"),
+        *("/emails/7", f"/emails/{BIG}", f"/emails/{BIG}?after={middle}", *lists, "/emails/9000"),
+        *(f"/emails/{BIG}/frame", f"/emails/{BIG}/source", "/emails/new"),
+        *("/recipients", f"/recipients?after={middle}", "/recipients?status=unsubscribed"),
+        *("/recipients?address_begins=p77", f"/recipients/{middle}", "/recipients/import"),
+        *("/outbox", f"/outbox/{message}", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
+    ]
+
+
+def ask(client: FlaskClient, page: str, rounds: int) -> bool:
+    """Print what this page took; whether its median was within the bound."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        answer = client.get(page, headers={"Accept": "text/html"})
+        times.append((time.perf_counter() - began) * 1000)
+    median = statistics.median(times)
+    answered = answer.status_code == (404 if page == "/nothing" else 200)
+    told = "" if answered else f", answered {answer.status_code}"
+    print(
+        f"{page[:44]:44} median {median:6.1f} ms, 95 % {percentile(times, 95):6.1f} ms, "
+        f"{len(answer.data) / 1000:6.1f} kB{told}",
+        flush=True,
+    )
+    return answered and median <= BOUND
+
+
+def weigh(client: FlaskClient, page: str) -> bool:
+    """Print what a browser loads for this page; whether that is little enough."""
+    text = client.get(page, headers={"Accept": "text/html"}).text
+    files = sorted(set(re.findall(r'(?:src|href)="(/static/[^"]+)"', text)))
+    sizes = {page: len(text.encode()), **{file: len(client.get(file).data) for file in files}}
+    for name, size in sizes.items():
+        print(f"{name:24} {size:7,} bytes")
+    print(
+        f"{page:24} {sum(sizes.values()):7,} bytes in {len(sizes)} requests; allowed: {MOST_BYTES:,} in {MOST_REQUESTS}"
+    )
+    return sum(sizes.values()) <= MOST_BYTES and len(sizes) <= MOST_REQUESTS
+
+
+if __name__ == "__main__":
+    main()
