@@ -296,6 +296,7 @@ def test_a_test_needs_an_address(page: Page) -> None:
     for address in ("", "me", "me@example.com,you@example.com", "me@example.com\nBcc: you@example.com"):
         answer = page.step("test", form, address=address)
         assert answer.status_code == 400 and 'id="address-error">The address is not valid' in answer.text
+        assert ".." not in text_of(answer)
     assert not (page.api.installation.folder / "outbox").exists()
 
 

@@ -120,7 +120,7 @@ def send_test(form: Form) -> Response:
     try:
         address = clean_address(form.get("address", "").strip())
     except ValidationError as error:
-        return _confirm(email, form, address_error=f"The address {error.message}.")
+        return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
         return _confirm(email, form, address_error=f"That was tried too often; the next test can be sent in {wait} s.")
@@ -171,7 +171,7 @@ def _readings(form: Form) -> dict[str, datetime]:
 
 
 def _form(form: Form, error: InvalidFields | None = None) -> Response:
-    errors = {each.field: f"{LABELS[each.field]} {each.message}." for each in (error.errors if error else ())}
+    errors = {each.field: _sentence(LABELS[each.field], each.message) for each in (error.errors if error else ())}
     page = render_template(
         "email_new.html",
         form={"proposed": _free_number(), **form},
@@ -228,7 +228,11 @@ def _told(trial: Trial) -> tuple[str, str]:
     reply = printable(trial.reply, LONGEST_REPLY)
     if trial.result == "refused" and current_settings().email_url.path is None:
         reply += f"; {remedy_for(trial.reply)}"
-    return kind, f"{beginning}: {reply}."
+    return kind, _sentence(f"{beginning}:", reply)
+
+
+def _sentence(beginning: str, rest: str) -> str:
+    return f"{beginning} {rest.rstrip('.')}."
 
 
 def _saved_before(email: Email) -> AnyResponse:
