@@ -36,7 +36,7 @@ ORDER BY recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_IN_TURN = """
-SELECT e.event_id FROM emails e WHERE e.status = 'sending' AND e.event_id >= :first AND (
+SELECT e.event_id FROM emails e {by_sending} WHERE e.status = 'sending' AND e.event_id >= :first AND (
     EXISTS (SELECT 1 FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
                 AND d.next_attempt_at <= :now)
@@ -64,6 +64,7 @@ class Claims:
         self._rows_made = 0
         self._count_at = MANY  # how many are made when the database counts its rows anew
         self._one_at_a_time = ONE_AT_A_TIME.format(row_lock=connection.row_lock)
+        self._next = NEXT_IN_TURN.format(by_sending=connection.by_sending)
         self._is_at_work = IS_AT_WORK.format(row_lock=connection.row_lock)
 
     def take(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Claim]:
@@ -95,7 +96,7 @@ class Claims:
     def _next_in_turn(self, first: int, now: int) -> int | None:
         if first > LAST_EVENT_ID:
             return None
-        row = self._connection.row(NEXT_IN_TURN, first=first, now=now)
+        row = self._connection.row(self._next, first=first, now=now)
         return None if row is None else int(row[0])
 
     def _take_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:

@@ -28,6 +28,7 @@ class Connection(Protocol):
 
     claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
     row_lock: str  # what it needs to wait for the others, and to hold the rows
+    by_sending: str  # what it needs to go through emails that are being sent in the order of their numbers
 
     def rows(self, sql: str, **values: object) -> list[Row]:
         """All rows of a statement."""

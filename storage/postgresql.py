@@ -74,6 +74,7 @@ class PostgreSQLConnection:
 
     claim_lock = "FOR UPDATE SKIP LOCKED"
     row_lock = "FOR UPDATE"
+    by_sending = ""
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""

@@ -44,6 +44,7 @@ class SQLiteConnection:
     """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
 
     claim_lock = row_lock = ""  # there is one writer at a time
+    by_sending = "INDEXED BY emails_sending"  # or each would be found by its status, and all of them sorted
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
         if driver.sqlite_version_info < OLDEST_SQLITE:

@@ -54,6 +54,7 @@ LISTS: dict[str, Act] = {
     "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0], NOON),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
     "hours": lambda database: database.health.hours(9),
+    "claim": lambda database: database.claims.take(1, 0, NOW, 9),
     "begin": lambda database: database.progress.begin_due(NOW),
     "undo": lambda database: database.imports.undo_some(1, NOW),
 }
@@ -68,7 +69,6 @@ SORTED: dict[str, Act] = {
     "reasons": lambda database: database.deliveries.reasons(7),
     "attempts": lambda database: database.deliveries.attempts(7, 2),
     "history": lambda database: database.recipients.deliveries(1, KEY),
-    "claim": lambda database: database.claims.take(1, 0, NOW, 9),
 }
 
 
