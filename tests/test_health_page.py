@@ -41,7 +41,7 @@ def look_anew(api: Api) -> None:
 
 def found(page: str) -> list[tuple[str, str, str]]:
     """The level, subject and text of each finding."""
-    rows = re.findall(r'<span class="status (\w+)">.*?<th scope="row">(.*?)</th>\s*<td>(.*?)</td>', page, re.DOTALL)
+    rows = re.findall(r'<span class="status (\w+)">\w+</span> (.*?)</th>\s*<td>(.*?)</td>', page, re.DOTALL)
     return [(level, subject, text) for level, subject, text in rows]
 
 
