@@ -30,9 +30,11 @@ from measured import BENCH, print_machine
 from soak_clients import TOKEN, WORK, Client, Ledger, cancel
 from wakeup_latency import Running, service
 
-LOOK_EVERY, KILL_EVERY = 10.0, 20.0  # seconds; sooner where the whole time is short
+LOOK_EVERY = 10.0  # seconds; sooner where the whole time is short
+KILL_EVERY = 20.0  # seconds; a worker that died within five of its start would not be replaced, but end the service
 MAY_GROW = 1.10, 4.0  # times, and MiB
-MORE_DESCRIPTORS = 5
+MORE_DESCRIPTORS = 10  # what two more threads at work have open
+WARM_UP = 60.0  # seconds until the first look: every thread has been at work
 BREAKS_WITHIN = 5.0  # seconds after a kill
 FINISH = 120.0  # seconds for what is due when the load ends
 RECIPIENTS = 5
@@ -111,7 +113,8 @@ class Soak:
 
     def run(self) -> None:
         acts = [threading.Thread(target=self._work, args=(number,)) for number in range(len(WORK))]
-        acts += [threading.Thread(target=self._every, args=(LOOK_EVERY, self.processes.look))]
+        looks = min(LOOK_EVERY, self._seconds / 20), self.processes.look, min(WARM_UP, self._seconds / 3)
+        acts += [threading.Thread(target=self._every, args=looks)]
         acts += [threading.Thread(target=self._every, args=(KILL_EVERY, self._kill))]
         for act in acts:
             act.start()
@@ -125,8 +128,9 @@ class Soak:
         act, pause = WORK[number]
         Client(self._port, self.ledger, number).until_over(act, pause)
 
-    def _every(self, seconds: float, act: Callable[[], None]) -> None:
-        while not self.ledger.over.wait(min(seconds, self._seconds / 12)):
+    def _every(self, seconds: float, act: Callable[[], None], after: float = 0.0) -> None:
+        self.ledger.over.wait(after)
+        while not self.ledger.over.wait(seconds):
             act()
 
     def _kill(self) -> None:
