@@ -180,7 +180,7 @@ class TestSteps:
     def test_of_very_many_bad_lines_the_first_are_named(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_job, "MOST_BAD", 3)
         page = preview(api, b"ada@example.com\n" + b"x\n" * 9)
-        assert "9 lines that were not taken" in page and "(the first 3)" in page
+        assert "9 lines that cannot be taken" in page and "(the first 3)" in page
         assert len(api.client.get("/recipients/imports/1/bad-lines.csv").text.splitlines()) == 4
 
     def test_when_nobody_is_new_there_is_nothing_to_import(self, api: Api) -> None:
@@ -287,8 +287,7 @@ def test_a_file_of_max_body_and_a_byte_more_is_for_the_command_line(tmp_path: Pa
     api = Api(tmp_path, MAX_BODY="20kB")
     answer = upload(api, b"a@example.com\n" * 1_600)
     page = unescape(answer.text)
-    assert answer.status_code == 413 and "it is too large for this page" in page
-    assert "flask recipients import FILE" in page and "20,000 bytes" in page
+    assert answer.status_code == 413 and "flask recipients import FILE takes it" in page and "20,000 bytes" in page
     assert upload(api, b"a@example.com\n" * 1_300).status_code == 303
     api.close()
 

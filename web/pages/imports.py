@@ -101,7 +101,7 @@ def discard(import_id: int) -> AnyResponse:
 @blueprint.errorhandler(413)
 def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
     """The file is larger than MAX_BODY: there is another way for it."""
-    return Response(_form("it is too large for this page"), 413)
+    return Response(_form("it is larger than this page takes; flask recipients import FILE takes it"), 413)
 
 
 def _form(fault: str = "") -> str:
