@@ -1,0 +1,77 @@
+"""Make the pictures of README.md anew, with Chromium: the schedule, and an email that not everybody got.
+
+python docs/screenshots.py
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+import sample
+from browser import started_chromium
+from installation import Installation
+from playwright.sync_api import Page, ViewportSize
+from postgresql_server import unused_port
+from smtp_server import ScriptedServer
+from web_server import serve
+
+DOCS = Path(__file__).resolve().parent
+RECIPIENTS = 700
+SIZE: ViewportSize = {"width": 1080, "height": 840}
+AGES = {sample.HELD: 3, sample.MINUTES: 9, sample.NEWSLETTER: 2}  # days
+
+
+def main() -> None:
+    program = shutil.which("chromium")
+    if program is None:
+        raise SystemExit("Chromium is missing: install Debian's package chromium")
+    with tempfile.TemporaryDirectory() as folder, ScriptedServer() as mail_server:
+        installation = Installation(Path(folder), EMAIL_URL=f"smtp://127.0.0.1:{mail_server.port}")
+        prepare(installation)
+        installation.environment["SMTP_MAX_RATE"] = "40"
+        sender = installation.start_task()
+        try:
+            with serve(Path(folder), port := unused_port(), **installation.environment):
+                take_all(program, f"http://127.0.0.1:{port}")
+        finally:
+            sender.terminate()
+            sender.communicate()
+
+
+def take_all(program: str, address: str) -> None:
+    """While the email of tonight is being sent."""
+    with started_chromium(program) as browser:
+        page = browser.new_context(base_url=address, viewport=SIZE, color_scheme="light").new_page()
+        page.goto("/")
+        while page.locator("progress").evaluate("bar => bar.value / bar.max") < 0.5:
+            page.wait_for_timeout(200)
+        take(page, "schedule")
+        page.goto(f"/emails/{sample.NEWSLETTER}")
+        take(page, "email")
+
+
+def prepare(installation: Installation) -> None:
+    """What a choir has after some weeks; tonight's email is about to be sent."""
+    sample.fill(installation, RECIPIENTS)
+    with installation.database() as database:
+        for event_id, days in AGES.items():
+            sample.age(database, event_id, days * sample.DAY + event_id % 7 * 3_600)
+        for event_id in (sample.CONCERT, sample.OVERDUE):
+            database.connection.run("DELETE FROM emails WHERE event_id = :event_id", event_id=event_id)
+            database.connection.run("DELETE FROM progress WHERE event_id = :event_id", event_id=event_id)
+    installation.save_email(sample.NEXT_WEEK + 1, -1, "Tonight's concert begins at eight", sample.TEXT)
+
+
+def take(page: Page, name: str) -> None:
+    """A picture of what is in sight."""
+    file = DOCS / f"{name}.png"
+    page.screenshot(path=file)
+    print(f"{file.relative_to(DOCS.parent)}: {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
