@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def source(tmp_path: Path, where: dict[str, str]) -> Installation:
     with installation.database() as database:
         database.connection.run("UPDATE recipients SET status = 'rejected', no_mailbox = 1 WHERE recipient_id = 7")
         database.connection.run("INSERT INTO attempts VALUES (1, 3, 0, 'failed', '550 é')")
+        database.imports.create("people.csv", [b"\xff\x00\r\n\\x41\\N", b"b"], datetime.now(UTC))
     return installation
 
 
@@ -58,6 +60,8 @@ def test_a_copy_goes_on_where_the_original_stopped(
     assert moved.delivered() == wanted
     with moved.database() as new, source.database() as old:
         assert new.emails.get(2) == old.emails.get(2)
+        assert new.imports.get(1) == old.imports.get(1)
+        assert new.imports.part(1, 0) == b"\xff\x00\r\n\\x41\\N"
         assert new.meta("secret_key") == old.meta("secret_key")
 
 
