@@ -24,6 +24,8 @@ TOKEN = "the-token-of-the-pages"
 # The addresses at which each page is looked at.
 PAGES: dict[str, list[str]] = {
     "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
+    "/docs": ["/docs"],
+    "/health": ["/health"],
     "/emails/<event_id>": [
         *(f"/emails/{number}" for number in range(sample.HELD, sample.NEXT_WEEK + 1)),
         f"/emails/{sample.NEWSLETTER}?status=failed&content=text",
