@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from checks.finding import Finding, error, ok, warning
 from checks.late import LATE, START, judge
+from checks.words import many
 from database import DBError, open_database
 from settings import Settings
 from wakeup import cron
@@ -32,8 +33,9 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
-        remedy = "flask emails list --status held; then flask emails release EVENT_ID, or cancel"
-        yield warning("held", f"{emails:,} emails are held until a person decides", remedy)
+        found = f"{many(emails, 'email is', 'emails are')} held until a person decides"
+        remedy = "look at flask emails list --status held; then flask emails release EVENT_ID, or cancel"
+        yield warning("held", found, remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:

@@ -140,7 +140,7 @@ def test_a_held_email_is_released_to_what_it_would_be(emails: Command, database:
 def test_held_emails_are_what_check_tells_of(settings: Settings, emails: Command, database: Database) -> None:
     start(database)
     hold(database, 7)
-    assert "1 emails are held until a person decides" in commands_of(settings, "check")().stdout
+    assert "1 email is held until a person decides" in commands_of(settings, "check")().stdout
 
 
 def test_what_changes_the_recipients_answers_as_json_too(settings: Settings, database: Database) -> None:
