@@ -230,7 +230,7 @@ def main() -> int:
         assert server.stdout
         print_machine(Path(name))
         url = f"smtp://127.0.0.1:{server.stdout.readline().strip()}"
-        installation = Installation(Path(name), EMAIL_URL=url, API_TOKEN=TOKEN, WEB_WORKERS="2")
+        installation = Installation(Path(name), EMAIL_URL=url, SMTP_CONNECTIONS="32", API_TOKEN=TOKEN, WEB_WORKERS="2")
         installation.add_recipients(RECIPIENTS)
         with service(installation, log) as running:
             soak = Soak(running, seconds)

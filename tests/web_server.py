@@ -85,18 +85,26 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
             start_new_session=True,
         )
     try:
-        _wait_until_it_serves(environment.get("WEB_WORKERS", "1"), process, log)
+        _wait_until_it_serves(environment.get("WEB_WORKERS", "1"), (host, port), process, log)
         yield Server(host, port, log, process)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_it_serves(workers: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """All workers: one that is told to stop while it starts does not hear it."""
+def _wait_until_it_serves(workers: str, place: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
+    """All workers, since one that is told to stop while it starts does not hear it; they say so before they listen."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
-        if log.read_text().count("Started worker-") == int(workers):
+        if log.read_text().count("Started worker-") == int(workers) and _is_listened_at(place):
             return
         time.sleep(0.05)
     raise AssertionError(log.read_text())
+
+
+def _is_listened_at(place: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(place).close()
+    except ConnectionRefusedError:
+        return False
+    return True
