@@ -89,7 +89,12 @@ def service(installation: Installation, log: BinaryIO | None = None) -> Iterator
     """The whole service, as ./start_flask.sh runs it; `log` gets its standard error."""
     port = free_port()
     command = [sys.executable, "-m", "serving"]
-    environment = {**installation.environment, "PORT": str(port), "HOME": os.environ.get("HOME", "/")}
+    environment = {
+        **installation.environment,
+        "PORT": str(port),
+        "LOG_FORMAT": "text" if log else "off",
+        "HOME": os.environ.get("HOME", "/"),
+    }
     process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=log)
     try:
         wait_for(port)

@@ -51,7 +51,8 @@ def _run(settings: Settings, url: str) -> None:
     if found < len(RECIPIENTS):
         say(f"Demo: {found} of {len(RECIPIENTS)} messages came within {PATIENCE:.0f} s; see {settings.tasklog}.")
     else:
-        say("Demo: that is all. The service goes on; try python3 test_client.py, or stop it with Ctrl-C.")
+        say(f"Demo: that is all. The service goes on: see {url} in a browser,")
+        say("Demo: try python3 test_client.py, or stop it with Ctrl-C.")
 
 
 def _post(url: str, event_id: int, due: datetime) -> None:
