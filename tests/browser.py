@@ -92,6 +92,7 @@ class Tab:
 
     def faults(self) -> list[str]:
         """All that is wrong with the page that is shown, and was with those before it."""
+        self.page.wait_for_load_state()  # a click waits for the answer, not for its style
         too_wide = self.page.evaluate(TOO_WIDE)
         found = [f"{too_wide} px too wide"] if too_wide > 0 else []
         scripts = self._scripts
