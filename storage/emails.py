@@ -89,7 +89,7 @@ class Emails:
     def _became(self, email: Email, token: str) -> str:
         if self.text_to_send(email.event_id).token == token:
             return "saved"
-        return "identical" if self._is_saved(email) else "different"
+        return self.saved_as(email) or "different"
 
     def get(self, event_id: int) -> Email | None:
         """The email with this event_id."""
@@ -102,9 +102,10 @@ class Emails:
 
     def saved_as(self, email: Email) -> str | None:
         """What is saved under its event_id: this `identical` email, a `different` one, or None."""
-        if self._is_saved(email):
-            return "identical"
-        return None if self.get(email.event_id) is None else "different"
+        saved = self.get(email.event_id)
+        if saved is None:
+            return None
+        return "identical" if _is_same(email, saved) else "different"
 
     def text_to_send(self, event_id: int) -> TextToSend:
         """What an email that is being sent is made of."""
@@ -114,15 +115,13 @@ class Emails:
         subject, content, token, due_at, created_at = row
         return TextToSend(subject, content, token, max(due_at, created_at))
 
-    def _is_saved(self, email: Email) -> bool:
-        saved = self.get(email.event_id)
-        if saved is None:
-            return False
-        if saved.content_digest is None:
-            return saved[:4] == email[:4]
-        from storage.pruning import digest_of  # what is left of a content that was pruned
 
-        return digest_of(email.content) == saved.content_digest and saved[:4] == email._replace(content="")[:4]
+def _is_same(email: Email, saved: Email) -> bool:
+    if saved.content_digest is None:
+        return saved[:4] == email[:4]
+    from storage.pruning import digest_of  # what is left of a content that was pruned
+
+    return digest_of(email.content) == saved.content_digest and saved[:4] == email._replace(content="")[:4]
 
 
 def _row(email: Email, now: datetime, token: str) -> tuple[int, int, int, str, str, str]:
