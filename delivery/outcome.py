@@ -67,6 +67,13 @@ def not_built(error: Exception) -> tuple[Kind, str]:
     return Kind.FAILED, str(error) if isinstance(error, DeliveryError) else f"the message cannot be built: {error!r}"
 
 
+class Recording(NamedTuple):
+    """A `Work.record` that goes on by itself."""
+
+    descriptor: int  # can be read once the result is there
+    result: Callable[[], Collection[Envelope]]  # waits for it; to be asked before anything else is asked of the work
+
+
 class Work(Protocol):
     """What a sender needs from the sweep. Any call may raise: the sender closes its connections and lets it out."""
 
@@ -79,6 +86,9 @@ class Work(Protocol):
         Returns those of `ending` whose claim still holds; the others must not be ended: their connection is
         closed before the final dot, with no outcome.
         """
+
+    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
+        """Begin to `record`, if that can go on by itself while the sender reads other answers; None: use `record`."""
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were taken and not ended; no attempt is counted."""

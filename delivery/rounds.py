@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.outcome import Envelope, Outcome, Work, not_built
+from delivery.outcome import Envelope, Outcome, Recording, Work, not_built
 from delivery.pace import Pace
 from delivery.pool import Pool
 from delivery.smtp.connection import Connection
@@ -51,6 +51,8 @@ class Rounds:
         self._taken_at = network.now
         self._look_at = network.now  # no need to ask for work before
         self._going: list[Connection] = []  # their messages may end, once that is recorded
+        self._waiting: list[Connection] = []  # the same, and it is being recorded
+        self._recording: Recording | None = None
         self._outcomes: list[Outcome] = []  # not recorded yet
         self._draining = False
         self._stop_at = NEVER
@@ -64,7 +66,8 @@ class Rounds:
         self._say_goodbye()
 
     def _round(self) -> bool:
-        self._work.keep_alive()
+        if self._recording is None:
+            self._work.keep_alive()
         if self._work.stopping:
             self._stop()
         if not self._draining:
@@ -72,19 +75,21 @@ class Rounds:
         if self._finished():
             return False
         self._read(self._network.wait(self._patience()))
-        if self._outcomes or self._going:
+        if self._network.told:
+            self._recorded()
+        if self._recording is None and (self._outcomes or self._going):
             self._commit()
         if self._pool.refusal is not None and not self._draining:
             self._drain()
         return True
 
     def _finished(self) -> bool:
-        under_way = self._pool.working or self._outcomes
+        under_way = self._pool.working or self._outcomes or self._recording
         return not under_way and (self._draining or not self._queue)
 
     def _patience(self) -> float:
         """How long to wait for the network at most."""
-        if self._outcomes:
+        if self._outcomes and self._recording is None:
             return 0.0
         now = self._network.now
         wait = min(LONGEST_WAIT, self._stop_at - now)
@@ -98,7 +103,10 @@ class Rounds:
 
     def _hand_out(self) -> None:
         now, pool = self._network.now, self._pool
-        if len(self._queue) <= len(pool.open) + len(pool.opening) and now >= self._look_at:
+        reserve = len(pool.open) + len(pool.opening)
+        if self._recording:
+            reserve *= 2  # that has to end first, and then the waiting connections want the next envelope
+        if len(self._queue) <= reserve and now >= self._look_at:
             self._take(now)
         while pool.idle and self._queue and self._pace.start(now):
             connection, _ = pool.idle.popitem()
@@ -117,6 +125,7 @@ class Rounds:
         elif now - self._taken_at > 1:
             self._batch = max(self._batch // 2, len(self._pool.open), 1)
         self._taken_at = now
+        self._recorded()
         taken = self._work.take(min(self._batch, self._pace.per_second))
         if not taken:
             self._look_at = now + LOOK_AGAIN
@@ -193,9 +202,29 @@ class Rounds:
         """Record what was answered and what is about to end; only then let it end."""
         outcomes, self._outcomes = self._outcomes, []
         going, self._going = self._going, []
-        kept = self._work.record(outcomes, [c.session.envelope for c in going if c.session.envelope])
+        ending = [c.session.envelope for c in going if c.session.envelope]
+        self._recording = self._work.begin_record(outcomes, ending)
+        if self._recording is None:
+            self._let_end(going, self._work.record(outcomes, ending))
+        else:
+            self._waiting = going
+            self._network.watch(self._recording.descriptor)
         self._suspicion.clear(outcomes)
-        if len(kept) < len(going):
+
+    def _recorded(self) -> None:
+        """What is being recorded: wait for the rest of it."""
+        if self._recording is None:
+            return
+        self._network.watch(None)
+        recording, self._recording = self._recording, None
+        waiting, self._waiting = self._waiting, []
+        self._let_end(waiting, recording.result())
+
+    def _let_end(self, going: list[Connection], kept: Collection[Envelope]) -> None:
+        """Let the messages of `kept` end; a connection may have been lost while that was recorded."""
+        all_kept = len(kept) == len(going)
+        going = [connection for connection in going if not connection.closed]
+        if not all_kept:
             going = self._drop_lost(going, kept)
         for connection in going:
             if self._work.may_end():

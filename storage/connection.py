@@ -20,6 +20,17 @@ class LeaseTime(NamedTuple):
     milliseconds: int
 
 
+class Running(Protocol):
+    """A transaction that goes on by itself."""
+
+    @property
+    def descriptor(self) -> int:
+        """Can be read when it has ended."""
+
+    def done(self) -> bool:
+        """Wait for its end; whether it was surely committed."""
+
+
 class Connection(Protocol):
     """One connection. Statements are the same text for every database, with `:name` placeholders.
 
@@ -49,6 +60,12 @@ class Connection(Protocol):
         """Run statements in their order, in one round trip where there is a server.
 
         Of each: the rows, if it has any to tell, or else how many it changed.
+        """
+
+    def begin_together(self, statements: Sequence[Statement]) -> Running | None:
+        """Begin statements that are a transaction of their own; None: this database does not go on by itself.
+
+        It is rolled back if one of those with many rows changes fewer than these.
         """
 
     def stream(self, sql: str) -> Iterator[Row]:

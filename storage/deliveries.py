@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage.connection import Connection, Statement
+from storage.connection import Connection, Running, Statement
+from storage.errors import DatabaseUnavailable
 from storage.hours import Hours
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
@@ -148,6 +149,14 @@ class Deliveries:
                 self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
                 return [one for one in ending if self._connection.run_many(END, [one]) == 1]
 
+    def begin_record(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> Running | None:
+        """Begin what `record` does. None, or not done in the end: it is not known to be recorded; use `record`."""
+        try:
+            statements = self._of_every_message(sent, ending)
+            return self._connection.begin_together(statements)
+        except DatabaseUnavailable:
+            return None  # `record` says why
+
     def settle_each(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
         """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
         for settlement in settlements:
@@ -173,17 +182,23 @@ class Deliveries:
 
     def _sent_and_ending(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> None:
         """What every message goes through, all at once."""
-        counted = Counter(map(_AT_AND_EVENT_ID, sent))
+        statements = self._of_every_message(sent, ending)
+        expected = [len(rows) for rows in (sent, ending) if rows]
+        if self._connection.run_together(statements)[: len(expected)] != expected:
+            raise ClaimLost
+
+    def _of_every_message(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> list[Statement]:
+        """An email of which a message is about to end is not complete: it need not be asked about."""
         statements: list[Statement] = [(sql, rows) for sql, rows in ((SENT, sent), (END, ending)) if rows]
-        expected = [len(rows) for _, rows in statements]
+        counted = Counter(map(_AT_AND_EVENT_ID, sent))
         for (at, event_id), count in counted.items():
             statements.append(self._progress.counting(event_id, {"sent": count}, at))
             statements.append(self._hours.counting("sent", event_id, at, count))
-        results = self._connection.run_together(statements)
-        if results[: len(expected)] != expected:
-            raise ClaimLost
-        for (at, event_id), result in zip(counted, results[len(expected) :: 2], strict=True):
-            self._progress.finish_if_told(event_id, result, at)
+        under_way = {event_id for event_id, _, _ in ending}
+        last = {event_id: at for at, event_id in counted}
+        return statements + [
+            self._progress.finishing(event_id, at) for event_id, at in last.items() if event_id not in under_way
+        ]
 
     def _account(self, settlement: Settlement) -> None:
         """Count what was settled, and note a try that did not succeed."""

@@ -10,13 +10,13 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from storage.address import Address
-from storage.connection import LeaseTime, Row, Statement, Values
+from storage.connection import LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
+from storage.postgresql_statements import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
 
 try:
@@ -24,6 +24,7 @@ try:
     from psycopg.types.numeric import Int8Dumper
 
     from storage.postgresql_errors import translated
+    from storage.postgresql_pipeline import Pipeline, PipelinedTransaction
 except ImportError as missing:
     remedy = "run: pip install -r requirements-postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
@@ -33,8 +34,11 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 CHANNEL = "email_endpoint"
 INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
-# Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours.
+# Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours. The
+# server does not take it for idle if only a part of what was sent together has come: then the network has to tell.
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
+KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
+KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
 CONNECT = {
     "autocommit": True,
     "application_name": "email-endpoint",
@@ -82,12 +86,13 @@ class PostgreSQLConnection:
         self._options = _options({**TIMEOUTS, "lock_timeout": wait})
         self._in_transaction = False
         self._listens = False
+        self._running: PipelinedTransaction | None = None
         self._connection = self._connect()
         self._locks = SenderLocks(folder / _file_name(self._connection.info))
 
     def rows(self, sql: str, **values: object) -> list[Row]:
         """All rows of a statement."""
-        cursor = self._execute(_named(sql), values)
+        cursor = self._execute(named(sql), values)
         return cursor.fetchall()
 
     def row(self, sql: str, **values: object) -> Row | None:
@@ -97,20 +102,30 @@ class PostgreSQLConnection:
 
     def run(self, sql: str, **values: object) -> int:
         """Run a statement; how many rows it changed."""
-        return self._execute(_named(sql), values).rowcount
+        return self._execute(named(sql), values).rowcount
 
     def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
         """Run a statement, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
-        return self._execute(*_for_many(sql, rows)).rowcount
+        return self._execute(*for_many(sql, rows)).rowcount
 
     def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
         """Run statements in their order; of each the rows, or how many it changed. Writes: inside a transaction."""
+        self._let_end()
         try:
             with self._connection.pipeline():
-                cursors = [self._connection.execute(*cast("Any", _rewritten(*each))) for each in statements]
+                cursors = [self._connection.execute(*cast("Any", rewritten(*each))) for each in statements]
         except psycopg.Error as error:
             raise translated(error) from error
         return [cursor.fetchall() if cursor.description else cursor.rowcount for cursor in cursors]
+
+    def begin_together(self, statements: Sequence[Statement]) -> PipelinedTransaction:
+        """Send statements that are a transaction of their own, and go on; `done` of what is returned waits for it."""
+        self._let_end()
+        try:
+            self._running = self._pipeline.begin(statements)
+        except psycopg.Error as error:
+            raise translated(error) from error
+        return self._running
 
     def stream(self, sql: str) -> Iterator[Row]:
         """The rows of a statement, some at a time; whoever reads them may take its time until the transaction ends."""
@@ -241,10 +256,12 @@ class PostgreSQLConnection:
             raise translated(error) from error
         # Not each number as the smallest type that holds it: 20000 + 20000 is no SMALLINT.
         connection.adapters.register_dumper(int, Int8Dumper)
+        self._pipeline, self._running = Pipeline(connection.pgconn), None
         return connection
 
     def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
         """Run a statement. Outside a transaction a lost connection is made anew first, and nothing was lost with it."""
+        self._let_end()
         if self._connection.closed and not self._in_transaction:
             self._connection = self._connect()
         try:
@@ -258,6 +275,12 @@ class PostgreSQLConnection:
         except psycopg.Error as error:
             raise translated(error) from error
 
+    def _let_end(self) -> None:
+        """What was begun and left alone has the connection until it has ended."""
+        if self._running is not None:
+            self._running.done()
+            self._running = None
+
     def _roll_back(self) -> None:
         if self._connection.closed or self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             return
@@ -269,49 +292,11 @@ class PostgreSQLConnection:
 
 def _options(timeouts: Mapping[str, float]) -> str:
     """What libpq tells the server at the start of a session; it has milliseconds."""
-    settings = {name: f"{seconds * 1000:.0f}" for name, seconds in timeouts.items()} | dict.fromkeys(
-        NEVER_PLANNED, "off"
-    )
+    settings: dict[str, object] = {name: round(seconds * 1000) for name, seconds in timeouts.items()}
+    settings |= KEEPALIVES | dict.fromkeys(NEVER_PLANNED, "off")
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def _file_name(info: psycopg.ConnectionInfo) -> str:
     """What stands for this database in the name of a file."""
     return re.sub(r"[^\w.-]", "_", f"postgresql-{info.host}-{info.port}-{info.dbname}")
-
-
-@lru_cache(maxsize=256)
-def _named(sql: str) -> str:
-    """`:name` as psycopg has it."""
-    return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
-
-
-def _array(column: Sequence[object], kind: str) -> str:
-    """A column as the server reads it; psycopg would call Python for each value."""
-    if kind == "text":
-        column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
-    return f"{{{','.join(map(str, column))}}}"
-
-
-def _rewritten(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[str, Values | list[str]]:
-    """A statement and its values as psycopg has them."""
-    return (_named(sql), values) if isinstance(values, dict) else _for_many(sql, values)
-
-
-def _for_many(sql: str, rows: Iterable[tuple[object, ...]]) -> tuple[str, list[str]]:
-    """An INSERT or UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
-    columns = list(zip(*rows, strict=True))
-    types = tuple("text" if isinstance(column[0], str) else "bigint" for column in columns)
-    return _with_arrays(sql, types), list(map(_array, columns, types))
-
-
-@lru_cache(maxsize=16)
-def _with_arrays(sql: str, types: tuple[str, ...]) -> str:
-    numbers = iter(range(len(types)))
-    sql = re.sub(r"\?", lambda _: f"given.v{next(numbers)}", sql.replace("%", "%%"))
-    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-    names = ", ".join(f"v{number}" for number in range(len(types)))
-    given = f"FROM unnest({arrays}) AS given ({names})"
-    if "VALUES" in sql:
-        return re.sub(r"VALUES \((.*?)\)", rf"SELECT \1 {given}", sql)
-    return sql.replace("WHERE", f"{given} WHERE", 1)

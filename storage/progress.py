@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from storage.connection import Connection, Row, Statement
+from storage.connection import Connection, Statement
 
 BATCH = 200  # emails begun, or logged, in one transaction
 
@@ -167,17 +167,18 @@ class ProgressTable:
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
         (told,) = self._connection.run_together([self.counting(event_id, changes, sent_at)])
-        self.finish_if_told(event_id, told, now)
+        if told == [(True,)]:
+            self.finish_if_complete(event_id, now)
 
     @staticmethod
     def counting(event_id: int, changes: Mapping[str, int], sent_at: int | None) -> Statement:
-        """The statement that adds to the counters; what it tells is for `finish_if_told`."""
+        """The statement that adds to the counters; it tells whether the email is complete now."""
         return COUNT, {**NONE, **changes, "event_id": event_id, "sent_at": sent_at}
 
-    def finish_if_told(self, event_id: int, told: list[Row] | int, now: int) -> None:
-        """Finish an email that the counters say is complete."""
-        if told == [(True,)]:
-            self.finish_if_complete(event_id, now)
+    @staticmethod
+    def finishing(event_id: int, now: int) -> Statement:
+        """The statement that finishes an email if it is complete: each delivery made, and in a final state."""
+        return FINISH, {"event_id": event_id, "now": now}
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
         """Once each delivery of an email is made and in a final state it is `sent`; a cancelled one is finished."""

@@ -96,6 +96,9 @@ class SQLiteConnection:
         """Run statements in their order; of each the rows, or how many it changed."""
         return [self._result(*statement) for statement in statements]
 
+    def begin_together(self, statements: Sequence[Statement]) -> None:
+        """It does not go on by itself."""
+
     def _result(self, sql: str, values: Values | Sequence[tuple[object, ...]]) -> list[Row] | int:
         if not isinstance(values, dict):
             return self.run_many(sql, values)

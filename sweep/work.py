@@ -27,7 +27,7 @@ from database import (
     boot_clock,
 )
 from delivery.message import Message, MessageError
-from delivery.outcome import Envelope, Kind, Outcome, new_envelope, not_built
+from delivery.outcome import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display
 from sweep.outgoing import make_message
@@ -97,15 +97,9 @@ class ClaimedWork:
     def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
         self.keep_alive()
-        sender_id = self._sender_id
-        sent = [
-            (int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1], sender_id)
-            for envelope, kind, reply, at in outcomes
-            if kind is _SENT
-        ]
+        sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
         settlements = [self._patiently(self._settlement, *outcome) for outcome in others]
-        rows = [(envelope[0], envelope[1], sender_id) for envelope in ending]
         cleared = self._make_durable(sent, settlements, rows)
         self._display.count("sent", len(sent))
         for outcome, settlement in zip(others, settlements, strict=True):
@@ -114,6 +108,22 @@ class ClaimedWork:
             return ending
         # The others were cancelled, or are another sender's by now.
         return [envelope for envelope, row in zip(ending, rows, strict=True) if row in cleared]
+
+    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
+        """Begin to `record`, where the database goes on with that by itself; None: it does not."""
+        self.keep_alive()
+        sent, rows = self._sent(outcomes), self._ending(ending)
+        running = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
+        if running is None:
+            return None
+
+        def result() -> Collection[Envelope]:
+            if not running.done():
+                return self.record(outcomes, ending)
+            self._display.count("sent", len(sent))
+            return ending
+
+        return Recording(running.descriptor, result)
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
@@ -208,6 +218,18 @@ class ClaimedWork:
         settlement = settle(delivery, kind.value, reason, now, self._policy)
         self._make_durable([], [settlement], [])
         self._report(event_id, address, settlement)
+
+    def _sent(self, outcomes: Sequence[Outcome]) -> list[Sent]:
+        sender_id = self._sender_id
+        return [
+            (int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1], sender_id)
+            for envelope, kind, reply, at in outcomes
+            if kind is _SENT
+        ]
+
+    def _ending(self, envelopes: Sequence[Envelope]) -> list[Ending]:
+        sender_id = self._sender_id
+        return [(envelope[0], envelope[1], sender_id) for envelope in envelopes]
 
     def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
         return settle(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)

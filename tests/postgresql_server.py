@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -73,6 +75,17 @@ class PostgreSQLServer:
             as_owner = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
         command = [*as_owner, _program(program), "-D", str(self._data), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/")
+
+
+@contextmanager
+def server_for_other_hosts() -> Iterator[PostgreSQLServer]:
+    """One of its own that the networks of `hosts.SecondHost` reach."""
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot reach
+        server = PostgreSQLServer(Path(folder), unused_port(), listen_addresses="*")
+        server.allow("10.0.0.0/8")
+        server.start()
+        yield server
+        server.stop()
 
 
 def installed() -> bool:

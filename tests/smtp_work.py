@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from delivery.message import Message
-from delivery.outcome import Envelope, Kind, Outcome
+from delivery.outcome import Envelope, Kind, Outcome, Recording
 
 
 def message(content: str = "Hello.\n", *, sender: str = "news@example.org", subject: str = "Hello") -> Message:
@@ -71,6 +71,9 @@ class KeptWork:
         self.most_in_doubt = max(self.most_in_doubt, len(self.ending))
         assert len(self.ending) <= self._connections, "more than one message in doubt on a connection"
         return kept
+
+    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
+        return None
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         for envelope in envelopes:

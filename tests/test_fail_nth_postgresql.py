@@ -16,6 +16,8 @@ from postgresql_server import PostgreSQLServer
 from smtp_server import ScriptedServer
 
 import storage.postgresql
+import storage.postgresql_pipeline
+import storage.postgresql_statements
 import sweep.work
 from storage.postgresql import PostgreSQLConnection
 
@@ -35,13 +37,19 @@ class Faults:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
         self.number = self.calls = 0
         self._statement = statement
-        execute, rewritten = PostgreSQLConnection._execute, storage.postgresql._rewritten
+        execute, rewritten = PostgreSQLConnection._execute, storage.postgresql_statements.rewritten
+        for_libpq = storage.postgresql_pipeline._for_libpq
         monkeypatch.setattr(
             PostgreSQLConnection,
             "_execute",
             lambda connection, sql, values: execute(connection, *(self._due() or (sql, values))),
         )
-        monkeypatch.setattr(storage.postgresql, "_rewritten", lambda *each: self._due() or rewritten(*each))
+        monkeypatch.setattr(storage.postgresql, "rewritten", lambda *each: self._due() or rewritten(*each))
+        monkeypatch.setattr(
+            storage.postgresql_pipeline,
+            "_for_libpq",
+            lambda statement: (self._statement, []) if self._due() else for_libpq(statement),
+        )
 
     @property
     def happened(self) -> bool:

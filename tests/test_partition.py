@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from hosts import POSSIBLE, SecondHost
 from invariants import Mailing
 from killer import SHORT_LEASE, start_with_lease, wait_until
-from postgresql_server import PostgreSQLServer, installed, unused_port
+from postgresql_server import PostgreSQLServer, installed, server_for_other_hosts
 from smtp_server import ScriptedServer, Wait
 
 LEASE = 2  # seconds
@@ -33,13 +32,8 @@ def second_host() -> Iterator[SecondHost]:
 
 @pytest.fixture
 def server() -> Iterator[PostgreSQLServer]:
-    """One that other hosts reach."""
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot reach
-        server = PostgreSQLServer(Path(folder), unused_port(), listen_addresses="*")
-        server.allow("10.0.0.0/8")
-        server.start()
+    with server_for_other_hosts() as server:
         yield server
-        server.stop()
 
 
 def start_on(host: SecondHost, mailing: Mailing, url: str) -> subprocess.Popen[str]:

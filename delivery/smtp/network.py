@@ -17,6 +17,16 @@ class Network(Watch):
         super().__init__(clock, limits, poller)
         self._check_every = min(limits.values()) / 4
         self._check_at = self.now
+        self._watched: int | None = None
+        self.told = False  # whether the last wait found that it can be read
+
+    def watch(self, descriptor: int | None) -> None:
+        """Let `wait` end, too, when this one can be read; None: no more."""
+        if self._watched is not None:
+            self.poller.unregister(self._watched)
+        self._watched, self.told = descriptor, False
+        if descriptor is not None:
+            self.poller.register(descriptor, READ)
 
     def connect(
         self, address: Address, session: Session, tls: Callable[[], Tls] | None, *, at_once: bool
@@ -36,6 +46,7 @@ class Network(Watch):
         self.at = wall_clock()
         connections = self.connections
         happened = []
+        self.told = False
         for fd, mask in ready:
             connection = connections.get(fd)
             if connection is not None:
@@ -44,6 +55,8 @@ class Network(Watch):
                 else:
                     connection.ready(mask)
                 happened.append(connection)
+            elif fd == self._watched:
+                self.told = True
         if now >= self._check_at:
             self._check_at = now + self._check_every
             for connection in list(connections.values()):

@@ -1,0 +1,107 @@
+"""Statements that a PostgreSQL server runs as one transaction, while its client does something else.
+
+In libpq's pipeline mode all that is sent up to one Sync is one transaction without BEGIN and COMMIT, and one round
+trip (PostgreSQL's manual, 55.2.4 "Pipelining"). This stands beside psycopg's own pipeline because that one waits.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn
+
+from storage.connection import Statement
+from storage.postgresql_statements import as_texts, columns, counted, numbered
+
+_GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+
+
+class Pipeline:
+    """One connection to the server, and the statements that it knows by name."""
+
+    def __init__(self, connection: PGconn) -> None:
+        self._connection = connection
+        self._prepared: dict[str, bytes] = {}
+
+    def begin(self, statements: Sequence[Statement]) -> PipelinedTransaction:
+        """Send them all. Nothing else may use the connection until `done` was asked. Raises psycopg.Error."""
+        connection, prepared = self._connection, self._prepared
+        known = len(prepared)
+        connection.enter_pipeline_mode()
+        try:
+            for sql, values in map(_for_libpq, statements):
+                if sql not in prepared:
+                    prepared[sql] = b"email_endpoint_%d" % len(prepared)
+                    connection.send_prepare(prepared[sql], sql.encode())
+                connection.send_query_prepared(prepared[sql], values)
+            connection.pipeline_sync()
+            _flush(connection)
+        except BaseException:
+            connection.finish()  # the server may have got a part of it
+            raise
+        return PipelinedTransaction(connection, all_known=len(prepared) == known)
+
+
+class PipelinedTransaction:
+    """Was sent; the server commits it by itself."""
+
+    def __init__(self, connection: PGconn, *, all_known: bool) -> None:
+        """`all_known`: none of its statements was given its name here."""
+        self.descriptor = connection.socket
+        self._connection: PGconn | None = connection
+        self._all_known = all_known
+        self._good = True
+
+    def done(self) -> bool:
+        """Wait for its end; whether all of it was surely committed, each UPDATE of many with the rows it named."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                self._good = _all_good(connection)
+                connection.exit_pipeline_mode()
+            except psycopg.Error:
+                self._good = False
+            if not self._good and not (self._all_known and connection.status == ConnStatus.OK):
+                connection.finish()  # which names the server knows is not known: a rollback takes none back
+        return self._good
+
+
+def _for_libpq(statement: Statement) -> tuple[str, list[bytes | None]]:
+    sql, values = statement
+    if isinstance(values, dict):
+        sql, names = numbered(sql)
+        return sql, as_texts(values, names)
+    types, arrays = columns(values)
+    return counted(sql, types), [*(array.encode() for array in arrays), b"%d" % len(values)]
+
+
+def _flush(connection: PGconn) -> None:
+    while connection.flush():
+        _wait(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        connection.consume_input()
+
+
+def _all_good(connection: PGconn) -> bool:
+    """Read all results, up to that of the Sync."""
+    good = True
+    while True:
+        while connection.is_busy():
+            _wait(connection, selectors.EVENT_READ)
+            connection.consume_input()
+        result = connection.get_result()
+        if result is None:  # the end of one statement's results
+            if connection.status == ConnStatus.BAD:
+                return False
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            return good
+        else:
+            good = good and result.status in _GOOD
+
+
+def _wait(connection: PGconn, events: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.socket, events)
+        selector.select()
