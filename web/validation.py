@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Email
@@ -106,6 +107,7 @@ def clean_local_time(text: str, zone: ZoneInfo, offset: str = "") -> datetime:
     raise RepeatedTime((first, second))
 
 
+@lru_cache(maxsize=1024)  # of a thousand emails in a list, most are due at a few times
 def clean_time(text: str, zone: ZoneInfo) -> datetime:
     """The instant, in UTC, of an RFC 3339 time; without an offset it is on the clocks of `zone`.
 

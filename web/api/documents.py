@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, Reason, Recipient
@@ -18,7 +19,13 @@ def utc(instant: datetime | None) -> str | None:
 
 def due(instant: datetime, zone: ZoneInfo) -> Document:
     """The instant that was understood, in UTC and on the clocks of the service."""
-    return {"due_at": utc(instant), "due_at_local": _local(instant, zone)}
+    in_utc, local = _due(instant, zone)
+    return {"due_at": in_utc, "due_at_local": local}
+
+
+@lru_cache(maxsize=1024)  # of a thousand emails in a list, most are due at a few times
+def _due(instant: datetime, zone: ZoneInfo) -> tuple[str | None, str]:
+    return utc(instant), _local(instant, zone)
 
 
 def email(each: EmailSummary, zone: ZoneInfo) -> Document:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Email
@@ -9,6 +12,7 @@ from web.api.fields import Fields, number, text
 from web.validation import clean_content, clean_subject, clean_time
 
 FIELDS = ("event_id", "subject", "content", "due_at")
+SUBJECT, CONTENT = text(clean_subject), text(clean_content)
 
 
 def clean_email(values: object, zone: ZoneInfo) -> Email:
@@ -23,8 +27,13 @@ def clean_addressed_email(values: object, zone: ZoneInfo, event_id: int) -> Emai
 
 
 def _email(fields: Fields, event_id: int, zone: ZoneInfo) -> Email:
-    subject = fields.take("subject", text(clean_subject))
-    content = fields.take("content", text(clean_content))
-    due_at = fields.take("due_at", text(lambda value: clean_time(value, zone)))
+    subject = fields.take("subject", SUBJECT)
+    content = fields.take("content", CONTENT)
+    due_at = fields.take("due_at", _time(zone))
     fields.check()
     return Email(event_id=event_id, subject=subject, content=content, due_at=due_at)
+
+
+@lru_cache(maxsize=1)
+def _time(zone: ZoneInfo) -> Callable[[object], datetime]:
+    return text(lambda value: clean_time(value, zone))

@@ -40,9 +40,8 @@ class Fields:
         if not isinstance(values, dict):
             raise invalid("body", "is not a JSON object")
         self._values = values
-        unknown = [printable(name, 80) for name in values if name not in known][:MOST_UNKNOWN]
-        message = f"is not known here; what is known: {', '.join(known) or 'nothing'}"
-        self.errors = [ValidationError(name, message) for name in unknown]
+        unknown = [name for name in values if name not in known]
+        self.errors = _unknown(unknown[:MOST_UNKNOWN], known) if unknown else []
 
     def take(self, name: str, clean: Callable[[object], T]) -> T:
         """The clean value of a field that has to be there; worth nothing until `check` was called."""
@@ -73,6 +72,11 @@ class Fields:
         except ValidationError as error:
             self.errors.append(ValidationError(place, error.message))
             return cast("T", None)
+
+
+def _unknown(names: Sequence[str], known: Collection[str]) -> list[ValidationError]:
+    message = f"is not known here; what is known: {', '.join(known) or 'nothing'}"
+    return [ValidationError(printable(name, 80), message) for name in names]
 
 
 def text(clean: Callable[[str], T]) -> Callable[[object], T]:
