@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from contextlib import suppress
 
 from flask import Flask
 from granian import Granian
@@ -13,7 +14,9 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
 import email_app
+from database import DBError
 from settings import load_settings
+from web.context import warm_up
 
 THREADS = 16  # of each worker; more made no request faster
 FINISH = 60  # seconds that requests in flight get once the server is told to stop
@@ -47,7 +50,10 @@ def _may_be_stopped() -> None:
 def create_app() -> Flask:
     """The application, in a worker that ends when granian's main process is no more."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    return email_app.create_app()
+    app = email_app.create_app()
+    with suppress(DBError):  # each request says so itself
+        warm_up(app)
+    return app
 
 
 def _stop_with_parent() -> None:

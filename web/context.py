@@ -97,6 +97,11 @@ def register(app: Flask, settings: Settings) -> None:
     app.extensions["wake_ups"] = wake_ups_of(settings)
 
 
+def warm_up(app: Flask) -> None:
+    """Connect to the database that saves emails, so that the first one does not wait for it. Raises DBError."""
+    cast(EmailSaver, app.extensions["email_saver"]).databases.current()
+
+
 def current_settings() -> Settings:
     """The settings of the application that serves this request."""
     return cast(Settings, current_app.extensions["settings"])
