@@ -75,10 +75,11 @@ class Rounds:
         if self._finished():
             return False
         self._read(self._network.wait(self._patience()))
-        if self._network.told:
-            self._recorded()
+        recorded = self._recorded() if self._network.told else None
         if self._recording is None and (self._outcomes or self._going):
             self._commit()
+        if recorded is not None:
+            self._let_end(*recorded)
         if self._pool.refusal is not None and not self._draining:
             self._drain()
         return True
@@ -125,7 +126,9 @@ class Rounds:
         elif now - self._taken_at > 1:
             self._batch = max(self._batch // 2, len(self._pool.open), 1)
         self._taken_at = now
-        self._recorded()
+        recorded = self._recorded()
+        if recorded is not None:
+            self._let_end(*recorded)
         taken = self._work.take(min(self._batch, self._pace.per_second))
         if not taken:
             self._look_at = now + LOOK_AGAIN
@@ -211,14 +214,14 @@ class Rounds:
             self._network.watch(self._recording.descriptor)
         self._suspicion.clear(outcomes)
 
-    def _recorded(self) -> None:
-        """What is being recorded: wait for the rest of it."""
+    def _recorded(self) -> tuple[list[Connection], Collection[Envelope]] | None:
+        """Wait for the rest of what is being recorded: what `_let_end` takes. The next record may begin before that."""
         if self._recording is None:
-            return
+            return None
         self._network.watch(None)
         recording, self._recording = self._recording, None
         waiting, self._waiting = self._waiting, []
-        self._let_end(waiting, recording.result())
+        return waiting, recording.result()
 
     def _let_end(self, going: list[Connection], kept: Collection[Envelope]) -> None:
         """Let the messages of `kept` end; a connection may have been lost while that was recorded."""
