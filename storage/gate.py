@@ -2,8 +2,9 @@
 
 SQLite's own waiting is unfair: beside a sender that commits without pause, the web server came down to a few
 POSTs a second. So every writer takes two file locks in turn: the turnstile, then the write lock, and leaves the
-turnstile. Who waits for the write lock holds the turnstile, so that the busy one stands behind it. This gives
-fairness, never correctness, which stays SQLite's own.
+turnstile. Who waits for the write lock holds the turnstile, so that the busy one stands behind it. Of the threads of
+one process only one is at the gate, the others wait in line. This gives fairness, never correctness, which stays
+SQLite's own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import os
 import time
 from pathlib import Path
 
+from storage.turns import Turns
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_TURNS: dict[str, Turns] = {}  # of each database
 SHORTEST, LONGEST = 0.0001, 0.001  # seconds between two looks at a lock that is taken
 
 
@@ -30,33 +34,51 @@ class Gate:
     def __init__(self, database: Path) -> None:
         names = () if fcntl is None else (f"{database.name}-turnstile", f"{database.name}-writer")
         self._locks = [_open(database.with_name(name), database) for name in names]
+        self._turns = _TURNS.setdefault(str(database), Turns())
+        self._is_inside = False
 
     def enter(self, wait: float) -> float:
         """Wait up to `wait` seconds for the turn to write; how long it took. Raises GateBusyError."""
         if not self._locks:
             return 0.0
-        turnstile, writer = self._locks
         began = time.monotonic()
-        deadline = began + wait
-        _lock(turnstile, deadline)
+        if not self._turns.take(wait):
+            raise GateBusyError
         try:
-            _lock(writer, deadline)
-        finally:
-            fcntl.flock(turnstile, fcntl.LOCK_UN)
+            self._pass(began + wait)
+        except BaseException:
+            self._turns.give()
+            raise
+        self._is_inside = True
         return time.monotonic() - began
 
     def leave(self) -> None:
         """Let the next one in."""
         if self._locks:
             fcntl.flock(self._locks[1], fcntl.LOCK_UN)
+            self._leave_the_line()
         else:
             time.sleep(LONGEST)  # without locks, only a pause lets others in
+
+    def _pass(self, deadline: float) -> None:
+        turnstile, writer = self._locks
+        _lock(turnstile, deadline)
+        try:
+            _lock(writer, deadline)
+        finally:
+            fcntl.flock(turnstile, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the lock files."""
         for descriptor in self._locks:
             os.close(descriptor)
         self._locks = []
+        if self._is_inside:
+            self._leave_the_line()
+
+    def _leave_the_line(self) -> None:
+        self._is_inside = False
+        self._turns.give()
 
 
 def _open(path: Path, database: Path) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -41,6 +42,33 @@ def test_one_is_inside_at_a_time(path: Path) -> None:
     two.enter(0.05)
     one.close()
     two.close()
+
+
+def test_whoever_closes_it_inside_lets_the_next_one_in(path: Path) -> None:
+    one, two = Gate(path), Gate(path)
+    one.enter(5)
+    one.close()
+    two.enter(0.05)
+    two.close()
+
+
+def test_threads_of_one_process_pass_in_the_order_in_which_they_came(path: Path) -> None:
+    inside, order = Gate(path), list[int]()
+
+    def enter(number: int, gate: Gate) -> None:
+        gate.enter(10)
+        order.append(number)
+        gate.leave()
+
+    inside.enter(5)
+    threads = [threading.Thread(target=enter, args=(number, Gate(path))) for number in range(8)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    inside.leave()
+    for thread in threads:
+        thread.join(10)
+    assert order == list(range(8))
 
 
 def test_the_gate_is_free_when_the_one_inside_is_killed(path: Path) -> None:
