@@ -8,13 +8,14 @@ databases is in one class for each kind, such as `storage/sqlite.py`.
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from settings import Settings
-from storage import schema
+from storage import boot, schema
 from storage.address import Address
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock
@@ -298,6 +299,7 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     connection = _connect(settings, wait)
     try:
         schema.check(connection)
+        boot.look(connection, int(time.time()))
     except DBError:
         connection.close()
         raise
@@ -310,7 +312,9 @@ def db_init(settings: Settings, now: int) -> str:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)
     try:
-        return schema.create_or_upgrade(connection, now)
+        done = schema.create_or_upgrade(connection, now)
+        boot.look(connection, now)
+        return done
     finally:
         connection.close()
 

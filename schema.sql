@@ -4,14 +4,16 @@
 -- validated before, since SQLite would take 'soon' in a BIGINT. Identifiers come from `counters`, so that they
 -- appear in the order in which their rows were committed.
 
--- What holds for the installation as a whole: schema_version, secret_key, installation.
+-- What holds for the installation as a whole: schema_version, secret_key, installation; boot is the start of the machine
+-- after which its disk was looked at.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 -- The last recipient_id, import_id and sender_id given out, when a sweep last looked (last_sweep_at), how many sweeps had
--- work and for how long in all (sweeps, sweep_milliseconds).
+-- work and for how long in all (sweeps, sweep_milliseconds). Until a sweep has seen to it: that this was restored
+-- (backup_made_at), that commits were lost (lost_commits).
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 DAY = 24 * 60 * 60
 ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
 NOTE_EVERY = 30  # seconds between notes that a sweep looked
+LOST_COMMITS = (
+    "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "
+    "It is taken for a backup"
+)
 PRUNE_FOR = 2  # seconds
 LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
 
@@ -177,6 +181,8 @@ class Task:
         """Nothing that a backup holds is sent a second time without a person."""
         restored = self._database.progress.hold_restored(int(time.time()))
         if restored is not None:
+            if restored.lost_commits:
+                self._tasklog.error(LOST_COMMITS.format(restored.lost_commits))
             self._tasklog.error(
                 f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
                 "begun or due are held, since they may have been sent already"

@@ -39,6 +39,7 @@ class Connection(Protocol):
 
     claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
     row_lock: str  # what it needs to wait for the others, and to hold the rows
+    boot: str | None  # which start of the machine on whose disk it lies; None: its server looks after its own files
     by_sending: str  # what it needs to go through emails that are being sent in the order of their numbers
 
     def rows(self, sql: str, **values: object) -> list[Row]:
@@ -106,6 +107,9 @@ class Connection(Protocol):
 
     def unstage_addresses(self) -> None:
         """Drop that table."""
+
+    def lost_commits(self) -> int:
+        """How many commits are surely lost to a damaged file, as far as that shows. Inside a transaction."""
 
     def refuse_replaced(self) -> None:
         """Raise DatabaseMissing if this is no longer the installation's database; a transaction begins with that."""

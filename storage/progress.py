@@ -47,7 +47,8 @@ INSERT INTO counters (name, value) VALUES ('backup_made_at', :now)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
 BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
-UNMARK = "DELETE FROM counters WHERE name = 'backup_made_at'"
+LOST_COMMITS = "SELECT value FROM counters WHERE name = 'lost_commits'"
+UNMARK = "DELETE FROM counters WHERE name IN ('backup_made_at', 'lost_commits')"
 HOLD_RESTORED = """
 UPDATE emails SET status = 'held', held_because = :reason
 WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created_at <= :made_at)
@@ -96,10 +97,11 @@ class Unmade(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """This database came from a backup made at that second; so many emails are held because of it."""
+    """This database came from a backup made at that second, or lost commits then; so many emails are held for it."""
 
     made_at: int
     held: int
+    lost_commits: int  # at least so many
 
 
 class ProgressTable:
@@ -144,8 +146,9 @@ class ProgressTable:
             if mark is None:
                 return None
             held = self._connection.run(HOLD_RESTORED, reason=RESTORED, now=now, made_at=mark[0])
+            lost = self._connection.row(LOST_COMMITS) or (0,)
             self._connection.run(UNMARK)
-            return Restored(mark[0], held)
+            return Restored(mark[0], held, lost[0])
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""

@@ -15,6 +15,8 @@ from killer import STRACE
 from power_cut import Disk, Event, Wire, traced
 from smtp_server import Accepted, ScriptedServer
 
+from storage.wal import lost_commits
+
 MESSAGES, CONNECTIONS = 10, 2
 STATUS = "SELECT status FROM deliveries WHERE address = :address"
 RESTART = "UPDATE senders SET clock = 'an earlier start of this machine'"
@@ -53,6 +55,7 @@ def restore(mailing: Mailing, files: dict[str, bytes], accepted: list[Accepted])
     for name in ("email.db", "email.db-wal"):
         if name in files:
             (mailing.folder / name).write_bytes(files[name])
+    assert lost_commits(mailing.folder / "email.db-wal") == 0
     mailing.server.accepted[:] = accepted
     with mailing.database() as database:
         database.connection.run(RESTART)
