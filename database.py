@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from settings import Settings
-from storage import boot, schema
+from storage import schema
 from storage.address import Address
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock
@@ -299,7 +299,7 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     connection = _connect(settings, wait)
     try:
         schema.check(connection)
-        boot.look(connection, int(time.time()))
+        schema.look_after_boot(connection, int(time.time()))
     except DBError:
         connection.close()
         raise
@@ -313,7 +313,7 @@ def db_init(settings: Settings, now: int) -> str:
     connection = _connect(settings, wait=60.0)
     try:
         done = schema.create_or_upgrade(connection, now)
-        boot.look(connection, now)
+        schema.look_after_boot(connection, now)
         return done
     finally:
         connection.close()

@@ -11,21 +11,60 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import LockType, allocate_lock
+from collections import deque
 from pathlib import Path
-
-from storage.turns import Turns
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_TURNS: dict[str, Turns] = {}  # of each database
 SHORTEST, LONGEST = 0.0001, 0.001  # seconds between two looks at a lock that is taken
 
 
 class GateBusyError(Exception):
     """The gate was not free in time."""
+
+
+class Turns:
+    """Turns for the threads of one process, in the order in which they came; nobody who waits costs anything.
+
+    A lock may be taken by whoever comes just then, before all that wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._guard = allocate_lock()  # held for a few steps at a time
+        self._waiting: deque[LockType] = deque()
+        self._is_taken = False
+
+    def take(self, wait: float) -> bool:
+        """Wait up to `wait` seconds for one's turn; False if it did not come."""
+        with self._guard:
+            if not self._is_taken:
+                self._is_taken = True
+                return True
+            mine = allocate_lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        if mine.acquire(timeout=wait):
+            return True
+        with self._guard:
+            if mine not in self._waiting:
+                return True  # it came just now
+            self._waiting.remove(mine)
+            return False
+
+    def give(self) -> None:
+        """Let the next one have it."""
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_taken = False
+
+
+_TURNS: dict[str, Turns] = {}  # of each database
 
 
 class Gate:

@@ -1,4 +1,4 @@
-"""The version of the tables: made, upgraded, and refused when it is another than this program's."""
+"""Before a database is used: its tables are of this program's version, and its disk kept what it promised."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import os
 from pathlib import Path
 
 from storage.connection import Connection
-from storage.errors import DatabaseMissing, SchemaMismatch
+from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
+from storage.progress import MARK
 
 VERSION = 1
 SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+SEEN = "SELECT value FROM meta WHERE name = 'boot'"
+SEE = """
+INSERT INTO meta (name, value) VALUES ('boot', :boot) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+LOST = """
+INSERT INTO counters (name, value) VALUES ('lost_commits', :lost)
+ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
+"""
 
 
 def check(connection: Connection) -> None:
@@ -40,6 +49,26 @@ def create_or_upgrade(connection: Connection, now: int) -> str:
         for number in range(found + 1, VERSION + 1):
             _upgrade(connection, number)
         return f"upgraded the tables from version {found} to {VERSION}" if found < VERSION else "up to date"
+
+
+def look_after_boot(connection: Connection, now: int) -> None:
+    """Once after each start of the machine: mark a database that has lost commits as a backup is marked.
+
+    What it is about to send may have been sent. By whoever opens it first: who closes it last removes the log in which
+    that can be seen.
+    """
+    boot = connection.boot
+    if boot is None or connection.row(SEEN) == (boot,):
+        return
+    try:
+        with connection.transaction():
+            lost = connection.lost_commits()
+            if lost:
+                connection.run(MARK, now=now)
+                connection.run(LOST, lost=lost)
+            connection.run(SEE, boot=boot)
+    except DatabaseUnavailable:
+        return  # it can be read at least; the next one who can write looks
 
 
 def _create(connection: Connection, now: int) -> None:

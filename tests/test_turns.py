@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from killer import wait_until
 
-from storage.turns import Turns
+from storage.gate import Turns
 
 
 def start(act: Callable[[], object]) -> threading.Thread:
