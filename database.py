@@ -8,7 +8,6 @@ databases is in one class for each kind, such as `storage/sqlite.py`.
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
@@ -299,7 +298,6 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     connection = _connect(settings, wait)
     try:
         schema.check(connection)
-        schema.look_after_boot(connection, int(time.time()))
     except DBError:
         connection.close()
         raise
@@ -312,9 +310,7 @@ def db_init(settings: Settings, now: int) -> str:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)
     try:
-        done = schema.create_or_upgrade(connection, now)
-        schema.look_after_boot(connection, now)
-        return done
+        return schema.create_or_upgrade(connection, now)
     finally:
         connection.close()
 

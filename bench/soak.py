@@ -155,8 +155,9 @@ def sink() -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_until_sent(installation: Installation) -> float:
-    """Until nothing is due; the seconds."""
+    """Until nothing is due, and nothing falls due any more but tomorrow; the seconds."""
     began = time.monotonic()
+    time.sleep(5)
     with installation.database() as database:
         while database.has_work(int(time.time())) and time.monotonic() < began + FINISH:
             time.sleep(0.5)

@@ -95,7 +95,7 @@ class Client:
     def expect(self, answer: Answer, right: bool) -> bool:
         """Note an answer that is not `right`."""
         if not right:
-            self.ledger.wrong.append(f"{answer.status} {answer.text[:200]} (repeated: {answer.repeated})")
+            self.ledger.wrong.append(f"{answer.status} {answer.text[:1000]} (repeated: {answer.repeated})")
         return right
 
     def keep(self, event_id: int, due_in: float) -> None:

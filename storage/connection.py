@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from storage.address import Address
@@ -39,7 +40,7 @@ class Connection(Protocol):
 
     claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
     row_lock: str  # what it needs to wait for the others, and to hold the rows
-    boot: str | None  # which start of the machine on whose disk it lies; None: its server looks after its own files
+    log: Path | None  # the write-ahead log; None: a server looks after that
     by_sending: str  # what it needs to go through emails that are being sent in the order of their numbers
 
     def rows(self, sql: str, **values: object) -> list[Row]:
@@ -107,9 +108,6 @@ class Connection(Protocol):
 
     def unstage_addresses(self) -> None:
         """Drop that table."""
-
-    def lost_commits(self) -> int:
-        """How many commits are surely lost to a damaged file, as far as that shows. Inside a transaction."""
 
     def refuse_replaced(self) -> None:
         """Raise DatabaseMissing if this is no longer the installation's database; a transaction begins with that."""

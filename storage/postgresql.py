@@ -79,7 +79,7 @@ class PostgreSQLConnection:
     claim_lock = "FOR UPDATE SKIP LOCKED"
     row_lock = "FOR UPDATE"
     by_sending = ""
-    boot: str | None = None
+    log: Path | None = None
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""
@@ -185,10 +185,6 @@ class PostgreSQLConnection:
     def unstage_addresses(self) -> None:
         """Drop that table."""
         self._execute(UNSTAGE, None)
-
-    def lost_commits(self) -> int:
-        """The server looks after that by itself."""
-        return 0
 
     def refuse_replaced(self) -> None:
         """A database of a server is not replaced underneath."""

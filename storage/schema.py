@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+from storage.clock import boot_id
 from storage.connection import Connection
 from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
@@ -23,10 +25,11 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 
 
 def check(connection: Connection) -> None:
-    """Raise SchemaMismatch, or DatabaseMissing, unless the tables are this program's."""
+    """Raise SchemaMismatch, or DatabaseMissing, unless the tables are this program's; look at the disk."""
     found = version(connection)
     if found != VERSION:
         raise SchemaMismatch(found, VERSION)
+    look_after_boot(connection, int(time.time()))
 
 
 def version(connection: Connection) -> int:
@@ -40,15 +43,9 @@ def version(connection: Connection) -> int:
 def create_or_upgrade(connection: Connection, now: int) -> str:
     """Bring the tables to this program's version, all or nothing; says what was done. Safe to repeat."""
     with connection.transaction():
-        if not connection.has_tables():
-            _create(connection, now)
-            return f"made the tables, version {VERSION}"
-        found = version(connection)
-        if found > VERSION:
-            raise SchemaMismatch(found, VERSION)
-        for number in range(found + 1, VERSION + 1):
-            _upgrade(connection, number)
-        return f"upgraded the tables from version {found} to {VERSION}" if found < VERSION else "up to date"
+        done = _created_or_upgraded(connection, now)
+    look_after_boot(connection, now)
+    return done
 
 
 def look_after_boot(connection: Connection, now: int) -> None:
@@ -57,18 +54,32 @@ def look_after_boot(connection: Connection, now: int) -> None:
     What it is about to send may have been sent. By whoever opens it first: who closes it last removes the log in which
     that can be seen.
     """
-    boot = connection.boot
-    if boot is None or connection.row(SEEN) == (boot,):
+    boot = boot_id()
+    if connection.log is None or connection.row(SEEN) == (boot,):
         return
+    from storage.wal import lost_commits
+
     try:
         with connection.transaction():
-            lost = connection.lost_commits()
+            lost = lost_commits(connection.log)
             if lost:
                 connection.run(MARK, now=now)
                 connection.run(LOST, lost=lost)
             connection.run(SEE, boot=boot)
     except DatabaseUnavailable:
         return  # it can be read at least; the next one who can write looks
+
+
+def _created_or_upgraded(connection: Connection, now: int) -> str:
+    if not connection.has_tables():
+        _create(connection, now)
+        return f"made the tables, version {VERSION}"
+    found = version(connection)
+    if found > VERSION:
+        raise SchemaMismatch(found, VERSION)
+    for number in range(found + 1, VERSION + 1):
+        _upgrade(connection, number)
+    return f"upgraded the tables from version {found} to {VERSION}" if found < VERSION else "up to date"
 
 
 def _create(connection: Connection, now: int) -> None:

@@ -51,7 +51,7 @@ class SQLiteConnection:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
         if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
-        self.boot: str | None = boot_id()
+        self.log: Path | None = path.with_name(f"{path.name}-wal")
         self._path = path
         self._file = _identity(path)
         self._wait = wait
@@ -207,12 +207,6 @@ class SQLiteConnection:
         self._staging = file
         for statement in staging.TABLES:
             self.run(statement)
-
-    def lost_commits(self) -> int:
-        """Those in the write-ahead log that a wrong byte has cut off."""
-        from storage.wal import lost_commits
-
-        return lost_commits(self._path.with_name(f"{self._path.name}-wal"))
 
     def refuse_replaced(self) -> None:
         """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
