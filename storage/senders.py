@@ -22,6 +22,11 @@ COUNT_SWEEP = """
 UPDATE counters SET value = value + CASE name WHEN 'sweeps' THEN 1 ELSE :milliseconds END
 WHERE name IN ('sweeps', 'sweep_milliseconds')
 """
+# A sweep can last for hours, turn after turn: between two of them, too, somebody has just looked.
+KEEP_HEARTBEAT = """
+UPDATE counters SET value = (SELECT heartbeat_at FROM senders WHERE sender_id = :sender_id)
+WHERE name = 'last_sweep_at' AND value < (SELECT heartbeat_at FROM senders WHERE sender_id = :sender_id)
+"""
 LEAVE = "DELETE FROM senders WHERE sender_id = :sender_id"
 
 Settle = Callable[[Delivery], Settlement]
@@ -57,6 +62,7 @@ class Senders:
     def leave(self, sender_id: int, settle: Settle, milliseconds: int | None = None) -> None:
         """Stop being a sender; what it still holds goes back in line. A sweep that had work says how long it took."""
         with self._connection.transaction():
+            self._connection.run(KEEP_HEARTBEAT, sender_id=sender_id)
             self._take_over(sender_id, settle)
             if milliseconds is not None:
                 self._connection.run(COUNT_SWEEP, milliseconds=milliseconds)

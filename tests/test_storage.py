@@ -446,6 +446,16 @@ class TestSenders:
         assert two is not None
         assert len(second.claims.take(two, 0, NOW, 2)) == 2
 
+    def test_the_heartbeat_of_a_sender_that_leaves_stays(self, database: Database) -> None:
+        """Between two turns of one long sweep nobody is at work, and yet the sender is not late."""
+        one, later = enter(database), database.last_sweep_at() + 1000
+        assert database.senders.renew(one, later)
+        database.senders.leave(one, in_doubt)
+        assert database.health.heartbeat_at() == later
+        two = enter(database)
+        database.senders.leave(two, in_doubt)
+        assert database.health.heartbeat_at() == later, "it never goes back"
+
     def test_a_dead_senders_claims_are_taken_over_and_what_it_ended_is_in_doubt(self, database: Database) -> None:
         start(database, 2)
         one = enter(database)
