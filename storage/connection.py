@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -64,8 +64,9 @@ class Connection(Protocol):
         Of each: the rows, if it has any to tell, or else how many it changed.
         """
 
-    def begin_together(self, statements: Sequence[Statement]) -> Running | None:
-        """Begin statements that are a transaction of their own; None: this database does not go on by itself.
+    @property
+    def begin_together(self) -> Callable[[Sequence[Statement]], Running] | None:
+        """Begins statements that are a transaction of their own; None: this database does not go on by itself.
 
         It is rolled back if one of those with many rows changes fewer than these.
         """

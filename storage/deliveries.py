@@ -149,11 +149,16 @@ class Deliveries:
                 self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
                 return [one for one in ending if self._connection.run_many(END, [one]) == 1]
 
+    @property
+    def can_begin(self) -> bool:
+        """Whether `begin_record` can do anything here: each round of a sender asks, before it prepares for that."""
+        return self._connection.begin_together is not None
+
     def begin_record(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> Running | None:
         """Begin what `record` does. None, or not done in the end: it is not known to be recorded; use `record`."""
+        begin = self._connection.begin_together
         try:
-            statements = self._of_every_message(sent, ending)
-            return self._connection.begin_together(statements)
+            return begin(self._of_every_message(sent, ending)) if begin else None
         except DatabaseUnavailable:
             return None  # `record` says why
 

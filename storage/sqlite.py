@@ -44,6 +44,7 @@ class SQLiteConnection:
     """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
 
     claim_lock = row_lock = ""  # there is one writer at a time
+    begin_together = None  # it does nothing by itself
     by_sending = "INDEXED BY emails_sending"  # or each would be found by its status, and all of them sorted
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
@@ -96,9 +97,6 @@ class SQLiteConnection:
     def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
         """Run statements in their order; of each the rows, or how many it changed."""
         return [self._result(*statement) for statement in statements]
-
-    def begin_together(self, statements: Sequence[Statement]) -> None:
-        """It does not go on by itself."""
 
     def _result(self, sql: str, values: Values | Sequence[tuple[object, ...]]) -> list[Row] | int:
         if not isinstance(values, dict):

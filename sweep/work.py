@@ -111,6 +111,8 @@ class ClaimedWork:
 
     def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
         """Begin to `record`, where the database goes on with that by itself; None: it does not."""
+        if not self._deliveries.can_begin:
+            return None
         self.keep_alive()
         sent, rows = self._sent(outcomes), self._ending(ending)
         running = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None

@@ -96,7 +96,7 @@ def test_a_selector_tells_of_it_as_epoll_does(monkeypatch: pytest.MonkeyPatch) -
 def test_a_connection_that_is_lost_meanwhile_defers_its_message_alone() -> None:
     work = LateWork(envelopes(20), (50,))
     with ScriptedServer(on={"DATA": lambda line, n: ("354 go", Wait(0.01), Close()) if n == 3 else None}) as server:
-        deliver(server, work)
+        deliver(server, work, connections=1)
     assert work.of_kind(Kind.DEFERRED) == ["user3@example.com"]
     assert len(server.accepted) == len(work.of_kind(Kind.SENT)) == 19
 
@@ -116,8 +116,11 @@ def test_a_lost_claim_and_a_lost_connection_in_one_record_are_told_apart() -> No
     close = {"DATA": lambda line, n: ("354 go", Wait(0.02), Close()) if n == 2 else ("354 go", Wait(0.0))}
     with ScriptedServer(on=close) as server:
         deliver(server, work, connections=4)
-    assert not any(b"user1@" in accepted.recipient for accepted in server.accepted)
-    assert len(server.accepted) + len(work.of_kind(Kind.DEFERRED)) == 3
+    accepted = {message.recipient.decode() for message in server.accepted}
+    not_accepted = {"user1@example.com", *work.of_kind(Kind.DEFERRED)}  # which of them is third is the network's choice
+    assert len(work.of_kind(Kind.DEFERRED)) == 1
+    assert not accepted & not_accepted
+    assert accepted | not_accepted == {f"user{number}@example.com" for number in range(4)}
 
 
 def test_a_lease_that_ended_meanwhile_ends_nothing() -> None:
