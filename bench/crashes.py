@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from kill_runner import RECIPIENTS, Crashes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support.faults.service_killer import RECIPIENTS, Crashes
 
 
 def main() -> int:

@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
-from project_copy import copy_project, makecron
-from smtp_server import ScriptedServer
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support.installation import Installation
+from tests.support.project_copy import copy_project, makecron
+from tests.support.smtp_server import ScriptedServer
 
 RATE = 10
 CONNECTIONS = 4

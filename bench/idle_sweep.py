@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
-from project_copy import copy_project
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support.installation import Installation
+from tests.support.project_copy import copy_project
 
 SCHEDULED = 1_000_000
 LATER = 2_000_000_000

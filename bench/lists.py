@@ -16,11 +16,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
-from postgresql_server import PostgreSQLServer, unused_port
-
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from database import Address, Database
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
+from tests.support.postgresql_server import PostgreSQLServer
 
 MANY = 1_000_000
 BIG = -1  # the event_id of the email with all those deliveries

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measured import percentile
 
 from database import Database, Email
+from tests.support.installation import Installation
 
 PAUSE = 0.005
 FIRST_EVENT_ID = 1000

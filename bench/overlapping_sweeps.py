@@ -15,10 +15,11 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation, subjects
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from postgresql import started_server
-from postgresql_server import PostgreSQLServer
+
+from tests.support.installation import Installation, subjects
+from tests.support.postgresql_server import PostgreSQLServer
 
 EMAILS = 10
 

@@ -17,14 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from flask.testing import FlaskClient
-from installation import Installation
 from measured import free_port, percentile, print_machine
-from postgresql_server import PostgreSQLServer
 
 from email_app import create_app
 from sweep.outgoing import unsubscribe_tokens
+from tests.support.installation import Installation
+from tests.support.postgresql_server import PostgreSQLServer
 
 BOUND = 50  # ms, the median
 MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule

@@ -22,13 +22,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from installation import Installation
 from measured import BENCH, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from web_load import APART, FORMS, LISTS, Load, Requests, Wrk, served
 
 from database import Database
+from tests.support.installation import Installation
 
 CLIENTS = 32
 LIST_CLIENTS = 4

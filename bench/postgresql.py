@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.on_postgresql import SYNCED
-from installation import PROJECT, Installation
 from measured import print_machine
-from postgresql_server import PostgreSQLServer, unused_port
 
 from database import Database, Delivery, Settlement
+from tests.support.installation import PROJECT, Installation
+from tests.support.ports import unused_port
+from tests.support.postgresql_server import PostgreSQLServer
 
 CLAIMERS, BATCH = 20, 100
 FILL = """

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measured import free_port, percentile, print_machine
-from postgresql_server import PostgreSQLServer
-from web_server import Server, serve
 
 from email_app import create_app
+from tests.support.installation import Installation
+from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.web_server import Server, serve
 
 TOKEN = "a-token-of-the-benchmark"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measured import free_port, percentile, print_machine
-from redis_server import RedisServer
 from wakeup_latency import service
+
+from tests.support.installation import Installation
+from tests.support.redis_server import RedisServer
 
 SECONDS = 20  # over which the emails are due, from BEFORE seconds after they were saved
 BEFORE = 10

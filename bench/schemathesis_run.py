@@ -16,10 +16,11 @@ from pathlib import Path
 import schemathesis
 from schemathesis.cli import schemathesis as command_line
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
-from smtp_server import Action, Close, ScriptedServer
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from wakeup_latency import service
+
+from tests.support.installation import Installation
+from tests.support.smtp_server import Action, Close, ScriptedServer
 
 CONFIGURATION = Path(__file__).resolve().with_suffix(".toml")
 JSON_LINES = ["application/x-ndjson", "application/ndjson", "application/jsonl"]

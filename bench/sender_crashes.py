@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from postgresql_server import PostgreSQLServer, unused_port
-from sender_kill_runner import SenderCrashes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support.faults.sender_killer import SenderCrashes
+from tests.support.ports import unused_port
+from tests.support.postgresql_server import PostgreSQLServer
 
 
 def main() -> int:

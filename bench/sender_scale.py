@@ -20,13 +20,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from installation import Installation
 from measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from other_writer import OtherWriter, summary
 
 from database import Database, Delivery, Settlement
+from tests.support.installation import Installation
 
 CONNECTIONS = 32
 LARGE, TEN = 1, 2  # event_ids

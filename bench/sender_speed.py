@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders import Contender
 from contenders.aiosmtplib_pool import AiosmtplibPool
 from contenders.on_postgresql import OnPostgreSQL

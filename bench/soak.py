@@ -24,11 +24,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measured import BENCH, print_machine
 from soak_clients import TOKEN, WORK, Client, Ledger, cancel
 from wakeup_latency import Running, service
+
+from tests.support.installation import Installation
 
 LOOK_EVERY = 10.0  # seconds; sooner where the whole time is short
 KILL_EVERY = 20.0  # seconds; a worker that died within five of its start would not be replaced, but end the service

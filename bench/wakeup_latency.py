@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from installation import PROJECT, Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measured import free_port, print_machine, wait_for
 from postgresql import started_server
-from redis_server import RedisServer
-from smtp_server import ScriptedServer
+
+from tests.support.installation import PROJECT, Installation
+from tests.support.redis_server import RedisServer
+from tests.support.smtp_server import ScriptedServer
 
 UTC_8 = timezone(timedelta(hours=8))
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

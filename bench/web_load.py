@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
 
-from installation import Installation
 from measured import BENCH, PROJECT, free_port, wait_for
+
+from tests.support.installation import Installation
 
 TOKEN = "a-token-that-nobody-guesses"
 APART = 1_000_000_000  # the event_ids of one run of wrk from those of the next; smaller ones are for others

@@ -10,19 +10,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import sample
-from browser import started_chromium
-from installation import Installation
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from playwright.sync_api import Page, ViewportSize
-from postgresql_server import unused_port
-from smtp_server import ScriptedServer
-from web_server import serve
+
+from tests.support import sample_installation
+from tests.support.browser import started_chromium
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
+from tests.support.smtp_server import ScriptedServer
+from tests.support.web_server import serve
 
 DOCS = Path(__file__).resolve().parent
 RECIPIENTS = 700
 SIZE: ViewportSize = {"width": 1080, "height": 840}
-AGES = {sample.HELD: 3, sample.MINUTES: 9, sample.NEWSLETTER: 2}  # days
+AGES = {sample_installation.HELD: 3, sample_installation.MINUTES: 9, sample_installation.NEWSLETTER: 2}  # days
 
 
 def main() -> None:
@@ -50,20 +52,22 @@ def take_all(program: str, address: str) -> None:
         while page.locator("progress").evaluate("bar => bar.value / bar.max") < 0.5:
             page.wait_for_timeout(200)
         take(page, "schedule")
-        page.goto(f"/emails/{sample.NEWSLETTER}")
+        page.goto(f"/emails/{sample_installation.NEWSLETTER}")
         take(page, "email")
 
 
 def prepare(installation: Installation) -> None:
     """What a choir has after some weeks; tonight's email is about to be sent."""
-    sample.fill(installation, RECIPIENTS)
+    sample_installation.fill(installation, RECIPIENTS)
     with installation.database() as database:
         for event_id, days in AGES.items():
-            sample.age(database, event_id, days * sample.DAY + event_id % 7 * 3_600)
-        for event_id in (sample.CONCERT, sample.OVERDUE):
+            sample_installation.age(database, event_id, days * sample_installation.DAY + event_id % 7 * 3_600)
+        for event_id in (sample_installation.CONCERT, sample_installation.OVERDUE):
             database.connection.run("DELETE FROM emails WHERE event_id = :event_id", event_id=event_id)
             database.connection.run("DELETE FROM progress WHERE event_id = :event_id", event_id=event_id)
-    installation.save_email(sample.NEXT_WEEK + 1, -1, "Tonight's concert begins at eight", sample.TEXT)
+    installation.save_email(
+        sample_installation.NEXT_WEEK + 1, -1, "Tonight's concert begins at eight", sample_installation.TEXT
+    )
 
 
 def take(page: Page, name: str) -> None:

@@ -8,29 +8,38 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from postgresql_server import PostgreSQLServer, installed, unused_port
-from project_copy import copy_project
 
 from settings import Settings, load_settings
+from tests.support.ports import unused_port
+from tests.support.postgresql_server import PostgreSQLServer, installed
+from tests.support.project_copy import copy_project
 
 if TYPE_CHECKING:
-    from api_client import Api
-    from browser import Elsewhere
     from playwright.sync_api import Browser
 
     from database import Database
+    from tests.support.api_client import Api
+    from tests.support.browser import Elsewhere
 
-CLEAN_ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name in ("PATH", "HOME", "LANG", "USER", "LOGNAME", "TMPDIR") or name.startswith(("PIP_", "SSL_"))
-}
-"""What a whole-system test hands to the processes it starts: none of this shell's settings."""
+
+TESTS = Path(__file__).parent
+
+pytest_plugins = (
+    "tests.support.certificate",
+    "tests.support.cron_daemon",
+    "tests.support.postfix",
+    "tests.support.redis_server",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder: `pytest -m storage` runs `tests/storage`."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -60,7 +69,7 @@ def database(settings: Settings) -> Iterator[Database]:
 @pytest.fixture
 def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
     """The JSON API, on a database of either kind."""
-    from api_client import Api
+    from tests.support.api_client import Api
 
     made = Api(tmp_path, **where)
     yield made
@@ -88,15 +97,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", disk], check=True)  # what a test left open is closed later
 
 
-def fill(disk: Path) -> Path:
-    """Leave no room; the file that takes it."""
-    filler = disk / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while file.write(b"x" * 4096):
-            pass
-    return filler
-
-
 @pytest.fixture
 def free_port() -> int:
     return unused_port()
@@ -117,7 +117,7 @@ def postgresql() -> Iterator[PostgreSQLServer]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A browser for all tests; each opens tabs of its own in it."""
-    from browser import started_chromium
+    from tests.support.browser import started_chromium
 
     program = shutil.which("chromium")
     if program is None:
@@ -129,7 +129,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
     """What the browser asks of other machines in this test."""
-    from browser import Elsewhere
+    from tests.support.browser import Elsewhere
 
     made = Elsewhere()
     yield made

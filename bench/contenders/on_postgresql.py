@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from installation import PROJECT
-from postgresql_server import PostgreSQLServer, unused_port
-
 from contenders import BODY, address
 from contenders.ours import Ours, settings_for
 from database import Address, Email, db_init, open_database
 from settings import Settings, load_settings
+from tests.support.installation import PROJECT
+from tests.support.ports import unused_port
+from tests.support.postgresql_server import PostgreSQLServer
 
 SYNCED = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 TEMPLATE, RUN = "prepared", "run"

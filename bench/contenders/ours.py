@@ -6,10 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from installation import PROJECT, Installation
-
 from contenders import BODY, Contender
 from database import Database
+from tests.support.installation import PROJECT, Installation
 
 
 class Ours(Contender):

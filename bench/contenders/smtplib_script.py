@@ -36,7 +36,7 @@ class SmtplibScript(Contender):
         self._threads = threads
 
     def prepare(self, folder: Path, messages: int) -> None:
-        from installation import Installation
+        from tests.support.installation import Installation
 
         Installation(folder).add_recipients(messages)
 

@@ -1,0 +1,54 @@
+"""The packages that are installed: an old one with a known fault does not go unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from checks.finding import Finding
+from checks.packages import MENDED, PINNED, check_packages
+from settings import Settings
+from tests.support.installation import PROJECT
+from tests.support.recipients_command import commands_of
+
+
+def plant(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> None:
+    """Have this version look as if it were installed."""
+    metadata = folder / "packages" / f"{name}-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(folder / "packages")
+
+
+def found(settings: Settings, level: str) -> list[Finding]:
+    return [finding for finding in check_packages(settings) if finding.level == level]
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("werkzeug", "3.0.3"), ("werkzeug", "3.1.5"), ("flask", "3.1.2"), ("jinja2", "2.11.3")]
+)
+def test_o4_an_old_package_with_a_known_fault_is_an_error_with_its_remedy(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: str
+) -> None:
+    plant(tmp_path, monkeypatch, name, version)
+    (fault,) = found(settings, "error")
+    assert f"{name} {version}" in fault.text and "CVE-" in fault.text and MENDED[name][0] in fault.remedy
+    assert commands_of(settings, "check")().exit_code == 1
+
+
+def test_o4_a_package_of_another_version_than_was_tested_is_a_warning(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, monkeypatch, "granian", "9.0.0")
+    assert [finding.text.split(", and")[0] for finding in found(settings, "warning")] == ["granian 9.0.0 is installed"]
+
+
+def test_o4_the_packages_of_these_tests_are_those_of_the_requirements(settings: Settings) -> None:
+    assert [finding.level for finding in check_packages(settings)] == ["ok"]
+
+
+def test_o4_every_requirement_is_of_one_version(settings: Settings) -> None:
+    for file in PROJECT.glob("requirements*.txt"):
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "-r "))]
+        assert len(PINNED.findall(file.read_text())) == len(lines), file

@@ -1,0 +1,133 @@
+"""static/page.js in a real browser: pages that keep up, and stop; times in the reader's zone; the key that searches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import Elsewhere, Tab
+from tests.support.in_process import sweep_once
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
+from tests.support.smtp_server import Call, ScriptedServer
+from tests.support.web_server import Server, serve
+
+SLOW = 30_000  # milliseconds
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    made = Installation(tmp_path)
+    made.add_recipients(3)
+    made.save_email(7, subject="Tonight")
+    return made
+
+
+@pytest.fixture
+def server(installation: Installation) -> Iterator[Server]:
+    with serve(installation.folder, unused_port(), **installation.environment) as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: Browser, elsewhere: Elsewhere, server: Server) -> Iterator[Page]:
+    """A browser in Chicago."""
+    tab = Tab(chromium, f"http://127.0.0.1:{server.port}", elsewhere, timezone_id="America/Chicago")
+    yield tab.page
+    tab.close()
+
+
+def requests_of(page: Page) -> list[str]:
+    """Fills while the page is open: what it asks for again."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.resource_type == "fetch" else None)
+    return asked
+
+
+def test_a_page_keeps_up_with_what_is_sent_and_then_stops(installation: Installation, page: Page) -> None:
+    go_on = threading.Event()
+    wait_for_the_last = {"RCPT": lambda _, nth: (Call(lambda: go_on.wait(60)), "250 Ok") if nth == 2 else None}
+    with ScriptedServer(on=wait_for_the_last) as mail_server:
+        url = f"smtp://127.0.0.1:{mail_server.port}"
+        at_server = Installation(installation.folder, **installation.environment | {"EMAIL_URL": url})
+        sweep = threading.Thread(target=sweep_once, args=(at_server,))
+        sweep.start()
+        page.goto("/emails/7")
+        expect(page.get_by_role("row", name="accepted").first).to_contain_text("2", timeout=SLOW)
+        expect(page.locator(".status").first).to_have_text("sending")
+        go_on.set()
+        expect(page.locator(".status").first).to_have_text("sent", timeout=SLOW)
+        sweep.join()
+    expect(page).to_have_title("Sent: Tonight – email-endpoint")
+    expect(page.locator("#said")).to_have_text("Sent: Tonight – email-endpoint")
+    asked = requests_of(page)
+    page.wait_for_timeout(3_000)
+    assert asked == []
+
+
+def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
+    page.goto("/emails/7")  # overdue
+    answers: list[int] = []
+    page.on("response", lambda answer: answers.append(answer.status) if answer.url == page.url else None)
+    page.wait_for_timeout(7_000)
+    assert answers[0] == 200 and set(answers[1:]) == {304}
+
+
+def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> None:
+    page.goto("/emails/7")
+    page.get_by_text("Move its time").click()
+    page.get_by_label("New date and time").focus()
+    sweep_once(installation)
+    page.wait_for_timeout(5_000)
+    expect(page.locator(".status").first).to_have_text("scheduled")
+    page.get_by_label("New date and time").blur()
+    expect(page.locator(".status").first).to_have_text("sent", timeout=SLOW)
+
+
+def test_a_page_that_gets_no_answer_says_so_and_asks_again(server: Server, page: Page) -> None:
+    page.goto("/emails/7")
+    page.route("**/emails/7", lambda route: route.abort())
+    expect(page.locator("#said")).to_contain_text("not up to date", timeout=SLOW)
+    page.unroute("**/emails/7")
+    expect(page.locator("#said")).to_be_empty(timeout=SLOW)
+
+
+def test_times_are_shown_in_the_readers_zone_on_wish(page: Page) -> None:
+    page.goto("/emails/7")
+    due = page.locator("time").first
+    of_service = due.text_content() or ""
+    assert of_service.endswith("+08:00")
+    page.get_by_role("button", name="Show them in America/Chicago").click()
+    expect(due).to_have_text(in_chicago(due.get_attribute("datetime") or ""))
+    page.reload()
+    expect(page.get_by_text("Times are those of America/Chicago")).to_be_visible()
+    page.get_by_role("button", name="Show them in Asia/Singapore").click()
+    expect(due).to_have_text(of_service)
+
+
+def in_chicago(moment: str) -> str:
+    """The same instant, by Python."""
+    local = datetime.fromisoformat(moment).astimezone(ZoneInfo("America/Chicago"))
+    clock = "%H:%M:%S" if local.second else "%H:%M"
+    return f"{local:%a} {local.day} {local:%b %Y} {local:{clock}} {local.isoformat()[19:]}"
+
+
+def test_the_key_searches_until_it_is_turned_off(page: Page) -> None:
+    page.goto("/recipients")
+    search = page.get_by_role("searchbox")
+    page.keyboard.press("/")
+    expect(search).to_be_focused()
+    page.keyboard.type("a/b")
+    expect(search).to_have_value("a/b")
+    page.get_by_role("button", name="Turn it off").click()
+    page.keyboard.press("/")
+    expect(search).not_to_be_focused()
+    page.reload()
+    page.keyboard.press("/")
+    expect(search).not_to_be_focused()

@@ -1,0 +1,184 @@
+"""Every page in a real browser: light, dark, on a phone and without scripts, it is accessible, strict and narrow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page
+from playwright.sync_api import Error as PlaywrightError
+
+from email_app import create_app
+from sweep.outgoing import unsubscribe_tokens
+from tests.support import sample_installation
+from tests.support.browser import Elsewhere, Tab
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
+from tests.support.web_server import serve
+from web.browsers import is_for_programs
+
+TOKEN = "the-token-of-the-pages"
+# The addresses at which each page is looked at.
+PAGES: dict[str, list[str]] = {
+    "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
+    "/docs": ["/docs"],
+    "/health": ["/health"],
+    "/emails/<event_id>": [
+        *(f"/emails/{number}" for number in range(sample_installation.HELD, sample_installation.NEXT_WEEK + 1)),
+        f"/emails/{sample_installation.NEWSLETTER}?status=failed&content=text",
+        "/emails/1",
+    ],
+    "/emails/new": ["/emails/new"],
+    "/login": ["/login"],
+    "/outbox": ["/outbox"],
+    "/outbox/<name>": ["/outbox/{message}"],
+    "/recipients": ["/recipients", "/recipients?status=unsubscribed", "/recipients?address_begins=zz"],
+    "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
+    "/recipients/import": ["/recipients/import"],
+    "/recipients/imports/<int:import_id>": [f"/recipients/imports/{number}" for number in range(1, 9)],
+    "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
+}
+NOT_PAGES: dict[str, str] = {
+    "/emails/<event_id>/frame": "an email, as it is",
+    "/emails/<event_id>/source": "plain text",
+    "/outbox/<name>/html": "an email, as it is",
+    "/outbox/<name>/source": "plain text",
+    "/recipients/imports/<int:import_id>/bad-lines.csv": "a file",
+    "/static/<path:filename>": "a file",
+}
+NO_SUCH_PAGE = "/nothing"
+
+
+class Site(NamedTuple):
+    """A service with something on every page; `session` lets a tab in."""
+
+    address: str
+    names: dict[str, object]
+    session: Any
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    installation = Installation(folder, API_TOKEN=TOKEN, PUBLIC_URL="https://mail.example.com")
+    sample_installation.fill(installation)
+    port = unused_port()
+    with serve(folder, port, **installation.environment):
+        address = f"http://127.0.0.1:{port}"
+        yield Site(address, names_of(installation), logged_in(chromium, address))
+
+
+def names_of(installation: Installation) -> dict[str, object]:
+    """What stands in braces in PAGES."""
+    with installation.database() as database:
+        tokens = unsubscribe_tokens(installation.settings, database)
+        message = min((installation.folder / "outbox" / "new").iterdir()).name
+        return {"token": tokens.token(1).decode(), "left": tokens.token(7).decode(), "message": message}
+
+
+def logged_in(chromium: Browser, address: str) -> Any:
+    """The session of a person who has logged in."""
+    context = chromium.new_context(base_url=address)
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@contextmanager
+def tab_of(chromium: Browser, site: Site, elsewhere: Elsewhere, **view: Any) -> Iterator[Tab]:
+    tab = Tab(chromium, site.address, elsewhere, **view)
+    yield tab
+    tab.close()
+
+
+def test_every_page_is_looked_at(settings: Any) -> None:
+    pages = {
+        rule.rule
+        for rule in create_app(settings).url_map.iter_rules()
+        if "GET" in (rule.methods or ()) and not is_for_programs(rule.rule)
+    }
+    assert pages == set(PAGES) | set(NOT_PAGES)
+
+
+def refused_login(page: Page) -> None:
+    page.goto("/login")
+    page.get_by_label("Token").fill("no token")
+    page.get_by_role("button", name="Log in").click()
+
+
+def refused_recipients(page: Page) -> None:
+    page.goto("/recipients")
+    page.get_by_label("Addresses").fill("ada@example.com\nnobody\nada@")
+    page.get_by_role("button", name="Add").click()
+
+
+def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -> None:
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("Season's greetings")
+    page.get_by_label("Content").fill(content)
+    page.get_by_label("Time, on").fill(moment)
+    page.get_by_label("Number").fill("seven" if moment < "2030" else "")
+    page.get_by_role("button", name="Look at it").click()
+
+
+def refused_time(page: Page) -> None:
+    page.goto(f"/emails/{sample_installation.TOMORROW}")
+    page.get_by_text("Move its time").click()
+    page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # Singapore's clocks skipped it
+    page.get_by_role("button", name="Move it").click()
+
+
+def retry_of_nothing(page: Page) -> None:
+    page.goto(f"/emails/{sample_installation.NEWSLETTER}?status=failed")
+    page.get_by_role("button", name="Retry the ticked").click()
+
+
+JOURNEYS: dict[str, Callable[[Page], None]] = {
+    "a login that is refused": refused_login,
+    "recipients that are refused": refused_recipients,
+    "a new time that is refused": refused_time,
+    "a retry of nothing": retry_of_nothing,
+    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
+    "an email to look at": lambda page: write_email(page, sample_installation.TEXT),
+    "an email of HTML to look at": lambda page: write_email(page, sample_installation.PAGE),
+}
+
+
+@pytest.mark.parametrize("address", [*itertools.chain(*PAGES.values()), NO_SUCH_PAGE])
+def test_a_page_is_for_everyone(chromium: Browser, site: Site, elsewhere: Elsewhere, address: str) -> None:
+    session = None if address == "/login" else site.session
+    with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
+        assert tab.faults_in_every_view(lambda page: page.goto(address.format(**site.names))) == []
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_the_answer_to_a_form_is_for_everyone(
+    chromium: Browser, site: Site, elsewhere: Elsewhere, journey: str
+) -> None:
+    session = None if "login" in journey else site.session
+    with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
+        assert tab.faults_in_every_view(JOURNEYS[journey]) == []
+
+
+def test_the_browser_does_complain(chromium: Browser, site: Site, elsewhere: Elsewhere) -> None:
+    """That nothing was found says nothing unless something can be."""
+    with tab_of(chromium, site, elsewhere) as tab:
+        tab.page.goto("/login")
+        tab.page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", BAD)
+        faults = "\n".join(tab.faults())
+        assert "px too wide" in faults and "axe: label" in faults and "Content Security Policy" in faults
+        assert "asked elsewhere" not in faults
+        with pytest.raises(PlaywrightError):
+            tab.page.goto("http://elsewhere.example/")
+        assert "http://elsewhere.example/" in elsewhere.asked[0]
+
+
+BAD = f'<nobr>{"wide " * 400}</nobr><input><img alt="" src="http://elsewhere.example/x.png">'

@@ -1,0 +1,316 @@
+"""What `flask check` finds, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checks import Finding, clock, data, disk, findings, late, setup
+from checks.finding import ok
+from database import Database, Delivery, Settlement, db_init, open_database
+from settings import Settings, load_settings
+from tests.support.disk import fill
+from tests.support.recipients_command import commands_of
+from tests.support.smtp_server import SILENCE, ScriptedServer
+
+NOW = int(time.time())
+
+
+@pytest.fixture
+def ready(tmp_path: Path, where: dict[str, str]) -> Settings:
+    """An installation with its tables, on a database of each kind."""
+    settings = load_settings(where, tmp_path)
+    db_init(settings, NOW)
+    return settings
+
+
+def worst(found: list[Finding], subject: str) -> Finding:
+    levels = ("ok", "warning", "error")
+    return max((each for each in found if each.subject == subject), key=lambda each: levels.index(each.level))
+
+
+def said(settings: Settings, subject: str) -> Finding:
+    return worst(findings(settings), subject)
+
+
+def with_env(folder: Path, text: str) -> Settings:
+    (folder / ".env").write_text(text)
+    (folder / ".env").chmod(0o600)
+    return load_settings({}, folder)
+
+
+def test_a_new_installation_has_no_errors_and_each_warning_has_its_remedy(ready: Settings) -> None:
+    found = findings(ready)
+    assert [each for each in found if each.level == "error"] == []
+    assert all(bool(each.remedy) == (each.level != "ok") for each in found)
+    subjects = {"settings", "database", "version", "disk", "clock", "zone", "sender", "overdue", "cron"}
+    subjects |= {"stalled", "mail server"}
+    assert {each.subject for each in found} == subjects
+
+
+def test_the_command_prints_a_line_for_each_and_exits_with_one_only_for_errors(settings: Settings) -> None:
+    db_init(settings, NOW)
+    result = commands_of(settings, "check")()
+    assert result.exit_code == 0
+    assert "warning mail server  mail goes to the local folder" in result.stdout
+    assert "-> name your mail server: EMAIL_URL=" in result.stdout
+    Path(str(settings.database_path)).unlink()
+    result = commands_of(settings, "check")()
+    assert result.exit_code == 1
+    assert "error   database     there is no database at" in result.stdout
+
+
+def test_the_same_as_json_lines(settings: Settings) -> None:
+    result = commands_of(settings, "check")("--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 1
+    assert {tuple(line) for line in lines} == {("level", "subject", "text", "remedy")}
+    assert {"error", "ok"} <= {line["level"] for line in lines}
+
+
+def test_a_mail_server_that_hangs_holds_up_nothing_else(settings: Settings, database: Database) -> None:
+    began = time.monotonic()
+    with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
+        hangs = load_settings({"EMAIL_URL": f"smtp://127.0.0.1:{server.port}"}, settings.folder)
+        result = commands_of(hangs, "check")()
+    assert 9 < time.monotonic() - began < 13
+    assert result.exit_code == 1
+    assert "no answer in time to GREETING" in result.stdout
+    assert "timestamps are read in Asia/Singapore (UTC+08:00 now)" in result.stdout
+
+
+def test_a_check_that_never_ends_is_an_error_and_so_is_one_that_fails(settings: Settings) -> None:
+    forever = threading.Event()
+
+    def hangs(_settings: Settings) -> Iterator[Finding]:
+        forever.wait()
+        yield ok("never", "said")
+
+    def fails(_settings: Settings) -> Iterator[Finding]:
+        raise ValueError("no such thing")
+
+    found = findings(settings, (("one", hangs), ("two", fails)), limit=0.2)
+    forever.set()
+    assert [(each.level, each.subject) for each in found] == [("error", "one"), ("error", "fails")]
+    assert "no answer within 0 s" in found[0].text
+    assert "ValueError('no such thing')" in found[1].text
+
+
+def test_a_login_that_is_refused_is_an_error_with_its_remedy(ready: Settings) -> None:
+    with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 bad"}) as server:
+        url = f"smtp://me:hunter2@127.0.0.1:{server.port}"
+        finding = said(
+            ready._replace(email_url=load_settings({"EMAIL_URL": url}, ready.folder).email_url), "mail server"
+        )
+    assert finding.level == "error"
+    assert "535 5.7.8 bad" in finding.text
+    assert finding.remedy == "mend the user and the password in EMAIL_URL"
+    assert "hunter2" not in str(finding)
+
+
+def test_a_login_that_is_taken_is_said_with_its_user(ready: Settings) -> None:
+    with ScriptedServer(offers=("AUTH PLAIN",)) as server:
+        url = f"smtp://me:hunter2@127.0.0.1:{server.port}"
+        finding = said(load_settings({"EMAIL_URL": url}, ready.folder), "mail server")
+    assert finding == ok("mail server", f"127.0.0.1:{server.port} takes our login as me")
+
+
+def test_a_maildir_that_cannot_be_made_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert said(settings, "mail server").level == "error"
+    assert not (settings.folder / "outbox").exists()
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("SMTP_CONECTIONS", "did you mean SMTP_CONNECTIONS?"),
+        ("smtp_connections", "did you mean SMTP_CONNECTIONS?"),
+        ("EMAIL_URL_FIEL", "did you mean EMAIL_URL_FILE?"),
+        ("COLOUR", "take it out, or see the table of settings in README.md"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_named_with_what_was_meant(tmp_path: Path, name: str, remedy: str) -> None:
+    found = list(setup.check_setup(with_env(tmp_path, f"{name}=8\nHOST=127.0.0.1\nKEEP_FOR=90d\nFLASK_DEBUG=0\n")))
+    assert [each.remedy for each in found if each.level == "warning" and "no setting" in each.text] == [remedy]
+    assert f"{name} in .env is the name of no setting" in str(found)
+
+
+def test_the_mode_of_the_settings_file_is_told_and_a_bad_one_is_an_error(tmp_path: Path) -> None:
+    settings = with_env(tmp_path, "TIMEZONE=UTC\n")
+    assert f"{tmp_path}/.env, mode 600" in str(list(setup.check_setup(settings)))
+    (tmp_path / ".env").chmod(0o644)
+    assert "other users can read or change it (mode 644)" in worst(list(setup.check_setup(settings)), "settings").text
+
+
+def test_a_settings_file_in_git_is_an_error(tmp_path: Path) -> None:
+    settings = with_env(tmp_path, "TIMEZONE=UTC\n")
+    assert os.system(f"cd {tmp_path} && git init -q . 2>/dev/null") == 0
+    assert "is in git" not in str(list(setup.check_setup(settings)))
+    assert os.system(f"cd {tmp_path} && git add -f .env") == 0
+    assert "is in git, with its passwords" in worst(list(setup.check_setup(settings)), "settings").text
+
+
+def test_an_address_that_nobody_can_answer_is_an_error_once_mail_leaves(tmp_path: Path) -> None:
+    for url, level in (("maildir:outbox", "warning"), ("smtp://localhost", "error")):
+        found = list(setup.check_setup(load_settings({"EMAIL_URL": url}, tmp_path)))
+        assert {each.level for each in found if "MAIL_FROM" in each.text} == {level}
+    settings = load_settings({"EMAIL_URL": "smtp://localhost", "MAIL_FROM": "news@example.com"}, tmp_path)
+    assert ok("settings", "mail comes from news@example.com") in setup.check_setup(settings)
+
+
+def test_a_public_service_needs_tls_and_a_token(tmp_path: Path) -> None:
+    found = list(setup.check_setup(load_settings({"PUBLIC_URL": "http://mail.example.com"}, tmp_path)))
+    assert {"warning", "error"} == {
+        each.level for each in found if "PUBLIC_URL" in each.text or "API_TOKEN" in each.text
+    }
+    with_all = {"PUBLIC_URL": "https://mail.example.com", "API_TOKEN": "x" * 16, "MAIL_FROM": "a@example.com"}
+    assert {each.level for each in setup.check_setup(load_settings(with_all, tmp_path))} == {"ok"}
+
+
+# Database
+
+
+def test_a_database_that_is_locked_is_an_error(settings: Settings, database: Database) -> None:
+    with database.connection.transaction():
+        finding = said(settings, "database")
+    assert (finding.level, finding.text) == ("error", "another process keeps the database locked")
+
+
+def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
+    with open_database(ready) as database:
+        database.connection.run("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    finding = said(ready, "database")
+    assert "of version 99, this program needs 1" in finding.text
+    assert finding.remedy == "run the newer program that made them"
+
+
+def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> None:
+    for number in range(2000):
+        database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
+    database.close()
+    path = Path(str(settings.database_path))
+    rootpage = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'hours'").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((rootpage - 1) * 4096 + 8)
+        file.write(b"\xff" * 64)
+    finding = said(settings, "database")
+    assert finding.level == "error"
+    assert finding.remedy == data.RESTORE
+
+
+def test_others_who_can_read_the_database_are_a_warning(settings: Settings, database: Database) -> None:
+    Path(str(settings.database_path)).chmod(0o644)
+    finding = said(settings, "database")
+    assert (finding.level, finding.remedy) == ("warning", f"chmod 600 {settings.database_path}")
+
+
+def test_a_look_through_a_large_file_ends_in_time(database: Database) -> None:
+    with database.connection.transaction():
+        for number in range(20_000):
+            database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
+    assert database.health.damage(seconds=60) == []
+    assert database.health.damage(seconds=0) is None
+    assert database.health.damage(seconds=60) == []
+
+
+@pytest.mark.parametrize(
+    ("product", "level"),
+    [
+        ("SQLite 3.51.2", "warning"),
+        ("SQLite 3.51.3", "ok"),
+        ("SQLite 3.53.4", "ok"),
+        ("PostgreSQL 14.9", "warning"),
+        ("PostgreSQL 15.3", "ok"),
+        ("PostgreSQL 18beta1", "ok"),
+    ],
+)
+def test_versions_with_known_faults_are_named(product: str, level: str) -> None:
+    assert data.known_faults(product).level == level
+
+
+def test_the_version_in_use_is_told(ready: Settings) -> None:
+    assert said(ready, "version").text.startswith("SQLite 3." if ready.database_path else "PostgreSQL ")
+
+
+def test_a_restored_backup_at_which_no_sweep_has_looked_is_a_warning(ready: Settings) -> None:
+    with open_database(ready) as database:
+        database.progress.mark_as_backup(NOW)
+    assert said(ready, "database").text.startswith("it was restored from a backup")
+
+
+# Disk, clock, sender
+
+
+def test_little_room_is_a_warning_and_none_an_error(tmp_path: Path) -> None:
+    levels = [disk.room(tmp_path, ["log"], free).level for free in (10 * disk.LITTLE, disk.LITTLE - 1, 10)]
+    assert levels == ["ok", "warning", "error"]
+
+
+@pytest.mark.parametrize(("ago", "level"), [(0, "ok"), (300 * 86400, "ok"), (367 * 86400, "error"), (-90_000, "error")])
+def test_a_clock_that_jumped_is_judged_as_a_sweep_judges_it(ready: Settings, ago: int, level: str) -> None:
+    with open_database(ready) as database:
+        database.note_sweep(NOW - ago)
+    finding = worst(list(clock.check_clock(ready)), "clock")
+    assert finding.level == level
+    assert level == "ok" or "--clock-is-right" in finding.remedy
+
+
+def test_the_database_servers_clock_is_compared() -> None:
+    levels = [clock._against_database(lead).level for lead in (0.3, -1.9, 5, -5, 61, -3600)]
+    assert levels == ["ok", "ok", "warning", "warning", "error", "error"]
+    assert "5.0 s behind this machine's" in clock._against_database(-5).text
+
+
+def test_a_sender_that_did_not_run_for_fifteen_minutes_is_an_error(ready: Settings) -> None:
+    for ago, level in ((0, "ok"), (200, "warning"), (901, "error")):
+        with open_database(ready) as database:
+            database.note_sweep(int(time.time()) - ago)
+        finding = said(ready, "sender")
+        assert finding.level == level, ago
+        assert level == "ok" or "./makecron.sh" in finding.remedy
+    assert re.fullmatch(r"the last sweep looked 15 min( \d s)? ago", finding.text)
+
+
+def settled_by_nobody(delivery: Delivery) -> Settlement:
+    raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
+
+
+def test_a_sender_that_has_been_at_work_for_hours_is_alive_by_its_lease(ready: Settings) -> None:
+    now = int(time.time())
+    with open_database(ready) as database:
+        assert database.senders.enter(1, now, settled_by_nobody) is not None
+        database.note_sweep(now - 3 * 3600)
+    assert said(ready, "sender").level == "ok"
+
+
+def test_a_disk_without_room_for_one_more_email_is_an_error(small_disk: Path) -> None:
+    settings = load_settings({}, small_disk)
+    db_init(settings, NOW)
+    fill(small_disk)
+    assert worst(list(data.check_database(settings)), "database").level == "error"
+
+
+def test_beside_redis_a_sweep_every_few_minutes_is_enough() -> None:
+    assert [late.heartbeat(age, "rq-scheduler").level for age in (600, 1000)] == ["ok", "error"]
+
+
+def test_mail_that_waits_is_an_error(ready: Settings) -> None:
+    with open_database(ready) as database:
+        sql = (
+            "INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (1, :due, 0, '', '', '')"
+        )
+        database.connection.run(sql, due=int(time.time()) - 3 * 3600)
+    finding = said(ready, "overdue")
+    assert (finding.level, finding.text) == ("error", "1 email is due and not begun, the first for 3 h")

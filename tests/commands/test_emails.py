@@ -1,0 +1,157 @@
+"""`flask emails`: the lists, one email, and what a person decides, on every kind of database."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from database import Database
+from settings import Settings, load_settings
+from tests.support.deliveries import EMAIL, NOON, NOW, ending, enter, failed, send_all, start
+from tests.support.recipients_command import Command, commands_of
+
+
+@pytest.fixture
+def settings(where: dict[str, str], tmp_path: Path) -> Settings:
+    return load_settings(where, tmp_path)
+
+
+@pytest.fixture
+def emails(settings: Settings, database: Database) -> Command:
+    return commands_of(settings, "emails")
+
+
+def hold(database: Database, event_id: int) -> None:
+    sql = "UPDATE emails SET status = 'held', held_because = 'because' WHERE event_id = :event_id"
+    assert database.connection.run(sql, event_id=event_id) == 1
+
+
+def send(database: Database, recipients: int = 3, fails: int = 0) -> None:
+    """Email 7 is sent at NOON; the first `fails` deliveries failed."""
+    start(database, recipients)
+    sender_id = enter(database)
+    claims = database.claims.take(sender_id, 0, NOW, fails) if fails else []
+    database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
+    database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
+    send_all(database, sender_id)
+
+
+def test_the_list_has_the_latest_time_first_and_columns(emails: Command, database: Database) -> None:
+    send(database, fails=1)
+    database.emails.save(EMAIL._replace(event_id=-5, due_at=NOON + timedelta(hours=1), subject="a\tb\x1b[2J"), NOON)
+    assert emails("list").stdout.splitlines() == [
+        "-5\tscheduled\t2026-11-25 13:00:00+08:00\t-\ta b\\x1b[2J",
+        "7\tsent\t2026-11-25 12:00:00+08:00\t2 of 3 sent, 1 failed\tHello",
+    ]
+
+
+def test_a_status_and_a_limit_choose(emails: Command, database: Database) -> None:
+    for number in range(450):
+        database.emails.save(EMAIL._replace(event_id=number, due_at=NOON + timedelta(seconds=number)), NOON)
+    hold(database, 3)
+    assert [line.split("\t")[0] for line in emails("list", "--status", "held").stdout.splitlines()] == ["3"]
+    assert len(emails("list").stdout.splitlines()) == 50
+    everything = emails("list", "--limit", "0").stdout.splitlines()
+    assert [int(line.split("\t")[0]) for line in everything] == list(range(449, -1, -1))
+    assert emails("list", "--status", "late").exit_code == 2
+
+
+def test_the_list_as_json_lines(emails: Command, database: Database) -> None:
+    send(database, fails=1)
+    (line,) = emails("list", "--json").stdout.splitlines()
+    found = json.loads(line)
+    assert (found["event_id"], found["status"], found["due_at"]) == (7, "sent", "2026-11-25T04:00:00+00:00")
+    assert (found["deliveries"], found["sent"], found["failed"], found["last_lateness"]) == (3, 2, 1, 0)
+
+
+def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command, database: Database) -> None:
+    send(database, recipients=3, fails=2)
+    lines = emails("show", "7").stdout.splitlines()
+    assert lines[0] == "email 7: sent"
+    assert "lateness: the first was accepted 0 s after its time, the last 0 s" in lines
+    assert "deliveries: 1 of 3 sent, 2 failed" in lines
+    assert lines[-2:] == ["  2 failed: 550, such as p0@example.com", "      550 no"]
+    told = json.loads(emails("show", "7", "--json").stdout)
+    assert told["reasons"][0]["count"] == 2
+    assert told["pruned"] is False
+
+
+def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
+    send(database)
+    database.progress.log_finished(lambda event_ids: None)
+    database.prune(NOW)
+    shown = emails("show", "7").stdout.splitlines()
+    assert shown[-2:] == ["deliveries: 3 of 3 sent", "its content and its deliveries were pruned"]
+    assert json.loads(emails("show", "7", "--json").stdout)["pruned"] is True
+
+
+@pytest.mark.parametrize("words", [["show"], ["cancel"], ["retry"], ["release"]])
+def test_an_event_id_that_nobody_has_is_one_line(emails: Command, words: list[str]) -> None:
+    result = emails(*words, "99")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: there is no email with the event_id 99\n"
+    assert emails(*words, "9" * 20).exit_code == 2
+
+
+def test_cancelling_says_how_many_had_gone_and_twice_is_fine(emails: Command, database: Database) -> None:
+    start(database, recipients=5)
+    sender_id = enter(database)
+    claims = database.claims.take(sender_id, 0, NOW, 2)
+    database.deliveries.record(sender_id, [], [], [ending(claims[0], sender_id)])
+    for _ in range(2):
+        result = emails("cancel", "7")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("cancelled; 0 were sent already, 1 are in flight, ")
+    told = json.loads(emails("cancel", "7", "--json").stdout)
+    assert (told["event_id"], told["sent"], told["in_flight"]) == (7, 0, 1)
+
+
+def test_what_was_sent_cannot_be_cancelled(emails: Command, database: Database) -> None:
+    send(database)
+    result = emails("cancel", "7")
+    assert (result.exit_code, result.stderr) == (1, "Error: email 7 is sent: it cannot be cancelled\n")
+
+
+def test_failed_deliveries_are_put_in_line_again(emails: Command, database: Database) -> None:
+    send(database, recipients=3, fails=2)
+    assert emails("retry", "7", "--only", "unknown").stdout.startswith("0 deliveries are in line again")
+    assert json.loads(emails("retry", "7", "--json").stdout) == {"event_id": 7, "retried": 2}
+    summary = database.emails.summary(7)
+    assert summary is not None
+    assert (summary.status, summary.failed) == ("sending", 0)
+
+
+def test_a_held_email_is_released_to_what_it_would_be(emails: Command, database: Database) -> None:
+    start(database)
+    future = EMAIL._replace(event_id=-8, due_at=datetime.fromtimestamp(int(time.time()) + 3600, UTC))
+    database.emails.save(future, NOON)
+    for event_id in (7, -8):
+        hold(database, event_id)
+    assert emails("release", "7").stdout == "released: it is sending\n"
+    assert json.loads(emails("release", "-8", "--json").stdout) == {"event_id": -8, "status": "scheduled"}
+    again = emails("release", "7")
+    assert (again.exit_code, again.stderr) == (1, "Error: email 7 is sending: it cannot be released\n")
+
+
+def test_held_emails_are_what_check_tells_of(settings: Settings, emails: Command, database: Database) -> None:
+    start(database)
+    hold(database, 7)
+    assert "1 email is held until a person decides" in commands_of(settings, "check")().stdout
+
+
+def test_what_changes_the_recipients_answers_as_json_too(settings: Settings, database: Database) -> None:
+    recipients = commands_of(settings)
+    added = json.loads(recipients("add", "a@example.com", "b@example.com", "--json").stdout)
+    assert added == {"added": 2, "known": 0, "inactive": {}}
+    told = json.loads(
+        recipients("import", "-", "--json", stdin=b"b@example.com\nc@example.com\nC@example.com\n").stdout
+    )
+    assert told == {"stored": True, "added": 1, "known": 1, "repeated": 1, "lines": 3, "left_out": 0}
+    dry = json.loads(recipients("import", "-", "--dry-run", "--json", stdin=b"d@example.com\n").stdout)
+    assert dry == {"stored": False, "lines": 1, "left_out": 0}
+    removed = recipients("remove", "a@example.com", "x@example.com", "--json")
+    assert (removed.exit_code, json.loads(removed.stdout)) == (1, {"removed": 1, "unknown": ["x@example.com"]})

@@ -1,0 +1,93 @@
+"""The sample client, against a real server and against none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from database import db_init, open_database
+from settings import load_settings
+from tests.support.environment import CLEAN_ENVIRONMENT
+from tests.support.web_server import serve
+
+CLIENT = Path(__file__).resolve().parents[2] / "test_client.py"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # -I: with nothing but the standard library, as on a machine where only this file was copied to.
+    command = [sys.executable, "-I", "-X", "utf8", str(CLIENT), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=CLEAN_ENVIRONMENT | environment)
+
+
+def test_a_real_server_gives_every_answer_as_it_should(tmp_path: Path, free_port: int) -> None:
+    settings = load_settings({}, tmp_path)
+    db_init(settings, int(time.time()))
+    with serve(tmp_path, free_port) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        first, second = run(url), run(url, "--send")
+    assert (first.returncode, first.stderr) == (0, "") and (second.returncode, second.stderr) == (0, "")
+    assert "Größe 日本語 😀" in first.stdout and "WRONG" not in first.stdout + second.stdout
+    with open_database(settings) as database:
+        due = [row[0] for row in database.connection.rows("SELECT due_at FROM emails ORDER BY due_at")]
+    assert len(due) == 5
+    assert due[0] < time.time() and all(time.time() + 10**9 < later for later in due[1:])
+
+
+def test_a_server_with_a_token(tmp_path: Path, free_port: int) -> None:
+    db_init(load_settings({}, tmp_path), int(time.time()))
+    with serve(tmp_path, free_port, API_TOKEN="the-token-of-this-test") as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        right, none, wrong = run(url, "--token", "the-token-of-this-test"), run(url), run(url, "--token", "another")
+    assert right.returncode == 0 and " 401 " in right.stdout
+    for refused in (none, wrong):
+        assert refused.returncode == 1 and "--token" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_no_server_is_one_clear_line(free_port: int) -> None:
+    for url in (f"http://127.0.0.1:{free_port}", "http://host.invalid"):
+        answer = run(url)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert answer.stderr.startswith(f"No server answers at {url} (") and answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://host", "http://", "http://host:port", "http://host:99999"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    answer = run(url)
+    assert answer.returncode == 2 and "url" in answer.stderr and "Traceback" not in answer.stderr
+
+
+class AlwaysSuccessful(BaseHTTPRequestHandler):
+    """A server that breaks the contract."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"Successful")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def test_a_server_that_breaks_the_contract_is_found_out() -> None:
+    with HTTPServer(("127.0.0.1", 0), AlwaysSuccessful) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answer = run(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert answer.returncode == 1
+    assert "WRONG: the Content-Type should be text/plain" in answer.stdout
+    assert "WRONG: the status should be 400" in answer.stdout
+
+
+def test_a_terminal_that_cannot_show_a_character_does_not_stop_it(tmp_path: Path, free_port: int) -> None:
+    db_init(load_settings({}, tmp_path), int(time.time()))
+    with serve(tmp_path, free_port) as server:
+        command = [sys.executable, str(CLIENT), f"http://127.0.0.1:{server.port}"]
+        answer = subprocess.run(command, capture_output=True, env=CLEAN_ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
+    assert answer.returncode == 0 and b"\\u65e5" in answer.stdout

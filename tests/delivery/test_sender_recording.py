@@ -1,0 +1,143 @@
+"""A record that goes on by itself while the sender reads other answers: nothing ends before it is there."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from delivery.outcome import Envelope, Kind, Outcome, Recording
+from delivery.smtp.transport import SelectorPoller
+from tests.support.sender import deliver, sender
+from tests.support.smtp_server import Call, Close, ScriptedServer, Wait
+from tests.support.smtp_work import KeptWork, envelopes
+
+SEED = random.randrange(2**32)
+
+
+class LateWork(KeptWork):
+    """What is begun is durable only some milliseconds later, and one at a time."""
+
+    def __init__(self, todo: Iterable[Envelope], milliseconds: Sequence[int] = (20,)) -> None:
+        super().__init__(todo)
+        self.is_recording = False
+        self.asked_too_early = 0
+        self.while_recording: Callable[[], None] = lambda: None
+        self._random = random.Random(SEED)
+        self._milliseconds = milliseconds
+
+    def take(self, limit: int) -> list[Envelope]:
+        self.asked_too_early += self.is_recording
+        return super().take(limit)
+
+    def keep_alive(self) -> None:
+        self.asked_too_early += self.is_recording
+
+    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
+        self.asked_too_early += self.is_recording
+        self.is_recording = True
+        reading, writing = os.pipe()
+
+        def end() -> None:
+            self.while_recording()
+            os.close(writing)
+
+        def result() -> Collection[Envelope]:
+            os.read(reading, 1)
+            os.close(reading)
+            self.is_recording = False
+            return self.record(outcomes, ending)
+
+        threading.Timer(self._random.choice(self._milliseconds) / 1000, end).start()
+        return Recording(reading, result)
+
+
+@contextmanager
+def server_that_checks(work: KeptWork, **on: object) -> Iterator[ScriptedServer]:
+    """Takes a message only if that it was about to end had been recorded before."""
+
+    def content(text: bytes, n: int) -> str:
+        number = int(text.partition(b"\nTo: user")[2].partition(b"@")[0])
+        return "250 ok" if number in work.ending else "554 this was not recorded"
+
+    with ScriptedServer(on={"CONTENT": content, **on}) as server:
+        yield server
+
+
+@pytest.mark.parametrize("milliseconds", [(0,), (20,), (0, 1, 5, 30)], ids=str)
+def test_no_message_ends_before_that_is_recorded(milliseconds: Sequence[int]) -> None:
+    print(f"seed {SEED}")
+    work = LateWork(envelopes(150), milliseconds)
+    with server_that_checks(work) as server:
+        deliver(server, work, connections=8)
+    assert len(work.of_kind(Kind.SENT)) == 150
+    assert work.most_in_doubt <= 8
+    assert work.asked_too_early == 0
+
+
+def test_other_answers_are_read_meanwhile() -> None:
+    work = LateWork(envelopes(100), (30,))
+    with ScriptedServer() as server:
+        deliver(server, work, connections=10)
+    assert work.records < 40, "each record has one answer: nothing was read while it went on"
+
+
+def test_a_selector_tells_of_it_as_epoll_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = LateWork(envelopes(30))
+    with server_that_checks(work) as server:
+        deliver(server, work, new_poller=SelectorPoller)
+    assert len(work.of_kind(Kind.SENT)) == 30
+
+
+def test_a_connection_that_is_lost_meanwhile_defers_its_message_alone() -> None:
+    work = LateWork(envelopes(20), (50,))
+    with ScriptedServer(on={"DATA": lambda line, n: ("354 go", Wait(0.01), Close()) if n == 3 else None}) as server:
+        deliver(server, work, connections=1)
+    assert work.of_kind(Kind.DEFERRED) == ["user3@example.com"]
+    assert len(server.accepted) == len(work.of_kind(Kind.SENT)) == 19
+
+
+def test_a_claim_that_was_lost_meanwhile_is_not_ended() -> None:
+    work = LateWork(envelopes(20))
+    work.lost = {5}
+    with ScriptedServer() as server:
+        deliver(server, work)
+    assert len(server.accepted) == 19
+    assert not any(b"user5@" in accepted.recipient for accepted in server.accepted)
+
+
+def test_a_lost_claim_and_a_lost_connection_in_one_record_are_told_apart() -> None:
+    work = LateWork(envelopes(4), (100,))
+    work.lost = {1}
+    close = {"DATA": lambda line, n: ("354 go", Wait(0.02), Close()) if n == 2 else ("354 go", Wait(0.0))}
+    with ScriptedServer(on=close) as server:
+        deliver(server, work, connections=4)
+    accepted = {message.recipient.decode() for message in server.accepted}
+    not_accepted = {"user1@example.com", *work.of_kind(Kind.DEFERRED)}  # which of them is third is the network's choice
+    assert len(work.of_kind(Kind.DEFERRED)) == 1
+    assert not accepted & not_accepted
+    assert accepted | not_accepted == {f"user{number}@example.com" for number in range(4)}
+
+
+def test_a_lease_that_ended_meanwhile_ends_nothing() -> None:
+    work = LateWork(envelopes(8))
+    work.while_recording = lambda: setattr(work, "lease_holds", False)
+    with ScriptedServer() as server:
+        sender(server.port).deliver(work)
+    assert server.accepted == []
+    assert len(work.returned) == 8
+
+
+def test_a_stop_meanwhile_lets_what_is_under_way_end() -> None:
+    work = LateWork(envelopes(40))
+    with ScriptedServer(
+        on={"DATA": lambda line, n: (Call(lambda: setattr(work, "stopping", True)), "354 go") if n == 10 else None}
+    ) as server:
+        sender(server.port).deliver(work)
+    assert 0 < len(server.accepted) < 40
+    assert len(server.accepted) == len(work.of_kind(Kind.SENT))
+    assert len(work.returned) + len(work.todo) == 40 - len(server.accepted)

@@ -1,0 +1,112 @@
+"""Logging in to a mail server without sending mail, as `flask check` does it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from checks.mail_server import certificate as certificate_findings
+from checks.mail_server import remedy_for
+from delivery.login import Welcome, try_login
+from delivery.outcome import SessionError
+from delivery.sender import SMTPServer
+from tests.support.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
+
+DAY = 24 * 60 * 60
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    """The key and the certificate of localhost, which is its own authority and ends in two days."""
+    path, key = tmp_path / "localhost.pem", tmp_path / "localhost.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
+    return str(path)
+
+
+def refusal(server: ScriptedServer, seconds: float = 5.0, **how: str) -> str:
+    with pytest.raises(SessionError) as refused:
+        try_login(SMTPServer("127.0.0.1", server.port, **how), seconds)
+    return refused.value.reason
+
+
+def test_a_server_without_a_login_is_greeted_and_left_without_mail() -> None:
+    with ScriptedServer() as server:
+        welcome = try_login(SMTPServer("127.0.0.1", server.port))
+        assert welcome == Welcome("[127.0.0.1]:" + str(server.port))
+        assert [line.split()[0] for line in server.script.lines] == [b"EHLO", b"QUIT"]
+        assert server.accepted == []
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_the_login_is_tried_under_tls_and_the_certificates_end_is_told(security: str, certificate: str) -> None:
+    offers = ("STARTTLS",) if security == "starttls" else ("AUTH PLAIN",)
+    server = ScriptedServer(
+        certificate=certificate, tls_at_once=security == "tls", offers=offers, offers_in_tls=("AUTH PLAIN",)
+    )
+    with server:
+        welcome = try_login(SMTPServer("127.0.0.1", server.port, security, "me", "secret", certificate))
+        assert [line.split()[0] for line in server.script.lines][-2:] == [b"AUTH", b"QUIT"]
+    assert welcome.tls == "TLSv1.3"
+    assert welcome.certificate_ends_at is not None
+    assert welcome.certificate_ends_at == pytest.approx(time.time() + 2 * DAY, abs=60)
+
+
+def test_a_refused_login_is_told_in_the_servers_words() -> None:
+    with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 no, not you"}) as server:
+        reason = refusal(server, user="me", password="hunter2")
+        assert reason.endswith(": 535 5.7.8 no, not you")
+        assert "hunter2" not in reason
+        assert server.script.counts["AUTH"] == 1
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    began = time.monotonic()
+    with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
+        assert refusal(server, seconds=0.5).endswith("no answer in time to GREETING")
+    assert time.monotonic() - began < 2
+
+
+def test_a_server_that_answers_a_little_at_a_time_is_given_up_in_time() -> None:
+    began = time.monotonic()
+    with ScriptedServer(on={"EHLO": lambda line, n: b"250-x\r\n250-"}) as server:
+        assert "no answer in time to EHLO" in refusal(server, seconds=0.5)
+    assert time.monotonic() - began < 2
+
+
+def test_tls_that_does_not_come_is_given_up_in_time(certificate: str) -> None:
+    with ScriptedServer(
+        certificate=certificate, offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(2))}
+    ) as server:
+        assert "no answer in time to TLS" in refusal(server, seconds=0.5, security="starttls")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named(certificate: str) -> None:
+    on = {"STARTTLS": lambda line, n: ("220 go", StartTLS())}
+    with ScriptedServer(certificate=certificate, offers=("STARTTLS",), on=on) as server:
+        reason = refusal(server, security="starttls")
+    assert "TLS: self-signed certificate" in reason
+    assert remedy_for(reason).startswith("the server needs a valid certificate")
+
+
+def test_nobody_listens_there() -> None:
+    with ScriptedServer() as server:
+        pass
+    assert refusal(server).endswith("Connection refused")
+
+
+def test_a_name_that_nobody_has() -> None:
+    with pytest.raises(SessionError, match=r"^no\.such\.host\.invalid: "):
+        try_login(SMTPServer("no.such.host.invalid", 25))
+
+
+def test_a_certificate_that_ends_soon_is_a_warning() -> None:
+    for days, level in ((13, "warning"), (15, "ok"), (-1, "warning")):
+        (finding,) = certificate_findings(Welcome("here", "TLSv1.3", 1_000_000 + days * DAY), now=1_000_000)
+        assert finding.level == level
+    assert list(certificate_findings(Welcome("here"), now=0)) == []

@@ -1,0 +1,276 @@
+"""Real sockets: pieces, TLS, deadlines, and servers that hang up."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.outcome import Kind, SessionError
+from delivery.sender import SMTPSender, SMTPServer
+from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
+from tests.support.smtp_server import Call, Close, Pieces, Reset, ScriptedServer, StartTLS, Wait
+from tests.support.smtp_work import KeptWork, envelope, envelopes, message
+
+
+def scaled(**seconds: float) -> Mapping[Step, float]:
+    """The usual deadlines, but for these."""
+    return {**LIMITS, **{Step[name]: value for name, value in seconds.items()}}
+
+
+def sender(server: ScriptedServer, host: str = "127.0.0.1", **how: Any) -> SMTPSender:
+    to_server = {name: how.pop(name) for name in ("security", "user", "password", "ca_file") if name in how}
+    how.setdefault("connections", 2)
+    return SMTPSender(SMTPServer(host, server.port, **to_server), hostname="client.example", **how)
+
+
+def deliver(server: ScriptedServer, work: KeptWork, **how: Any) -> KeptWork:
+    sender(server, **how).deliver(work)
+    assert not work.unaccounted
+    return work
+
+
+@pytest.mark.parametrize("new_poller", [None, SelectorPoller])
+def test_messages_arrive_whatever_waits_for_the_sockets(new_poller: Any) -> None:
+    how = {"new_poller": new_poller} if new_poller else {}
+    with ScriptedServer() as server:
+        work = deliver(server, KeptWork(envelopes(50), connections=4), connections=4, **how)
+    assert sorted(server.recipients) == work.of_kind(Kind.SENT)
+    assert len(work.outcomes) == 50
+
+
+def test_replies_in_pieces_make_no_difference() -> None:
+    on = {
+        verb: lambda line, n, reply=reply: Pieces(reply, 1 + n % 3)
+        for verb, reply in {
+            "CONNECT": "220 hi",
+            "MAIL": "250 ok",
+            "RCPT": "250 ok",
+            "CONTENT": "250 2.0.0 taken",
+        }.items()
+    }
+    with ScriptedServer(on=on) as server:
+        work = deliver(server, KeptWork(envelopes(20)))
+    assert len(work.of_kind(Kind.SENT)) == 20
+
+
+def test_a_large_message_goes_out_in_as_many_pieces_as_it_takes() -> None:
+    large = message("".join(f"line {n} of a long text\n" for n in range(40_000)))
+    todo = [envelope("a@example.com", 1, large), envelope("b@example.com", 2, large)]
+    with ScriptedServer(receive_buffer=4096, on={"DATA": lambda line, n: ("354 go", Wait(0.2))}) as server:
+        work = deliver(server, KeptWork(todo), connections=1)
+    assert work.of_kind(Kind.SENT) == ["a@example.com", "b@example.com"]
+    assert [
+        len(one.content) > 800_000 and one.content.endswith(b"line 39999 of a long text") for one in server.accepted
+    ] == [True, True]
+
+
+def test_a_refusal_in_the_middle_of_a_large_message_counts() -> None:
+    large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
+    with ScriptedServer(at_octet={1_000_000: ("552 5.3.4 too big", Close())}) as server:
+        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]))
+    assert work.replies() == ["552 5.3.4 too big"]
+    assert work.kinds == {"a@example.com": Kind.FAILED}
+
+
+@pytest.mark.parametrize("end", [Close(), Reset()])
+def test_a_connection_lost_in_the_middle_of_a_message_defers_it(end: Any) -> None:
+    large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
+    with ScriptedServer(at_octet={1_000_000: end}) as server:
+        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]))
+    assert work.kinds == {"a@example.com": Kind.DEFERRED}
+
+
+@pytest.mark.parametrize("end", [Close(), Reset()])
+def test_a_connection_lost_after_the_dot_leaves_that_message_in_doubt(end: Any) -> None:
+    with ScriptedServer(on={"CONTENT": lambda content, n: end if n == 1 else None}) as server:
+        work = deliver(server, KeptWork(envelopes(6), connections=1), connections=1)
+    assert sorted(work.kinds.values(), key=str) == [Kind.IN_DOUBT] + [Kind.SENT] * 5
+    assert "after the final dot" in "".join(work.replies())
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_messages_arrive_under_tls(security: str, certificate: str) -> None:
+    on = {"CONTENT": lambda content, n: Pieces("250 2.0.0 taken", 1) if n % 7 == 0 else None}
+    offers = ("STARTTLS",) if security == "starttls" else ("PIPELINING", "AUTH PLAIN LOGIN")
+    how: Any = {"offers": offers, "offers_in_tls": ("PIPELINING", "AUTH PLAIN LOGIN", "SIZE")}
+    with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", on=on, **how) as server:
+        login = {"user": "user", "password": "secret", "ca_file": certificate, "security": security}
+        work = deliver(server, KeptWork(envelopes(40)), **login)
+    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 40
+    assert b"AUTH PLAIN AHVzZXIAc2VjcmV0" in server.script.lines
+
+
+def test_a_large_message_goes_through_tls(certificate: str) -> None:
+    large = message("".join(f"line {n} of a long text\n" for n in range(50_000)))
+    with ScriptedServer(certificate=certificate, tls_at_once=True, receive_buffer=4096) as server:
+        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), security="tls", ca_file=certificate)
+    assert work.kinds == {"a@example.com": Kind.SENT}
+    assert server.accepted[0].content.endswith(b"line 49999 of a long text")
+
+
+def refused(server: ScriptedServer, **how: Any) -> str:
+    work = KeptWork(envelopes(30))
+    with pytest.raises(SessionError) as caught:
+        sender(server, **how).deliver(work)
+    assert work.outcomes == []
+    assert not work.unaccounted
+    assert not server.accepted
+    return caught.value.reason
+
+
+def test_a_certificate_of_nobody_we_know_gets_nothing(certificate: str) -> None:
+    for security in ("starttls", "tls"):
+        with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", offers=("STARTTLS",)) as server:
+            reason = refused(server, security=security, user="user", password="secret")
+        assert "TLS: self-signed certificate" in reason
+        assert not any(b"AUTH" in peer.raw or b"MAIL" in peer.raw for peer in server.peers)
+
+
+def test_a_certificate_of_another_name_gets_nothing(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(certificate=certificate, tls_at_once=True, host="127.0.0.2") as server:
+        reason = refused(server, host="127.0.0.2", security="tls", ca_file=certificate)
+    assert "IP address mismatch" in reason
+
+
+def test_without_starttls_no_password_and_no_mail_goes_out() -> None:
+    with ScriptedServer(offers=("AUTH PLAIN",)) as server:
+        reason = refused(server, security="starttls", user="user", password="secret")
+    assert "no STARTTLS" in reason
+    assert server.script.lines == [b"EHLO client.example"]
+
+
+@pytest.mark.parametrize(
+    "injected", [("220 go\r\n250 injected",), ("220 go", b"25"), (b"220 go\r\n250 in", b"jected\r\n")]
+)
+def test_what_was_slipped_in_before_tls_is_never_used(injected: tuple[Any, ...], certificate: str) -> None:
+    on = {"STARTTLS": lambda line, n: (*injected, StartTLS())}
+    with ScriptedServer(certificate=certificate, offers=("STARTTLS",), on=on) as server:
+        reason = refused(server, security="starttls", ca_file=certificate)
+    assert "TLS" in reason
+    assert not any(b"MAIL" in peer.raw for peer in server.peers)
+
+
+def test_a_tls_handshake_that_stalls_has_a_deadline(certificate: str) -> None:
+    with ScriptedServer(offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(3))}) as server:
+        reason = refused(server, security="starttls", ca_file=certificate, limits=scaled(TLS=0.2))
+    assert "no answer in time to TLS" in reason
+
+
+def test_tls_that_ends_without_a_goodbye_is_a_broken_connection(certificate: str) -> None:
+    on = {"CONTENT": lambda content, n: Close() if n == 0 else None}
+    with ScriptedServer(certificate=certificate, tls_at_once=True, on=on) as server:
+        work = deliver(server, KeptWork(envelopes(3)), security="tls", ca_file=certificate, connections=1)
+    assert sorted(work.kinds.values(), key=str) == [Kind.IN_DOUBT, Kind.SENT, Kind.SENT]
+
+
+@pytest.mark.parametrize(
+    ("verb", "step", "kind"),
+    [
+        ("MAIL", "MAIL", Kind.DEFERRED),
+        ("RCPT", "RCPT", Kind.DEFERRED),
+        ("DATA", "DATA", Kind.DEFERRED),
+        ("CONTENT", "CONTENT", Kind.IN_DOUBT),
+    ],
+)
+def test_each_answer_has_a_deadline(verb: str, step: str, kind: Kind) -> None:
+    with ScriptedServer(on={verb: lambda line, n: Wait(2) if n == 1 else None}) as server:
+        work = deliver(server, KeptWork(envelopes(3)), connections=1, limits=scaled(**{step: 0.2}))
+    assert sorted(work.kinds.values(), key=str) == sorted([kind, Kind.SENT, Kind.SENT], key=str)
+    assert any(f"no answer in time to {step}" in reply for reply in work.replies())
+
+
+def test_an_answer_just_within_its_deadline_counts() -> None:
+    with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.4), "250 2.0.0 at last")}) as server:
+        work = deliver(server, KeptWork(envelopes(2)), connections=1, limits=scaled(CONTENT=0.8))
+    assert work.replies() == ["250 2.0.0 at last"] * 2
+
+
+def test_a_deadline_is_not_moved_by_an_answer_that_trickles_in() -> None:
+    trickle = tuple(action for _ in range(100) for action in (b"2", Wait(0.05)))
+    began = time.monotonic()
+    with ScriptedServer(on={"CONTENT": lambda line, n: (b"250-", *trickle)}) as server:
+        work = deliver(server, KeptWork(envelopes(1)), limits=scaled(CONTENT=0.3))
+    assert work.kinds == {"user0@example.com": Kind.IN_DOUBT}
+    assert time.monotonic() - began < 2
+
+
+def test_a_server_that_stops_reading_a_message_has_a_deadline() -> None:
+    large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
+    with ScriptedServer(receive_buffer=4096, at_octet={100_000: Wait(2)}) as server:
+        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), limits=scaled(BLOCK=0.3))
+    assert work.kinds == {"a@example.com": Kind.DEFERRED}
+
+
+@pytest.mark.parametrize("end", ["EHLO of a million lines", "a line without an end"])
+def test_a_reply_without_end_costs_little(end: str) -> None:
+    piece = b"250-x\r\n" * 1000 if end.startswith("EHLO") else b"x" * 7000
+    start = b"" if end.startswith("EHLO") else b"250 "
+    with ScriptedServer(on={"EHLO": lambda line, n: (start, *[piece] * 1000)}) as server:
+        reason = refused(server)
+    assert "more than 65536 octets" in reason
+
+
+def test_descriptors_are_closed_after_use() -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with ScriptedServer(on={"MAIL": lambda line, n: Close() if n % 5 == 4 else None}) as server:
+        before = count()
+        deliver(server, KeptWork(envelopes(60)), connections=4, messages_per_connection=3)
+        for _ in range(100):
+            if count() <= before:
+                break
+            time.sleep(0.02)
+        assert count() <= before
+
+
+def test_a_host_has_its_addresses_in_the_systems_order() -> None:
+    assert all(address.is_loopback for address in resolve("localhost", 25))
+    assert str(resolve("127.0.0.1", 25)[0]) == "[127.0.0.1]:25"
+    assert not resolve("192.0.2.1", 25)[0].is_loopback
+
+
+def test_the_name_for_ehlo_is_a_full_name_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    loopback = resolve("127.0.0.1", 25)[0]
+    for name, expected in (("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]")):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        own_name.cache_clear()
+        assert own_name(loopback) == expected
+    own_name.cache_clear()
+
+
+def test_a_sender_asks_the_work_to_stay_alive_while_it_waits() -> None:
+    work = KeptWork(envelopes(1))
+    seen: list[int] = []
+    on = {"CONTENT": lambda line, n: (Call(lambda: seen.append(work.kept_alive)), Wait(2.2), "250 ok")}
+    with ScriptedServer(on=on) as server:
+        deliver(server, work)
+    assert work.kept_alive >= seen[0] + 2
+
+
+def test_a_reply_before_a_broken_record_in_the_same_read_counts(certificate: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, outgoing, server_side=True)
+    tls = Tls(tls_context(certificate), "localhost")
+    tls.handshake()
+    while not tls.ready:
+        incoming.write(tls.encrypt(b""))
+        with suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        tls.feed(outgoing.read())
+    incoming.write(tls.encrypt(b""))
+    server.do_handshake()
+    server.write(b"250 ok\r\n")
+    broken = b"\x17\x03\x03\x00\x20" + bytes(32)
+    assert tls.feed(outgoing.read() + broken) == b"250 ok\r\n"
+    with pytest.raises(OSError, match="BAD_RECORD_MAC"):
+        tls.feed(b"")

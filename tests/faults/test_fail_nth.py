@@ -1,0 +1,159 @@
+"""The N-th database call or socket call of a sweep fails, for N = 1, 2, 3, … until none does.
+
+Each time the database is in the state before or after what failed, and the next sweep makes everything right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sweep.work
+from delivery.smtp import transport
+from delivery.smtp.session import Session
+from delivery.smtp.transport import Address
+from tests.support.faults.failing_calls import FailingDriver, FailingSocket, Fault, broken_disk, connection_reset
+from tests.support.faults.killer import Victim
+from tests.support.in_process import sweep_once
+from tests.support.invariants import Found, Mailing, check_whole, hurry
+from tests.support.smtp_server import Accepted, ScriptedServer
+
+MESSAGES, CONNECTIONS = 20, 3
+
+
+class Again:
+    """A mailing that can be had again as it was in the beginning: with a sender that died, or without."""
+
+    def __init__(self, folder: Path, server: ScriptedServer) -> None:
+        self.mailing = Mailing(folder, server, MESSAGES, SMTP_CONNECTIONS=str(CONNECTIONS))
+        self._folder = folder
+        self._accepted: list[Accepted] = []
+        self._files: dict[Path, bytes] = {}
+        self._keep()
+
+    def with_a_dead_sender(self) -> None:
+        """From now on it begins with one that was killed at its fourth dot."""
+        victim, script = Victim(), self.mailing.server.script
+        script.on = {"CONTENT": lambda content, n: (victim.kill, "250 ok") if n == 3 else None}
+        assert victim.run(self.mailing) == -signal.SIGKILL
+        script.on = {}
+        self._keep()
+
+    def begin(self) -> Mailing:
+        for file in self._folder.iterdir():
+            file.unlink()
+        for file, octets in self._files.items():
+            file.write_bytes(octets)
+        self.mailing.server.accepted[:] = self._accepted
+        return self.mailing
+
+    def _keep(self) -> None:
+        self._files = {file: file.read_bytes() for file in self._folder.iterdir()}
+        self._accepted = list(self.mailing.server.accepted)
+
+
+@pytest.fixture
+def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
+    impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
+    monkeypatch.setattr(sweep.work, "time", impatient)
+    with ScriptedServer() as server:
+        yield Again(tmp_path, server)
+
+
+def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
+    """The database as the failure left it is whole; so is the work, after another sweep."""
+    with mailing.database() as database:
+        check_whole(database)
+        hurry(database)
+    assert sweep_once(mailing) == []
+    assert {line for line in mailing.log() if not line.startswith("ERROR")} == {"1"}
+    return mailing.check(most_in_doubt=most_in_doubt)
+
+
+@pytest.mark.parametrize(
+    ("dead", "for_good", "error", "stride"),
+    [
+        pytest.param(False, False, broken_disk, 1, id="once"),
+        pytest.param(False, True, broken_disk, 1, id="for good"),
+        pytest.param(True, False, broken_disk, 1, id="once, taking over"),
+        pytest.param(False, False, MemoryError, 3, id="for want of memory"),
+    ],
+)
+def test_a_database_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+    dead: bool,
+    for_good: bool,
+    error: Callable[[], Exception],
+    stride: int,
+    again: Again,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if dead:
+        again.with_a_dead_sender()
+    monkeypatch.setattr(sweep.work, "PATIENCE", 0.0 if for_good else 120.0)
+    for number in itertools.count(1, stride):
+        fault, mailing = Fault(number, error, for_good=for_good), again.begin()
+        errors = sweep_once(mailing, partial(FailingDriver, fault=fault))
+        found = made_right(mailing, most_in_doubt=CONNECTIONS * (dead + for_good + (error is MemoryError)))
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        assert errors or not (fault.happened and for_good), number
+        if not fault.happened:
+            break
+    print(f"{number - 1} database calls")
+    assert number > 50
+    assert errors == []
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["nothing was sent", "the half was sent"])
+def test_a_socket_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+    half: bool, again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_connect = transport.begin_connect
+
+    def connect(address: Address) -> Any:
+        fault()
+        return FailingSocket(begin_connect(address), fault, half=half)
+
+    monkeypatch.setattr(transport, "begin_connect", connect)
+    for number in itertools.count(1):
+        fault, mailing = Fault(number, connection_reset), again.begin()
+        sweep_once(mailing)
+        happened, fault = fault.happened, Fault(0, connection_reset)
+        found = made_right(mailing, most_in_doubt=1 if happened else 0)
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        if not happened:
+            break
+    print(f"{number - 1} socket calls")
+    assert number > 20
+
+
+def test_a_session_without_memory_for_its_next_step_loses_and_doubles_nothing_that_was_not_in_doubt(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The envelope is half begun then: neither it nor what waits behind it is to blame."""
+    advance = Session._advance
+
+    def advance_or_fail(self: Session) -> None:
+        fault()
+        advance(self)
+
+    monkeypatch.setattr(Session, "_advance", advance_or_fail)
+    for number in itertools.count(1, 2):
+        fault, mailing = Fault(number, MemoryError), again.begin()
+        sweep_once(mailing)
+        happened, fault = fault.happened, Fault(0, MemoryError)
+        found = made_right(mailing, most_in_doubt=CONNECTIONS if happened else 0)
+        assert found.statuses == {"sent": MESSAGES}, number
+        assert found.doubled <= found.in_doubt, number
+        if not happened:
+            break
+    assert number > 10

@@ -1,0 +1,96 @@
+"""A whole database in another one: equal, or nothing was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from tests.support.installation import Installation, subjects
+from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.recipients_command import commands_of
+
+
+def copied(settings: Settings, source: Installation, target: Mapping[str, str]) -> tuple[int, str]:
+    """What `flask copy-database` answers."""
+    command = commands_of(settings, "copy-database")
+    result = command(source.environment["DATABASE_URL"], target["DATABASE_URL"])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def source(tmp_path: Path, where: dict[str, str]) -> Installation:
+    """An installation in the middle of its life: sent, failed, begun, scheduled, with odd texts."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    installation = Installation(folder, **where)
+    installation.add_recipients(20)
+    installation.save_email(1, subject="1")
+    installation.task()
+    installation.save_email(2, due_in=3600, subject="2", content="Größe 👋\t\\N \\. 日本\n" * 500)
+    with installation.database() as database:
+        database.connection.run("UPDATE recipients SET status = 'rejected', no_mailbox = 1 WHERE recipient_id = 7")
+        database.connection.run("INSERT INTO attempts VALUES (1, 3, 0, 'failed', '550 é')")
+        database.imports.create("people.csv", [b"\xff\x00\r\n\\x41\\N", b"b"], datetime.now(UTC))
+    return installation
+
+
+@pytest.fixture
+def target(tmp_path: Path, where: dict[str, str], postgresql: PostgreSQLServer) -> dict[str, str]:
+    """The other kind."""
+    url = f"sqlite:///{tmp_path}/new.db" if where else postgresql.new_database()
+    return {"DATABASE_URL": url}
+
+
+def test_a_copy_goes_on_where_the_original_stopped(
+    settings: Settings, source: Installation, target: dict[str, str], tmp_path: Path
+) -> None:
+    code, output = copied(settings, source, target)
+    assert code == 0, output
+    assert "recipients: 20 rows" in output
+    assert "secret" not in output
+    moved = Installation(tmp_path, **target)
+    moved.save_email(3, subject="3")
+    assert moved.task().returncode == 0
+    wanted = subjects([3], 20)
+    del wanted["3", "r15@example.com"]  # recipient 7, in the order of the addresses
+    assert moved.delivered() == wanted
+    with moved.database() as new, source.database() as old:
+        assert new.emails.get(2) == old.emails.get(2)
+        assert new.imports.get(1) == old.imports.get(1)
+        assert new.imports.part(1, 0) == b"\xff\x00\r\n\\x41\\N"
+        assert new.meta("secret_key") == old.meta("secret_key")
+
+
+def test_a_database_that_is_not_empty_is_left_as_it_is(
+    settings: Settings, source: Installation, target: dict[str, str], tmp_path: Path
+) -> None:
+    Installation(tmp_path, **target).add_recipients(1)
+    code, output = copied(settings, source, target)
+    assert (code, output) == (1, "Error: the database to copy into is not empty: it has rows in recipients\n")
+
+
+def test_a_copy_that_breaks_off_leaves_nothing(
+    settings: Settings, source: Installation, target: dict[str, str], tmp_path: Path
+) -> None:
+    with source.database() as database:  # what the other kind would have refused to store
+        database.connection.run("DROP TABLE hours")
+    code, _ = copied(settings, source, target)
+    assert code == 1
+    with Installation(tmp_path, **target).database() as database:
+        assert database.recipients.counts()["active"] == 0
+
+
+def test_a_sender_at_work_is_not_copied(settings: Settings, source: Installation, target: dict[str, str]) -> None:
+    with source.database() as database:
+        database.connection.run("INSERT INTO senders VALUES (9, 'a clock', 0, 1, 0, 0)")
+    assert copied(settings, source, target)[0] == 1
+
+
+def test_a_bad_url_is_refused_with_what_is_allowed(settings: Settings, source: Installation) -> None:
+    code, output = copied(settings, source, {"DATABASE_URL": "mysql://here"})
+    assert code == 2
+    assert "postgresql://USER:PASSWORD@HOST/NAME" in output

@@ -1,0 +1,168 @@
+"""What people and programs do with deliveries: lists, reasons, retry, decide; on every kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from database import Claim, Database, NotInDoubt, NotRetryable, Settlement
+from settings import Settings, load_settings
+from tests.support.deliveries import NOON, NOW, address, ending, enter, failed, key, sent, start, status
+from tests.support.invariants import check_whole
+
+STATUSES = ("sent", "failed", "unknown", "queued", "sending", "claimed", "cancelled")
+
+
+@pytest.fixture
+def settings(where: dict[str, str], tmp_path: Path) -> Settings:
+    return load_settings(where, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _whole(database: Database) -> Iterator[None]:
+    yield
+    check_whole(database)
+
+
+def unknown(claim: Claim) -> Settlement:
+    return Settlement(*key(claim), "in_doubt", "unknown", NOW, "the connection broke")
+
+
+def one_of_each(database: Database) -> list[Claim]:
+    """The deliveries 1 to 7 of email 7 are in the order of STATUSES."""
+    start(database, 7)
+    sender_id = enter(database)
+    claims = database.claims.take(sender_id, 0, NOW, 7)
+    later = Settlement(*key(claims[3]), "deferred", "queued", NOW, "450 later", NOW + 300)
+    ends = [ending(claims[0], sender_id), ending(claims[4], sender_id)]
+    database.deliveries.record(sender_id, [], [failed(claims[1]), unknown(claims[2]), later], ends)
+    database.deliveries.record(sender_id, [sent(claims[0], sender_id)], [], [])
+    database.recipients.remove([address(claims[6])], NOON)
+    return claims
+
+
+class TestLists:
+    def test_pages_go_on_after_the_last_recipient(self, database: Database) -> None:
+        one_of_each(database)
+        first = database.deliveries.page(7, limit=4)
+        assert first.next_after == 4
+        rest = database.deliveries.page(7, after=4, limit=4)
+        assert rest.next_after is None
+        assert tuple(row.status for row in first.rows + rest.rows) == STATUSES
+
+    @pytest.mark.parametrize("wanted", STATUSES)
+    def test_a_status_is_a_list_of_its_own(self, database: Database, wanted: str) -> None:
+        one_of_each(database)
+        rows, next_after = database.deliveries.page(7, status=wanted)
+        assert [(row.recipient_id, row.status) for row in rows] == [(STATUSES.index(wanted) + 1, wanted)]
+        assert next_after is None
+
+    @pytest.mark.parametrize("wanted", [None, *STATUSES])
+    def test_a_bounded_look_finds_all_in_the_end(
+        self, database: Database, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.delivery_lists.WINDOW", 2)
+        one_of_each(database)
+        found, after = [], 0
+        while True:
+            rows, next_after = database.deliveries.page(7, after=after, limit=1, status=wanted)
+            found += [row.status for row in rows]
+            if next_after is None:
+                break
+            assert next_after > after
+            after = next_after
+        assert tuple(found) == ((wanted,) if wanted else STATUSES)
+
+    def test_a_row_tells_what_the_server_said_and_when(self, database: Database) -> None:
+        one_of_each(database)
+        (row,), _ = database.deliveries.page(7, status="failed")
+        assert row == (2, "p1@example.com", "failed", 1, NOON, NOON, "550 no")
+        assert database.deliveries.attempts(7, 2) == [(NOON, "failed", "550 no")]
+        assert database.deliveries.attempts(7, 1) == []
+
+    def test_reasons_are_grouped_by_the_servers_codes(self, database: Database) -> None:
+        start(database, 5)
+        sender_id = enter(database)
+        replies = ["550 5.1.1 <a> unknown", "550 5.1.1 <b> unknown", "550-5.7.1 spam", "552 full", "no route"]
+        for claim, reply in zip(database.claims.take(sender_id, 0, NOW, 5), replies, strict=True):
+            database.deliveries.record(sender_id, [], [failed(claim)._replace(reply=reply)], [])
+        assert database.deliveries.reasons(7) == [
+            ("failed", "550 5.1.1", 2, "p0@example.com", "550 5.1.1 <a> unknown"),
+            ("failed", "550 5.7.1", 1, "p2@example.com", "550-5.7.1 spam"),
+            ("failed", "552", 1, "p3@example.com", "552 full"),
+            ("failed", "no route", 1, "p4@example.com", "no route"),
+        ]
+
+
+class TestRetry:
+    def test_those_asked_for_are_put_in_line_again(self, database: Database) -> None:
+        one_of_each(database)
+        assert database.deliveries.retry(7, NOW, recipient_ids=[3, 1, 99]) == 1
+        assert database.progress.get(7) == (7, 7, 1, 1, 0, 1)
+        assert database.deliveries.retry(7, NOW, statuses=("failed",)) == 1
+        assert database.deliveries.retry(7, NOW) == 0
+
+    def test_more_than_fit_into_one_transaction(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("storage.retrying.CHUNK", 2)
+        start(database, 5)
+        sender_id = enter(database)
+        claims = database.claims.take(sender_id, 0, NOW, 5)
+        database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
+        assert status(database) == "sent"
+        assert database.deliveries.retry(7, NOW) == 5
+        assert status(database) == "sending"
+
+    def test_nothing_of_a_cancelled_email_is_tried_again(self, database: Database) -> None:
+        one_of_each(database)
+        database.emails.cancel(7, NOON)
+        with pytest.raises(NotRetryable) as caught:
+            database.deliveries.retry(7, NOW)
+        assert caught.value.status == "cancelled"
+
+
+class TestAttempts:
+    def test_those_of_many_deliveries_are_those_of_each(self, database: Database) -> None:
+        one_of_each(database)
+        found = database.deliveries.attempts_of_each(7, [1, 2, 3, 4])
+        assert found == {number: database.deliveries.attempts(7, number) for number in (1, 2, 3, 4)}
+        outcomes = [[attempt.outcome for attempt in attempts] for attempts in found.values()]
+        assert outcomes == [[], ["failed"], ["in_doubt"], ["deferred"]]
+        assert database.deliveries.attempts_of_each(7, []) == {}
+
+
+class TestDecide:
+    @pytest.mark.parametrize("wanted", ["sent", "failed"])
+    def test_a_person_says_what_became_of_an_unknown_one(self, database: Database, wanted: str) -> None:
+        one_of_each(database)
+        database.deliveries.decide(7, 3, wanted, NOW)
+        (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
+        assert row.status == wanted
+        assert (row.reply or "").startswith("a person decided")
+        sent_and_failed = (2, 1) if wanted == "sent" else (1, 2)
+        progress = database.progress.get(7)
+        assert progress is not None
+        assert (progress.sent, progress.failed, progress.unknown) == (*sent_and_failed, 0)
+        assert database.connection.row("SELECT sent, failed FROM hours") == sent_and_failed
+
+    @pytest.mark.parametrize(("recipient_id", "found"), [(1, "sent"), (99, None)])
+    def test_only_an_unknown_one_is_decided(self, database: Database, recipient_id: int, found: str | None) -> None:
+        one_of_each(database)
+        with pytest.raises(NotInDoubt) as caught:
+            database.deliveries.decide(7, recipient_id, "sent", NOW)
+        assert caught.value.status == found
+
+    @pytest.mark.parametrize("wanted", ["sent", "failed"])
+    @pytest.mark.parametrize("recipient_ids", [None, [1, 2, 3, 3, 99]])
+    def test_many_are_decided_at_once_and_only_the_unknown_ones(
+        self, database: Database, wanted: str, recipient_ids: list[int] | None
+    ) -> None:
+        one_of_each(database)
+        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 1
+        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 0
+        assert [row.recipient_id for row in database.deliveries.page(7, status="unknown").rows] == []
+        (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
+        assert row.status == wanted
+        outcomes = [attempt.outcome for attempt in database.deliveries.attempts(7, 3)]
+        assert outcomes == ["in_doubt", "failed"][: 1 + (wanted == "failed")]

@@ -1,0 +1,343 @@
+"""What can go wrong with a database server: restarted, cut off, read-only, full of others, or with a wrong password."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import storage.postgresql
+from database import (
+    Address,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DBError,
+    Delivery,
+    Email,
+    Settlement,
+    db_init,
+    open_database,
+)
+from settings import load_settings
+from storage.claims import MAKE_CLAIMED
+from tests.support.faults.cutting_proxy import CuttingProxy
+from tests.support.faults.killer import wait_until
+from tests.support.installation import PROJECT, Installation, subjects
+from tests.support.invariants import Mailing
+from tests.support.postgresql_server import PASSWORD, PostgreSQLServer
+from tests.support.smtp_server import Action, Call, ScriptedServer, Wait
+
+NOW = datetime.fromtimestamp(1_700_000_000, UTC)
+TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def url(postgresql: PostgreSQLServer) -> str:
+    return postgresql.new_database()
+
+
+def in_content(number: int, act: Callable[[], object]) -> Callable[[bytes, int], Action]:
+    return lambda content, n: (Call(act), "250 ok") if n == number else "250 ok"
+
+
+@pytest.mark.parametrize("number", [0, 1, 25, 49])
+def test_a_sweep_goes_on_after_the_server_crashed(
+    postgresql: PostgreSQLServer, url: str, number: int, tmp_path: Path
+) -> None:
+    with ScriptedServer(on={"CONTENT": in_content(number, postgresql.restart)}) as server:
+        mailing = Mailing(tmp_path, server, 50, DATABASE_URL=url, SMTP_CONNECTIONS="2")
+        swept = mailing.task()
+        assert (swept.returncode, swept.stderr) == (0, "")
+        found = mailing.check(most_in_doubt=0)
+    assert (found.statuses, found.doubled) == ({"sent": 50}, 0)
+
+
+def test_connections_that_are_terminated_all_the_time_lose_and_double_nothing(url: str, tmp_path: Path) -> None:
+    with ScriptedServer(on={"CONTENT": lambda content, n: (Wait(0.003), "250 ok")}) as server:
+        mailing = Mailing(
+            tmp_path, server, 200, DATABASE_URL=url, SMTP_CONNECTIONS="2", SMTP_MESSAGES_PER_CONNECTION="10"
+        )
+        sender = mailing.start_task()
+        wait_until(lambda: bool(server.accepted))  # one that dies before it is at work is what the next sweep is for
+        with psycopg.connect(url, autocommit=True) as killer:
+            kills = 0
+            while sender.poll() is None:
+                kills += len(killer.execute(TERMINATE).fetchall())
+                time.sleep(0.15)
+        assert sender.communicate() == ("", "")
+        mailing.finish()
+        found = mailing.check(most_in_doubt=0)
+    assert kills > 3
+    assert (found.statuses, found.doubled) == ({"sent": 200}, 0)
+
+
+def test_an_answer_to_commit_that_is_lost_changes_nothing(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
+    """For each commit of a sweep in turn: entering, beginning, claiming, recording, leaving."""
+    number, reached = 1, True
+    while reached:
+        reached = _survives_a_lost_answer(postgresql, tmp_path / f"{number}", number)
+        number += 1
+    assert number > 8
+
+
+def _survives_a_lost_answer(postgresql: PostgreSQLServer, folder: Path, number: int) -> bool:
+    folder.mkdir()
+    direct = postgresql.new_database()
+    with ScriptedServer() as server, CuttingProxy(postgresql.port, number) as proxy:
+        mailing = Mailing(folder, server, 4, DATABASE_URL=direct, SMTP_CONNECTIONS="1")
+        mailing.environment["DATABASE_URL"] = direct.replace(f":{postgresql.port}/", f":{proxy.port}/")
+        mailing.task()
+        mailing.environment["DATABASE_URL"] = direct
+        with mailing.database() as database:  # a place taken with nobody in it is free again once its lease has ended
+            database.connection.run("UPDATE senders SET lease_until = 0")
+        mailing.finish()
+        found = mailing.check(most_in_doubt=0)
+    assert (found.statuses, found.doubled) == ({"sent": 4}, 0), number
+    return proxy.commits >= number
+
+
+def test_a_wrong_password_is_one_clear_line_without_it(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
+    installation = Installation(tmp_path, DATABASE_URL=postgresql.new_database())
+    installation.environment["DATABASE_URL"] = postgresql.url("test1", password="never-shown")
+    swept = installation.task()
+    assert swept.returncode == 1
+    (line,) = swept.stderr.splitlines()
+    assert "password authentication failed" in line
+    assert "check user and password in DATABASE_URL" in line
+    assert "never-shown" not in line
+
+
+def test_a_server_that_is_away_is_one_clear_line(free_port: int, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port}/name"}, tmp_path)
+    with pytest.raises(DatabaseUnavailable, match="is the server running") as caught:
+        open_database(settings)
+    assert "\n" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_written_is_named_and_nothing_is_sent(url: str, tmp_path: Path) -> None:
+    installation = Installation(tmp_path, DATABASE_URL=url)
+    installation.add_recipients(1)
+    installation.save_email(1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    swept = installation.task()
+    assert swept.returncode == 1
+    assert "read-only transaction" in swept.stderr
+    assert installation.messages() == []
+
+
+def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_turn(url: str, tmp_path: Path) -> None:
+    """Statistics say nothing of a table that was filled just now: the plan must be right without them."""
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        database.recipients.add((Address(name, name) for name in map("{}@example.com".format, range(5000))), NOW)
+        values = {"event_id": 1, "sender_id": 1, "now": 0, "after": 4000, "last": 5000, "limit": 100}
+        explained = database.connection.rows(f"EXPLAIN ANALYZE {MAKE_CLAIMED}", **values)
+    plan = "\n".join(line for (line,) in explained)
+    assert "Sort" not in plan
+    assert re.search(r"Index Scan using recipients_pkey.*actual time=\S+ rows=100 ", plan), plan
+
+
+@pytest.mark.parametrize(
+    "reply", ['250 "quoted"', "250 back\\slash \\", "250 {1,2}", "NULL", "", "250 é, 漢字 %s :name ?"]
+)
+def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        database.recipients.add([Address("a@example.com", "a@example.com")], NOW)
+        database.emails.save(Email(1, "s", "c", NOW), NOW)
+        database.progress.begin_due(int(NOW.timestamp()))
+        sender_id = database.senders.enter(1, 0, settle_abandoned_never)
+        assert sender_id is not None
+        ((_, recipient_id, _),) = database.claims.take(sender_id, 0, int(time.time()), 1)
+        database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
+        database.deliveries.record(sender_id, [(1, reply, 1, recipient_id, sender_id)], [], [])
+        assert database.connection.rows("SELECT status, reply FROM deliveries") == [("sent", reply)]
+
+
+def test_numbers_have_64_bits_in_every_sum(url: str, tmp_path: Path) -> None:
+    """psycopg hands over 20000 as a SMALLINT: the import of 40,000 addresses overflowed."""
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database:
+        assert database.connection.row("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
+
+
+def test_who_reads_a_stream_may_take_longer_than_others_may_idle(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large copy is compared for longer than that while the original waits in its transaction."""
+    monkeypatch.setitem(storage.postgresql.TIMEOUTS, "idle_in_transaction_session_timeout", 0.3)
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database, database.connection.transaction():
+        rows = list(database.connection.stream("SELECT name FROM meta"))
+        time.sleep(0.8)
+        assert database.connection.row("SELECT COUNT(*) FROM meta") == (len(rows),)
+
+
+def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    now = datetime.now(UTC).replace(microsecond=0)
+    with open_database(settings) as database, psycopg.connect(url, autocommit=True) as killer:
+        killer.execute(TERMINATE)
+        database.emails.save(Email(1, "s", "c", now), now)
+        killer.execute(TERMINATE)
+        assert database.emails.get(1) is not None
+
+
+def test_two_who_make_the_tables_at_once_make_them_once(url: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "email_app", "init-db"]
+    both = [
+        subprocess.Popen(
+            command, cwd=PROJECT, env={"DATABASE_URL": url, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = sorted(process.communicate(timeout=60)[0].rpartition(": ")[2].strip() for process in both)
+    assert said == ["made the tables, version 1", "up to date"]
+
+
+def test_deadlocks_and_timeouts_are_tried_again(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings, wait=0.1) as one, open_database(settings, wait=0.1) as two:
+        with one.connection.transaction():
+            one.note_sweep(1)
+            with pytest.raises(DatabaseBusy, match="try again"):
+                two.note_sweep(2)
+        two.note_sweep(2)
+        assert one.last_sweep_at() == 2
+
+
+@pytest.fixture
+def watched(url: str, tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path, DATABASE_URL=url)
+    installation.add_recipients(1)
+    watcher = installation.start_task("--watch")
+    yield installation
+    watcher.terminate()
+    assert watcher.communicate(timeout=10)[0] == ""
+
+
+def test_a_watcher_on_another_machine_is_told_of_a_post_at_once(watched: Installation) -> None:
+    times = []
+    time.sleep(1.5)
+    for event_id in range(1, 6):
+        time.sleep(0.3)  # it waits again
+        began = time.monotonic()
+        watched.save_email(event_id, subject=f"{event_id}")
+        while len(watched.messages()) < event_id:
+            assert time.monotonic() < began + 5
+            time.sleep(0.002)
+        times.append(time.monotonic() - began)
+    assert sorted(times)[2] < 0.2, times  # half a second, if it only looked now and then
+
+
+def test_a_watcher_finds_what_was_posted_while_its_connection_was_gone(
+    watched: Installation, postgresql: PostgreSQLServer
+) -> None:
+    time.sleep(1)
+    postgresql.stop()
+    time.sleep(0.5)
+    postgresql.start()
+    watched.save_email(1, subject="1")
+    end = time.monotonic() + 10
+    while not watched.messages():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_overlapping_sweeps_send_each_message_once(url: str, tmp_path: Path) -> None:
+    installation = Installation(tmp_path, DATABASE_URL=url, SENDERS="4")
+    installation.add_recipients(150)
+    for event_id in (1, 2):
+        installation.save_email(event_id, subject=f"{event_id}")
+    sweeps = [installation.start_task() for _ in range(12)]
+    assert {sweep.communicate(timeout=120) for sweep in sweeps} == {("", "")}
+    assert installation.delivered() == subjects([1, 2], 150)
+    assert sorted(installation.log()) == ["1", "2"]
+
+
+def test_four_who_claim_at_once_keep_the_daily_quota_together(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    installation = Installation(tmp_path, DATABASE_URL=url)
+    installation.add_recipients(400)
+    installation.save_email(1)
+    now = int(time.time())
+    claimed: list[int] = []
+
+    def claim() -> None:
+        with open_database(settings) as database:
+            sender_id = database.senders.enter(9, now, settle_abandoned_never)
+            assert sender_id is not None
+            claimed.extend(len(database.claims.take(sender_id, 0, now, 20, per_day=50)) for _ in range(3))
+
+    with installation.database() as database:
+        database.progress.begin_due(now)
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claimed) == 50
+
+
+def settle_abandoned_never(delivery: Delivery) -> Settlement:
+    raise AssertionError(f"{delivery} was never ended")
+
+
+def test_fifty_who_post_the_same_email_save_it_once(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    now = datetime.now(UTC).replace(microsecond=0)
+    said: list[str] = []
+
+    def post() -> None:
+        try:
+            with open_database(settings) as database:
+                database.emails.save(Email(1, "s", "c", now), now)
+            said.append("saved")
+        except DBError as error:
+            said.append("identical" if "identical" in str(error) else str(error))
+
+    threads = [threading.Thread(target=post) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["identical"] * 49 + ["saved"]
+
+
+def test_an_import_of_the_same_list_by_two_at_once_adds_each_address_once(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    addresses = [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(3000)]
+
+    def add() -> None:
+        with open_database(settings, wait=30) as database:
+            database.recipients.add(addresses, datetime.now(UTC))
+
+    threads = [threading.Thread(target=add) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with open_database(settings) as database:
+        assert database.recipients.counts()["active"] == 3000

@@ -1,0 +1,75 @@
+"""What the probes ask costs the same whatever the number of rows: each look-up has its index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database import Database
+from settings import Settings
+from storage.sqlite import SQLiteConnection
+from tests.support.installation import Installation
+from web.metrics import collect
+from web.readiness import check_all
+
+# One row for each sender, each hour, each reply code, each counter, each status.
+SMALL = {"senders", "hours", "deferrals", "counters", "counts", "meta"}
+
+
+class Noting:
+    """Stands before a connection and notes what is asked of it."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.asked: list[tuple[str, dict[str, object]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def rows(self, sql: str, **values: object) -> Any:
+        self.asked.append((sql, values))
+        return self.real.rows(sql, **values)
+
+    def row(self, sql: str, **values: object) -> Any:
+        self.asked.append((sql, values))
+        return self.real.row(sql, **values)
+
+    def run(self, sql: str, **values: object) -> Any:
+        self.asked.append((sql, values))
+        return self.real.run(sql, **values)
+
+
+def asked(connection: Any, act: Callable[[Database], object]) -> list[tuple[str, dict[str, object]]]:
+    noting = Noting(connection)
+    act(Database(noting))
+    return noting.asked
+
+
+def scanned(connection: Any, sql: str, values: dict[str, object]) -> set[str]:
+    """The tables that this statement reads from their beginning to their end."""
+    if isinstance(connection, SQLiteConnection):
+        details = [str(row[3]) for row in connection.rows(f"EXPLAIN QUERY PLAN {sql}", **values)]
+        scans = [detail.split()[1] for detail in details if detail.startswith("SCAN") and "CONSTANT" not in detail]
+        return set(scans) - {"e", "overdue"}  # subqueries of at most a bounded number of rows
+    lines = [str(row[0]) for row in connection.rows(f"EXPLAIN {sql}", **values)]
+    return {line.partition(" on ")[2].split()[0] for line in lines if "Seq Scan on " in line}
+
+
+@pytest.mark.parametrize("probe", ["readyz", "metrics"])
+def test_no_probe_scans_what_grows(where: dict[str, str], tmp_path: Path, probe: str) -> None:
+    installation = Installation(tmp_path, **where)
+    installation.save_email(1)
+    settings: Settings = installation.settings
+    acts: dict[str, Callable[[Database], object]] = {
+        "readyz": lambda database: check_all(database, settings),
+        "metrics": lambda database: list(collect(database, settings)),
+    }
+    with installation.database() as database:
+        statements = asked(database.connection, acts[probe])
+        assert len(statements) >= 5
+        for sql, values in statements:
+            if not sql.startswith("SELECT pg_"):
+                assert scanned(database.connection, sql, values) <= SMALL, sql

@@ -1,0 +1,72 @@
+"""The JSON API in the test's own process, on an installation of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from email_app import create_app
+from tests.support.in_process import sweep_once
+from tests.support.installation import Installation
+from web.context import Databases
+
+EMAIL = {"subject": "Größe 日本", "content": "Hello 😀\n", "due_at": "2030-01-02T08:00:00+08:00"}
+PROBLEM = "application/problem+json"
+
+
+class Api:
+    """Its client, and what stands behind it."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.installation = Installation(folder, **environment)
+        self.app = create_app(self.installation.settings)
+        self.client = self.app.test_client()
+
+    def __call__(self, method: str, path: str, body: object = None, **options: Any) -> TestResponse:
+        """The answer; `body` goes as JSON."""
+        if body is not None:
+            options["json"] = body
+        return self.client.open(f"/api{path}", method=method, **options)
+
+    def get(self, path: str) -> Any:
+        """The JSON of an answer that has to be 200."""
+        answer = self("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def post(self, path: str, body: object = None, **options: Any) -> Any:
+        """The same, by POST."""
+        answer = self("POST", path, body, **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def sweep(self) -> list[str]:
+        """Send what is due; the errors."""
+        return sweep_once(self.installation)
+
+    @property
+    def databases(self) -> Databases:
+        databases = self.app.extensions["databases"]
+        assert isinstance(databases, Databases)
+        return databases
+
+    def close(self) -> None:
+        """Close the database of this thread."""
+        self.databases.close()
+
+
+def fields_of(answer: TestResponse) -> list[str]:
+    """The fields that a problem document names; nothing else may be wrong with it."""
+    assert answer.status_code == 400 and answer.content_type == PROBLEM, answer.text
+    assert answer.json is not None and answer.json["status"] == 400 and answer.json["type"].endswith(":invalid")
+    return [error["field"] for error in answer.json["errors"]]
+
+
+def is_problem(answer: TestResponse, status: int, word: str = "") -> bool:
+    """Whether an answer is a problem document of this status that speaks of `word`."""
+    document = answer.json
+    assert document is not None
+    named = document["type"] and document["title"] and document["status"] == answer.status_code == status
+    return bool(named) and word in document["detail"] and answer.content_type == PROBLEM

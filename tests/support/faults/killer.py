@@ -1,0 +1,120 @@
+"""Killing a sender at a chosen moment: from a scripted server's actions, or before its N-th system call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.support.installation import PROJECT, Installation
+from tests.support.smtp_server import Call
+
+STRACE = shutil.which("strace")
+TASK = (sys.executable, str(PROJECT / "task.py"))
+SHORT_LEASE = Path(__file__).with_name("short_lease.py")
+
+
+class Victim:
+    """A sender that a scripted server stops, wakes or kills; `kill` and the others are actions of a script."""
+
+    def __init__(self) -> None:
+        self.kill = Call(self._kill)
+        self.freeze = Call(self._freeze)
+        self.terminate = Call(lambda: self._signal(signal.SIGTERM))
+        self.interrupt = Call(lambda: self._signal(signal.SIGINT))
+        self._process: subprocess.Popen[str] | None = None
+        self._started = threading.Event()
+
+    def run(self, installation: Installation) -> int:
+        """Start `task.py` and wait for its end; minus the signal that it died of, or its exit code."""
+        return self.wait(installation.start_task())
+
+    def start(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._started.set()
+
+    def wait(self, process: subprocess.Popen[str]) -> int:
+        self.start(process)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return process.returncode
+
+    def wake(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def state(self) -> str:
+        """The state that the kernel shows: R, S, T (stopped), Z (dead), …"""
+        stat = Path(f"/proc/{self.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0]
+
+    @property
+    def pid(self) -> int:
+        self._started.wait(20)
+        assert self._process is not None
+        return self._process.pid
+
+    def _signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def _freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+        wait_until(lambda: self.state() in "TZ")
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        wait_until(self._is_dead)
+
+    def _is_dead(self) -> bool:
+        try:
+            return self.state() == "Z"
+        except FileNotFoundError:
+            return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this did not come about in time"
+        time.sleep(0.0005)
+
+
+def in_shell(installation: Installation, script: str) -> subprocess.CompletedProcess[str]:
+    """Run `task.py` where the shell's `script` says "$@"."""
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *TASK],
+        env=installation.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def killed_before(installation: Installation, call: str, number: int, program: Sequence[str] = TASK) -> bool:
+    """Run `program`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
+    command = [STRACE or "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]
+    command += ["-e", f"inject={call}:signal=KILL:when={number}", *program]
+    done = subprocess.run(
+        command, env=installation.environment, capture_output=True, text=True, cwd="/", check=False, timeout=60
+    )
+    if done.returncode == 0:
+        return False
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return True
+
+
+def start_with_lease(installation: Installation, seconds: float) -> subprocess.Popen[str]:
+    """Start `task.py` with a lease of so many seconds instead of a minute."""
+    command = [sys.executable, str(SHORT_LEASE), str(seconds)]
+    return subprocess.Popen(
+        command, env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
+    )

@@ -1,0 +1,39 @@
+"""A sweep in the test's own process, so that faults can be put between it and its database."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+from database import Database, DBError, open_database
+from sweep.stop import Stop
+from sweep.tasklog import TaskLog
+from task import Task
+from tests.support.installation import Installation
+
+
+def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda real: real) -> list[str]:
+    """A sweep in this process, as `task.py` does it; its errors. Whatever it held is free then: its process is over."""
+    stderr = io.StringIO()
+    tasklog = TaskLog(installation.settings.tasklog, stderr)
+    with open_database(installation.settings) as database:
+        connection: Any = database.connection
+        connection._connection = wrap(connection._connection)
+        try:
+            Task(installation.settings, database, tasklog, Stop()).run({})
+        except DBError as error:
+            tasklog.error(str(error))
+        except MemoryError as error:  # the process would end with it
+            tasklog.error(repr(error))
+        finally:
+            die(database)
+    return stderr.getvalue().splitlines()
+
+
+def die(database: Database) -> None:
+    """What the kernel does for a process that is over."""
+    connection: Any = database.connection
+    for descriptor in connection._locks._held.values():
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""An installation of its own, driven as an operator drives one: by its programs, files and database."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+from database import Address, Database, Email, db_init, open_database  # noqa: E402
+from settings import Settings, load_settings  # noqa: E402
+
+
+class Installation:
+    """This program on a database, an outbox and a log in `folder`; `settings` are environment variables."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": f"sqlite:///{folder}/email.db",
+            "EMAIL_URL": f"maildir:{folder}/outbox",
+            "TASKLOG": f"{folder}/tasklog.log",
+            **settings,
+        }
+        db_init(self.settings, int(time.time()))
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.environment, PROJECT)  # as `task.py` does; no path in it is a relative one
+
+    def database(self) -> Database:
+        """Another connection to its database; close it."""
+        return open_database(self.settings, wait=60)
+
+    def add_recipients(self, count: int) -> None:
+        with self.database() as database:
+            names = (f"r{number}@example.com" for number in range(count))
+            database.recipients.add((Address(name, name) for name in names), datetime.now(UTC))
+
+    def save_email(
+        self, event_id: int, due_in: float = -1, subject: str = "Subject", content: str = "Content\n"
+    ) -> int:
+        """Save an email as a POST does; the second at which it is due."""
+        with self.database() as database:
+            return self.save_into(database, event_id, due_in, subject, content)
+
+    @staticmethod
+    def save_into(
+        database: Database, event_id: int, due_in: float, subject: str = "Subject", content: str = "Content\n"
+    ) -> int:
+        """The same, by a connection that is open."""
+        due_at = int(time.time() + due_in)
+        saved = Email(event_id, subject, content, datetime.fromtimestamp(due_at, UTC))
+        database.emails.save(saved, datetime.now(UTC))
+        return due_at
+
+    def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
+        """Start `task.py`, as another user if that is said."""
+        command = [sys.executable, str(PROJECT / "task.py"), *arguments]
+        if user:
+            command = ["setpriv", f"--reuid={user}", "--clear-groups", *command]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
+        )
+
+    def task(self, *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `task.py` to its end."""
+        process = self.start_task(*arguments, user=user)
+        stdout, stderr = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def messages(self) -> list[EmailMessage]:
+        """What is in the outbox."""
+        return [
+            email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+            for file in sorted((self.folder / "outbox" / "new").glob("*"))
+        ]
+
+    def delivered(self) -> Counter[tuple[str, str]]:
+        """How often each (subject, recipient) is in the outbox."""
+        return Counter((str(message["Subject"]), str(message["To"])) for message in self.messages())
+
+    def log(self) -> list[str]:
+        """The lines of `tasklog.log`."""
+        path = self.folder / "tasklog.log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def statuses(self) -> Counter[str]:
+        """How many deliveries are in each state."""
+        with self.database() as database:
+            rows = database.connection.rows("SELECT status, COUNT(*) FROM deliveries GROUP BY status")
+            return Counter(dict(rows))
+
+
+def subjects(event_ids: Iterable[int], recipients: int) -> Counter[tuple[str, str]]:
+    """What the outbox holds when each of these emails, named by its number, was delivered to each once."""
+    return Counter({(str(n), f"r{r}@example.com"): 1 for n in event_ids for r in range(recipients)})

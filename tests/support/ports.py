@@ -1,0 +1,48 @@
+"""TCP ports for the servers that tests start.
+
+A port that the kernel picked may be given to another process before its server listens. So each test process locks a
+block of ports of its own, below the range from which the kernel picks, and hands them out in turn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+FIRST_PORT, BLOCK_SIZE, BLOCKS = 20_000, 200, 60
+
+
+def unused_port() -> int:
+    """Return a port of 127.0.0.1 on which nothing listens, and which no other test process will use."""
+    return next(port for port in _block()[1] if _is_free(port))
+
+
+@cache
+def _block() -> tuple[IO[str], Iterator[int]]:
+    """The locked file, which must stay open, and the ports of its block, again and again."""
+    for number in range(BLOCKS):
+        lock = Path(tempfile.gettempdir(), f"email-endpoint-ports-{os.getuid()}-{number}.lock").open("w")  # noqa: SIM115 # open until this process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        first = FIRST_PORT + number * BLOCK_SIZE
+        return lock, itertools.cycle(range(first, first + BLOCK_SIZE))
+    raise RuntimeError(f"all {BLOCKS} blocks of ports are in use")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,100 @@
+"""A PostgreSQL server of the tests' own, on a free port, with a new database for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.support.ports import unused_port
+
+USER = "postgres"  # it refuses to run as root
+PASSWORD = "secret"
+SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "listen_addresses": "127.0.0.1"}
+
+
+class PostgreSQLServer:
+    """Made in `folder`; `settings` are options of the server. By default nothing is synced: tests crash no machine."""
+
+    def __init__(self, folder: Path, port: int, **settings: str) -> None:
+        self.port = port
+        self._data = folder / "data"
+        self._settings = SETTINGS | {"port": f"{port}", "unix_socket_directories": f"{folder}"} | settings
+        self._numbers = itertools.count(1)
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER, USER)
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        by_password = ("-A", "scram-sha-256", "--pwfile", f"{password}")
+        self._run("initdb", "-U", USER, *by_password, "-E", "UTF8", "--locale=C.UTF-8", "-N")
+
+    def allow(self, network: str) -> None:
+        """Let other hosts in, with the password; before the start."""
+        with (self._data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} scram-sha-256\n")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
+        self._run("pg_ctl", "start", "-w", "-l", str(self._data / "log"), "-o", options)
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; `immediate` is a crash."""
+        self._run("pg_ctl", "stop", "-m", mode)
+
+    def restart(self) -> None:
+        """Crash it, and start it again."""
+        self.stop()
+        self.start()
+
+    def url(self, database: str = "postgres", *, port: int = 0, password: str = PASSWORD) -> str:
+        """What DATABASE_URL says for it."""
+        return f"postgresql://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URL of a new database without tables."""
+        name = f"test{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the server's owner."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _run(self, program: str, *arguments: str) -> None:
+        as_owner: Sequence[str] = ()
+        if os.geteuid() == 0:
+            as_owner = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+        command = [*as_owner, _program(program), "-D", str(self._data), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/")
+
+
+@contextmanager
+def server_for_other_hosts() -> Iterator[PostgreSQLServer]:
+    """One of its own that the networks of `hosts.SecondHost` reach."""
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot reach
+        server = PostgreSQLServer(Path(folder), unused_port(), listen_addresses="*")
+        server.allow("10.0.0.0/8")
+        server.start()
+        yield server
+        server.stop()
+
+
+def installed() -> bool:
+    """Whether there is a server to start."""
+    return shutil.which(_program("initdb")) is not None
+
+
+def _program(name: str) -> str:
+    """Debian keeps the server's programs out of PATH."""
+    debians = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(debians[-1]) if debians else shutil.which(name) or name

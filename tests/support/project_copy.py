@@ -1,0 +1,68 @@
+"""Copies of the project, in folders of any name, that cron and its scripts can run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+_NOT_COPIED = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "*.db*",
+    ".env",
+    "outbox",
+    "demo",
+    "tasklog.log*",
+    "tests",
+    "bench",
+)
+_STAND_IN = """\
+import json, os, sys
+ran = {"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": os.getcwd()}
+with open(__file__ + ".part", "w") as file:
+    json.dump(ran, file)
+os.replace(file.name, __file__ + ".ran")
+"""
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the project, as a fresh clone would be, with the Python of these tests as its .venv."""
+    shutil.copytree(PROJECT, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def stand_in(folder: Path) -> Path:
+    """Put a `task.py` into `folder` that writes down, as JSON, how it was run; returns where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "task.py").write_text(_STAND_IN)
+    return folder / "task.py.ran"
+
+
+def makecron(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `makecron.sh` of `folder` from elsewhere."""
+    return subprocess.run(
+        [folder / "makecron.sh", *arguments],
+        cwd="/",
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+    )
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test, or fail it where everything has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

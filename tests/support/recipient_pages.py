@@ -1,0 +1,35 @@
+"""Requests to the recipient pages, as a browser makes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from html import unescape
+
+from database import Recipient
+from tests.support.api_client import Api
+
+BROWSER = {"Accept": "text/html"}
+
+
+def csrf_of(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def get(api: Api, path: str, status: int = 200) -> str:
+    """The text of a page."""
+    answer = api.client.get(path, headers=BROWSER)
+    assert answer.status_code == status, answer.text
+    return unescape(answer.text)
+
+
+def unsubscribe(api: Api, recipient_id: int) -> None:
+    with api.installation.database() as database:
+        assert database.recipients.unsubscribe(recipient_id, datetime.now(UTC))
+
+
+def everyone(api: Api) -> list[Recipient]:
+    with api.installation.database() as database:
+        return database.recipients.page()

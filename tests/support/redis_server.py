@@ -1,0 +1,156 @@
+"""A real Redis for one test, and the real `rq worker` and `rqscheduler` on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+from rq.registry import FailedJobRegistry
+
+from tests.support.installation import PROJECT, Installation
+from tests.support.ports import unused_port
+from tests.support.project_copy import missing
+from tests.support.service import processes_marked, wait_until
+from wakeup.redis_queue import QUEUE
+
+PASSWORD = "hunter2"
+SCHEDULED = "rq:scheduler:scheduled_jobs"
+
+
+class RedisServer:
+    """A Redis that keeps nothing: killed, or started again, it is empty."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.place = f"127.0.0.1:{port}"
+        self.url = f"redis://:{PASSWORD}@{self.place}/0"
+        self.client = Redis.from_url(self.url)
+        self._command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self._command += ["--requirepass", PASSWORD]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        assert wait_until(self._answers, 10)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def armed(self) -> list[str]:
+        """The wake-ups that wait for their second."""
+        return [job_id.decode() for job_id, _ in self.client.zscan_iter(SCHEDULED)]
+
+    def in_line(self) -> int:
+        """How many wake-ups wait for a worker."""
+        return int(self.client.llen(f"rq:queue:{QUEUE}"))
+
+    def failed(self) -> list[str]:
+        """The last line of what each failed job says."""
+        registry = FailedJobRegistry(QUEUE, connection=self.client)
+        jobs = [Job.fetch(job_id, connection=self.client) for job_id in registry.get_job_ids()]
+        results = [job.latest_result() for job in jobs]
+        return [(result.exc_string or "").strip().splitlines()[-1] for result in results if result is not None]
+
+    def close(self) -> None:
+        self.client.close()
+        self.kill()
+
+    def _answers(self) -> bool:
+        with suppress(RedisError):
+            return bool(self.client.ping())
+        return False
+
+
+class Program:
+    """`rq worker` or `rqscheduler`, as an operator starts it in the project's folder, with all that it forks."""
+
+    def __init__(self, name: str, *arguments: str, environment: dict[str, str], log: Path) -> None:
+        self._mark = f"TEST_MARK={uuid.uuid4().hex}"
+        self._log = log
+        marked = environment | dict([self._mark.split("=")])
+        command = [str(Path(sys.executable).parent / name), *arguments]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=PROJECT, env=marked, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill -9, with everything that it has forked."""
+        for pid in processes_marked(self._mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+
+
+class RedisInstallation(Installation):
+    """An installation whose sweeps are called for by Redis."""
+
+    def __init__(self, folder: Path, redis: RedisServer, **settings: str) -> None:
+        super().__init__(folder, SCHEDULER="rq-scheduler", REDIS_URL=redis.url, RQ_REDIS_URL=redis.url, **settings)
+
+    def start_worker(self) -> Program:
+        return Program("rq", "worker", QUEUE, environment=self.environment, log=self.folder / "worker.log")
+
+    def start_scheduler(self) -> Program:
+        return Program("rqscheduler", "-i", "0.25", environment=self.environment, log=self.folder / "scheduler.log")
+
+    @contextmanager
+    def queue(self) -> Iterator[Program]:
+        """A worker and a scheduler at work; the worker."""
+        with self.start_worker() as worker, self.start_scheduler():
+            yield worker
+
+    def arm(self) -> subprocess.CompletedProcess[str]:
+        """`flask wakeups arm`."""
+        command = [sys.executable, "-m", "flask", "wakeups", "arm"]
+        return subprocess.run(command, cwd=PROJECT, env=self.environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path, free_port: int) -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        missing("there is no redis-server (apt install redis-server)")
+    server = RedisServer(tmp_path, free_port)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def installation(tmp_path: Path, redis_server: RedisServer) -> RedisInstallation:
+    return RedisInstallation(tmp_path, redis_server)
+
+
+@pytest.fixture
+def web_port(redis_server: RedisServer) -> int:
+    """A port for a web server; not that of Redis, which is in use."""
+    return unused_port()

@@ -1,0 +1,164 @@
+"""An installation as it is after some weeks: emails in every state, deliveries with every outcome and good reasons."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from database import Address, Database
+from tests.support.in_process import sweep_once
+from tests.support.installation import Installation
+from tests.support.smtp_server import Close, ScriptedServer
+from web import import_job
+
+FIRST = ("Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ida", "Jean", "Kurt")
+LAST = (
+    "Bartik",
+    "Dijkstra",
+    "Goedel",
+    "Hamilton",
+    "Hopper",
+    "Knuth",
+    "Lamarr",
+    "Liskov",
+    "Lovelace",
+    "Milner",
+    "Perlis",
+)
+HOSTS = ("example.com", "example.net", "example.org", "mail.example.com", "post.example.net", "choir.example.org")
+HELD, MINUTES, NEWSLETTER, CONCERT, CANCELLED, OVERDUE, TOMORROW, NEXT_WEEK = range(1001, 1009)
+DAY = 86_400
+REPLIES = {
+    "hedy.lamarr@": "550 5.1.1 No such user here",
+    "kurt.goedel@": "550 5.1.1 No such user here",
+    "edsger.milner@": "552 5.2.2 The mailbox is full",
+    "ida.liskov@": "550 5.7.1 Refused by the recipient's rules",
+}
+LATER = "451 4.7.1 Greylisted, come back in five minutes"
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><title>November</title><style>h1 { color: #14532d }</style></head>
+<body><h1>What happens in November</h1>
+<p>Dear friends of the choir,</p>
+<p>on <strong>Friday, 27 November</strong> we sing Haydn's <em>Creation</em> in the great hall.
+<a href="https://choir.example.org/november">All dates are on our page.</a></p>
+<p>See you there!</p></body></html>
+"""
+TEXT = (
+    "Dear friends,\n\nplease find below what we decided last Thursday.\n\n– The hall is booked.\n– We start at eight.\n"
+)
+
+
+def addresses(count: int) -> Iterator[Address]:
+    """So many people, each known once."""
+    people = ((first, last, host) for host in HOSTS for last in LAST for first in FIRST)
+    for first, last, host in itertools.islice(people, count):
+        name = f"{first}.{last}@{host}".lower()
+        yield Address(name, name)
+
+
+def fill(installation: Installation, count: int = 240) -> None:
+    """Give it recipients and emails; what is due is sent to a server that refuses some."""
+    installation.save_email(HELD, -1, "Rehearsal on Monday", TEXT)
+    sweep_once(installation)
+    with installation.database() as database:
+        database.recipients.add(addresses(count), datetime.now(UTC))
+        for recipient_id in (7, 42, 99):
+            database.recipients.unsubscribe(recipient_id, datetime.now(UTC))
+    installation.save_email(MINUTES, -1, "Minutes of the general meeting", TEXT)
+    sweep_once(installation)
+    installation.save_email(NEWSLETTER, -1, "November: dates, tickets, a new hall", PAGE)
+    _sweep(installation, RCPT=refuse_some, CONTENT=lose_some)
+    installation.save_email(CONCERT, -1, "Tonight's concert begins at eight", TEXT)
+    _sweep(installation, RCPT=put_off_some)
+    _plan(installation)
+    _import(installation)
+
+
+def _sweep(installation: Installation, **on: Any) -> None:
+    with ScriptedServer(on=on) as server:
+        at_server = Installation(
+            installation.folder,
+            **installation.environment | {"EMAIL_URL": f"smtp://127.0.0.1:{server.port}", "IN_DOUBT": "hold"},
+        )
+        sweep_once(at_server)
+
+
+def _plan(installation: Installation) -> None:
+    """What is to come, and what is cancelled."""
+    installation.save_email(CANCELLED, 3 * DAY, "Excursion to the lake", TEXT)
+    installation.save_email(OVERDUE, -120, "The bus leaves at 17:30", TEXT)
+    installation.save_email(TOMORROW, DAY + 3_000, "Tickets: the last twenty", TEXT)
+    installation.save_email(NEXT_WEEK, 8 * DAY, "Thank you for a wonderful evening", PAGE)
+    with installation.database() as database:
+        database.emails.cancel(CANCELLED, datetime.now(UTC))
+
+
+def _import(installation: Installation) -> None:
+    """Files of recipients, one in each state; the first is the one to look at."""
+    files = {
+        "ready": PEOPLE,
+        "reading": PEOPLE,
+        "importing": PEOPLE,
+        "undoing": PEOPLE,
+        "done": PEOPLE,
+        "undone": PEOPLE,
+    }
+    files |= {"refused": b"@\n@\n@\n", "broken off": PEOPLE}
+    settings, logger = installation.settings, logging.getLogger()
+    with installation.database() as database:
+        for status, content in files.items():
+            import_id = database.imports.create("choir.csv", [content], datetime.now(UTC))
+            import_job.run(settings, logger, import_id, "read")
+            for step in {"done": ("import",), "undone": ("import", "undo"), "undoing": ("import",)}.get(status, ()):
+                assert database.imports.begin(import_id, step, int(time.time()))
+                import_job.run(settings, logger, import_id, step)
+            if status in ("reading", "importing", "undoing"):
+                database.connection.run(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)
+            if status == "broken off":
+                database.connection.run(AT_WORK, import_id=import_id, status="importing", now=0)
+
+
+def refuse_some(line: bytes, _: int) -> str | None:
+    """RCPT: some for good."""
+    return next((reply for name, reply in REPLIES.items() if name.encode() in line), None)
+
+
+def lose_some(content: bytes, _: int) -> object:
+    """The end of a message: of some nobody will know."""
+    return Close() if b"To: jean.hopper@" in content else None
+
+
+def put_off_some(line: bytes, nth: int) -> str | None:
+    """RCPT: every third has to wait."""
+    return refuse_some(line, nth) or (LATER if nth % 3 == 0 else None)
+
+
+def age(database: Database, event_id: int, seconds: int) -> None:
+    """Make it so much older."""
+    with database.connection.transaction():
+        for statement in AGE:
+            database.connection.run(statement, event_id=event_id, seconds=seconds)
+
+
+PEOPLE = (
+    "recipient_email,name\r\nada.lovelace@example.com,Ada Lovelace\r\nhedy.lamarr@example.com,Hedy Lamarr\r\n"
+    "mary.somerville@example.com,Mary Somerville\r\nemmy noether,Emmy Noether\r\nlise.meitner@example,Lise Meitner\r\n"
+    "sofja.kowalewskaja@example.com,Софья Ковалевская\r\nMary.Somerville@example.com,Mary Somerville\r\n"
+).encode()
+AT_WORK = """
+UPDATE imports SET status = :status, heartbeat_at = :now, position = size / 3, last_id = before_id + size
+WHERE import_id = :import_id
+"""
+AGE = (
+    "UPDATE emails SET due_at = due_at - :seconds, created_at = created_at - :seconds,"
+    " finished_at = finished_at - :seconds WHERE event_id = :event_id",
+    "UPDATE progress SET started_at = started_at - :seconds, first_sent_at = first_sent_at - :seconds,"
+    " last_sent_at = last_sent_at - :seconds WHERE event_id = :event_id",
+    "UPDATE deliveries SET queued_at = queued_at - :seconds, finished_at = finished_at - :seconds"
+    " WHERE event_id = :event_id",
+    "UPDATE attempts SET attempted_at = attempted_at - :seconds WHERE event_id = :event_id",
+)

@@ -1,0 +1,110 @@
+"""The service over real HTTP, served as in production, and a way to send it any bytes."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from tests.support.environment import CLEAN_ENVIRONMENT
+
+PROJECT = Path(__file__).resolve().parents[2]
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+# An empty value means the default: nothing that stands in a `.env` here takes part.
+DEFAULTS = dict.fromkeys(("API_TOKEN", "PUBLIC_URL", "TRUSTED_PROXIES", "MAX_BODY", "TIMEZONE", "SCHEDULER"), "")
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, host: str, port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
+        self.host = host
+        self.port = port
+        self.log = log
+        self.process = process
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own."""
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=30)) as connection:
+            connection.request(method, path, body, dict(headers or {}))
+            with connection.getresponse() as response:
+                return Answer(response.status, response.read().decode(), {**response.headers})
+
+    def post(self, fields: Mapping[str, object], **headers: str) -> Answer:
+        """A form to /send-emails."""
+        return self.request("POST", "/send-emails", urlencode(fields).encode(), FORM | headers)
+
+    def raw(self, request: bytes, close: bool = False) -> bytes:
+        """Everything that comes back for these bytes, until the server closes the connection."""
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
+            connection.sendall(request)
+            if close:
+                connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def kill(self) -> None:
+        """Kill it, workers and all, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) -> Iterator[Server]:
+    """A server whose database is `email.db` in `folder`."""
+    database = {"DATABASE_URL": f"sqlite:///{folder / 'email.db'}"}
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "email_app:create_app"]
+    command += ["--workers", environment.get("WEB_WORKERS", "1"), "--blocking-threads", "16"]
+    command += ["--host", host, "--port", str(port)]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=CLEAN_ENVIRONMENT | DEFAULTS | database | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_it_serves(environment.get("WEB_WORKERS", "1"), (host, port), process, log)
+        yield Server(host, port, log, process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_it_serves(workers: str, place: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
+    """All workers, since one that is told to stop while it starts does not hear it; they say so before they listen."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.read_text().count("Started worker-") == int(workers) and _is_listened_at(place):
+            return
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+def _is_listened_at(place: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(place).close()
+    except ConnectionRefusedError:
+        return False
+    return True

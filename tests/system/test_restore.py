@@ -1,0 +1,77 @@
+"""`docs/backup.md` as it is written: its commands are run, and a restored database sends nothing by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import PROJECT, Installation, subjects
+from tests.support.postgresql_server import PostgreSQLServer, _program
+from tests.support.project_copy import copy_project
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs" / "backup.md").read_text(), re.DOTALL)
+SQLITE, POSTGRESQL = BLOCKS[:3], BLOCKS[3:5]  # back up, restore; for SQLite, the mark of another copy
+
+
+def shell(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(_program('pg_dump')).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", script], cwd=folder, env={**environment, "PATH": path}, capture_output=True, text=True
+    )
+
+
+def fill(installation: Installation) -> None:
+    """Emails 1 and 2 will be due when the backup is restored, 3 will not."""
+    installation.add_recipients(2)
+    for event_id, due_in in ((1, -1), (2, -1), (3, 3600)):
+        installation.save_email(event_id, due_in, subject=str(event_id))
+
+
+def held_and_released(installation: Installation, restored: subprocess.CompletedProcess[str], flask: str) -> None:
+    """Nothing was sent by the restore; a person releases one, and cancels the other."""
+    lines = [line for line in restored.stdout.splitlines() if "\theld\t" in line]
+    assert sorted(line.split("\t")[0] for line in lines) == ["1", "2"], restored
+    assert "the 2 emails in it that were begun or due are held" in restored.stderr
+    sent = installation.delivered()
+    script = f"{flask} emails release 1 && {flask} emails cancel 2"
+    done = shell(installation.folder if flask.startswith(".") else PROJECT, script, **installation.environment)
+    assert done.returncode == 0, done.stderr
+    assert installation.task().stderr == ""
+    assert installation.delivered() - sent == subjects([1], 2)
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["by flask backup", "by other means"])
+def test_sqlite_is_restored_as_the_page_says(tmp_path: Path, marked: bool) -> None:
+    folder = copy_project(tmp_path)
+    installation = Installation(folder)
+    fill(installation)
+    (folder / "backups").mkdir()
+    if marked:
+        assert shell(folder, SQLITE[0], **installation.environment).returncode == 0
+    else:
+        with installation.database() as database:
+            database.connection.run("VACUUM INTO :copy", copy=str(folder / "backups" / "email.db"))
+    assert installation.task().returncode == 0  # sent after the backup
+    for message in (folder / "outbox" / "new").iterdir():
+        message.unlink()
+    script = SQLITE[1] if marked else SQLITE[1].replace(".venv/bin/flask init-db", SQLITE[2])
+    restored = shell(folder, script, **installation.environment)
+    assert installation.messages() == []
+    held_and_released(installation, restored, ".venv/bin/flask")
+
+
+def test_postgresql_is_restored_as_the_page_says(tmp_path: Path, postgresql: PostgreSQLServer) -> None:
+    folder = copy_project(tmp_path)
+    installation = Installation(folder, DATABASE_URL=postgresql.new_database())
+    fill(installation)
+    dumped = shell(folder, POSTGRESQL[0], **installation.environment)
+    assert dumped.returncode == 0, dumped.stderr
+    new = postgresql.url("email_restored")
+    restored = shell(folder, POSTGRESQL[1], **installation.environment, NEW_URL=new)
+    assert installation.messages() == []
+    installation.environment["DATABASE_URL"] = new
+    held_and_released(installation, restored, ".venv/bin/flask")

@@ -1,0 +1,210 @@
+"""Group commit: who leads, who sleeps, who withdraws, and that nobody is forgotten."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from database import DatabaseBusy, DatabaseFull, DatabaseUnavailable
+from storage.group_commit import GroupCommit
+from tests.support.faults.killer import wait_until
+
+Take = Callable[[], list[int]]
+
+
+class Store:
+    """Where groups are committed: keeps each one, and may be held before or after it took the items, or fail."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.threads: list[int] = []
+        self.errors: list[BaseException] = []
+        self.before, self.after = threading.Event(), threading.Event()
+        self.before.set()
+        self.after.set()
+        self.began = threading.Event()
+        self.group_commit = GroupCommit(self.commit, wait=0.2)
+
+    def commit(self, take: Take) -> list[str]:
+        self.began.set()
+        self.before.wait()
+        items = take()
+        self.after.wait()
+        if self.errors:
+            raise self.errors.pop()
+        self.groups.append(items)
+        self.threads.append(threading.get_ident())
+        return [f"saved {item}" for item in items]
+
+    @property
+    def waiting(self) -> int:
+        return len(self.group_commit._queue)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(64) as pool:
+        yield pool
+
+
+def behind_a_leader(store: Store, pool: ThreadPoolExecutor, count: int) -> list[Future[str]]:
+    """Item 0 in a transaction that has begun and goes on once `after` is set, and so many items behind it."""
+    store.after.clear()
+    futures = [pool.submit(store.group_commit.save, 0)]
+    assert store.began.wait(5)
+    wait_for(store, 0)
+    for number in range(1, count + 1):
+        futures.append(pool.submit(store.group_commit.save, number))
+        wait_for(store, number)
+    return futures
+
+
+def wait_for(store: Store, waiting: int) -> None:
+    wait_until(lambda: store.waiting == waiting)
+
+
+def test_a_lone_one_is_saved_at_once_in_its_own_thread(store: Store) -> None:
+    assert [store.group_commit.save(number) for number in range(3)] == ["saved 0", "saved 1", "saved 2"]
+    assert store.groups == [[0], [1], [2]]
+    assert set(store.threads) == {threading.get_ident()}
+
+
+def test_those_who_come_during_a_commit_share_the_next(store: Store, pool: ThreadPoolExecutor) -> None:
+    futures = behind_a_leader(store, pool, 5)
+    store.after.set()
+    assert [future.result(5) for future in futures] == [f"saved {number}" for number in range(6)]
+    assert store.groups == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_an_error_of_the_database_is_told_to_all_in_the_group_and_to_nobody_else(
+    store: Store, pool: ThreadPoolExecutor
+) -> None:
+    futures = behind_a_leader(store, pool, 3)
+    full = DatabaseFull("full", "make room")
+    store.errors.append(full)
+    store.after.set()
+    assert futures[0].exception(5) is full
+    assert [future.result(5) for future in futures[1:]] == ["saved 1", "saved 2", "saved 3"]
+
+
+def test_one_error_fails_a_whole_group(store: Store, pool: ThreadPoolExecutor) -> None:
+    futures = behind_a_leader(store, pool, 3)
+    full = DatabaseFull("full", "make room")
+    store.errors += [full, DatabaseFull("of the first", "make room")]
+    store.after.set()
+    assert [future.exception(5) for future in futures[1:]] == [full, full, full]
+    assert store.groups == []
+    assert store.group_commit.save(9) == "saved 9"
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), MemoryError(), SystemExit(1)], ids=repr)
+def test_a_leader_that_dies_of_something_unforeseen_leaves_nobody_asleep(
+    error: BaseException, store: Store, pool: ThreadPoolExecutor
+) -> None:
+    futures = behind_a_leader(store, pool, 3)
+    store.errors += [error, DatabaseFull("of the first", "make room")]
+    store.after.set()
+    found = [future.exception(5) for future in futures[1:]]
+    assert found[0] is error
+    assert [type(other) for other in found[1:]] == [DatabaseUnavailable, DatabaseUnavailable]
+    assert type(error).__name__ in str(found[1])
+    assert store.group_commit.save(9) == "saved 9"
+
+
+def test_a_transaction_that_cannot_begin_fails_all_that_wait(store: Store, pool: ThreadPoolExecutor) -> None:
+    def refuse(take: Take) -> list[str]:
+        store.began.set()
+        wait_for(store, 3)
+        raise DatabaseBusy("locked", "try again")
+
+    store.group_commit._commit = refuse
+    futures = [pool.submit(store.group_commit.save, number) for number in range(3)]
+    assert [type(future.exception(5)) for future in futures] == [DatabaseBusy] * 3
+    store.group_commit._commit = store.commit
+    assert store.group_commit.save(9) == "saved 9"
+
+
+def test_who_has_waited_long_enough_withdraws_and_is_not_saved(store: Store, pool: ThreadPoolExecutor) -> None:
+    store.before.clear()
+    leader = pool.submit(store.group_commit.save, 0)
+    assert store.began.wait(5)
+    began = time.monotonic()
+    with pytest.raises(DatabaseBusy):
+        store.group_commit.save(1)
+    assert 0.15 < time.monotonic() - began < 2
+    store.before.set()
+    assert leader.result(5) == "saved 0"
+    assert store.groups == [[0]]
+
+
+def test_who_is_in_a_transaction_that_has_begun_cannot_withdraw(store: Store, pool: ThreadPoolExecutor) -> None:
+    store.before.clear()
+    store.after.clear()
+    futures = [pool.submit(store.group_commit.save, 0)]
+    assert store.began.wait(5)
+    futures.append(pool.submit(store.group_commit.save, 1))
+    wait_for(store, 2)
+    store.before.set()
+    time.sleep(0.5)
+    store.after.set()
+    assert [future.result(5) for future in futures] == ["saved 0", "saved 1"]
+    assert store.groups == [[0, 1]]
+
+
+def test_a_commit_that_is_tried_again_gets_the_same_items_and_those_that_came_meanwhile(store: Store) -> None:
+    taken: list[list[int]] = []
+
+    def twice(take: Take) -> list[str]:
+        taken.append(take())
+        store.group_commit._queue.append(newcomer)
+        return store.commit(take)
+
+    newcomer = store.group_commit._join(7)
+    store.group_commit._queue.clear()
+    store.group_commit._is_led = False
+    store.group_commit._commit = twice
+    assert store.group_commit.save(1) == "saved 1"
+    assert taken == [[1]]
+    assert store.groups == [[1, 7]]
+    assert newcomer.result == "saved 7"
+
+
+def test_many_threads_get_each_its_own_answer_whatever_fails(store: Store, pool: ThreadPoolExecutor) -> None:
+    seed = random.randrange(10**6)
+    print(f"SEED={seed}")
+    luck = random.Random(seed)
+    saved: list[int] = []
+
+    def commit(take: Take) -> list[str]:
+        items = take()
+        time.sleep(luck.choice([0, 0, 0.001]))
+        if luck.random() < 0.1:
+            raise luck.choice([DatabaseFull("full", "make room"), KeyError("a bug")])
+        saved.extend(items)
+        return [f"saved {item}" for item in items]
+
+    def save_some(thread: int) -> list[int]:
+        told = []
+        for item in range(thread * 100, thread * 100 + 100):
+            try:
+                assert store.group_commit.save(item) == f"saved {item}"
+                told.append(item)
+            except (DatabaseUnavailable, KeyError):
+                continue
+        return told
+
+    store.group_commit = GroupCommit(commit)
+    told = [item for items in pool.map(save_some, range(64), timeout=60) for item in items]
+    assert sorted(told) == sorted(saved)
+    assert 0 < len(told) < 6400
+    assert store.waiting == 0 and not store.group_commit._is_led

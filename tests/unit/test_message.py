@@ -1,0 +1,98 @@
+"""delivery/message.py: the fields around the content, and what is the same for all recipients."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from delivery.message import MessageError
+from delivery.unsubscribe import Links, Tokens
+from tests.support.rendering import AT, message, parsed, rendered
+
+TOKENS = Tokens("s" * 16, "installation")
+LINKS = TOKENS.links("https://mail.example.com/app")
+
+
+def test_all_fields_are_there() -> None:
+    email = parsed(next(rendered(message("Hi", unsubscribe=LINKS))))
+    assert dict(email) == {
+        "Date": "Mon, 24 Nov 2025 16:00:00 +0000",
+        "To": "ann@example.org",
+        "Message-ID": "<T0ken.5@example.com>",
+        "List-Unsubscribe": f"<https://mail.example.com/app/unsubscribe/{TOKENS.token(5).decode()}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "From": "Email endpoint <no-reply@example.com>",
+        "Subject": "Hi",
+        "Auto-Submitted": "auto-generated",
+        "MIME-Version": "1.0",
+        "Content-Type": 'text/plain; charset="utf-8"',
+        "Content-Transfer-Encoding": "7bit",
+    }
+
+
+def test_a_retry_has_the_same_message_id_and_a_later_date() -> None:
+    email = message()
+    first = email.octets("ann@example.org", 5, AT, eight_bit=True)
+    again = message().octets("ann@example.org", 5, AT + 3600, eight_bit=False)
+    assert parsed(first)["Message-ID"] == parsed(again)["Message-ID"] == email.message_id(5)
+    assert parsed(again)["Date"].datetime.timestamp() == int(AT) + 3600
+
+
+def test_each_recipient_sees_only_itself() -> None:
+    email = message()
+    both = [
+        parsed(email.octets(f"{name}@example.org", number, AT, eight_bit=True))
+        for number, name in enumerate(["ann", "bob"])
+    ]
+    assert [each["To"] for each in both] == ["ann@example.org", "bob@example.org"]
+    assert both[0]["Message-ID"] != both[1]["Message-ID"]
+
+
+def test_the_date_follows_the_clock_both_ways() -> None:
+    email = message()
+    times = [AT, AT + 0.4, AT + 0.5, AT + 86_400, AT - 1, 0.0, 951_782_400.0]
+    dates = [parsed(email.octets("ann@example.org", 5, at, eight_bit=True))["Date"] for at in times]
+    assert [date.datetime.timestamp() for date in dates] == [int(at) for at in times]
+    assert dates[-2:] == ["Thu, 01 Jan 1970 00:00:00 +0000", "Tue, 29 Feb 2000 00:00:00 +0000"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://example.com", "https://a b", "https://a>\r\nBcc: <x", 'https://a"', "https://é", "https://" + "x" * 601],
+)
+def test_a_link_that_would_mean_something_else_in_a_message_is_refused(url: str) -> None:
+    with pytest.raises(MessageError, match="List-Unsubscribe"):
+        message(unsubscribe=Links(url, TOKENS.token))
+
+
+def test_one_click_is_offered_over_https_alone() -> None:
+    email = parsed(next(rendered(message(unsubscribe=TOKENS.links("http://intranet")))))
+    assert email["List-Unsubscribe"].startswith("<http://intranet/unsubscribe/")
+    assert not email["List-Unsubscribe-Post"]
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a>", "a\n", "é", "a.b", "x" * 65])
+def test_a_token_that_fits_into_no_message_id_is_refused(token: str) -> None:
+    with pytest.raises(MessageError):
+        message(token=token)
+
+
+def test_the_envelope_sender_is_known() -> None:
+    email = message(sender_address="no-reply@b\xfccher.example")
+    assert (email.event_id, email.sender_address) == (7, "no-reply@xn--bcher-kva.example")
+    assert email.message_id(5) == "<T0ken.5@xn--bcher-kva.example>"
+
+
+@pytest.mark.parametrize("content", ["x\n" * 1000, "é" * 1000, "é" * 999 + "\n", ".\n" * 1000, " \n" * 1000 + "é"])
+def test_the_size_is_a_bound_and_not_far_off(content: str) -> None:
+    email = message(content=content, unsubscribe=TOKENS.links("https://" + "x" * 492))
+    longest = "a" * 64 + "@" + "b" * 255
+    octets = email.octets(longest, 2**63 - 1, AT, eight_bit=False)
+    assert len(octets) <= email.size <= len(octets) * 1.4 + 3000
+
+
+def test_a_long_subject_and_a_large_content_take_no_time() -> None:
+    begin = time.process_time()
+    message("你好" * 50_000, "line of text\n" * 700_000).smtp_data("ann@example.org", 5, AT, eight_bit=False)
+    assert time.process_time() - begin < 3

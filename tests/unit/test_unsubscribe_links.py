@@ -1,0 +1,156 @@
+"""delivery/unsubscribe.py and delivery/footer.py: whom a link is for, and that it is in every message, whole."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delivery.body import LENGTH
+from delivery.unsubscribe import Links, Tokens
+from tests.support.rendering import AT, message, normalised, parsed, rendered, text_of
+from tests.support.sample_contents import CONTENTS
+from tests.support.sample_messages import LETTERS
+
+TOKENS = Tokens("s" * 16, "installation")
+LINKS = TOKENS.links("https://mail.example.com/app")
+OURS = f"{LINKS.prefix}{TOKENS.token(5).decode()}"  # `rendered` writes to the recipient 5
+HTML_LINK = f'\n<p><small><a href="{OURS}">Unsubscribe</a></small></p>\n'
+
+
+def as_sent(content: str, links: Links = LINKS) -> list[tuple[str, str]]:
+    """(type, text) of each part of the message, the same in each of its forms."""
+    forms = [
+        [(part.get_content_type(), text_of(part)) for part in parsed(octets).walk() if not part.is_multipart()]
+        for octets in rendered(message(content=content, unsubscribe=links))
+    ]
+    assert forms[0] == forms[1]
+    return forms[0]
+
+
+def test_a_token_says_whom_it_is_for() -> None:
+    numbers = [1, 2, 255, 256, 10**6, 2**53, 2**63 - 1]
+    tokens = [TOKENS.token(number).decode() for number in numbers]
+    assert [TOKENS.recipient_id(token) for token in tokens] == numbers
+    assert all(re.fullmatch("[A-Za-z0-9_-]{32}", token) for token in tokens)
+    assert len(set(tokens)) == len(numbers)
+
+
+@pytest.mark.parametrize("other", [Tokens("t" * 16, "installation"), Tokens("s" * 16, "another")])
+def test_a_token_of_another_key_or_installation_is_nobodys(other: Tokens) -> None:
+    assert other.recipient_id(TOKENS.token(5).decode()) is None
+
+
+def test_a_token_with_any_character_changed_is_nobodys() -> None:
+    token = TOKENS.token(5).decode()
+    for place in range(LENGTH):
+        for other in "A-_z!=.é\0":
+            changed = token[:place] + other + token[place + 1 :]
+            assert TOKENS.recipient_id(changed) == (5 if changed == token else None)
+
+
+@pytest.mark.parametrize("text", ["", "A", "A" * 31, "A" * 33, "A" * 32, "=" * 32, "\ud800" * 32, "5", "🙂" * 32])
+def test_what_is_no_token_is_nobodys(text: str) -> None:
+    assert TOKENS.recipient_id(text) is None
+    assert TOKENS.recipient_id(TOKENS.token(5).decode() + text) == (None if text else 5)
+
+
+def test_a_link_does_not_tell_the_address() -> None:
+    octets = message(unsubscribe=LINKS).octets("ann@example.org", 5, AT, eight_bit=True)
+    assert octets.count(b"ann") == octets.count(b"To: ann@example.org") == 1
+
+
+@pytest.mark.parametrize("content", [*CONTENTS, *(letter.content for letter in LETTERS.values())], ids=ascii)
+def test_a_text_ends_with_the_link_and_is_otherwise_as_it_was(content: str) -> None:
+    *_, (kind, text) = as_sent(re.sub("(?i)<!doctype html|<html", "<", content))
+    written = normalised(re.sub("(?i)<!doctype html|<html", "<", content))
+    line_end = "" if not written or written.endswith("\n") else "\n"
+    assert (kind, text) == ("text/plain", f"{written}{line_end}\nUnsubscribe: {OURS}\n")
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=ascii)
+def test_html_has_the_link_and_is_otherwise_as_it_was(content: str) -> None:
+    (plain, text), (kind, html) = as_sent(f"<html><body>{content}</body></html>")
+    assert (plain, kind) == ("text/plain", "text/html")
+    assert text.endswith(f"\nUnsubscribe: {OURS}\n")
+    assert html == normalised(f"<html><body>{content}") + HTML_LINK + "</body></html>\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<html>Hello", ""),
+        ("<html>Hello", "</html>"),
+        ("<!DOCTYPE html><BODY>Hello", "</BODY >\n</HTML>\n"),
+        ("<html><body>Hello<!-- </body> -->", "</body></html>"),
+        ("<html><body>Hello", "</body></html><!-- </body> -->"),
+        ("<html><body><script>'</body>'</script>", "</body>"),
+        ("<html><body>one</body></html><html><body>two", "</body></html>"),
+        ("<html><p title='</body>'>", ""),
+        ("<html>" + "<b>x</b>" * 5_000, "</body>"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_in_html_the_link_is_where_the_body_ends(before: str, after: str) -> None:
+    _, (_, html) = as_sent(before + after)
+    assert html.removesuffix("\n") == (before + HTML_LINK + normalised(after)).removesuffix("\n")
+
+
+@given(content=st.text(alphabet="a\r\n. =é你😀<\t-", max_size=300), length=st.integers(1, 490))
+@settings(max_examples=150, deadline=None)
+def test_the_link_is_whole_whatever_stands_before_it_and_however_long_it_is(content: str, length: int) -> None:
+    links = TOKENS.links("https://" + "h" * length)
+    link = f"{links.prefix}{TOKENS.token(5).decode()}"
+    for page in (content, f"<html>{content}"):
+        parts = as_sent(page, links)
+        assert [text.count(link) for _, text in parts] == [1] * len(parts)
+
+
+@pytest.mark.parametrize(
+    "content", ["plain", "é and more text", "你好", "<html>plain", "<html>é", "<html><body>你好</body>"]
+)
+def test_each_recipient_has_a_link_of_its_own_everywhere(content: str) -> None:
+    email = message(content=content, unsubscribe=LINKS)
+    for number in (1, 5, 10**12):
+        for eight_bit in (True, False):
+            read = parsed(email.octets("ann@example.org", number, AT, eight_bit=eight_bit))
+            link = f"{LINKS.prefix}{TOKENS.token(number).decode()}"
+            assert read["List-Unsubscribe"] == f"<{link}>"
+            texts = [text_of(part) for part in read.walk() if not part.is_multipart()]
+            assert [re.findall(r"https://mail[^\s\"]*", text) for text in texts] == [[link]] * len(texts)
+
+
+def test_the_fields_are_lines_of_their_own_that_no_server_has_to_fold() -> None:
+    """M10: the form that mail providers look for (RFC 8058, section 3.1)."""
+    octets = message(unsubscribe=TOKENS.links("https://" + "x" * 492)).octets("a@b.example", 1, AT, eight_bit=True)
+    lines = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    (link,) = [line for line in lines if line.startswith(b"List-Unsubscribe: ")]
+    assert re.fullmatch(rb"List-Unsubscribe: <https://x{492}/unsubscribe/[A-Za-z0-9_-]{32}>", link)
+    assert len(link) < 998
+    assert lines.count(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click") == 1
+
+
+@pytest.mark.parametrize("text", ["{{7*7}}", "{% raw", "%s %d %(x)s", "{0.__class__}", "$x ${x}", "\\1 \\g<0>"])
+def test_what_looks_like_a_template_is_none(text: str) -> None:
+    """M12."""
+    octets = message(text, text, unsubscribe=LINKS).octets("ann@example.org", 5, AT, eight_bit=True)
+    email = parsed(octets)
+    assert (email["Subject"], text_of(email)) == (text, f"{text}\n\nUnsubscribe: {OURS}\n")
+
+
+def test_text_html_and_both_have_the_right_types() -> None:
+    """M13: an email of HTML goes out as both."""
+    assert [kind for kind, _ in as_sent("a text")] == ["text/plain"]
+    assert [kind for kind, _ in as_sent("<html>a page")] == ["text/plain", "text/html"]
+    assert "\u202egnp.exe" in as_sent("\u202egnp.exe")[0][1]
+
+
+def test_links_for_many_recipients_take_no_time() -> None:
+    email = message(content="你好" * 500, unsubscribe=LINKS)
+    begin = time.process_time()
+    for number in range(20_000):
+        email.smtp_data("ann@example.org", number, AT, eight_bit=False)
+    assert time.process_time() - begin < 2

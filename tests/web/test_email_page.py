@@ -1,0 +1,418 @@
+"""/emails/<event_id>: who got it, who did not and why, and what a person does about it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+
+import pytest
+from flask_wtf.csrf import generate_csrf
+from werkzeug.test import TestResponse
+
+from database import Address, EmailSummary
+from tests.support.api_client import Api
+from tests.support.smtp_server import Action, Close, ScriptedServer
+from web.pages import email_words
+
+BROWSER = {"Accept": "text/html"}
+REFUSED = "550 5.7.1 <script>alert(1)</script>"
+DIFFERENT = (b"To:", b"Date:", b"Message-ID:", b"Return-Path:", b"Delivered-To:", b"X-Original-To:")
+HOSTILE = (
+    "<!DOCTYPE html><html><script>alert(1)</script><img src=https://evil.example/x.png onerror=alert(2)>"
+    "</pre></iframe></main><form action=https://evil.example><button>Yes"
+)
+
+
+def answer_to(line: bytes, nth: int) -> Action:
+    return REFUSED if b"r1@" in line or b"r3@" in line else None
+
+
+def doubt(content: bytes, nth: int) -> Action:
+    return Close() if b"To: r2@" in content else None
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> Iterator[Api]:
+    """Email 1 went to r0 to r4@example.com: 1 and 3 were refused, and 2 is in doubt."""
+    with ScriptedServer(on={"RCPT": answer_to, "CONTENT": doubt}) as server:
+        made = Api(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}", IN_DOUBT="hold")
+        made.installation.add_recipients(5)
+        made.installation.save_email(1)
+        made.sweep()
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[Api]:
+    """Email 1 is due in an hour, for two recipients."""
+    made = Api(tmp_path)
+    made.installation.add_recipients(2)
+    made.installation.save_email(1, due_in=3_600)
+    yield made
+    made.close()
+
+
+def get(api: Api, path: str = "/emails/1", status: int = 200) -> str:
+    answer = api.client.get(path, headers=BROWSER)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def words(html: str) -> str:
+    """What is read of a page."""
+    without_inline = re.sub("</?(time|bdi|code|strong)[^>]*>", "", html)
+    return " ".join(unescape(re.sub("<[^>]*>", " ", without_inline)).split())
+
+
+def post(api: Api, act: str, **fields: object) -> TestResponse:
+    """Send a form of the page, of one that was opened before if it has none by now."""
+    with api.client as client:
+        get(api)
+        token = generate_csrf()
+    return client.post(f"/emails/1/{act}", data={"csrf_token": token, **fields}, headers=BROWSER)
+
+
+def told(api: Api, act: str, **fields: object) -> str:
+    """What the page says after an act: the sentence of its notice."""
+    answer = post(api, act, **fields)
+    assert answer.status_code == 303, answer.text
+    notice = re.search(r'<p class="notice[^>]*>(.*?)</p>', get(api, answer.location), re.DOTALL)
+    assert notice
+    return words(notice[1])
+
+
+def ids_ticked(api: Api, path: str = "/emails/1") -> list[str]:
+    return re.findall(r'name="recipient_id" value="(\d+)"', get(api, path))
+
+
+class TestWhatItSays:
+    def test_one_sentence_has_the_counts_and_the_lateness(self, sent: Api) -> None:
+        page = words(get(sent))
+        assert "sent with 2 failures and 1 unknown 2 accepted, 2 failed, 1 unknown, 0 waiting; first accepted " in page
+        assert re.search(r"first accepted [\d]+ s after its time, last after \d+ s\.", page)
+
+    @pytest.mark.parametrize(
+        ("counts", "said"),
+        [
+            ({"expected": 3, "sent": 3}, "sent"),
+            ({"expected": 3, "sent": 2, "failed": 1}, "sent with 1 failure"),
+            ({"expected": 3, "sent": 1, "failed": 1, "unknown": 1}, "sent with 1 failure and 1 unknown"),
+            ({"expected": 3, "failed": 3}, "accepted for nobody: 3 failures"),
+            ({"expected": 0}, "sent to nobody"),
+        ],
+    )
+    def test_over_a_failure_it_is_never_plainly_sent(self, counts: dict[str, int], said: str) -> None:
+        assert email_words.status_words(summary(**counts)) == said
+
+    def test_lateness_is_exact(self) -> None:
+        due = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
+        late = {"first_sent_at": due + timedelta(seconds=2), "last_sent_at": due + timedelta(minutes=33, seconds=12)}
+        email = summary(due_at=due, expected=1_450, sent=1_438, failed=12, **late)
+        assert email_words.counts_sentence(email) == (
+            "1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."
+        )
+
+    def test_one_failure_among_a_million_is_seen_in_the_bar(self) -> None:
+        bar = email_words.outcomes(summary(expected=1_000_000, sent=999_999, failed=1))
+        assert [outcome.number for outcome in bar] == [999_999, 1, 0, 0, 0]
+        assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(email_words.BAR, abs=0.5)
+
+    def test_who_did_not_get_it_and_why(self, sent: Api) -> None:
+        page = words(get(sent))
+        assert "550 5.7.1 failed 2 r1@example.com: 550 5.7.1 <script>alert(1)</script>" in page
+        assert REFUSED not in get(sent)
+
+    def test_the_rows_of_an_outcome_have_an_address_of_their_own(self, sent: Api) -> None:
+        page = get(sent, "/emails/1?status=failed")
+        assert re.findall(r'<th scope="row"><a href="/recipients/\d">(r\d@example.com)', page) == [
+            "r1@example.com",
+            "r3@example.com",
+        ]
+        assert 'href="/api/emails/1/deliveries?format=csv&amp;status=failed"' in page
+        assert get(sent, "/emails/1?status=queued").count("r1@example.com") == 1  # as the example of a reason
+
+    def test_deliveries_go_on_from_page_to_page(self, sent: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("web.pages.email_shown.ROWS", 2)
+        seen, path = [], "/emails/1?status=sent"
+        while path:
+            page = get(sent, path)
+            seen += re.findall(r'<th scope="row"><a href="/recipients/\d">(r\d@example.com)', page)
+            more = re.search(r'<a href="([^"]*)" rel="next"', page)
+            path = unescape(more[1]) if more else ""
+        assert seen == ["r0@example.com", "r4@example.com"]
+
+    def test_every_try_of_a_delivery_is_told(self, sent: Api) -> None:
+        assert "failed. 550 5.7.1" in words(get(sent)) and "in doubt." in words(get(sent))
+
+    @pytest.mark.parametrize("query", ["status=x", "after=x", "content=x", "after=1e3", "after=9999999999999999999"])
+    def test_an_address_that_no_page_made_is_refused(self, sent: Api, query: str) -> None:
+        assert "<h1>That cannot be taken</h1>" in get(sent, f"/emails/1?{query}", 400)
+
+    @pytest.mark.parametrize("path", ["2", "x", "-", "9" * 400, "1/frame/x", "2/frame", "2/source", "x/source"])
+    def test_what_is_not_there_has_a_way_back(self, sent: Api, path: str) -> None:
+        assert '<a href="/">' in get(sent, f"/emails/{path}", 404)
+
+    def test_the_page_is_asked_for_again_while_it_is_being_sent(self, sent: Api) -> None:
+        assert "data-refresh" not in get(sent)
+        sent.post("/emails/1/retry")
+        assert ' data-refresh="2">' in get(sent)
+
+    def test_what_is_overdue_says_so(self, waiting: Api) -> None:
+        waiting.installation.save_email(2, -120)
+        assert "It was due 2 min" in words(get(waiting, "/emails/2")) and "It goes out in" in words(get(waiting))
+
+    def test_without_its_database_there_is_a_way_back(self, waiting: Api) -> None:
+        (waiting.installation.folder / "email.db").unlink()
+        assert '<a href="/">' in get(waiting, status=503)
+
+    def test_nothing_is_sent_twice_while_it_is_what_it_was(self, sent: Api) -> None:
+        tag = sent.client.get("/emails/1").headers["ETag"]
+        assert sent.client.get("/emails/1", headers={"If-None-Match": tag}).status_code == 304
+        sent.post("/emails/1/retry")
+        assert sent.client.get("/emails/1", headers={"If-None-Match": tag}).status_code == 200
+
+    def test_what_was_forgotten_is_not_pretended_to_be_there(self, sent: Api) -> None:
+        with sent.installation.database() as database:
+            database.prune(int(time.time()) + 9)
+        page = words(get(sent))
+        assert "2 accepted, 2 failed, 1 unknown" in page and "They are no longer kept" in page
+        assert "<form" not in get(sent)
+        for part in ("frame", "source"):
+            assert "no longer kept" in get(sent, f"/emails/1/{part}", 410)
+
+
+def summary(**changes: object) -> EmailSummary:
+    """Of an email that was sent."""
+    now = datetime.now(UTC)
+    base = EmailSummary(1, "Subject", now, now, now, "sent", None, 0, 0, 0, 0, 0, 0, now, None, None)
+    return base._replace(**changes)  # type: ignore[arg-type]
+
+
+class TestContent:
+    def test_nothing_of_it_is_markup_of_the_page(self, waiting: Api) -> None:
+        waiting.installation.save_email(2, 60, "<b>&amp;</b>", "</pre><script>alert(1)</script>")
+        waiting.installation.save_email(3, 60, "<script>", HOSTILE)
+        for path in ("/emails/2", "/emails/3", "/emails/3?content=text"):
+            page = get(waiting, path)
+            assert "<script>" not in page and "evil.example" not in page and "alert(2)" not in page
+        assert "&lt;b&gt;&amp;amp;&lt;/b&gt;" in get(waiting, "/emails/2")
+        assert "&lt;/pre&gt;&lt;script&gt;" in get(waiting, "/emails/2")
+
+    def test_html_is_shown_in_a_frame_in_which_nothing_runs_wherever_it_is_opened(self, waiting: Api) -> None:
+        waiting.installation.save_email(3, 60, "Subject", HOSTILE)
+        assert '<iframe class="mail" sandbox loading="lazy" src="/emails/3/frame"' in get(waiting, "/emails/3")
+        answer = waiting.client.get("/emails/3/frame", headers=BROWSER)
+        assert answer.text == HOSTILE and answer.content_type.startswith("text/html")
+        assert answer.headers["Content-Security-Policy"] == (
+            "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'self'"
+        )
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+    def test_what_goes_as_text_has_no_frame(self, waiting: Api) -> None:
+        waiting.installation.save_email(2, 60, "Subject", "<b>no html for delivery</b>")
+        assert "<iframe" not in get(waiting, "/emails/2") and "&lt;b&gt;no html" in get(waiting, "/emails/2")
+        assert get(waiting, "/emails/2/frame", 404)
+
+    @pytest.mark.parametrize("content", ["Größe 日本\n.\n", HOSTILE])
+    def test_the_source_is_what_goes_on_the_wire(self, waiting: Api, content: str) -> None:
+        waiting.installation.save_email(2, 0, "Größe 日本", content)
+        answer = waiting.client.get("/emails/2/source", headers=BROWSER)
+        assert answer.content_type == "text/plain; charset=utf-8"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        waiting.sweep()
+        file = next((waiting.installation.folder / "outbox" / "new").iterdir())
+        assert comparable(answer.data) == comparable(file.read_bytes())
+
+    def test_a_long_text_is_shown_from_its_beginning(self, waiting: Api) -> None:
+        waiting.installation.save_email(2, 60, "Subject", "x" * 50_000)
+        assert "This is its beginning" in get(waiting, "/emails/2") and len(get(waiting, "/emails/2")) < 40_000
+
+
+def comparable(message: bytes) -> bytes:
+    """A message without what differs between recipients and seconds, and without what a mailbox adds."""
+    lines = message.replace(b"\r\n", b"\n").split(b"\n")
+    return b"\n".join(line for line in lines if not line.startswith(DIFFERENT))
+
+
+class TestRetry:
+    def test_just_the_ticked_are_tried_again(self, sent: Api) -> None:
+        assert ids_ticked(sent) == ["2", "3", "4"]
+        assert told(sent, "retry", which="ticked", recipient_id=["4"]) == "1 delivery is in line again."
+        assert [row["address"] for row in queued(sent)] == ["r3@example.com"]
+
+    @pytest.mark.parametrize(("which", "count"), [("failed", 2), ("unknown", 1)])
+    def test_all_of_an_outcome_are_tried_again_and_only_once(self, sent: Api, which: str, count: int) -> None:
+        assert "in line again" in told(sent, "retry", which=which)
+        assert len(queued(sent)) == count
+        assert told(sent, "retry", which=which) == "None of them can be retried any more: nothing was changed."
+        assert len(queued(sent)) == count
+
+    def test_it_says_who_was_not_retried(self, sent: Api) -> None:
+        sentence = told(sent, "retry", which="ticked", recipient_id=["1", "2"])
+        assert sentence.startswith("1 delivery is in line again. The others of the 2 are not failed")
+
+    def test_without_a_tick_nothing_is_retried(self, sent: Api) -> None:
+        assert told(sent, "retry", which="ticked").startswith("No delivery was ticked")
+        assert queued(sent) == []
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{}, {"which": "sent"}, {"which": "ticked", "recipient_id": "x"}, {"which": "ticked", "recipient_id": ""}],
+    )
+    def test_a_form_that_no_page_made_is_refused(self, sent: Api, fields: dict[str, str]) -> None:
+        assert post(sent, "retry", **fields).status_code == 400
+        assert queued(sent) == []
+
+    def test_the_filter_stays(self, sent: Api) -> None:
+        assert post(sent, "retry?status=failed", which="failed").location == "/emails/1?status=failed"
+        assert post(sent, "retry?status=%0d%0a", which="failed").location == "/emails/1"
+
+
+def queued(api: Api) -> list[dict[str, object]]:
+    return api.get("/emails/1/deliveries?status=queued")["deliveries"]  # type: ignore[no-any-return]
+
+
+class TestDecide:
+    @pytest.mark.parametrize("which", [{"which": "unknown"}, {"which": "ticked", "recipient_id": ["3", "2"]}])
+    @pytest.mark.parametrize(("status", "word"), [("sent", "accepted"), ("failed", "failed")])
+    def test_a_person_says_what_became_of_the_unknown_ones(
+        self, sent: Api, which: dict[str, object], status: str, word: str
+    ) -> None:
+        assert told(sent, "decide", status=status, **which) == f"1 delivery counts as {word} from now on."
+        assert sent.get("/emails/1/deliveries/3")["status"] == status
+        assert sent.get("/emails/1/deliveries/2")["status"] == "failed"
+        assert told(sent, "decide", status=status, **which).startswith("None of them is in doubt any more")
+
+    def test_without_a_tick_nothing_is_decided(self, sent: Api) -> None:
+        assert told(sent, "decide", which="ticked", status="sent").startswith("No delivery was ticked")
+        assert sent.get("/emails/1/deliveries/3")["status"] == "unknown"
+
+    def test_a_form_that_no_page_made_is_refused(self, sent: Api) -> None:
+        for fields in ({"which": "unknown"}, {"status": "sent"}, {"which": "failed", "status": "sent"}):
+            assert post(sent, "decide", **fields).status_code == 400
+
+
+class TestCancel:
+    def test_before_it_began_nobody_gets_it(self, waiting: Api) -> None:
+        assert told(waiting, "cancel") == told(waiting, "cancel") == "Cancelled, before anybody got it."
+        assert "cancelled Nobody got it." in words(get(waiting))
+
+    def test_it_tells_who_had_got_it(self, sent: Api) -> None:
+        sent.post("/emails/1/retry")
+        sentence = told(sent, "cancel")
+        assert (
+            sentence == "Cancelled. 2 recipients had got it already, and to 0 it was on its way; nobody else gets it."
+        )
+
+    def test_of_a_cancelled_one_the_unknown_can_still_be_decided(self, sent: Api) -> None:
+        sent.post("/emails/1/retry", {"statuses": ["failed"]})
+        told(sent, "cancel")
+        page = get(sent)
+        assert "They were accepted" in page and "unknown again" not in page and "Retry" not in page
+        assert told(sent, "decide", which="unknown", status="sent") == "1 delivery counts as accepted from now on."
+        assert "What you can do" not in get(sent)
+
+    def test_it_asks_first_and_only_while_it_can_be_done(self, waiting: Api) -> None:
+        assert "Yes, cancel this email" in get(waiting)
+        told(waiting, "cancel")
+        assert "Yes, cancel" not in get(waiting)
+
+
+class TestTwoPeople:
+    def test_who_comes_second_reads_what_happened(self, waiting: Api) -> None:
+        post(waiting, "cancel")
+        assert told(waiting, "release") == "It was cancelled meanwhile: nothing was changed."
+        assert told(waiting, "retry", which="failed") == "It was cancelled meanwhile: nothing was changed."
+        assert told(waiting, "reschedule", timestamp="2030-01-02T08:00").startswith("It was cancelled meanwhile")
+
+    def test_what_was_sent_is_neither_cancelled_nor_moved(self, sent: Api) -> None:
+        for act in ("cancel", "release"):
+            assert told(sent, act) == "It was sent meanwhile: nothing was changed."
+        assert told(sent, "reschedule", timestamp="2030-01-02T08:00").startswith("It was sent meanwhile")
+
+    @pytest.mark.parametrize("act", ["cancel", "release", "reschedule", "retry", "decide"])
+    def test_an_email_that_is_not_there_is_not_found(self, sent: Api, act: str) -> None:
+        fields = {"which": "unknown", "status": "sent", "timestamp": "2030-01-02T08:00"}
+        assert post(sent, f"../2/{act}", **fields).status_code == 404
+
+    def test_a_get_does_nothing(self, waiting: Api) -> None:
+        for act in ("cancel", "release", "reschedule", "retry", "decide"):
+            get(waiting, f"/emails/1/{act}", 405)
+        assert "It goes out in" in words(get(waiting))
+
+
+class TestRelease:
+    def test_a_held_one_goes_out(self, tmp_path: Path) -> None:
+        api = Api(tmp_path)
+        api.installation.save_email(1)
+        api.sweep()
+        assert "It is held because there was no active recipient when it was due." in words(get(api))
+        assert told(api, "release") == "It stays held: there is no active recipient."
+        api.installation.add_recipients(1)
+        assert told(api, "release") == "Released. It is being sent now."
+        assert told(api, "release") == "It is being sent by now: nothing was changed."
+        api.sweep()
+        assert "sent 1 accepted, 0 failed, 0 waiting; accepted " in words(get(api))
+        api.close()
+
+
+class TestReschedule:
+    @pytest.mark.parametrize("typed", ["2030-01-02T08:00", "2030-01-02T08:00:00", "2030-01-02 08:00:00"])
+    def test_its_time_is_moved_on_the_clocks_of_the_service(self, waiting: Api, typed: str) -> None:
+        assert told(waiting, "reschedule", timestamp=typed).startswith(
+            "Moved. It goes out Wed 2 Jan 2030 08:00 +08:00, in "
+        )
+        assert waiting.get("/emails/1")["due_at"] == "2030-01-02T00:00:00Z"
+        assert 'value="2030-01-02T08:00:00"' in get(waiting)
+
+    def test_a_time_that_is_past_means_at_once(self, waiting: Api) -> None:
+        assert "goes out at once" in told(waiting, "reschedule", timestamp="2020-01-02T08:00")
+        waiting.sweep()
+        assert waiting.get("/emails/1")["status"] == "sent"
+
+    @pytest.mark.parametrize("typed", ["", "soon", "2030-02-30T08:00", "2030-01-02", '"><script>', "1981-12-31T23:45"])
+    def test_what_is_no_time_is_said_at_the_field_and_kept(self, waiting: Api, typed: str) -> None:
+        before = waiting.get("/emails/1")["due_at"]
+        answer = post(waiting, "reschedule", timestamp=typed)
+        assert answer.status_code == 400 and 'aria-describedby="wrong zone" aria-invalid="true"' in answer.text
+        assert "The time was not moved" in answer.text and "<script>" not in answer.text
+        assert waiting.get("/emails/1")["due_at"] == before
+
+    def test_of_a_time_that_comes_twice_it_asks_which_is_meant(self, tmp_path: Path) -> None:
+        api = Api(tmp_path, TIMEZONE="Europe/Berlin")
+        api.installation.save_email(1, due_in=3_600)
+        twice = {"timestamp": "2030-10-27T02:30"}
+        answer = post(api, "reschedule", **twice)
+        assert answer.status_code == 400
+        assert re.findall('name="offset" value="([^"]*)"', answer.text) == ["+02:00", "+01:00"]
+        assert "Moved" in told(api, "reschedule", **twice, offset="+01:00")
+        assert api.get("/emails/1")["due_at"] == "2030-10-27T01:30:00Z"
+        api.close()
+
+    def test_the_zone_is_named_at_the_field(self, waiting: Api) -> None:
+        assert "On the clocks of Asia/Singapore, where it is +08:00 now." in words(get(waiting))
+
+
+def test_a_page_costs_no_more_than_its_rows_and_every_row_can_be_any_text(waiting: Api) -> None:
+    odd = ['"<b>"@example.com', "'\"@example.com", "+x@example.com"]
+    with waiting.installation.database() as database:
+        database.recipients.add((Address(text, text) for text in odd), datetime.now(UTC))
+    waiting.installation.save_email(7)
+    waiting.sweep()
+    page = get(waiting, "/emails/7")
+    assert "<b>" not in page and "&lt;b&gt;" in page
+
+
+def test_on_every_kind_of_database(api: Api) -> None:
+    api.installation.add_recipients(2)
+    api.installation.save_email(1, due_in=60)
+    assert "Moved" in told(api, "reschedule", timestamp="2020-01-02T08:00")
+    api.sweep()
+    assert "2 accepted, 0 failed, 0 waiting" in words(get(api))
+    assert told(api, "decide", which="unknown", status="sent").startswith("None of them is in doubt")

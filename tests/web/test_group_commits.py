@@ -1,0 +1,284 @@
+"""Emails that many requests save at one time: in groups, each with its own answer, durable before it is given."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from database import DatabaseBusy, DatabaseFull, Email, EventIdUsed
+from storage.gate import Gate
+from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
+from tests.support.faults.killer import STRACE, killed_before, wait_until
+from tests.support.faults.power_cut import Disk, traced
+from tests.support.installation import Installation
+from tests.support.web_server import FORM, Server, serve
+from web.context import EmailSaver
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+RUNNER = (sys.executable, str(Path(__file__).parents[1] / "support" / "save_emails.py"))
+needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
+
+
+def email(event_id: int, content: str = "C") -> Email:
+    return Email(event_id, "S", content, NOW)
+
+
+class Savers:
+    """Threads that save an email each, held until all of them are in one group."""
+
+    def __init__(self, installation: Installation, wait: float = 5.0) -> None:
+        self.installation = installation
+        self.saver = EmailSaver(installation.settings, wait)
+        self._pool = ThreadPoolExecutor(32)
+        self._go = threading.Event()
+        self._commit = self.saver.groups._commit
+        self.saver.groups._commit = self._wait_and_commit
+
+    def save(self, *emails: Email) -> list[BaseException | None]:
+        """What became of each, when all were saved together."""
+        self._go.clear()
+        futures: list[Future[None]] = []
+        for number, one in enumerate(emails, 1):
+            futures.append(self._pool.submit(self.saver.save, one, NOW))
+            self._wait_for(number)
+        self._go.set()
+        return [future.exception(20) for future in futures]
+
+    def saved(self) -> Counter[int]:
+        """The event_ids in the database."""
+        with self.installation.database() as database:
+            return Counter(row[0] for row in database.connection.rows("SELECT event_id FROM emails"))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self.saver.databases.close()
+
+    def _wait_for(self, number: int) -> None:
+        wait_until(lambda: len(self.saver.groups._queue) == number)
+
+    def _wait_and_commit(self, take: Any) -> Any:
+        assert self._go.wait(20)
+        return self._commit(take)
+
+
+@pytest.fixture
+def savers(tmp_path: Path, where: dict[str, str]) -> Iterator[Savers]:
+    savers = Savers(Installation(tmp_path, **where))
+    yield savers
+    savers.close()
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Savers]:
+    savers = Savers(Installation(tmp_path))
+    yield savers
+    savers.close()
+
+
+def told(errors: list[BaseException | None]) -> list[str]:
+    """The answers in a word each."""
+    words = []
+    for error in errors:
+        if isinstance(error, EventIdUsed):
+            words.append("identical" if error.identical else "different")
+        else:
+            words.append("saved" if error is None else type(error).__name__)
+    return words
+
+
+def test_of_a_group_each_gets_its_own_answer(savers: Savers) -> None:
+    assert told(savers.save(email(3))) == ["saved"]
+    answers = savers.save(email(5), email(3), email(1), email(5), email(5, "other"), email(3, "other"), email(-2))
+    assert told(answers) == ["saved", "identical", "saved", "identical", "different", "different", "saved"]
+    assert savers.saved() == Counter([-2, 1, 3, 5])
+
+
+def test_a_group_is_one_transaction(savers: Savers) -> None:
+    savers.save(email(0))
+    begun = transactions_of(savers.saver.databases.current().connection)
+    assert told(savers.save(*map(email, range(1, 9)))) == ["saved"] * 8
+    assert begun.count("BEGIN") == 1
+
+
+def transactions_of(connection: Any) -> list[str]:
+    """The first word of each statement that is run from now on."""
+    words: list[str] = []
+    name = "run" if hasattr(connection, "_gate") else "_execute"
+    real = getattr(connection, name)
+
+    def noted(sql: str, *values: Any, **named: Any) -> Any:
+        words.append(sql.split()[0])
+        return real(sql, *values, **named)
+
+    setattr(connection, name, noted)
+    return words
+
+
+def test_two_groups_with_the_same_event_ids_in_different_orders_never_wait_for_each_other(
+    savers: Savers, request: pytest.FixtureRequest
+) -> None:
+    other = Savers(savers.installation)
+    request.addfinalizer(other.close)
+    for first in range(0, 400, 20):
+        ids = range(first, first + 20)
+        with ThreadPoolExecutor(2) as both:
+            one = both.submit(savers.save, *map(email, ids))
+            two = both.submit(other.save, *map(email, reversed(ids)))
+        assert Counter(told(one.result()) + told(two.result())) == {"saved": 20, "identical": 20}
+
+
+def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Savers) -> None:
+    on_sqlite.saver.databases.current().connection.rows("PRAGMA max_page_count = 1")  # not a page more
+    big = [email(number, "x" * 100_000) for number in range(8)]
+    assert {type(error) for error in on_sqlite.save(*big)} == {DatabaseFull}
+    assert on_sqlite.saved() == Counter()
+    assert told(on_sqlite.save(*big)) == ["saved"] * 8  # by a new connection, without the limit
+
+
+def test_a_group_that_finds_the_database_locked_is_refused_and_nothing_is_saved_later(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    saver = EmailSaver(installation.settings, wait=0.3)
+    gate = Gate(tmp_path / "email.db")
+    gate.enter(1)
+    with ThreadPoolExecutor(8) as pool:
+        leader = pool.submit(saver.save, email(0), NOW)
+        wait_until(lambda: len(saver.groups._queue) == 1)
+        others = [pool.submit(saver.save, email(number), NOW) for number in range(1, 8)]
+        assert {type(other.exception(5)) for other in others} == {DatabaseBusy}
+        gate.leave()
+        assert leader.exception(10) is None
+    with installation.database() as database:
+        assert database.connection.rows("SELECT event_id FROM emails") == [(0,)]
+    gate.close()
+    saver.databases.close()
+
+
+def test_a_group_goes_into_the_database_that_was_put_in_the_old_ones_place(on_sqlite: Savers) -> None:
+    assert told(on_sqlite.save(email(1), email(2))) == ["saved"] * 2
+    for file in on_sqlite.installation.folder.glob("email.db*"):
+        file.unlink()
+    assert told(on_sqlite.save(email(3), email(4))) == ["DatabaseMissing"] * 2
+    Installation(on_sqlite.installation.folder)
+    assert told(on_sqlite.save(email(3), email(4))) == ["saved"] * 2
+    assert on_sqlite.saved() == Counter([3, 4])
+
+
+def test_a_database_call_that_fails_in_a_group_is_told_to_all_and_saves_nothing(tmp_path: Path) -> None:
+    """The N-th for each N: only what was told to be saved is in the database; the same group is right the next time."""
+    emails = [email(1), email(2), email(3, "new"), email(2, "other"), email(4)]
+    for number in itertools.count(1):
+        (tmp_path / f"{number}").mkdir()
+        savers = Savers(Installation(tmp_path / f"{number}"))
+        savers.save(email(3))
+        fault = Fault(number, broken_disk)
+        connection: Any = savers.saver.databases.current().connection
+        connection._connection = FailingDriver(connection._connection, fault)
+        answers = told(savers.save(*emails))
+        wanted = ["saved", "saved", "different", "different", "saved"]
+        assert answers == (["DatabaseUnavailable"] * 5 if fault.happened else wanted), number
+        assert savers.saved() == Counter([3] if fault.happened else [1, 2, 3, 4]), number
+        if not fault.happened:
+            savers.close()
+            break
+        assert told(savers.save(*emails)) == wanted
+        assert savers.saved() == Counter([1, 2, 3, 4])
+        savers.close()
+    print(f"{number - 1} database calls")
+    assert number > 8
+
+
+@needs_strace
+@pytest.mark.parametrize(("call", "stride"), [("fsync,fdatasync", 1), ("pwrite64", 5)])
+def test_what_was_answered_is_saved_though_the_process_is_killed_before_any_write(
+    call: str, stride: int, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(10**6))
+    print(f"SEED={seed}")
+    number = 1 + seed % stride
+    while _keeps_its_word(tmp_path / f"{number}", call, number):
+        number += stride
+    assert number > 2
+
+
+def _keeps_its_word(folder: Path, call: str, number: int) -> bool:
+    folder.mkdir()
+    installation = Installation(folder)
+    killed = killed_before(installation, call, number, (*RUNNER, str(folder)))
+    answered = folder / "answered"
+    promised = {int(line) for line in answered.read_text().split()} if answered.exists() else set()
+    with installation.database() as database:
+        assert promised <= {row[0] for row in database.connection.rows("SELECT event_id FROM emails")}, number
+    return killed
+
+
+@needs_strace
+def test_what_was_answered_is_saved_though_the_power_is_cut_at_any_time(tmp_path: Path) -> None:
+    """The runner's barrier makes groups, so that syncs are fewer than answers."""
+    seed = int(os.environ.get("SEED") or random.randrange(10**6))
+    print(f"SEED={seed}")
+    luck = random.Random(seed)
+    run, later = tmp_path / "run", tmp_path / "later"
+    run.mkdir()
+    later.mkdir()
+    installation = Installation(run)
+    before = {"email.db": (run / "email.db").read_bytes()}
+    calls = "write,pwrite64,ftruncate,fsync,fdatasync"
+    events = traced(installation, tmp_path / "trace", (*RUNNER, str(run)), calls)
+    disk, answered, syncs = Disk(before), list[int](), 0
+    for event in events:
+        if event.file == "answered":
+            answered.append(int(event.data))
+            for lucky in (None, luck):
+                assert set(answered) <= _after_a_cut(later, disk.after_a_power_cut(lucky))
+        elif event.file.startswith("email.db"):
+            disk.apply(event)
+            syncs += event.name in ("fsync", "fdatasync")
+    assert len(answered) == 24 > syncs
+
+
+def _after_a_cut(folder: Path, files: dict[str, bytes]) -> set[int]:
+    for file in folder.glob("email.db*"):
+        file.unlink()
+    for name in ("email.db", "email.db-wal"):
+        if name in files:
+            (folder / name).write_bytes(files[name])
+    with Installation(folder).database() as database:
+        return {row[0] for row in database.connection.rows("SELECT event_id FROM emails")}
+
+
+CLIENTS, IDS = 8, 200
+
+
+def test_of_eight_clients_with_the_same_event_ids_each_id_succeeds_once(
+    tmp_path: Path, where: dict[str, str], free_port: int
+) -> None:
+    installation = Installation(tmp_path, **where)
+    with serve(tmp_path, free_port, WEB_WORKERS="2", **where) as server, ThreadPoolExecutor(CLIENTS) as clients:
+        answers = [answer for each in clients.map(partial(post_all, server), range(CLIENTS)) for answer in each]
+    with installation.database() as database:
+        rows = database.connection.rows("SELECT event_id, content FROM emails ORDER BY event_id")
+    assert Counter(status for _, _, status in answers) == {200: IDS, 400: (CLIENTS - 1) * IDS}
+    assert [(event_id, str(client)) for event_id, client, status in sorted(answers) if status == 200] == rows
+
+
+def post_all(server: Server, client: int) -> list[tuple[int, int, int]]:
+    """(event_id, client, status) of each POST."""
+    answers = []
+    for event_id in range(IDS):
+        form = {"event_id": event_id, "email_subject": "S", "email_content": client, "timestamp": "2099-01-02 08:00:00"}
+        answer = server.request("POST", "/send-emails", urlencode(form).encode(), FORM)
+        answers.append((event_id, client, answer.status))
+    return answers

@@ -1,0 +1,250 @@
+"""/health: what is wrong and what mends it, without a secret, and without its database, too."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from werkzeug.test import TestResponse
+
+from checks import Finding
+from database import Database, Hour
+from tests.support.api_client import Api
+from tests.support.login import log_in
+from tests.support.smtp_server import SILENCE, ScriptedServer
+from web import sessions
+from web.pages import alarm, health
+
+TOKEN = "first-token-of-two"
+
+
+@pytest.fixture
+def sqlite_api(tmp_path: Path) -> Iterator[Api]:
+    made = Api(tmp_path)
+    yield made
+    made.close()
+
+
+def get(api: Api, path: str = "/health", status: int = 200) -> str:
+    answer = api.client.get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def look_anew(api: Api) -> None:
+    for name in ("findings", "mail_server", "alarm"):
+        api.app.extensions[name]._fresh = 0
+
+
+def found(page: str) -> list[tuple[str, str, str]]:
+    """The level, subject and text of each finding."""
+    rows = re.findall(r'<span class="status (\w+)">\w+</span> (.*?)</th>\s*<td>(.*?)</td>', page, re.DOTALL)
+    return [(level, subject, text) for level, subject, text in rows]
+
+
+def press(api: Api) -> TestResponse:
+    """The button, and where that leads."""
+    token = re.search(r'name="csrf_token" value="([^"]+)"', get(api))
+    assert token
+    return api.client.post("/health/mail-server", data={"csrf_token": token[1]}, follow_redirects=True)
+
+
+def sweep_was(api: Api, seconds: float) -> None:
+    """Ago."""
+    with api.installation.database() as database:
+        database.note_sweep(int(time.time() - seconds))
+
+
+def test_what_is_found_is_told_the_bad_first_with_its_remedy(api: Api) -> None:
+    look_anew(api)
+    sweep_was(api, 20 * 60)
+    page = get(api)
+    levels = [level for level, _, _ in found(page)]
+    assert levels == sorted(levels, key=health.LEVELS.index) and levels[0] == "error"
+    assert {"settings", "database", "disk", "clock", "zone", "sender", "overdue", "stalled", "cron"} <= {
+        subject for _, subject, _ in found(page)
+    }
+    assert "The last sweep looked 20 min" in page and "<code>./makecron.sh</code>" in page
+    assert "1 thing is wrong" in page
+
+
+def test_the_last_hours_are_told_as_a_table_and_drawn(api: Api) -> None:
+    api.installation.add_recipients(3)
+    api.installation.save_email(1)
+    assert api.sweep() == []
+    page = get(api)
+    first_row = page.partition('<table class="hours">')[2].partition("<tbody>")[2].partition("</tr>")[0]
+    assert re.findall(r'<td class="number">(\d+)</td>', first_row) == ["3", "0", "0", "0"]
+    assert page.count('<rect class="bar"') == page.count('<rect class="bar bad"') == health.HOURS
+    assert 'y="10.0" height="100.0"' in page
+
+
+def test_a_chart_is_in_scale_with_its_tallest_hour() -> None:
+    columns = health._columns([Hour(10, 6, 0, 2, 2), Hour(9, 5)], now=10)
+    assert [(column.sent, column.wrong) for column in columns[-2:]] == [(50.0, 0.0), (60.0, 40.0)]
+    assert len(columns) == health.HOURS and columns[0].sent == 0
+    assert [column.latest for column in columns[-2:]] == ["", ""]
+
+
+def test_settings_are_told_with_their_source_and_never_a_secret(tmp_path: Path) -> None:
+    secret = "hunter2-hunter2-hunter2"
+    url = f"smtp+tls://{secret}:{secret}@mail.example.com:587"
+    api = Api(tmp_path, EMAIL_URL=url, SECRET_KEY=secret, SENDERS="3", REDIS_URL=f"redis://:{secret}@h:6379/0")
+    page = get(api)
+    assert secret not in page and "hunter2" not in page
+    assert "smtp+tls://…@mail.example.com:587" in page and "set, not shown" in page
+    row = page.partition("<code>SENDERS</code>")[2].partition("</tr>")[0]
+    assert "<bdi>3</bdi>" in row and "environment" in row
+    api.close()
+
+
+def test_versions_are_told(api: Api) -> None:
+    page = get(api)
+    assert all(f"<dt>{name}</dt>" in page for name in ("email-endpoint", "Python", "Flask"))
+    assert "<dt>SQLite</dt>" in page or "<dt>PostgreSQL</dt>" in page
+
+
+def test_a_view_opens_no_connection_to_the_mail_server_and_the_button_does(tmp_path: Path) -> None:
+    with ScriptedServer(offers=("AUTH PLAIN",)) as server:
+        api = Api(tmp_path, EMAIL_URL=f"smtp://me:hunter2@127.0.0.1:{server.port}")
+        assert "takes our login" not in get(api)
+        page = press(api)
+        assert page.request.path == "/health" and "takes our login as me" in page.text
+        assert "hunter2" not in page.text
+        assert "takes our login" not in get(api)  # said once: a reload repeats nothing
+        api.close()
+
+
+def test_a_mail_server_that_refuses_or_hangs_is_said_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("checks.mail_server.PATIENCE", 0.5)
+    (tmp_path / "refuses").mkdir()
+    (tmp_path / "hangs").mkdir()
+    with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 <b>bad</b>"}) as server:
+        api = Api(tmp_path / "refuses", EMAIL_URL=f"smtp://me:hunter2@127.0.0.1:{server.port}")
+        page = press(api).text
+        assert "535 5.7.8 &lt;b&gt;bad&lt;/b&gt;" in page and "mend the user and the password" in page
+        api.close()
+    with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
+        api = Api(tmp_path / "hangs", EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
+        assert "no answer in time to GREETING" in press(api).text
+        api.close()
+
+
+def test_the_test_is_for_forms_of_this_service_only(sqlite_api: Api) -> None:
+    assert sqlite_api.client.post("/health/mail-server").status_code == 400
+    assert sqlite_api.client.get("/health/mail-server").status_code == 405
+
+
+def test_without_its_database_the_page_still_answers_and_says_so(sqlite_api: Api) -> None:
+    look_anew(sqlite_api)
+    get(sqlite_api)
+    file = sqlite_api.installation.folder / "email.db"
+    kept = file.rename(file.with_name("kept"))
+    page = get(sqlite_api)
+    assert found(page)[0][:2] == ("error", "database") and "There is no database at" in page
+    assert "which does not answer now" in page
+    kept.rename(file)
+    assert "There is no database at" not in get(sqlite_api)
+
+
+def test_a_process_that_never_reached_its_database_answers_too(tmp_path: Path) -> None:
+    api = Api(tmp_path, EMAIL_URL="smtp://127.0.0.1:1")
+    (tmp_path / "email.db").unlink()
+    page = get(api)
+    assert "There is no database at" in page and "<button>Test" not in page
+    api.close()
+
+
+def test_while_the_database_is_busy_the_page_answers(sqlite_api: Api) -> None:
+    look_anew(sqlite_api)
+    with sqlite_api.installation.database() as database, database.connection.transaction():
+        page = get(sqlite_api)
+    assert ("error", "database") in [row[:2] for row in found(page)] and "keeps the database locked" in page
+
+
+def test_a_session_that_counted_is_shown_the_page_without_the_database_and_no_other(tmp_path: Path) -> None:
+    api = Api(tmp_path, API_TOKEN=TOKEN)
+    look_anew(api)
+    stranger = api.app.test_client()
+    log_in(api.client, TOKEN)
+    assert api.client.get("/health").status_code == 200
+    (tmp_path / "email.db").rename(tmp_path / "kept")
+    assert "There is no database at" in get(api)
+    get(api, "/", 503)
+    assert stranger.get("/health").status_code == 401
+    api.app.extensions["seen_sessions"].clear()
+    get(api, "/health", 503)
+    api.close()
+
+
+def test_a_session_that_was_logged_out_is_not_shown_it(tmp_path: Path) -> None:
+    api = Api(tmp_path, API_TOKEN=TOKEN)
+    log_in(api.client, TOKEN)
+    assert api.client.get("/health").status_code == 200
+    cookie = api.client.get_cookie("session")
+    form = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', api.client.get("/health").text)[0]}
+    assert api.client.post("/logout", data=form).status_code == 303
+    (tmp_path / "email.db").rename(tmp_path / "kept")
+    api.client.set_cookie("session", cookie.value if cookie else "")
+    assert api.client.get("/health", headers={"Accept": "text/html"}).status_code == 503
+    api.close()
+
+
+def test_few_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "SEEN", 2)
+    api = Api(tmp_path, API_TOKEN=TOKEN)
+    for _ in range(4):
+        client = api.app.test_client()
+        log_in(client, TOKEN)
+        assert client.get("/health").status_code == 200
+    assert len(api.app.extensions["seen_sessions"]) == 2
+    api.close()
+
+
+class TestAlarm:
+    """Every page says it while mail does not go out."""
+
+    def test_nothing_is_said_while_all_is_well(self, api: Api) -> None:
+        assert "See what mends it" not in get(api, "/recipients")
+
+    def test_a_late_sender_and_overdue_emails_are_told_on_every_page(self, api: Api) -> None:
+        look_anew(api)
+        sweep_was(api, 14 * 60)
+        for number in (1, 2):
+            api.installation.save_email(number, due_in=-600)
+        for path, status in (("/recipients", 200), ("/outbox", 200), ("/nothing", 404)):
+            page = get(api, path, status)
+            assert "The last sweep looked 14 min" in page
+            assert "2 emails are due and not begun, the first for 10 min" in page
+            assert '<a href="/health">See what mends it</a>' in page
+        assert "See what mends it" not in get(api, "/health")
+
+    def test_strangers_are_told_nothing(self, tmp_path: Path) -> None:
+        api = Api(tmp_path, API_TOKEN=TOKEN)
+        sweep_was(api, 14 * 60)
+        assert "looked" not in get(api, "/login")
+        api.close()
+
+    def test_many_pages_look_once_in_a_few_seconds(self, sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks: list[Database] = []
+
+        def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
+            looks.append(database)
+            return iter(())
+
+        monkeypatch.setattr(alarm, "judge", judge)
+        for _ in range(20):
+            get(sqlite_api, "/recipients")
+        assert len(looks) == 1
+
+    def test_a_page_that_is_asked_for_again_is_another_one_once_something_is_wrong(self, sqlite_api: Api) -> None:
+        look_anew(sqlite_api)
+        first = sqlite_api.client.get("/", headers={"Accept": "text/html"})
+        sweep_was(sqlite_api, 14 * 60)
+        again = {"Accept": "text/html", "If-None-Match": first.headers["ETag"]}
+        assert sqlite_api.client.get("/", headers=again).status_code == 200

@@ -1,0 +1,370 @@
+"""Importing in the browser: a file, a preview, the import, what could not be taken, undoing it; and bad files."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
+
+import pytest
+from werkzeug.test import TestResponse
+
+from database import Address, Database, Import
+from storage import imports as storage_imports
+from tests.support.api_client import Api
+from tests.support.recipient_pages import BROWSER, csrf_of, everyone, get, unsubscribe
+from web import import_job
+from web.pages import imports
+
+FILE = (
+    "\ufeffname;recipient_email\r\n"
+    "Ada;ada@example.com\r\n"
+    "Bad;not an address\r\n"
+    "Left;left@example.com\r\n"
+    "Known;Known@example.com\r\n"
+    "Again;ADA@example.com\r\n"
+    "\"Formula\";=cmd|' /C calc'!A0\r\n"
+    "Größe;größe@example.com\r\n"
+).encode()
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00"
+
+
+@pytest.fixture
+def where() -> dict[str, str]:
+    """SQLite: what differs between databases is looked at in tests/storage/test_recipient_imports.py."""
+    return {}
+
+
+@pytest.fixture
+def api(api: Api) -> Iterator[Api]:
+    """With one who is known and one who left."""
+    with api.installation.database() as database:
+        names = ("known@example.com", "left@example.com")
+        database.recipients.add([Address(name, name) for name in names], datetime.now(UTC))
+    unsubscribe(api, 2)
+    yield api
+    for thread in threading.enumerate():
+        if thread.name.startswith("import "):
+            thread.join()
+
+
+def upload(api: Api, content: bytes, name: str = "people.csv") -> TestResponse:
+    fields = {"csrf_token": csrf_of(get(api, "/recipients/import")), "file": (io.BytesIO(content), name)}
+    return api.client.post("/recipients/import", data=fields, headers=BROWSER)
+
+
+def step(api: Api, name: str, number: int = 1) -> str:
+    """The page that a step leads to."""
+    token = csrf_of(get(api, "/recipients"))
+    answer = api.client.post(f"/recipients/imports/{number}/{name}", data={"csrf_token": token}, headers=BROWSER)
+    assert answer.status_code == 303, answer.text
+    return get(api, answer.location)
+
+
+def preview(api: Api, content: bytes = FILE) -> str:
+    answer = upload(api, content)
+    assert answer.status_code == 303, answer.text
+    assert answer.location == "/recipients/imports/1"
+    return get(api, answer.location)
+
+
+def facts(page: str) -> dict[str, str]:
+    return dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page))
+
+
+def rows(page: str) -> list[str]:
+    """Of each row in the preview: its address, and what becomes of it."""
+    found = re.findall(r"<tr>\s*<th scope=\"row\" class=\"number\">(.*?)</tr>", page, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
+
+
+def get_import(api: Api) -> Import:
+    with api.installation.database() as database:
+        found = database.imports.get(1)
+    assert found
+    return found
+
+
+def addresses(api: Api) -> list[str]:
+    return sorted(recipient.address for recipient in everyone(api))
+
+
+class TestSteps:
+    def test_before_anything_is_stored_it_is_said_what_will_happen(self, api: Api) -> None:
+        page = preview(api)
+        assert "<h1>What will be imported</h1>" in page and "Import 2 new recipients" in page
+        assert facts(page) == {
+            "New": "2",
+            "Already there": "1",
+            "Unsubscribed": "1: they stay so",
+            "Repeated in the file": "1",
+            "Not taken": "2 lines",
+            "Encoding": "UTF-8, with a byte order mark",
+            "Columns": "2, with a semicolon between them",
+            "Header": "in line 1",
+        }
+        assert rows(page) == [
+            "2 ada@example.com added",
+            "3 not an address left out: not an address is not valid: An email address must have an @-sign.",
+            "4 left@example.com left as it is: unsubscribed",
+            "5 Known@example.com left as it is: already there",
+            "6 ADA@example.com passed over: repeated",
+            "7 =cmd|' /C calc'!A0 left out: =cmd|' /C calc'!A0 is not valid: An email address must have an @-sign.",
+            "8 größe@example.com added",
+        ]
+        assert addresses(api) == ["known@example.com", "left@example.com"]
+
+    def test_then_it_is_imported_and_nobody_becomes_active_again(self, api: Api) -> None:
+        preview(api)
+        page = step(api, "import")
+        assert "<h1>Imported</h1>" in page
+        assert facts(page)["Added"] == "2" and facts(page)["Unsubscribed"] == "1: they stayed so"
+        assert addresses(api) == ["ada@example.com", "größe@example.com", "known@example.com", "left@example.com"]
+        assert {each.address: each.status for each in everyone(api)}["left@example.com"] == "unsubscribed"
+
+    def test_the_bad_lines_are_a_csv_file_that_no_spreadsheet_runs(self, api: Api) -> None:
+        page = preview(api)
+        for _ in range(2):
+            assert 'href="/recipients/imports/1/bad-lines.csv"' in page
+            answer = api.client.get("/recipients/imports/1/bad-lines.csv")
+            assert answer.content_type.startswith("text/csv") and "attachment" in answer.headers["Content-Disposition"]
+            assert answer.text.split("\r\n") == [
+                "line,reason",
+                "3,not an address is not valid: An email address must have an @-sign.",
+                "7,'=cmd|' /C calc'!A0 is not valid: An email address must have an @-sign.",
+                "",
+            ]
+            page = step(api, "import")
+
+    def test_undoing_takes_away_whom_it_added(self, api: Api) -> None:
+        preview(api)
+        assert "Undo this import" in step(api, "import")
+        page = step(api, "undo")
+        assert "2 recipients of the 2 that were added were removed again." in page
+        assert addresses(api) == ["known@example.com", "left@example.com"]
+        assert "Undo this import" not in page
+
+    def test_undoing_leaves_who_was_sent_something(self, api: Api) -> None:
+        preview(api)
+        step(api, "import")
+        api.installation.save_email(7)
+        assert api.sweep() == []
+        page = step(api, "undo")
+        assert "0 recipients of the 2" in page and "2 stayed: they were sent something meanwhile" in page
+
+    def test_every_button_can_be_pressed_twice(self, api: Api) -> None:
+        preview(api)
+        for name, count in (("import", 4), ("undo", 2)):
+            step(api, name)
+            assert "This was done already" in step(api, name)
+            assert len(everyone(api)) == count
+        assert "This cannot be discarded any more" in step(api, "discard")
+
+    def test_a_file_can_be_discarded(self, api: Api) -> None:
+        preview(api)
+        assert "Nothing of it was imported." in step(api, "discard")
+        assert "had been discarded already" in step(api, "discard")
+        get(api, "/recipients/imports/1", 404)
+
+    def test_the_imports_so_far_are_listed(self, api: Api) -> None:
+        assert "Imports so far" not in get(api, "/recipients/import")
+        preview(api)
+        page = get(api, "/recipients/import")
+        assert '<a href="/recipients/imports/1"><bdi>people.csv</bdi></a>' in page and "waits for you" in page
+
+    def test_of_very_many_bad_lines_the_first_are_named(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(import_job, "MOST_BAD", 3)
+        page = preview(api, b"ada@example.com\n" + b"x\n" * 9)
+        assert "9 lines that cannot be taken" in page and "(the first 3)" in page
+        assert len(api.client.get("/recipients/imports/1/bad-lines.csv").text.splitlines()) == 4
+
+    def test_when_nobody_is_new_there_is_nothing_to_import(self, api: Api) -> None:
+        page = preview(api, b"known@example.com\n")
+        assert "/recipients/imports/1/import" not in page and "/recipients/imports/1/discard" in page
+
+    def test_a_page_that_has_not_changed_is_not_sent_again(self, api: Api) -> None:
+        preview(api)
+        answer = api.client.get("/recipients/imports/1", headers=BROWSER)
+        again = api.client.get("/recipients/imports/1", headers={**BROWSER, "If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+
+    @pytest.mark.parametrize("number", ["0", "2", str(2**63), "9" * 300])
+    def test_there_is_nothing_at_other_numbers(self, api: Api, number: str) -> None:
+        assert "There is no import of this number" in get(api, f"/recipients/imports/{number}", 404)
+        assert api.client.get(f"/recipients/imports/{number}/bad-lines.csv").status_code == 404
+        token = csrf_of(get(api, "/recipients"))
+        for name, status in (("import", 404), ("discard", 303), ("nothing", 404)):
+            path = f"/recipients/imports/{number}/{name}"
+            assert api.client.post(path, data={"csrf_token": token}).status_code == status
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("content", "columns", "header"),
+        [
+            (b"a@example.com\nb@example.com", "1", "none: each line is an address"),
+            (b"\nRECIPIENT_EMAIL\r\na@example.com\rb@example.com", "1", "in line 2"),
+            (b"recipient_email\tname\na@example.com\tA\nb@example.com\t", "2, with a tab between them", "in line 1"),
+            (b"name,recipient_email\n,a@example.com\n,b@example.com\n", "2, with a comma between them", "in line 1"),
+        ],
+    )
+    def test_the_form_of_a_file_is_found(self, api: Api, content: bytes, columns: str, header: str) -> None:
+        page = preview(api, content)
+        assert (facts(page)["Columns"], facts(page)["Header"]) == (columns, header)
+        assert facts(page)["Encoding"] == "UTF-8, without a byte order mark"
+        assert facts(page)["New"] == "2"
+
+    def test_who_has_left_by_the_file_itself_is_left_out(self, api: Api) -> None:
+        page = preview(api, b"recipient_email,recipient_status\na@example.com,active\nb@example.com,unsubscribed\n")
+        assert facts(page)["New"] == "1" and facts(page)["Left out"] == "1: not active, by the file itself"
+
+    def test_latin_1_is_refused_line_by_line(self, api: Api) -> None:
+        page = preview(api, "ada@example.com\njosé@example.com\n".encode("latin-1"))
+        assert facts(page)["New"] == "1" and facts(page)["Not taken"] == "1 line"
+        assert "it is not UTF-8; save the file as UTF-8" in page
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "it has no recipients in it"),
+            (b"\xef\xbb\xbf\r\n\r\n", "it has no recipients in it"),
+            (b"recipient_email;name\r\n", "it has no recipients in it"),
+            ("recipient_email\na@example.com\n".encode("utf-16"), "the file is UTF-16, or no text; save it as UTF-8"),
+            ("a@example.com\n".encode("utf-16-be"), "the file is UTF-16, or no text"),
+            (b"a@example.com\0\n", "the file is UTF-16, or no text"),
+            (b'a@example.com\n"b@example.com\nc@example.com\n', "from line 2 on it cannot be read: a quotation mark"),
+            (b"name,email\nAda,ada@example.com\n", "2 columns, and no header that calls one recipient_email"),
+            (b"name\nAda\n", "neither an address nor the header recipient_email"),
+            (b"=cmd|' /C calc'!A0\n", "neither an address nor the header recipient_email"),
+            (PNG, "line 1"),
+            (PNG * 9_000, "line 1"),
+            (b"@\n", "none of its lines can be taken; line 1: @ is not valid"),
+        ],
+    )
+    def test_a_file_of_which_nothing_can_be_taken_is_refused_with_the_reason(
+        self, api: Api, content: bytes, reason: str
+    ) -> None:
+        answer = upload(api, content)
+        page = unescape(answer.text)
+        assert answer.status_code == 400 and reason in page
+        assert 'aria-invalid="true"' in page and 'type="file"' in page
+        assert len(everyone(api)) == 2
+        get(api, "/recipients/imports/1", 404)
+
+    def test_many_bad_lines_before_the_end_are_a_file_of_their_own(self, api: Api) -> None:
+        page = get(api, upload(api, b'@\n@\n"b@example.com\n').location)
+        assert "This file cannot be imported" in page and "from line 3 on it cannot be read" in page
+        assert len(api.client.get("/recipients/imports/1/bad-lines.csv").text.splitlines()) == 4
+
+    def test_a_nul_further_down_is_one_bad_line(self, api: Api) -> None:
+        page = preview(api, b"recipient_email\n" + b"\n" * 30 + b"b\0@example.com\na@example.com\n")
+        assert facts(page)["New"] == "1" and "it holds a NUL character" in page
+
+    @pytest.mark.parametrize(
+        "name", ["<b>&\"'.csv", "../../etc/passwd", "a\x7fb\x1b[31m.csv", "n" * 5_000, "日本 😀.csv"]
+    )
+    def test_any_name_of_a_file_is_shown_and_nothing_more(self, api: Api, name: str) -> None:
+        answer = upload(api, b"a@example.com\n", name)
+        assert answer.status_code == 303
+        text = api.client.get("/recipients/imports/1").text
+        assert "<b>" not in text and len(text) < 10_000
+
+    @pytest.mark.parametrize("fields", [{}, {"file": "a@example.com"}, {"file": (io.BytesIO(b"a@example.com"), "")}])
+    def test_no_file_is_said(self, api: Api, fields: dict[str, object]) -> None:
+        token = csrf_of(get(api, "/recipients/import"))
+        answer = api.client.post(
+            "/recipients/import", data={**fields, "csrf_token": token}, content_type="multipart/form-data"
+        )
+        assert answer.status_code == 400 and "no file was chosen" in answer.text
+
+
+def test_a_file_of_max_body_and_a_byte_more_is_for_the_command_line(tmp_path: Path) -> None:
+    api = Api(tmp_path, MAX_BODY="20kB")
+    answer = upload(api, b"a@example.com\n" * 1_600)
+    page = unescape(answer.text)
+    assert answer.status_code == 413 and "flask recipients import FILE takes it" in page and "20,000 bytes" in page
+    assert upload(api, b"a@example.com\n" * 1_300).status_code == 303
+    api.close()
+
+
+class TestBreaking:
+    def test_what_is_running_is_shown_and_asked_for_again(self, api: Api) -> None:
+        preview(api)
+        self.set(api, status="importing", position=len(FILE) // 2, heartbeat_at=int(time.time()))
+        page = get(api, "/recipients/imports/1")
+        assert 'data-refresh="2"' in page and "50 % of the file is read" in page
+        assert f'<progress id="progress" max="{len(FILE)}" value="{len(FILE) // 2}">' in page
+
+    @pytest.mark.parametrize("status", ["reading", "importing"])
+    def test_when_the_process_died_nothing_was_imported_and_it_can_be_started_again(
+        self, api: Api, status: str
+    ) -> None:
+        preview(api)
+        self.set(api, status=status, heartbeat_at=int(time.time()) - storage_imports.PATIENCE - 1)
+        page = get(api, "/recipients/imports/1")
+        assert "<h1>Broken off</h1>" in page and "Nothing was imported. The process" in page
+        assert "data-refresh" not in page and "Start it again" in page
+        done = step(api, "read" if status == "reading" else "import")
+        assert ("What will be imported" if status == "reading" else "<h1>Imported</h1>") in done
+
+    def test_an_undoing_that_broke_off_goes_on(self, api: Api) -> None:
+        preview(api)
+        step(api, "import")
+        self.set(api, status="undoing", heartbeat_at=0, position=0)
+        assert "So far 0 recipients of 2 were removed." in get(api, "/recipients/imports/1")
+        assert "2 recipients of the 2 that were added were removed again." in step(api, "undo")
+
+    def test_a_database_that_fails_is_told_in_the_import(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        preview(api)
+        with api.installation.database() as database:
+            database.connection.run("ALTER TABLE recipients RENAME TO elsewhere")
+        page = step_without_list(api, "import")
+        assert "<h1>Broken off</h1>" in page and "no tables of this program" in page
+        with api.installation.database() as database:
+            database.connection.run("ALTER TABLE elsewhere RENAME TO recipients")
+        assert "<h1>Imported</h1>" in step(api, "import")
+
+    @staticmethod
+    def set(api: Api, **columns: object) -> None:
+        changes = ", ".join(f"{name} = :{name}" for name in columns)
+        with api.installation.database() as database:
+            database.connection.run(f"UPDATE imports SET {changes}", **columns)
+
+
+def step_without_list(api: Api, name: str) -> str:
+    """As `step`, while the list cannot be shown."""
+    page = get(api, "/recipients/imports/1")
+    answer = api.client.post(f"/recipients/imports/1/{name}", data={"csrf_token": csrf_of(page)})
+    return get(api, answer.location)
+
+
+def test_a_large_file_is_read_beside_the_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "SOON", 0.0)
+    count = 20_000
+    answer = upload(api, b"".join(b"r%d@example.com\n" % number for number in range(count)))
+    assert answer.status_code == 303
+    wait_for(api, "ready")
+    assert get_import(api).position == get_import(api).size
+    step(api, "import")
+    wait_for(api, "done")
+    assert (get_import(api).added, len(addresses_of(api))) == (count, count + 2)
+
+
+def wait_for(api: Api, status: str) -> None:
+    ends = time.monotonic() + 60
+    while get_import(api).status != status:
+        assert time.monotonic() < ends, get_import(api)
+        time.sleep(0.05)
+
+
+def addresses_of(api: Api) -> list[str]:
+    def all_of(database: Database) -> list[str]:
+        return [each.address for page in database.recipients.pages() for each in page]
+
+    with api.installation.database() as database:
+        return all_of(database)

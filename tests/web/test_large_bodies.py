@@ -1,0 +1,91 @@
+"""Bodies far beyond MAX_BODY, by every way in: refused, and the server's memory stays within the bound."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
+from tests.support.service import linux_only
+from tests.support.web_server import Server, serve
+
+pytestmark = linux_only
+TOKEN = "a-token-of-the-tests"
+SIZE, PIECE = 20_000_000, 100_000
+MOST = 30.0  # MiB: what is read of a body, up to MAX_BODY, and what is made of that
+WAYS = [
+    ("POST", "/send-emails", "application/x-www-form-urlencoded"),
+    ("POST", "/send-emails", "multipart/form-data; boundary=X"),
+    ("PUT", "/api/emails/1", "application/json"),
+    ("POST", "/api/emails", "application/json"),
+    ("POST", "/api/emails", "application/x-ndjson"),
+    ("POST", "/api/recipients", "application/json"),
+    ("POST", "/api/recipients/import", "text/csv"),
+    ("POST", "/login", "application/x-www-form-urlencoded"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    Installation(folder)
+    with serve(folder, unused_port(), API_TOKEN=TOKEN) as running:
+        yield running
+
+
+def most_memory(server: Server) -> float:
+    """The most that its worker ever had, in MiB."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    status = Path(f"/proc/{children[-1]}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+def answer_to(server: Server, head: str, pieces: Iterator[bytes]) -> bytes:
+    """The first line that comes back; the server may hang up before it has got everything."""
+    with socket.create_connection((server.host, server.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        with suppress(OSError):
+            for piece in pieces:
+                connection.sendall(piece)
+        with suppress(ConnectionResetError):
+            return connection.recv(1000).split(b"\r\n")[0]
+    return b"hung up"
+
+
+def chunked() -> Iterator[bytes]:
+    for _ in range(SIZE // PIECE):
+        yield b"%x\r\n" % PIECE + b"[" * PIECE + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+@pytest.mark.parametrize("form", ["told", "chunked"])
+def test_h6_twenty_megabytes_are_refused_and_cost_no_memory(
+    server: Server, way: tuple[str, str, str], form: str
+) -> None:
+    method, path, kind = way
+    before = most_memory(server)
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+    head += f"Authorization: Bearer {TOKEN}\r\n"
+    if form == "told":
+        pieces = (b"[" * PIECE for _ in range(SIZE // PIECE))
+        answer = answer_to(server, head + f"Content-Length: {SIZE}\r\n\r\n", pieces)
+    else:
+        answer = answer_to(server, head + "Transfer-Encoding: chunked\r\n\r\n", chunked())
+    assert answer.split(b" ")[1:2] in ([b"413"], [b"411"], [b"400"], [b"303"]) or answer == b"hung up", answer
+    assert most_memory(server) - before < MOST
+    assert server.request("GET", "/api/emails", headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
+
+
+def test_h6_a_compressed_bomb_is_not_unpacked(server: Server) -> None:
+    before = most_memory(server)
+    for method, path, kind in WAYS:
+        headers = {"Content-Type": kind, "Content-Encoding": "gzip", "Authorization": f"Bearer {TOKEN}"}
+        answer = server.request(method, path, b"\x1f\x8b\x08" + b"\0" * 100_000, headers)
+        assert answer.status in (400, 413, 415), (path, answer)
+    assert most_memory(server) - before < MOST

@@ -1,0 +1,351 @@
+"""/emails/new: an email is written, looked at, tried and saved, once; and nothing that was typed is lost on the way."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from werkzeug.test import TestResponse
+
+from sweep.trial import SECONDS
+from tests.support.api_client import Api
+from tests.support.smtp_server import ScriptedServer
+from web.limits import TRIALS
+
+BROWSER = {"Accept": "text/html"}
+TYPED = {
+    "email_subject": "Größe <b>日本</b>",
+    "email_content": "\nHello 😀\r\n</textarea><script>\r\n",
+    "timestamp": "2030-01-02T08:00",
+}
+CONTENT = "\nHello 😀\n</textarea><script>\n"  # as it was typed
+PAGE_OF_HTML = '<!DOCTYPE html><html><link rel=preconnect href="http://evil.example"><p>Hello <b>you</b></p></html>'
+HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+
+
+class Page:
+    """A browser at this page."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.api = Api(folder, **settings)
+        self.client = self.api.client
+        self.csrf = ""
+
+    def open(self) -> dict[str, str]:
+        """The hidden fields of an empty form."""
+        answer = self.client.get("/emails/new", headers=BROWSER)
+        assert answer.status_code == 200
+        return hidden(answer)
+
+    def step(self, step: str, form: dict[str, str], **more: str) -> TestResponse:
+        """Send the form, with the token that the last page had in it."""
+        return self.client.post("/emails/new", data={**form, **more, "step": step}, headers=BROWSER)
+
+    def write(self, **typed: str) -> TestResponse:
+        """Fill in an empty form and go on."""
+        return self.step("check", self.open() | TYPED | typed)
+
+    def saved(self, event_id: int) -> tuple[str, str, datetime]:
+        with self.api.installation.database() as database:
+            email = database.emails.get(event_id)
+            assert email is not None
+            return email.subject, email.content, email.due_at
+
+    def number_saved(self) -> int:
+        with self.api.installation.database() as database:
+            return sum(database.emails.counts().values())
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    page = Page(tmp_path)
+    yield page
+    page.api.close()
+
+
+def hidden(answer: TestResponse) -> dict[str, str]:
+    """The fields that the page's main form carries."""
+    return {name: html.unescape(value) for name, value in HIDDEN.findall(answer.text)}
+
+
+def text_of(answer: TestResponse) -> str:
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", answer.text)).split())
+
+
+def error_at(answer: TestResponse, name: str) -> str:
+    """What the page says at a field that is marked as wrong."""
+    assert answer.status_code == 400
+    assert re.search(rf'id="{name}"[^>]* aria-invalid="true"[^>]* aria-describedby="[^"]*\b{name}-error"', answer.text)
+    found = re.search(rf'id="{name}-error">([^<]*)<', answer.text)
+    assert found
+    return html.unescape(found[1])
+
+
+def test_an_email_is_written_looked_at_and_saved(page: Page) -> None:
+    page.api.installation.add_recipients(3)
+    looked_at = page.write()
+    assert looked_at.status_code == 200 and page.number_saved() == 0
+    assert "Goes out Wed 2 Jan 2030 08:00 +08:00, in " in text_of(looked_at)
+    assert "to 3 recipients." in text_of(looked_at)
+    form = hidden(looked_at)
+    answer = page.step("schedule", form)
+    event_id = int(form["proposed"])
+    assert (answer.status_code, answer.location) == (303, f"/emails/{event_id}")
+    assert page.saved(event_id) == (TYPED["email_subject"], CONTENT, datetime(2030, 1, 2, tzinfo=UTC))
+    assert abs(event_id - time.time() * 1000) < 60_000
+
+
+def test_what_was_typed_is_text_on_every_page(page: Page) -> None:
+    looked_at = page.write()
+    for answer in (looked_at, page.step("change", hidden(looked_at))):
+        assert "<script>" not in answer.text and "<b>日本" not in answer.text
+    assert "\nHello 😀\n&lt;/textarea&gt;&lt;script&gt;\n</pre>" in looked_at.text.replace("\r", "")
+
+
+def test_all_that_was_typed_comes_back(page: Page) -> None:
+    changing = page.step("change", hidden(page.write(event_id="77")))
+    assert changing.status_code == 200
+    assert (
+        f"<textarea{changing.text.split('<textarea')[1].split('>')[0]}>\n{html.escape(CONTENT)}</textarea>"
+        in changing.text
+    )
+    for value in (html.escape(TYPED["email_subject"]), TYPED["timestamp"], "77"):
+        assert f'value="{value}"' in changing.text
+
+
+def test_sent_twice_it_is_saved_once(page: Page) -> None:
+    form = hidden(page.write())
+    answers = [page.step("schedule", form), page.step("schedule", form), page.step("check", form)]
+    assert {(answer.status_code, answer.location) for answer in answers} == {(303, f"/emails/{form['proposed']}")}
+    assert page.number_saved() == 1
+    assert "was saved already" in page.client.get("/emails/new", headers=BROWSER).text
+
+
+def test_two_who_press_the_button_at_once_save_it_once(page: Page) -> None:
+    form = hidden(page.write())
+    cookie = page.client.get_cookie("session")
+    assert cookie is not None
+
+    def press(_: int) -> int:
+        client = page.api.app.test_client()
+        client.set_cookie("session", cookie.value)
+        answer = client.post("/emails/new", data={**form, "step": "schedule"}, headers=BROWSER)
+        page.api.close()
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(press, range(8))) == {303}
+    assert page.number_saved() == 1
+
+
+def test_the_first_form_sent_again_after_saving_is_the_same_email(page: Page) -> None:
+    """The way there of a back button: the number was proposed with the form, not with the step."""
+    typed = page.open() | TYPED
+    page.step("schedule", hidden(page.step("check", typed)))
+    assert page.step("check", typed).status_code == 303
+    assert page.number_saved() == 1
+
+
+def test_a_number_of_another_email_is_refused_at_its_field(page: Page) -> None:
+    page.api.installation.save_email(77)
+    for step in ("check", "schedule"):
+        answer = page.step(step, page.open() | TYPED, event_id="77")
+        assert "is another email's already" in error_at(answer, "event_id")
+        assert html.escape(TYPED["email_subject"]) in answer.text
+    assert page.number_saved() == 1
+
+
+def test_a_number_that_nobody_chose_gives_way(page: Page) -> None:
+    typed = page.open() | TYPED
+    page.api.installation.save_email(int(typed["proposed"]))
+    form = hidden(page.step("check", typed))
+    assert form["proposed"] != typed["proposed"]
+    assert page.step("schedule", form).status_code == 303
+    assert page.number_saved() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("email_subject", "", "is empty"),
+        ("email_subject", "a\u2028b", "has a line break"),
+        ("email_subject", "é" * 500, "is longer than 998 bytes"),
+        ("email_subject", "=?utf-8?q?a=0D=0ABcc:_x?=", "hides a line break"),
+        ("email_content", "", "is empty"),
+        ("email_content", "a\0b", "has a NUL"),
+        ("timestamp", "", "is empty"),
+        ("timestamp", "tomorrow", "is not a real time"),
+        ("timestamp", "2030-02-30T08:00", "is not a real time"),
+        ("event_id", "seven", "is not an integer"),
+        ("event_id", "9223372036854775808", "is not an integer"),
+        ("event_id", "٧", "is not an integer"),
+    ],
+)
+def test_what_cannot_be_taken_is_said_at_its_field(page: Page, name: str, value: str, reason: str) -> None:
+    assert reason in error_at(page.write(**{name: value}), name)
+    assert page.number_saved() == 0
+
+
+def test_everything_that_is_wrong_is_said_at_once(page: Page) -> None:
+    answer = page.write(email_subject="", email_content="", timestamp="x", event_id="x")
+    assert "4 fields have to be mended" in text_of(answer)
+
+
+def test_a_time_that_the_clocks_skip_is_refused(tmp_path: Path) -> None:
+    page = Page(tmp_path, TIMEZONE="Europe/Berlin")
+    assert "put forward" in error_at(page.write(timestamp="2027-03-28T02:30"), "timestamp")
+
+
+def test_of_a_time_that_comes_twice_the_person_is_asked(tmp_path: Path) -> None:
+    page = Page(tmp_path, TIMEZONE="Europe/Berlin")
+    asked = page.write(timestamp="2027-10-31T02:30")
+    assert "comes twice" in error_at(asked, "timestamp")
+    assert "Sun 31 Oct 2027 02:30 +02:00, the first" in text_of(asked)
+    assert "Sun 31 Oct 2027 02:30 +01:00, the second" in text_of(asked)
+    chosen = page.write(timestamp="2027-10-31T02:30", offset="+01:00")
+    assert "Goes out Sun 31 Oct 2027 02:30 +01:00" in text_of(chosen)
+    form = hidden(chosen)
+    assert 'value="+01:00" checked' in page.step("change", form).text
+    page.step("schedule", form)
+    assert page.saved(int(form["proposed"]))[2] == datetime(2027, 10, 31, 1, 30, tzinfo=UTC)
+
+
+def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
+    page.api.installation.add_recipients(1)
+    looked_at = page.write(timestamp="2020-01-02T08:00:05")
+    assert (
+        "This time has passed: it goes out at once, to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
+        in text_of(looked_at)
+    )
+    page.step("schedule", hidden(looked_at))
+    assert page.api.sweep() == []
+    assert page.api.installation.delivered() == {(TYPED["email_subject"], "r0@example.com"): 1}
+
+
+def test_without_recipients_it_warns_and_saves(page: Page) -> None:
+    looked_at = page.write()
+    assert "There is no active recipient." in text_of(looked_at)
+    assert "if there is none then, it is held until you release it" in text_of(looked_at)
+    assert page.step("schedule", hidden(looked_at)).status_code == 303
+
+
+def test_html_is_shown_in_its_frame_where_it_can_do_nothing(page: Page) -> None:
+    looked_at = page.write(email_content=PAGE_OF_HTML)
+    assert '<iframe class="mail" name="shown" title="The content as HTML" sandbox srcdoc=' in looked_at.text
+    assert "\nHello you\n</pre>" in looked_at.text.replace("\r", "")
+    shown = page.step("html", hidden(looked_at))
+    policy = shown.headers["Content-Security-Policy"].split("; ")
+    assert {"sandbox", "default-src 'none'", "frame-ancestors 'self'"} <= set(policy)
+    assert "<p>Hello <b>you</b></p>" in shown.text and "<link" not in shown.text
+    assert (shown.content_type, shown.headers["Cache-Control"]) == ("text/html; charset=utf-8", "no-store")
+
+
+def test_plain_text_has_no_frame(page: Page) -> None:
+    looked_at = page.write()
+    assert "<iframe" not in looked_at.text
+    assert page.step("html", hidden(looked_at)).text == ""
+
+
+def test_with_links_to_unsubscribe_they_are_shown(tmp_path: Path) -> None:
+    page = Page(tmp_path, PUBLIC_URL="http://localhost")
+    assert "\nUnsubscribe: http://localhost/unsubscribe/xxxx" in page.write().text.replace("\r", "")
+
+
+def test_a_test_goes_to_one_address_and_leaves_nothing(tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
+        answer = page.step("test", hidden(page.write()), address=" Me@Example.com ")
+        assert "The test was taken: 250 2.0.0 Ok: queued." in text_of(answer)
+        assert [accepted.recipient for accepted in server.accepted] == [b"Me@example.com"]
+        assert "Hello 😀".encode() in server.accepted[0].content
+    assert page.number_saved() == 0 and page.api.installation.statuses() == {}
+    assert page.step("schedule", hidden(answer)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "said"),
+    [
+        ("RCPT", "550 5.1.1 <x> unknown", "The test was refused: 550 5.1.1 <x> unknown."),
+        ("RCPT", "451 4.7.1 later", "The test was not taken for now: 451 4.7.1 later."),
+        ("CONNECT", "554 not you", "No mail can be sent now: "),
+    ],
+)
+def test_a_test_tells_what_the_server_said(tmp_path: Path, verb: str, reply: str, said: str) -> None:
+    with ScriptedServer(on={verb: lambda line, n: reply}) as server:
+        page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
+        answer = page.step("test", hidden(page.write()), address="me@example.com")
+    assert said in html.unescape(answer.text) and html.escape(reply) in answer.text
+
+
+def test_without_a_mail_server_a_test_says_what_to_mend(tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        port = server.port
+    page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{port}")
+    answer = page.step("test", hidden(page.write()), address="me@example.com")
+    assert "No mail can be sent now" in answer.text and "see host and port in EMAIL_URL" in answer.text
+
+
+def test_a_test_needs_an_address(page: Page) -> None:
+    form = hidden(page.write())
+    for address in ("", "me", "me@example.com,you@example.com", "me@example.com\nBcc: you@example.com"):
+        answer = page.step("test", form, address=address)
+        assert answer.status_code == 400 and 'id="address-error">The address is not valid' in answer.text
+        assert ".." not in text_of(answer)
+    assert not (page.api.installation.folder / "outbox").exists()
+
+
+def test_tests_are_bounded(page: Page) -> None:
+    form = hidden(page.write())
+    for _ in range(TRIALS):
+        assert page.step("test", form, address="me@example.com").status_code == 200
+    refused = page.step("test", form, address="me@example.com")
+    assert refused.status_code == 400 and "too often" in text_of(refused)
+    assert len(page.api.installation.messages()) == TRIALS
+    assert SECONDS * TRIALS / 60 < 3  # of the 16 threads, so many can be held
+
+
+def test_a_form_that_no_browser_sends_is_refused_whole(page: Page) -> None:
+    csrf = page.open()["csrf_token"].encode()
+    for body in (b"email_subject=%FF", b"email_subject=a&email_subject=b"):
+        answer = page.client.post(
+            "/emails/new",
+            data=b"csrf_token=" + csrf + b"&" + body,
+            headers=BROWSER,
+            content_type="application/x-www-form-urlencoded",
+        )
+        assert answer.status_code == 400 and "That cannot be taken" in answer.text
+    assert page.client.post("/emails/new", data=TYPED, headers=BROWSER).status_code == 400  # without its token
+
+
+def test_the_database_away_is_a_page_that_says_so(page: Page) -> None:
+    form = hidden(page.write())
+    for name in ("email.db", "email.db-wal", "email.db-shm"):
+        (page.api.installation.folder / name).unlink(missing_ok=True)
+    for answer in (page.client.get("/emails/new", headers=BROWSER), page.step("schedule", form)):
+        assert answer.status_code == 503 and "Not now" in answer.text and "Retry-After" in answer.headers
+
+
+def test_who_was_logged_out_meanwhile_comes_back_to_the_form(tmp_path: Path) -> None:
+    page = Page(tmp_path, API_TOKEN="t" * 16)
+    headers = {**BROWSER, "Referer": "http://localhost/emails/new"}
+    answer = page.client.post("/emails/new", data={**TYPED, "step": "schedule"}, headers=headers)
+    assert (answer.status_code, answer.location) == (303, "/login?next=/emails/new")
+
+
+def test_after_saving_the_page_of_the_email_says_so(page: Page) -> None:
+    answer = page.step("schedule", hidden(page.write()))
+    shown = page.client.get(answer.location or "", headers=BROWSER)
+    assert shown.status_code == 200 and "This email is saved. It goes out at its time." in shown.text
+
+
+def test_a_program_with_a_token_can_do_the_same(tmp_path: Path) -> None:
+    page = Page(tmp_path, API_TOKEN="t" * 16)
+    form = TYPED | {"event_id": "7", "step": "schedule"}
+    answer = page.client.post("/emails/new", data=form, headers={"Authorization": "Bearer " + "t" * 16})
+    assert (answer.status_code, answer.location) == (303, "/emails/7")

@@ -1,0 +1,228 @@
+"""The pages of recipients: the list, adding by hand, removing, and what one of them was sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import unescape
+
+import pytest
+from werkzeug.test import TestResponse
+
+from database import Address
+from tests.support.api_client import Api
+from tests.support.recipient_pages import BROWSER, csrf_of, everyone, get, unsubscribe
+from web.pages import recipients
+
+
+@pytest.fixture
+def where() -> dict[str, str]:
+    """SQLite: what differs between databases is looked at where the acts are (tests/storage/test_recipients.py)."""
+    return {}
+
+
+def post(api: Api, path: str, **fields: str) -> TestResponse:
+    """What a form of the list answers."""
+    fields["csrf_token"] = csrf_of(get(api, "/recipients"))
+    return api.client.post(path, data=fields, headers=BROWSER)
+
+
+def after(api: Api, path: str, **fields: str) -> str:
+    """The page that a form leads to."""
+    answer = post(api, path, **fields)
+    assert answer.status_code == 303, answer.text
+    return get(api, answer.location)
+
+
+def add(api: Api, names: Iterable[str]) -> None:
+    addresses = [Address(f"{name}@example.com", f"{name}@example.com") for name in names]
+    with api.installation.database() as database:
+        database.recipients.add(addresses, datetime.now(UTC))
+
+
+def listed(page: str) -> list[str]:
+    return re.findall(r"<bdi>(\S+)@example\.com</bdi></a></th>", page)
+
+
+def next_of(page: str) -> str | None:
+    found = re.search(r'href="([^"]+)" rel="next"', page)
+    return found and found[1]
+
+
+class TestList:
+    def test_an_empty_list_says_what_to_do(self, api: Api) -> None:
+        page = get(api, "/recipients")
+        assert "Nobody receives emails yet" in page
+        assert 'href="/recipients/import"' in page and "<table" not in page
+
+    def test_the_counts_are_links_to_lists_of_their_own(self, api: Api) -> None:
+        add(api, "abc")
+        unsubscribe(api, 2)
+        page = get(api, "/recipients")
+        links = re.findall(r'<li><a href="(/recipients[^"]*)"[^>]*>([a-z]+ \d+)</a>', page)
+        assert [(path, words) for path, words in links] == [
+            ("/recipients?", "all 3"),
+            ("/recipients?status=active", "active 2"),
+            ("/recipients?status=unsubscribed", "unsubscribed 1"),
+            ("/recipients?status=rejected", "rejected 0"),
+        ]
+        assert [listed(get(api, path)) for path, _ in links] == [["a", "b", "c"], ["a", "c"], ["b"], []]
+
+    def test_a_search_finds_the_beginnings_of_addresses_in_any_case(self, api: Api) -> None:
+        add(api, ["anna", "bob", "anne"])
+        page = get(api, "/recipients?address_begins=ANN&status=")
+        assert listed(page) == ["anna", "anne"]
+        assert 'value="ANN"' in page
+        assert 'href="/recipients?status=active&address_begins=ANN"' in page
+        assert "begins with <strong><bdi>zz</bdi>" in get(api, "/recipients?address_begins=zz")
+
+    def test_pages_go_on_within_the_filter(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(recipients, "PAGE", 2)
+        add(api, ["a1", "a2", "b", "a3", "a4", "a5"])
+        for query, names in (("", "a1 a2 a3 a4 a5 b"), ("?address_begins=a&status=active", "a1 a2 a3 a4 a5")):
+            path: str | None = f"/recipients{query}"
+            found = []
+            while path:
+                page = get(api, path)
+                found += listed(page)
+                path = next_of(page)
+            assert found == names.split()
+            assert f'href="/recipients?{"status=active&address_begins=a" if query else ""}">First page' in page
+
+    def test_a_search_whose_place_was_removed_begins_anew(self, api: Api) -> None:
+        add(api, "abc")
+        after(api, "/recipients/1/remove")
+        answer = api.client.get("/recipients?address_begins=b&after=1")
+        assert (answer.status_code, answer.location) == (303, "/recipients?address_begins=b")
+        page = get(api, answer.location)
+        assert listed(page) == ["b"] and "The list begins anew." in page
+
+    @pytest.mark.parametrize("query", ["status=gone", "after=x", "after=1e3", f"after={2**63}", "address_begins=%00"])
+    def test_a_filter_that_cannot_be_is_named(self, api: Api, query: str) -> None:
+        page = get(api, f"/recipients?{query}", 400)
+        assert "Status is none of" in page or "not one that this list" in page or "has a NUL" in page
+
+    @pytest.mark.parametrize(
+        "begins", ["%F0%9F%98%80", "%ff", "'; DROP TABLE recipients; --", "<script>", "%", "a" * 9_000]
+    )
+    def test_any_other_search_is_just_one(self, api: Api, begins: str) -> None:
+        add(api, "a")
+        assert "Show all" in get(api, f"/recipients?address_begins={begins}")
+        assert "<script>" not in api.client.get(f"/recipients?address_begins={begins}").text
+
+    def test_the_filter_is_exported_as_it_is_seen(self, api: Api) -> None:
+        add(api, ["anna", "anne", "bob"])
+        unsubscribe(api, 1)
+        found = re.search(r'href="(/api/recipients[^"]+)"', get(api, "/recipients?address_begins=ANN&status=active"))
+        assert found
+        rows = api.client.get(found[1]).text.split()
+        assert rows == ["recipient_email,recipient_status", "anne@example.com,active"]
+
+
+class TestAdding:
+    def test_each_address_is_said_what_became_of_it(self, api: Api) -> None:
+        add(api, ["gone", "known", "left"])
+        unsubscribe(api, 3)
+        with api.installation.database() as database:
+            database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 1")
+        lines = "new@example.com\r\n\r\n KNOWN@example.com \r\nleft@example.com\r\ngone@example.com\r\nNew@Example.com"
+        page = after(api, "/recipients", addresses=lines)
+        assert "1 recipient added: new@example.com." in page
+        assert "1 recipient already there: KNOWN@example.com." in page
+        assert "1 recipient unsubscribed and stays so: left@example.com." in page
+        assert "1 recipient rejected by a server and stays so: gone@example.com." in page
+        assert [each.status for each in everyone(api)] == ["rejected", "active", "unsubscribed", "active"]
+
+    def test_of_many_only_some_are_named(self, api: Api) -> None:
+        page = after(api, "/recipients", addresses="\n".join(f"r{number}@example.com" for number in range(900)))
+        assert "900 recipients added: r0@example.com, r1@example.com, r2@example.com and 897 more." in page
+
+    def test_one_bad_line_and_nothing_is_added_or_lost(self, api: Api) -> None:
+        answer = post(api, "/recipients", addresses="a@example.com\n<b>bad</b>\n\nc@\n")
+        page = unescape(answer.text)
+        assert answer.status_code == 400 and everyone(api) == []
+        assert "Nothing was added: 2 lines cannot be taken." in page
+        assert "Line 2: <bdi>" in page and "Line 4: <bdi>c@ is not valid" in page
+        assert "a@example.com\n<b>bad</b>\n\nc@\n</textarea>" in page
+        assert "<b>" not in answer.text and 'aria-invalid="true"' in page
+
+    @pytest.mark.parametrize("text", ["", " \r\n\t "])
+    def test_nothing_is_no_address(self, api: Api, text: str) -> None:
+        answer = post(api, "/recipients", addresses=text)
+        assert answer.status_code == 400 and "there is no address in it" in answer.text
+
+    def test_very_many_are_for_an_import(self, api: Api) -> None:
+        answer = post(api, "/recipients", addresses="\n".join(f"r{number}@example.com" for number in range(1_001)))
+        assert answer.status_code == 400 and "Line 1,001: <bdi>more than 1,000 addresses" in answer.text
+        assert everyone(api) == []
+
+    def test_a_form_of_elsewhere_adds_nobody(self, api: Api) -> None:
+        assert api.client.post("/recipients", data={"addresses": "a@example.com"}).status_code == 400
+        assert everyone(api) == []
+
+
+class TestOne:
+    def test_removing_twice_is_fine_and_leads_back_to_the_list_as_it_was(self, api: Api) -> None:
+        add(api, ["a", "b"])
+        page = get(api, "/recipients?status=active&address_begins=")
+        assert 'name="next" value="/recipients?status=active&address_begins="' in page
+        for sentence in ("a@example.com was removed.", "This recipient had been removed already."):
+            answer = post(api, "/recipients/1/remove", next="/recipients?status=active")
+            assert answer.location == "/recipients?status=active"
+            assert sentence in get(api, answer.location)
+        assert [each.address for each in everyone(api)] == ["b@example.com"]
+
+    def test_reactivating_twice_is_fine(self, api: Api) -> None:
+        add(api, "a")
+        unsubscribe(api, 1)
+        assert "/recipients/1/reactivate" in get(api, "/recipients")
+        assert "a@example.com is active again." in after(api, "/recipients/1/reactivate")
+        assert "a@example.com was active already." in after(api, "/recipients/1/reactivate")
+        assert everyone(api)[0].status == "active"
+        assert "/recipients/1/reactivate" not in get(api, "/recipients/1")
+
+    def test_one_who_was_removed_cannot_be_reactivated(self, api: Api) -> None:
+        assert "This recipient was removed." in after(api, "/recipients/1/reactivate")
+
+    def test_nobody_is_sent_to_another_site(self, api: Api) -> None:
+        add(api, "a")
+        assert post(api, "/recipients/1/remove", next="//evil.example").location == "/"
+
+    @pytest.mark.parametrize("number", ["1", "0", str(2**63 - 1), str(2**63), "9" * 400])
+    def test_a_number_of_nobody_is_a_page_with_a_way_back(self, api: Api, number: str) -> None:
+        assert "There is no recipient of this number" in get(api, f"/recipients/{number}", 404)
+        post(api, f"/recipients/{number}/remove")
+        assert "removed already" in get(api, "/recipients")
+
+    def test_it_shows_what_was_sent_with_what_became_of_it(self, api: Api) -> None:
+        add(api, ["a", "b"])
+        api.installation.save_email(7, subject="<i>Hello</i>")
+        assert "No email was sent to this recipient yet." in get(api, "/recipients/1")
+        assert api.sweep() == []
+        with api.installation.database() as database:
+            database.connection.run(
+                "UPDATE deliveries SET status = 'failed', reply = '550 5.1.1 <no>' WHERE recipient_id = 2"
+            )
+        page = api.client.get("/recipients/2", headers=BROWSER).text
+        assert '<a href="/emails/7"><bdi>&lt;i&gt;Hello&lt;/i&gt;</bdi></a>' in page
+        assert "550 5.1.1 &lt;no&gt;" in page and 'class="status failed"' in page
+
+    def test_its_history_has_pages(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(recipients, "PAGE", 2)
+        add(api, "a")
+        for number in range(5):
+            api.installation.save_email(number, due_in=-10 * number - 1)
+        api.sweep()
+        path: str | None = ""
+        found = []
+        while path is not None:
+            page = get(api, f"/recipients/1{path}")
+            found += re.findall(r'"/emails/(\d+)"', page)
+            path = next_of(page)
+        assert found == ["0", "1", "2", "3", "4"]
+
+    @pytest.mark.parametrize("cursor", ["x", "1", "99999999999999.1", f"1.{2**63}", "1.-1e5"])
+    def test_a_page_that_was_never_given_out_is_refused(self, api: Api, cursor: str) -> None:
+        add(api, "a")
+        assert "not one that this list gave out" in get(api, f"/recipients/1?after={cursor}", 400)

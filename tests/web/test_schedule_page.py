@@ -1,0 +1,371 @@
+"""The schedule: what needs attention, what is being sent, what is next, what was sent; and its lists."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from werkzeug.test import TestResponse
+
+from database import Settlement
+from tests.support.api_client import Api
+from tests.support.deliveries import in_doubt
+from web.pages import schedule_filter
+from web.pages.schedule_sections import RECENT, Sending, pace
+from web.pages.shown import day
+
+BROWSER = {"Accept": "text/html"}
+HEADING = re.compile(r"<h[12]>(.*?)</h[12]>")
+NAME = re.compile(r'<a href="/emails/(-?[0-9]+)">')
+HOUR, DAY = 3_600, 86_400
+OUTCOMES = {"failed": "failed", "unknown": "in_doubt", "queued": "deferred"}
+
+
+def get(api: Api, address: str = "/", status: int = 200, **headers: str) -> TestResponse:
+    answer = api.client.get(address, headers=BROWSER | headers)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def page(api: Api, address: str = "/", status: int = 200) -> str:
+    """The words of the page, with its tags."""
+    return " ".join(get(api, address, status).text.split())
+
+
+def headings(api: Api) -> list[str]:
+    return HEADING.findall(page(api))
+
+
+def section(api: Api, heading: str) -> str:
+    """From one heading to the next."""
+    return page(api).partition(f"<h2>{heading}</h2>")[2].partition("<h2>")[0]
+
+
+def listed(api: Api, address: str) -> list[int]:
+    """The event_ids of a list, page after page."""
+    found: list[int] = []
+    following: str | None = address
+    while following:
+        text = page(api, following)
+        found += map(int, NAME.findall(text))
+        link = re.search(r'<a href="([^"]+)" rel="next">', text)
+        following = link and link[1].replace("&amp;", "&")
+    return found
+
+
+def run(api: Api, sql: str, **values: object) -> None:
+    with api.installation.database() as database, database.connection.transaction():
+        database.connection.run(sql, **values)
+
+
+def settle(api: Api, event_id: int, *statuses: str) -> None:
+    """Begin an email that is due, and let a delivery end in each of these states, the rest stays in line."""
+    now = int(time.time())
+    with api.installation.database() as database:
+        database.progress.begin_due(now)
+        sender_id = database.senders.enter(1, now, in_doubt)
+        assert sender_id is not None
+        claims = database.claims.take(sender_id, 0, now, len(statuses))
+        for claim, status in zip(claims, statuses, strict=True):
+            if status == "sent":
+                database.deliveries.record(sender_id, [], [], [(*claim[:2], sender_id)])
+                database.deliveries.record(sender_id, [(now, "250 ok", *claim[:2], sender_id)], [], [])
+            else:
+                lost = Settlement(event_id, claim[1], OUTCOMES[status], status, now, "no", now + 290)
+                database.deliveries.record(sender_id, [], [lost], [])
+        database.senders.leave(sender_id, in_doubt)
+
+
+class TestBeforeThereIsAnything:
+    def test_the_next_step_is_to_add_recipients(self, api: Api) -> None:
+        text = page(api)
+        assert '<a class="button" href="/recipients">Add recipients</a>' in text
+        assert "There are no recipients yet" in text and headings(api) == ["Schedule"]
+
+    def test_then_to_write_an_email_or_to_let_a_program_do_it(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        text = page(api)
+        assert "It would go to 2 recipients." in text and "Add recipients" not in text
+        assert '<a class="button" href="/emails/new">New email</a>' in text
+        assert "curl http://localhost/send-emails -d event_id=1" in text
+
+    def test_that_command_says_what_the_service_takes(self, api: Api) -> None:
+        command = re.search(r"<code>curl (.*?)</code>", page(api))
+        assert command
+        fields = dict(part.strip("&#34; ").split("=", 1) for part in command[1].replace("&#34;", "").split(" -d ")[1:])
+        assert api.client.post("/send-emails", data=fields).text == "Successful"
+        assert headings(api) == ["Schedule", "Next"]
+
+    def test_who_all_left_are_told_from_who_were_never_there(self, api: Api) -> None:
+        api.installation.add_recipients(1)
+        run(api, "UPDATE recipients SET status = 'unsubscribed'")
+        api.installation.save_email(1, HOUR)
+        assert "None of the recipients is active" in page(api)
+
+
+class TestSections:
+    def test_they_come_in_the_order_of_their_urgency(self, api: Api) -> None:
+        api.installation.add_recipients(3)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent", "failed", "sent")
+        api.installation.save_email(2, -1)
+        settle(api, 2, "sent")
+        api.installation.save_email(3, HOUR)
+        assert headings(api) == ["Schedule", "Needs attention", "Sending now", "Next", "Sent"]
+        assert [NAME.findall(section(api, heading)) for heading in headings(api)[1:]] == [["1"], ["2"], ["3"], ["1"]]
+
+    def test_what_is_next_is_told_by_the_day_with_its_distance(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        zone = ZoneInfo("Asia/Singapore")
+        noon = datetime.now(zone).replace(hour=12, minute=0, second=0, microsecond=0)
+        for number, days in enumerate((1, 1, 5), 1):
+            api.installation.save_email(number, (noon + timedelta(days=days)).timestamp() - time.time() + 1)
+        text = section(api, "Next")
+        tomorrow, later = (day(noon + timedelta(days=days)) for days in (1, 5))
+        assert re.findall(r'scope="rowgroup">(.*?)</th>', text) == [f"Tomorrow, {tomorrow}", later]
+        assert len(re.findall(f">{tomorrow} 12:00(:01)? [+]08:00</time></td><td>in 1?", text)) == 2
+        assert re.search(r"<td>in [45] d ", text)
+        assert "as of now, 2 recipients" in text
+
+    def test_what_is_overdue_or_held_says_so(self, api: Api) -> None:
+        api.installation.save_email(1, -1)
+        api.sweep()
+        api.installation.save_email(2, -HOUR)
+        text = section(api, "Needs attention")
+        assert NAME.findall(text) == ["2", "1"]
+        assert "overdue</span> due 1 h ago and not begun" in text and "makecron.sh" in text
+        assert "held</span> there was no active recipient when it was due" in text
+
+    def test_what_has_only_just_fallen_due_is_no_alarm(self, api: Api) -> None:
+        api.installation.save_email(1, -5)
+        assert headings(api) == ["Schedule", "Next"]
+        assert re.search(r"<td>due \d+ s ago</td>", page(api))
+
+    def test_never_plainly_sent_over_a_failure(self, api: Api) -> None:
+        api.installation.add_recipients(3)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent", "failed", "unknown")
+        for heading in ("Needs attention", "Sent"):
+            assert "sent with 1 failure and 1 unknown</span> 1 accepted" in section(api, heading)
+        assert ">sent</span>" not in page(api)
+
+    def test_what_failed_last_week_has_had_its_attention(self, api: Api) -> None:
+        api.installation.add_recipients(1)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "failed")
+        run(api, "UPDATE emails SET finished_at = finished_at - :past", past=int(RECENT.total_seconds()) + 60)
+        assert headings(api) == ["Schedule", "Next", "Sent"]
+        assert listed(api, "/?status=failed") == [1]
+
+    def test_a_bar_says_how_far_it_has_come(self, api: Api) -> None:
+        api.installation.add_recipients(1_500)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent", "failed")
+        text = section(api, "Sending now")
+        assert '<progress max="1500" value="2" aria-label="Email 1">' in text
+        assert "2 of 1,500 done, <strong>1 failed</strong>" in text
+
+    def test_text_of_an_email_is_text(self, api: Api) -> None:
+        api.installation.save_email(1, HOUR, "<script>alert(1)</script>")
+        api.installation.save_email(2, HOUR, "   ")
+        assert "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi>" in page(api) and "without a subject" in page(api)
+
+
+class TestPace:
+    def summary(self, api: Api, sent: int, seconds: int) -> Sending:
+        api.installation.add_recipients(4)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent")
+        with api.installation.database() as database:
+            email = database.emails.summary(1)
+        assert email is not None and email.first_sent_at is not None
+        last = email.first_sent_at + timedelta(seconds=seconds)
+        return Sending(email._replace(sent=sent, expected=1_000, last_sent_at=last), True, None)
+
+    @pytest.mark.parametrize(
+        ("sent", "seconds", "text"),
+        [
+            (500, 0, "500 a second on average, about 1 s left"),
+            (500, 100, "300 a minute on average, about 1 min 40 s left"),
+            (10, 3_600, "10 an hour on average, about 4 d 3 h left"),
+        ],
+    )
+    def test_it_tells_the_rate_and_what_is_left(self, api: Api, sent: int, seconds: int, text: str) -> None:
+        assert pace(self.summary(api, sent, seconds)) == text
+
+    def test_what_servers_put_off_is_not_told_to_be_done_in_a_moment(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent", "queued")
+        text = section(api, "Sending now")
+        assert re.search(r"they are tried again in 4 min \d+ s", text) and " left" not in text
+
+    def test_what_stands_still_has_no_end_in_sight(self, api: Api) -> None:
+        assert pace(self.summary(api, 500, 100)._replace(moves=False)) == "300 a minute on average"
+        run(api, "UPDATE progress SET first_sent_at = first_sent_at - 600, last_sent_at = last_sent_at - 300")
+        assert "the last was accepted 5 min" in section(api, "Sending now")
+
+
+class TestHeartbeat:
+    def test_a_sender_at_work_is_told_in_a_quiet_line(self, api: Api) -> None:
+        assert re.search(r'<p class="aside">The last sweep looked \d+ s ago\.</p>', page(api))
+
+    @pytest.mark.parametrize("environment", [{}, {"SCHEDULER": "rq-scheduler"}])
+    def test_a_late_one_is_loud_and_has_its_remedy(self, api: Api, environment: dict[str, str]) -> None:
+        api.app.extensions["settings"] = api.installation.settings._replace(
+            scheduler=environment.get("SCHEDULER", "cron")
+        )
+        run(api, "UPDATE counters SET value = value - 1200 WHERE name = 'last_sweep_at'")
+        assert headings(api)[:2] == ["Schedule", "Nothing goes out"]
+        text = section(api, "Nothing goes out")
+        assert "The last sweep looked 20 min" in text and "<code>./makecron.sh</code>" in text
+        assert ("<code>rqscheduler</code>" in text) == bool(environment)
+        assert "<title>Nothing goes out" in page(api)
+
+    def test_a_clock_that_is_behind_is_another_matter(self, api: Api) -> None:
+        run(api, "UPDATE counters SET value = value + 200000 WHERE name = 'last_sweep_at'")
+        assert "<code>python task.py --clock-is-right</code>" in section(api, "Nothing goes out")
+
+
+class TestLists:
+    def test_a_list_goes_on_page_by_page(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schedule_filter, "PAGE", 2)
+        for number in range(1, 6):
+            api.installation.save_email(number, number * DAY)
+        assert listed(api, "/?status=scheduled") == [1, 2, 3, 4, 5]
+        assert listed(api, "/?status=all") == [5, 4, 3, 2, 1]
+        assert listed(api, "/?status=held") == []
+
+    def test_those_with_failures_go_on_by_when_they_began(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schedule_filter, "PAGE", 1)
+        api.installation.add_recipients(1)
+        for number in (1, 2, 3):
+            api.installation.save_email(number, -number)
+            settle(api, number, "failed")
+        assert listed(api, "/?status=failed") == [3, 2, 1]
+        assert listed(api, f"/?status=failed&day={datetime.now(ZoneInfo('Asia/Singapore')).date()}") in ([3, 2, 1], [])
+        assert listed(api, "/?status=failed&day=2020-01-01") == []
+
+    def test_a_day_is_one_of_the_services_zone(self, api: Api) -> None:
+        midnight = datetime(2031, 5, 1, tzinfo=ZoneInfo("Asia/Singapore"))
+        for number, seconds in ((1, -1), (2, 0), (3, DAY - 1), (4, DAY)):
+            api.installation.save_email(number, midnight.timestamp() + seconds - time.time() + 0.5)
+        assert listed(api, "/?day=2031-05-01") == listed(api, "/?status=scheduled&day=2031-05-01") == [2, 3]
+        run(api, "UPDATE emails SET status = 'held'")
+        assert listed(api, "/?status=held&day=2031-05-01") == [2, 3]
+        assert "<h1>Held emails of Thu 1 May 2031</h1>" in page(api, "/?status=held&day=2031-05-01")
+
+    def test_a_number_leads_to_its_email(self, api: Api) -> None:
+        api.installation.save_email(-7, HOUR)
+        assert get(api, "/?event_id=-7&status=all&day=", 303).location == "/emails/-7"
+        assert "The number 8 is of no email here." in page(api, "/?event_id=8", 404)
+
+    @pytest.mark.parametrize(
+        ("query", "field", "typed"),
+        [
+            ("event_id=x%22y", "event_id", 'value="x&#34;y"'),
+            ("event_id=99999999999999999999", "event_id", ""),
+            ("event_id=%00%ff", "event_id", ""),
+            ("status=broken", "status", ""),
+            ("day=2026-02-30", "day", 'value="" aria-invalid="true" aria-describedby="wrong-day"'),
+            ("day=0001-01-01", "day", ""),
+            ("day=9999-12-31", "day", ""),
+            ("day=20261125", "day", "The day 20261125 is no date such as 2026-11-25."),
+            ("after=soon", "after", ""),
+            ("after=999999999999.1", "after", ""),
+        ],
+    )
+    def test_what_cannot_be_read_is_said_at_its_field(self, api: Api, query: str, field: str, typed: str) -> None:
+        text = page(api, f"/?{query}", 400)
+        assert f'id="wrong-{field}"' in text and typed in text
+        assert field == "after" or f'aria-describedby="wrong-{field}"' in text
+
+    def test_empty_fields_and_names_that_mean_nothing_here_are_no_filter(self, api: Api) -> None:
+        assert "<h1>Schedule</h1>" in page(api, "/?status=&day=%20&event_id=&utm_source=mail")
+
+
+class TestConditional:
+    def again(self, api: Api, known: TestResponse, address: str = "/") -> int:
+        return api.client.get(address, headers=BROWSER | {"If-None-Match": known.headers["ETag"]}).status_code
+
+    @pytest.mark.parametrize("address", ["/", "/?status=all"])
+    def test_the_clock_alone_makes_it_no_other_page(self, api: Api, address: str) -> None:
+        api.installation.save_email(1, HOUR)
+        known = get(api, address)
+        time.sleep(1.1)
+        assert self.again(api, known, address) == 304
+        api.installation.save_email(2, HOUR)
+        assert self.again(api, known, address) == 200
+
+    def test_each_acceptance_makes_it_another(self, api: Api) -> None:
+        api.installation.add_recipients(3)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "sent")
+        known = get(api)
+        settle(api, 1, "sent")
+        assert self.again(api, known) == 200
+
+    def test_a_heartbeat_that_is_late_makes_it_another(self, api: Api) -> None:
+        known = get(api)
+        run(api, "UPDATE counters SET value = value - 1000 WHERE name = 'last_sweep_at'")
+        assert self.again(api, known) == 200
+
+    def test_scripts_ask_again_only_while_there_is_something_to_see(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        api.installation.save_email(1, HOUR)
+        assert "data-refresh" not in page(api)
+        api.installation.save_email(2, 50)
+        assert 'data-refresh="2"' in page(api)
+        run(api, "UPDATE emails SET due_at = 1 WHERE event_id = 2")
+        settle(api, 2, "sent")
+        assert 'data-refresh="2"' in page(api)
+        settle(api, 2, "sent")
+        assert "data-refresh" not in page(api)
+
+
+class TestFaults:
+    def test_without_its_tables_the_page_says_what_mends_it(self, api: Api) -> None:
+        run(api, "UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        api.close()
+        answer = get(api, status=503)
+        assert answer.headers["Retry-After"] and '<a href="/">to the schedule</a>' in answer.text
+
+    def test_a_person_who_logs_in_comes_here(self, api: Api) -> None:
+        api.app.extensions["settings"] = api.installation.settings._replace(api_tokens=("the-token-of-the-pages",))
+        form = api.client.get("/login", headers=BROWSER)
+        csrf = re.search(r'name="csrf_token" value="([^"]+)"', form.text)
+        assert csrf
+        login = {"csrf_token": csrf[1], "token": "the-token-of-the-pages"}
+        answer = api.client.post("/login", data=login, headers=BROWSER, follow_redirects=True)
+        assert answer.request.path == "/" and "<h1>Schedule</h1>" in answer.text
+        assert "Bearer $API_TOKEN" in answer.text
+
+
+def test_ten_thousand_emails_do_not_slow_it_down(api: Api) -> None:
+    numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)"
+    now = int(datetime.now(UTC).timestamp())
+    api.installation.add_recipients(10)
+    run(
+        api,
+        f"""{numbers} INSERT INTO emails (event_id, due_at, created_at, finished_at, token, subject, content, status)
+        SELECT n, {now} + (n - 5000) * 60, 0, {now}, 'token', 'Subject', 'Content', CASE n % 5 WHEN 0 THEN 'held'
+            WHEN 1 THEN 'cancelled' WHEN 2 THEN 'sending' ELSE CASE WHEN n < 5000 THEN 'sent' ELSE 'scheduled' END END
+        FROM numbers""",
+    )
+    run(
+        api,
+        f"""INSERT INTO progress (event_id, started_at, last_recipient_id, cursor_id, deliveries, sent, failed)
+        SELECT event_id, {now} - 9 + event_id / 5000, 9, 9, 9, 8, 1 FROM emails WHERE status IN ('sent', 'sending')""",
+    )
+    with api.installation.database() as database:
+        database.connection.analyze()
+    assert len(get(api).data) < 24_000  # with its style and script less than 40 KB
+    times = []
+    for _ in range(9):
+        began = time.perf_counter()
+        get(api)
+        times.append(time.perf_counter() - began)
+    assert sorted(times)[0] < 0.2, times  # of a machine that has other work; bench/ measures

@@ -1,0 +1,105 @@
+"""Bodies that stall, sent to the server as it is served: whoever sends them, others are answered at once."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from database import db_init
+from serving.web_server import THREADS
+from settings import load_settings
+from tests.support.web_server import FORM, Answer, Server, serve
+from web.bodies import KNOWN, STRANGERS
+
+TOKEN = "the-only-token-here"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+MISSING = "Missing fields: event_id, email_subject, email_content, timestamp"
+MANY = 80
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    db_init(load_settings({}, tmp_path), int(time.time()))
+    return tmp_path
+
+
+@contextmanager
+def stalled(server: Server, path: str, headers: str = "") -> Iterator[list[socket.socket]]:
+    """Many requests that stop in the middle of their bodies."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n{headers}"
+    request = f"{head}Content-Type: {FORM['Content-Type']}\r\n\r\ntoken=".encode()
+    connections = [socket.create_connection((server.host, server.port)) for _ in range(MANY)]
+    for connection in connections:
+        connection.sendall(request)
+    time.sleep(1.5)  # let the threads begin to read
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def quickly(answer: Answer, started: float) -> Answer:
+    assert time.monotonic() - started < 1
+    return answer
+
+
+def get(server: Server) -> Answer:
+    return quickly(server.request("GET", "/nothing", headers=BEARER), time.monotonic())
+
+
+def post(server: Server) -> Answer:
+    return quickly(server.request("POST", "/send-emails", b"", {**FORM, **BEARER}), time.monotonic())
+
+
+def test_threads_are_left_when_all_seats_are_taken() -> None:
+    assert STRANGERS + KNOWN < THREADS
+
+
+def test_strangers_who_stall_hold_nobody_up(folder: Path, free_port: int) -> None:
+    with serve(folder, free_port, API_TOKEN=TOKEN) as server, stalled(server, "/send-emails") as connections:
+        assert get(server).status == 404
+        assert all(b" 401 " in connection.recv(100) for connection in connections)
+
+
+def test_strangers_who_stall_at_the_login_hold_nobody_up_who_has_a_token(folder: Path, free_port: int) -> None:
+    with serve(folder, free_port, API_TOKEN=TOKEN) as server, stalled(server, "/login"):
+        assert get(server).status == 404
+        answer = server.post({}, **BEARER)
+        assert (answer.status, answer.body) == (400, MISSING)
+
+
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_clients_who_stall_leave_threads_to_others(folder: Path, free_port: int, token: str) -> None:
+    headers = f"Authorization: Bearer {TOKEN}\r\n" if token else ""
+    with serve(folder, free_port, API_TOKEN=token) as server, stalled(server, "/send-emails", headers):
+        assert get(server).status == 404
+        answer = quickly(server.post({"event_id": 1}, **BEARER), time.monotonic())
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        form = server.request("GET", "/login", headers={"Accept": "text/html"})
+        assert form.status == (200 if token else 303)
+        if token:
+            assert _log_in(server, form).status == 303
+
+
+def _log_in(server: Server, form: Answer) -> Answer:
+    csrf = re.search(r'name="csrf_token" value="([^"]+)"', form.body)
+    assert csrf
+    cookie = form.headers["set-cookie"].partition(";")[0]
+    body = f"token={TOKEN}&csrf_token={csrf[1]}".encode()
+    return server.request("POST", "/login", body, {**FORM, "Cookie": cookie})
+
+
+def test_when_those_who_stalled_are_gone_all_is_as_before(folder: Path, free_port: int) -> None:
+    with serve(folder, free_port, API_TOKEN=TOKEN) as server:
+        with stalled(server, "/send-emails", f"Authorization: Bearer {TOKEN}\r\n"):
+            assert get(server).status == 404
+        time.sleep(1.5)
+        for _ in range(3 * THREADS):
+            assert server.post({}, **BEARER).body == MISSING
