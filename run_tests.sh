@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
-# Runs all tests; on a fresh machine it first installs what they need.
+# Runs the tests in parallel; on a fresh machine it first installs what they need.
 set -eu
 
 usage() {
     cat <<'USAGE'
-Usage: ./run_tests.sh [--install | PYTEST-ARGUMENT...]
+Usage: ./run_tests.sh [--quick | --install] [PYTEST-ARGUMENT...]
 
-Makes .venv with what the tests need (requirements-dev.txt), installs system packages where this is root and
-apt is there, then runs all tests. Arguments go to pytest: ./run_tests.sh -k settings -x
-Without root or apt it says what is missing, and tests that need it are skipped; with CI=true that is a failure.
+Creates .venv with the packages in requirements-dev.txt, installs the system packages that the tests need (if run as
+root, with apt), and runs all tests, several at a time. Further arguments go to pytest:
 
-  --install   install only
-  -h, --help  this text
+  ./run_tests.sh                        all tests
+  ./run_tests.sh --quick                unit and architecture tests: needs only Python, takes seconds
+  ./run_tests.sh tests/web -x           one folder, up to the first failure
+  ./run_tests.sh -m 'not browser'       everything but one folder
+  ./run_tests.sh -p randomly            in random order
+
+Without root or apt, it lists what is missing and skips the tests that need it. With CI=true, a skipped test fails.
+
+  --install   only install
+  -h, --help  show this text
+
+TEST_WORKERS sets how many tests run at a time (default: two for each core, because most tests wait for something).
 USAGE
 }
 
@@ -19,21 +28,36 @@ USAGE
 PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium'
 
 main() {
+    local mode=all
     case ${1-} in
     -h | --help)
         usage
         return
+        ;;
+    --quick | --install)
+        mode=${1#--}
+        shift
         ;;
     esac
     unset CDPATH
     cd -P -- "$(dirname -- "$0")"
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
-    prepare_system
+    [ "$mode" = quick ] || prepare_system
     prepare_venv requirements-dev.txt requirements.txt requirements-postgresql.txt requirements-redis.txt
-    if [ "${1-}" != --install ]; then
-        exec .venv/bin/python -m pytest "$@"
-    fi
+    case $mode in
+    quick) run_pytest tests/unit tests/architecture "$@" ;;
+    all) run_pytest "$@" ;;
+    esac
+}
+
+# Each worker runs one test at a time and takes over tests that another worker has not reached.
+run_pytest() {
+    exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-$((2 * $(cores)))}" --dist worksteal "$@"
+}
+
+cores() {
+    getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
 missing() {
@@ -60,8 +84,8 @@ prepare_system() {
     echo "Missing, so some tests will be skipped: $packages" >&2
 }
 
-# Nothing of it is started on this machine: Postfix is installed unconfigured, PostgreSQL without a cluster, and
-# a policy holds for the others meanwhile.
+# Installs without starting anything: Postfix unconfigured, PostgreSQL without a cluster, and a policy that keeps the
+# other services from starting.
 install_packages() (
     policy=/usr/sbin/policy-rc.d
     if ! [ -e "$policy" ]; then
