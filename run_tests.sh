@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<'USAGE'
-Usage: ./run_tests.sh [--quick | --install] [PYTEST-ARGUMENT...]
+Usage: ./run_tests.sh [--quick | --lint | --format | --install] [PYTEST-ARGUMENT...]
 
 Creates .venv with the packages in requirements-dev.txt, installs the system packages that the tests need (if run as
 root, with apt), and runs all tests, several at a time. Further arguments go to pytest:
@@ -17,6 +17,8 @@ root, with apt), and runs all tests, several at a time. Further arguments go to 
 
 Without root or apt, it lists what is missing and skips the tests that need it. With CI=true, a skipped test fails.
 
+  --lint      check style, formatting, types, imports and shell scripts instead of running tests
+  --format    fix style and formatting where a tool can
   --install   only install
   -h, --help  show this text
 
@@ -34,7 +36,7 @@ main() {
         usage
         return
         ;;
-    --quick | --install)
+    --quick | --lint | --format | --install)
         mode=${1#--}
         shift
         ;;
@@ -43,12 +45,37 @@ main() {
     cd -P -- "$(dirname -- "$0")"
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
-    [ "$mode" = quick ] || prepare_system
+    case $mode in all | install) prepare_system ;; esac
     prepare_venv requirements-dev.txt requirements.txt requirements-postgresql.txt requirements-redis.txt
     case $mode in
-    quick) run_pytest tests/unit tests/architecture "$@" ;;
     all) run_pytest "$@" ;;
+    quick) run_pytest tests/unit tests/architecture "$@" ;;
+    lint) lint ;;
+    format) format ;;
     esac
+}
+
+lint() {
+    export PATH="$PWD/.venv/bin:$PATH"
+    step ruff check .
+    step ruff format --check .
+    step mypy
+    step lint-imports
+    if command -v shellcheck >/dev/null; then
+        step shellcheck -x ./*.sh serving/environment.sh .ci/run
+    else
+        echo "shellcheck is not installed: the shell scripts were not checked" >&2
+        [ "${CI-}" != true ]
+    fi
+}
+
+format() {
+    .venv/bin/ruff check --fix . && .venv/bin/ruff format .
+}
+
+step() {
+    printf '\n== %s\n' "$*"
+    "$@" </dev/null
 }
 
 # Each worker runs one test at a time and takes over tests that another worker has not reached.
