@@ -23,6 +23,7 @@ _NOT_COPIED = shutil.ignore_patterns(
     "outbox",
     "demo",
     "tasklog.log*",
+    "postgresql-*-sender-*",  # lock files of senders in other tests
     "tests",
     "bench",
 )
