@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 TESTS = Path(__file__).parent
+
+# A shell starts its background jobs with SIGINT ignored, and all that these start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = (
     "tests.support.certificate",

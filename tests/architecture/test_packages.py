@@ -28,7 +28,7 @@ def found(settings: Settings, level: str) -> list[Finding]:
 @pytest.mark.parametrize(
     ("name", "version"), [("werkzeug", "3.0.3"), ("werkzeug", "3.1.5"), ("flask", "3.1.2"), ("jinja2", "2.11.3")]
 )
-def test_o4_an_old_package_with_a_known_fault_is_an_error_with_its_remedy(
+def test_an_old_package_with_a_known_fault_is_an_error_with_its_remedy(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: str
 ) -> None:
     plant(tmp_path, monkeypatch, name, version)
@@ -37,18 +37,18 @@ def test_o4_an_old_package_with_a_known_fault_is_an_error_with_its_remedy(
     assert commands_of(settings, "check")().exit_code == 1
 
 
-def test_o4_a_package_of_another_version_than_was_tested_is_a_warning(
+def test_a_package_of_another_version_than_was_tested_is_a_warning(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(tmp_path, monkeypatch, "granian", "9.0.0")
     assert [finding.text.split(", and")[0] for finding in found(settings, "warning")] == ["granian 9.0.0 is installed"]
 
 
-def test_o4_the_packages_of_these_tests_are_those_of_the_requirements(settings: Settings) -> None:
+def test_the_packages_of_these_tests_are_those_of_the_requirements(settings: Settings) -> None:
     assert [finding.level for finding in check_packages(settings)] == ["ok"]
 
 
-def test_o4_every_requirement_is_of_one_version(settings: Settings) -> None:
+def test_every_requirement_is_of_one_version(settings: Settings) -> None:
     for file in PROJECT.glob("requirements*.txt"):
         lines = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "-r "))]
         assert len(PINNED.findall(file.read_text())) == len(lines), file

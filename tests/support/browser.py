@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,8 +19,12 @@ ARGUMENTS = (
     "--disable-features=AutofillServerCommunication",
 )
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
-# Frames are left out: there is one, of somebody's email, in which no script runs.
-AXE = {"runOnly": RULES, "resultTypes": ["violations"], "iframes": False}
+COLOR_RULES = ("color-contrast", "link-in-text-block")  # half of what axe costs; the other rules see no colors
+# Frames are left out: the only one holds an email, in which no script runs.
+OPTIONS = {"resultTypes": ["violations"], "iframes": False}
+ALL = {**OPTIONS, "runOnly": RULES}
+ONLY_COLORS = {**OPTIONS, "runOnly": {"type": "rule", "values": COLOR_RULES}}
+WITHOUT_COLORS = {**ALL, "rules": {rule: {"enabled": False} for rule in COLOR_RULES}}
 DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 320, "height": 640}
 PATIENCE = 20_000  # milliseconds
@@ -90,14 +94,14 @@ class Tab:
         self._scripts = allowed
         self._tools.send("Emulation.setScriptExecutionDisabled", {"value": not allowed})
 
-    def faults(self) -> list[str]:
-        """All that is wrong with the page that is shown, and was with those before it."""
+    def faults(self, rules: Mapping[str, object] = ALL) -> list[str]:
+        """Return everything that is wrong with the page that is shown, and that was with those before it."""
         self.page.wait_for_load_state()  # a click waits for the answer, not for its style
         too_wide = self.page.evaluate(TOO_WIDE)
         found = [f"{too_wide} px too wide"] if too_wide > 0 else []
         scripts = self._scripts
         self.allow_scripts(True)
-        found += violations(self.page)
+        found += violations(self.page, rules)
         self.allow_scripts(scripts)
         found += self.complaints + [f"asked elsewhere: {line}" for line in self.elsewhere.asked]
         self.complaints.clear()
@@ -105,26 +109,29 @@ class Tab:
         return found
 
     def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
-        """The same for the page that `show` opens: in light and dark, on a phone, and without scripts."""
+        """The same for the page that `show` opens: in light and dark, on a phone, and without scripts.
+
+        Another color scheme changes only colors; a page without scripts has the colors of the one with them.
+        """
         show(self.page)
         found = [f"in light: {fault}" for fault in self.faults()]
         self.page.emulate_media(color_scheme="dark")
-        found += [f"in dark: {fault}" for fault in self.faults()]
+        found += [f"in dark: {fault}" for fault in self.faults(ONLY_COLORS)]
         self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size(PHONE)
         found += [f"on a phone: {fault}" for fault in self.faults()]
         self.allow_scripts(False)
         show(self.page)
-        return found + [f"without scripts: {fault}" for fault in self.faults()]
+        return found + [f"without scripts: {fault}" for fault in self.faults(WITHOUT_COLORS)]
 
     def close(self) -> None:
         """End the session."""
         self.context.close()
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds, a line for each element."""
+def violations(page: Page, rules: Mapping[str, object] = ALL) -> list[str]:
+    """Return what axe finds, a line for each element."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
-    found = page.evaluate("options => axe.run(options)", AXE)["violations"]
+    found = page.evaluate("options => axe.run(options)", rules)["violations"]
     return [f"axe: {rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]

@@ -70,8 +70,11 @@ def own_crontab() -> Iterator[Crontab]:
 
 
 @pytest.fixture
-def cron_daemon() -> Iterator[None]:
-    """A cron daemon at work: the one of this machine, or one started for this test."""
+def cron_daemon(own_crontab: Crontab) -> Iterator[None]:
+    """A running cron daemon: the one of this machine, or one started for this test.
+
+    It is needed by one test at a time, the one that holds the crontab: no test stops a daemon that another one uses.
+    """
     if daemon_is_running():
         yield
         return

@@ -228,7 +228,7 @@ def test_a_post_comes_through_nginx_and_the_answer_is_that_of_a_service_behind_t
         assert "max-age" in answer.headers["Strict-Transport-Security"]
 
 
-def test_a4_through_nginx_a_client_is_known_by_its_own_address_whatever_it_says(tmp_path: Path) -> None:
+def test_through_nginx_a_client_is_known_by_its_own_address_whatever_it_says(tmp_path: Path) -> None:
     port = unused_port()
     service = serve(tmp_path, port, API_TOKEN=TOKEN, TRUSTED_PROXIES="1", PUBLIC_URL="https://mail.example.com")
     statuses = []

@@ -26,7 +26,7 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def test_o1_an_env_file_behind_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
+def test_an_env_file_behind_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
     real = tmp_path / "real"
     real.write_text("SENDERS=2\n")
     (tmp_path / ".env").symlink_to(real)
@@ -37,14 +37,14 @@ def test_o1_an_env_file_behind_a_link_is_judged_by_what_it_leads_to(tmp_path: Pa
     assert load_settings({}, tmp_path).senders == 2
 
 
-def test_o1_what_git_would_take_has_no_secret_in_it() -> None:
+def test_what_git_would_take_has_no_secret_in_it() -> None:
     names = (".env", "email.db", "email.db-wal", "email.db-sender-1", "outbox/new/1", "tasklog.log.1")
     ignored = subprocess.run(["git", "check-ignore", *names], cwd=PROJECT, capture_output=True, text=True)
     assert ignored.stdout.split() == list(names)
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_o1_every_file_that_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_every_file_that_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     installation.add_recipients(1)
     installation.save_email(1)
@@ -55,7 +55,7 @@ def test_o1_every_file_that_is_made_is_for_its_owner_alone(tmp_path: Path) -> No
         assert {path.name: oct(path.stat().st_mode & 0o777) for path in files if path.stat().st_mode & 0o077} == {}
 
 
-def test_o1_no_secret_is_among_the_arguments_of_a_process(tmp_path: Path, free_port: int) -> None:
+def test_no_secret_is_among_the_arguments_of_a_process(tmp_path: Path, free_port: int) -> None:
     password = "pass-word-of-the-tests"
     with serve(tmp_path, free_port, API_TOKEN=TOKEN, EMAIL_URL=f"smtp://user:{password}@127.0.0.1:9") as server:
         group = subprocess.run(

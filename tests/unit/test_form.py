@@ -100,7 +100,7 @@ def test_files_and_other_parts_are_passed_over() -> None:
 
 @pytest.mark.parametrize("first", [b"", b"\r", b"\n", b"\r\n", b"\r\n--", b"\r\n--X"])
 @pytest.mark.parametrize("filler", [b"x", b"\r", b"\n", b"\r\n-", b"-X"])
-def test_h8_a_part_of_megabytes_without_an_end_takes_little_time(first: bytes, filler: bytes) -> None:
+def test_a_part_of_megabytes_without_an_end_takes_little_time(first: bytes, filler: bytes) -> None:
     head = b'--X\r\nContent-Disposition: form-data; name="b"; filename="f"\r\n\r\n'
     body = head + first + filler * (5_000_000 // len(filler))
     start = time.process_time()

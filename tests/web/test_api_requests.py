@@ -87,7 +87,7 @@ def test_an_event_id_that_is_none_is_refused(api: Api, text: str) -> None:
     ],
     ids=invalid_values.short,
 )
-def test_h2_an_event_id_of_another_kind_is_no_number(api: Api, value: str) -> None:
+def test_an_event_id_of_another_kind_is_no_number(api: Api, value: str) -> None:
     body = b'[{"event_id": %b, "subject": "S", "content": "C", "due_at": "2030-01-01T00:00:00Z"}]' % value.encode()
     answer = api("POST", "/emails", data=body, content_type=JSON)
     assert answer.status_code in (200, 400) and '"saved":1' not in answer.text.replace(" ", "")

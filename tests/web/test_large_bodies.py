@@ -65,9 +65,7 @@ def chunked() -> Iterator[bytes]:
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
 @pytest.mark.parametrize("form", ["told", "chunked"])
-def test_h6_twenty_megabytes_are_refused_and_cost_no_memory(
-    server: Server, way: tuple[str, str, str], form: str
-) -> None:
+def test_twenty_megabytes_are_refused_and_cost_no_memory(server: Server, way: tuple[str, str, str], form: str) -> None:
     method, path, kind = way
     before = most_memory(server)
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
@@ -82,7 +80,7 @@ def test_h6_twenty_megabytes_are_refused_and_cost_no_memory(
     assert server.request("GET", "/api/emails", headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
 
 
-def test_h6_a_compressed_bomb_is_not_unpacked(server: Server) -> None:
+def test_a_compressed_bomb_is_not_unpacked(server: Server) -> None:
     before = most_memory(server)
     for method, path, kind in WAYS:
         headers = {"Content-Type": kind, "Content-Encoding": "gzip", "Authorization": f"Bearer {TOKEN}"}

@@ -64,7 +64,7 @@ def log_in(client: FlaskClient, token: str, address: str = "192.0.2.7") -> TestR
     return client.post("/login", data={"csrf_token": found[1], "token": token}, environ_overrides=there)
 
 
-def test_a3_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(
+def test_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = make_client()
@@ -77,7 +77,7 @@ def test_a3_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(
     assert ask(client, TOKEN).status_code == 200
 
 
-def test_a3_failed_logins_are_counted_as_wrong_tokens_are(
+def test_failed_logins_are_counted_as_wrong_tokens_are(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = make_client()
@@ -90,7 +90,7 @@ def test_a3_failed_logins_are_counted_as_wrong_tokens_are(
     assert log_in(client, TOKEN).status_code == 303
 
 
-def test_a3_who_guesses_from_many_addresses_keeps_no_person_out(make_client: MakeClient) -> None:
+def test_who_guesses_from_many_addresses_keeps_no_person_out(make_client: MakeClient) -> None:
     client = make_client()
     for number in range(50):
         assert guess(client, f"198.51.100.{number}")[401] == WRONG_TOKENS
@@ -106,20 +106,20 @@ def guesses_at_once(server: Server) -> Counter[int]:
         return Counter(clients.map(one, range(GUESSES)))
 
 
-def test_a3_all_workers_together_let_no_more_guesses_through(tmp_path: Path, free_port: int) -> None:
+def test_all_workers_together_let_no_more_guesses_through(tmp_path: Path, free_port: int) -> None:
     with serve(tmp_path, free_port, API_TOKEN=TOKEN, WEB_WORKERS="2") as server:
         answers = guesses_at_once(server)
     assert set(answers) == {401, 429} and answers[401] <= WRONG_TOKENS
 
 
-def test_a3_with_redis_all_workers_count_together(tmp_path: Path, free_port: int) -> None:
+def test_with_redis_all_workers_count_together(tmp_path: Path, free_port: int) -> None:
     with closing(RedisServer(tmp_path, free_port)) as redis:
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
         with serve(tmp_path, free_port + 1, API_TOKEN=TOKEN, WEB_WORKERS="2", **where) as server:
             assert guesses_at_once(server) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
 
 
-def test_a3_without_its_redis_each_process_counts_for_itself(tmp_path: Path, free_port: int) -> None:
+def test_without_its_redis_each_process_counts_for_itself(tmp_path: Path, free_port: int) -> None:
     with closing(RedisServer(tmp_path, free_port)) as redis:
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
         with serve(tmp_path, free_port + 1, API_TOKEN=TOKEN, **where) as server:
@@ -128,7 +128,7 @@ def test_a3_without_its_redis_each_process_counts_for_itself(tmp_path: Path, fre
 
 
 @pytest.mark.parametrize("proxies", [0, 1])
-def test_a4_what_a_client_says_of_its_address_gives_it_no_more_guesses(make_client: MakeClient, proxies: int) -> None:
+def test_what_a_client_says_of_its_address_gives_it_no_more_guesses(make_client: MakeClient, proxies: int) -> None:
     client = make_client(TRUSTED_PROXIES=str(proxies))
     seen: Counter[int] = Counter()
     for number in range(GUESSES):
@@ -137,7 +137,7 @@ def test_a4_what_a_client_says_of_its_address_gives_it_no_more_guesses(make_clie
     assert seen == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
 
 
-def test_a4_behind_a_proxy_each_client_is_counted_for_itself(make_client: MakeClient) -> None:
+def test_behind_a_proxy_each_client_is_counted_for_itself(make_client: MakeClient) -> None:
     client = make_client(TRUSTED_PROXIES="1")
     assert guess(client, "127.0.0.1", X_Forwarded_For="192.0.2.7")[401] == WRONG_TOKENS
     assert ask(client, TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.7").status_code == 429

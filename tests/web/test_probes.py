@@ -116,7 +116,7 @@ class TestWhoSeesWhat:
 
 
 class TestSweeps:
-    def test_o5_a_sender_that_did_not_run_for_15_minutes_is_not_ready(self, installation: Installation) -> None:
+    def test_a_sender_that_did_not_run_for_15_minutes_is_not_ready(self, installation: Installation) -> None:
         sweep_was(installation, 15 * MINUTE)
         assert "makecron.sh" in readiness(installation)["sender"]
         assert installation.task().returncode == 0

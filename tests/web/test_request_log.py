@@ -46,7 +46,7 @@ def test_a_request_is_one_line_with_the_id_of_its_answer(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
-def test_a13_no_request_can_write_a_line_or_move_a_terminal(
+def test_no_request_can_write_a_line_or_move_a_terminal(
     served: Serve, capfd: pytest.CaptureFixture[str], form: str, odd: str
 ) -> None:
     client = served(form)
@@ -61,13 +61,13 @@ def test_a13_no_request_can_write_a_line_or_move_a_terminal(
             assert len(line.split(" ")) == 10
 
 
-def test_a13_a_long_path_is_cut(served: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_long_path_is_cut(served: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     served().get("/" + "x" * 1_000_000, headers=HEADERS)
     assert len(capfd.readouterr().err) < 500
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a13_no_secret_and_no_content_is_in_it(served: Serve, capfd: pytest.CaptureFixture[str], form: str) -> None:
+def test_no_secret_and_no_content_is_in_it(served: Serve, capfd: pytest.CaptureFixture[str], form: str) -> None:
     client = served(form)
     client.get("/api/emails?token=in-the-query", headers=HEADERS | {"Cookie": "session=in-a-cookie"})
     client.get("/unsubscribe/in-the-link", headers={"Referer": "https://in-a-referer.example"})
@@ -120,7 +120,7 @@ def test_no_log_is_none(served: Serve, capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().err == ""
 
 
-def test_x5_a_log_that_cannot_be_written_keeps_nobody_from_being_served(
+def test_a_log_that_cannot_be_written_keeps_nobody_from_being_served(
     served: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = served()

@@ -217,7 +217,7 @@ def test_every_answer_has_the_headers(
     assert "Strict-Transport-Security" not in answer.headers
 
 
-def test_a10_every_route_answers_with_the_headers_whoever_asks(make_client: MakeClient) -> None:
+def test_every_route_answers_with_the_headers_whoever_asks(make_client: MakeClient) -> None:
     stranger, owner = make_client(api_tokens=TOKENS), make_client()
     for client in (stranger, owner):
         for rule, address, method in rules(client.application):
@@ -228,7 +228,7 @@ def test_a10_every_route_answers_with_the_headers_whoever_asks(make_client: Make
             assert "default-src 'none'" in policy and "unsafe" not in policy, (rule, method)
 
 
-def test_a2_how_long_a_wrong_token_takes_tells_nothing_about_the_right_ones() -> None:
+def test_how_long_a_wrong_token_takes_tells_nothing_about_the_right_ones() -> None:
     """With tokens so long that a comparison which ends at the first difference would be seen by anybody."""
     size = 5_000_000
     tokens = ("a" * size, "b" * size)
