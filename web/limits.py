@@ -7,6 +7,7 @@ each process of the web server. This is the library inside Flask-Limiter, withou
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from functools import cached_property
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -34,6 +35,7 @@ class Limits:
     def __init__(self, settings: Settings, wake_ups: WakeUps | None) -> None:
         self._wake_ups = wake_ups
         self._rest_until = 0.0
+        self._lock = threading.Lock()
         self._refused: dict[str, float] = {}  # clients with too many wrong tokens, until when
         processes = settings.web_workers if wake_ups is None else 1
         self._wrong_tokens = RateLimitItemPerMinute(-(-WRONG_TOKENS // processes), namespace="wrong-tokens")
@@ -79,7 +81,8 @@ class Limits:
                 self._rest_until = time.monotonic() + REST
                 reason = type(error.storage_error).__name__  # its text may hold a password
                 logging.getLogger(__name__).warning("requests are counted in each process for now: %s", reason)
-        return _hit(self._own, item, client)
+        with self._lock:  # MemoryStorage.incr of limits 5.8 forgets a count when two threads add a new key at once
+            return _hit(self._own, item, client)
 
     @cached_property
     def _shared(self) -> FixedWindowRateLimiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.test import TestResponse
 
 from email_app import create_app
+from settings import Settings
 from tests.support.installation import Installation
+from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 from tests.support.web_server import Server, serve
-from web.limits import WRONG_TOKENS, client_of
+from web.limits import WRONG_TOKENS, Limits, client_of
 
 TOKEN = "a-token-of-the-tests"
 GUESSES = 4 * WRONG_TOKENS
@@ -98,6 +102,29 @@ def test_who_guesses_from_many_addresses_keeps_no_person_out(make_client: MakeCl
     assert ask(client, TOKEN).status_code == 200
 
 
+def test_threads_that_count_a_new_client_at_once_lose_no_guess(settings: Settings) -> None:
+    limits = Limits(settings._replace(web_workers=1), None)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(100):
+                taken = threads.map(
+                    lambda _, client=f"client {number}": is_taken(limits, client), range(2 * WRONG_TOKENS)
+                )
+                assert sum(taken) == WRONG_TOKENS
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def is_taken(limits: Limits, client: str) -> bool:
+    try:
+        limits.count_wrong_token(client)
+    except TooManyRequests:
+        return False
+    return True
+
+
 def guesses_at_once(server: Server) -> Counter[int]:
     def one(number: int) -> int:
         return server.request("GET", "/api/emails", headers={"Authorization": f"Bearer wrong-{number}"}).status
@@ -115,14 +142,14 @@ def test_all_workers_together_let_no_more_guesses_through(tmp_path: Path, free_p
 def test_with_redis_all_workers_count_together(tmp_path: Path, free_port: int) -> None:
     with closing(RedisServer(tmp_path, free_port)) as redis:
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
-        with serve(tmp_path, free_port + 1, API_TOKEN=TOKEN, WEB_WORKERS="2", **where) as server:
+        with serve(tmp_path, unused_port(), API_TOKEN=TOKEN, WEB_WORKERS="2", **where) as server:
             assert guesses_at_once(server) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
 
 
 def test_without_its_redis_each_process_counts_for_itself(tmp_path: Path, free_port: int) -> None:
     with closing(RedisServer(tmp_path, free_port)) as redis:
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
-        with serve(tmp_path, free_port + 1, API_TOKEN=TOKEN, **where) as server:
+        with serve(tmp_path, unused_port(), API_TOKEN=TOKEN, **where) as server:
             redis.kill()
             assert guesses_at_once(server) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
 
