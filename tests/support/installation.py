@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from database import Address, Database, Email, db_init, open_database
+from settings import Settings, load_settings
+from tests.support.other_user import as_user
 
-from database import Address, Database, Email, db_init, open_database  # noqa: E402
-from settings import Settings, load_settings  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Installation:
@@ -68,7 +69,7 @@ class Installation:
         """Start `task.py`, as another user if that is said."""
         command = [sys.executable, str(PROJECT / "task.py"), *arguments]
         if user:
-            command = ["setpriv", f"--reuid={user}", "--clear-groups", *command]
+            command = as_user(user, command)
         return subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
         )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from settings import FOLDER, Settings, SettingsError, known_names, load_settings
+from tests.support.other_user import as_user
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
@@ -307,7 +308,7 @@ def test_an_env_file_of_another_user_is_an_error_and_one_that_cannot_be_read_too
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     script = "import settings, pathlib, sys; settings.load_settings({}, pathlib.Path(sys.argv[1]))"
-    as_nobody = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-B", "-c", script, str(tmp_path)]
+    as_nobody = as_user("nobody", [sys.executable, "-B", "-c", script, str(tmp_path)])
     done = subprocess.run(as_nobody, cwd=FOLDER, capture_output=True, text=True)
     assert "cannot be read (Permission denied)" in done.stderr
 
