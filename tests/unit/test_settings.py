@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from settings import FOLDER, Settings, SettingsError, known_names, load_settings
+from settings import ADDRESS, FOLDER, Settings, SettingsError, known_names, load_settings
 from tests.support.other_user import as_user
 
 TOKEN = "x9" * 10
@@ -357,3 +358,13 @@ def test_no_value_is_told_with_a_secret_in_it(tmp_path: Path, name: str, text: s
     settings = load_settings({name: text}, tmp_path)
     assert given(settings)[name] == (shown, "environment")
     assert SECRET not in str(settings.given) and SECRET not in settings.database_name
+
+
+def test_the_readme_lists_every_setting_with_its_default(tmp_path: Path) -> None:
+    row = r"^\| `([A-Z_]+)`(?:, `([A-Z_]+)`)? \| (.*?) \|"
+    rows = re.findall(row, (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {name: default.strip("`") for *names, default in rows for name in names if name}
+    found = given(load_settings({}, tmp_path))
+    assert set(listed) == {*found, *ADDRESS}
+    constants = {name: text for name, (text, _) in found.items() if listed[name] not in ("none", "from the database")}
+    assert constants == {name: listed[name] for name in constants}
