@@ -297,11 +297,16 @@ class SQLiteConnection:
 
 
 def create_file(path: Path) -> None:
-    """Make an empty database that only this user can read, unless there is one; its folder must exist."""
+    """Make an empty database that only this user can read, unless there is one; its folder must exist.
+
+    A file in WAL mode is not opened: closing it would remove its log, and the traces of lost commits with it.
+    """
     if not path.parent.is_dir():
         raise DatabaseMissing(f"there is no folder {path.parent} for the database", "make it, or set DATABASE_URL")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if _has_log(path):
+            return
         connection = driver.connect(_uri(path), uri=True, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
@@ -309,6 +314,12 @@ def create_file(path: Path) -> None:
         from storage.sqlite_errors import not_made
 
         raise not_made(path, error) from error
+
+
+def _has_log(path: Path) -> bool:
+    """Whether the header says so (https://sqlite.org/fileformat2.html, section 1.3.3)."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
 
 
 def _uri(path: Path) -> str:
