@@ -256,8 +256,12 @@ class Database:
         return min((time for time in times if time is not None), default=None)
 
     def has_work(self, now: int, *, log: bool = True) -> bool:
-        """Whether a sweep has anything to do: something is due, begun, left by a dead sender, or owed to the log."""
+        """Return whether a sweep has anything to do: something is due, unfinished, left by a dead sender or not logged.
+
+        Raises SchemaMismatch or DatabaseMissing if the database was upgraded or replaced since it was opened.
+        """
         self.connection.refuse_replaced()
+        schema.check_version(self.connection)
         due_at = self.next_work_at()
         return (
             (due_at is not None and due_at <= now)
@@ -301,16 +305,22 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     except DBError:
         connection.close()
         raise
+    connection.guard = schema.GUARD
     return Database(connection)
 
 
 def db_init(settings: Settings, now: int) -> str:
-    """Make the tables, or upgrade them to this program's version; says what was done. Safe to repeat."""
+    """Create the schema, or upgrade it to this program's version; return what was done. Safe to repeat.
+
+    Raises DatabaseUnavailable, SchemaMismatch among them, and has changed nothing then.
+    """
+    from storage.upgrading import create_or_upgrade
+
     if settings.database_path is not None:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)
     try:
-        return schema.create_or_upgrade(connection, now)
+        return create_or_upgrade(connection, now)
     finally:
         connection.close()
 

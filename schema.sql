@@ -4,8 +4,8 @@
 -- validated before, since SQLite would take 'soon' in a BIGINT. Identifiers come from `counters`, so that they
 -- appear in the order in which their rows were committed.
 
--- What holds for the installation as a whole: schema_version, secret_key, installation; boot is the start of the machine
--- after which its disk was looked at.
+-- What holds for the installation as a whole: schema_version and schema_digest (storage/schema.py), secret_key,
+-- installation; boot is the start of the machine after which its disk was looked at.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL

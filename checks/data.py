@@ -25,9 +25,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     try:
         with open_database(settings) as database:
             condition = database.condition()
-            yield ok(
-                "database", f"{settings.database_name}: {condition.product}, tables of version {condition.version}"
-            )
+            yield ok("database", f"{settings.database_name}: {condition.product}, schema version {condition.version}")
             yield known_faults(condition.product)
             if condition.backup_made_at is not None:
                 text = "it was restored from a backup: the next sweep holds what was begun or due in it"

@@ -12,6 +12,7 @@ from serving import demo
 from serving.address import Address, AddressError, reserve
 from serving.supervisor import Part, StopSignals, run_together, say
 from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
+from storage.upgrading import UP_TO_DATE
 from wakeup.redis_queue import QueueUnavailable, wake_ups_of
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
@@ -26,10 +27,12 @@ def main() -> int:
         demo.prepare()
     try:
         settings, address = _check(SCRIPT + (" --demo" if options.demo else ""))
-        db_init(settings, int(time.time()))
+        done = db_init(settings, int(time.time()))
     except (SettingsError, DBError) as error:
         print(error, file=sys.stderr)
         return 1
+    if done != UP_TO_DATE:
+        say(f"{settings.database_name}: {done}")
     return _serve(settings, address, stop, options.demo)
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from storage.address import Address
+
+if TYPE_CHECKING:
+    from storage.structure import Structure
 
 Row = tuple[Any, ...]
 Values = dict[str, object]
 Statement = tuple[str, "Values | Sequence[tuple[object, ...]]"]  # its values, or those of many as `run_many` has them
+
+
+class Guard(NamedTuple):
+    """A statement that begins every transaction. `check` raises for a first row with which it must not go on."""
+
+    sql: str
+    check: Callable[[Row | None], None]
 
 
 class LeaseTime(NamedTuple):
@@ -38,6 +48,8 @@ class Connection(Protocol):
     Whatever the driver raises comes out as a DBError.
     """
 
+    engine: str  # "sqlite" or "postgresql"
+    guard: Guard | None  # of every transaction from now on; None at first
     claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
     row_lock: str  # what it needs to wait for the others, and to hold the rows
     log: Path | None  # the write-ahead log; None: a server looks after that
@@ -79,6 +91,15 @@ class Connection(Protocol):
 
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open."""
+
+    def structure(self) -> Structure:
+        """Return what the tables of this database consist of."""
+
+    def structure_of(self, script: str) -> Structure:
+        """Return what the tables consist of that a script creates. Changes nothing. Inside a transaction."""
+
+    def lock_for_upgrade(self) -> None:
+        """Keep all guarded transactions out until the one that is open ends, which may take as long as it needs."""
 
     def has_tables(self) -> bool:
         """Whether the tables were made. Asked inside a transaction, others who ask wait for its end."""

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+NAMED_DIFFERENCES = 5
+MOVE_RECIPIENTS = (
+    "keep it; with the program that created it, run: flask recipients export --all -o recipients.csv; then set "
+    "DATABASE_URL to a new database and run: flask init-db && flask recipients import recipients.csv"
+)
+
 
 class DBError(Exception):
     """Base of everything that the data layer raises on purpose."""
@@ -33,13 +41,42 @@ class DatabaseMissing(DatabaseUnavailable):
 
 
 class SchemaMismatch(DatabaseUnavailable):
-    """The tables are of another version than this program's."""
+    """The database has another schema than this program's: another version, or the same one with another digest."""
 
-    def __init__(self, found: int, expected: int) -> None:
-        remedy = "run: flask init-db" if found < expected else "run the newer program that made them"
-        super().__init__(f"the tables are of version {found}, this program needs {expected}", remedy)
+    def __init__(self, found: int, expected: int, reason: str = "", remedy: str = "") -> None:
+        """`found` and `expected` are versions."""
+        if found == expected:
+            reason = reason or f"the database has schema version {found} of another development version"
+            remedy = remedy or "run the program that created it"
+        reason = reason or f"the database has schema version {found}; this program needs version {expected}"
+        remedy = remedy or ("run: flask init-db" if found < expected else "run the newer program that upgraded it")
+        super().__init__(reason, remedy)
         self.found = found
         self.expected = expected
+
+
+class UnknownSchema(SchemaMismatch):
+    """The tables are not those of the version that the database claims, so it cannot be upgraded. Nothing was changed.
+
+    `differences` says what is missing or different.
+    """
+
+    def __init__(self, found: int, expected: int, differences: Sequence[str]) -> None:
+        named = ", ".join(differences[:NAMED_DIFFERENCES])
+        others = len(differences) - NAMED_DIFFERENCES
+        listed = f": {named}" + (f", and {others} more" if others > 0 else "") if differences else ""
+        reason = f"the database was created by an unreleased version and cannot be upgraded{listed}"
+        super().__init__(found, expected, reason, MOVE_RECIPIENTS)
+        self.differences = differences
+
+
+class SendersRunning(DatabaseUnavailable):
+    """The database cannot be upgraded while these processes send mail. Nothing was changed."""
+
+    def __init__(self, process_ids: Sequence[int]) -> None:
+        processes = f"process {', '.join(map(str, process_ids))}"
+        super().__init__(f"a sender is still running ({processes})", "stop it, then run: flask init-db")
+        self.process_ids = process_ids
 
 
 class EventIdUsed(DBError):

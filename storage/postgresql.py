@@ -11,13 +11,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from storage.address import Address
-from storage.connection import LeaseTime, Row, Statement
+from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql_statements import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
+
+if TYPE_CHECKING:
+    from storage.structure import Structure
 
 try:
     import psycopg
@@ -62,6 +65,9 @@ ALTER TABLE hours SET (fillfactor = 20);
 ALTER TABLE counts SET (fillfactor = 20);
 ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 """
+SCHEMA_IN_USE = """
+SELECT n.oid, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('meta')
+"""
 STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
 SORT = """
 CREATE TEMPORARY TABLE incoming AS
@@ -76,6 +82,7 @@ UNSTAGE = "DROP TABLE IF EXISTS unsorted, incoming"
 class PostgreSQLConnection:
     """A Connection to a PostgreSQL server. Waits up to `wait` seconds for another writer of the same rows."""
 
+    engine = "postgresql"
     claim_lock = "FOR UPDATE SKIP LOCKED"
     row_lock = "FOR UPDATE"
     by_sending = ""
@@ -83,6 +90,7 @@ class PostgreSQLConnection:
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""
+        self.guard: Guard | None = None
         self._url = url
         self._options = _options({**TIMEOUTS, "lock_timeout": wait})
         self._in_transaction = False
@@ -150,6 +158,33 @@ class PostgreSQLConnection:
         """Run several statements, inside the transaction that is open."""
         self._execute(script, None)
 
+    def structure(self) -> Structure:
+        """Return what the tables of this database consist of."""
+        ((schema, name),) = self.rows(SCHEMA_IN_USE)
+        return self._structure(schema, name)
+
+    def structure_of(self, script: str) -> Structure:
+        """Return what the tables consist of that a script creates, by running it on temporary ones.
+
+        They need no more rights than an import of recipients. Temporary functions are only found by their full name.
+        """
+        self.run("SAVEPOINT before_structure")
+        self.run("SET LOCAL search_path TO pg_temp")
+        self.run_script(script.replace("EXECUTE FUNCTION ", "EXECUTE FUNCTION pg_temp."))
+        ((schema,),) = self.rows("SELECT pg_my_temp_schema()")
+        structure = self._structure(schema, "pg_temp")
+        self.run("ROLLBACK TO SAVEPOINT before_structure")
+        return structure
+
+    def _structure(self, schema: int, name: str) -> Structure:
+        from storage.structure import POSTGRESQL, of_postgresql
+
+        return of_postgresql(self.rows(POSTGRESQL, schema=schema), name)
+
+    def lock_for_upgrade(self) -> None:
+        """Wait for every transaction that has read `meta`, as all guarded ones have, and keep out new ones."""
+        self.run_script("SET LOCAL statement_timeout = 0; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")
+
     def has_tables(self) -> bool:
         """Whether the tables were made. Inside a transaction, others who ask wait for its end."""
         self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK])
@@ -195,14 +230,20 @@ class PostgreSQLConnection:
         if self._in_transaction:
             yield
             return
-        self._execute("BEGIN", None)
-        self._in_transaction = True
         try:
+            self._begin()
             yield
             self._execute("COMMIT", None)
         finally:
             self._in_transaction = False
             self._roll_back()
+
+    def _begin(self) -> None:
+        """Begin a transaction, with the guard's statement in the same round trip."""
+        cursor = self._execute("BEGIN" if self.guard is None else f"BEGIN; {self.guard.sql}", None)
+        self._in_transaction = True
+        if self.guard is not None and cursor.nextset():
+            self.guard.check(cursor.fetchone())
 
     def announce(self) -> None:
         """Tell those who wait for it that something may be due; they hear it once this is committed."""
@@ -261,18 +302,19 @@ class PostgreSQLConnection:
         return connection
 
     def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
-        """Run a statement. Outside a transaction a lost connection is made anew first, and nothing was lost with it."""
+        """Run a statement, or several without `values`. Outside a transaction a lost connection is reopened first."""
         self._let_end()
+        prepare = False if values is None else None  # only a single statement can be prepared
         if self._connection.closed and not self._in_transaction:
             self._connection = self._connect()
         try:
-            return self._connection.execute(cast("Any", sql), values)
+            return self._connection.execute(cast("Any", sql), values, prepare=prepare)
         except psycopg.Error as error:
             if not self._connection.closed or self._in_transaction:
                 raise translated(error) from error
         self._connection = self._connect()
         try:
-            return self._connection.execute(cast("Any", sql), values)
+            return self._connection.execute(cast("Any", sql), values, prepare=prepare)
         except psycopg.Error as error:
             raise translated(error) from error
 

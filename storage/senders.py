@@ -13,6 +13,7 @@ LEASE = 60  # seconds; renewed every RENEW
 RENEW = 15
 
 ALL = "SELECT sender_id, clock, lease_until FROM senders ORDER BY sender_id"
+PROCESSES = "SELECT sender_id, process_id FROM senders ORDER BY sender_id"
 ENTER = """
 INSERT INTO senders (sender_id, clock, lease_until, process_id, started_at, heartbeat_at)
 VALUES (:sender_id, :clock, :lease_until, :process_id, :now, :now)
@@ -42,7 +43,7 @@ class Senders:
     def enter(self, most: int, now: int, settle: Settle) -> int | None:
         """Become a sender, unless `most` are at work; its sender_id. Dead ones are taken over first."""
         with self._connection.transaction():
-            dead = self._dead()
+            dead = _dead(self._connection)
             for sender_id in dead:
                 self._take_over(sender_id, settle)
         for gone in dead:
@@ -51,7 +52,7 @@ class Senders:
 
     def any_dead(self) -> bool:
         """Whether a sender died without leaving; the next one that enters takes over what it held."""
-        return bool(self._dead())
+        return bool(_dead(self._connection))
 
     def renew(self, sender_id: int, now: int) -> bool:
         """Extend a sender's lease; False when another took over what it held, so that it must stop."""
@@ -96,17 +97,24 @@ class Senders:
         self._deliveries.settle_each(sender_id, [settle(delivery) for delivery in in_doubt])
         self._connection.run(LEAVE, sender_id=sender_id)
 
-    def _dead(self) -> list[int]:
-        time = self._connection.lease_time()
-        return [
-            sender_id
-            for sender_id, clock, until in self._connection.rows(ALL)
-            if not _holds(LeaseTime(clock, until), time) or self._connection.sender_lock_is_free(sender_id)
-        ]
-
     def _lease_end(self) -> LeaseTime:
         time = self._connection.lease_time()
         return time._replace(milliseconds=time.milliseconds + LEASE * 1000)
+
+
+def running(connection: Connection) -> list[int]:
+    """Return the process ids of the senders that have not died."""
+    dead = _dead(connection)
+    return [process_id for sender_id, process_id in connection.rows(PROCESSES) if sender_id not in dead]
+
+
+def _dead(connection: Connection) -> list[int]:
+    time = connection.lease_time()
+    return [
+        sender_id
+        for sender_id, clock, until in connection.rows(ALL)
+        if not _holds(LeaseTime(clock, until), time) or connection.sender_lock_is_free(sender_id)
+    ]
 
 
 def _holds(until: LeaseTime, now: LeaseTime) -> bool:

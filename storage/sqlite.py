@@ -8,14 +8,17 @@ fails at once when another wrote in between, whatever the busy timeout.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3 as driver
+
+    from storage.structure import Structure
 else:
     try:  # bundles a newer SQLite than most systems have
         from pysqlite3 import dbapi2 as driver
@@ -25,7 +28,7 @@ else:
 from storage import staging
 from storage.address import Address
 from storage.clock import boot_clock, boot_id
-from storage.connection import LeaseTime, Row, Statement, Values
+from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.errors import (
     DatabaseBusy,
     DatabaseMissing,
@@ -43,6 +46,7 @@ INIT = "run: flask init-db"
 class SQLiteConnection:
     """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
 
+    engine = "sqlite"
     claim_lock = row_lock = ""  # there is one writer at a time
     begin_together = None  # it does nothing by itself
     by_sending = "INDEXED BY emails_sending"  # or each would be found by its status, and all of them sorted
@@ -52,6 +56,7 @@ class SQLiteConnection:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
         if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
+        self.guard: Guard | None = None
         self.log: Path | None = path.with_name(f"{path.name}-wal")
         self._path = path
         self._file = _identity(path)
@@ -122,11 +127,30 @@ class SQLiteConnection:
     def run_script(self, script: str) -> None:
         """Run several statements, inside the transaction that is open (executescript would commit it)."""
         statement = ""
-        for line in script.splitlines(keepends=True):
-            statement += line
+        for part in re.split("(?<=;)", script):
+            statement += part
             if driver.complete_statement(statement):
                 self.run(statement)
                 statement = ""
+        if statement.strip():
+            self.run(statement)
+
+    def structure(self) -> Structure:
+        """Return what the tables of this database consist of."""
+        from storage.structure import SQLITE, of_sqlite
+
+        return of_sqlite(self.rows(SQLITE))
+
+    def structure_of(self, script: str) -> Structure:
+        """Return what the tables consist of that a script creates, by running it in memory."""
+        from storage.structure import SQLITE, of_sqlite
+
+        with closing(driver.connect(":memory:")) as scratch:
+            scratch.executescript(script)
+            return of_sqlite(scratch.execute(SQLITE))
+
+    def lock_for_upgrade(self) -> None:
+        """There is one writer at a time, and no limit on how long it takes."""
 
     def has_tables(self) -> bool:
         """Whether the tables were made."""
@@ -223,6 +247,8 @@ class SQLiteConnection:
         with self._gate_passed():
             try:
                 self.run("BEGIN IMMEDIATE")
+                if self.guard is not None:
+                    self.guard.check(self.row(self.guard.sql))
                 yield
                 self.run("COMMIT")
             finally:

@@ -22,6 +22,7 @@ from database import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     Ending,
+    SchemaMismatch,
     Sent,
     Settlement,
     boot_clock,
@@ -277,8 +278,8 @@ def patiently(stop: Stop, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     while True:
         try:
             return act(*args, **kwargs)
-        except (DatabaseMissing, DatabaseReadOnly):
-            raise  # that does not mend itself
+        except (DatabaseMissing, DatabaseReadOnly, SchemaMismatch):
+            raise  # retrying cannot fix this
         except DatabaseUnavailable:
             patience = LAST_PATIENCE if stop.requested else PATIENCE
             if time.monotonic() + delay > began + patience:

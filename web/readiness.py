@@ -30,7 +30,7 @@ def check_all(database: Database, settings: Settings) -> list[Check]:
     database.health.prove_writable()
     return [
         Check("database", True, "it answers, and can be written", ""),
-        Check("schema", True, "the tables are of this version", ""),
+        Check("schema", True, "the schema is current", ""),
         *check_sending(database, settings, int(time.time())),
     ]
 

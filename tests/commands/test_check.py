@@ -192,8 +192,8 @@ def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
     with open_database(ready) as database:
         database.connection.run("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     finding = said(ready, "database")
-    assert "of version 99, this program needs 1" in finding.text
-    assert finding.remedy == "run the newer program that made them"
+    assert "schema version 99; this program needs version 2" in finding.text
+    assert finding.remedy == "run the newer program that upgraded it"
 
 
 def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> None:

@@ -31,7 +31,7 @@ def test_init_db_makes_the_tables_and_says_so(settings: Settings) -> None:
     runner = create_app(settings).test_cli_runner()
     first, second = runner.invoke(args=["init-db"]), runner.invoke(args=["init-db"])
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert "made the tables" in first.output
+    assert "created the tables" in first.output
     assert "up to date" in second.output
     assert commands_of(settings)("list").output == ""
 

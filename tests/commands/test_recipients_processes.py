@@ -81,10 +81,10 @@ def test_the_command_reads_the_settings_that_task_py_reads(tmp_path: Path, comma
     line = [sys.executable, *command, "init-db"]
     environ = CLEAN_ENVIRONMENT | {"HOME": "elsewhere"}
     done = subprocess.run(line, cwd=project, env=environ, capture_output=True, text=True)
-    assert done.stdout == f"{project}/${{HOME}}.db: made the tables, version 1\n", done.stderr
+    assert done.stdout == f"{project}/${{HOME}}.db: created the tables (schema version 2)\n", done.stderr
     given = environ | {"DATABASE_URL": "sqlite:///given.db", "FLASK_RUN_FROM_CLI": "true", "PORT": "5001"}
     done = subprocess.run(line, cwd=project, env=given, capture_output=True, text=True)
-    assert done.stdout == f"{project}/given.db: made the tables, version 1\n", done.stderr
+    assert done.stdout == f"{project}/given.db: created the tables (schema version 2)\n", done.stderr
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint(start: Start, recipients: Command, many: Path) -> None:

@@ -211,7 +211,7 @@ def test_two_who_make_the_tables_at_once_make_them_once(url: str, tmp_path: Path
         for _ in range(2)
     ]
     said = sorted(process.communicate(timeout=60)[0].rpartition(": ")[2].strip() for process in both)
-    assert said == ["made the tables, version 1", "up to date"]
+    assert said == ["created the tables (schema version 2)", "up to date"]
 
 
 def test_deadlocks_and_timeouts_are_tried_again(url: str, tmp_path: Path) -> None:

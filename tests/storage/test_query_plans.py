@@ -80,9 +80,9 @@ class Recorder:
         self._explain = explain
         self.plans: dict[str, str] = {}
 
-    def execute(self, sql: str, values: Any = ()) -> Any:
+    def execute(self, sql: str, values: Any = (), **options: Any) -> Any:
         self._note(sql, values)
-        return self._real.execute(sql, values)
+        return self._real.execute(sql, values, **options)
 
     def executemany(self, sql: str, rows: Sequence[Any]) -> Any:
         rows = list(rows)

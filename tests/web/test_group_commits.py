@@ -120,7 +120,7 @@ def transactions_of(connection: Any) -> list[str]:
     real = getattr(connection, name)
 
     def noted(sql: str, *values: Any, **named: Any) -> Any:
-        words.append(sql.split()[0])
+        words.append(sql.split()[0].rstrip(";"))
         return real(sql, *values, **named)
 
     setattr(connection, name, noted)

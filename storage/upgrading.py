@@ -1,0 +1,119 @@
+"""Creating the schema, and upgrading it from any released version.
+
+A new database is created from `schema.sql`. An older one is upgraded by the SQL in `storage/migrations/`, whose README
+says how to write it. Either happens in one transaction, on both engines: it succeeds as a whole or changes nothing. If
+two processes start it at once, they take turns, and the second finds nothing to do.
+
+Before anything is changed, an upgrade makes sure that
+
+1. the database is what it claims to be. From version 2 on, its digest says so. Databases of version 1 have none, and
+   many development schemas called themselves version 1, so the tables are compared with those of the baseline;
+2. no sender is running. It would go on with statements written for the old tables. A sender that died is no obstacle:
+   the next sweep takes over what it held;
+3. lost commits have been noticed. The first write after a boot removes the traces of them in SQLite's log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage import senders, structure
+from storage.connection import Connection
+from storage.errors import SchemaMismatch, SendersRunning, UnknownSchema
+from storage.schema import DIGEST, DIGESTS, FOUND, VERSION, look, look_after_boot, needs_look, parsed
+
+SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+BASELINE = 1  # the first version, which recorded no digest
+UP_TO_DATE = "up to date"
+
+SET_META = """
+INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+
+
+def create_or_upgrade(connection: Connection, now: int) -> str:
+    """Create the schema, or upgrade it to this program's version, all or nothing. Safe to repeat.
+
+    Returns what was done: UP_TO_DATE if nothing. Raises SchemaMismatch, UnknownSchema or SendersRunning, and has
+    changed nothing then.
+    """
+    with connection.transaction():
+        done = _created_or_upgraded(connection, now)
+    look_after_boot(connection, now)
+    return done
+
+
+def _created_or_upgraded(connection: Connection, now: int) -> str:
+    if not connection.has_tables():
+        _create(connection, now)
+        return f"created the tables (schema version {VERSION})"
+    version, digest = parsed(connection.row(FOUND))
+    if version > VERSION or (version > BASELINE and digest != DIGESTS[version]):
+        raise SchemaMismatch(version, VERSION)
+    if version == VERSION:
+        return UP_TO_DATE
+    connection.lock_for_upgrade()
+    _require_baseline(connection, version)
+    _require_no_sender(connection)
+    if needs_look(connection):
+        look(connection, now)
+    migrate(connection, range(version + 1, VERSION + 1))
+    _record_version(connection)
+    return f"upgraded from schema version {version} to {VERSION}"
+
+
+def _create(connection: Connection, now: int) -> None:
+    connection.run_script(SCHEMA.read_text(encoding="utf-8"))
+    connection.tune()
+    meta = {"secret_key": os.urandom(32).hex(), "installation": os.urandom(8).hex()}
+    names = ("recipient_id", "import_id", "sender_id", "sweeps", "sweep_milliseconds")
+    counters = {**dict.fromkeys(names, 0), "last_sweep_at": now}
+    _record_version(connection)
+    for name, value in meta.items():
+        connection.run(SET_META, name=name, value=value)
+    for counter, count in counters.items():
+        connection.run("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
+
+
+def migrate(connection: Connection, versions: range, folder: Path = MIGRATIONS) -> None:
+    """Run the migrations to each of these versions, inside the transaction that is open."""
+    for number in versions:
+        connection.run_script(script(number, connection.engine, folder))
+
+
+def script(number: int, engine: str, folder: Path = MIGRATIONS) -> str:
+    """Return the SQL of one migration: its common file, then the one for this engine."""
+    files = list(_files(number, engine, folder))
+    if not files:
+        raise FileNotFoundError(f"there is no migration {number:04} for {engine} in {folder}")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _files(number: int, engine: str, folder: Path) -> Iterator[Path]:
+    files = sorted(folder.glob(f"{number:04}_*.sql"))
+    yield from (file for file in files if file.suffixes == [".sql"])
+    yield from (file for file in files if file.suffixes == [f".{engine}", ".sql"])
+
+
+def _require_baseline(connection: Connection, version: int) -> None:
+    """Raise UnknownSchema if a database without a digest has other tables than version 1 had."""
+    if version > BASELINE:
+        return
+    expected = connection.structure_of(script(BASELINE, connection.engine))
+    found = structure.differences(expected, connection.structure())
+    if version < BASELINE or found:
+        raise UnknownSchema(version, VERSION, found)
+
+
+def _require_no_sender(connection: Connection) -> None:
+    running = senders.running(connection)
+    if running:
+        raise SendersRunning(running)
+
+
+def _record_version(connection: Connection) -> None:
+    for name, value in {"schema_version": str(VERSION), "schema_digest": DIGEST}.items():
+        connection.run(SET_META, name=name, value=value)

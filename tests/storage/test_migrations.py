@@ -1,0 +1,518 @@
+"""Upgrading a database: nothing is lost, nothing is guessed, and no program works on another version's tables."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from installation import Installation
+from service import Service, give_venv, linux_only
+
+from database import (
+    Database,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    SchemaMismatch,
+    db_init,
+    open_database,
+)
+from email_app import create_app
+from settings import Settings, load_settings
+from storage import counting, schema, upgrading
+from storage.connection import Connection, Row
+from storage.copying import TABLES
+from storage.errors import SendersRunning, UnknownSchema
+from storage.postgresql import TUNE, PostgreSQLConnection
+from storage.sqlite import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
+from storage.structure import differences, digest
+
+DUMPS = Path(__file__).resolve().parent / "dumps"
+PROJECT = Path(schema.__file__).resolve().parent.parent
+VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"
+ALL_TABLES = (*TABLES, "counts", "senders")
+FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
+NOW = int(time.time())
+
+Content = dict[str, list[Row]]
+
+
+@pytest.fixture
+def settings(where: dict[str, str], tmp_path: Path) -> Settings:
+    return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where}, tmp_path)
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[Connection]:
+    """A connection that no check guards, whatever the schema."""
+    connection = connect(settings)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    db_init(settings, int(time.time()))
+    with open_database(settings) as opened:
+        yield opened
+
+
+def connect(settings: Settings) -> Connection:
+    if settings.database_path is None:
+        return PostgreSQLConnection(settings.database_url, settings.folder)
+    create_file(settings.database_path)
+    return SQLiteConnection(settings.database_path)
+
+
+def load(settings: Settings, commit: str) -> None:
+    """Fill the empty database with what the program of this commit had stored."""
+    if settings.database_path is None:
+        lines = (DUMPS / f"{commit}.postgresql.sql").read_text().splitlines(keepends=True)
+        # Lines that only psql, or only some versions of the server, understand.
+        script = "".join(line for line in lines if not line.startswith(("\\", "SET ", "SELECT pg_catalog.set_config")))
+        with psycopg.connect(settings.database_url, autocommit=True) as server:
+            server.execute(script.encode())
+        return
+    create_file(settings.database_path)
+    with closing(driver.connect(settings.database_path)) as file:
+        file.executescript((DUMPS / f"{commit}.sqlite.sql").read_text())
+
+
+def content(connection: Connection) -> Content:
+    """Every row of every table, sorted."""
+    return {
+        table: sorted(connection.rows(f"SELECT * FROM {table}"), key=repr)
+        for table in ALL_TABLES
+        if f"table {table} is missing" not in missing_tables(connection)
+    }
+
+
+def missing_tables(connection: Connection) -> list[str]:
+    with connection.transaction():
+        return differences(connection.structure_of(upgrading.script(1, connection.engine)), connection.structure())
+
+
+def set_meta(settings: Settings, **values: str) -> None:
+    with closing(connect(settings)) as connection:
+        for name, value in values.items():
+            connection.run("UPDATE meta SET value = :value WHERE name = :name", name=name, value=value)
+
+
+def run_init_db(settings: Settings) -> subprocess.Popen[str]:
+    url = settings.database_url if settings.database_path is None else f"sqlite:///{settings.database_path}"
+    command = [sys.executable, "-m", "flask", "--app", "email_app", "init-db"]
+    environment = {"DATABASE_URL": url, "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def installation_of(settings: Settings) -> Installation:
+    """The program on a database that is current by now. What is years old is not given up."""
+    url = settings.database_url if settings.database_path is None else f"sqlite:///{settings.database_path}"
+    return Installation(settings.folder, DATABASE_URL=url, RETRY_FOR="36500d")
+
+
+class TestSchemas:
+    def test_the_baseline_and_all_migrations_give_what_schema_sql_creates(
+        self, settings: Settings, database: Database, connection: Connection, postgresql: Any, tmp_path: Path
+    ) -> None:
+        expected = connection.structure()
+        other = {"DATABASE_URL": postgresql.new_database() if settings.database_path is None else "sqlite:///old.db"}
+        with closing(connect(load_settings(other, tmp_path))) as oldest:
+            with oldest.transaction():
+                upgrading.migrate(oldest, range(1, schema.VERSION + 1))
+            found = oldest.structure()
+        assert differences(expected, found) == []
+        assert found == expected
+        kinds = Counter(part.kind for part in found)
+        print(f"{connection.engine}: " + ", ".join(f"{count} {kind}s" for kind, count in sorted(kinds.items())))
+        assert kinds["table"] == len(ALL_TABLES)
+        assert kinds["trigger"] == 6
+        assert min(kinds["column"], kinds["index"], kinds["constraint"]) > 1
+
+    def test_a_new_database_records_version_and_digest(self, database: Database) -> None:
+        assert database.meta("schema_version") == str(schema.VERSION)
+        assert database.meta("schema_digest") == schema.DIGEST
+
+
+def test_every_change_of_the_schema_has_a_version_of_its_own() -> None:
+    found = digest(upgrading.SCHEMA.read_text(), counting.SQLITE, TUNE, counting.POSTGRESQL)
+    assert found == schema.DIGEST, (
+        f"schema.sql, the triggers or the storage parameters have changed, and their digest is now {found}. If version "
+        f"{schema.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
+        "storage/schema.py and add the digest to DIGESTS. If it was not, change its migration and its digest."
+    )
+
+
+def test_every_version_has_a_migration_and_a_digest() -> None:
+    numbers = {int(file.name[:4]) for file in upgrading.MIGRATIONS.glob("*.sql")}
+    assert numbers == set(range(1, schema.VERSION + 1))
+    assert set(schema.DIGESTS) == numbers - {upgrading.BASELINE}
+    for engine in ("sqlite", "postgresql"):
+        assert all(upgrading.script(number, engine) for number in numbers)
+
+
+def test_a_digest_ignores_comments_and_layout_only() -> None:
+    one = digest("CREATE TABLE a (b TEXT DEFAULT 'x  y' /* why */);\n")
+    assert one == digest("-- Comment.\nCREATE  TABLE\n\"a\"(b TEXT DEFAULT 'x  y');")
+    assert one != digest("CREATE TABLE a (b TEXT DEFAULT 'x y');")
+
+
+class TestUpgrade:
+    def test_nothing_is_lost(self, settings: Settings, connection: Connection) -> None:
+        load(settings, VERSION_1)
+        before = content(connection)
+        with pytest.raises(
+            SchemaMismatch, match=r"schema version 1; this program needs version 2 \(run: flask init-db"
+        ):
+            open_database(settings)
+        process = run_init_db(settings)
+        stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (0, "")
+        assert stdout.endswith(f": upgraded from schema version 1 to {schema.VERSION}\n")
+        after = content(connection)
+        print(f"\n{stdout}{'table':16}{'before':>8}{'after':>8}  content")
+        for table in ALL_TABLES:
+            same = (
+                "same" if after[table] == before[table] else f"added {sorted(set(after[table]) - set(before[table]))}"
+            )
+            print(f"{table:16}{len(before[table]):8}{len(after[table]):8}  {same}")
+        assert set(before.pop("meta")) - set(after.pop("meta")) == {("schema_version", "1")}
+        assert after == before
+        with connection.transaction():
+            assert connection.structure_of(created_now(connection)) == connection.structure()
+        assert db_init(settings, NOW) == "up to date"
+
+    def test_every_status_is_in_the_stored_database(self, settings: Settings, connection: Connection) -> None:
+        from database import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
+
+        load(settings, VERSION_1)
+        for table, statuses in (
+            ("emails", EMAIL_STATUSES),
+            ("deliveries", DELIVERY_STATUSES),
+            ("recipients", RECIPIENT_STATUSES),
+        ):
+            assert {status for (status,) in connection.rows(f"SELECT DISTINCT status FROM {table}")} == set(statuses)
+
+    def test_the_next_sweep_finishes_what_was_under_way(self, settings: Settings, connection: Connection) -> None:
+        load(settings, VERSION_1)
+        sent_before = set(connection.rows("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
+        done = run_init_db(settings).communicate(timeout=60)[0]
+        installation = installation_of(settings)
+        swept = installation.task("--clock-is-right")
+        assert (swept.returncode, swept.stderr) == (0, "")
+        emails: dict[int, str] = dict(connection.rows("SELECT event_id, status FROM emails"))
+        deliveries = Counter(connection.rows("SELECT event_id, status FROM deliveries"))
+        print(f"\n{done}emails after the sweep: {emails}")
+        for (event_id, status), count in sorted(deliveries.items()):
+            print(f"email {event_id}: {count} {status}")
+        assert emails == {
+            1: "held",
+            2: "sent",
+            3: "sent",
+            4: "sent",
+            5: "sent",
+            6: "cancelled",
+            7: "cancelled",
+            8: "sent",
+            9: "scheduled",
+        }
+        unfinished = {
+            (event_id, status) for event_id, status in deliveries if status in ("queued", "claimed", "sending")
+        }
+        assert unfinished == set()
+        assert (deliveries[3, "unknown"], deliveries[3, "failed"], deliveries[6, "cancelled"]) == (1, 1, 1)
+        assert (deliveries[5, "sent"], deliveries[8, "sent"]) == (5, 5)
+        sent = set(connection.rows("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
+        subjects: dict[int, str] = dict(connection.rows("SELECT event_id, subject FROM emails"))
+        assert installation.delivered() == Counter((subjects[n], address) for n, address in sent - sent_before)
+        assert connection.rows("SELECT * FROM senders") == []
+        assert [line.split()[-1] for line in installation.log()] == ["4", "5", "8"]
+
+    def test_it_is_all_or_nothing(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:
+        load(settings, VERSION_1)
+        before = content(connection), connection.structure()
+        (tmp_path / "0002_half.sql").write_text(
+            "CREATE TABLE half (a TEXT);\nDELETE FROM emails;\nSELECT no_such FROM emails;"
+        )
+        with pytest.raises(DatabaseUnavailable, match="no_such"), connection.transaction():
+            upgrading.migrate(connection, range(2, 3), tmp_path)
+        assert (content(connection), connection.structure()) == before
+
+    def test_a_script_is_run_to_its_end(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:
+        load(settings, VERSION_1)
+        (tmp_path / "0002_no_semicolon.sql").write_text("CREATE TABLE one (a TEXT); CREATE TABLE two (a TEXT)")
+        with connection.transaction():
+            upgrading.migrate(connection, range(2, 3), tmp_path)
+        assert connection.rows("SELECT * FROM two") == []
+
+    def test_two_at_once_take_turns(self, settings: Settings) -> None:
+        load(settings, VERSION_1)
+        both = [run_init_db(settings) for _ in range(2)]
+        said = [process.communicate(timeout=60) for process in both]
+        assert [stderr for _, stderr in said] == ["", ""]
+        assert sorted(stdout.rpartition(": ")[2] for stdout, _ in said) == [
+            "up to date\n",
+            f"upgraded from schema version 1 to {schema.VERSION}\n",
+        ]
+
+    def test_it_waits_for_no_sender_that_died_but_refuses_beside_one_that_runs(
+        self, settings: Settings, connection: Connection
+    ) -> None:
+        load(settings, VERSION_1)
+        until = connection.lease_time()
+        extend = "UPDATE senders SET clock = :clock, lease_until = :until"
+        connection.run(extend, clock=until.clock, until=until.milliseconds + 30_000)
+        before = content(connection)
+        with pytest.raises(SendersRunning, match=r"process 4711.*stop it, then run: flask init-db"):
+            db_init(settings, NOW)
+        assert content(connection) == before
+        connection.run(extend, clock=until.clock, until=until.milliseconds - 1)
+        assert db_init(settings, NOW).startswith("upgraded")
+
+    def test_what_an_operator_has_added_is_kept(self, settings: Settings, connection: Connection) -> None:
+        load(settings, VERSION_1)
+        connection.run("CREATE TABLE notes (a TEXT)")
+        connection.run("CREATE INDEX of_mine ON emails (subject)")
+        connection.run("CREATE VIEW open_emails AS SELECT * FROM emails WHERE status = 'scheduled'")
+        assert db_init(settings, NOW).startswith("upgraded")
+        parts = {str(part) for part in connection.structure()}
+        assert {"table notes", "index of_mine"} <= parts
+
+
+class TestRefusal:
+    def test_a_development_schema_is_refused_and_left_alone(self, settings: Settings, connection: Connection) -> None:
+        load(settings, DEVELOPMENT)
+        before = content(connection), connection.structure(), files_of(settings)
+        process = run_init_db(settings)
+        stdout, stderr = process.communicate(timeout=60)
+        print(f"\n{connection.engine}: {stderr}")
+        assert (process.returncode, stdout) == (1, "")
+        assert "created by an unreleased version and cannot be upgraded: table import_parts is missing" in stderr
+        assert "column progress.recipients is missing" in stderr
+        assert "flask recipients export --all -o recipients.csv" in stderr
+        assert (content(connection), connection.structure(), files_of(settings)) == before
+
+    @pytest.mark.parametrize(
+        ("change", "difference"),
+        [
+            ("DROP INDEX deliveries_in_line", "index deliveries_in_line is missing"),
+            (
+                "DROP INDEX emails_sending; CREATE INDEX emails_sending ON emails (due_at)",
+                "index emails_sending is diff",
+            ),
+            ("DROP TABLE deferrals", "table deferrals is missing"),
+            ("ALTER TABLE emails ADD COLUMN priority BIGINT", "column emails.priority is not expected"),
+            ("ALTER TABLE emails RENAME COLUMN logged TO noted", "column emails.logged is missing"),
+        ],
+    )
+    def test_the_error_names_the_difference(
+        self, settings: Settings, connection: Connection, change: str, difference: str
+    ) -> None:
+        load(settings, VERSION_1)
+        for statement in change.split("; "):
+            connection.run(statement)
+        before = content(connection), connection.structure()
+        with pytest.raises(UnknownSchema, match=difference):
+            db_init(settings, NOW)
+        assert (content(connection), connection.structure()) == before
+
+    def test_a_missing_trigger_is_a_difference(self, settings: Settings, connection: Connection) -> None:
+        load(settings, VERSION_1)
+        connection.run(
+            "DROP TRIGGER emails_updated" if connection.engine == "sqlite" else "DROP TRIGGER emails_update ON emails"
+        )
+        with pytest.raises(UnknownSchema, match=r"trigger emails\.emails_update"):
+            db_init(settings, NOW)
+
+    @pytest.mark.parametrize(
+        ("changed", "reason"),
+        [
+            ({"schema_version": "99"}, r"schema version 99; this program needs version 2 \(run the newer program"),
+            ({"schema_digest": "0123"}, r"version 2 of another development version \(run the program that created it"),
+        ],
+    )
+    def test_another_version_or_digest_is_never_current(
+        self, settings: Settings, database: Database, changed: dict[str, str], reason: str
+    ) -> None:
+        client = create_app(settings).test_client()
+        assert client.get("/readyz").status_code == 200
+        set_meta(settings, **changed)
+        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings), lambda: database.has_work(NOW)):
+            with pytest.raises(SchemaMismatch, match=reason):
+                use()
+        answer = create_app(settings).test_client().get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json is not None
+        assert [check["name"] for check in answer.json["checks"]] == ["schema"]
+        checked = create_app(settings).test_cli_runner().invoke(args=["check"])
+        assert checked.exit_code == 1
+        assert "schema version" in checked.output
+
+
+class TestRunningPrograms:
+    """What was started before the database was upgraded or replaced."""
+
+    OTHER = ({"schema_version": "3"}, {"schema_digest": "0123"})
+
+    @pytest.mark.parametrize("changed", OTHER)
+    def test_a_web_server_saves_nothing(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
+        current = {"schema_version": database.meta("schema_version"), "schema_digest": database.meta("schema_digest")}
+        client = create_app(settings).test_client()
+        assert client.post("/send-emails", data=FORM).text == "Successful"
+        set_meta(settings, **changed)
+        for _ in range(2):
+            answer = client.post("/send-emails", data=FORM | {"event_id": "78"})
+            assert answer.status_code == 503
+            assert answer.text.startswith("Error: the database has schema version ")
+            assert "Retry-After" in answer.headers
+        print(f"\nPOST: {answer.status_code} {answer.text}")
+        assert database.emails.get(78) is None
+        set_meta(settings, **current)
+        assert client.post("/send-emails", data=FORM | {"event_id": "78"}).text == "Successful"
+
+    @pytest.mark.parametrize("changed", OTHER)
+    def test_no_transaction_begins(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
+        swept_at = database.last_sweep_at()
+        set_meta(settings, **changed)
+        for _ in range(7):  # psycopg prepares what it is given more often than that
+            with pytest.raises(SchemaMismatch):
+                database.note_sweep(swept_at + 1)
+            with pytest.raises(SchemaMismatch):
+                database.senders.enter(9, NOW, None)  # type: ignore[arg-type]
+        assert database.last_sweep_at() == swept_at
+
+    @pytest.mark.parametrize("changed", OTHER)
+    def test_a_sender_that_watches_stops(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
+        installation = installation_of(settings)
+        installation.add_recipients(1)
+        sender = installation.start_task("--watch")
+        installation.save_email(1)
+        while not installation.messages():
+            assert sender.poll() is None
+            time.sleep(0.05)
+        set_meta(settings, **changed)
+        _, stderr = sender.communicate(timeout=30)
+        print(f"\ntask.py --watch: exit {sender.returncode}, {stderr}")
+        assert sender.returncode == 1
+        assert "the database has schema version" in stderr
+
+    def test_on_postgresql_an_upgrade_waits_for_transactions_that_are_open(
+        self, postgresql: Any, tmp_path: Path
+    ) -> None:
+        settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
+        db_init(settings, NOW)
+        upgrade = PostgreSQLConnection(settings.database_url, tmp_path, 0.1)
+        with closing(upgrade), open_database(settings, wait=0.1) as database:
+            with database.connection.transaction(), pytest.raises(DatabaseBusy), upgrade.transaction():
+                upgrade.lock_for_upgrade()
+            with upgrade.transaction():
+                upgrade.lock_for_upgrade()
+                with pytest.raises(DatabaseBusy):
+                    database.note_sweep(NOW + 1)
+            database.note_sweep(NOW + 1)
+
+
+class TestMigrationsToCome:
+    """What a migration must be able to do, shown by one that allows another status of a recipient."""
+
+    WIDER = ("'rejected'))", "'rejected', 'bounced'))")
+
+    def migration(self, connection: Connection, folder: Path) -> None:
+        if connection.engine == "postgresql":
+            checked = "CHECK (status IN ('active', 'unsubscribed', 'rejected', 'bounced'))"
+            script = (
+                "ALTER TABLE recipients DROP CONSTRAINT recipients_status_check;\n"
+                f"ALTER TABLE recipients ADD CONSTRAINT recipients_status_check {checked};\n"
+            )
+        else:
+            rows = connection.rows("SELECT type, sql FROM sqlite_master WHERE tbl_name = 'recipients' AND sql > ''")
+            parts = [sql for kind, sql in rows if kind in ("index", "trigger")]
+            (table,) = (sql for kind, sql in rows if kind == "table")
+            wider = table.replace("TABLE recipients", "TABLE recipients_new").replace(*self.WIDER)
+            copy = "INSERT INTO recipients_new SELECT * FROM recipients"
+            rename = "ALTER TABLE recipients_new RENAME TO recipients"
+            script = ";\n".join([wider, copy, "DROP TABLE recipients", rename, *parts]) + ";\n"
+        (folder / f"{schema.VERSION + 1:04}_bounced.{connection.engine}.sql").write_text(script)
+
+    def test_a_constraint_changes_and_counts_and_rows_stay(
+        self, settings: Settings, connection: Connection, tmp_path: Path
+    ) -> None:
+        load(settings, VERSION_1)
+        db_init(settings, NOW)
+        before = content(connection)
+        self.migration(connection, tmp_path)
+        with connection.transaction():
+            upgrading.migrate(connection, range(schema.VERSION + 1, schema.VERSION + 2), tmp_path)
+            expected = connection.structure_of(created_now(connection).replace(*self.WIDER))
+            assert connection.structure() == expected
+        assert content(connection) == before
+        connection.run("UPDATE recipients SET status = 'bounced' WHERE recipient_id = 1")
+        bounced = "SELECT SUM(number) FROM counts WHERE noun = 'recipients' AND status = 'bounced'"
+        assert connection.row(bounced) == (1,)
+
+
+class TestLog:
+    """SQLite's write-ahead log, in which lost commits can be seen until the first write after a boot."""
+
+    @pytest.mark.parametrize("commit", [VERSION_1, None])
+    def test_init_db_notices_lost_commits(self, tmp_path: Path, commit: str | None) -> None:
+        settings = load_settings({}, tmp_path)
+        assert settings.database_path is not None
+        file, log = settings.database_path, tmp_path / "email.db-wal"
+        if commit:
+            load(settings, commit)
+        else:
+            db_init(settings, NOW)
+        with closing(driver.connect(file)) as writer:
+            writer.execute("DELETE FROM meta WHERE name = 'boot'")
+            for number in range(20):
+                writer.execute("UPDATE counters SET value = ? WHERE name = 'last_sweep_at'", (number,))
+                writer.commit()
+            for name in (file, log):
+                shutil.copyfile(name, f"{name}-kept")
+        for name in (file, log):
+            Path(f"{name}-kept").replace(name)
+        octets = bytearray(log.read_bytes())
+        octets[len(octets) // 2] ^= 0x10
+        log.write_bytes(octets)
+        db_init(settings, NOW)
+        with open_database(settings) as database:
+            assert database.condition().backup_made_at == NOW
+            ((lost,),) = database.connection.rows("SELECT value FROM counters WHERE name = 'lost_commits'")
+        assert lost > 5
+
+
+@linux_only
+def test_start_flask_upgrades_and_says_so(project_copy: Path, free_port: int) -> None:
+    give_venv(project_copy)
+    load(load_settings({}, project_copy), VERSION_1)
+    service = Service(project_copy, PORT=str(free_port), RETRY_FOR="36500d")
+    try:
+        assert service.has_printed("Serving ", 30), service.output
+        print(f"\n{service.output}")
+        upgraded = f"email.db: upgraded from schema version 1 to {schema.VERSION}"
+        assert upgraded in service.output.splitlines()[0]
+        assert service.stop() == 0
+    finally:
+        service.process.kill()
+
+
+def created_now(connection: Connection) -> str:
+    """What `flask init-db` runs for a new database."""
+    extra = counting.SQLITE if connection.engine == "sqlite" else TUNE + counting.POSTGRESQL
+    return upgrading.SCHEMA.read_text() + extra
+
+
+def files_of(settings: Settings) -> bytes:
+    """The bytes of a SQLite database."""
+    return settings.database_path.read_bytes() if settings.database_path is not None else b""
