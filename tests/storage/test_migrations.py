@@ -134,7 +134,7 @@ class TestSchemas:
         assert differences(expected, found) == []
         assert found == expected
         kinds = Counter(part.kind for part in found)
-        print(f"{connection.engine}: " + ", ".join(f"{count} {kind}s" for kind, count in sorted(kinds.items())))
+        print(f"{connection.engine}: " + ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items())))
         assert kinds["table"] == len(ALL_TABLES)
         assert kinds["trigger"] == 6
         assert min(kinds["column"], kinds["index"], kinds["constraint"]) > 1
@@ -397,7 +397,7 @@ class TestRunningPrograms:
         installation.add_recipients(1)
         sender = installation.start_task("--watch")
         installation.save_email(1)
-        while not installation.messages():
+        while not installation.messages() or database.health.at_work().senders:
             assert sender.poll() is None
             time.sleep(0.05)
         set_meta(settings, **changed)
