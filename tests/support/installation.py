@@ -19,6 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 from database import Address, Database, Email, db_init, open_database  # noqa: E402
 from settings import Settings, load_settings  # noqa: E402
 
+TASK = (sys.executable, str(PROJECT / "task.py"))
+
 
 class Installation:
     """This program on a database, an outbox and a log in `folder`; `settings` are environment variables."""
@@ -66,7 +68,7 @@ class Installation:
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
         """Start `task.py`, as another user if that is said."""
-        command = [sys.executable, str(PROJECT / "task.py"), *arguments]
+        command = [*TASK, *arguments]
         if user:
             command = ["setpriv", f"--reuid={user}", "--clear-groups", *command]
         return subprocess.Popen(
