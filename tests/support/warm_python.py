@@ -201,7 +201,7 @@ def _move_in(environment: dict[str, str], cwd: str, stdout: int, stderr: int) ->
     time.tzset()
     os.chdir(cwd)
     sys.path[0] = cwd
-    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
 
 
 def _wait_for_tracer() -> None:

@@ -117,7 +117,4 @@ def killed_before(installation: Installation, call: str, number: int, program: S
 
 def start_with_lease(installation: Installation, seconds: float) -> subprocess.Popen[str]:
     """Start `task.py` with a lease of so many seconds instead of a minute."""
-    command = [sys.executable, str(SHORT_LEASE), str(seconds)]
-    return subprocess.Popen(
-        command, env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
-    )
+    return start((sys.executable, str(SHORT_LEASE), str(seconds)), installation.environment)
