@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,10 +44,8 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 WAITING = """
 SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-    AND state = 'idle' AND state_change < clock_timestamp() - INTERVAL '0.3 seconds'
+    AND state = 'idle' AND state_change < clock_timestamp() - INTERVAL '0.2 seconds'
 """
-LOOK = 20  # seconds between two looks of a watcher to which nothing was announced
-WATCH = f"import sys, task, wakeup.watch; wakeup.watch.LOOK = {LOOK}; sys.exit(task.main(['--watch']))"
 
 
 @pytest.fixture
@@ -244,11 +243,13 @@ def test_deadlocks_and_timeouts_are_tried_again(url: str, tmp_path: Path) -> Non
         assert one.last_sweep_at() == 2
 
 
-@pytest.fixture
-def watched(url: str, tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path, DATABASE_URL=url)
+@contextmanager
+def watched(url: str, folder: Path, look: float) -> Iterator[Installation]:
+    """An installation with one recipient and a watcher, which looks at least every `look` seconds."""
+    installation = Installation(folder, DATABASE_URL=url)
     installation.add_recipients(1)
-    watcher = start((sys.executable, "-c", WATCH), installation.environment)
+    watch = f"import sys, task, wakeup.watch; wakeup.watch.LOOK = {look}; sys.exit(task.main(['--watch']))"
+    watcher = start((sys.executable, "-c", watch), installation.environment)
     wait_until(lambda: is_waiting(url))
     yield installation
     watcher.terminate()
@@ -261,21 +262,23 @@ def is_waiting(url: str) -> bool:
         return connection.execute(WAITING).fetchone() is not None
 
 
-def test_a_watcher_on_another_machine_is_notified_of_a_post_at_once(watched: Installation, url: str) -> None:
-    for event_id in range(1, 4):
-        wait_until(lambda: is_waiting(url))
-        watched.save_email(event_id, subject=f"{event_id}")
-        wait_until(lambda: len(watched.messages()) == event_id, seconds=LOOK / 2)  # noqa: B023
+def test_a_watcher_on_another_machine_is_notified_of_a_post_at_once(url: str, tmp_path: Path) -> None:
+    with watched(url, tmp_path, look=20) as installation:
+        for event_id in range(1, 4):
+            wait_until(lambda: is_waiting(url))
+            installation.save_email(event_id, subject=f"{event_id}")
+            wait_until(lambda: len(installation.messages()) == event_id, seconds=10)  # noqa: B023
 
 
 def test_a_watcher_finds_what_was_posted_while_its_connection_was_gone(
-    watched: Installation, postgresql: PostgreSQLServer
+    url: str, tmp_path: Path, postgresql: PostgreSQLServer
 ) -> None:
-    postgresql.stop()
-    wait_until(lambda: watched.log() != [])
-    postgresql.start()
-    watched.save_email(1, subject="1")
-    wait_until(lambda: len(watched.messages()) == 1, seconds=LOOK * 2)
+    with watched(url, tmp_path, look=0.5) as installation:
+        postgresql.stop()
+        wait_until(lambda: installation.log() != [])
+        postgresql.start()
+        installation.save_email(1, subject="1")
+        wait_until(lambda: len(installation.messages()) == 1)
 
 
 def test_overlapping_sweeps_send_each_message_once(url: str, tmp_path: Path) -> None:
