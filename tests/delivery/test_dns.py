@@ -11,7 +11,8 @@ from subprocess import PIPE, Popen
 
 import pytest
 
-from tests.support.faults.killer import SHORT_LEASE, TASK, start_with_lease, wait_until
+from tests.support.faults.killer import SHORT_LEASE, start_with_lease, wait_until
+from tests.support.installation import TASK
 from tests.support.invariants import Mailing
 from tests.support.name_server import LOOPBACK, SERVFAIL, NameServer, asking_it
 from tests.support.smtp_server import ScriptedServer

@@ -26,7 +26,7 @@ from tests.support.in_process import sweep_once
 from tests.support.invariants import Found, Mailing, check_whole, hurry
 from tests.support.smtp_server import Accepted, ScriptedServer
 
-MESSAGES, CONNECTIONS = 20, 3
+MESSAGES, CONNECTIONS = 9, 3
 
 
 class Again:
@@ -64,6 +64,7 @@ class Again:
 def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sweep.work, "time", impatient)
+    monkeypatch.setattr("delivery.rounds.FIRST_BATCH", MESSAGES // 2)  # so that there are several
     with ScriptedServer() as server:
         yield Again(tmp_path, server)
 

@@ -16,27 +16,32 @@ import storage.postgresql_pipeline
 import storage.postgresql_statements
 import sweep.work
 from storage.postgresql import PostgreSQLConnection
+from sweep.work import ClaimedWork
 from tests.support.in_process import sweep_once
-from tests.support.invariants import Mailing
+from tests.support.invariants import Mailing, check
 from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.smtp_server import ScriptedServer
 
 T = TypeVar("T")
-MESSAGES, CONNECTIONS, CLAIMED_AT_ONCE = 6, 2, 4
-RAISE = "DO $$ BEGIN RAISE EXCEPTION 'this was made to fail' USING ERRCODE = '{code}'; END $$"
+MESSAGES, CONNECTIONS, CLAIMED_AT_ONCE, RENEWED_EVERY = 4, 2, 3, 3
 FAULTS = {
-    "a deadlock": RAISE.format(code="40P01"),
-    "a serialization failure": RAISE.format(code="40001"),
+    "a deadlock": "DO $$ BEGIN RAISE EXCEPTION 'this was made to fail' USING ERRCODE = '40P01'; END $$",
     "the connection is terminated": "SELECT pg_terminate_backend(pg_backend_pid())",
 }
 
 
 class Faults:
-    """Puts a statement that fails in the place of the `number`-th."""
+    """Puts a statement that fails in the place of the `number`-th; leases are renewed at every third look."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
         self.number = self.calls = 0
+        self.looks = itertools.count()
         self._statement = statement
+        monkeypatch.setattr(sweep.work, "RENEW", 0)
+        keep_alive = ClaimedWork.keep_alive
+        monkeypatch.setattr(
+            ClaimedWork, "keep_alive", lambda work: None if next(self.looks) % RENEWED_EVERY else keep_alive(work)
+        )
         execute, rewritten = PostgreSQLConnection._execute, storage.postgresql_statements.rewritten
         for_libpq = storage.postgresql_pipeline._for_libpq
         monkeypatch.setattr(
@@ -61,6 +66,7 @@ class Faults:
 
         def at_work(connection: T) -> T:
             self.number, self.calls = number, 0
+            self.looks = itertools.count()
             return connection
 
         return at_work
@@ -72,10 +78,9 @@ class Faults:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody naps, every lease is renewed at each turn, and there are several batches of claims."""
+    """Nobody naps, and there are several batches of claims."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sweep.work, "time", impatient)
-    monkeypatch.setattr(sweep.work, "RENEW", 0)
     monkeypatch.setattr("delivery.rounds.FIRST_BATCH", CLAIMED_AT_ONCE)
     monkeypatch.setattr("delivery.rounds.LARGEST_BATCH", CLAIMED_AT_ONCE)
 
@@ -86,17 +91,17 @@ def test_a_statement_that_fails_at_the_server_loses_and_doubles_nothing(
     fault: str, postgresql: PostgreSQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = Faults(monkeypatch, FAULTS[fault])
-    with ScriptedServer() as server:
-        mailing = Mailing(tmp_path, server, MESSAGES, **settings(postgresql))
+    mailing = Mailing(tmp_path, ScriptedServer(), MESSAGES, **settings(postgresql))
+    with mailing.server as server, mailing.database() as database:
         for event_id in itertools.count(2):
             sweep_once(mailing, faults.begin(event_id - 1))
             happened = faults.happened
             errors = sweep_once(mailing, faults.begin(0))
-            found = mailing.check(most_in_doubt=0)
+            found = check(database, server.accepted, most_in_doubt=0)
             assert (found.statuses, found.doubled, errors) == ({"sent": MESSAGES * (event_id - 1)}, 0, []), event_id
             if not happened:
                 break
-            mailing.save_email(event_id, subject=f"{event_id}")
+            mailing.save_into(database, event_id, -1, subject=f"{event_id}")
     print(f"{event_id - 2} statements")
     assert event_id > 40
     # A line is written before it is known that it was: it may stand there twice, as after a crash.

@@ -17,7 +17,7 @@ from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
 from tests.support.smtp_server import Accepted, ScriptedServer
 
-MESSAGES, CONNECTIONS = 10, 2
+MESSAGES, CONNECTIONS = 6, 2
 STATUS = "SELECT status FROM deliveries WHERE address = :address"
 RESTART = "UPDATE senders SET clock = 'an earlier start of this machine'"
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")

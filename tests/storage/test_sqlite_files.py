@@ -33,7 +33,7 @@ def test_a_transaction_that_reads_first_can_still_write(database: Database, seco
 
 
 @only_root
-def test_what_root_looks_at_stays_its_owners() -> None:
+def test_files_that_root_looks_at_still_belong_to_their_owner() -> None:
     with tempfile.TemporaryDirectory() as name:  # not tmp_path, which other users cannot reach
         installation = owned_by_nobody(Path(name))
         with installation.database() as database:
@@ -70,7 +70,7 @@ def owned_by_nobody(folder: Path) -> Installation:
     return installation
 
 
-def test_a_copy_without_what_belongs_to_it_is_told_and_nothing_is_sent(tmp_path: Path) -> None:
+def test_a_copy_without_its_wal_is_reported_and_nothing_is_sent(tmp_path: Path) -> None:
     for name in ("real", "copy"):
         (tmp_path / name).mkdir()
     create_file(tmp_path / "real" / "email.db")
@@ -86,7 +86,7 @@ def test_a_copy_without_what_belongs_to_it_is_told_and_nothing_is_sent(tmp_path:
     assert real.messages() == []
 
 
-def test_a_reader_that_does_not_end_is_told_by_what_it_makes_grow(
+def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "LARGE_WAL", 8_000_000)

@@ -12,6 +12,7 @@ import pytest
 from database import DatabaseBusy, open_database
 from settings import Settings, load_settings
 from storage.gate import Gate, GateBusyError
+from tests.support.faults.killer import wait_until
 
 
 @pytest.fixture
@@ -87,9 +88,10 @@ def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_
     context = multiprocessing.get_context("spawn")
     busy = context.Process(target=commit_without_pause, args=(tmp_path,), daemon=True)
     busy.start()
-    time.sleep(1)
     waits = []
     with open_database(settings) as other:
+        other.note_sweep(0)
+        wait_until(lambda: other.last_sweep_at() != 0)
         for _ in range(100):
             began = time.monotonic()
             other.note_sweep(0)

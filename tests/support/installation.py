@@ -20,6 +20,8 @@ from tests.support.other_user import as_user
 
 PROJECT = Path(__file__).resolve().parents[2]
 
+TASK = (sys.executable, str(PROJECT / "task.py"))
+
 
 class Installation:
     """This program on a database, an outbox and a log in `folder`; `settings` are environment variables."""
@@ -67,7 +69,7 @@ class Installation:
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
         """Start `task.py`, as another user if that is said."""
-        command = [sys.executable, str(PROJECT / "task.py"), *arguments]
+        command = [*TASK, *arguments]
         if user:
             command = as_user(user, command)
         return subprocess.Popen(

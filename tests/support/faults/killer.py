@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.support.installation import PROJECT, Installation
+from tests.support.installation import TASK, Installation
 from tests.support.smtp_server import Call
+from tests.support.warm_python import start
 
 STRACE = shutil.which("strace")
-TASK = (sys.executable, str(PROJECT / "task.py"))
 SHORT_LEASE = Path(__file__).with_name("short_lease.py")
 
 
@@ -101,20 +101,20 @@ def in_shell(installation: Installation, script: str) -> subprocess.CompletedPro
 
 def killed_before(installation: Installation, call: str, number: int, program: Sequence[str] = TASK) -> bool:
     """Run `program`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
+    killed = start(program, installation.environment, traced=True)
     command = [STRACE or "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]
-    command += ["-e", f"inject={call}:signal=KILL:when={number}", *program]
-    done = subprocess.run(
-        command, env=installation.environment, capture_output=True, text=True, cwd="/", check=False, timeout=60
-    )
-    if done.returncode == 0:
+    command += ["-e", f"inject={call}:signal=KILL:when={number}", "-p", f"{killed.pid}"]
+    try:
+        subprocess.run(command, capture_output=True, check=False, timeout=60)
+        _, stderr = killed.communicate(timeout=20)
+    finally:
+        killed.kill()
+    if killed.returncode == 0:
         return False
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert killed.returncode == -signal.SIGKILL, stderr
     return True
 
 
 def start_with_lease(installation: Installation, seconds: float) -> subprocess.Popen[str]:
     """Start `task.py` with a lease of so many seconds instead of a minute."""
-    command = [sys.executable, str(SHORT_LEASE), str(seconds)]
-    return subprocess.Popen(
-        command, env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
-    )
+    return start((sys.executable, str(SHORT_LEASE), str(seconds)), installation.environment)

@@ -9,17 +9,18 @@ from typing import Self
 
 POSSIBLE = os.name == "posix" and os.geteuid() == 0 and shutil.which("ip") is not None
 
+NUMBERS = range(64, 250)  # of networks 10.NUMBER.*.*; several tests may have a second host at a time
+
 
 class SecondHost:
     """Reaches this host at `near(link)` over each of its links, numbered from 0; needs root."""
 
-    def __init__(self, number: int = 77, links: int = 2) -> None:
-        self._name = f"second{os.getpid()}"
-        self._number = number
+    def __init__(self, links: int = 2) -> None:
+        self._number = 0
         self._links = range(links)
 
     def __enter__(self) -> Self:
-        _ip("netns", "add", self._name)
+        self._number = next(number for number in NUMBERS if _is_free(number))
         for link in self._links:
             near, far = self._device(link), f"{self._device(link)}far"
             _ip("link", "add", near, "type", "veth", "peer", "name", far)
@@ -51,8 +52,21 @@ class SecondHost:
         """Let everything through again."""
         _ip("link", "set", self._device(link), "up")
 
+    @property
+    def _name(self) -> str:
+        return _name(self._number)
+
     def _device(self, link: int) -> str:
-        return f"t{os.getpid()}l{link}"
+        return f"t{self._number}l{link}"
+
+
+def _name(number: int) -> str:
+    return f"second{number}"
+
+
+def _is_free(number: int) -> bool:
+    """Take this number, unless another test has it."""
+    return subprocess.run(["ip", "netns", "add", _name(number)], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def _ip(*words: str) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.faults.killer import TASK
-from tests.support.installation import Installation
+from tests.support.installation import TASK, Installation
 
 CALLS = "sendto,pwrite64,ftruncate,fsync,fdatasync"
 LINE = re.compile(

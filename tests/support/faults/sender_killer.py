@@ -13,7 +13,7 @@ from tests.support.invariants import Found, Mailing
 from tests.support.smtp_server import Action, ScriptedServer, Wait
 
 SENDERS, CONNECTIONS = 4, 4
-LONGEST_LIFE = 0.4  # seconds between two kills, at most
+LONGEST_LIFE = 0.25  # seconds between two kills, at most
 
 
 class SenderCrashes:

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta, timezone
 from http.client import HTTPException
 from pathlib import Path
 
-from tests.support.installation import Installation
+from tests.support.installation import TASK, Installation
 from tests.support.smtp_server import ScriptedServer
+from tests.support.warm_python import start
 from tests.support.web_server import Server, serve
 
 RECIPIENTS = 3
@@ -83,8 +84,8 @@ class Crashes:
     def _kill_senders(self, kills: int) -> None:
         """Kill some senders one after the other, while one server lives."""
         for _ in range(min(self._random.randrange(1, 4), kills)):
-            sender = self._installation.start_task("--watch")
-            time.sleep(self._random.uniform(0.2, 1.0))
+            sender = start((*TASK, "--watch"), self._installation.environment)
+            time.sleep(self._random.uniform(0.05, 0.5))
             sender.send_signal(signal.SIGKILL)
             sender.communicate()
             self.result.kills["sender"] += 1
