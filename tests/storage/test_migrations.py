@@ -14,8 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from installation import Installation
-from service import Service, give_venv, linux_only
 
 from database import (
     Database,
@@ -34,6 +32,8 @@ from storage.errors import SendersRunning, UnknownSchema
 from storage.postgresql import TUNE, PostgreSQLConnection
 from storage.sqlite import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
+from tests.support.installation import Installation
+from tests.support.service import Service, give_venv, linux_only
 
 DUMPS = Path(__file__).resolve().parent / "dumps"
 PROJECT = Path(schema.__file__).resolve().parent.parent
