@@ -22,7 +22,8 @@ Without root or apt, it lists what is missing and skips the tests that need it. 
   --install   only install
   -h, --help  show this text
 
-TEST_WORKERS sets how many tests run at a time (default: two for each core, because most tests wait for something).
+TEST_WORKERS sets how many tests run at a time (default: two for each core, because most tests wait for something;
+with --quick one for each core).
 USAGE
 }
 
@@ -49,7 +50,7 @@ main() {
     prepare_venv requirements-dev.txt requirements.txt requirements-postgresql.txt requirements-redis.txt
     case $mode in
     all) run_pytest "$@" ;;
-    quick) run_pytest tests/unit tests/architecture "$@" ;;
+    quick) TEST_WORKERS=${TEST_WORKERS:-$(cores)} run_pytest tests/unit tests/architecture "$@" ;;
     lint) lint ;;
     format) format ;;
     esac

@@ -1,14 +1,16 @@
-"""Imports run one way: through the single files at the top, too, which import-linter does not look at."""
+"""Which part of the program may import which: parts below it, and only a few may do I/O.
+
+Unlike import-linter, these tests include the single files at the top.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.python_files import PROJECT, imported_modules
+
 LAYERS = (
     {"serving"},
     {"email_app"},
@@ -23,6 +25,7 @@ LAYERS = (
     {"settings"},
     {"settings_values"},
 )
+DELIVERY = PROJECT / "delivery"
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -31,14 +34,8 @@ def files_of(part: str) -> list[Path]:
     return [module] if module.exists() else sorted((PROJECT / part).rglob("*.py"))
 
 
-def imports_of(file: Path) -> Iterator[str]:
-    """The part that each import names, those inside of functions included."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: a relative import"
-            yield (node.module or "").partition(".")[0]
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+def packages_imported_by(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported_modules(file)}
 
 
 @pytest.mark.parametrize("part", sorted(DEPTH))
@@ -47,10 +44,29 @@ def test_a_part_imports_only_what_is_below_it(part: str) -> None:
     assert files
     above = {name for name, depth in DEPTH.items() if depth <= DEPTH[part]} - {part}
     for file in files:
-        assert not above & set(imports_of(file)), file
+        assert not above & packages_imported_by(file), file
 
 
 def test_every_part_has_a_layer() -> None:
     modules = {path.stem for path in PROJECT.glob("*.py")}
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
     assert modules | packages == set(DEPTH) | {"test_client"}
+
+
+def test_only_the_transport_knows_of_sockets_tls_and_time() -> None:
+    forbidden = {"socket", "ssl", "select", "selectors", "time", "threading", "logging", "asyncio", "datetime"}
+    for file in (DELIVERY / "smtp").glob("*.py"):
+        if file.name != "transport.py":
+            assert not forbidden & packages_imported_by(file), file
+
+
+def test_the_senders_policy_knows_of_neither_sockets_nor_sql() -> None:
+    forbidden = {"socket", "ssl", "select", "time", "sqlite3", "logging"}
+    for name in ("sender", "rounds", "pool", "pace", "suspicion"):
+        assert not forbidden & packages_imported_by(DELIVERY / f"{name}.py"), name
+
+
+def test_nothing_in_delivery_uses_smtplib_threads_or_asyncio() -> None:
+    forbidden = {"smtplib", "asyncio", "threading", "_thread", "concurrent", "multiprocessing"}
+    for file in DELIVERY.rglob("*.py"):
+        assert not forbidden & packages_imported_by(file), file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import statistics
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.python_files import PROJECT, statements
+
 PACKAGES = [init.parent for init in PROJECT.glob("*/__init__.py")]
 FILES = [*PROJECT.glob("*.py"), *(file for package in PACKAGES for file in package.rglob("*.py"))]
 LONGEST_FILE = 700
@@ -19,7 +19,7 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_functions_are_short() -> None:
-    nodes = [node for file in FILES for node in ast.walk(ast.parse(file.read_bytes()))]
+    nodes = [node for file in FILES for node in statements(file)]
     lengths = sorted(lines_of(node) for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     median, longest_of_most = statistics.median(lengths), lengths[int(len(lengths) * 0.9)]
     print(f"{len(FILES)} files, {len(lengths)} functions: median {median:.0f} lines, 90 % within {longest_of_most}")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from delivery.body import is_html
 from delivery.errors import MessageError
+from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import assert_same_text, message, parsed, rendered, text_of
 from tests.support.sample_contents import CONTENTS
 
@@ -18,7 +19,7 @@ def test_the_content_arrives_as_it_was(content: str) -> None:
         assert_same_text(parsed(octets), content)
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(AT_ANY_SPEED, derandomize=True, max_examples=100)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_content_arrives_as_it_was(content: str) -> None:
     for octets in rendered(message(content=content)):
@@ -26,7 +27,7 @@ def test_any_content_arrives_as_it_was(content: str) -> None:
         assert_same_text(part, content)
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(AT_ANY_SPEED, derandomize=True, max_examples=100)
 @given(st.text(st.sampled_from("\r\n. \tax=é你😀-_\ufeff<")), st.integers(1, 1100))
 def test_any_mixture_of_line_ends_dots_and_spaces_arrives_as_it_was(content: str, times: int) -> None:
     content *= times

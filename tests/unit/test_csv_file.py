@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.properties import AT_ANY_SPEED
 from web.csv_file import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
@@ -170,6 +171,7 @@ def test_an_ordinary_apostrophe_is_left_alone() -> None:
 cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'=+-@,;\t\"\r\n "))
 
 
+@AT_ANY_SPEED
 @given(cells)
 @example("'")
 @example("''=")
@@ -183,12 +185,14 @@ def is_kept(cell: str) -> bool:
     return bool(cell) and cell == cell.strip() and "\0" not in cell
 
 
+@AT_ANY_SPEED
 @given(st.lists(cells.filter(is_kept)))
 @example(["=1+1", "+tag@x.com", "-a@x.com", "@x", "'+a@x.com", "''@x", "'a@x.com", '"a b"@x.com', '"a,;b"@x.com'])
 def test_what_was_written_is_read_as_the_same_rows(addresses: list[str]) -> None:
     assert texts(encode_rows([("recipient_email",), *((address,) for address in addresses)])) == addresses
 
 
+@AT_ANY_SPEED
 @given(
     st.binary(max_size=200) | st.lists(st.sampled_from([b'"', b",", b";", b"\t", b"\r", b"\n", b"a@x"])).map(b"".join)
 )
@@ -213,6 +217,7 @@ class InPieces(io.RawIOBase):
         return 0
 
 
+@AT_ANY_SPEED
 @given(st.lists(st.sampled_from([b'"', b",", b"\r", b"\n", "é".encode(), b"a@x", b"\xff"])).map(b"".join))
 def test_pieces_give_the_same_rows_as_the_whole(data: bytes) -> None:
     assert list(read_rows(io.BufferedReader(InPieces(data)))) == read(data)

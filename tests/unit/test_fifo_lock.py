@@ -30,7 +30,7 @@ def test_who_waits_too_long_gives_up_and_keeps_nobody_waiting() -> None:
     assert turns.take(0)
     began = time.monotonic()
     assert not turns.take(0.1)
-    assert 0.1 <= time.monotonic() - began < 1
+    assert 0.1 <= time.monotonic() - began < 10
     turns.give()
     assert turns.take(0)
 
@@ -39,7 +39,7 @@ def test_turns_come_in_the_order_of_asking() -> None:
     turns, order = Turns(), list[int]()
 
     def take(number: int) -> None:
-        assert turns.take(5)
+        assert turns.take(30)
         order.append(number)
         turns.give()
 
@@ -50,7 +50,7 @@ def test_turns_come_in_the_order_of_asking() -> None:
         wait_until(lambda: len(turns._waiting) == len(threads))
     turns.give()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert order == list(range(10))
 
 
@@ -59,19 +59,18 @@ def test_one_that_comes_again_at_once_waits_behind_the_others() -> None:
 
     def greedy() -> None:
         while "other" not in taken:
-            assert turns.take(5)
-            taken.append("greedy")
+            assert turns.take(30)
+            taken.append("greedy, before the other" if turns._waiting else "greedy")
             time.sleep(0.001)
             turns.give()
 
     thread = start(greedy)
     wait_until(lambda: taken.count("greedy") > 3)
-    before = len(taken)
-    assert turns.take(5)
+    assert turns.take(30)
     taken.append("other")
-    assert len(taken) - before <= 3
     turns.give()
-    thread.join(5)
+    thread.join(30)
+    assert taken.count("greedy, before the other") <= 1, "more than the one that may have come at the same moment"
 
 
 def test_whatever_happens_one_at_a_time_has_it_and_none_is_lost() -> None:

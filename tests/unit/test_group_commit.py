@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from database import DatabaseBusy, DatabaseFull, DatabaseUnavailable
-from storage.group_commit import GroupCommit
+from storage.group_commit import GroupCommit, _Waiting
 from tests.support.faults.killer import wait_until
 
 Take = Callable[[], list[int]]
@@ -28,7 +28,7 @@ class Store:
         self.before.set()
         self.after.set()
         self.began = threading.Event()
-        self.group_commit = GroupCommit(self.commit, wait=0.2)
+        self.group_commit = GroupCommit(self.commit, wait=60)
 
     def commit(self, take: Take) -> list[str]:
         self.began.set()
@@ -61,7 +61,7 @@ def behind_a_leader(store: Store, pool: ThreadPoolExecutor, count: int) -> list[
     """Item 0 in a transaction that has begun and goes on once `after` is set, and so many items behind it."""
     store.after.clear()
     futures = [pool.submit(store.group_commit.save, 0)]
-    assert store.began.wait(5)
+    assert store.began.wait(30)
     wait_for(store, 0)
     for number in range(1, count + 1):
         futures.append(pool.submit(store.group_commit.save, number))
@@ -82,7 +82,7 @@ def test_a_lone_one_is_saved_at_once_in_its_own_thread(store: Store) -> None:
 def test_those_who_come_during_a_commit_share_the_next(store: Store, pool: ThreadPoolExecutor) -> None:
     futures = behind_a_leader(store, pool, 5)
     store.after.set()
-    assert [future.result(5) for future in futures] == [f"saved {number}" for number in range(6)]
+    assert [future.result(30) for future in futures] == [f"saved {number}" for number in range(6)]
     assert store.groups == [[0], [1, 2, 3, 4, 5]]
 
 
@@ -93,8 +93,8 @@ def test_an_error_of_the_database_is_told_to_all_in_the_group_and_to_nobody_else
     full = DatabaseFull("full", "make room")
     store.errors.append(full)
     store.after.set()
-    assert futures[0].exception(5) is full
-    assert [future.result(5) for future in futures[1:]] == ["saved 1", "saved 2", "saved 3"]
+    assert futures[0].exception(30) is full
+    assert [future.result(30) for future in futures[1:]] == ["saved 1", "saved 2", "saved 3"]
 
 
 def test_one_error_fails_a_whole_group(store: Store, pool: ThreadPoolExecutor) -> None:
@@ -102,7 +102,7 @@ def test_one_error_fails_a_whole_group(store: Store, pool: ThreadPoolExecutor) -
     full = DatabaseFull("full", "make room")
     store.errors += [full, DatabaseFull("of the first", "make room")]
     store.after.set()
-    assert [future.exception(5) for future in futures[1:]] == [full, full, full]
+    assert [future.exception(30) for future in futures[1:]] == [full, full, full]
     assert store.groups == []
     assert store.group_commit.save(9) == "saved 9"
 
@@ -114,7 +114,7 @@ def test_a_leader_that_dies_of_something_unforeseen_leaves_nobody_asleep(
     futures = behind_a_leader(store, pool, 3)
     store.errors += [error, DatabaseFull("of the first", "make room")]
     store.after.set()
-    found = [future.exception(5) for future in futures[1:]]
+    found = [future.exception(30) for future in futures[1:]]
     assert found[0] is error
     assert [type(other) for other in found[1:]] == [DatabaseUnavailable, DatabaseUnavailable]
     assert type(error).__name__ in str(found[1])
@@ -129,35 +129,49 @@ def test_a_transaction_that_cannot_begin_fails_all_that_wait(store: Store, pool:
 
     store.group_commit._commit = refuse
     futures = [pool.submit(store.group_commit.save, number) for number in range(3)]
-    assert [type(future.exception(5)) for future in futures] == [DatabaseBusy] * 3
+    assert [type(future.exception(30)) for future in futures] == [DatabaseBusy] * 3
     store.group_commit._commit = store.commit
     assert store.group_commit.save(9) == "saved 9"
 
 
 def test_who_has_waited_long_enough_withdraws_and_is_not_saved(store: Store, pool: ThreadPoolExecutor) -> None:
+    store.group_commit = GroupCommit(store.commit, wait=0.1)
     store.before.clear()
     leader = pool.submit(store.group_commit.save, 0)
-    assert store.began.wait(5)
+    assert store.began.wait(30)
     began = time.monotonic()
     with pytest.raises(DatabaseBusy):
         store.group_commit.save(1)
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.1 <= time.monotonic() - began < 10
     store.before.set()
-    assert leader.result(5) == "saved 0"
+    assert leader.result(30) == "saved 0"
     assert store.groups == [[0]]
 
 
-def test_who_is_in_a_transaction_that_has_begun_cannot_withdraw(store: Store, pool: ThreadPoolExecutor) -> None:
+def test_who_is_in_a_transaction_that_has_begun_cannot_withdraw(
+    store: Store, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep, has_waited_too_long = _Waiting.sleep, threading.Event()
+
+    def oversleep(waiting: _Waiting[int, str], seconds: float = -1) -> bool:
+        """Sleep too long, and wake up when the transaction has begun."""
+        if seconds < 0:
+            has_waited_too_long.set()
+            return sleep(waiting)
+        wait_for(store, 0)
+        return False
+
+    monkeypatch.setattr(_Waiting, "sleep", oversleep)
     store.before.clear()
     store.after.clear()
     futures = [pool.submit(store.group_commit.save, 0)]
-    assert store.began.wait(5)
+    assert store.began.wait(30)
     futures.append(pool.submit(store.group_commit.save, 1))
     wait_for(store, 2)
     store.before.set()
-    time.sleep(0.5)
+    assert has_waited_too_long.wait(30)
     store.after.set()
-    assert [future.result(5) for future in futures] == ["saved 0", "saved 1"]
+    assert [future.result(30) for future in futures] == ["saved 0", "saved 1"]
     assert store.groups == [[0, 1]]
 
 

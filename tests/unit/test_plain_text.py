@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.plain_text import plain_text
+from tests.support.properties import AT_ANY_SPEED
 
 MARKUP = ["<", ">", "</", "/>", "<!--", "-->", "<a ", "</a>", "href=", '"', "'", "=", " ", "<li>", "<ol>", "</ol>"]
 MARKUP += ["<pre>", "</pre>", "<td>", "<br>", "<p>", "<script>", "</script>", "&amp;", "&#x", "&", "x", "\n", "<!["]
@@ -106,7 +107,7 @@ def test_hostile_markup_takes_time_in_proportion(markup: str) -> None:
     assert len(plain_text(markup * 10_000)) < 40 * len(markup) * 10_000
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(AT_ANY_SPEED, derandomize=True, max_examples=200)
 @given(st.lists(st.sampled_from(MARKUP)).map("".join) | st.text())
 def test_any_markup_gives_text(html: str) -> None:
     text = plain_text(html)

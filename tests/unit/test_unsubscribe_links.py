@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from delivery.body import LENGTH
 from delivery.unsubscribe import Links, Tokens
+from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import AT, message, normalised, parsed, rendered, text_of
 from tests.support.sample_contents import CONTENTS
 from tests.support.sample_messages import LETTERS
@@ -100,7 +101,7 @@ def test_in_html_the_link_is_where_the_body_ends(before: str, after: str) -> Non
 
 
 @given(content=st.text(alphabet="a\r\n. =é你😀<\t-", max_size=300), length=st.integers(1, 490))
-@settings(max_examples=150, deadline=None)
+@settings(AT_ANY_SPEED, max_examples=50)
 def test_the_link_is_whole_whatever_stands_before_it_and_however_long_it_is(content: str, length: int) -> None:
     links = TOKENS.links("https://" + "h" * length)
     link = f"{links.prefix}{TOKENS.token(5).decode()}"
