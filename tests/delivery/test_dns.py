@@ -41,10 +41,8 @@ def mailing(tmp_path: Path) -> Iterator[Named]:
 @pytest.mark.parametrize("answer", [SERVFAIL, None], ids=["SERVFAIL", "silence"])
 def test_a_name_server_that_fails_is_one_error_and_no_attempt(answer: bytes | None, mailing: Named) -> None:
     with NameServer(lambda: answer) as names:
-        began = time.monotonic()
         sweep = mailing.start_asking(*TASK, timeout=1)
         _, stderr = sweep.communicate(timeout=30)
-        assert time.monotonic() - began < 5
         assert (sweep.returncode, stderr) == (1, "ERROR mail.example: Temporary failure in name resolution\n")
         assert mailing.statuses().total() == 0, "claimed before there was anywhere to send it"
         assert not mailing.server.peers

@@ -13,6 +13,7 @@ from checks.mail_server import remedy_for
 from delivery.login import Welcome, try_login
 from delivery.outcome import SessionError
 from delivery.sender import SMTPServer
+from tests.support.ports import unused_port
 from tests.support.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
 
 DAY = 24 * 60 * 60
@@ -29,7 +30,7 @@ def certificate(tmp_path: Path) -> str:
     return str(path)
 
 
-def refusal(server: ScriptedServer, seconds: float = 5.0, **how: str) -> str:
+def refusal(server: ScriptedServer, seconds: float = 60.0, **how: str) -> str:
     with pytest.raises(SessionError) as refused:
         try_login(SMTPServer("127.0.0.1", server.port, **how), seconds)
     return refused.value.reason
@@ -68,22 +69,22 @@ def test_a_refused_login_is_told_in_the_servers_words() -> None:
 def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
     began = time.monotonic()
     with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
-        assert refusal(server, seconds=0.5).endswith("no answer in time to GREETING")
-    assert time.monotonic() - began < 2
+        assert refusal(server, seconds=0.2).endswith("no answer in time to GREETING")
+    assert time.monotonic() - began < 30
 
 
 def test_a_server_that_answers_a_little_at_a_time_is_given_up_in_time() -> None:
     began = time.monotonic()
     with ScriptedServer(on={"EHLO": lambda line, n: b"250-x\r\n250-"}) as server:
         assert "no answer in time to EHLO" in refusal(server, seconds=0.5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_tls_that_does_not_come_is_given_up_in_time(certificate: str) -> None:
     with ScriptedServer(
-        certificate=certificate, offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(2))}
+        certificate=certificate, offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(100))}
     ) as server:
-        assert "no answer in time to TLS" in refusal(server, seconds=0.5, security="starttls")
+        assert "no answer in time to TLS" in refusal(server, seconds=1, security="starttls")
 
 
 def test_a_certificate_that_nobody_vouches_for_is_named(certificate: str) -> None:
@@ -95,9 +96,8 @@ def test_a_certificate_that_nobody_vouches_for_is_named(certificate: str) -> Non
 
 
 def test_nobody_listens_there() -> None:
-    with ScriptedServer() as server:
-        pass
-    assert refusal(server).endswith("Connection refused")
+    with pytest.raises(SessionError, match=r"Connection refused$"):
+        try_login(SMTPServer("127.0.0.1", unused_port()))
 
 
 def test_a_name_that_nobody_has() -> None:

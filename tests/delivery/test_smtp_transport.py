@@ -15,7 +15,8 @@ from delivery.outcome import Kind, SessionError
 from delivery.sender import SMTPSender, SMTPServer
 from delivery.smtp.command import LIMITS, Step
 from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
-from tests.support.smtp_server import Call, Close, Pieces, Reset, ScriptedServer, StartTLS, Wait
+from tests.support.faults.killer import wait_until
+from tests.support.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait
 from tests.support.smtp_work import KeptWork, envelope, envelopes, message
 
 
@@ -46,15 +47,11 @@ def test_messages_arrive_whatever_waits_for_the_sockets(new_poller: Any) -> None
 
 
 def test_replies_in_pieces_make_no_difference() -> None:
-    on = {
-        verb: lambda line, n, reply=reply: Pieces(reply, 1 + n % 3)
-        for verb, reply in {
-            "CONNECT": "220 hi",
-            "MAIL": "250 ok",
-            "RCPT": "250 ok",
-            "CONTENT": "250 2.0.0 taken",
-        }.items()
-    }
+    def in_pieces(reply: str) -> Handler:
+        return lambda line, n: Pieces(reply, 1 + n % 3)
+
+    replies = {"CONNECT": "220 hi", "MAIL": "250 ok", "RCPT": "250 ok", "CONTENT": "250 2.0.0 taken"}
+    on = {verb: in_pieces(reply) for verb, reply in replies.items()}
     with ScriptedServer(on=on) as server:
         work = deliver(server, KeptWork(envelopes(20)))
     assert len(work.of_kind(Kind.SENT)) == 20
@@ -158,7 +155,7 @@ def test_what_was_slipped_in_before_tls_is_never_used(injected: tuple[Any, ...],
 
 
 def test_a_tls_handshake_that_stalls_has_a_deadline(certificate: str) -> None:
-    with ScriptedServer(offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(3))}) as server:
+    with ScriptedServer(offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(100))}) as server:
         reason = refused(server, security="starttls", ca_file=certificate, limits=scaled(TLS=0.2))
     assert "no answer in time to TLS" in reason
 
@@ -180,30 +177,30 @@ def test_tls_that_ends_without_a_goodbye_is_a_broken_connection(certificate: str
     ],
 )
 def test_each_answer_has_a_deadline(verb: str, step: str, kind: Kind) -> None:
-    with ScriptedServer(on={verb: lambda line, n: Wait(2) if n == 1 else None}) as server:
-        work = deliver(server, KeptWork(envelopes(3)), connections=1, limits=scaled(**{step: 0.2}))
+    with ScriptedServer(on={verb: lambda line, n: Wait(100) if n == 1 else None}) as server:
+        work = deliver(server, KeptWork(envelopes(3)), connections=1, limits=scaled(**{step: 0.5}))
     assert sorted(work.kinds.values(), key=str) == sorted([kind, Kind.SENT, Kind.SENT], key=str)
     assert any(f"no answer in time to {step}" in reply for reply in work.replies())
 
 
 def test_an_answer_just_within_its_deadline_counts() -> None:
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.4), "250 2.0.0 at last")}) as server:
-        work = deliver(server, KeptWork(envelopes(2)), connections=1, limits=scaled(CONTENT=0.8))
-    assert work.replies() == ["250 2.0.0 at last"] * 2
+        work = deliver(server, KeptWork(envelopes(4)), connections=1, limits=scaled(CONTENT=1.4))
+    assert work.replies() == ["250 2.0.0 at last"] * 4
 
 
 def test_a_deadline_is_not_moved_by_an_answer_that_trickles_in() -> None:
-    trickle = tuple(action for _ in range(100) for action in (b"2", Wait(0.05)))
+    trickle = tuple(action for _ in range(2000) for action in (b"2", Wait(0.05)))
     began = time.monotonic()
     with ScriptedServer(on={"CONTENT": lambda line, n: (b"250-", *trickle)}) as server:
         work = deliver(server, KeptWork(envelopes(1)), limits=scaled(CONTENT=0.3))
     assert work.kinds == {"user0@example.com": Kind.IN_DOUBT}
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 50
 
 
 def test_a_server_that_stops_reading_a_message_has_a_deadline() -> None:
     large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
-    with ScriptedServer(receive_buffer=4096, at_octet={100_000: Wait(2)}) as server:
+    with ScriptedServer(receive_buffer=4096, at_octet={100_000: Wait(100)}) as server:
         work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), limits=scaled(BLOCK=0.3))
     assert work.kinds == {"a@example.com": Kind.DEFERRED}
 
@@ -237,22 +234,27 @@ def test_a_host_has_its_addresses_in_the_systems_order() -> None:
     assert not resolve("192.0.2.1", 25)[0].is_loopback
 
 
-def test_the_name_for_ehlo_is_a_full_name_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    loopback = resolve("127.0.0.1", 25)[0]
-    for name, expected in (("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]")):
-        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
-        own_name.cache_clear()
-        assert own_name(loopback) == expected
+@pytest.mark.parametrize(
+    ("name", "expected"), [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]")], ids=["full", "short"]
+)
+def test_the_name_for_ehlo_is_a_full_name_or_an_address(
+    name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: name)
+    own_name.cache_clear()
+    assert own_name(resolve("127.0.0.1", 25)[0]) == expected
     own_name.cache_clear()
 
 
 def test_a_sender_asks_the_work_to_stay_alive_while_it_waits() -> None:
+    def wait_for_two_more() -> None:
+        before = work.kept_alive
+        wait_until(lambda: work.kept_alive >= before + 2)
+
     work = KeptWork(envelopes(1))
-    seen: list[int] = []
-    on = {"CONTENT": lambda line, n: (Call(lambda: seen.append(work.kept_alive)), Wait(2.2), "250 ok")}
-    with ScriptedServer(on=on) as server:
+    with ScriptedServer(on={"CONTENT": lambda line, n: (Call(wait_for_two_more), "250 ok")}) as server:
         deliver(server, work)
-    assert work.kept_alive >= seen[0] + 2
+    assert len(work.of_kind(Kind.SENT)) == 1
 
 
 def test_a_reply_before_a_broken_record_in_the_same_read_counts(certificate: str) -> None:

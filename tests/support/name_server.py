@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import subprocess
@@ -12,7 +13,8 @@ from typing import Self
 
 import pytest
 
-HOST = "127.0.0.153"  # a loopback address that no resolver of the system listens on
+# A loopback address that no resolver of the system listens on, and no other process of the tests.
+HOST = ".".join(map(str, (127 << 24 | 1 << 23 | os.getpid()).to_bytes(4, "big")))
 LOOPBACK = bytes([127, 0, 0, 1])
 SERVFAIL = b""
 ADDRESS = (HOST, 53)

@@ -10,7 +10,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.ports import is_listening, unused_port
 from tests.support.project_copy import missing
 
 USER = "news@example.com"
@@ -120,7 +120,7 @@ class Postfix:
         self.mailbox = folder / "mailbox"
         self.log = folder / "postfix.log"
         self._queue = folder / "queue"
-        self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self._ports = {name: unused_port() for name in _PORTS}
         self._configure()
 
     def url(self, port: str = SMTP, login: tuple[str, str] | None = (USER, PASSWORD), host: str = "localhost") -> str:
@@ -208,7 +208,7 @@ class Postfix:
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + 30
         for port in self._ports.values():
-            while not _listens(port):
+            while not is_listening(port):
                 assert time.monotonic() < deadline, f"Postfix does not listen: {self.log.read_text()}"
                 time.sleep(0.02)
 
@@ -250,14 +250,3 @@ def _run(command: str, *arguments: str | Path, cwd: Path | None = None, stdin: s
     done = subprocess.run(line, cwd=cwd, input=stdin, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(each.getsockname()[1]) for each in taken]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as trying:
-        return trying.connect_ex(("127.0.0.1", port)) == 0

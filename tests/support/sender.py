@@ -1,11 +1,14 @@
-"""Deliver a queue with the SMTP sender to a scripted server."""
+"""Deliver a queue with the SMTP sender to a scripted server, or be refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from delivery.outcome import SessionError
 from delivery.sender import SMTPSender, SMTPServer
-from tests.support.smtp_server import ScriptedServer
+from tests.support.smtp_server import Action, Handler, ScriptedServer
 from tests.support.smtp_work import KeptWork
 
 
@@ -20,3 +23,16 @@ def deliver(server: ScriptedServer, work: KeptWork, **how: Any) -> KeptWork:
     assert not work.unaccounted
     assert not work.todo
     return work
+
+
+def refusal(server: ScriptedServer, work: KeptWork, **how: Any) -> str:
+    """Return why the server refused all of it."""
+    with pytest.raises(SessionError) as caught:
+        sender(server.port, **how).deliver(work)
+    assert not work.unaccounted
+    return caught.value.reason
+
+
+def only(number: int, action: Action) -> Handler:
+    """Return a handler that acts at this one time, counted from 0."""
+    return lambda line, n: action if n == number else None

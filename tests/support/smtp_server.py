@@ -6,7 +6,7 @@ number of lines with that verb so far (from 0), and returns an action, or None f
 
     "550 no"             a reply; bytes go out as they are
     Close(), Reset()     hang up, politely or not
-    Wait(0.2)            say nothing for a while
+    Wait(0.2)            say nothing for a while, or until the server ends
     Pieces("250 ok", 1)  a reply in pieces of so many octets
     Call(function)       anything, such as killing the sender
     SILENCE              no answer
@@ -237,11 +237,12 @@ class ScriptedServer:
         self.script = Script(**script)
         self.peers: list[Peer] = []
         self.most_at_once = 0
-        self._at_once = 0
+        self._being_served: set[Peer] = set()
         self._certificate = certificate
         self._tls_at_once = tls_at_once
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._is_over = threading.Event()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.socket(family)
         if receive_buffer:
@@ -258,11 +259,17 @@ class ScriptedServer:
     def recipients(self) -> list[str]:
         return [message.recipient.decode() for message in self.accepted]
 
+    @property
+    def at_once(self) -> int:
+        """How many connections it is serving."""
+        return len(self._being_served)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -283,8 +290,8 @@ class ScriptedServer:
         with self._lock:
             self.peers.append(peer)
             self._open.add(connection)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._being_served.add(peer)
+            self.most_at_once = max(self.most_at_once, self.at_once)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.socket = connection
         try:
@@ -294,8 +301,7 @@ class ScriptedServer:
         except (OSError, _HungUp):
             pass
         finally:
-            with self._lock:
-                self._at_once -= 1
+            self._being_served.discard(peer)
             self._open.discard(peer.socket)
             peer.socket.close()
 
@@ -308,7 +314,8 @@ class ScriptedServer:
 
     def _act(self, peer: Peer, action: Action) -> None:
         if isinstance(action, Wait):
-            time.sleep(action.seconds)
+            if self._is_over.wait(action.seconds):
+                raise _HungUp
         elif isinstance(action, Call):
             action.function()
         elif isinstance(action, Close):
@@ -324,7 +331,10 @@ class ScriptedServer:
                 peer.socket.sendall(data[start : start + action.size])
                 time.sleep(0.001)
         else:
-            peer.socket.sendall(octets(action))
+            data = octets(action)
+            if data.startswith(b"221"):  # once it has read this, the client may connect again
+                self._being_served.discard(peer)
+            peer.socket.sendall(data)
 
     def _wrap(self, peer: Peer) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from settings import SettingsError, load_settings
+from settings import FOLDER, SettingsError, load_settings
 from tests.support.installation import PROJECT, Installation
+from tests.support.other_user import as_user
 from tests.support.web_server import serve
 
 TOKEN = "a-token-of-the-tests"
@@ -35,6 +37,23 @@ def test_an_env_file_behind_a_link_is_judged_by_what_it_leads_to(tmp_path: Path)
         load_settings({}, tmp_path)
     real.chmod(0o600)
     assert load_settings({}, tmp_path).senders == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_an_env_file_of_another_user_is_an_error_and_one_that_cannot_be_read_too(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("SENDERS=2\n")
+    env_file.chmod(0o600)
+    os.chown(env_file, 65534, 65534)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        load_settings({}, tmp_path)
+    os.chown(env_file, 0, 0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    script = "import settings, pathlib, sys; settings.load_settings({}, pathlib.Path(sys.argv[1]))"
+    as_nobody = as_user("nobody", [sys.executable, "-B", "-c", script, str(tmp_path)])
+    done = subprocess.run(as_nobody, cwd=FOLDER, capture_output=True, text=True)
+    assert "cannot be read (Permission denied)" in done.stderr
 
 
 def test_what_git_would_take_has_no_secret_in_it() -> None:

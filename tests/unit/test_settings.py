@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from settings import ADDRESS, FOLDER, Settings, SettingsError, known_names, load_settings
-from tests.support.other_user import as_user
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
@@ -299,19 +298,6 @@ def test_an_env_file_that_is_no_file_or_no_text_is_an_error(tmp_path: Path) -> N
     (tmp_path / ".env").unlink()
     (tmp_path / ".env").mkdir()
     assert "cannot be read" in errors(tmp_path)[0]
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
-def test_an_env_file_of_another_user_is_an_error_and_one_that_cannot_be_read_too(tmp_path: Path) -> None:
-    os.chown(env_file(tmp_path, "SENDERS=2\n"), 65534, 65534)
-    assert "belongs to another user" in errors(tmp_path)[0]
-    os.chown(tmp_path / ".env", 0, 0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    script = "import settings, pathlib, sys; settings.load_settings({}, pathlib.Path(sys.argv[1]))"
-    as_nobody = as_user("nobody", [sys.executable, "-B", "-c", script, str(tmp_path)])
-    done = subprocess.run(as_nobody, cwd=FOLDER, capture_output=True, text=True)
-    assert "cannot be read (Permission denied)" in done.stderr
 
 
 def test_reading_the_settings_loads_nothing_heavy() -> None:
