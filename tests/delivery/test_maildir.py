@@ -25,7 +25,7 @@ NOBODY = 65534
 
 
 class ListedWork:
-    """Hands out the envelopes it was given, and keeps all that it is told, in order."""
+    """Hands out the envelopes it was given, and keeps every call of record, in order."""
 
     def __init__(self, *envelopes: Envelope) -> None:
         self.due = list(envelopes)
@@ -155,7 +155,7 @@ def test_a_delivery_done_again_takes_the_place_of_the_first(sender: MaildirSende
     assert [file.name for file in before] == ["1764000000.T0ken.1", "1764000000.T0ken.2"]
 
 
-def test_what_a_killed_process_left_is_in_nobodys_way(sender: MaildirSender, outbox: Path) -> None:
+def test_what_a_killed_process_left_does_not_get_in_the_way(sender: MaildirSender, outbox: Path) -> None:
     sender.deliver(ListedWork())
     (outbox / "tmp" / f"1764000000.T0ken.1.P{os.getpid()}").write_text("half a mess" * 100)
     sender.deliver(ListedWork(*envelopes(1)))
@@ -198,7 +198,7 @@ def test_a_message_that_cannot_be_built_fails_alone(sender: MaildirSender) -> No
 
 
 @pytest.mark.parametrize("path", ["file", "file/outbox", "missing/outbox", "with_a_file"])
-def test_a_path_that_can_be_no_maildir_is_one_error_with_its_remedy(tmp_path: Path, path: str) -> None:
+def test_a_path_that_cannot_be_a_maildir_is_one_error_with_its_remedy(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "with_a_file").mkdir()
     (tmp_path / "with_a_file" / "new").write_text("")

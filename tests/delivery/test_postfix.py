@@ -100,7 +100,7 @@ def test_a_wrong_password_is_tried_once_and_shown_nowhere(
 
 
 @pytest.mark.parametrize("port", WITH_TLS)
-def test_a_certificate_that_nobody_vouches_for_gets_no_mail(
+def test_a_server_with_a_self_signed_certificate_gets_no_mail(
     installation: Installation, postfix: Postfix, port: str
 ) -> None:
     installation.environment["EMAIL_URL"] = postfix.url(port)
@@ -113,7 +113,9 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_mail(
 
 
 @pytest.mark.parametrize("port", WITH_TLS)
-def test_a_certificate_for_another_host_gets_no_mail(installation: Installation, postfix: Postfix, port: str) -> None:
+def test_a_server_with_a_certificate_for_another_host_gets_no_mail(
+    installation: Installation, postfix: Postfix, port: str
+) -> None:
     installation.environment["EMAIL_URL"] = postfix.url(port, host="127.0.0.1")
     installation.add_recipients(2)
     installation.save_email(1)
@@ -170,9 +172,7 @@ def test_a_refused_recipient_fails_alone_and_is_sent_to_once_it_is_known(
     assert installation.log()[2:] == ["1"]
 
 
-def test_a_deferred_recipient_is_in_line_again_in_about_five_minutes(
-    installation: Installation, postfix: Postfix
-) -> None:
+def test_a_deferred_recipient_is_due_again_in_about_five_minutes(installation: Installation, postfix: Postfix) -> None:
     postfix.refuse({"r1@example.com": BUSY})
     installation.add_recipients(3)
     installation.save_email(1)

@@ -1,4 +1,4 @@
-"""A record that goes on by itself while the sender reads other answers: nothing ends before it is there."""
+"""A record is written while the sender reads other replies: no message ends before its record is durable."""
 
 from __future__ import annotations
 

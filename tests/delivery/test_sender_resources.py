@@ -71,20 +71,20 @@ def test_many_sweeps_at_once_open_no_more_connections_than_were_allowed(tmp_path
 def test_a_server_that_is_not_there_costs_one_error_and_nothing_for_each_message(tmp_path: Path) -> None:
     port = unused_port()
     with ScriptedServer() as server:
-        mailing = Mailing(tmp_path, server, 3000)
+        mailing = Mailing(tmp_path, server, 1000)
         mailing.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{port}"
         swept = mailing.task()
         assert (swept.returncode, len(swept.stderr.splitlines())) == (1, 1)
         assert "refused" in swept.stderr
         assert set(mailing.statuses()) == {"queued"}
-        assert mailing.statuses().total() < 1500, "made although nothing can be sent"
+        assert mailing.statuses().total() < 100, "made although nothing can be sent"
         with mailing.database() as database:
             assert database.connection.rows("SELECT SUM(attempts) FROM deliveries") == [(0,)]
             assert database.connection.rows("SELECT * FROM senders") == []
         mailing.move_to(server)
         assert mailing.task().returncode == 0
         found = mailing.check(most_in_doubt=0)
-    assert (found.statuses, found.doubled) == ({"sent": 3000}, 0)
+    assert (found.statuses, found.doubled) == ({"sent": 1000}, 0)
 
 
 def test_thousands_of_recipients_at_a_dead_domain_keep_nobody_waiting_and_cost_one_attempt_each(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_name_that_does_not_resolve_is_one_error_and_nothing_is_charged(tmp_pa
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
-def test_with_nobody_to_tell_mail_goes_on_and_the_log_has_the_errors(closed: str, tmp_path: Path) -> None:
+def test_without_any_output_mail_goes_on_and_the_log_has_the_errors(closed: str, tmp_path: Path) -> None:
     on = {"RCPT": lambda line, n: "550 5.1.1 no such user" if n == 1 else None}
     with ScriptedServer(on=on) as server:
         mailing = Mailing(tmp_path, server, 5, SMTP_CONNECTIONS="1")

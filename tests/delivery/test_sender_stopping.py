@@ -46,7 +46,7 @@ def test_what_has_no_answer_when_the_time_to_stop_is_over_is_in_doubt() -> None:
     assert len(work.of_kind(Kind.SENT)) == len(server.accepted)
 
 
-def test_a_sender_told_to_stop_at_once_sends_nothing() -> None:
+def test_a_sender_asked_to_stop_at_once_sends_nothing() -> None:
     with ScriptedServer() as server:
         work = KeptWork(envelopes(5))
         work.stopping = True

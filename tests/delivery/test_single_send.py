@@ -1,4 +1,4 @@
-"""sweep/trial.py: one message goes to one address at once, and whatever the server does is told in time."""
+"""sweep/trial.py: one message goes to one address at once, and whatever the server does is reported in time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_database_knows_nothing_of_it_and_its_link_unsubscribes_nobody(tmp_p
         ("MAIL", "550 5.7.1 not this sender", "refused"),
     ],
 )
-def test_what_the_server_says_is_told(tmp_path: Path, verb: str, reply: str, result: str) -> None:
+def test_what_the_server_replies_is_reported(tmp_path: Path, verb: str, reply: str, result: str) -> None:
     became, server = tried(tmp_path, **{verb: lambda line, n: reply})
     assert became.result == result and reply in became.reply
     assert server.accepted == []
@@ -107,16 +107,16 @@ def test_a_server_that_is_slow_at_every_step_is_left_in_time(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("verb", ["CONNECT", "MAIL", "CONTENT"])
-def test_a_server_that_hangs_up_is_told_of(tmp_path: Path, verb: str) -> None:
+def test_a_server_that_hangs_up_is_reported(tmp_path: Path, verb: str) -> None:
     assert tried(tmp_path, **{verb: lambda line, n: Close()})[0].result != "sent"
 
 
-def test_a_server_that_is_away_is_told_of(tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_reported(tmp_path: Path) -> None:
     port = unused_port()
     assert tried_from(Installation(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{port}")).result == "refused"
 
 
-def test_a_folder_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "outbox").write_text("in the way")
     result = tried_from(Installation(tmp_path))
     assert result.result == "refused" and "cannot write to the Maildir" in result.reply

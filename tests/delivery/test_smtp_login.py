@@ -45,7 +45,7 @@ def test_a_server_without_a_login_is_greeted_and_left_without_mail() -> None:
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_the_login_is_tried_under_tls_and_the_certificates_end_is_told(security: str, certificate: str) -> None:
+def test_the_login_is_tried_under_tls_and_the_certificates_end_is_reported(security: str, certificate: str) -> None:
     offers = ("STARTTLS",) if security == "starttls" else ("AUTH PLAIN",)
     server = ScriptedServer(
         certificate=certificate, tls_at_once=security == "tls", offers=offers, offers_in_tls=("AUTH PLAIN",)
@@ -58,7 +58,7 @@ def test_the_login_is_tried_under_tls_and_the_certificates_end_is_told(security:
     assert welcome.certificate_ends_at == pytest.approx(time.time() + 2 * DAY, abs=60)
 
 
-def test_a_refused_login_is_told_in_the_servers_words() -> None:
+def test_a_refused_login_is_reported_in_the_servers_words() -> None:
     with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 no, not you"}) as server:
         reason = refusal(server, user="me", password="hunter2")
         assert reason.endswith(": 535 5.7.8 no, not you")
@@ -87,7 +87,7 @@ def test_tls_that_does_not_come_is_given_up_in_time(certificate: str) -> None:
         assert "no answer in time to TLS" in refusal(server, seconds=1, security="starttls")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_named(certificate: str) -> None:
+def test_a_self_signed_certificate_is_named(certificate: str) -> None:
     on = {"STARTTLS": lambda line, n: ("220 go", StartTLS())}
     with ScriptedServer(certificate=certificate, offers=("STARTTLS",), on=on) as server:
         reason = refusal(server, security="starttls")
@@ -95,12 +95,12 @@ def test_a_certificate_that_nobody_vouches_for_is_named(certificate: str) -> Non
     assert remedy_for(reason).startswith("the server needs a valid certificate")
 
 
-def test_nobody_listens_there() -> None:
+def test_a_port_on_which_nobody_listens_is_reported() -> None:
     with pytest.raises(SessionError, match=r"Connection refused$"):
         try_login(SMTPServer("127.0.0.1", unused_port()))
 
 
-def test_a_name_that_nobody_has() -> None:
+def test_a_host_name_that_does_not_exist_is_reported() -> None:
     with pytest.raises(SessionError, match=r"^no\.such\.host\.invalid: "):
         try_login(SMTPServer("no.such.host.invalid", 25))
 

@@ -122,7 +122,7 @@ def refused(server: ScriptedServer, **how: Any) -> str:
     return caught.value.reason
 
 
-def test_a_certificate_of_nobody_we_know_gets_nothing(certificate: str) -> None:
+def test_a_server_with_an_unknown_certificate_gets_nothing(certificate: str) -> None:
     for security in ("starttls", "tls"):
         with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", offers=("STARTTLS",)) as server:
             reason = refused(server, security=security, user="user", password="secret")
@@ -130,7 +130,9 @@ def test_a_certificate_of_nobody_we_know_gets_nothing(certificate: str) -> None:
         assert not any(b"AUTH" in peer.raw or b"MAIL" in peer.raw for peer in server.peers)
 
 
-def test_a_certificate_of_another_name_gets_nothing(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_with_a_certificate_for_another_name_gets_nothing(
+    certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ScriptedServer(certificate=certificate, tls_at_once=True, host="127.0.0.2") as server:
         reason = refused(server, host="127.0.0.2", security="tls", ca_file=certificate)
     assert "IP address mismatch" in reason

@@ -54,7 +54,7 @@ swap_bangpath = no
 allow_percent_hack = no
 allow_untrusted_routing = yes
 
-# What is refused, read anew for each connection.
+# What is refused; read again for each connection.
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access texthash:{folder}/refused
 header_checks = regexp:{folder}/refused_subjects
@@ -152,7 +152,7 @@ class Postfix:
         return [file.read_bytes() for file in self._files()]
 
     def forget(self) -> None:
-        """Begin anew: nothing received, nothing refused, nothing in the log."""
+        """Start over: nothing received, nothing refused, nothing in the log."""
         self.received()
         for file in self._files():
             file.unlink()
@@ -199,7 +199,7 @@ class Postfix:
         shutil.chown(database, "postfix")
 
     def _make_certificate(self) -> None:
-        """For localhost, signed by itself."""
+        """Make a self-signed certificate for localhost."""
         keys = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         usage = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]

@@ -1,7 +1,7 @@
 """A scripted SMTP server: it can do anything at any point, and keeps all it was sent.
 
 `Peer` is the server's side of one connection without I/O, for tests of the session alone; `ScriptedServer` puts
-it on real sockets. What it does is told by `on`, a mapping from a verb to a function that gets the line and the
+it on real sockets. `on` says what it does: a mapping from a verb to a function that gets the line and the
 number of lines with that verb so far (from 0), and returns an action, or None for the usual answer. An action is
 
     "550 no"             a reply; bytes go out as they are

@@ -1,4 +1,4 @@
-"""A `Work` that keeps what it is told, and checks what every sender must keep to."""
+"""A `Work` that keeps what it was given, and checks what every sender must comply with."""
 
 from __future__ import annotations
 

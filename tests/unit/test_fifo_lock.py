@@ -25,7 +25,7 @@ def test_a_turn_that_is_free_is_taken_at_once() -> None:
     assert turns.take(0)
 
 
-def test_who_waits_too_long_gives_up_and_keeps_nobody_waiting() -> None:
+def test_a_thread_that_waits_too_long_gives_up_and_holds_up_no_other() -> None:
     turns = Turns()
     assert turns.take(0)
     began = time.monotonic()
@@ -70,7 +70,7 @@ def test_one_that_comes_again_at_once_waits_behind_the_others() -> None:
     taken.append("other")
     turns.give()
     thread.join(30)
-    assert taken.count("greedy, before the other") <= 1, "more than the one that may have come at the same moment"
+    assert taken.count("greedy, before the other") <= 1  # they may have come at the same moment
 
 
 def test_whatever_happens_one_at_a_time_has_it_and_none_is_lost() -> None:

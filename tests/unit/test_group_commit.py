@@ -1,4 +1,4 @@
-"""Group commit: who leads, who sleeps, who withdraws, and that nobody is forgotten."""
+"""Group commit: which thread leads, which ones sleep or withdraw, and that none is forgotten."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_those_who_come_during_a_commit_share_the_next(store: Store, pool: Threa
     assert store.groups == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_an_error_of_the_database_is_told_to_all_in_the_group_and_to_nobody_else(
+def test_an_error_of_the_database_is_raised_for_all_in_the_group_and_for_nobody_else(
     store: Store, pool: ThreadPoolExecutor
 ) -> None:
     futures = behind_a_leader(store, pool, 3)
@@ -134,7 +134,7 @@ def test_a_transaction_that_cannot_begin_fails_all_that_wait(store: Store, pool:
     assert store.group_commit.save(9) == "saved 9"
 
 
-def test_who_has_waited_long_enough_withdraws_and_is_not_saved(store: Store, pool: ThreadPoolExecutor) -> None:
+def test_an_item_that_has_waited_long_enough_is_withdrawn_and_not_saved(store: Store, pool: ThreadPoolExecutor) -> None:
     store.group_commit = GroupCommit(store.commit, wait=0.1)
     store.before.clear()
     leader = pool.submit(store.group_commit.save, 0)
@@ -148,7 +148,7 @@ def test_who_has_waited_long_enough_withdraws_and_is_not_saved(store: Store, poo
     assert store.groups == [[0]]
 
 
-def test_who_is_in_a_transaction_that_has_begun_cannot_withdraw(
+def test_an_item_in_a_transaction_that_has_begun_cannot_be_withdrawn(
     store: Store, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sleep, has_waited_too_long = _Waiting.sleep, threading.Event()

@@ -240,7 +240,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("contents", "reason"), [(None, "No such file"), (b"\n", "empty"), (b"\xff", "UTF-8")])
-def test_a_secret_file_that_is_no_use_is_named(tmp_path: Path, contents: bytes | None, reason: str) -> None:
+def test_a_secret_file_that_is_unusable_is_named(tmp_path: Path, contents: bytes | None, reason: str) -> None:
     if contents is not None:
         (tmp_path / "secret").write_bytes(contents)
     (line,) = errors(tmp_path, API_TOKEN_FILE="secret")
@@ -292,7 +292,7 @@ def test_an_env_file_that_others_can_reach_is_an_error_with_the_remedy(tmp_path:
     assert second.startswith("SENDERS='0'")
 
 
-def test_an_env_file_that_is_no_file_or_no_text_is_an_error(tmp_path: Path) -> None:
+def test_an_env_file_that_is_not_a_file_or_not_text_is_an_error(tmp_path: Path) -> None:
     env_file(tmp_path, b"MAIL_FROM=J\xf6rg <a@b>\n")
     assert "not UTF-8" in errors(tmp_path)[0]
     (tmp_path / ".env").unlink()
@@ -340,7 +340,7 @@ def test_each_value_is_known_with_its_source(tmp_path: Path) -> None:
         ("API_TOKEN", SECRET, "set, not shown"),
     ],
 )
-def test_no_value_is_told_with_a_secret_in_it(tmp_path: Path, name: str, text: str, shown: str) -> None:
+def test_no_value_is_shown_with_a_secret_in_it(tmp_path: Path, name: str, text: str, shown: str) -> None:
     settings = load_settings({name: text}, tmp_path)
     assert given(settings)[name] == (shown, "environment")
     assert SECRET not in str(settings.given) and SECRET not in settings.database_name

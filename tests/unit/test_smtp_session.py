@@ -172,7 +172,9 @@ def test_a_server_that_trips_is_not_believed_and_gets_the_next_plainer_form(how:
     ],
 )
 @pytest.mark.parametrize("pipelining", [True, False])
-def test_a_session_refused_is_no_envelopes_fault(pipelining: bool, on: dict[str, Any], reason: str) -> None:
+def test_a_refused_session_is_not_counted_against_any_envelope(
+    pipelining: bool, on: dict[str, Any], reason: str
+) -> None:
     for cuts in (at_once, one_by_one):
         offers = script(pipelining, on=on)
         offers.offers += ("AUTH PLAIN",)
@@ -350,7 +352,7 @@ def test_an_answer_too_late_is_charged_to_the_message_it_was_about() -> None:
 
 
 @pytest.mark.parametrize(("reply", "broken"), [(b"421 4.4.2 idle\r\n", False), (b"250 what\r\n", True)])
-def test_words_out_of_the_blue_end_an_idle_session_and_charge_nobody(reply: bytes, broken: bool) -> None:
+def test_an_unexpected_reply_ends_an_idle_session_and_is_counted_against_nobody(reply: bytes, broken: bool) -> None:
     session = opened(("PIPELINING",))
     if broken:
         with pytest.raises(ProtocolError):

@@ -44,7 +44,7 @@ def test_the_log_may_be_rotated_between_two_lines(path: Path) -> None:
     assert path.read_text() == "2\n"
 
 
-def test_an_error_is_told_on_stderr_when_the_log_cannot_be_written(tmp_path: Path) -> None:
+def test_an_error_is_printed_to_stderr_when_the_log_cannot_be_written(tmp_path: Path) -> None:
     stderr = io.StringIO()
     tasklog = TaskLog(tmp_path, stderr)  # a folder
     tasklog.error("550 no", 7)

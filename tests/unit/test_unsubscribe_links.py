@@ -32,7 +32,7 @@ def as_sent(content: str, links: Links = LINKS) -> list[tuple[str, str]]:
     return forms[0]
 
 
-def test_a_token_says_whom_it_is_for() -> None:
+def test_a_token_identifies_its_recipient() -> None:
     numbers = [1, 2, 255, 256, 10**6, 2**53, 2**63 - 1]
     tokens = [TOKENS.token(number).decode() for number in numbers]
     assert [TOKENS.recipient_id(token) for token in tokens] == numbers
@@ -41,11 +41,11 @@ def test_a_token_says_whom_it_is_for() -> None:
 
 
 @pytest.mark.parametrize("other", [Tokens("t" * 16, "installation"), Tokens("s" * 16, "another")])
-def test_a_token_of_another_key_or_installation_is_nobodys(other: Tokens) -> None:
+def test_a_token_of_another_key_or_installation_is_invalid(other: Tokens) -> None:
     assert other.recipient_id(TOKENS.token(5).decode()) is None
 
 
-def test_a_token_with_any_character_changed_is_nobodys() -> None:
+def test_a_token_with_any_character_changed_is_invalid() -> None:
     token = TOKENS.token(5).decode()
     for place in range(LENGTH):
         for other in "A-_z!=.é\0":
@@ -54,7 +54,7 @@ def test_a_token_with_any_character_changed_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "A", "A" * 31, "A" * 33, "A" * 32, "=" * 32, "\ud800" * 32, "5", "🙂" * 32])
-def test_what_is_no_token_is_nobodys(text: str) -> None:
+def test_what_is_not_a_token_is_invalid(text: str) -> None:
     assert TOKENS.recipient_id(text) is None
     assert TOKENS.recipient_id(TOKENS.token(5).decode() + text) == (None if text else 5)
 

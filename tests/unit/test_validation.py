@@ -60,7 +60,7 @@ def test_missing_and_empty_fields_are_named_in_order() -> None:
         ("-9223372036854775808", -(2**63)),
     ],
 )
-def test_event_ids_that_are_taken(text: str, number: int) -> None:
+def test_event_ids_that_are_accepted(text: str, number: int) -> None:
     assert clean_event_id(text) == number
 
 
@@ -115,7 +115,7 @@ def test_a_time_that_a_browser_sends_is_read_with_or_without_seconds(text: str) 
     "text",
     ["", "T", "2030-01-02", "2030-01-02T08", "2030-01-02T8:00", "2030-02-30T08:00", "+12030-01-02T08:00", "x" * 16],
 )
-def test_what_is_no_time_of_a_browser_is_refused(text: str) -> None:
+def test_what_is_not_a_time_from_a_browser_is_refused(text: str) -> None:
     with pytest.raises(BadTimestamp):
         clean_local_time(text, SINGAPORE)
 
@@ -131,7 +131,7 @@ def test_of_a_time_that_comes_twice_a_person_has_to_say_which() -> None:
     assert clean_local_time("2026-12-01T01:30", NEW_YORK, "-04:00").hour == 6  # it comes once: nothing to say
 
 
-def test_of_a_time_that_does_not_come_a_person_is_told_why() -> None:
+def test_the_error_about_a_time_that_never_comes_says_why() -> None:
     with pytest.raises(SkippedTime, match="Bad timestamp") as caught:
         clean_local_time("2026-03-08T02:30", NEW_YORK, "-04:00")
     assert "put forward" in caught.value.message
@@ -170,7 +170,7 @@ def test_the_zone_of_the_host_changes_nothing(host: str | None) -> None:
         *("100% =?", "=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=", "=?ISO-2022-JP?B?GyRCRnxLXBsoQg==?=", "=?nonsense?Q?x?="),
     ],
 )
-def test_subjects_that_are_taken(text: str) -> None:
+def test_subjects_that_are_accepted(text: str) -> None:
     assert clean_subject(text) == text
 
 
@@ -210,7 +210,7 @@ def test_content_may_have_anything_but_nul_and_lone_surrogates() -> None:
         ("a@host.test", "a@host.test"),
     ],
 )
-def test_addresses_that_are_taken(text: str, sendable: str) -> None:
+def test_addresses_that_are_accepted(text: str, sendable: str) -> None:
     assert clean_address(text).text == sendable
     assert clean_address(sendable) == clean_address(text)
 
