@@ -43,12 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest) -> dict[str, str]:
+def where(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """The setting of a database of either kind; a test that asks for it is run for both."""
     if request.param == "sqlite":
-        return {}
+        yield {}
+        return
     server: PostgreSQLServer = request.getfixturevalue("postgresql")
-    return {"DATABASE_URL": server.new_database()}
+    url = server.new_database()
+    yield {"DATABASE_URL": url}
+    server.drop(url)
 
 
 @pytest.fixture

@@ -65,6 +65,10 @@ class PostgreSQLServer:
         self.run(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self.run(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def run(self, statement: str) -> None:
         """Run a statement as the server's owner."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
