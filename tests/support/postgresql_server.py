@@ -44,7 +44,12 @@ class PostgreSQLServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
-        self._run("pg_ctl", "start", "-w", "-l", str(self._data / "log"), "-o", options)
+        log = self._data / "log"
+        try:
+            self._run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
+        except subprocess.CalledProcessError as error:
+            error.add_note(log.read_text() if log.exists() else "it wrote no log")
+            raise
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it; `immediate` is a crash."""
