@@ -36,6 +36,19 @@ pytest_plugins = (
 )
 
 
+def pytest_configure() -> None:
+    """Keep what tests write in memory where there is room for it, so that they do not wait for one disk.
+
+    The processes in which pytest-xdist runs tests take TMPDIR over.
+    """
+    memory, needed = Path("/dev/shm"), 4_000_000_000
+    if "TMPDIR" in os.environ or not memory.is_dir():
+        return
+    room = os.statvfs(memory)
+    if room.f_bavail * room.f_frsize >= needed and not room.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the name of its folder: `pytest -m storage` runs `tests/storage`."""
     for item in items:
