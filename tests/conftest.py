@@ -40,6 +40,19 @@ pytest_plugins = (
 )
 
 
+def pytest_configure() -> None:
+    """Keep what tests write in memory where there is room for it, so that they do not wait for one disk.
+
+    The processes in which pytest-xdist runs tests take TMPDIR over.
+    """
+    memory, needed = Path("/dev/shm"), 4_000_000_000
+    if "TMPDIR" in os.environ or not memory.is_dir():
+        return
+    room = os.statvfs(memory)
+    if room.f_bavail * room.f_frsize >= needed and not room.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the name of its folder: `pytest -m storage` runs `tests/storage`."""
     for item in items:
@@ -47,12 +60,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest) -> dict[str, str]:
+def where(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """The setting of a database of either kind; a test that asks for it is run for both."""
     if request.param == "sqlite":
-        return {}
+        yield {}
+        return
     server: PostgreSQLServer = request.getfixturevalue("postgresql")
-    return {"DATABASE_URL": server.new_database()}
+    url = server.new_database()
+    yield {"DATABASE_URL": url}
+    server.drop(url)
 
 
 @pytest.fixture

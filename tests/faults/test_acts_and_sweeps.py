@@ -73,7 +73,7 @@ def test_what_the_server_defers_after_a_cancel_is_not_tried_again(tmp_path: Path
         assert database.connection.row(LEFT_IN_LINE) == (0,)
 
 
-def test_a_sender_killed_just_after_a_cancel_leaves_nothing_in_line(tmp_path: Path, where: dict[str, str]) -> None:
+def test_a_sender_killed_just_after_a_cancel_leaves_nothing_queued(tmp_path: Path, where: dict[str, str]) -> None:
     victim = Victim()
 
     def cancel() -> None:

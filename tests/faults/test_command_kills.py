@@ -113,7 +113,7 @@ def test_a_checkpoint_killed_before_any_write_loses_no_commit(call: str, stride:
 
 
 @pytest.mark.parametrize(("call", "stride"), [(SYNCS, 5), ("pwrite64", 60)])
-def test_a_database_whose_making_was_killed_is_made_by_the_next_try(call: str, stride: int, survivor: Survivor) -> None:
+def test_an_init_db_that_was_killed_is_completed_by_the_next_one(call: str, stride: int, survivor: Survivor) -> None:
     def look() -> None:
         with suppress(DatabaseMissing), survivor.database() as database:
             check_whole(database)

@@ -88,7 +88,7 @@ def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
         pytest.param(False, False, MemoryError, 3, id="for want of memory"),
     ],
 )
-def test_a_database_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+def test_a_failing_database_call_loses_nothing_and_doubles_only_what_was_in_doubt(
     dead: bool,
     for_good: bool,
     error: Callable[[], Exception],
@@ -114,7 +114,7 @@ def test_a_database_call_that_fails_loses_and_doubles_nothing_that_was_not_in_do
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["nothing was sent", "the half was sent"])
-def test_a_socket_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doubt(
+def test_a_failing_socket_call_loses_nothing_and_doubles_only_what_was_in_doubt(
     half: bool, again: Again, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin_connect = transport.begin_connect
@@ -137,7 +137,7 @@ def test_a_socket_call_that_fails_loses_and_doubles_nothing_that_was_not_in_doub
     assert number > 20
 
 
-def test_a_session_without_memory_for_its_next_step_loses_and_doubles_nothing_that_was_not_in_doubt(
+def test_a_session_without_memory_loses_nothing_and_doubles_only_what_was_in_doubt(
     again: Again, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The envelope is half begun then: neither it nor what waits behind it is to blame."""

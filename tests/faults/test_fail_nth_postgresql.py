@@ -87,7 +87,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_statement_that_fails_at_the_server_loses_and_doubles_nothing(
+def test_a_statement_that_fails_at_the_server_loses_nothing_and_doubles_nothing(
     fault: str, postgresql: PostgreSQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = Faults(monkeypatch, FAULTS[fault])

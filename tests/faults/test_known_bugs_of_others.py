@@ -38,7 +38,7 @@ from tests.support.smtp_server import Close, ScriptedServer, Wait
 LEASE = 2  # seconds, of a sender that looks up at least every 0.75
 
 
-def test_a_timeout_in_the_middle_of_a_batch_repeats_nothing_that_was_answered(
+def test_a_timeout_within_a_batch_repeats_nothing_that_was_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """django-post_office #479: statuses were written after the batch, and a timeout came before."""
@@ -72,7 +72,7 @@ def test_sweeps_that_overlap_send_each_message_once(senders: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("where", ["__init__", "smtp_data"])
-def test_an_error_that_nobody_foresaw_stops_no_other_mail(
+def test_an_unforeseen_error_in_one_email_stops_no_other(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """django-mailer #73: an exception of an unforeseen kind held up the whole queue for ever."""
@@ -94,7 +94,7 @@ def test_an_error_that_nobody_foresaw_stops_no_other_mail(
     assert all("nobody foresaw this" in error for error in errors)
 
 
-def test_what_a_killed_sender_leaves_on_the_disk_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_what_a_killed_sender_leaves_on_disk_delays_no_other_sender(tmp_path: Path) -> None:
     """django-mailer #43: a lock file from before the crash stopped all mail until somebody removed it."""
     victim = Victim()
     with ScriptedServer(on={"CONTENT": lambda content, n: (victim.kill, Close()) if n == 1 else None}) as server:
@@ -108,7 +108,7 @@ def test_what_a_killed_sender_leaves_on_the_disk_keeps_nobody_waiting(tmp_path: 
     assert list(tmp_path.glob("*-sender-*")) == []
 
 
-def test_a_send_that_was_cut_short_goes_on_with_exactly_those_who_are_left(tmp_path: Path) -> None:
+def test_an_interrupted_send_continues_with_exactly_those_who_are_left(tmp_path: Path) -> None:
     """listmonk #2313, #3022: resumed from the start, or from what was fetched: five copies, or none."""
     with ScriptedServer(on={"MAIL": lambda line, n: "550 5.7.1 enough for today" if n >= 10 else None}) as first:
         mailing = Mailing(tmp_path, first, 30, SMTP_CONNECTIONS="2")
@@ -125,7 +125,7 @@ def test_a_send_that_was_cut_short_goes_on_with_exactly_those_who_are_left(tmp_p
     assert (found.statuses, found.doubled) == ({"sent": 30}, 0)
 
 
-def test_a_sweep_much_longer_than_its_lease_is_taken_over_by_nobody_while_it_lives(tmp_path: Path) -> None:
+def test_a_sweep_much_longer_than_its_lease_is_not_taken_over_while_it_lives(tmp_path: Path) -> None:
     """hexpm #1825, pgqueuer #430, Celery #2599: work that takes longer than its lease was done again."""
     with ScriptedServer(on={"CONTENT": lambda content, n: (Wait(0.9), "250 ok")}) as server:
         mailing = Mailing(tmp_path, server, 8, SENDERS="2", SMTP_CONNECTIONS="2")
@@ -156,7 +156,7 @@ def _never(delivery: object) -> Any:
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 @pytest.mark.parametrize("call", ["fsync,fdatasync", "pwrite64"])
-def test_one_that_dies_while_it_takes_over_is_taken_over_itself(call: str, tmp_path: Path) -> None:
+def test_a_sender_that_dies_while_taking_over_is_taken_over_itself(call: str, tmp_path: Path) -> None:
     """procrastinate #1408: the job that freed stalled jobs stalled itself, and everything stopped."""
     victim = Victim()
     kill = partial(lambda content, n: (victim.kill, "250 ok") if n == 1 else None)

@@ -61,7 +61,7 @@ def restore(mailing: Mailing, files: dict[str, bytes], accepted: list[Accepted])
         database.connection.run(RESTART)
 
 
-def test_no_message_ends_before_it_is_synced_that_it_does(swept: Sweep, later: Mailing) -> None:
+def test_no_message_ends_before_the_disk_has_that_it_is_being_sent(swept: Sweep, later: Mailing) -> None:
     disk, wire, ended = Disk(swept.before), Wire(), 0
     for event in swept.events:
         disk.apply(event)
@@ -76,7 +76,7 @@ def test_no_message_ends_before_it_is_synced_that_it_does(swept: Sweep, later: M
     assert ended == MESSAGES
 
 
-def test_after_a_power_cut_at_any_time_nothing_is_lost_and_one_message_a_connection_doubled(
+def test_a_power_cut_at_any_time_loses_nothing_and_doubles_at_most_one_message_a_connection(
     swept: Sweep, later: Mailing
 ) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))

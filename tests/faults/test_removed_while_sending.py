@@ -18,7 +18,7 @@ WHO = "r2@example.com"
 
 @pytest.mark.parametrize("offers", [ONE_BY_ONE, TOGETHER], ids=["one by one", "pipelined"])
 @pytest.mark.parametrize("verb", ANSWERS)
-def test_who_leaves_after_the_claim_and_before_the_dot_gets_nothing(
+def test_a_recipient_who_leaves_between_the_claim_and_the_dot_receives_nothing(
     verb: str, offers: tuple[str, ...], tmp_path: Path
 ) -> None:
     """The message is left without its dot, so that no server takes it for an empty or a short one."""

@@ -1,4 +1,4 @@
-"""Sweeps in less memory than they need: nothing is lost, nothing doubled that was not in doubt, and it is told."""
+"""Sweeps in less memory than they need: nothing is lost, only what was in doubt is doubled, and the log says why."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def memory_needed(folder: Path) -> int:
     return max(peaks)
 
 
-def test_from_too_little_memory_to_start_to_enough_nothing_is_lost_and_shortage_is_told(tmp_path: Path) -> None:
+def test_a_sweep_short_of_memory_loses_nothing_and_reports_it(tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     print(f"SEED={seed}")
     needed = memory_needed(tmp_path / "enough")
@@ -64,7 +64,7 @@ def test_from_too_little_memory_to_start_to_enough_nothing_is_lost_and_shortage_
 
 
 @pytest.mark.parametrize("where", ["__init__", "smtp_data", "octets"])
-def test_an_email_that_there_is_no_memory_for_waits_and_stops_no_other(
+def test_an_email_too_large_for_memory_waits_and_stops_no_other(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = getattr(Message, where)

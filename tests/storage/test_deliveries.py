@@ -60,7 +60,7 @@ class TestLists:
         assert next_after is None
 
     @pytest.mark.parametrize("wanted", [None, *STATUSES])
-    def test_a_bounded_look_finds_all_in_the_end(
+    def test_a_bounded_search_finds_everything_in_the_end(
         self, database: Database, wanted: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storage.delivery_lists.WINDOW", 2)
@@ -75,7 +75,7 @@ class TestLists:
             after = next_after
         assert tuple(found) == ((wanted,) if wanted else STATUSES)
 
-    def test_a_row_tells_what_the_server_said_and_when(self, database: Database) -> None:
+    def test_a_row_has_the_servers_reply_and_its_time(self, database: Database) -> None:
         one_of_each(database)
         (row,), _ = database.deliveries.page(7, status="failed")
         assert row == (2, "p1@example.com", "failed", 1, NOON, NOON, "550 no")
@@ -97,7 +97,7 @@ class TestLists:
 
 
 class TestRetry:
-    def test_those_asked_for_are_put_in_line_again(self, database: Database) -> None:
+    def test_a_retry_queues_exactly_those_asked_for(self, database: Database) -> None:
         one_of_each(database)
         assert database.deliveries.retry(7, NOW, recipient_ids=[3, 1, 99]) == 1
         assert database.progress.get(7) == (7, 7, 1, 1, 0, 1)
@@ -123,7 +123,7 @@ class TestRetry:
 
 
 class TestAttempts:
-    def test_those_of_many_deliveries_are_those_of_each(self, database: Database) -> None:
+    def test_attempts_of_many_deliveries_are_those_of_each(self, database: Database) -> None:
         one_of_each(database)
         found = database.deliveries.attempts_of_each(7, [1, 2, 3, 4])
         assert found == {number: database.deliveries.attempts(7, number) for number in (1, 2, 3, 4)}

@@ -119,7 +119,7 @@ class TestLists:
         assert found is not None
         assert (found.deliveries, found.expected, found.unfinished) == (4, 4, 0)
 
-    def test_those_that_not_everybody_got_are_listed_by_their_beginning(self, database: Database) -> None:
+    def test_emails_that_not_everyone_received_are_listed_by_their_start(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
         for number in (8, 9):
@@ -252,7 +252,7 @@ class TestCancel:
         assert email is not None
         assert (email.status, email.finished_at) == ("cancelled", NOON)
 
-    def test_what_is_under_way_is_told_and_the_rest_is_cancelled(self, database: Database) -> None:
+    def test_what_is_under_way_is_counted_and_the_rest_is_cancelled(self, database: Database) -> None:
         start(database, 6)
         sender_id = enter(database)
         first, second, third, fourth = database.claims.take(sender_id, 0, NOW, 4)
@@ -281,7 +281,7 @@ class TestCancel:
         assert email is not None
         assert (email.status, email.finished_at) == ("cancelled", NOON)
 
-    def test_twice_is_fine_and_tells_the_numbers_again(self, database: Database) -> None:
+    def test_cancelling_twice_gives_the_same_numbers(self, database: Database) -> None:
         start(database, 2)
         enter(database)
         assert database.emails.cancel(7, NOON) == database.emails.cancel(7, NOON) == (0, 0, 0)
@@ -298,7 +298,7 @@ class TestCancel:
             with pytest.raises(NoSuchEmail):
                 act(8, NOON)
 
-    def test_one_that_was_broken_off_is_finished_by_the_next_sweep(
+    def test_an_interrupted_cancel_is_finished_by_the_next_sweep(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         start(database, 5)

@@ -176,7 +176,7 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
         assert database.connection.rows("SELECT status, reply FROM deliveries") == [("sent", reply)]
 
 
-def test_numbers_have_64_bits_in_every_sum(url: str, tmp_path: Path) -> None:
+def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
     """psycopg hands over 20000 as a SMALLINT: the import of 40,000 addresses overflowed."""
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
@@ -208,7 +208,7 @@ def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Pa
         assert database.emails.get(1) is not None
 
 
-def test_two_who_make_the_tables_at_once_make_them_once(url: str, tmp_path: Path) -> None:
+def test_two_processes_that_create_the_tables_at_once_create_them_once(url: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flask", "--app", "email_app", "init-db"]
     both = [
         subprocess.Popen(
@@ -221,7 +221,9 @@ def test_two_who_make_the_tables_at_once_make_them_once(url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("code", ["40P01", "40001"], ids=["a deadlock", "a serialization failure"])
-def test_what_another_transaction_was_in_the_way_of_is_worth_another_try(code: str, url: str, tmp_path: Path) -> None:
+def test_a_deadlock_or_a_serialization_failure_is_reported_as_a_busy_database(
+    code: str, url: str, tmp_path: Path
+) -> None:
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END $$"
     connection = storage.postgresql.PostgreSQLConnection(url, tmp_path)
     with pytest.raises(DatabaseBusy, match="try again"):
@@ -231,7 +233,7 @@ def test_what_another_transaction_was_in_the_way_of_is_worth_another_try(code: s
     connection.close()
 
 
-def test_deadlocks_and_timeouts_are_tried_again(url: str, tmp_path: Path) -> None:
+def test_a_lock_timeout_is_reported_as_a_busy_database(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings, wait=0.1) as one, open_database(settings, wait=0.1) as two:
@@ -292,7 +294,7 @@ def test_overlapping_sweeps_send_each_message_once(url: str, tmp_path: Path) -> 
     assert sorted(installation.log()) == ["1", "2"]
 
 
-def test_four_who_claim_at_once_keep_the_daily_quota_together(url: str, tmp_path: Path) -> None:
+def test_four_senders_that_claim_at_once_share_the_daily_quota(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     installation = Installation(tmp_path, DATABASE_URL=url)
     installation.add_recipients(400)
@@ -320,7 +322,7 @@ def settle_abandoned_never(delivery: Delivery) -> Settlement:
     raise AssertionError(f"{delivery} was never ended")
 
 
-def test_fifty_who_post_the_same_email_save_it_once(url: str, tmp_path: Path) -> None:
+def test_fifty_posts_of_the_same_email_save_it_once(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     now = datetime.now(UTC).replace(microsecond=0)

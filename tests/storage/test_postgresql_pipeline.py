@@ -1,4 +1,4 @@
-"""Transactions that the server runs by itself: all or nothing, and nobody waits for one whose sender is gone."""
+"""Transactions that a server runs without its client: all or nothing, and one whose client is gone blocks nobody."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_all_of_it_is_committed_once_it_is_done(connection: PostgreSQLConnection
     assert other.rows("SELECT changed, by FROM totals") == [(2, None)]
 
 
-def test_its_descriptor_tells_of_the_end(connection: PostgreSQLConnection, other: PostgreSQLConnection) -> None:
+def test_its_descriptor_becomes_readable_at_the_end(
+    connection: PostgreSQLConnection, other: PostgreSQLConnection
+) -> None:
     with other.transaction():
         other.run("UPDATE things SET said = 'first' WHERE number = 1")
         running = connection.begin_together(changing(("second", 1)))
@@ -105,7 +107,7 @@ def test_a_statement_that_fails_undoes_all_of_it(connection: PostgreSQLConnectio
     assert connection.begin_together(changing(("one", 1))).done()
 
 
-def test_it_is_asked_twice_and_says_the_same(connection: PostgreSQLConnection) -> None:
+def test_asking_it_twice_gives_the_same_answer(connection: PostgreSQLConnection) -> None:
     running = connection.begin_together(changing(("one", 1)))
     assert running.done()
     assert running.done()
@@ -150,7 +152,7 @@ def test_a_lost_connection_cannot_begin(connection: PostgreSQLConnection) -> Non
 
 
 @pytest.mark.skipif(not POSSIBLE, reason="only root can make network namespaces")
-def test_half_of_one_keeps_no_locks_once_its_host_is_gone(tmp_path: Path) -> None:
+def test_half_a_transaction_keeps_no_locks_once_its_host_is_gone(tmp_path: Path) -> None:
     with server_for_other_hosts() as server, SecondHost() as host:
         url = with_things(server.new_database())
         near = PostgreSQLConnection(url, tmp_path, wait=60)

@@ -129,7 +129,7 @@ def test_a_cancelled_email_is_pruned_whether_it_was_begun_or_not(database: Datab
     assert left(database) == (0, 0)
 
 
-def test_what_is_broken_off_between_any_two_transactions_is_gone_on_with(
+def test_pruning_that_stopped_between_any_two_transactions_is_continued(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "CHUNK", 2)
@@ -160,7 +160,7 @@ def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
     assert saved(database).content == EMAIL.content
 
 
-def test_two_at_once_forget_everything_once(
+def test_two_prunings_at_once_forget_everything_once(
     database: Database, second: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "CHUNK", 3)
@@ -235,7 +235,7 @@ def test_the_command_takes_its_age_from_the_settings_or_refuses(where: dict[str,
     assert "such as 45s, 30m, 24h or 90d" in bad.stderr
 
 
-# By itself
+# By a sweep
 
 
 def finished_long_ago(installation: Installation) -> None:

@@ -140,7 +140,7 @@ class TestSteps:
         assert not database.imports.begin(import_id, step, late + 1)
         assert get(database).is_running(late + 1)
 
-    def test_a_note_tells_how_far_it_is(self, database: Database) -> None:
+    def test_its_progress_is_noted(self, database: Database) -> None:
         import_id = database.imports.create("people.csv", PARTS, NOON)
         database.imports.note(import_id, 500, NOW + 9)
         assert (get(database).position, get(database).heartbeat_at) == (500, NOW + 9)
@@ -176,7 +176,7 @@ class TestSteps:
 
 
 class TestUndoing:
-    def test_it_takes_away_exactly_those_whom_it_added(
+    def test_an_undo_removes_exactly_the_recipients_that_the_import_added(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(undoing, "CHUNK", 3)
@@ -188,7 +188,7 @@ class TestUndoing:
         assert names(database) == ["b", "p0", "p1", "z"]
         assert not database.imports.begin(import_id, "undo", NOW + 999)
 
-    def test_who_left_since_stays_as_he_is(self, database: Database) -> None:
+    def test_an_undo_leaves_alone_those_who_left_since(self, database: Database) -> None:
         import_id = imported(database, 4)
         database.recipients.unsubscribe(1, NOON)
         database.recipients.unsubscribe(2, NOON)
@@ -198,7 +198,9 @@ class TestUndoing:
         assert [each.status for each in database.recipients.page()] == ["unsubscribed"]
         assert database.imports.compare(addresses(2)).unsubscribed == 2
 
-    def test_who_was_sent_something_stays_and_the_others_get_nothing_more(self, database: Database) -> None:
+    def test_an_undo_keeps_those_who_were_sent_something_and_the_others_receive_nothing_more(
+        self, database: Database
+    ) -> None:
         import_id = imported(database, 5)
         for event_id in (7, 8):
             database.emails.save(EMAIL._replace(event_id=event_id), NOON)
@@ -227,7 +229,7 @@ class TestUndoing:
         summary = database.emails.summary(7)
         assert summary and summary.status == "sent" and summary.cancelled == 2
 
-    def test_an_undoing_that_was_broken_off_goes_on(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_interrupted_undo_is_continued(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(undoing, "CHUNK", 2)
         import_id = imported(database, 5)
         assert database.imports.begin(import_id, "undo", NOW)

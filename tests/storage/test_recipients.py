@@ -48,7 +48,7 @@ class TestLists:
         assert names(database, after=second, address_begins="a") == ["Anna", "anne.x", "ann日"]
         assert names(database, address_begins="ann%") == []
 
-    def test_a_search_does_not_silently_end_or_begin_anew_where_somebody_was_removed(self, database: Database) -> None:
+    def test_a_search_does_not_end_or_start_over_where_a_recipient_was_removed(self, database: Database) -> None:
         add(database, "a", "b")
         database.recipients.remove([Address("a@example.com", "a@example.com")], NOON)
         with pytest.raises(NoSuchRecipient):
@@ -97,7 +97,7 @@ class TestHistory:
         assert first.next_after == (NOON, 9)
         assert database.recipients.deliveries(2, after=first.next_after).rows == rows[1:]
 
-    def test_a_bounded_look_goes_on(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_bounded_search_goes_on(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("storage.recipient_lists.WINDOW", 1)
         start(database, 1)
         enter(database)
@@ -110,7 +110,7 @@ class TestHistory:
 
 
 class TestLeaving:
-    def test_who_unsubscribes_gets_nothing_that_has_not_begun_to_leave(self, database: Database) -> None:
+    def test_someone_who_unsubscribes_receives_nothing_that_is_not_already_leaving(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.claims.take(sender_id, 0, NOW, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 from storage.sender_lock import SenderLocks
 
 
-def test_of_many_that_look_at_once_each_sees_that_a_sender_is_dead(tmp_path: Path) -> None:
+def test_many_who_look_at_once_all_see_that_a_sender_is_dead(tmp_path: Path) -> None:
     (tmp_path / "email.db-sender-1").touch()
     seen: list[bool] = []
 

@@ -85,7 +85,7 @@ class TestRecipients:
         assert database.recipients.add(again, NOON) == (1, 2)
         assert database.recipients.counts()["active"] == 3
 
-    def test_an_error_in_the_middle_adds_nobody(self, database: Database) -> None:
+    def test_an_error_halfway_adds_no_recipient(self, database: Database) -> None:
         def broken() -> Iterator[Address]:
             yield from addresses(5)
             raise ValueError("line 6")
@@ -95,7 +95,7 @@ class TestRecipients:
         assert database.recipients.counts()["active"] == 0
         assert database.recipients.add(addresses(1), NOON) == (1, 0)
 
-    def test_removing_forgets_all_but_that_somebody_unsubscribed(self, database: Database) -> None:
+    def test_removing_a_recipient_keeps_only_that_they_unsubscribed(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)
         database.connection.run("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
         assert database.recipients.remove(addresses(3), NOON) == 2
@@ -138,7 +138,9 @@ class TestStart:
         claimed = [claim for _ in range(3) for claim in database.claims.take(sender_id, 0, NOW, 2)]
         assert [address[:2] for _, _, address in claimed] == ["p0", "p1", "p2", "p4"]
 
-    def test_who_leaves_before_the_cursor_comes_by_gets_nothing(self, database: Database) -> None:
+    def test_a_recipient_who_is_removed_before_the_cursor_reaches_them_receives_nothing(
+        self, database: Database
+    ) -> None:
         start(database, 3)
         sender_id = enter(database)
         (first,) = database.claims.take(sender_id, 0, NOW, 1)
@@ -161,9 +163,7 @@ class TestStart:
         begun = database.progress.begin_due(NOW + 3 * 3600, hold_if_late=2 * 3600)
         assert [event_id for event_id, held_because in begun if held_because] == [7]
 
-    def test_a_start_killed_between_any_two_chunks_is_gone_on_with(
-        self, settings: Settings, database: Database
-    ) -> None:
+    def test_a_start_killed_between_any_two_chunks_is_continued(self, settings: Settings, database: Database) -> None:
         database.recipients.add(addresses(7), NOON)
         sender_id = enter(database)
         for chunks in range(5):
@@ -298,7 +298,7 @@ class TestDeliveries:
         database.deliveries.record(one, [sent(delivery, one)], [], [])
         assert database.progress.get(7) == (7, 1, 0, 0, 0, 0)
 
-    def test_failed_ones_can_be_put_in_line_again(self, database: Database) -> None:
+    def test_failed_deliveries_can_be_queued_again(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
         first, second = database.claims.take(sender_id, 0, NOW, 2)
@@ -318,7 +318,7 @@ class TestDeliveries:
         assert status(database) == "sent"
         assert not database.has_work(NOW)
 
-    def test_who_was_removed_gets_no_other_try(self, database: Database) -> None:
+    def test_a_removed_recipient_is_not_retried(self, database: Database) -> None:
         start(database, 3)
         sender_id = enter(database)
         first, second, third = database.claims.take(sender_id, 0, NOW, 3)
@@ -388,7 +388,7 @@ class TestNoMailbox:
 
 
 class TestSenders:
-    def test_no_more_than_so_many_are_at_work(self, database: Database, second: Database) -> None:
+    def test_no_more_senders_than_allowed_are_at_work(self, database: Database, second: Database) -> None:
         assert database.senders.enter(1, NOW, in_doubt) is not None
         assert second.senders.enter(1, NOW, in_doubt) is None
 

@@ -1,4 +1,4 @@
-"""A wrong byte in the write-ahead log is told from a write that a power cut broke off."""
+"""A wrong byte in the write-ahead log is distinguished from a write that a power cut broke off."""
 
 from __future__ import annotations
 

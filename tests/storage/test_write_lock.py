@@ -102,7 +102,9 @@ def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_
     assert sorted(waits)[50] < 0.1
 
 
-def test_a_gate_that_stays_shut_is_told_as_a_busy_database(settings: Settings, database: object, path: Path) -> None:
+def test_a_gate_that_stays_shut_is_reported_as_a_busy_database(
+    settings: Settings, database: object, path: Path
+) -> None:
     gate = Gate(path)
     gate.enter(1)
     with open_database(settings, wait=0.1) as other, pytest.raises(DatabaseBusy):

@@ -10,13 +10,13 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.machine_lock import open_lock
 from tests.support.project_copy import missing
 from wakeup.cron import daemon_is_running
 
@@ -59,7 +59,7 @@ def own_crontab() -> Iterator[Crontab]:
     if shutil.which("crontab") is None:
         missing("there is no crontab command (apt install cron)")
     crontab = Crontab()
-    with Path(tempfile.gettempdir(), f"email-endpoint-crontab-{os.getuid()}.lock").open("w") as lock:
+    with open_lock(f"crontab-{os.getuid()}") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if crontab.read():
             missing("this user has a crontab, which the tests leave alone")

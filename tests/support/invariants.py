@@ -139,7 +139,7 @@ def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: in
     rows = database.connection.rows
     assert rows(HELD) == [], "claimed by a sender that is gone"
     assert rows(FORGOTTEN) == [], "recipients without a delivery"
-    assert rows(TO_BE_SENT_THOUGH_CANCELLED) == [], "in line though the email was cancelled"
+    assert rows(TO_BE_SENT_THOUGH_CANCELLED) == [], "queued though the email was cancelled"
     assert rows("SELECT sender_id FROM senders") == [], "a sender that is gone is still there"
     taken = Counter((event_id_of(message.content), message.recipient.decode()) for message in accepted)
     statuses: dict[Key, str] = {(event, address): status for event, address, status in rows(DELIVERIES)}

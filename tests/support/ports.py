@@ -10,11 +10,11 @@ import fcntl
 import itertools
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import IO
+
+from tests.support.machine_lock import open_lock
 
 FIRST_PORT, BLOCK_SIZE, BLOCKS = 20_000, 200, 60
 
@@ -28,7 +28,7 @@ def unused_port() -> int:
 def _block() -> tuple[IO[str], Iterator[int]]:
     """The locked file, which must stay open, and the ports of its block, again and again."""
     for number in range(BLOCKS):
-        lock = Path(tempfile.gettempdir(), f"email-endpoint-ports-{os.getuid()}-{number}.lock").open("w")  # noqa: SIM115 # open until this process ends
+        lock = open_lock(f"ports-{os.getuid()}-{number}")  # open until this process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -44,7 +44,12 @@ class PostgreSQLServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
-        self._run("pg_ctl", "start", "-w", "-l", str(self._data / "log"), "-o", options)
+        log = self._data / "log"
+        try:
+            self._run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
+        except subprocess.CalledProcessError as error:
+            error.add_note(log.read_text() if log.exists() else "it wrote no log")
+            raise
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it; `immediate` is a crash."""
@@ -64,6 +69,10 @@ class PostgreSQLServer:
         name = f"test{next(self._numbers)}"
         self.run(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self.run(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def run(self, statement: str) -> None:
         """Run a statement as the server's owner."""

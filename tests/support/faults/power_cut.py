@@ -48,7 +48,7 @@ def _events(trace: str) -> Iterator[Event]:
 
 
 def _whole_lines(trace: str) -> Iterator[str]:
-    """A call during which another thread made one is told in two lines: it counts from its end."""
+    """A call during which another thread made one is printed as two lines: it counts from its end."""
     begun: dict[str, str] = {}
     for line in trace.splitlines():
         thread, _, call = line.partition(" ")
