@@ -6,16 +6,26 @@ fail() {
     exit 1
 }
 
-# stoppable COMMAND...: runs it so that a signal that ends this script ends it too, with all that it has started.
+# stoppable COMMAND...: runs it so that a signal that ends this script also ends it and everything it has started.
 stoppable() {
-    set -m # a process group of its own
+    local child='' stopped='' status=0
+    trap 'stopped=yes; end_group "$child"' HUP INT TERM # first: a signal may come as soon as the command runs
+    set -m                                             # a process group of its own
     "$@" </dev/null &
+    child=$!
     set +m
-    trap 'kill -- "-$!" 2>/dev/null; wait "$!"; exit 143' HUP INT TERM
-    local status=0
-    wait "$!" || status=$?
+    if [ -n "$stopped" ]; then end_group "$child"; fi
+    wait "$child" || status=$?
+    if [ -n "$stopped" ]; then
+        wait "$child" || true # the signal has ended the first wait
+        exit 143
+    fi
     trap - HUP INT TERM
     return "$status"
+}
+
+end_group() {
+    [ -z "$1" ] || kill -- "-$1" 2>/dev/null || true
 }
 
 # is_usable PYTHON MODULE...: whether it is Python 3.11 or later and has these modules.

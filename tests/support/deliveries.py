@@ -16,11 +16,7 @@ from database import (
 )
 
 NOON = datetime(2026, 11, 25, 4, 0, 0, tzinfo=UTC)
-
-
 NOW = int(NOON.timestamp())
-
-
 EMAIL = Email(7, "Hello", "A line\n", NOON)
 
 

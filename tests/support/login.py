@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.forms import csrf_token
+
 TOKENS = ("first-token-of-two", "zweites-Tökén-hier")
-
-
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
 
 def csrf_of(client: FlaskClient, page: str = "/login") -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(page).text)
-    assert found
-    return found[1]
+    return csrf_token(client.get(page).text)
 
 
 def log_in(client: FlaskClient, token: str = TOKENS[0], page: str = "/login", **headers: str) -> TestResponse:

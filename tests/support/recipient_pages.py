@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from html import unescape
 
@@ -10,12 +9,6 @@ from database import Recipient
 from tests.support.api_client import Api
 
 BROWSER = {"Accept": "text/html"}
-
-
-def csrf_of(page: str) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    assert found
-    return found[1]
 
 
 def get(api: Api, path: str, status: int = 200) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.environment import CLEAN_ENVIRONMENT
-from tests.support.project_copy import missing
+from tests.support.project_copy import PROJECT, missing
 from tests.support.service import give_venv, linux_only, started, wait_until
 
 TOOLS = ("bash", "env", "dirname", "cat", "cmp", "grep", "tail", "cut")
@@ -90,6 +90,23 @@ def test_a_fresh_clone_that_was_interrupted_installs_itself_and_the_second_start
         assert service.stop() == 0
 
 
+@linux_only
+def test_a_stop_right_after_a_command_was_started_ends_the_command(tmp_path: Path) -> None:
+    started_file = tmp_path / "started"
+    script = """
+        . serving/environment.sh
+        file=$1
+        set() {  # what `stoppable` does next
+            builtin set "$@"
+            [ "$1" != +m ] || { until [ -s "$file" ]; do sleep 0.01; done; kill -TERM $$; }
+        }
+        stoppable sh -c 'echo $$ >"$0"; exec sleep 60' "$file"
+    """
+    done = subprocess.run(["bash", "-c", script, "bash", started_file], cwd=PROJECT, timeout=30)
+    assert done.returncode == 143
+    assert not Path("/proc", started_file.read_text().strip()).exists()
+
+
 def test_changed_requirements_are_installed_by_the_next_start_or_it_says_why_not(project_copy: Path) -> None:
     give_venv(project_copy)
     with (project_copy / "requirements.txt").open("a") as file:
@@ -102,8 +119,7 @@ def test_changed_requirements_are_installed_by_the_next_start_or_it_says_why_not
 
 
 def test_the_windows_script_has_windows_line_ends_and_says_the_same() -> None:
-    project = Path(__file__).resolve().parents[2]
-    windows = (project / "start_flask.bat").read_bytes()
+    windows = (PROJECT / "start_flask.bat").read_bytes()
     assert windows.count(b"\n") == windows.count(b"\r\n")
     for text in (b"-m serving %*", b"-m pip install --disable-pip-version-check -r requirements.txt", b"(3, 11)"):
         assert text in windows

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from checks import Finding
 from database import Database, Hour
 from tests.support.api_client import Api
+from tests.support.forms import csrf_token
 from tests.support.login import log_in
 from tests.support.smtp_server import SILENCE, ScriptedServer
 from web import sessions
@@ -47,9 +48,8 @@ def found(page: str) -> list[tuple[str, str, str]]:
 
 def press(api: Api) -> TestResponse:
     """The button, and where that leads."""
-    token = re.search(r'name="csrf_token" value="([^"]+)"', get(api))
-    assert token
-    return api.client.post("/health/mail-server", data={"csrf_token": token[1]}, follow_redirects=True)
+    form = {"csrf_token": csrf_token(get(api))}
+    return api.client.post("/health/mail-server", data=form, follow_redirects=True)
 
 
 def sweep_was(api: Api, seconds: float) -> None:
@@ -187,7 +187,7 @@ def test_a_session_that_was_logged_out_is_not_shown_it(tmp_path: Path) -> None:
     log_in(api.client, TOKEN)
     assert api.client.get("/health").status_code == 200
     cookie = api.client.get_cookie("session")
-    form = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', api.client.get("/health").text)[0]}
+    form = {"csrf_token": csrf_token(api.client.get("/health").text)}
     assert api.client.post("/logout", data=form).status_code == 303
     (tmp_path / "email.db").rename(tmp_path / "kept")
     api.client.set_cookie("session", cookie.value if cookie else "")

@@ -17,7 +17,8 @@ from werkzeug.test import TestResponse
 from database import Address, Database, Import
 from storage import imports as storage_imports
 from tests.support.api_client import Api
-from tests.support.recipient_pages import BROWSER, csrf_of, everyone, get, unsubscribe
+from tests.support.forms import csrf_token
+from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
 from web import import_job
 from web.pages import imports
 
@@ -54,13 +55,13 @@ def api(api: Api) -> Iterator[Api]:
 
 
 def upload(api: Api, content: bytes, name: str = "people.csv") -> TestResponse:
-    fields = {"csrf_token": csrf_of(get(api, "/recipients/import")), "file": (io.BytesIO(content), name)}
+    fields = {"csrf_token": csrf_token(get(api, "/recipients/import")), "file": (io.BytesIO(content), name)}
     return api.client.post("/recipients/import", data=fields, headers=BROWSER)
 
 
 def step(api: Api, name: str, number: int = 1) -> str:
     """The page that a step leads to."""
-    token = csrf_of(get(api, "/recipients"))
+    token = csrf_token(get(api, "/recipients"))
     answer = api.client.post(f"/recipients/imports/{number}/{name}", data={"csrf_token": token}, headers=BROWSER)
     assert answer.status_code == 303, answer.text
     return get(api, answer.location)
@@ -197,7 +198,7 @@ class TestSteps:
     def test_there_is_nothing_at_other_numbers(self, api: Api, number: str) -> None:
         assert "There is no import of this number" in get(api, f"/recipients/imports/{number}", 404)
         assert api.client.get(f"/recipients/imports/{number}/bad-lines.csv").status_code == 404
-        token = csrf_of(get(api, "/recipients"))
+        token = csrf_token(get(api, "/recipients"))
         for name, status in (("import", 404), ("discard", 303), ("nothing", 404)):
             path = f"/recipients/imports/{number}/{name}"
             assert api.client.post(path, data={"csrf_token": token}).status_code == status
@@ -276,7 +277,7 @@ class TestForms:
 
     @pytest.mark.parametrize("fields", [{}, {"file": "a@example.com"}, {"file": (io.BytesIO(b"a@example.com"), "")}])
     def test_no_file_is_said(self, api: Api, fields: dict[str, object]) -> None:
-        token = csrf_of(get(api, "/recipients/import"))
+        token = csrf_token(get(api, "/recipients/import"))
         answer = api.client.post(
             "/recipients/import", data={**fields, "csrf_token": token}, content_type="multipart/form-data"
         )
@@ -339,7 +340,7 @@ class TestBreaking:
 def step_without_list(api: Api, name: str) -> str:
     """As `step`, while the list cannot be shown."""
     page = get(api, "/recipients/imports/1")
-    answer = api.client.post(f"/recipients/imports/1/{name}", data={"csrf_token": csrf_of(page)})
+    answer = api.client.post(f"/recipients/imports/1/{name}", data={"csrf_token": csrf_token(page)})
     return get(api, answer.location)
 
 

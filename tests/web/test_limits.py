@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from email_app import create_app
 from settings import Settings
+from tests.support.forms import csrf_token
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
@@ -63,9 +63,7 @@ def log_in(client: FlaskClient, token: str, address: str = "192.0.2.7") -> TestR
     client.delete_cookie("session")
     there = {"REMOTE_ADDR": address}
     page = client.get("/login", headers={"Accept": "text/html"}, environ_overrides=there).text
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    assert found
-    return client.post("/login", data={"csrf_token": found[1], "token": token}, environ_overrides=there)
+    return client.post("/login", data={"csrf_token": csrf_token(page), "token": token}, environ_overrides=there)
 
 
 def test_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(

@@ -12,7 +12,8 @@ from werkzeug.test import TestResponse
 
 from database import Address
 from tests.support.api_client import Api
-from tests.support.recipient_pages import BROWSER, csrf_of, everyone, get, unsubscribe
+from tests.support.forms import csrf_token
+from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
 from web.pages import recipients
 
 
@@ -24,7 +25,7 @@ def where() -> dict[str, str]:
 
 def post(api: Api, path: str, **fields: str) -> TestResponse:
     """What a form of the list answers."""
-    fields["csrf_token"] = csrf_of(get(api, "/recipients"))
+    fields["csrf_token"] = csrf_token(get(api, "/recipients"))
     return api.client.post(path, data=fields, headers=BROWSER)
 
 

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from database import Settlement
 from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
+from tests.support.forms import csrf_token
 from web.pages import schedule_filter
 from web.pages.schedule_sections import RECENT, Sending, pace
 from web.pages.shown import day
@@ -336,9 +337,7 @@ class TestFaults:
     def test_a_person_who_logs_in_comes_here(self, api: Api) -> None:
         api.app.extensions["settings"] = api.installation.settings._replace(api_tokens=("the-token-of-the-pages",))
         form = api.client.get("/login", headers=BROWSER)
-        csrf = re.search(r'name="csrf_token" value="([^"]+)"', form.text)
-        assert csrf
-        login = {"csrf_token": csrf[1], "token": "the-token-of-the-pages"}
+        login = {"csrf_token": csrf_token(form.text), "token": "the-token-of-the-pages"}
         answer = api.client.post("/login", data=login, headers=BROWSER, follow_redirects=True)
         assert answer.request.path == "/" and "<h1>Schedule</h1>" in answer.text
         assert "Bearer $API_TOKEN" in answer.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from database import db_init
 from serving.web_server import THREADS
 from settings import load_settings
+from tests.support.forms import csrf_token
 from tests.support.web_server import FORM, Answer, Server, serve
 from web.bodies import KNOWN, STRANGERS
 
@@ -89,10 +89,8 @@ def test_clients_who_stall_leave_threads_to_others(folder: Path, free_port: int,
 
 
 def _log_in(server: Server, form: Answer) -> Answer:
-    csrf = re.search(r'name="csrf_token" value="([^"]+)"', form.body)
-    assert csrf
     cookie = form.headers["set-cookie"].partition(";")[0]
-    body = f"token={TOKEN}&csrf_token={csrf[1]}".encode()
+    body = f"token={TOKEN}&csrf_token={csrf_token(form.body)}".encode()
     return server.request("POST", "/login", body, {**FORM, "Cookie": cookie})
 
 
