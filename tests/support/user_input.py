@@ -26,11 +26,17 @@ class Hands(Protocol):
         """In the window of the system, which is the browser's own."""
 
 
+def intercept_file_choosers(page: Page) -> None:
+    """Keep the browser from opening its own window. `expect_file_chooser` alone asks for that too late at times."""
+    page.on("filechooser", lambda chooser: None)
+
+
 class Mouse:
     """Points and clicks."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        intercept_file_choosers(page)
 
     def press(self, what: Locator) -> None:
         what.click()
@@ -53,6 +59,7 @@ class Keyboard:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        intercept_file_choosers(page)
 
     def press(self, what: Locator) -> None:
         self._go_to(what)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -278,20 +279,28 @@ def test_a_log_that_is_rotated_while_it_is_written_loses_no_line(tmp_path: Path)
     configuration.chmod(0o600)
     logrotate: list[str | Path] = [program("logrotate"), "--state", tmp_path / "state", configuration]
     assert "error" not in run(*logrotate, "--debug")
-    writer = threading.Thread(target=_write_lines, args=(log,))
-    writer.start()
-    while writer.is_alive():
-        run(*logrotate, "--force")
+    enough = threading.Event()
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(_write_lines, log, enough)
+        try:
+            for _ in range(5):
+                run(*logrotate, "--force")
+        finally:
+            enough.set()
     run(*logrotate, "--force")
     rotated = sorted(tmp_path.glob("tasklog.log.*"))
     assert len(rotated) > 3
     lines = "".join(run("zcat", "--force", path) for path in rotated).split()
-    assert sorted(map(int, lines)) == list(range(1000))
+    assert sorted(map(int, lines)) == list(range(written.result()))
 
 
-def _write_lines(log: Path) -> None:
-    for number in range(1000):
+def _write_lines(log: Path, enough: threading.Event) -> int:
+    """Write lines that are numbered from 0; return how many."""
+    number = 0
+    while not enough.is_set():
         TaskLog(log).finished([number])
+        number += 1
+    return number
 
 
 def test_the_sandbox_lets_senders_see_the_clock_that_leases_are_judged_by() -> None:
