@@ -39,6 +39,12 @@ os.replace(file.name, __file__ + ".ran")
 def copy_project(folder: Path) -> Path:
     """A copy of the project, as a fresh clone would be, with the Python of these tests as its .venv."""
     shutil.copytree(PROJECT, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    return with_venv(folder)
+
+
+def with_venv(folder: Path) -> Path:
+    """The folder, with the Python of these tests as its .venv."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
