@@ -1,8 +1,8 @@
 """Fixtures: a real crontab and a real cron daemon.
 
-Where this user may, in a mount namespace: there a folder of the test's own stands in for the one where crontabs are kept,
-so that no test waits for another one, and the crontab of this user is not touched. Elsewhere it is that of whoever runs
-the tests, for one test at a time. Then it is touched only if it does not exist; afterwards it does not exist again.
+Where this user may mount, a folder of the test's own stands in for the one where crontabs are kept, in a mount
+namespace of the commands that use it: no test waits for another one, and the crontab of this user is not touched.
+Elsewhere it is the crontab of this user, for one test at a time: only if there is none, and afterwards there is none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the real cron daemon makes of the cron job, all in one of its minutes: a POST is delivered, any folder will do."""
+"""The cron job and the real cron daemon, in one of its minutes: it delivers a POST, and any folder will do."""
 
 from __future__ import annotations
 
