@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -207,7 +208,8 @@ def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> N
         database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
     database.close()
     path = Path(str(settings.database_path))
-    rootpage = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'hours'").fetchone()[0]
+    with closing(sqlite3.connect(path)) as connection:
+        rootpage = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'hours'").fetchone()[0]
     with path.open("r+b") as file:
         file.seek((rootpage - 1) * 4096 + 8)
         file.write(b"\xff" * 64)

@@ -22,6 +22,7 @@ from wakeup.cron_line import Job, line_of
 from wakeup.crontab_file import BEGIN, END
 
 UTC_8 = timezone(timedelta(hours=8))
+LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
 
 
 class Minute(NamedTuple):
@@ -86,7 +87,7 @@ def test_a_posted_email_is_delivered_by_the_cron_job(minute: Minute) -> None:
     assert installation.log() == ["7"]
     assert installation.delivered() == {("Hello", "r0@example.com"): 1, ("Hello", "r1@example.com"): 1}
     for file in (minute.project / "outbox" / "new").iterdir():
-        assert 0 <= file.stat().st_mtime - due_at < 2
+        assert 0 <= file.stat().st_mtime - due_at < LATE_ON_A_BUSY_MACHINE
     assert "Removed" in makecron(minute.project, "--remove").stdout
     assert b"a\\ project" not in (minute.crontab.read() or b"")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "hunter2"  # of the fixture's Redis
 UTC_8 = timezone(timedelta(hours=8))
+LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
 STOP_SOON = "import task; task.LONGEST = 2; task.run_due()"
 WITHOUT_RQ = "import sys; sys.modules['rq_scheduler'] = None; "
 
@@ -53,7 +54,7 @@ def test_a_posted_email_is_sent_in_its_second_and_one_that_is_due_at_once(
             assert wait_until(lambda: len(installation.log()) == event_id + 1)  # noqa: B023 # called at once
             late = max(file.stat().st_mtime for file in (tmp_path / "outbox" / "new").iterdir()) - due.timestamp()
             print(f"due in {due_in} s: {late:.2f} s after its due second")
-            assert 0 <= late < 10  # the safety net would come after minutes
+            assert 0 <= late < LATE_ON_A_BUSY_MACHINE
         log = server.log.read_text()
     assert installation.log() == ["0", "1"]
     assert PASSWORD not in log
