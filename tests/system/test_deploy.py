@@ -7,6 +7,7 @@ import http.client
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import os
 import pwd
 import re
@@ -278,20 +279,22 @@ def test_a_log_that_is_rotated_while_it_is_written_loses_no_line(tmp_path: Path)
     configuration.chmod(0o600)
     logrotate: list[str | Path] = [program("logrotate"), "--state", tmp_path / "state", configuration]
     assert "error" not in run(*logrotate, "--debug")
-    writer = threading.Thread(target=_write_lines, args=(log,))
+    enough, written = threading.Event(), itertools.count()
+    writer = threading.Thread(target=_write_lines, args=(log, written, enough))
     writer.start()
-    while writer.is_alive():
+    while len(list(tmp_path.glob("tasklog.log.*"))) < 10:
         run(*logrotate, "--force")
+    enough.set()
+    writer.join()
     run(*logrotate, "--force")
     rotated = sorted(tmp_path.glob("tasklog.log.*"))
-    assert len(rotated) > 3
     lines = "".join(run("zcat", "--force", path) for path in rotated).split()
-    assert sorted(map(int, lines)) == list(range(1000))
+    assert sorted(map(int, lines)) == list(range(next(written)))
 
 
-def _write_lines(log: Path) -> None:
-    for number in range(1000):
-        TaskLog(log).finished([number])
+def _write_lines(log: Path, numbers: Iterator[int], enough: threading.Event) -> None:
+    while not enough.is_set():
+        TaskLog(log).finished([next(numbers)])
 
 
 def test_the_sandbox_lets_senders_see_the_clock_that_leases_are_judged_by() -> None:
