@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.project_copy import copy_project, makecron, stand_in
-from wakeup.cron import daemon_is_running, install, installed_job, remove
+from tests.support.cron_daemon import ODD_FOLDERS
+from wakeup.cron import install, installed_job, remove
 from wakeup.cron_line import Job, block_of, job_in, line_of
 from wakeup.crontab_file import BEGIN, END, BrokenBlock, CronError, CrontabChanged, CrontabRefused, append
 
@@ -56,17 +55,6 @@ ODD_LINES = [
     b"0 5 * * * true \x0c \x0b \x1b[0m\n",
 ]
 BROKEN_BLOCKS = [BEGIN, END, BEGIN + BEGIN + END, BEGIN + END + END, END + BEGIN, 2 * (BEGIN + END)]
-ODD_FOLDERS = [
-    "with space",
-    "100%",
-    "%\\%back\\\\%slash\\",
-    'it\'s "quoted"',
-    "$HOME `id` $(id)",
-    "ünï 日本",
-    os.fsdecode(b"latin-1 \xf6"),
-    "a\ttab; #hash & | < > * ? [x] {y} ~ ! (z) \r",
-    "-dash=eq",
-]
 
 
 @pytest.mark.parametrize("crontab", [*ODD_LINES, b"".join(ODD_LINES), b""], ids=ascii)
@@ -180,21 +168,3 @@ def test_the_longest_line_is_taken_by_cron(own_crontab: Crontab) -> None:
     install(Job(Path("/bin/python"), Path("/", "x" * longest)))
     with pytest.raises(CronError, match="too long"):
         install(Job(Path("/bin/python"), Path("/", "x" * (longest + 1))))
-
-
-@pytest.mark.usefixtures("cron_daemon")
-def test_cron_runs_the_job_whatever_its_folder_is_called(own_crontab: Crontab, tmp_path: Path) -> None:
-    assert daemon_is_running()
-    folders = [copy_project(tmp_path / name) for name in ODD_FOLDERS]
-    ran = [stand_in(folder) for folder in folders]
-    jobs = [Job(folder / ".venv/bin/python", folder) for folder in folders]
-    shells = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
-    lines = [f"SHELL={shells[n % len(shells)]}\n{line_of(job)}\n" for n, job in enumerate(jobs[:-1])]
-    own_crontab.write(os.fsencode("".join(lines)) + b"HOME=/usr\nABOVE=it's above\nPATH=/nowhere\n")
-
-    assert makecron(folders[-1]).returncode == 0
-    own_crontab.wait_for(ran)
-    for file in ran:
-        assert json.loads(file.read_text())["arguments"] == ["--ahead", "60"]
-    last = json.loads(ran[-1].read_text())
-    assert (last["folder"], last["environment"]["ABOVE"]) == ("/usr", "it's above")

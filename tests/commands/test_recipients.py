@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -145,23 +149,34 @@ def installation(folder: Path) -> Settings:
     return settings
 
 
+@pytest.fixture(scope="module")
+def first_and_second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Command, Database]]]:
+    """Two installations: their `flask recipients …`, and their databases."""
+    folder = tmp_path_factory.mktemp("round trip")
+    each = [installation(folder / name) for name in ("first", "second")]
+    with ExitStack() as databases:
+        yield [(commands_of(settings), databases.enter_context(open_database(settings))) for settings in each]
+
+
 local_parts = st.text("'=+-@,; \"abAZ09!#_~éσς用", min_size=1, max_size=12)
 
 
 @given(names=st.lists(local_parts))
 @example(names=["=1+1", "+tag", "-a", "@x", "'+a", "''=a", "'a", '"a b"', '"a,;b"', '"=1"'])
-@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_export_then_import_gives_the_same_rows(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("round trip")
-    first, second = installation(folder / "first"), installation(folder / "second")
+@examples(max_examples=30, deadline=None)
+def test_export_then_import_gives_the_same_rows(
+    names: list[str], first_and_second: list[tuple[Command, Database]]
+) -> None:
+    (first, one), (second, other) = first_and_second
+    for database in (one, other):
+        database.connection.run("DELETE FROM recipients")
     for local in names:
-        commands_of(first)("add", "--", f"{local}@example.com")  # some are no addresses and are refused
-    exported = commands_of(first)("export").stdout_bytes
+        first("add", "--", f"{local}@example.com")  # some are not addresses and are refused
+    exported = first("export").stdout_bytes
     assert not re.search(rb'(^|\n)"?[=+\-@\t\r\0]', exported)
-    assert commands_of(second)("import", "-", stdin=exported).exit_code == 0
-    with open_database(first) as one, open_database(second) as other:
-        assert set(stored(one)) == set(stored(other))
-    assert sorted(commands_of(second)("export").stdout_bytes.split()) == sorted(exported.split())
+    assert second("import", "-", stdin=exported).exit_code == 0
+    assert set(stored(one)) == set(stored(other))
+    assert sorted(second("export").stdout_bytes.split()) == sorted(exported.split())
 
 
 def test_an_exported_file_is_private_and_whole(recipients: Command, tmp_path: Path) -> None:
@@ -194,7 +209,10 @@ def test_a_missing_database_is_one_line_with_the_remedy(settings: Settings, word
     assert re.fullmatch(r"Error: there is no database at .* \(run: flask init-db\)\n", result.stderr)
 
 
-def test_a_locked_database_is_one_line(recipients: Command, database: Database) -> None:
+def test_a_locked_database_is_one_line(
+    recipients: Command, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["commands.recipients"], "open_database", partial(open_database, wait=0.2))
     with database.connection.transaction():
         result = recipients("add", "a@example.com")
     assert result.exit_code == 1

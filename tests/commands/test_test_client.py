@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from database import db_init, open_database
-from settings import load_settings
+from settings import Settings, load_settings
 from tests.support.environment import CLEAN_ENVIRONMENT
+from tests.support.ports import unused_port
 from tests.support.web_server import serve
 
 CLIENT = Path(__file__).resolve().parents[2] / "test_client.py"
@@ -25,12 +27,24 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=CLEAN_ENVIRONMENT | environment)
 
 
-def test_a_real_server_gives_every_answer_as_it_should(tmp_path: Path, free_port: int) -> None:
-    settings = load_settings({}, tmp_path)
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = load_settings({}, tmp_path_factory.mktemp("server"))
     db_init(settings, int(time.time()))
-    with serve(tmp_path, free_port) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        first, second = run(url), run(url, "--send")
+    return settings
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings) -> Iterator[str]:
+    """Of a real server, on the database of these settings."""
+    with serve(settings.folder, unused_port()) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def test_a_real_server_gives_every_answer_as_it_should(settings: Settings, url: str) -> None:
+    with open_database(settings) as database:
+        database.connection.run("DELETE FROM emails")
+    first, second = run(url), run(url, "--send")
     assert (first.returncode, first.stderr) == (0, "") and (second.returncode, second.stderr) == (0, "")
     assert "Größe 日本語 😀" in first.stdout and "WRONG" not in first.stdout + second.stdout
     with open_database(settings) as database:
@@ -85,9 +99,7 @@ def test_a_server_that_breaks_the_contract_is_found_out() -> None:
     assert "WRONG: the status should be 400" in answer.stdout
 
 
-def test_a_terminal_that_cannot_show_a_character_does_not_stop_it(tmp_path: Path, free_port: int) -> None:
-    db_init(load_settings({}, tmp_path), int(time.time()))
-    with serve(tmp_path, free_port) as server:
-        command = [sys.executable, str(CLIENT), f"http://127.0.0.1:{server.port}"]
-        answer = subprocess.run(command, capture_output=True, env=CLEAN_ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
+def test_a_terminal_that_cannot_show_a_character_does_not_stop_it(url: str) -> None:
+    command = [sys.executable, str(CLIENT), url]
+    answer = subprocess.run(command, capture_output=True, env=CLEAN_ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
     assert answer.returncode == 0 and b"\\u65e5" in answer.stdout

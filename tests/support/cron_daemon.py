@@ -1,28 +1,59 @@
 """Fixtures: a real crontab and a real cron daemon.
 
-The crontab is that of whoever runs the tests. It is touched only if it does not exist; afterwards it does
-not exist again.
+Where this user may mount, a folder of the test's own stands in for the one where crontabs are kept, in a mount
+namespace of the commands that use it: no test waits for another one, and the crontab of this user is not touched.
+Elsewhere it is the crontab of this user, for one test at a time: only if there is none, and afterwards there is none.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.support.machine_lock import open_lock
 from tests.support.project_copy import missing
+from tests.support.service import wait_until
 from wakeup.cron import daemon_is_running
+
+SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron")  # Debian, SUSE, others
+ODD_FOLDERS = [
+    "with space",
+    "100%",
+    "%\\%back\\\\%slash\\",
+    'it\'s "quoted"',
+    "$HOME `id` $(id)",
+    "ünï 日本",
+    os.fsdecode(b"latin-1 \xf6"),
+    "a\ttab; #hash & | < > * ? [x] {y} ~ ! (z) \r",
+    "-dash=eq",
+]
+"""Names of folders that are hard to write into a crontab."""
+
+# No job of the system is run, and the lock of the system's daemon is not in the way.
+_ALONE = """
+mount -t tmpfs tmpfs /run
+: >/run/empty
+[ ! -e /etc/crontab ] || mount --bind /run/empty /etc/crontab
+[ ! -d /etc/cron.d ] || mount -t tmpfs -o mode=755 tmpfs /etc/cron.d
+"""
 
 
 class Crontab:
-    """The crontab of the user who runs the tests, by the real command."""
+    """The crontab of the user who runs the tests, by the real command; `spool` is the folder that it is kept in."""
+
+    def __init__(self, spool: Path | None) -> None:
+        self.spool = spool
 
     def read(self) -> bytes | None:
         """Its bytes, or None if there is none."""
@@ -55,10 +86,62 @@ class Crontab:
 
 @pytest.fixture
 def own_crontab() -> Iterator[Crontab]:
-    """This user's crontab, for this test alone on this machine."""
+    """This user's crontab, for this test alone."""
+    with crontab_for_this_test() as crontab:
+        yield crontab
+
+
+@pytest.fixture
+def cron_daemon(own_crontab: Crontab) -> Iterator[None]:
+    """A running cron daemon, which reads `own_crontab`."""
+    with running_daemon(own_crontab):
+        yield
+
+
+@contextmanager
+def crontab_for_this_test() -> Iterator[Crontab]:
+    """A crontab in a folder of its own, or that of this user, which no other test has meanwhile."""
     if shutil.which("crontab") is None:
         missing("there is no crontab command (apt install cron)")
-    crontab = Crontab()
+    with tempfile.TemporaryDirectory() as folder:
+        if _can_mount():
+            with _private(Path(folder)) as crontab:
+                yield crontab
+        else:
+            with _shared() as crontab:
+                yield crontab
+
+
+@contextmanager
+def running_daemon(crontab: Crontab) -> Iterator[None]:
+    """A cron daemon that reads this crontab."""
+    if crontab.spool is None and daemon_is_running():
+        yield
+        return
+    with subprocess.Popen(_daemon_command(crontab.spool)) as daemon:
+        try:
+            assert wait_until(lambda: daemon_is_running() or daemon.poll() is not None) and daemon.poll() is None
+            yield
+        finally:
+            daemon.terminate()
+
+
+@contextmanager
+def _private(folder: Path) -> Iterator[Crontab]:
+    """With a command `crontab`, first on the PATH, that runs the real one."""
+    spool = folder / "spool"
+    spool.mkdir()
+    command = shlex.join(_in_namespace(spool, "", shutil.which("crontab") or "crontab"))
+    (folder / "crontab").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    (folder / "crontab").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        yield Crontab(spool)
+
+
+@contextmanager
+def _shared() -> Iterator[Crontab]:
+    crontab = Crontab(None)
     with open_lock(f"crontab-{os.getuid()}") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if crontab.read():
@@ -69,28 +152,31 @@ def own_crontab() -> Iterator[Crontab]:
             crontab.remove()
 
 
-@pytest.fixture
-def cron_daemon(own_crontab: Crontab) -> Iterator[None]:
-    """A running cron daemon: the one of this machine, or one started for this test.
-
-    It is needed by one test at a time, the one that holds the crontab: no test stops a daemon that another one uses.
-    """
-    if daemon_is_running():
-        yield
-        return
-    daemon = subprocess.Popen(_daemon_command())
-    try:
-        yield
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=10)
+@cache
+def _can_mount() -> bool:
+    """Whether this user may mount, and there is one of the folders."""
+    if _spool() is None or shutil.which("unshare") is None:
+        return False
+    trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"]
+    return os.geteuid() == 0 and subprocess.run(trial, capture_output=True).returncode == 0
 
 
-def _daemon_command() -> list[str]:
+def _spool() -> str | None:
+    return next((spool for spool in SPOOLS if Path(spool).is_dir()), None)
+
+
+def _in_namespace(spool: Path, script: str, *command: str) -> list[str]:
+    """The command line that runs `command` where crontabs are kept in `spool`, after the shell has run `script`."""
+    script = f'set -e\nmount --bind "$1" "$2"\nshift 2\n{script}\nexec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", str(spool), str(_spool()), *command]
+
+
+def _daemon_command(spool: Path | None) -> list[str]:
     if os.geteuid() != 0:
         missing("no cron daemon is running, and only root can start one")
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     cron, crond = shutil.which("cron", path=path), shutil.which("crond", path=path)
     if cron is None and crond is None:
         missing("there is no cron daemon (apt install cron)")
-    return [cron, "-f"] if cron else [str(crond), "-n"]
+    command = [cron, "-f"] if cron else [str(crond), "-n"]
+    return command if spool is None else _in_namespace(spool, _ALONE, *command)

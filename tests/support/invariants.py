@@ -6,7 +6,6 @@ for; `check` compares that with the database.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -15,9 +14,8 @@ from typing import NamedTuple
 
 from database import Database
 from storage.sqlite import SQLiteConnection
-from tests.support.installation import TASK, Installation
+from tests.support.installation import ForkingInstallation
 from tests.support.smtp_server import Accepted, ScriptedServer
-from tests.support.warm_python import start
 
 DELIVERIES = "SELECT event_id, address, status FROM deliveries"
 DOUBTS = """
@@ -78,7 +76,7 @@ class Found(NamedTuple):
     lost: int
 
 
-class Mailing(Installation):
+class Mailing(ForkingInstallation):
     """An installation with so many recipients and, if there are any, an email to them that is due: event_id 1."""
 
     def __init__(self, folder: Path, server: ScriptedServer, recipients: int, **settings: str) -> None:
@@ -92,12 +90,6 @@ class Mailing(Installation):
         """Send to this server from now on."""
         self.server = server
         self.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
-
-    def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
-        """The same, without the time that Python takes to start."""
-        if user:
-            return super().start_task(*arguments, user=user)
-        return start((*TASK, *arguments), self.environment)
 
     def finish(self, sweeps: int = 10) -> None:
         """Sweep as cron would, until nothing is left to do; what is to be tried later is tried now."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +19,7 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".venv",
     ".*_cache",
     ".hypothesis",
-    "__pycache__",
+    "*.pyc.*",  # just being written
     "*.db*",
     ".env",
     "outbox",
@@ -38,7 +40,21 @@ os.replace(file.name, __file__ + ".ran")
 
 def copy_project(folder: Path) -> Path:
     """A copy of the project, as a fresh clone would be, with the Python of these tests as its .venv."""
+    _compile()
     shutil.copytree(PROJECT, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    return with_venv(folder)
+
+
+@cache
+def _compile() -> None:
+    """So that not every program in every copy does it again."""
+    for path in PROJECT.glob("*/__init__.py"):
+        compileall.compile_dir(path.parent, quiet=2)
+
+
+def with_venv(folder: Path) -> Path:
+    """The folder, with the Python of these tests as its .venv."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 

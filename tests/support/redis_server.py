@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
-from tests.support.installation import PROJECT, Installation
+from tests.support import warm_python
+from tests.support.installation import PROJECT, ForkingInstallation
 from tests.support.ports import unused_port
 from tests.support.project_copy import missing
 from tests.support.service import processes_marked, wait_until
@@ -110,7 +111,7 @@ class Program:
         self._process.wait(10)
 
 
-class RedisInstallation(Installation):
+class RedisInstallation(ForkingInstallation):
     """An installation whose sweeps are called for by Redis."""
 
     def __init__(self, folder: Path, redis: RedisServer, **settings: str) -> None:
@@ -131,7 +132,9 @@ class RedisInstallation(Installation):
     def arm(self) -> subprocess.CompletedProcess[str]:
         """`flask wakeups arm`."""
         command = [sys.executable, "-m", "flask", "wakeups", "arm"]
-        return subprocess.run(command, cwd=PROJECT, env=self.environment, capture_output=True, text=True)
+        process = warm_python.start(command, self.environment, cwd=str(PROJECT))
+        stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ def give_venv(project: Path) -> None:
     shutil.copy(project / "requirements.txt", project / ".venv" / "installed-requirements.txt")
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Whether `condition` came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -68,7 +68,7 @@ class Service:
     def output(self) -> str:
         return self.log.read_text()
 
-    def has_printed(self, text: str, seconds: float = 20.0) -> bool:
+    def has_printed(self, text: str, seconds: float = 60.0) -> bool:
         wait_until(lambda: text in self.output or self.process.poll() is not None, seconds)
         return text in self.output
 
@@ -92,12 +92,13 @@ class Service:
         self.process.send_signal(number)
         return self.process.wait(30)
 
-    def leaves_nothing(self, seconds: float = 5.0) -> bool:
+    def leaves_nothing(self, seconds: float = 20.0) -> bool:
         return wait_until(lambda: not self.processes(), seconds)
 
     def clean_up(self) -> None:
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ends with another one
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
 
 

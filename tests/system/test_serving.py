@@ -35,7 +35,7 @@ def port(free_port: int) -> str:
 def fails(project: Path, *arguments: str, **environ: str) -> list[str]:
     """The lines of a start that must fail."""
     with started(project, *arguments, **environ) as service:
-        assert service.process.wait(20) == 1, service.output
+        assert service.process.wait(60) == 1, service.output
         assert service.leaves_nothing()
         return service.output.splitlines()
 
@@ -64,7 +64,7 @@ def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: 
     with started(project, PORT=port, WEB_WORKERS="2") as service:
         assert service.has_printed("Serving "), service.output
         os.kill(service.pid_of(part), signal.SIGKILL)
-        assert service.process.wait(20) == 1
+        assert service.process.wait(60) == 1
         assert service.leaves_nothing(0)
         assert f"The {name} " in service.output
         assert "all other parts are stopped too" in service.output
@@ -121,7 +121,7 @@ def test_a_request_in_flight_is_finished_before_the_end(project: Path, port: str
             assert service.has_printed("Stopping"), service.output
             client.sendall(FIELDS[20:])
             assert b"Successful" in client.makefile("rb").read()
-        assert service.process.wait(20) == 0
+        assert service.process.wait(60) == 0
     with sqlite3.connect(project / "email.db") as database:
         assert database.execute("SELECT event_id FROM emails").fetchall() == [(7,)]
     database.close()
@@ -202,7 +202,7 @@ def test_the_demo_delivers_each_message_at_its_second_and_runs_again(project: Pa
         with started(project, "--demo", PORT=port) as service:
             lateness = demo_lateness(service)
             assert len(lateness) == 3
-            assert all(0 <= late < 1 for late in lateness), lateness
+            assert all(0 <= late < 3 for late in lateness), lateness
             for name in re.findall("demo/outbox/new/.*", service.output):
                 assert (project / name).read_bytes()
             assert len(list((project / "demo" / "outbox" / "new").iterdir())) == 3 * run

@@ -11,13 +11,13 @@ import pytest
 from sweep.ended import Ended
 from sweep.sweeplog import log_sweep
 from tests.support.faults.killer import wait_until
-from tests.support.installation import Installation
+from tests.support.installation import ForkingInstallation, Installation
 from tests.support.smtp_server import ScriptedServer
 
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
-    return Installation(tmp_path, LOG_FORMAT="json")
+    return ForkingInstallation(tmp_path, LOG_FORMAT="json")
 
 
 def watched(installation: Installation, done: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from database import Address
+from email_app import create_app
+from settings import load_settings
 from storage.recipient_acts import UNSUBSCRIBE
 from storage.recipient_lists import GET
 from storage.recipients import CANCEL
+from tests.support import warm_python
 from tests.support.environment import CLEAN_ENVIRONMENT
-from tests.support.installation import PROJECT, Installation
+from tests.support.installation import PROJECT, ForkingInstallation, Installation
 from tests.support.invariants import Mailing, check_whole, hurry
 from tests.support.rendering import normalised, parsed, text_of
 from tests.support.sample_messages import LETTERS
@@ -35,12 +37,27 @@ ONE_CLICK = b"List-Unsubscribe=One-Click"
 ENVELOPE = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
 
 
+def web_settings(installation: Installation) -> dict[str, str]:
+    """Of the service that PUBLIC stands for, closed to strangers."""
+    return {"DATABASE_URL": installation.environment["DATABASE_URL"], "API_TOKEN": "t" * 16, "PUBLIC_URL": PUBLIC}
+
+
 @contextmanager
 def web_server(installation: Installation, port: int) -> Iterator[Server]:
-    """The service that PUBLIC stands for, closed to strangers."""
-    settings = {"DATABASE_URL": installation.environment["DATABASE_URL"], "API_TOKEN": "t" * 16, "PUBLIC_URL": PUBLIC}
-    with serve(installation.folder, port, **settings) as server:
+    """That service."""
+    with serve(installation.folder, port, **web_settings(installation)) as server:
         yield server
+
+
+class WebApp:
+    """The same, in this process: for the sender it is another process all the same."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._app = create_app(load_settings(web_settings(installation), installation.folder))
+
+    def request(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        answer = self._app.test_client().open(path, method=method, data=body, headers=dict(headers))
+        return Answer(answer.status_code, answer.text, {**answer.headers})
 
 
 def links_in(octets: bytes) -> set[str]:
@@ -58,13 +75,13 @@ def path_of(octets: bytes) -> str:
     return link.removeprefix(PUBLIC)
 
 
-def one_click(server: Server, path: str) -> Answer:
+def one_click(server: Server | WebApp, path: str) -> Answer:
     """What a mail provider sends."""
     return server.request("POST", path, ONE_CLICK, FORM)
 
 
 def test_who_unsubscribes_gets_no_further_email(where: dict[str, str], tmp_path: Path, free_port: int) -> None:
-    installation = Installation(tmp_path, PUBLIC_URL=PUBLIC, **where)
+    installation = ForkingInstallation(tmp_path, PUBLIC_URL=PUBLIC, **where)
     installation.add_recipients(3)
 
     def reached_by(event_id: int) -> list[str]:
@@ -94,26 +111,20 @@ def file_to(installation: Installation, address: str) -> bytes:
 
 def statuses_shown(installation: Installation) -> list[str]:
     """By `flask recipients list`."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "flask", "recipients", "list"],
-        cwd=PROJECT,
-        env=CLEAN_ENVIRONMENT | {"DATABASE_URL": installation.environment["DATABASE_URL"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [line.split("\t")[1] for line in shown.stdout.splitlines()]
+    environment = CLEAN_ENVIRONMENT | {"DATABASE_URL": installation.environment["DATABASE_URL"]}
+    command = [sys.executable, "-m", "flask", "recipients", "list"]
+    shown, _ = warm_python.start(command, environment, cwd=str(PROJECT)).communicate(timeout=60)
+    return [line.split("\t")[1] for line in shown.splitlines()]
 
 
 @contextmanager
 def sweeping(
-    folder: Path, port: int, recipients: int, on: dict[str, Handler], **settings: str
-) -> Iterator[tuple[Mailing, ScriptedServer, Server]]:
-    """An email that is due, a scripted server for it, and the web server."""
+    folder: Path, recipients: int, on: dict[str, Handler], **settings: str
+) -> Iterator[tuple[Mailing, ScriptedServer, WebApp]]:
+    """An email that is due, a scripted server for it, and the web application."""
     with ScriptedServer(on=on) as smtp:
         mailing = Mailing(folder, smtp, recipients, PUBLIC_URL=PUBLIC, **settings)
-        with web_server(mailing, port) as web:
-            yield mailing, smtp, web
+        yield mailing, smtp, WebApp(mailing)
 
 
 def paths(mailing: Mailing) -> dict[str, str]:
@@ -126,7 +137,7 @@ def paths(mailing: Mailing) -> dict[str, str]:
     return {address: f"/unsubscribe/{tokens.token(number).decode()}" for address, number in rows}
 
 
-def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path, free_port: int) -> None:
+def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path) -> None:
     """Neither what is claimed already nor what is still to be claimed; who has it already keeps it."""
     leaving = [f"r{number}@example.com" for number in (0, 10, 55, 150, 1)]
 
@@ -135,7 +146,7 @@ def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path,
 
     on: dict[str, Handler] = {"CONTENT": lambda line, n: (Call(leave), "250 ok") if n == 50 else None}
     settings = {"SMTP_CONNECTIONS": "1", **where}
-    with sweeping(tmp_path, free_port, 200, on, **settings) as (mailing, smtp, web):
+    with sweeping(tmp_path, 200, on, **settings) as (mailing, smtp, web):
         swept = mailing.task()
         assert (swept.returncode, swept.stderr, mailing.log()) == (0, "", ["1"])
     assert set(leaving) & set(smtp.recipients) == {"r0@example.com", "r10@example.com"}
@@ -145,14 +156,14 @@ def test_what_was_not_started_is_not_sent(where: dict[str, str], tmp_path: Path,
 
 
 @pytest.mark.parametrize("verb", ENVELOPE)
-def test_the_link_is_good_until_the_message_ends(verb: str, tmp_path: Path, free_port: int) -> None:
+def test_the_link_is_good_until_the_message_ends(verb: str, tmp_path: Path) -> None:
     """The dot is left out, so that nobody takes the rest for an empty message."""
 
     def leave() -> None:
         assert one_click(web, paths(mailing)["r2@example.com"]).status == 200
 
     on: dict[str, Handler] = {verb: lambda line, n: (Call(leave), ENVELOPE[verb]) if n == 2 else None}
-    with sweeping(tmp_path, free_port, 6, on, SMTP_CONNECTIONS="1") as (mailing, smtp, web):
+    with sweeping(tmp_path, 6, on, SMTP_CONNECTIONS="1") as (mailing, smtp, web):
         swept = mailing.task()
         assert (swept.returncode, swept.stderr, mailing.log()) == (0, "", ["1"])
     assert sorted(smtp.recipients) == [f"r{number}@example.com" for number in (0, 1, 3, 4, 5)]
@@ -163,14 +174,14 @@ def test_the_link_is_good_until_the_message_ends(verb: str, tmp_path: Path, free
     ("answer", "becomes"), [("250 ok", "sent"), ("451 later", "cancelled"), (Close(), "cancelled")]
 )
 def test_what_has_begun_to_leave_settles_and_is_never_tried_again(
-    answer: Action, becomes: str, where: dict[str, str], tmp_path: Path, free_port: int
+    answer: Action, becomes: str, where: dict[str, str], tmp_path: Path
 ) -> None:
     def leave() -> None:
         assert one_click(web, paths(mailing)["r2@example.com"]).status == 200
 
     on: dict[str, Handler] = {"CONTENT": lambda line, n: (Call(leave), answer) if n == 2 else None}
     settings = {"SMTP_CONNECTIONS": "1", **where}
-    with sweeping(tmp_path, free_port, 6, on, **settings) as (mailing, smtp, web):
+    with sweeping(tmp_path, 6, on, **settings) as (mailing, smtp, web):
         mailing.task()
         with mailing.database() as database:
             hurry(database)
@@ -182,9 +193,9 @@ def test_what_has_begun_to_leave_settles_and_is_never_tried_again(
         assert (len(smtp.accepted), mailing.log().count("1")) == (sent, 1)
 
 
-def test_a_deferred_delivery_is_cancelled(where: dict[str, str], tmp_path: Path, free_port: int) -> None:
+def test_a_deferred_delivery_is_cancelled(where: dict[str, str], tmp_path: Path) -> None:
     on: dict[str, Handler] = {"RCPT": lambda line, n: "450 later" if b"r1@" in line else None}
-    with sweeping(tmp_path, free_port, 3, on, **where) as (mailing, smtp, web):
+    with sweeping(tmp_path, 3, on, **where) as (mailing, smtp, web):
         mailing.task()
         assert mailing.statuses() == {"sent": 2, "queued": 1}
         assert one_click(web, paths(mailing)["r1@example.com"]).status == 200
@@ -193,9 +204,9 @@ def test_a_deferred_delivery_is_cancelled(where: dict[str, str], tmp_path: Path,
         assert (mailing.log()[-1], "r1@example.com" in smtp.recipients) == ("1", False)
 
 
-def test_a_held_email_that_had_begun_does_not_reach_who_left_meanwhile(tmp_path: Path, free_port: int) -> None:
+def test_a_held_email_that_had_begun_does_not_reach_who_left_meanwhile(tmp_path: Path) -> None:
     on: dict[str, Handler] = {"RCPT": lambda line, n: "450 later" if b"r1@" in line else None}
-    with sweeping(tmp_path, free_port, 3, on) as (mailing, _, web):
+    with sweeping(tmp_path, 3, on) as (mailing, _, web):
         mailing.task()
         with mailing.database() as database, database.connection.transaction():
             database.connection.run("UPDATE emails SET status = 'held'")
@@ -205,11 +216,9 @@ def test_a_held_email_that_had_begun_does_not_reach_who_left_meanwhile(tmp_path:
         assert mailing.statuses() == {"sent": 2, "cancelled": 1}
 
 
-def test_many_who_leave_at_once_while_an_email_is_being_sent(
-    where: dict[str, str], tmp_path: Path, free_port: int
-) -> None:
+def test_many_who_leave_at_once_while_an_email_is_being_sent(where: dict[str, str], tmp_path: Path) -> None:
     settings = {"SMTP_CONNECTIONS": "8", **where}
-    with sweeping(tmp_path, free_port, 400, {}, **settings) as (mailing, smtp, web):
+    with sweeping(tmp_path, 400, {}, **settings) as (mailing, smtp, web):
         leaving = random.Random(1).sample(sorted(paths(mailing).items()), 60)
         codes: list[int] = []
 
@@ -237,7 +246,7 @@ def test_every_letter_arrives_with_its_links_and_is_otherwise_as_it_was_written(
     way: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     postfix: Postfix | None = None if way == "outbox" else request.getfixturevalue("postfix")
-    installation = Installation(tmp_path, PUBLIC_URL=PUBLIC, **(postfix.environment(way) if postfix else {}))
+    installation = ForkingInstallation(tmp_path, PUBLIC_URL=PUBLIC, **(postfix.environment(way) if postfix else {}))
     with installation.database() as database:
         names = ["ann@example.com", "bob@example.com"]
         database.recipients.add((Address(name, name) for name in names), datetime.now(UTC))
@@ -271,7 +280,7 @@ def _one_line_end(text: str) -> str:
 
 @pytest.mark.parametrize("statement", [GET, UNSUBSCRIBE, CANCEL], ids=["get", "unsubscribe", "cancel"])
 def test_no_table_is_scanned(statement: str, where: dict[str, str], tmp_path: Path) -> None:
-    installation = Installation(tmp_path, **where)
+    installation = ForkingInstallation(tmp_path, **where)
     with installation.database() as database, database.connection.transaction():
         if where:
             database.connection.run("SET LOCAL enable_seqscan = off")
@@ -283,7 +292,7 @@ def test_no_table_is_scanned(statement: str, where: dict[str, str], tmp_path: Pa
 
 
 def test_without_public_url_no_message_has_a_link(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
+    installation = ForkingInstallation(tmp_path)
     installation.add_recipients(1)
     installation.save_email(1)
     installation.task()
@@ -292,7 +301,7 @@ def test_without_public_url_no_message_has_a_link(tmp_path: Path) -> None:
 
 
 def test_a_large_body_or_none_at_all_is_no_way_to_hold_the_service(tmp_path: Path, free_port: int) -> None:
-    installation = Installation(tmp_path, PUBLIC_URL=PUBLIC)
+    installation = ForkingInstallation(tmp_path, PUBLIC_URL=PUBLIC)
     installation.add_recipients(1)
     installation.save_email(1)
     installation.task()
