@@ -6,28 +6,29 @@ usage() {
     cat <<'USAGE'
 Usage: ./run_tests.sh [--quick | --lint | --format | --install] [PYTEST-ARGUMENT...]
 
-Creates .venv with the packages in requirements-dev.txt, installs the system packages that the tests need (if run as
-root, with apt), and runs all tests, several at a time. Further arguments go to pytest:
+Creates .venv with the packages in requirements-dev.txt, installs the system packages that the tests need (with apt, if
+run as root), and runs all tests in parallel. Other arguments are passed to pytest:
 
   ./run_tests.sh                        all tests
-  ./run_tests.sh --quick                unit and architecture tests: needs only Python, takes seconds
-  ./run_tests.sh tests/web -x           one folder, up to the first failure
-  ./run_tests.sh -m 'not browser'       everything but one folder
-  ./run_tests.sh -p randomly            in random order
+  ./run_tests.sh --quick                unit and architecture tests: need only Python, take seconds
+  ./run_tests.sh tests/web -x           one folder, stopping at the first failure
+  ./run_tests.sh -m 'not browser'       every folder except tests/browser
+  ./run_tests.sh -p randomly            all tests in random order
 
-Without root or apt, it lists what is missing and skips the tests that need it. With CI=true, a skipped test fails.
+Without root or apt, it lists the missing packages and skips the tests that need them. With CI=true, a missing package
+or a skipped test is a failure.
 
   --lint      check style, formatting, types, imports and shell scripts instead of running tests
   --format    fix style and formatting where a tool can
-  --install   only install
+  --install   install the packages and exit
   -h, --help  show this text
 
-TEST_WORKERS sets how many tests run at a time (default: two for each core, because most tests wait for something;
-with --quick one for each core).
+TEST_WORKERS sets how many tests run in parallel. The default is two per core, because most tests spend their time
+waiting. With --quick it is one per core.
 USAGE
 }
 
-# Each program that tests run, and its Debian package.
+# Each program that the tests run, and its Debian package.
 PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium'
 
 main() {
@@ -79,7 +80,7 @@ step() {
     "$@" </dev/null
 }
 
-# Each worker runs one test at a time and takes over tests that another worker has not reached.
+# Each worker runs one test at a time. An idle worker takes over tests that another worker has not started.
 run_pytest() {
     exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-$((2 * $(cores)))}" --dist worksteal "$@"
 }
@@ -103,17 +104,17 @@ prepare_system() {
     packages=$(missing | tr '\n' ' ')
     [ -n "$packages" ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        # shellcheck disable=SC2086 # one word for each package
+        # shellcheck disable=SC2086 # one word per package
         install_packages $packages || true
         packages=$(missing | tr '\n' ' ')
         [ -n "$packages" ] || return 0
     fi
-    [ "${CI-}" != true ] || fail "with CI=true nothing may be missing; install: $packages"
-    echo "Missing, so some tests will be skipped: $packages" >&2
+    [ "${CI-}" != true ] || fail "CI=true requires every package; install: $packages"
+    echo "Some tests will be skipped; missing packages: $packages" >&2
 }
 
-# Installs without starting anything: Postfix unconfigured, PostgreSQL without a cluster, and a policy that keeps the
-# other services from starting.
+# Installs packages without starting services: Postfix stays unconfigured, PostgreSQL creates no cluster, and a policy
+# file stops the other services from starting.
 install_packages() (
     policy=/usr/sbin/policy-rc.d
     if ! [ -e "$policy" ]; then

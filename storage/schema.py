@@ -1,18 +1,18 @@
-"""Which schema a database has, and whether this program can use it.
+"""Check which schema a database has, and whether this program can use it.
 
 A database records its schema in two rows of `meta`: `schema_version`, and `schema_digest`, the digest of the SQL that
-creates it. The version says which migrations it needs. The digest tells apart two development versions that claim
-the same number. `require_current` is the one rule: both must be this program's.
+creates it. The version says which migrations the database needs. The digest distinguishes two development versions with
+the same number. Both must match this program's (`require_current`).
 
-The rule is applied
+This is checked
 
-- when a database is opened: by the web server, `task.py`, `flask check` and every other command (`check`);
-- at every probe (`check`) and at the start of every sweep of a sender that keeps running (`check_version`);
-- as the first statement of every transaction on an open database (`GUARD`). A database that was upgraded, or replaced
-  by one of another version, while a process had it open is never written to. On PostgreSQL an upgrade waits for
-  transactions that have read `meta`; on SQLite there is one writer at a time. So nothing falls in between.
+- when the web server, `task.py`, `flask check` or any other command opens a database (`check`);
+- at every probe (`check`), and at the start of every sweep of a long-running sender (`check_version`);
+- by the first statement of every transaction on an open database (`GUARD`). So a process never writes to a database
+  that was upgraded or replaced while the process had it open. No upgrade can come between the check and the writes: on
+  PostgreSQL an upgrade waits for transactions that have read `meta`, and SQLite has one writer at a time.
 
-Creating and upgrading is in `storage/upgrading.py`, which only `flask init-db` and `./start_flask.sh` load.
+`storage/upgrading.py` creates and upgrades the schema. Only `flask init-db` and `./start_flask.sh` load it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
 
 VERSION = 2
-DIGESTS = {2: "e393190d2aba5627"}  # of each version that records one
+DIGESTS = {2: "e393190d2aba5627"}  # of every version that records one
 DIGEST = DIGESTS[VERSION]
 FOUND = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
@@ -41,25 +41,25 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 
 
 def check(connection: Connection) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's; then check the disk."""
+    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's; then look for lost commits."""
     check_version(connection)
     look_after_boot(connection, int(time.time()))
 
 
 def check_version(connection: Connection) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's. One statement."""
+    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's. Runs one statement."""
     require_current(connection.row(FOUND))
 
 
 def require_current(row: Row | None) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless this row of FOUND is this program's schema."""
+    """Raise SchemaMismatch or DatabaseMissing unless this row of FOUND matches this program's schema."""
     version, digest = parsed(row)
     if version != VERSION or digest != DIGEST:
         raise SchemaMismatch(version, VERSION)
 
 
 def parsed(row: Row | None) -> tuple[int, str | None]:
-    """Return the version and the digest in a row of FOUND. Raises DatabaseMissing if there is no version."""
+    """Return the version and the digest from a row of FOUND. Raises DatabaseMissing if there is no version."""
     if row is None or row[0] is None:
         raise DatabaseMissing("the database has no schema version", "run: flask init-db")
     return int(row[0]), row[1]
@@ -74,10 +74,10 @@ GUARD = Guard(FOUND, require_current)
 
 
 def look_after_boot(connection: Connection, now: int) -> None:
-    """Once after each start of the machine: mark a database that has lost commits as a backup is marked.
+    """Once per boot, mark a database that has lost commits in the same way as a restored backup.
 
-    What it is about to send may have been sent. By whoever opens it first: who closes it last removes the log in which
-    that can be seen.
+    What it is about to send may already have been sent. The first process that opens the database must do this, because
+    the last one to close it removes the log that shows the loss.
     """
     if not needs_look(connection):
         return
@@ -85,16 +85,16 @@ def look_after_boot(connection: Connection, now: int) -> None:
         with connection.transaction():
             look(connection, now)
     except DatabaseUnavailable:
-        return  # it can be read at least; the next one who can write looks
+        return  # It is still readable. The next process that can write to it checks.
 
 
 def needs_look(connection: Connection) -> bool:
-    """Return whether nobody has called `look` since the machine was started."""
+    """Return whether no process has called `look` since the machine started. Always False without a log."""
     return connection.log is not None and connection.row(SEEN) != (boot_id(),)
 
 
 def look(connection: Connection, now: int) -> None:
-    """Mark the database if its log has lost commits. Inside a transaction that has written nothing yet."""
+    """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
     from storage.wal import lost_commits
 
     lost = lost_commits(connection.log) if connection.log is not None else 0

@@ -1,7 +1,7 @@
-"""What a schema consists of, as facts that can be compared: tables, columns, constraints, indexes, triggers, settings.
+"""Read and compare the structure of schemas: tables, columns, constraints, indexes, triggers and settings.
 
-Read from a database's own catalogue. Two facts are equal if they mean the same, however their SQL was laid out; the
-order of columns does not count. Only upgrades and tests load this module.
+The structure is read from the database's catalogue. Differences in the layout of the SQL or in the order of columns do
+not count. Only upgrades and tests load this module.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SELECT t.relname, 'setting', o.option_name, o.option_value
 
 
 class Part(NamedTuple):
-    """One part of a schema: a `kind` (table, column, constraint, index, trigger or setting) with its name."""
+    """One part of a schema. `kind` is table, column, constraint, index, trigger or setting."""
 
     table: str
     kind: str
@@ -58,13 +58,13 @@ class Part(NamedTuple):
         return f"{self.kind} {self.name}" if self.kind == "index" else f"{self.kind} {self.table}.{self.name}"
 
 
-Structure = dict[Part, str]  # each part with its definition
+Structure = dict[Part, str]  # each part and its definition
 
 
 def differences(expected: Structure, found: Structure) -> list[str]:
-    """Return what `found` lacks, has differently or has besides, missing tables first.
+    """Return what is missing, different or unexpected in `found`, missing tables first.
 
-    What an operator may add or tune is not a difference: tables, indexes and settings.
+    Additional tables and indexes, and all settings, are ignored: operators may add and tune these.
     """
     tables = {part.table for part in expected}
     missing = sorted(tables - {part.table for part in found})
@@ -85,18 +85,18 @@ def _difference(part: Part, expected: Structure, found: Structure) -> str | None
 
 
 def digest(*scripts: str) -> str:
-    """Return 16 hexadecimal digits that change with the SQL, but not with its comments or layout."""
+    """Return a digest of the SQL, 16 hexadecimal digits. Comments and layout do not change it."""
     return hashlib.sha256("\n".join(map(_normalised, scripts)).encode()).hexdigest()[:16]
 
 
 def of_postgresql(rows: Iterable[Row], schema: str) -> Structure:
-    """Return the structure that these rows of POSTGRESQL describe, of the schema of that name."""
+    """Return the structure of the named schema, from the rows of POSTGRESQL."""
     own = re.compile(rf"\b(?:pg_temp(?:_\d+)?|{re.escape(schema)})\.")
     return {Part(table, kind, name): _normalised(own.sub("", definition)) for table, kind, name, definition in rows}
 
 
 def of_sqlite(rows: Iterable[Row]) -> Structure:
-    """Return the structure that these rows of SQLITE describe."""
+    """Return the structure, from the rows of SQLITE."""
     structure: Structure = {}
     for table, kind, name, sql in rows:
         tokens = list(_tokens(sql))
@@ -108,7 +108,7 @@ def of_sqlite(rows: Iterable[Row]) -> Structure:
 
 
 def _table(table: str, tokens: list[str]) -> Structure:
-    """A CREATE TABLE: its columns and constraints, and what follows them, such as STRICT."""
+    """Return the columns, constraints and options (such as STRICT) of a CREATE TABLE statement."""
     definitions, options = _definitions(tokens)
     structure = {Part(table, "table", ""): " ".join(options)}
     for words in definitions:
@@ -120,7 +120,7 @@ def _table(table: str, tokens: list[str]) -> Structure:
 
 
 def _definitions(tokens: list[str]) -> tuple[list[list[str]], list[str]]:
-    """Return what stands between the outer parentheses, split at its commas, and what follows them."""
+    """Return the definitions between the outer parentheses, and the tokens after them."""
     definitions: list[list[str]] = [[]]
     depth = 0
     for place, word in enumerate(tokens):
@@ -139,7 +139,7 @@ def _normalised(sql: str) -> str:
 
 
 def _tokens(sql: str) -> Iterator[str]:
-    """The words and signs of a text, without comments; a quoted name that needs no quotes has none."""
+    """Yield the tokens of some SQL, without comments and unnecessary quotes around names."""
     for token in _TOKEN.findall(sql):
         if not token.startswith(_COMMENTS):
             yield token[1:-1] if re.fullmatch(r'"\w+"', token) else token

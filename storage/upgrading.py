@@ -1,16 +1,16 @@
-"""Creating the schema, and upgrading it from any released version.
+"""Create the schema, and upgrade it from any earlier version.
 
 A new database is created from `schema.sql`. An older one is upgraded by the SQL in `storage/migrations/`, whose README
-says how to write it. Either happens in one transaction, on both engines: it succeeds as a whole or changes nothing. If
-two processes start it at once, they take turns, and the second finds nothing to do.
+says how to write migrations. On both engines, either runs in one transaction that changes everything or nothing. If two
+processes start at once, they take turns, and the second finds nothing to do.
 
-Before anything is changed, an upgrade makes sure that
+Before an upgrade changes anything, it checks that
 
-1. the database is what it claims to be. From version 2 on, its digest says so. Databases of version 1 have none, and
-   many development schemas called themselves version 1, so the tables are compared with those of the baseline;
-2. no sender is running. It would go on with statements written for the old tables. A sender that died is no obstacle:
-   the next sweep takes over what it held;
-3. lost commits have been noticed. The first write after a boot removes the traces of them in SQLite's log.
+1. the database is what it claims to be. From version 2 on, the digest proves it. Databases of version 1 have no digest,
+   and many development schemas also claim version 1, so their tables are compared with the baseline;
+2. no sender is running. A running sender would continue with statements written for the old tables. A sender that died
+   does not block the upgrade: the next sweep takes over its claims;
+3. lost commits have been detected. The first write after a boot removes the traces of them from SQLite's log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage.schema import DIGEST, DIGESTS, FOUND, VERSION, look, look_after_boo
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-BASELINE = 1  # the first version, which recorded no digest
+BASELINE = 1  # the first version, which records no digest
 UP_TO_DATE = "up to date"
 
 SET_META = """
@@ -35,10 +35,9 @@ INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDA
 
 
 def create_or_upgrade(connection: Connection, now: int) -> str:
-    """Create the schema, or upgrade it to this program's version, all or nothing. Safe to repeat.
+    """Create the schema, or upgrade it to this program's version, in one transaction. Safe to repeat.
 
-    Returns what was done: UP_TO_DATE if nothing. Raises SchemaMismatch, UnknownSchema or SendersRunning, and has
-    changed nothing then.
+    Returns what it did, or UP_TO_DATE. Changes nothing if it raises SchemaMismatch, UnknownSchema or SendersRunning.
     """
     with connection.transaction():
         done = _created_or_upgraded(connection, now)
@@ -79,13 +78,13 @@ def _create(connection: Connection, now: int) -> None:
 
 
 def migrate(connection: Connection, versions: range, folder: Path = MIGRATIONS) -> None:
-    """Run the migrations to each of these versions, inside the transaction that is open."""
+    """Run the migrations to these versions, in order, in the open transaction."""
     for number in versions:
         connection.run_script(script(number, connection.engine, folder))
 
 
 def script(number: int, engine: str, folder: Path = MIGRATIONS) -> str:
-    """Return the SQL of one migration: its common file, then the one for this engine."""
+    """Return the SQL of one migration: the common file, then the file for this engine."""
     files = list(_files(number, engine, folder))
     if not files:
         raise FileNotFoundError(f"there is no migration {number:04} for {engine} in {folder}")
@@ -99,7 +98,7 @@ def _files(number: int, engine: str, folder: Path) -> Iterator[Path]:
 
 
 def _require_baseline(connection: Connection, version: int) -> None:
-    """Raise UnknownSchema if a database without a digest has other tables than version 1 had."""
+    """Raise UnknownSchema if a database without a digest does not have the tables of version 1."""
     if version > BASELINE:
         return
     expected = connection.structure_of(script(BASELINE, connection.engine))
