@@ -1,4 +1,4 @@
-"""What several tests share. Servers and processes are real; every path is in the test's own folder."""
+"""Shared fixtures. Servers and processes are real. Every path is in the test's own folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 
-# A shell starts its background jobs with SIGINT ignored, and all that these start would ignore it, too.
+# A shell starts background jobs with SIGINT ignored, and every process that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = (
@@ -41,9 +41,9 @@ pytest_plugins = (
 
 
 def pytest_configure() -> None:
-    """Keep what tests write in memory where there is room for it, so that they do not wait for one disk.
+    """Put temporary files in memory if there is room, so that parallel tests do not wait for one disk.
 
-    The processes in which pytest-xdist runs tests take TMPDIR over.
+    The worker processes of pytest-xdist inherit TMPDIR.
     """
     memory, needed = Path("/dev/shm"), 4_000_000_000
     if "TMPDIR" in os.environ or not memory.is_dir():
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """The setting of a database of either kind; a test that asks for it is run for both."""
+    """The database setting. A test that uses this fixture runs once on each engine."""
     if request.param == "sqlite":
         yield {}
         return
@@ -73,7 +73,7 @@ def where(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """The defaults, in a folder of the test's own: SQLite, Maildir and tasklog are inside it."""
+    """The default settings. SQLite, Maildir and tasklog are in the test's own folder."""
     return load_settings({}, tmp_path)
 
 
@@ -88,7 +88,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 @pytest.fixture
 def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
-    """The JSON API, on a database of either kind."""
+    """The JSON API, on each engine."""
     from tests.support.api_client import Api
 
     made = Api(tmp_path, **where)
@@ -98,7 +98,7 @@ def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
 
 @pytest.fixture
 def second(settings: Settings, database: Database) -> Iterator[Database]:
-    """Another connection, as another process has it."""
+    """A second connection, as another process would have."""
     from database import open_database
 
     with open_database(settings, wait=0.1) as opened:
@@ -114,7 +114,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("only root can mount a small file system")
     yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)  # what a test left open is closed later
+    subprocess.run(["umount", "--lazy", disk], check=True)  # files that a test left open are closed later
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQLServer]:
-    """A server for all tests; each makes databases of its own on it."""
+    """One server for all tests. Each test creates its own databases on it."""
     if not installed():
         pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def postgresql() -> Iterator[PostgreSQLServer]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """A browser for all tests; each opens tabs of its own in it."""
+    """One browser for all tests. Each test opens its own tabs in it."""
     from tests.support.browser import started_chromium
 
     program = shutil.which("chromium")
@@ -148,7 +148,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
-    """What the browser asks of other machines in this test."""
+    """The requests that the browser makes to other hosts in this test."""
     from tests.support.browser import Elsewhere
 
     made = Elsewhere()
@@ -158,14 +158,14 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 @pytest.fixture
 def project_copy(tmp_path: Path) -> Path:
-    """The project as a fresh clone would be, in a folder whose name has a space; without `.venv`."""
+    """A copy of the project like a fresh clone, without `.venv`, in a folder with a space in its name."""
     copy = copy_project(tmp_path / "a clone")
     (copy / ".venv").unlink()
     return copy
 
 
 def _must_not_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """With CI=true a skipped test is a failure: there, nothing that a test needs may be missing."""
+    """Turn a skipped test into a failure if CI=true, where everything that tests need is installed."""
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped although CI=true: {report.longrepr}"

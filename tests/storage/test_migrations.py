@@ -1,4 +1,4 @@
-"""Upgrading a database: nothing is lost, nothing is guessed, and no program works on another version's tables."""
+"""Upgrading a database: nothing is lost, nothing is guessed, and no program uses another version's tables."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def settings(where: dict[str, str], tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[Connection]:
-    """A connection that no check guards, whatever the schema."""
+    """A connection without the schema check, whatever the schema."""
     connection = connect(settings)
     yield connection
     connection.close()
@@ -73,10 +73,10 @@ def connect(settings: Settings) -> Connection:
 
 
 def load(settings: Settings, commit: str) -> None:
-    """Fill the empty database with what the program of this commit had stored."""
+    """Load the dump of a database that the program of this commit created."""
     if settings.database_path is None:
         lines = (DUMPS / f"{commit}.postgresql.sql").read_text().splitlines(keepends=True)
-        # Lines that only psql, or only some versions of the server, understand.
+        # Leave out lines that only psql or only some server versions understand.
         script = "".join(line for line in lines if not line.startswith(("\\", "SET ", "SELECT pg_catalog.set_config")))
         with psycopg.connect(settings.database_url, autocommit=True) as server:
             server.execute(script.encode())
@@ -87,7 +87,7 @@ def load(settings: Settings, commit: str) -> None:
 
 
 def content(connection: Connection) -> Content:
-    """Every row of every table, sorted."""
+    """Return every row of every table, sorted."""
     return {
         table: sorted(connection.rows(f"SELECT * FROM {table}"), key=repr)
         for table in ALL_TABLES
@@ -116,13 +116,13 @@ def run_init_db(settings: Settings) -> subprocess.Popen[str]:
 
 
 def installation_of(settings: Settings) -> Installation:
-    """The program on a database that is current by now. What is years old is not given up."""
+    """Return an installation on an up-to-date database. It still retries emails that are years old."""
     url = settings.database_url if settings.database_path is None else f"sqlite:///{settings.database_path}"
     return Installation(settings.folder, DATABASE_URL=url, RETRY_FOR="36500d")
 
 
 class TestSchemas:
-    def test_the_baseline_and_all_migrations_give_what_schema_sql_creates(
+    def test_the_baseline_plus_all_migrations_gives_the_same_schema_as_schema_sql(
         self, settings: Settings, database: Database, connection: Connection, postgresql: Any, tmp_path: Path
     ) -> None:
         expected = connection.structure()
@@ -144,12 +144,12 @@ class TestSchemas:
         assert database.meta("schema_digest") == schema.DIGEST
 
 
-def test_every_change_of_the_schema_has_a_version_of_its_own() -> None:
+def test_every_schema_change_has_its_own_version() -> None:
     found = digest(upgrading.SCHEMA.read_text(), counting.SQLITE, TUNE, counting.POSTGRESQL)
     assert found == schema.DIGEST, (
-        f"schema.sql, the triggers or the storage parameters have changed, and their digest is now {found}. If version "
+        f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
         f"{schema.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
-        "storage/schema.py and add the digest to DIGESTS. If it was not, change its migration and its digest."
+        "storage/schema.py and add the digest to DIGESTS. If it was not, update its migration and its digest."
     )
 
 
@@ -192,7 +192,7 @@ class TestUpgrade:
             assert connection.structure_of(created_now(connection)) == connection.structure()
         assert db_init(settings, NOW) == "up to date"
 
-    def test_every_status_is_in_the_stored_database(self, settings: Settings, connection: Connection) -> None:
+    def test_the_stored_database_contains_every_status(self, settings: Settings, connection: Connection) -> None:
         from database import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
 
         load(settings, VERSION_1)
@@ -238,7 +238,9 @@ class TestUpgrade:
         assert connection.rows("SELECT * FROM senders") == []
         assert [line.split()[-1] for line in installation.log()] == ["4", "5", "8"]
 
-    def test_it_is_all_or_nothing(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:
+    def test_a_failed_migration_changes_nothing(
+        self, settings: Settings, connection: Connection, tmp_path: Path
+    ) -> None:
         load(settings, VERSION_1)
         before = content(connection), connection.structure()
         (tmp_path / "0002_half.sql").write_text(
@@ -248,14 +250,14 @@ class TestUpgrade:
             upgrading.migrate(connection, range(2, 3), tmp_path)
         assert (content(connection), connection.structure()) == before
 
-    def test_a_script_is_run_to_its_end(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:
+    def test_a_script_runs_to_its_end(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:
         load(settings, VERSION_1)
         (tmp_path / "0002_no_semicolon.sql").write_text("CREATE TABLE one (a TEXT); CREATE TABLE two (a TEXT)")
         with connection.transaction():
             upgrading.migrate(connection, range(2, 3), tmp_path)
         assert connection.rows("SELECT * FROM two") == []
 
-    def test_two_at_once_take_turns(self, settings: Settings) -> None:
+    def test_two_upgrades_at_once_take_turns(self, settings: Settings) -> None:
         load(settings, VERSION_1)
         both = [run_init_db(settings) for _ in range(2)]
         said = [process.communicate(timeout=60) for process in both]
@@ -265,7 +267,7 @@ class TestUpgrade:
             f"upgraded from schema version 1 to {schema.VERSION}\n",
         ]
 
-    def test_it_waits_for_no_sender_that_died_but_refuses_beside_one_that_runs(
+    def test_a_running_sender_blocks_the_upgrade_but_a_dead_one_does_not(
         self, settings: Settings, connection: Connection
     ) -> None:
         load(settings, VERSION_1)
@@ -279,7 +281,7 @@ class TestUpgrade:
         connection.run(extend, clock=until.clock, until=until.milliseconds - 1)
         assert db_init(settings, NOW).startswith("upgraded")
 
-    def test_what_an_operator_has_added_is_kept(self, settings: Settings, connection: Connection) -> None:
+    def test_what_an_operator_added_is_kept(self, settings: Settings, connection: Connection) -> None:
         load(settings, VERSION_1)
         connection.run("CREATE TABLE notes (a TEXT)")
         connection.run("CREATE INDEX of_mine ON emails (subject)")
@@ -341,7 +343,7 @@ class TestRefusal:
             ({"schema_digest": "0123"}, r"version 2 of another development version \(run the program that created it"),
         ],
     )
-    def test_another_version_or_digest_is_never_current(
+    def test_a_database_with_another_version_or_digest_is_refused(
         self, settings: Settings, database: Database, changed: dict[str, str], reason: str
     ) -> None:
         client = create_app(settings).test_client()
@@ -360,7 +362,7 @@ class TestRefusal:
 
 
 class TestRunningPrograms:
-    """What was started before the database was upgraded or replaced."""
+    """Programs that were started before the database was upgraded or replaced."""
 
     OTHER = ({"schema_version": "3"}, {"schema_digest": "0123"})
 
@@ -381,10 +383,12 @@ class TestRunningPrograms:
         assert client.post("/send-emails", data=FORM | {"event_id": "78"}).text == "Successful"
 
     @pytest.mark.parametrize("changed", OTHER)
-    def test_no_transaction_begins(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
+    def test_every_transaction_is_refused(
+        self, settings: Settings, database: Database, changed: dict[str, str]
+    ) -> None:
         swept_at = database.last_sweep_at()
         set_meta(settings, **changed)
-        for _ in range(7):  # psycopg prepares what it is given more often than that
+        for _ in range(7):  # more often than psycopg runs a statement before it prepares it
             with pytest.raises(SchemaMismatch):
                 database.note_sweep(swept_at + 1)
             with pytest.raises(SchemaMismatch):
@@ -392,7 +396,7 @@ class TestRunningPrograms:
         assert database.last_sweep_at() == swept_at
 
     @pytest.mark.parametrize("changed", OTHER)
-    def test_a_sender_that_watches_stops(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
+    def test_a_watching_sender_stops(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
         installation = installation_of(settings)
         installation.add_recipients(1)
         sender = installation.start_task("--watch")
@@ -406,9 +410,7 @@ class TestRunningPrograms:
         assert sender.returncode == 1
         assert "the database has schema version" in stderr
 
-    def test_on_postgresql_an_upgrade_waits_for_transactions_that_are_open(
-        self, postgresql: Any, tmp_path: Path
-    ) -> None:
+    def test_on_postgresql_an_upgrade_waits_for_open_transactions(self, postgresql: Any, tmp_path: Path) -> None:
         settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
         db_init(settings, NOW)
         upgrade = PostgreSQLConnection(settings.database_url, tmp_path, 0.1)
@@ -422,8 +424,8 @@ class TestRunningPrograms:
             database.note_sweep(NOW + 1)
 
 
-class TestMigrationsToCome:
-    """What a migration must be able to do, shown by one that allows another status of a recipient."""
+class TestFutureMigrations:
+    """An example of what a migration must be able to do: allow another recipient status."""
 
     WIDER = ("'rejected'))", "'rejected', 'bounced'))")
 
@@ -444,7 +446,7 @@ class TestMigrationsToCome:
             script = ";\n".join([wider, copy, "DROP TABLE recipients", rename, *parts]) + ";\n"
         (folder / f"{schema.VERSION + 1:04}_bounced.{connection.engine}.sql").write_text(script)
 
-    def test_a_constraint_changes_and_counts_and_rows_stay(
+    def test_changing_a_constraint_keeps_rows_and_counts(
         self, settings: Settings, connection: Connection, tmp_path: Path
     ) -> None:
         load(settings, VERSION_1)
@@ -462,7 +464,7 @@ class TestMigrationsToCome:
 
 
 class TestLog:
-    """SQLite's write-ahead log, in which lost commits can be seen until the first write after a boot."""
+    """SQLite's write-ahead log, which shows lost commits until the first write after a boot."""
 
     @pytest.mark.parametrize("commit", [VERSION_1, None])
     def test_init_db_notices_lost_commits(self, tmp_path: Path, commit: str | None) -> None:
@@ -493,7 +495,7 @@ class TestLog:
 
 
 @linux_only
-def test_start_flask_upgrades_and_says_so(project_copy: Path, free_port: int) -> None:
+def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, free_port: int) -> None:
     give_venv(project_copy)
     load(load_settings({}, project_copy), VERSION_1)
     service = Service(project_copy, PORT=str(free_port), RETRY_FOR="36500d")
@@ -508,11 +510,11 @@ def test_start_flask_upgrades_and_says_so(project_copy: Path, free_port: int) ->
 
 
 def created_now(connection: Connection) -> str:
-    """What `flask init-db` runs for a new database."""
+    """Return the SQL that creates a new database."""
     extra = counting.SQLITE if connection.engine == "sqlite" else TUNE + counting.POSTGRESQL
     return upgrading.SCHEMA.read_text() + extra
 
 
 def files_of(settings: Settings) -> bytes:
-    """The bytes of a SQLite database."""
+    """Return the bytes of a SQLite database file; empty for PostgreSQL."""
     return settings.database_path.read_bytes() if settings.database_path is not None else b""

@@ -1,4 +1,4 @@
-"""The JSON API in the test's own process, on an installation of its own."""
+"""The JSON API in the test's own process, on its own installation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBLEM = "application/problem+json"
 
 
 class Api:
-    """Its client, and what stands behind it."""
+    """A client of the API, with its application and installation."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.installation = Installation(folder, **environment)
@@ -25,25 +25,25 @@ class Api:
         self.client = self.app.test_client()
 
     def __call__(self, method: str, path: str, body: object = None, **options: Any) -> TestResponse:
-        """The answer; `body` goes as JSON."""
+        """Send a request with `body` as JSON, and return the response."""
         if body is not None:
             options["json"] = body
         return self.client.open(f"/api{path}", method=method, **options)
 
     def get(self, path: str) -> Any:
-        """The JSON of an answer that has to be 200."""
+        """GET `path`, and return the JSON of the response. Its status must be 200."""
         answer = self("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json
 
     def post(self, path: str, body: object = None, **options: Any) -> Any:
-        """The same, by POST."""
+        """POST to `path`, and return the JSON of the response. Its status must be 200."""
         answer = self("POST", path, body, **options)
         assert answer.status_code == 200, answer.text
         return answer.json
 
     def sweep(self) -> list[str]:
-        """Send what is due; the errors."""
+        """Send what is due, and return the errors."""
         return sweep_once(self.installation)
 
     @property
@@ -53,19 +53,19 @@ class Api:
         return databases
 
     def close(self) -> None:
-        """Close the database of this thread."""
+        """Close this thread's database."""
         self.databases.close()
 
 
 def fields_of(answer: TestResponse) -> list[str]:
-    """The fields that a problem document names; nothing else may be wrong with it."""
+    """Return the fields named in a problem document. Fail if it is not a valid one with status 400."""
     assert answer.status_code == 400 and answer.content_type == PROBLEM, answer.text
     assert answer.json is not None and answer.json["status"] == 400 and answer.json["type"].endswith(":invalid")
     return [error["field"] for error in answer.json["errors"]]
 
 
 def is_problem(answer: TestResponse, status: int, word: str = "") -> bool:
-    """Whether an answer is a problem document of this status that speaks of `word`."""
+    """Return whether a response is a problem document with this status and `word` in its detail."""
     document = answer.json
     assert document is not None
     named = document["type"] and document["title"] and document["status"] == answer.status_code == status

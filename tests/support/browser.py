@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium, driven by Playwright, and what no page may do in it."""
+"""A real browser: Debian's Chromium, driven by Playwright, and checks that every page must pass."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
-# A container has no sandbox of its own and no GPU; and nothing of this may call its makers.
+# A container has no sandbox and no GPU. Nothing may contact Chromium's servers.
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-features=AutofillServerCommunication",
 )
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
-COLOR_RULES = ("color-contrast", "link-in-text-block")  # half of what axe costs; the other rules see no colors
-# Frames are left out: the only one holds an email, in which no script runs.
+COLOR_RULES = ("color-contrast", "link-in-text-block")  # half of the time of axe; the other rules ignore colors
+# axe cannot check frames: the only frame holds an email, in which no script runs.
 OPTIONS = {"resultTypes": ["violations"], "iframes": False}
 ALL = {**OPTIONS, "runOnly": RULES}
 ONLY_COLORS = {**OPTIONS, "runOnly": {"type": "rule", "values": COLOR_RULES}}
@@ -33,7 +33,7 @@ TOO_WIDE = "document.scrollingElement.scrollWidth - document.scrollingElement.cl
 
 @contextmanager
 def started_chromium(program: str) -> Iterator[Browser]:
-    """The browser, without a window."""
+    """Start a headless browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
@@ -41,7 +41,7 @@ def started_chromium(program: str) -> Iterator[Browser]:
 
 
 class Elsewhere:
-    """All the world but the service: the browser's proxy, which keeps what it was asked for and gives nothing."""
+    """Every host except the service: a proxy that records the browser's requests and never responds."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -58,13 +58,13 @@ class Elsewhere:
                     self.asked.append(connection.recv(65_536).partition(b"\r\n")[0].decode("latin-1"))
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
 class Tab:
-    """A tab in a session of its own at the service at `address`; `complaints` is what the browser said against it."""
+    """A tab in its own session at the service at `address`. `complaints` are the browser's errors and warnings."""
 
     def __init__(
         self, browser: Browser, address: str, elsewhere: Elsewhere, *, scripts: bool = True, **context: Any
@@ -84,19 +84,19 @@ class Tab:
         self.allow_scripts(scripts)
 
     def _note(self, message: ConsoleMessage) -> None:
-        """Not that the page itself was answered 400 or 404: that was wanted."""
+        """Record an error or warning, except that the page itself has status 400 or 404, which tests ask for."""
         of_page = message.text.startswith("Failed to load resource") and message.location["url"] == self.page.url
         if message.type in ("error", "warning") and not of_page:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def allow_scripts(self, allowed: bool) -> None:
-        """Whether pages may run scripts from now on. Playwright's own switch would stop axe, too."""
+        """Allow or forbid scripts from now on. Playwright's own option would also stop axe."""
         self._scripts = allowed
         self._tools.send("Emulation.setScriptExecutionDisabled", {"value": not allowed})
 
     def faults(self, rules: Mapping[str, object] = ALL) -> list[str]:
-        """Return everything that is wrong with the page that is shown, and that was with those before it."""
-        self.page.wait_for_load_state()  # a click waits for the answer, not for its style
+        """Return every fault of the current page, and complaints about the pages since the last call."""
+        self.page.wait_for_load_state()  # a click waits for the response, not for its style sheet
         too_wide = self.page.evaluate(TOO_WIDE)
         found = [f"{too_wide} px too wide"] if too_wide > 0 else []
         scripts = self._scripts
@@ -109,9 +109,9 @@ class Tab:
         return found
 
     def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
-        """The same for the page that `show` opens: in light and dark, on a phone, and without scripts.
+        """Return the faults of the page that `show` opens, in light and dark mode, on a phone and without scripts.
 
-        Another color scheme changes only colors; a page without scripts has the colors of the one with them.
+        The dark mode changes only colors, and a page without scripts has the same colors.
         """
         show(self.page)
         found = [f"in light: {fault}" for fault in self.faults()]
@@ -130,7 +130,7 @@ class Tab:
 
 
 def violations(page: Page, rules: Mapping[str, object] = ALL) -> list[str]:
-    """Return what axe finds, a line for each element."""
+    """Return what axe finds, one line per element."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     found = page.evaluate("options => axe.run(options)", rules)["violations"]

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file with the key and the certificate of localhost, which is its own authority."""
+    """A file with a key and a self-signed certificate for localhost."""
     path = tmp_path_factory.mktemp("tls") / "localhost.pem"
     key = path.with_suffix(".key")
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"

@@ -1,8 +1,8 @@
 """Fixtures: a real crontab and a real cron daemon.
 
-Where this user may mount, a folder of the test's own stands in for the one where crontabs are kept, in a mount
-namespace of the commands that use it: no test waits for another one, and the crontab of this user is not touched.
-Elsewhere it is the crontab of this user, for one test at a time: only if there is none, and afterwards there is none.
+If this user can mount, each test has its own crontab folder. It is mounted over the system's in a mount namespace that
+only the commands under test see. So tests do not wait for each other, and the user's crontab is not touched. Otherwise
+tests use the user's crontab, one test at a time. They require that it is empty, and leave it empty.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ ODD_FOLDERS = [
     "a\ttab; #hash & | < > * ? [x] {y} ~ ! (z) \r",
     "-dash=eq",
 ]
-"""Names of folders that are hard to write into a crontab."""
+"""Folder names that are hard to quote in a crontab."""
 
-# No job of the system is run, and the lock of the system's daemon is not in the way.
+# Hides the system's jobs and the lock of its daemon.
 _ALONE = """
 mount -t tmpfs tmpfs /run
 : >/run/empty
@@ -50,32 +50,32 @@ mount -t tmpfs tmpfs /run
 
 
 class Crontab:
-    """The crontab of the user who runs the tests, by the real command; `spool` is the folder that it is kept in."""
+    """The crontab of the user who runs the tests, through the real command. `spool` is its folder."""
 
     def __init__(self, spool: Path | None) -> None:
         self.spool = spool
 
     def read(self) -> bytes | None:
-        """Its bytes, or None if there is none."""
+        """Return the crontab, or None if there is none."""
         environment = {**os.environ, "LC_ALL": "C", "VISUAL": "cat"}
         listed = subprocess.run(["crontab", "-l"], capture_output=True, env=environment)
         assert listed.returncode == 0 or b"no crontab for" in listed.stderr, listed.stderr
         if listed.returncode != 0:
             return None
-        # What -l shows is not always what is there: Debian's shows a carriage return as \r.
+        # Debian's `crontab -l` prints a carriage return as \r, so read the file through an editor.
         return subprocess.run(["crontab", "-e"], capture_output=True, env=environment, check=True).stdout
 
     def write(self, text: bytes) -> None:
-        """Replace all of it."""
+        """Replace the whole crontab."""
         subprocess.run(["crontab", "-"], input=text, check=True)
 
     def remove(self) -> None:
-        """Leave none."""
+        """Remove the crontab."""
         subprocess.run(["crontab", "-r"], input=b"y\n", capture_output=True)
 
     def wait_for(self, files: Iterable[Path]) -> None:
-        """Wait until the daemon's next minute has made all of `files`."""
-        # The daemon sees by a time in whole seconds that something changed: give the last change its own.
+        """Wait until the jobs of the next minute have created all of `files`."""
+        # The daemon detects changes by a time in whole seconds. Write again in a second with no other change.
         time.sleep(1.1)
         self.write(self.read() or b"")
         deadline, waiting = time.monotonic() + 75, list(files)
@@ -93,14 +93,14 @@ def own_crontab() -> Iterator[Crontab]:
 
 @pytest.fixture
 def cron_daemon(own_crontab: Crontab) -> Iterator[None]:
-    """A running cron daemon, which reads `own_crontab`."""
+    """A running cron daemon that reads `own_crontab`."""
     with running_daemon(own_crontab):
         yield
 
 
 @contextmanager
 def crontab_for_this_test() -> Iterator[Crontab]:
-    """A crontab in a folder of its own, or that of this user, which no other test has meanwhile."""
+    """Yield a crontab in its own folder, or this user's crontab, locked against other tests."""
     if shutil.which("crontab") is None:
         missing("there is no crontab command (apt install cron)")
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def crontab_for_this_test() -> Iterator[Crontab]:
 
 @contextmanager
 def running_daemon(crontab: Crontab) -> Iterator[None]:
-    """A cron daemon that reads this crontab."""
+    """Run a cron daemon that reads this crontab."""
     if crontab.spool is None and daemon_is_running():
         yield
         return
@@ -128,7 +128,7 @@ def running_daemon(crontab: Crontab) -> Iterator[None]:
 
 @contextmanager
 def _private(folder: Path) -> Iterator[Crontab]:
-    """With a command `crontab`, first on the PATH, that runs the real one."""
+    """Put a `crontab` command first on PATH that runs the real one in a mount namespace."""
     spool = folder / "spool"
     spool.mkdir()
     command = shlex.join(_in_namespace(spool, "", shutil.which("crontab") or "crontab"))
@@ -154,7 +154,7 @@ def _shared() -> Iterator[Crontab]:
 
 @cache
 def _can_mount() -> bool:
-    """Whether this user may mount, and there is one of the folders."""
+    """Return whether this user can mount, and one of the folders exists."""
     if _spool() is None or shutil.which("unshare") is None:
         return False
     trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"]
@@ -166,7 +166,7 @@ def _spool() -> str | None:
 
 
 def _in_namespace(spool: Path, script: str, *command: str) -> list[str]:
-    """The command line that runs `command` where crontabs are kept in `spool`, after the shell has run `script`."""
+    """Return a command line that mounts `spool` as the crontab folder, runs `script`, then runs `command`."""
     script = f'set -e\nmount --bind "$1" "$2"\nshift 2\n{script}\nexec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh", str(spool), str(_spool()), *command]
 

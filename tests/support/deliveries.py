@@ -49,7 +49,7 @@ def address(claim: Claim) -> Address:
 
 
 def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: int = NOW) -> None:
-    """An email that is being sent to so many recipients."""
+    """Add recipients, and save and start an email to them."""
     database.recipients.add(addresses(recipients), NOON)
     database.emails.save(email, NOON)
     assert not any(begun.held_because for begun in database.progress.begin_due(now))

@@ -9,4 +9,4 @@ CLEAN_ENVIRONMENT = {
     for name, value in os.environ.items()
     if name in ("PATH", "HOME", "LANG", "USER", "LOGNAME", "TMPDIR") or name.startswith(("PIP_", "SSL_"))
 }
-"""The environment for the processes that a test starts, without any of this shell's settings."""
+"""The environment of processes that tests start, without this shell's settings of the service."""

@@ -1,4 +1,4 @@
-"""A sweep in the test's own process, so that faults can be put between it and its database."""
+"""A sweep in the test's own process, so that a test can inject faults between it and its database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.installation import Installation
 
 
 def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda real: real) -> list[str]:
-    """A sweep in this process, as `task.py` does it; its errors. Whatever it held is free then: its process is over."""
+    """Run a sweep in this process, as `task.py` does, and return its errors. Its locks are released afterwards."""
     stderr = io.StringIO()
     tasklog = TaskLog(installation.settings.tasklog, stderr)
     with open_database(installation.settings) as database:
@@ -25,7 +25,7 @@ def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda r
             Task(installation.settings, database, tasklog, Stop()).run({})
         except DBError as error:
             tasklog.error(str(error))
-        except MemoryError as error:  # the process would end with it
+        except MemoryError as error:  # a real process would end here
             tasklog.error(repr(error))
         finally:
             die(database)
@@ -33,7 +33,7 @@ def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda r
 
 
 def die(database: Database) -> None:
-    """What the kernel does for a process that is over."""
+    """Release the file locks, as the kernel does when a process ends."""
     connection: Any = database.connection
     for descriptor in connection._locks._held.values():
         os.close(descriptor)

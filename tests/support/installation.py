@@ -1,4 +1,4 @@
-"""An installation of its own, driven as an operator drives one: by its programs, files and database."""
+"""An installation for one test, used as an operator would: through its programs, files and database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASK = (sys.executable, str(PROJECT / "task.py"))
 
 
 class Installation:
-    """This program on a database, an outbox and a log in `folder`; `settings` are environment variables."""
+    """The program with its database, outbox and log in `folder`. `settings` are environment variables."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -40,10 +40,10 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        return load_settings(self.environment, PROJECT)  # as `task.py` does; no path in it is a relative one
+        return load_settings(self.environment, PROJECT)  # as `task.py` does; all paths are absolute
 
     def database(self) -> Database:
-        """Another connection to its database; close it."""
+        """Open a new connection to the database. The caller closes it."""
         return open_database(self.settings, wait=60)
 
     def add_recipients(self, count: int) -> None:
@@ -54,7 +54,7 @@ class Installation:
     def save_email(
         self, event_id: int, due_in: float = -1, subject: str = "Subject", content: str = "Content\n"
     ) -> int:
-        """Save an email as a POST does; the second at which it is due."""
+        """Save an email as a POST does, and return its due time in seconds since 1970."""
         with self.database() as database:
             return self.save_into(database, event_id, due_in, subject, content)
 
@@ -62,14 +62,14 @@ class Installation:
     def save_into(
         database: Database, event_id: int, due_in: float, subject: str = "Subject", content: str = "Content\n"
     ) -> int:
-        """The same, by a connection that is open."""
+        """Save an email through an open connection, and return its due time in seconds since 1970."""
         due_at = int(time.time() + due_in)
         saved = Email(event_id, subject, content, datetime.fromtimestamp(due_at, UTC))
         database.emails.save(saved, datetime.now(UTC))
         return due_at
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
-        """Start `task.py`, as another user if that is said."""
+        """Start `task.py`, optionally as another user."""
         command = [*TASK, *arguments]
         if user:
             command = as_user(user, command)
@@ -78,44 +78,44 @@ class Installation:
         )
 
     def task(self, *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `task.py` to its end."""
+        """Run `task.py` and wait until it exits."""
         process = self.start_task(*arguments, user=user)
         stdout, stderr = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def messages(self) -> list[EmailMessage]:
-        """What is in the outbox."""
+        """Return the messages in the outbox."""
         return [
             email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
             for file in sorted((self.folder / "outbox" / "new").glob("*"))
         ]
 
     def delivered(self) -> Counter[tuple[str, str]]:
-        """How often each (subject, recipient) is in the outbox."""
+        """Return how often each (subject, recipient) is in the outbox."""
         return Counter((str(message["Subject"]), str(message["To"])) for message in self.messages())
 
     def log(self) -> list[str]:
-        """The lines of `tasklog.log`."""
+        """Return the lines of `tasklog.log`."""
         path = self.folder / "tasklog.log"
         return path.read_text().splitlines() if path.exists() else []
 
     def statuses(self) -> Counter[str]:
-        """How many deliveries are in each state."""
+        """Return the number of deliveries with each status."""
         with self.database() as database:
             rows = database.connection.rows("SELECT status, COUNT(*) FROM deliveries GROUP BY status")
             return Counter(dict(rows))
 
 
 class ForkingInstallation(Installation):
-    """The same, without the time that Python takes to start: for tests in which that start is not the point."""
+    """An installation that forks `task.py`, for tests that do not test how Python starts. It is faster."""
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:
-        """Fork `task.py` off a process that has loaded it; its output is there at its end."""
+        """Fork `task.py` from a process that has loaded it. Its output is available when it exits."""
         if user:
             return super().start_task(*arguments, user=user)
         return warm_python.start((*TASK, *arguments), self.environment)
 
 
 def subjects(event_ids: Iterable[int], recipients: int) -> Counter[tuple[str, str]]:
-    """What the outbox holds when each of these emails, named by its number, was delivered to each once."""
+    """Return what `delivered` returns once these emails have each been sent to every recipient, once."""
     return Counter({(str(n), f"r{r}@example.com"): 1 for n in event_ids for r in range(recipients)})

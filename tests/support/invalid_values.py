@@ -1,4 +1,4 @@
-"""Values that are not what they should be, for every way in."""
+"""Invalid values for every kind of input."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ ADDRESSES = [
 
 
 def short(value: object) -> str:
-    """The beginning of a value, as the name of its test."""
+    """Return the start of a value, to name its test."""
     return ascii(str(value)[:40])

@@ -1,7 +1,7 @@
-"""What must hold after every run, whatever was killed, cut off or refused in it.
+"""Invariants that must hold after every run, whatever was killed, cut off or refused.
 
-`Mailing` is an installation whose mail goes to a scripted server, which remembers what it took responsibility
-for; `check` compares that with the database.
+`Mailing` is an installation that sends to a scripted server. The server records each message that it accepts, and
+`check` compares these with the database.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SELECT e.event_id FROM emails e JOIN progress p ON p.event_id = e.event_id
 WHERE (e.status = 'sent' OR (e.status = 'cancelled' AND e.finished_at IS NOT NULL)) AND (
     p.cursor_id < p.last_recipient_id OR p.deliveries <> p.sent + p.failed + p.unknown + p.cancelled)
 """
-# Each acceptance is counted once in its hour, once by its lateness, and is a delivery that is sent.
+# Each sent delivery is counted once in its hour and once by its lateness.
 MISCOUNTED_HOURS = """
 SELECT h.sent, h.late, d.sent FROM (
     SELECT COALESCE(SUM(sent), 0) AS sent,
@@ -68,7 +68,7 @@ Key = tuple[int, str]  # event_id, address
 
 
 class Found(NamedTuple):
-    """What a run came to. `lost`, of those that should have been sent: neither accepted nor in doubt."""
+    """The result of a run. `lost` counts deliveries that are not failed, yet neither accepted nor in doubt."""
 
     statuses: Counter[str]
     in_doubt: int  # attempts
@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
 
 class Mailing(ForkingInstallation):
-    """An installation with so many recipients and, if there are any, an email to them that is due: event_id 1."""
+    """An installation with `recipients` recipients and, if there are any, an email to them that is due (event_id 1)."""
 
     def __init__(self, folder: Path, server: ScriptedServer, recipients: int, **settings: str) -> None:
         super().__init__(folder, **settings)
@@ -92,7 +92,7 @@ class Mailing(ForkingInstallation):
         self.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
 
     def finish(self, sweeps: int = 10) -> None:
-        """Sweep as cron would, until nothing is left to do; what is to be tried later is tried now."""
+        """Sweep as cron would, until nothing is left to do. Retries do not wait."""
         for _ in range(sweeps):
             with self.database() as database:
                 hurry(database)
@@ -103,44 +103,44 @@ class Mailing(ForkingInstallation):
         raise AssertionError(f"after {sweeps} sweeps there is still work: {self.statuses()}")
 
     def check(self, *, most_in_doubt: int) -> Found:
-        """`check` what the server took against the database."""
+        """Check the database against what the server accepted."""
         with self.database() as database:
             return check(database, self.server.accepted, most_in_doubt=most_in_doubt)
 
 
 def hurry(database: Database) -> None:
-    """Make all that waits for another attempt due."""
+    """Make every waiting retry due now."""
     with database.connection.transaction():
         database.connection.run(HURRY, now=int(time.time()))
 
 
 def check_whole(database: Database) -> None:
-    """What holds at any moment: no commit was half done."""
+    """Check what holds at any moment: each commit was applied completely or not at all."""
     rows = database.connection.rows
     if isinstance(database.connection, SQLiteConnection):
         assert rows("PRAGMA integrity_check") == [("ok",)]
-    assert rows(MISCOUNTED) == [], "the counters are not those of the deliveries"
-    assert rows(COUNTED_WRONG) == [], "the counts are not those of the rows"
-    assert rows(MISCOUNTED_HOURS) == [], "the hours do not add up to what was sent"
+    assert rows(MISCOUNTED) == [], "progress does not match the deliveries"
+    assert rows(COUNTED_WRONG) == [], "counts does not match the rows"
+    assert rows(MISCOUNTED_HOURS) == [], "hours does not add up to what was sent"
     assert rows(NOT_MADE_THOUGH_FINISHED) == [], "finished before its last delivery"
 
 
 def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: int) -> Found:
-    """Every invariant, of a database that was swept to the end; `most_in_doubt`: connections that were cut off."""
+    """Check every invariant once all sweeps have finished. `most_in_doubt` is the number of broken connections."""
     check_whole(database)
     rows = database.connection.rows
-    assert rows(HELD) == [], "claimed by a sender that is gone"
+    assert rows(HELD) == [], "still claimed after all senders have exited"
     assert rows(FORGOTTEN) == [], "recipients without a delivery"
     assert rows(TO_BE_SENT_THOUGH_CANCELLED) == [], "queued though the email was cancelled"
-    assert rows("SELECT sender_id FROM senders") == [], "a sender that is gone is still there"
+    assert rows("SELECT sender_id FROM senders") == [], "senders are still registered after they have exited"
     taken = Counter((event_id_of(message.content), message.recipient.decode()) for message in accepted)
     statuses: dict[Key, str] = {(event, address): status for event, address, status in rows(DELIVERIES)}
     doubts: dict[Key, int] = {(event, address): count for event, address, count in rows(DOUBTS)}
-    assert set(taken) <= set(statuses), "sent to somebody it was not for"
+    assert set(taken) <= set(statuses), "sent to someone who is not a recipient"
     for key, status in statuses.items():
         _check_delivery(key, status, taken[key], doubts.get(key, 0))
     in_doubt = sum(doubts.values())
-    assert in_doubt <= most_in_doubt, f"{in_doubt} in doubt of at most {most_in_doubt}"
+    assert in_doubt <= most_in_doubt, f"{in_doubt} in doubt, at most {most_in_doubt} allowed"
     return Found(
         statuses=Counter(statuses.values()),
         in_doubt=in_doubt,
@@ -150,7 +150,7 @@ def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: in
 
 
 def _check_delivery(key: Key, status: str, accepted: int, doubts: int) -> None:
-    """Each acceptance was recorded as such, or counted as a doubt; and nothing else counts as one."""
+    """Check that each acceptance was recorded as sent or in doubt, and that nothing else was."""
     about = f"{key} is {status}, was accepted {accepted} times and in doubt {doubts} times"
     assert status in ("sent", "failed", "unknown"), f"not finished: {about}"
     assert (status != "sent") or accepted >= 1, f"never accepted: {about}"
@@ -159,6 +159,6 @@ def _check_delivery(key: Key, status: str, accepted: int, doubts: int) -> None:
 
 
 def event_id_of(content: bytes) -> int:
-    """The event_id of a message; in all these tests it is the subject."""
+    """Return the event_id of a message. In these tests it is the subject."""
     (line,) = (line for line in content.splitlines() if line.startswith(b"Subject: "))
     return int(line.removeprefix(b"Subject: "))

@@ -1,13 +1,13 @@
-"""Locks between all tests on this machine, whichever run they belong to."""
+"""Locks shared by all tests on this machine, across test runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import IO
 
-FOLDER = Path("/tmp")  # whatever TMPDIR says: runs with different ones share the ports and the crontab
+FOLDER = Path("/tmp")  # not TMPDIR: runs with different values share the ports and the crontab
 
 
 def open_lock(name: str) -> IO[str]:
-    """Open the file to lock for what this user's tests on this machine share under this name."""
+    """Open the lock file for the resource of this name. The caller locks it."""
     return (FOLDER / f"email-endpoint-{name}.lock").open("w")

@@ -1,4 +1,4 @@
-"""A DNS server that can do anything, and programs that ask no other."""
+"""A scripted DNS server, and programs that use no other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Self
 
 import pytest
 
-# A loopback address that no resolver of the system listens on, and no other process of the tests.
+# A loopback address on which neither a system resolver nor another test process listens.
 HOST = ".".join(map(str, (127 << 24 | 1 << 23 | os.getpid()).to_bytes(4, "big")))
 LOOPBACK = bytes([127, 0, 0, 1])
 SERVFAIL = b""
 ADDRESS = (HOST, 53)
 THE_END = b"the end"
-Answer = Callable[[], bytes | None]  # an IPv4 address, SERVFAIL, or None: silence
+Answer = Callable[[], bytes | None]  # returns an IPv4 address, SERVFAIL, or None to send no response
 
 
 class NameServer:
-    """Answers each question for an IPv4 address with what `answer` returns; needs the rights of root."""
+    """Answers each query for an IPv4 address with what `answer` returns. Needs root."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -53,7 +53,7 @@ class NameServer:
             self._reply(query, client)
 
     def _reply(self, query: bytes, client: tuple[str, int]) -> None:
-        end = query.index(0, 12) + 5  # the name ends in a zero; type and class follow
+        end = query.index(0, 12) + 5  # the name ends with a zero byte; type and class follow
         for_ipv4 = query[end - 4 : end - 2] == b"\0\1"
         self.questions += for_ipv4
         address = self.answer()
@@ -66,7 +66,7 @@ class NameServer:
 
 
 def asking_it(folder: Path, program: Sequence[str], *, timeout: int) -> list[str]:
-    """`program` where this is the only name server: it is asked once, and waited for so many seconds."""
+    """Return a command that runs `program` with this as its only name server: one attempt, `timeout` in seconds."""
     resolver = folder / "resolv.conf"
     resolver.write_text(f"nameserver {HOST}\noptions timeout:{timeout} attempts:1\n")
     private = ["unshare", "-m", "sh", "-c", f'mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec "$@"']

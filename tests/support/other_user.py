@@ -1,11 +1,11 @@
-"""Run commands as another user, wherever the Python of these tests is installed."""
+"""Run commands as another user, even if this Python is in a folder that only root can enter."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-# In a mount namespace of its own: an empty folder in place of one that only root may enter, with Python inside it.
+# In its own mount namespace, mounts an empty folder over one that only root can enter, with Python inside it.
 _OPEN_THE_WAY = """
 set -e
 closed=$1 python=$2
@@ -20,7 +20,7 @@ exec "$@"
 
 
 def as_user(user: str, command: list[str]) -> list[str]:
-    """Return the command line that runs `command` as this user; only root can run it."""
+    """Return a command line that runs `command` as this user. Only root can run it."""
     switched = ["setpriv", f"--reuid={user}", "--clear-groups", *command]
     python = Path(sys.base_prefix).resolve()
     closed = next((folder for folder in reversed(python.parents) if not folder.stat().st_mode & 0o001), None)

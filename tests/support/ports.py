@@ -1,7 +1,7 @@
 """TCP ports for the servers that tests start.
 
-A port that the kernel picked may be given to another process before its server listens. So each test process locks a
-block of ports of its own, below the range from which the kernel picks, and hands them out in turn.
+A port that the kernel picks may go to another process before the server listens on it. So each test process locks its
+own block of ports, below the range from which the kernel picks, and uses them in turn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FIRST_PORT, BLOCK_SIZE, BLOCKS = 20_000, 200, 60
 
 
 def unused_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens, and which no other test process will use."""
+    """Return a port of 127.0.0.1 on which nothing listens, and that no other test process will use."""
     return next(port for port in _block()[1] if _is_free(port))
 
 
 @cache
 def _block() -> tuple[IO[str], Iterator[int]]:
-    """The locked file, which must stay open, and the ports of its block, again and again."""
+    """Return the locked file, which must stay open, and an endless iterator over the ports of its block."""
     for number in range(BLOCKS):
         lock = open_lock(f"ports-{os.getuid()}-{number}")  # open until this process ends
         try:

@@ -1,7 +1,7 @@
-"""Fixture: a real Postfix of the tests' own.
+"""Fixture: a real Postfix, only for the tests.
 
-It takes mail for every address there is into one Maildir, so none can leave this machine, and it is as strict
-as Postfix can be. Nothing of a Postfix that this machine may have is read or changed.
+It delivers mail for every address to one Maildir, so that no mail can leave this machine. It is as strict as Postfix
+can be. It neither reads nor changes a Postfix that is installed on this machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.ports import is_listening, unused_port
 from tests.support.project_copy import missing
 
 USER = "news@example.com"
-PASSWORD = "ha%2Fse /?:@#1"  # every character of it that means something in a URL
+PASSWORD = "ha%2Fse /?:@#1"  # with characters that have a meaning in a URL
 SMTP, SUBMISSION, SMTPS, OLD, HASTY = "smtp", "smtp+tls", "smtp+ssl", "old", "hasty"
 _PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
@@ -54,13 +54,13 @@ swap_bangpath = no
 allow_percent_hack = no
 allow_untrusted_routing = yes
 
-# What is refused; read again for each connection.
+# Rejections, read again for each connection.
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access texthash:{folder}/refused
 header_checks = regexp:{folder}/refused_subjects
 message_size_limit = 1000000
 
-# As strict as it can be.
+# As strict as possible.
 smtpd_data_restrictions = reject_unauth_pipelining
 smtpd_forbid_unauth_pipelining = yes
 smtpd_forbid_bare_newline = reject
@@ -102,16 +102,16 @@ virtual   unix       - n n - - virtual
 anvil     unix       - - n - 1 anvil
 postlog   unix-dgram n - n - 1 postlogd
 """
-# Runs until its input ends: so it never outlives the tests, however they end.
+# Runs until its standard input is closed, so that it never outlives the tests.
 _MASTER = '"$0" -c "$1" & read -r _; kill $!; wait'
 
 
 class Postfix:
-    """A mail server on ports of its own: `smtp`, `smtp+tls` and `smtp+ssl`, which want a login, and odd ones.
+    """A mail server with several ports: `smtp`; `smtp+tls` and `smtp+ssl`, which require a login; `old` and `hasty`.
 
-    The `old` one announces nothing: no pipelining, no 8BITMIME, no SMTPUTF8, no SIZE. The `hasty` one takes two
-    connections from a client and hangs up when it hears nothing for a second. All refuse a message of more than a
-    megabyte, and one whose subject begins with SPAM.
+    `old` announces neither PIPELINING nor 8BITMIME, SMTPUTF8 or SIZE. `hasty` accepts two connections per client and
+    hangs up after one second of silence. All reject a message of more than a megabyte, or with a subject that starts
+    with SPAM.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,27 +124,27 @@ class Postfix:
         self._configure()
 
     def url(self, port: str = SMTP, login: tuple[str, str] | None = (USER, PASSWORD), host: str = "localhost") -> str:
-        """An EMAIL_URL for one of the ports, with the login that it wants."""
+        """Return an EMAIL_URL for one of the ports, with a login if the port requires it."""
         scheme = SMTP if port in (OLD, HASTY) else port
         user = ":".join(quote(each, safe="") for each in login) + "@" if login and scheme != SMTP else ""
         return f"{scheme}://{user}{host}:{self._ports[port]}"
 
     def environment(self, port: str = SMTP) -> dict[str, str]:
-        """What an installation needs that sends to this port."""
+        """Return the settings of an installation that sends to this port."""
         return {"EMAIL_URL": self.url(port), "SSL_CERT_FILE": str(self.certificate)}
 
     def refuse(self, replies: Mapping[str, str]) -> None:
-        """Answer this to these recipients, or to all of a domain, and to no others, from the next connection on."""
+        """Reject only these recipients or domains, each with its reply, from the next connection on."""
         refused = self.folder / "refused"
         refused.write_text("".join(f"{what} {reply}\n" for what, reply in replies.items()))
-        os.utime(refused, (0, 0))  # Postfix reads no file that was changed in the last second: it waits
+        os.utime(refused, (0, 0))  # Postfix waits before it reads a file that changed within the last second
 
     def refuse_nothing(self) -> None:
-        """Take mail for everybody from the next connection on."""
+        """Accept all recipients from the next connection on."""
         self.refuse({})
 
     def received(self) -> list[bytes]:
-        """Every message that was taken, as it lies in the Maildir; waits until all are there."""
+        """Wait until every accepted message is in the Maildir, and return them."""
         deadline = time.monotonic() + 30
         while self._under_way():
             assert time.monotonic() < deadline, f"Postfix does not deliver, see {self.log}"
@@ -152,7 +152,7 @@ class Postfix:
         return [file.read_bytes() for file in self._files()]
 
     def forget(self) -> None:
-        """Start over: nothing received, nothing refused, nothing in the log."""
+        """Reset: remove the received messages, the rejections and the log."""
         self.received()
         for file in self._files():
             file.unlink()
@@ -161,9 +161,9 @@ class Postfix:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Run it."""
+        """Run the server."""
         (daemons,) = _run("postconf", "-c", self.folder, "-hx", "daemon_directory").splitlines()
-        _run("postfix", "-c", self.folder, "check")  # makes the queue
+        _run("postfix", "-c", self.folder, "check")  # creates the queue
         command = ["sh", "-c", _MASTER, f"{daemons}/master", str(self.folder)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
             self._wait_until_it_listens()
@@ -186,7 +186,7 @@ class Postfix:
         self._make_certificate()
 
     def _listeners(self) -> str:
-        # One connection for each process: the next one reads what is refused by then.
+        # One connection per process, so that the next process reads the current rejections.
         return "".join(
             f"127.0.0.1:{self._ports[name]} inet n - n - - smtpd -o max_use=1 {options}\n"
             for name, options in _PORTS.items()
@@ -213,7 +213,7 @@ class Postfix:
                 time.sleep(0.02)
 
     def _under_way(self) -> bool:
-        # In the order in which a message goes through them.
+        # In the order in which a message passes through them.
         return any(
             file.is_file() for queue in ("incoming", "active", "deferred") for file in (self._queue / queue).rglob("*")
         )
@@ -224,13 +224,13 @@ class Postfix:
 
 @pytest.fixture(scope="session")
 def running_postfix() -> Iterator[Postfix]:
-    """One for all tests; each of them begins with `postfix` or `forget`."""
+    """One server for all tests. Each test starts with the `postfix` fixture or `forget`."""
     if os.geteuid() != 0:
         missing("only root can start a Postfix")
     for command, package in {"postfix": "postfix", "saslpasswd2": "sasl2-bin", "openssl": "openssl"}.items():
         if shutil.which(command, path=_PATH) is None:
             missing(f"there is no {command} (apt install {package})")
-    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # not tmp_path, which other users cannot reach
+    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # not tmp_path, which other users cannot read
         folder = Path(name)
         folder.chmod(0o755)
         postfix = Postfix(folder)

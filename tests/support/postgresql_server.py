@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on a free port, with a new database for each test."""
+"""A PostgreSQL server only for the tests, on a free port, with a new database for each test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import psycopg
 
 from tests.support.ports import unused_port
 
-USER = "postgres"  # it refuses to run as root
+USER = "postgres"  # PostgreSQL refuses to run as root
 PASSWORD = "secret"
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "listen_addresses": "127.0.0.1"}
 
 
 class PostgreSQLServer:
-    """Made in `folder`; `settings` are options of the server. By default nothing is synced: tests crash no machine."""
+    """A server in `folder`; `settings` are its options. Does not sync by default: no test crashes the machine."""
 
     def __init__(self, folder: Path, port: int, **settings: str) -> None:
         self.port = port
@@ -37,12 +37,12 @@ class PostgreSQLServer:
         self._run("initdb", "-U", USER, *by_password, "-E", "UTF8", "--locale=C.UTF-8", "-N")
 
     def allow(self, network: str) -> None:
-        """Let other hosts in, with the password; before the start."""
+        """Allow a network to log in with the password. Call it before `start`."""
         with (self._data / "pg_hba.conf").open("a") as file:
             file.write(f"host all all {network} scram-sha-256\n")
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it accepts connections."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
         log = self._data / "log"
         try:
@@ -52,30 +52,30 @@ class PostgreSQLServer:
             raise
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it; `immediate` is a crash."""
+        """Stop the server. `immediate` is like a crash."""
         self._run("pg_ctl", "stop", "-m", mode)
 
     def restart(self) -> None:
-        """Crash it, and start it again."""
+        """Crash the server and start it again."""
         self.stop()
         self.start()
 
     def url(self, database: str = "postgres", *, port: int = 0, password: str = PASSWORD) -> str:
-        """What DATABASE_URL says for it."""
+        """Return the DATABASE_URL of a database."""
         return f"postgresql://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
 
     def new_database(self) -> str:
-        """The URL of a new database without tables."""
+        """Create an empty database, and return its URL."""
         name = f"test{next(self._numbers)}"
         self.run(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is still connected to it."""
+        """Drop a database, even while clients are connected to it."""
         self.run(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def run(self, statement: str) -> None:
-        """Run a statement as the server's owner."""
+        """Run a statement as the superuser."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
 
@@ -89,8 +89,8 @@ class PostgreSQLServer:
 
 @contextmanager
 def server_for_other_hosts() -> Iterator[PostgreSQLServer]:
-    """One of its own that the networks of `hosts.SecondHost` reach."""
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot reach
+    """Run a server that hosts on the networks of `network_namespace.SecondHost` can reach."""
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot read
         server = PostgreSQLServer(Path(folder), unused_port(), listen_addresses="*")
         server.allow("10.0.0.0/8")
         server.start()
@@ -99,11 +99,11 @@ def server_for_other_hosts() -> Iterator[PostgreSQLServer]:
 
 
 def installed() -> bool:
-    """Whether there is a server to start."""
+    """Return whether PostgreSQL is installed."""
     return shutil.which(_program("initdb")) is not None
 
 
 def _program(name: str) -> str:
-    """Debian keeps the server's programs out of PATH."""
+    """Return the path of a server program. Debian does not put them on PATH."""
     debians = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return str(debians[-1]) if debians else shutil.which(name) or name

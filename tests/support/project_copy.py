@@ -1,4 +1,4 @@
-"""Copies of the project, in folders of any name, that cron and its scripts can run."""
+"""Copies of the project in any folder, for tests of cron and the scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".venv",
     ".*_cache",
     ".hypothesis",
-    "*.pyc.*",  # just being written
+    "*.pyc.*",  # being written
     "*.db*",
     ".env",
     "outbox",
@@ -39,7 +39,7 @@ os.replace(file.name, __file__ + ".ran")
 
 
 def copy_project(folder: Path) -> Path:
-    """A copy of the project, as a fresh clone would be, with the Python of these tests as its .venv."""
+    """Copy the project, like a fresh clone, with the Python of these tests as its .venv."""
     _compile()
     shutil.copytree(PROJECT, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
     return with_venv(folder)
@@ -47,27 +47,27 @@ def copy_project(folder: Path) -> Path:
 
 @cache
 def _compile() -> None:
-    """So that not every program in every copy does it again."""
+    """Compile the project once, so that programs in the copies do not."""
     for path in PROJECT.glob("*/__init__.py"):
         compileall.compile_dir(path.parent, quiet=2)
 
 
 def with_venv(folder: Path) -> Path:
-    """The folder, with the Python of these tests as its .venv."""
+    """Create the folder, with the Python of these tests as its .venv, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
 def stand_in(folder: Path) -> Path:
-    """Put a `task.py` into `folder` that writes down, as JSON, how it was run; returns where."""
+    """Create a `task.py` in `folder` that records how it was run. Return the path of that JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "task.py").write_text(_STAND_IN)
     return folder / "task.py.ran"
 
 
 def makecron(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `makecron.sh` of `folder` from elsewhere."""
+    """Run the `makecron.sh` in `folder` from another working directory."""
     return subprocess.run(
         [folder / "makecron.sh", *arguments],
         cwd="/",
@@ -79,7 +79,7 @@ def makecron(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test, or fail it where everything has to be there."""
+    """Skip the test, or fail it if CI=true."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

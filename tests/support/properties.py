@@ -1,6 +1,6 @@
-"""How Hypothesis runs here."""
+"""Settings for Hypothesis."""
 
 from hypothesis import HealthCheck, settings
 
-# However busy the machine is, an example that takes long is no failure.
+# On a busy machine, a slow example is not a failure.
 AT_ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

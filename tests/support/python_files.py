@@ -1,4 +1,4 @@
-"""Read the project's Python files as syntax trees, for the tests of its shape."""
+"""Read the project's Python files as syntax trees, for the architecture tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @cache
 def statements(file: Path) -> tuple[ast.AST, ...]:
-    """Return every statement in a file, those inside of functions, classes and blocks included."""
+    """Return every statement in a file, including those inside functions, classes and blocks."""
     return tuple(_inside(ast.parse(file.read_bytes())))
 
 
 def imported_modules(file: Path) -> Iterator[str]:
-    """Return the full name of each module that a file imports, or imports a name from."""
+    """Return the full name of each module that a file imports or imports names from."""
     for node in statements(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Requests to the recipient pages, as a browser makes them."""
+"""Requests to the recipient pages, as a browser would make them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BROWSER = {"Accept": "text/html"}
 
 
 def get(api: Api, path: str, status: int = 200) -> str:
-    """The text of a page."""
+    """Return the HTML of a page, unescaped."""
     answer = api.client.get(path, headers=BROWSER)
     assert answer.status_code == status, answer.text
     return unescape(answer.text)

@@ -1,4 +1,4 @@
-"""`flask recipients` run in this process, and what became of it: shared by the tests of the commands."""
+"""Run `flask recipients` in this process, and read what it stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Command = Callable[..., Result]
 
 
 def commands_of(settings: Settings, command: str = "recipients") -> Command:
-    """`flask recipients …`, or another command, in this process, on the database of these settings."""
+    """Return a function that runs `flask recipients …`, or another command, with these settings."""
     runner = create_app(settings).test_cli_runner()
 
     def run(*words: str, stdin: bytes = b"") -> Result:

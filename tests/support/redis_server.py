@@ -1,4 +1,4 @@
-"""A real Redis for one test, and the real `rq worker` and `rqscheduler` on it."""
+"""A real Redis for one test, with the real `rq worker` and `rqscheduler`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCHEDULED = "rq:scheduler:scheduled_jobs"
 
 
 class RedisServer:
-    """A Redis that keeps nothing: killed, or started again, it is empty."""
+    """A Redis without persistence: it is empty after every start."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.place = f"127.0.0.1:{port}"
@@ -56,15 +56,15 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def armed(self) -> list[str]:
-        """The wake-ups that wait for their second."""
+        """Return the IDs of the wake-ups that are scheduled for later."""
         return [job_id.decode() for job_id, _ in self.client.zscan_iter(SCHEDULED)]
 
     def in_line(self) -> int:
-        """How many wake-ups wait for a worker."""
+        """Return how many wake-ups wait for a worker."""
         return int(self.client.llen(f"rq:queue:{QUEUE}"))
 
     def failed(self) -> list[str]:
-        """The last line of what each failed job says."""
+        """Return the last line of each failed job's error."""
         registry = FailedJobRegistry(QUEUE, connection=self.client)
         jobs = [Job.fetch(job_id, connection=self.client) for job_id in registry.get_job_ids()]
         results = [job.latest_result() for job in jobs]
@@ -81,7 +81,7 @@ class RedisServer:
 
 
 class Program:
-    """`rq worker` or `rqscheduler`, as an operator starts it in the project's folder, with all that it forks."""
+    """`rq worker` or `rqscheduler`, started in the project folder, with all its child processes."""
 
     def __init__(self, name: str, *arguments: str, environment: dict[str, str], log: Path) -> None:
         self._mark = f"TEST_MARK={uuid.uuid4().hex}"
@@ -104,7 +104,7 @@ class Program:
         self.kill()
 
     def kill(self) -> None:
-        """Kill -9, with everything that it has forked."""
+        """Kill the program and its child processes with SIGKILL."""
         for pid in processes_marked(self._mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ class Program:
 
 
 class RedisInstallation(ForkingInstallation):
-    """An installation whose sweeps are called for by Redis."""
+    """An installation whose wake-ups go through Redis."""
 
     def __init__(self, folder: Path, redis: RedisServer, **settings: str) -> None:
         super().__init__(folder, SCHEDULER="rq-scheduler", REDIS_URL=redis.url, RQ_REDIS_URL=redis.url, **settings)
@@ -125,12 +125,12 @@ class RedisInstallation(ForkingInstallation):
 
     @contextmanager
     def queue(self) -> Iterator[Program]:
-        """A worker and a scheduler at work; the worker."""
+        """Run a worker and a scheduler, and yield the worker."""
         with self.start_worker() as worker, self.start_scheduler():
             yield worker
 
     def arm(self) -> subprocess.CompletedProcess[str]:
-        """`flask wakeups arm`."""
+        """Run `flask wakeups arm`."""
         command = [sys.executable, "-m", "flask", "wakeups", "arm"]
         process = warm_python.start(command, self.environment, cwd=str(PROJECT))
         stdout, stderr = process.communicate(timeout=60)
@@ -155,5 +155,5 @@ def installation(tmp_path: Path, redis_server: RedisServer) -> RedisInstallation
 
 @pytest.fixture
 def web_port(redis_server: RedisServer) -> int:
-    """A port for a web server; not that of Redis, which is in use."""
+    """A port for a web server, different from Redis's."""
     return unused_port()

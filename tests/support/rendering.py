@@ -1,4 +1,4 @@
-"""Messages as a strict server and a parser see them."""
+"""Messages as a strict server and a parser read them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def message(subject: str = "Hello", content: str = "Hello\n", **changed: object)
 
 
 def rendered(email: Message, address: str = "ann@example.org") -> Iterator[bytes]:
-    """The message in each of its forms, each looked at as a strict server would."""
+    """Yield the message in 8-bit and 7-bit form, after the checks that a strict server would make."""
     for eight_bit in (True, False):
         octets = email.octets(address, 5, AT, eight_bit=eight_bit)
         data = email.smtp_data(address, 5, AT, eight_bit=eight_bit)
@@ -40,7 +40,7 @@ def rendered(email: Message, address: str = "ann@example.org") -> Iterator[bytes
 
 
 def unstuffed(data: bytes) -> bytes:
-    """What a server makes of the data; fails if the message ends before its end."""
+    """Return the data without dot-stuffing. Fail if a line would end the message early."""
     assert data.endswith(b"\r\n.\r\n")
     lines = data.removesuffix(b".\r\n").split(b"\r\n")
     assert b"." not in lines
@@ -54,7 +54,7 @@ def parsed(octets: bytes) -> EmailMessage:
 
 
 def sender_of(octets: bytes) -> tuple[str, str]:
-    """Name and address in From. Not by `policy.default`: until 3.13 it leaves the spaces between encoded words."""
+    """Return the name and address in From. Before 3.13, `policy.default` keeps spaces between encoded words."""
     name, address = parseaddr(message_from_bytes(octets, policy=policy.compat32)["From"])
     return str(make_header(decode_header(name))), address
 

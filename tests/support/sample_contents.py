@@ -1,4 +1,4 @@
-"""Email contents that are easy to damage on the way."""
+"""Email contents that are easily damaged in transit."""
 
 from __future__ import annotations
 

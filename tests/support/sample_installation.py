@@ -1,4 +1,4 @@
-"""An installation as it is after some weeks: emails in every state, deliveries with every outcome and good reasons."""
+"""An installation after some weeks of use: emails in every state, deliveries with every outcome and real replies."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TEXT = (
 
 
 def addresses(count: int) -> Iterator[Address]:
-    """So many people, each known once."""
+    """Yield `count` different addresses."""
     people = ((first, last, host) for host in HOSTS for last in LAST for first in FIRST)
     for first, last, host in itertools.islice(people, count):
         name = f"{first}.{last}@{host}".lower()
@@ -61,7 +61,7 @@ def addresses(count: int) -> Iterator[Address]:
 
 
 def fill(installation: Installation, count: int = 240) -> None:
-    """Give it recipients and emails; what is due is sent to a server that refuses some."""
+    """Add recipients and emails, and send what is due to a server that rejects some of it."""
     installation.save_email(HELD, -1, "Rehearsal on Monday", TEXT)
     sweep_once(installation)
     with installation.database() as database:
@@ -88,7 +88,7 @@ def _sweep(installation: Installation, **on: Any) -> None:
 
 
 def _plan(installation: Installation) -> None:
-    """What is to come, and what is cancelled."""
+    """Add emails that are scheduled, overdue and cancelled."""
     installation.save_email(CANCELLED, 3 * DAY, "Excursion to the lake", TEXT)
     installation.save_email(OVERDUE, -120, "The bus leaves at 17:30", TEXT)
     installation.save_email(TOMORROW, DAY + 3_000, "Tickets: the last twenty", TEXT)
@@ -98,7 +98,7 @@ def _plan(installation: Installation) -> None:
 
 
 def _import(installation: Installation) -> None:
-    """Files of recipients, one in each state; the first is the one to look at."""
+    """Import recipient files, one for each state. The first one is ready to preview."""
     files = {
         "ready": PEOPLE,
         "reading": PEOPLE,
@@ -123,22 +123,22 @@ def _import(installation: Installation) -> None:
 
 
 def refuse_some(line: bytes, _: int) -> str | None:
-    """RCPT: some for good."""
+    """Reject some recipients permanently, at RCPT."""
     return next((reply for name, reply in REPLIES.items() if name.encode() in line), None)
 
 
 def lose_some(content: bytes, _: int) -> object:
-    """The end of a message: of some nobody will know."""
+    """Close the connection after the final dot, so that some outcomes stay in doubt."""
     return Close() if b"To: jean.hopper@" in content else None
 
 
 def put_off_some(line: bytes, nth: int) -> str | None:
-    """RCPT: every third has to wait."""
+    """Defer every third recipient, at RCPT."""
     return refuse_some(line, nth) or (LATER if nth % 3 == 0 else None)
 
 
 def age(database: Database, event_id: int, seconds: int) -> None:
-    """Make it so much older."""
+    """Make an email and its deliveries older by `seconds`."""
     with database.connection.transaction():
         for statement in AGE:
             database.connection.run(statement, event_id=event_id, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Subjects and contents that have gone wrong somewhere on the way of some program's mail, by what is odd in them."""
+"""Subjects and contents that some mail program has damaged, named after what is unusual about them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Saves emails as the web server does, several at a time: `python tests/saving_runner.py FOLDER`.
+"""Save emails in several threads, as the web server does: `python tests/support/save_emails.py FOLDER`.
 
-The event_id of each goes into the file `answered` once it is saved, where a request would be answered.
+When an email has been saved and a request would be answered, its event_id is written to the file `answered`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
 
 def save(saver: EmailSaver, thread: int, barrier: threading.Barrier, answered: int) -> None:
     for number in range(ROUNDS):
-        barrier.wait()  # so that they come at one time
+        barrier.wait()  # so that all threads save at the same time
         event_id = thread * ROUNDS + number
         saver.save(Email(event_id, "S", f"{event_id}", NOW), NOW)
         os.write(answered, b"%d\n" % event_id)

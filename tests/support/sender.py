@@ -1,4 +1,4 @@
-"""Deliver a queue with the SMTP sender to a scripted server, or be refused."""
+"""Send envelopes to a scripted server with the SMTP sender."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def deliver(server: ScriptedServer, work: KeptWork, **how: Any) -> KeptWork:
 
 
 def refusal(server: ScriptedServer, work: KeptWork, **how: Any) -> str:
-    """Return why the server refused all of it."""
+    """Deliver to a server that refuses everything, and return the reason."""
     with pytest.raises(SessionError) as caught:
         sender(server.port, **how).deliver(work)
     assert not work.unaccounted
@@ -34,5 +34,5 @@ def refusal(server: ScriptedServer, work: KeptWork, **how: Any) -> str:
 
 
 def only(number: int, action: Action) -> Handler:
-    """Return a handler that acts at this one time, counted from 0."""
+    """Return a handler that acts only on call `number`, counted from 0."""
     return lambda line, n: action if n == number else None

@@ -1,4 +1,4 @@
-"""The whole service in a test: started as a user would, watched through `/proc`, so that nothing can hide."""
+"""The whole service, started as a user would. `/proc` shows every process that it starts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pytest
 
 from tests.support.environment import CLEAN_ENVIRONMENT
 
-linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
+linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 
 
 def give_venv(project: Path) -> None:
-    """A `.venv` as an earlier start has left it, made in no time: it borrows the packages of these tests."""
+    """Create a `.venv` as an earlier start would have left it. It borrows the packages of these tests, to save time."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
     (site_packages,) = (project / ".venv").glob("lib/python*/site-packages")
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -30,7 +30,7 @@ def give_venv(project: Path) -> None:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
-    """Whether `condition` came true in time."""
+    """Return whether `condition` became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -40,19 +40,19 @@ def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
 
 
 def processes_marked(mark: str) -> dict[int, str]:
-    """Every live process with this `NAME=value` in its environment, with its command line."""
+    """Return the live processes with this `NAME=value` in their environment: PID and command line."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
-            continue  # it has just ended, or is not ours to look at
+            continue  # it has just exited, or we may not read it
     return found
 
 
 class Service:
-    """One start of `./start_flask.sh`. Its processes are known by a mark in their environment."""
+    """One run of `./start_flask.sh`. A mark in the environment identifies its processes."""
 
     def __init__(self, project: Path, *arguments: str, **environ: str) -> None:
         self.mark = f"TEST_MARK={uuid.uuid4().hex}"
@@ -73,11 +73,11 @@ class Service:
         return text in self.output
 
     def processes(self) -> dict[int, str]:
-        """Every live process of this start, with its command line, whoever its parent is by now."""
+        """Return the live processes of this run, including orphans: PID and command line."""
         return processes_marked(self.mark)
 
     def pid_of(self, part: str) -> int:
-        """The process id of 'supervisor', 'sender', 'web' (granian's main process) or its 'worker'."""
+        """Return the PID of 'supervisor', 'sender', 'web' (granian's main process) or its 'worker'."""
         if part == "supervisor":
             return self.process.pid
         pids = [
@@ -97,7 +97,7 @@ class Service:
 
     def clean_up(self) -> None:
         for pid in self.processes():
-            with suppress(ProcessLookupError):  # it ends with another one
+            with suppress(ProcessLookupError):  # it exits when its parent does
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
 

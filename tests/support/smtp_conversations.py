@@ -1,4 +1,4 @@
-"""Drive an SMTP session in memory against a scripted peer, however the bytes are cut."""
+"""Drive an SMTP session in memory against a scripted peer, with the replies split in any way."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Result(NamedTuple):
 
 
 class Owner:
-    """What the sender does with one session, cut down to the least."""
+    """A minimal version of what the sender does with one session."""
 
     def __init__(self, session: Session, script: Script, todo: list[Envelope]) -> None:
         self.session = session
         self.peer = Peer(script)
         self.todo = list(todo)
         self.incoming = bytearray()
-        self.eof: str | None = None  # how the peer hung up
+        self.eof: str | None = None  # how the peer closed the connection
         self.read = 0
         self._take(self.peer.greet())
 
     def run(self, cuts: Callable[[int], int], stop_after: int | None = None) -> Result:
-        """Talk to the end. `cuts` tells, for what has been read, how much to read next."""
+        """Run to the end. `cuts` maps the number of bytes read so far to the number to read next."""
         while self.session.state is not State.CLOSED:
             self._write()
             if not self.incoming:
@@ -135,7 +135,7 @@ def script(pipelining: bool = True, **how: Any) -> Script:
 
 
 def nth(number: int, action: Any) -> Callable[[bytes, int], Any]:
-    """That action for the line with this number, the usual one for the others."""
+    """Return a handler that takes this action on line `number` and the usual one on others."""
     return lambda line, count: action if count == number else None
 
 
@@ -147,7 +147,7 @@ def refuse(answers: dict[bytes, str]) -> Callable[[bytes, int], str | None]:
     return lambda line, count: next((reply for part, reply in answers.items() if part in line), None)
 
 
-# A conversation: what the server does, to whom, what becomes of them; the same with and without PIPELINING.
+# Each conversation: the server's actions, the recipients, their outcomes. Valid with and without PIPELINING.
 S, D, F, Q = Kind.SENT, Kind.DEFERRED, Kind.FAILED, Kind.IN_DOUBT
 CONVERSATIONS: dict[str, tuple[dict[str, Any], list[str], dict[str, Kind]]] = {
     "all accepted": ({}, ["a", "b", "c"], {"a": S, "b": S, "c": S}),

@@ -1,17 +1,17 @@
-"""A scripted SMTP server: it can do anything at any point, and keeps all it was sent.
+"""A scripted SMTP server that can do anything at any point, and records what it receives.
 
-`Peer` is the server's side of one connection without I/O, for tests of the session alone; `ScriptedServer` puts
-it on real sockets. `on` says what it does: a mapping from a verb to a function that gets the line and the
-number of lines with that verb so far (from 0), and returns an action, or None for the usual answer. An action is
+`Peer` is the server's side of one connection without I/O, for tests of the session alone. `ScriptedServer` puts
+it on real sockets. `on` is the script: it maps a verb to a function. The function gets the line and the number of
+earlier lines with that verb, and returns an action, or None for the usual reply. An action is
 
-    "550 no"             a reply; bytes go out as they are
-    Close(), Reset()     hang up, politely or not
-    Wait(0.2)            say nothing for a while, or until the server ends
-    Pieces("250 ok", 1)  a reply in pieces of so many octets
-    Call(function)       anything, such as killing the sender
-    SILENCE              no answer
+    "550 no"             send a reply; bytes are sent unchanged
+    Close(), Reset()     close or reset the connection
+    Wait(0.2)            wait for some seconds, or until the server stops
+    Pieces("250 ok", 1)  send a reply in pieces of this many octets
+    Call(function)       call a function, for example to kill the sender
+    SILENCE              send nothing
 
-or a tuple of these. The verbs are those of SMTP, and CONNECT, CONTENT (the final dot was read), LINE (an answer
+or a tuple of these. The verbs are those of SMTP, and CONNECT, CONTENT (after the final dot) and LINE (a response
 within AUTH). `at_octet` maps the number of octets read on a connection to an action.
 """
 
@@ -73,23 +73,23 @@ USUAL = {
 
 
 class Accepted(NamedTuple):
-    """One message the server took responsibility for."""
+    """One recipient's message that the server accepted."""
 
     sender: bytes
     recipient: bytes
-    content: bytes  # as it came, dots stuffed
+    content: bytes  # as received, with dot-stuffing
 
 
 @dataclass
 class Script:
-    """What the server offers and does; shared by all its connections, as is what it saw."""
+    """The server's capabilities and actions, and what it received. All its connections share one."""
 
     offers: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SIZE 10000000")
     offers_in_tls: tuple[str, ...] | None = None
     on: Mapping[str, Handler] = field(default_factory=dict)
     at_octet: Mapping[int, Action] = field(default_factory=dict)
-    follows: bool = True  # False: answers 503 to what comes together with the end of a message, as Haraka 3 does
-    groups: bool = True  # False: answers 503 to whatever comes together with a command
+    follows: bool = True  # False: replies 503 to commands that arrive with the end of a message, as Haraka 3 does
+    groups: bool = True  # False: replies 503 to commands that arrive with another command
     accepted: list[Accepted] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)  # every command line
     counts: dict[str, int] = field(default_factory=dict)
@@ -107,15 +107,15 @@ class Peer:
         self._buffer = b""
         self._in_content = False
         self._in_login = False
-        self._sender = b""  # of the transaction that is open
+        self._sender = b""  # of the open transaction
         self._recipients: list[bytes] = []
-        self._out_of_step = 0  # octets to answer 503 to
+        self._out_of_step = 0  # octets of input to reply 503 to
 
     def greet(self) -> Iterator[Action]:
         yield from self._answer("CONNECT", b"")
 
     def feed(self, data: bytes) -> Iterator[Action]:
-        """The actions that `data` calls for."""
+        """Yield the actions that `data` causes."""
         start = len(self.raw)
         for position in sorted(p for p in self.script.at_octet if start < p <= start + len(data)):
             piece, data = data[: position - len(self.raw)], data[position - len(self.raw) :]
@@ -125,7 +125,7 @@ class Peer:
         yield from self._feed(data)
 
     def forget_plain_text(self) -> None:
-        """TLS stands."""
+        """Discard the buffered input once TLS is established."""
         self.tls = True
         self._buffer = b""
 
@@ -149,7 +149,7 @@ class Peer:
         for action in self._answer("CONTENT", content):
             if _code(action) == 2:
                 self.script.accepted += [Accepted(self._sender, to, content) for to in self._recipients]
-            if _code(action):  # the first reply is the answer
+            if _code(action):  # the first reply decides
                 self._sender, self._recipients = b"", []
             yield action
         if not self.script.follows:
@@ -206,7 +206,7 @@ class Peer:
 
 
 def _code(action: Action) -> int:
-    """The first digit of the reply that an action sends."""
+    """Return the first digit of the reply that an action sends, or 0."""
     text = action.text if isinstance(action, Pieces) else action
     if isinstance(text, bytes):
         text = text.decode("latin-1")
@@ -214,7 +214,7 @@ def _code(action: Action) -> int:
 
 
 def octets(action: Action) -> bytes:
-    """What an action sends."""
+    """Return the bytes that an action sends."""
     text = action.text if isinstance(action, Pieces) else action
     if isinstance(text, str):
         return text.encode() + b"\r\n"
@@ -222,7 +222,7 @@ def octets(action: Action) -> bytes:
 
 
 class ScriptedServer:
-    """A `Script` on a socket of 127.0.0.1 (or `::1`), a thread for each connection."""
+    """A server that runs a `Script` on 127.0.0.1 (or `::1`), with one thread per connection."""
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class ScriptedServer:
 
     @property
     def at_once(self) -> int:
-        """How many connections it is serving."""
+        """The number of connections being served."""
         return len(self._being_served)
 
     def __enter__(self) -> Self:
@@ -332,7 +332,7 @@ class ScriptedServer:
                 time.sleep(0.001)
         else:
             data = octets(action)
-            if data.startswith(b"221"):  # once it has read this, the client may connect again
+            if data.startswith(b"221"):  # the client may reconnect as soon as it has read this
                 self._being_served.discard(peer)
             peer.socket.sendall(data)
 

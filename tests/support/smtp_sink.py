@@ -1,4 +1,4 @@
-"""Debian's smtp-sink: a mail server that takes, refuses or hangs up on everything."""
+"""Debian's smtp-sink: a mail server that accepts or rejects every message, or drops every connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ needs_sink = pytest.mark.skipif(SINK is None, reason="smtp-sink is not installed
 
 @contextmanager
 def sink(*options: str) -> Iterator[int]:
-    """Run it, and yield its port."""
+    """Run smtp-sink, and yield its port."""
     port = unused_port()
     as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([SINK or "", *as_user, *options, f"127.0.0.1:{port}", "200"], stdout=subprocess.DEVNULL)

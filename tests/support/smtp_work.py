@@ -1,4 +1,4 @@
-"""A `Work` that keeps what it was given, and checks what every sender must comply with."""
+"""A `Work` that records what a sender does, and checks the rules for every sender."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class KeptWork:
     def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         self.records += 1
         for outcome in outcomes:
-            self._taken.remove(outcome.envelope.recipient_id)  # one outcome each, of what was handed out
+            self._taken.remove(outcome.envelope.recipient_id)  # fails unless it was handed out and has no outcome yet
             self.ending.discard(outcome.envelope.recipient_id)
         self.outcomes += outcomes
         self.on_record(outcomes, ending)
@@ -99,5 +99,5 @@ class KeptWork:
 
     @property
     def unaccounted(self) -> set[int]:
-        """Handed out, with neither an outcome nor given back."""
+        """Recipients that were handed out, but have no outcome and were not given back."""
         return self._taken - self.lost

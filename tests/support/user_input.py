@@ -1,4 +1,4 @@
-"""A person at a page: by mouse, or by keyboard alone."""
+"""A person who uses a page with the mouse, or with the keyboard only."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ MOST_TABS = 150
 
 
 class Hands(Protocol):
-    """What a person does."""
+    """The actions of a person."""
 
     def press(self, what: Locator) -> None:
-        """A link, a button, a box to tick."""
+        """Press a link, button or checkbox."""
 
     def write(self, field: Locator, text: str) -> None:
-        """Into a field, in place of what is in it."""
+        """Replace the text of a field."""
 
     def write_time(self, field: Locator, moment: str) -> None:
-        """A time as 2026-01-02T03:04:05."""
+        """Enter a time, given as 2026-01-02T03:04:05."""
 
     def choose_file(self, field: Locator, file: Path) -> None:
-        """In the window of the system, which is the browser's own."""
+        """Choose a file in the browser's file dialog."""
 
 
 def intercept_file_choosers(page: Page) -> None:
-    """Keep the browser from opening its own window. `expect_file_chooser` alone asks for that too late at times."""
+    """Keep the browser from opening a file dialog. `expect_file_chooser` alone is sometimes too late."""
     page.on("filechooser", lambda chooser: None)
 
 
@@ -55,7 +55,7 @@ class Mouse:
 
 
 class Keyboard:
-    """Tab, Enter, Space and letters: nothing is pointed at, and nothing is reached but by going on to it."""
+    """Uses only the keyboard, and reaches each element with Tab."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -71,7 +71,7 @@ class Keyboard:
         self.page.keyboard.type(text)
 
     def write_time(self, field: Locator, moment: str) -> None:
-        """The parts stand in the order of the browser's language, en-US: month, day, year, hour, minute, second."""
+        """Type the parts in the order of the browser's locale, en-US: month, day, year, hour, minute, second."""
         year, month, day, *clock = moment.replace("T", "-").replace(":", "-").split("-")
         self._go_to(field)
         self.page.keyboard.type(f"{month}{day}{year}")
@@ -89,7 +89,7 @@ class Keyboard:
         what.wait_for()
         for _ in range(MOST_TABS):
             if what.evaluate("element => element === document.activeElement"):
-                assert what.evaluate("element => element.matches(':focus-visible')"), "it cannot be seen where one is"
+                assert what.evaluate("element => element.matches(':focus-visible')"), "the focus is not visible"
                 return
             self.page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not lead to {what}")
+        raise AssertionError(f"Tab does not reach {what}")

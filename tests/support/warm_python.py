@@ -1,9 +1,9 @@
-"""Python programs as processes of their own, without the tenth of a second that it takes to start and import each.
+"""Run Python programs as separate processes, without the tenth of a second that each takes to start and import.
 
-`start` forks one off a process that has loaded the modules of this project, and that is what this file is when it is
-run as a program. What was forked runs a script (or `-m` or `-c`) as `__main__`, in the environment it is given.
+`start` forks the program from a server process that has already loaded this project's modules. Run as a program, this
+file is that server. The forked process runs a script (or `-m` or `-c`) as `__main__`, in the given environment.
 
-It does not suit a program that changes a module before others import it, nor one whose start is what is tested.
+Do not use it for a program that patches a module before others import it, or to test how a program starts.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import IO
 
 PROJECT = Path(__file__).resolve().parents[2]
-LOADED = ("storage", "delivery", "sweep", "commands", "web")  # not email_app, which reads the settings
+LOADED = ("storage", "delivery", "sweep", "commands", "web")  # not email_app: importing it reads the settings
 TRACER = "TracerPid:\t"
 
 
 class ForkedProcess(subprocess.Popen[str]):
-    """A process that `start` started: all that `Popen` offers, except for pipes."""
+    """A process that `start` started. It offers what `Popen` does, except pipes."""
 
-    _child_created = False  # by this process
+    _child_created = False  # this process is not its parent
 
     def __init__(self, command: Sequence[str], line: socket.socket, output: Sequence[IO[bytes]]) -> None:
         self.args = command
@@ -86,7 +86,7 @@ class ForkedProcess(subprocess.Popen[str]):
 def start(
     command: Sequence[str], environment: Mapping[str, str], *, cwd: str = "/", traced: bool = False
 ) -> ForkedProcess:
-    """Start `command`, which begins with the name of the interpreter; with `traced`, it waits for a tracer first."""
+    """Start `command`; its first word is the interpreter. With `traced`, it waits for a tracer first."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     output = [os.fdopen(os.memfd_create(name), "w+b") for name in ("stdout", "stderr")]
     request = json.dumps([list(command[1:]), dict(environment), cwd, traced]).encode()
@@ -97,7 +97,7 @@ def start(
 
 @cache
 def _server() -> socket.socket:
-    """The way to the process that forks; it ends with this one."""
+    """Start the server process, and return the socket to it. It exits when this process does."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with far:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
@@ -113,21 +113,21 @@ def _server() -> socket.socket:
 
 
 class Ending:
-    """Leaves out the last thing that Python does, to free all modules: it would copy what is shared since the fork."""
+    """Skip the last step of Python's exit, which frees all modules: it would copy the memory shared since the fork."""
 
     def __init__(self) -> None:
         self.code = 1
-        atexit.register(self._end)  # so it is the last of its kind
+        atexit.register(self._end)  # registered first, so it runs last
 
     def _end(self) -> None:
-        gc.collect()  # this it does before, and closes databases by it
+        gc.collect()  # as Python's exit does; this closes databases
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(self.code)
 
 
 def main() -> None:
-    """Load everything, and fork for each request; in what was forked, run what was asked for."""
+    """Load all modules and fork for each request. In the forked process, run the requested program."""
     for name in _modules(LOADED):
         importlib.import_module(name)
     gc.collect()
@@ -151,7 +151,7 @@ def _modules(packages: Iterable[str]) -> Iterable[str]:
 
 
 def _serve(requests: socket.socket) -> tuple[list[str], bool]:
-    """Returns in what was forked only; ends with the requests."""
+    """Fork for each request. Returns only in a forked process; exits when the request socket closes."""
     lines: dict[int, socket.socket] = {}
     ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
@@ -186,12 +186,12 @@ def _report_ends(lines: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with lines.pop(pid) as line, contextlib.suppress(OSError):  # nobody waits for it
+        with lines.pop(pid) as line, contextlib.suppress(OSError):  # no process waits for it any more
             line.send(b"%d" % os.waitstatus_to_exitcode(status))
 
 
 def _move_in(environment: dict[str, str], cwd: str, stdout: int, stderr: int) -> None:
-    """Take on what `Popen` gives a new process."""
+    """Set up streams, environment, folder and path as `Popen` would for a new process."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -210,7 +210,7 @@ def _wait_for_tracer() -> None:
         if time.monotonic() > end:
             sys.exit("no tracer came")
         time.sleep(0.0005)
-    time.sleep(0.005)  # until it has stopped this process for the first time
+    time.sleep(0.005)  # so that the tracer can stop this process for the first time
 
 
 def _run(command: list[str]) -> None:

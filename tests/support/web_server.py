@@ -1,4 +1,4 @@
-"""The service over real HTTP, served as in production, and a way to send it any bytes."""
+"""The web server over real HTTP, run as in production, and a way to send it any bytes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.environment import CLEAN_ENVIRONMENT
 
 PROJECT = Path(__file__).resolve().parents[2]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# An empty value means the default: nothing that stands in a `.env` here takes part.
+# An empty value means the default, so that a local `.env` does not affect the tests.
 DEFAULTS = dict.fromkeys(("API_TOKEN", "PUBLIC_URL", "TRUSTED_PROXIES", "MAX_BODY", "TIMEZONE", "SCHEDULER"), "")
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     body: str
@@ -43,18 +43,18 @@ class Server:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         with closing(http.client.HTTPConnection(self.host, self.port, timeout=30)) as connection:
             connection.request(method, path, body, dict(headers or {}))
             with connection.getresponse() as response:
                 return Answer(response.status, response.read().decode(), {**response.headers})
 
     def post(self, fields: Mapping[str, object], **headers: str) -> Answer:
-        """A form to /send-emails."""
+        """POST a form to /send-emails."""
         return self.request("POST", "/send-emails", urlencode(fields).encode(), FORM | headers)
 
     def raw(self, request: bytes, close: bool = False) -> bytes:
-        """Everything that comes back for these bytes, until the server closes the connection."""
+        """Send these bytes, and return everything received until the server closes the connection."""
         with socket.create_connection((self.host, self.port), timeout=30) as connection:
             connection.sendall(request)
             if close:
@@ -62,14 +62,14 @@ class Server:
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
     def kill(self) -> None:
-        """Kill it, workers and all, as a power cut would."""
+        """Kill the server and its workers at once, as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @contextmanager
 def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) -> Iterator[Server]:
-    """A server whose database is `email.db` in `folder`."""
+    """Run a server whose database is `email.db` in `folder`."""
     database = {"DATABASE_URL": f"sqlite:///{folder / 'email.db'}"}
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "email_app:create_app"]
     command += ["--workers", environment.get("WEB_WORKERS", "1"), "--blocking-threads", "16"]
@@ -93,7 +93,7 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
 
 
 def _wait_until_it_serves(workers: str, place: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
-    """All workers, since one that is told to stop while it starts does not hear it; they say so before they listen."""
+    """Wait for all workers: one that is stopped while it starts ignores it. They log their start before they listen."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         if log.read_text().count("Started worker-") == int(workers) and _is_listened_at(place):

@@ -1,4 +1,4 @@
-"""Between a client and PostgreSQL: lets the N-th COMMIT through to the server, and its answer to nobody."""
+"""A proxy for PostgreSQL that forwards the N-th COMMIT, but not the reply to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import socket
 import threading
 from typing import Self
 
-COMMITTED = b"COMMIT\0"  # the command tag in the server's answer
+COMMITTED = b"COMMIT\0"  # the command tag in the server's reply
 
 
 class CuttingProxy:
-    """Listens on `port`. The connection on which the `number`-th COMMIT was sent is cut once the server answered it."""
+    """Listens on `port`. Cuts the connection that sent COMMIT number `number` once the server has replied."""
 
     def __init__(self, server_port: int, number: int) -> None:
         self.commits = 0
@@ -44,7 +44,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if from_server and COMMITTED in data and self._is_the_one():
-                    break  # the server has done it, and nobody hears of that
+                    break  # the server has committed, but the client never learns it
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):

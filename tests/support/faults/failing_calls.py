@@ -12,7 +12,7 @@ from storage.sqlite import driver  # type: ignore[attr-defined]
 
 
 class Fault:
-    """Fails at the `number`-th call, or from there on for good."""
+    """Fails on call `number` only or, with `for_good`, on every call from there on."""
 
     def __init__(self, number: int, error: Callable[[], Exception], *, for_good: bool = False) -> None:
         self.calls = 0
@@ -35,7 +35,7 @@ class Calls(Protocol):
 
 
 class FailingDriver:
-    """A connection of the SQLite driver whose statements, COMMIT among them, may fail."""
+    """A connection of the SQLite driver whose statements, including COMMIT, may fail."""
 
     def __init__(self, real: Any, fault: Calls) -> None:
         self._real = real
@@ -54,7 +54,7 @@ class FailingDriver:
 
 
 class FailingSocket:
-    """A socket whose calls may fail, or take the half of what they are given before it breaks."""
+    """A socket whose calls may fail. With `half`, a failing `send` sends half of its data and shuts it down."""
 
     def __init__(self, real: socket.socket, fault: Calls, *, half: bool) -> None:
         self._real = real

@@ -1,4 +1,4 @@
-"""Killing a sender at a chosen moment: from a scripted server's actions, or before its N-th system call."""
+"""Kill a sender at a chosen moment: by an action of a scripted server, or before its N-th system call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHORT_LEASE = Path(__file__).with_name("short_lease.py")
 
 
 class Victim:
-    """A sender that a scripted server stops, wakes or kills; `kill` and the others are actions of a script."""
+    """A sender that a scripted server can stop, wake or kill. `kill` and the like are actions for a script."""
 
     def __init__(self) -> None:
         self.kill = Call(self._kill)
@@ -32,7 +32,7 @@ class Victim:
         self._started = threading.Event()
 
     def run(self, installation: Installation) -> int:
-        """Start `task.py` and wait for its end; minus the signal that it died of, or its exit code."""
+        """Run `task.py`, and return its exit code, or minus the signal that killed it."""
         return self.wait(installation.start_task())
 
     def start(self, process: subprocess.Popen[str]) -> None:
@@ -51,7 +51,7 @@ class Victim:
         self._signal(signal.SIGCONT)
 
     def state(self) -> str:
-        """The state that the kernel shows: R, S, T (stopped), Z (dead), …"""
+        """Return the process state from the kernel: R, S, T (stopped), Z (dead), …"""
         stat = Path(f"/proc/{self.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0]
 
@@ -82,12 +82,12 @@ class Victim:
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "this did not come about in time"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.0005)
 
 
 def in_shell(installation: Installation, script: str) -> subprocess.CompletedProcess[str]:
-    """Run `task.py` where the shell's `script` says "$@"."""
+    """Run a shell script in which "$@" is `task.py`."""
     return subprocess.run(
         ["sh", "-c", script, "sh", *TASK],
         env=installation.environment,
@@ -100,7 +100,7 @@ def in_shell(installation: Installation, script: str) -> subprocess.CompletedPro
 
 
 def killed_before(installation: Installation, call: str, number: int, program: Sequence[str] = TASK) -> bool:
-    """Run `program`, killed with SIGKILL before its `number`-th system call `call`; False: it made fewer."""
+    """Run `program`, and kill it before its `number`-th `call` system call. Return False if it made fewer."""
     killed = start(program, installation.environment, traced=True)
     command = [STRACE or "strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]
     command += ["-e", f"inject={call}:signal=KILL:when={number}", "-p", f"{killed.pid}"]
@@ -116,5 +116,5 @@ def killed_before(installation: Installation, call: str, number: int, program: S
 
 
 def start_with_lease(installation: Installation, seconds: float) -> subprocess.Popen[str]:
-    """Start `task.py` with a lease of so many seconds instead of a minute."""
+    """Start `task.py` with a lease of `seconds` instead of a minute."""
     return start((sys.executable, str(SHORT_LEASE), str(seconds)), installation.environment)

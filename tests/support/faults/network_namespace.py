@@ -1,4 +1,4 @@
-"""A second host on this machine: a network namespace with two links to this one, which can be cut one by one."""
+"""A second host on this machine: a network namespace with links that can be cut one by one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Self
 
 POSSIBLE = os.name == "posix" and os.geteuid() == 0 and shutil.which("ip") is not None
 
-NUMBERS = range(64, 250)  # of networks 10.NUMBER.*.*; several tests may have a second host at a time
+NUMBERS = range(64, 250)  # networks 10.NUMBER.*.*; several tests can use one each at the same time
 
 
 class SecondHost:
-    """Reaches this host at `near(link)` over each of its links, numbered from 0; needs root."""
+    """A host that reaches this one at `near(link)` over each of its links, numbered from 0. Needs root."""
 
     def __init__(self, links: int = 2) -> None:
         self._number = 0
@@ -37,19 +37,19 @@ class SecondHost:
         _ip("netns", "delete", self._name)
 
     def near(self, link: int) -> str:
-        """The address of this host, as the second one sees it over that link."""
+        """Return this host's address on that link."""
         return f"10.{self._number}.{link}.1"
 
     def command(self, *command: str) -> list[str]:
-        """A command, as it is run on the second host."""
+        """Return a command line that runs `command` on the second host."""
         return ["ip", "netns", "exec", self._name, *command]
 
     def cut(self, link: int) -> None:
-        """Let nothing more through, without a word to anybody."""
+        """Drop all packets on the link, without any notice to either side."""
         _ip("link", "set", self._device(link), "down")
 
     def mend(self, link: int) -> None:
-        """Let everything through again."""
+        """Restore the link."""
         _ip("link", "set", self._device(link), "up")
 
     @property
@@ -65,7 +65,7 @@ def _name(number: int) -> str:
 
 
 def _is_free(number: int) -> bool:
-    """Take this number, unless another test has it."""
+    """Reserve this number. Return False if another test has it."""
     return subprocess.run(["ip", "netns", "add", _name(number)], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What a disk holds after a power cut, by the system calls that a process made: `strace` tells them."""
+"""Compute what a disk holds after a power cut, from the system calls of a process as `strace` records them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ LINE = re.compile(
 
 
 class Event(NamedTuple):
-    """One system call that did something."""
+    """One successful system call."""
 
     name: str
     fd: int
     file: str  # its name without folders
-    data: bytes  # as much as was taken
-    offset: int  # of a write; the length of a truncation
+    data: bytes  # the part that was written
+    offset: int  # of a write; for a truncation, the new length
 
 
 def traced(installation: Installation, trace: Path, program: Sequence[str] = TASK, calls: str = CALLS) -> list[Event]:
-    """Run `program` to its end; what it wrote, synced and sent, in order."""
+    """Run `program` until it exits, and return what it wrote, synced and sent, in order."""
     command = ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", str(trace), "-e", f"trace={calls}", *program]
     subprocess.run(command, env=installation.environment, cwd="/", check=True, timeout=60)
     return list(_events(trace.read_text()))
@@ -48,7 +48,7 @@ def _events(trace: str) -> Iterator[Event]:
 
 
 def _whole_lines(trace: str) -> Iterator[str]:
-    """A call during which another thread made one is printed as two lines: it counts from its end."""
+    """Join a call that strace printed as two lines because of another thread. It counts as of its end."""
     begun: dict[str, str] = {}
     for line in trace.splitlines():
         thread, _, call = line.partition(" ")
@@ -65,7 +65,7 @@ def _octets(escaped: str) -> bytes:
 
 
 class Disk:
-    """Files that are what was synced, and what was written to them since."""
+    """A disk: the synced contents of files, and the later writes to them."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._synced = dict(files)
@@ -78,11 +78,11 @@ class Disk:
             self._synced[event.file] = self._contents(event.file, self._unsynced.pop(event.file, []))
 
     def is_synced(self, file: str) -> bool:
-        """Whether nothing was written to it since it was synced."""
+        """Return whether all writes to the file have been synced."""
         return file in self._synced and not self._unsynced.get(file)
 
     def after_a_power_cut(self, luck: random.Random | None = None) -> dict[str, bytes]:
-        """The files: all that was not synced is gone, or each write was lucky or not."""
+        """Return the files without the unsynced writes or, with `luck`, with a random half of them."""
         lucky = {
             file: [event for event in events if luck is not None and luck.random() < 0.5]
             for file, events in self._unsynced.items()
@@ -101,13 +101,13 @@ class Disk:
 
 
 class Wire:
-    """What went out on each connection, and whose message ended with it."""
+    """What was sent on each connection, and which recipients' messages ended."""
 
     def __init__(self) -> None:
         self._sent: defaultdict[int, bytes] = defaultdict(bytes)
 
     def ends(self, event: Event) -> list[str]:
-        """The recipients of messages whose final dot is in this call."""
+        """Return the recipients of messages whose final dot is in this call."""
         before = self._sent[event.fd].count(b"\r\n.\r\n")
         self._sent[event.fd] += event.data
         sent = self._sent[event.fd]

@@ -1,4 +1,4 @@
-"""kill -9 of overlapping senders at random moments, and what became of every delivery."""
+"""Kill overlapping senders at random moments, and check the outcome of every delivery."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.support.invariants import Found, Mailing
 from tests.support.smtp_server import Action, ScriptedServer, Wait
 
 SENDERS, CONNECTIONS = 4, 4
-LONGEST_LIFE = 0.25  # seconds between two kills, at most
+LONGEST_LIFE = 0.25  # at most, in seconds, between two kills
 
 
 class SenderCrashes:
-    """So many deliveries of four emails, and senders of which a random one is killed again and again."""
+    """Four emails with `deliveries` deliveries in total, and several senders, of which random ones are killed."""
 
     def __init__(
         self, folder: Path, *, deliveries: int, kills: int, in_doubt: str, seed: int, where: Mapping[str, str]
     ) -> None:
-        """`where`: the setting of the database, nothing for SQLite."""
+        """`where` is the database setting, empty for SQLite."""
         self.kills = 0
         self._random = random.Random(seed)
         self._deliveries = deliveries
@@ -36,11 +36,11 @@ class SenderCrashes:
 
     @property
     def bound(self) -> int:
-        """How many may be in doubt: one for each connection that a kill can have cut off."""
+        """The maximum number in doubt: one per connection that a kill may have cut off."""
         return self.kills * CONNECTIONS
 
     def run(self) -> Found:
-        """Kill so often; then let the senders finish, and count."""
+        """Kill senders `kills` times, let the rest finish, and check the result."""
         with self._server:
             try:
                 self._senders = [self._mailing.start_task() for _ in range(SENDERS)]
@@ -65,6 +65,6 @@ class SenderCrashes:
         self._senders[number] = self._mailing.start_task()
 
     def _accept(self, content: bytes, n: int) -> Action:
-        """Slowly, so that a kill finds messages in doubt, and that there is something left to send until the last."""
+        """Accept slowly, so that kills leave messages in doubt, and work remains until the last kill."""
         ahead = len(self._server.accepted) * self._wanted > self.kills * self._deliveries
         return Wait(0.2 if ahead else 0.05), "250 ok"

@@ -1,4 +1,4 @@
-"""Killing the service at random moments, and looking afterwards at what became of every email."""
+"""Kill the service at random moments, and check afterwards what happened to every email."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UTC_8 = timezone(timedelta(hours=8))
 
 @dataclass
 class Result:
-    """What a run came to. `kills` holds how often the sender and the server were killed."""
+    """The result of a run. `kills` counts the kills of the sender and of the server."""
 
     kills: Counter[str] = field(default_factory=Counter)
     successful: set[int] = field(default_factory=set)
@@ -32,23 +32,23 @@ class Result:
 
     @property
     def lost(self) -> list[tuple[int, str]]:
-        """What was answered `Successful` and did not reach a recipient."""
+        """Deliveries of `Successful` emails that did not arrive: (event_id, address)."""
         wanted = {(n, f"r{r}@example.com") for n in self.successful for r in range(RECIPIENTS)}
         return sorted(wanted - set(self.delivered))
 
     @property
     def doubled(self) -> int:
-        """Messages that came more than once, counted as often as they came again."""
+        """The number of duplicate messages."""
         return sum(count - 1 for count in self.delivered.values())
 
     @property
     def invented(self) -> list[int]:
-        """Emails that were delivered although nobody POSTed them."""
+        """The event_ids of emails that were delivered although no client POSTed them."""
         return sorted({n for n, _ in self.delivered} - self.posted)
 
 
 class Crashes:
-    """A client that POSTs emails due at once, the service, and kills of its two parts."""
+    """A client that POSTs emails that are due at once, and a service whose two parts are killed."""
 
     def __init__(self, folder: Path, port: int, seed: int, connections: int = 1) -> None:
         self._random = random.Random(seed)
@@ -61,7 +61,7 @@ class Crashes:
         self.result = Result()
 
     def run(self, kills: int) -> Result:
-        """Kill so often; then let the service finish, and count."""
+        """Kill parts of the service `kills` times, let it finish, and return the result."""
         with self._smtp:
             self._installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{self._smtp.port}"
             client = threading.Thread(target=self._post_until_over)
@@ -82,7 +82,7 @@ class Crashes:
                 self.result.kills["server"] += 1
 
     def _kill_senders(self, kills: int) -> None:
-        """Kill some senders one after the other, while one server lives."""
+        """Kill some senders one after another while the server runs."""
         for _ in range(min(self._random.randrange(1, 4), kills)):
             sender = start((*TASK, "--watch"), self._installation.environment)
             time.sleep(self._random.uniform(0.05, 0.5))
@@ -91,7 +91,7 @@ class Crashes:
             self.result.kills["sender"] += 1
 
     def _finish(self) -> None:
-        """Sweep until nothing is left; a sender that was killed just now holds nothing back."""
+        """Sweep until nothing is left to send. A sender that was just killed does not delay this."""
         with self._installation.database() as database:
             while database.has_work(int(time.time())):
                 swept = self._installation.task()
@@ -106,7 +106,7 @@ class Crashes:
             self._post(event_id)
 
     def _post(self, event_id: int) -> None:
-        """POST an email; one whose answer was lost may have been saved or not."""
+        """POST an email. If the response is lost, the email may or may not have been saved."""
         due_at = datetime.now(UTC_8).strftime("%Y-%m-%d %H:%M:%S")
         fields = {"event_id": event_id, "email_subject": f"{event_id}", "email_content": "x\n", "timestamp": due_at}
         self.result.posted.add(event_id)

@@ -1,4 +1,4 @@
-"""`task.py` as it is, but for a lease that ends after as many seconds as the first argument says."""
+"""Run `task.py` with a shorter lease. The first argument is its length in seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import task
 
 usual = {name: vars(storage.senders)[name] for name in ("LEASE", "RENEW")}
 lease = float(sys.argv.pop(1))
-for module in list(sys.modules.values()):  # each has them under the same names
+for module in list(sys.modules.values()):  # each module imports them under the same names
     for name, value in (("LEASE", lease), ("RENEW", lease / 4)):
         if getattr(module, "__dict__", {}).get(name) == usual[name]:
             setattr(module, name, value)
