@@ -17,7 +17,7 @@ from settings import Settings
 from storage import schema
 from storage.address import Address
 from storage.claims import Claim, Claims
-from storage.clock import boot_clock
+from storage.clock import boot_clock, clock_is_plausible
 from storage.connection import Connection
 from storage.deliveries import Deliveries, Delivery, Ending, Key, Sent, Settlement
 from storage.errors import (
@@ -40,6 +40,7 @@ from storage.errors import (
     WrongStatus,
 )
 from storage.hours import BUCKETS
+from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
 from storage.progress import Begun, Progress, ProgressTable
 from storage.recipients import Added, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
@@ -68,6 +69,7 @@ __all__ = [
     "BUCKETS",
     "DELIVERY_STATUSES",
     "EMAIL_STATUSES",
+    "HEARTBEAT_SECONDS",
     "LEASE",
     "RECIPIENT_STATUSES",
     "RENEW",
@@ -114,6 +116,7 @@ __all__ = [
     "Totals",
     "WrongStatus",
     "boot_clock",
+    "clock_is_plausible",
     "db_init",
     "open_database",
     "refuse_used",
@@ -143,13 +146,6 @@ _LATER = {
 META = "SELECT value FROM meta WHERE name = :name"
 LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
-
-ANY_PRUNABLE = """
-SELECT 1 FROM emails
-WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :before
-    AND (status = 'cancelled' OR logged = 1)
-ORDER BY finished_at LIMIT 1
-"""
 
 
 class Database:
@@ -262,13 +258,8 @@ class Database:
         """
         self.connection.refuse_replaced()
         schema.check_version(self.connection)
-        due_at = self.next_work_at()
-        return (
-            (due_at is not None and due_at <= now)
-            or self.progress.any_unfinished()
-            or self.senders.any_dead()
-            or (log and self.progress.log_owed())
-        )
+        found = self.connection.row(HAS_WORK, until=now, log=int(log))
+        return found in ((True,), (1,)) or self.senders.any_dead()
 
     def wait_for_news(self, seconds: float) -> bool:
         """Sleep for so long, or until another process said that something may be due, where it can: then True."""

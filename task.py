@@ -1,291 +1,64 @@
-"""The sweep: sends everything that is due. Run by cron every minute, by the Redis queue, by hand, or beside the server.
+"""The sweep: sends everything that is due. Run by cron every minute, by the Redis queue, or by hand.
 
-Usage: python task.py [OPTION]
+Usage: python task.py [--ahead SECONDS | --watch | --retry-failed EVENT_ID] [--clock-is-right]
 
-  (no option)              one sweep: send what is due now
-  --ahead SECONDS          then also what falls due within that time, at its second
-  --watch                  sweep whenever something is due, until stopped
-  --retry-failed EVENT_ID  put that email's failed and unknown deliveries in line again
-  --clock-is-right         sweep although the clock seems to have jumped
-  --help                   show this
-
-Any number of sweeps may run at once on one database; SENDERS says how many of them may be sending. The exit
-code is 0, or 1 if anything could not be sent; the errors are on stderr and in the log.
+Without an option, it sends what is due now and exits. Any number of sweeps may run at once on one database; SENDERS
+limits how many of them send. The exit code is 0, or 1 if anything could not be sent: the errors are on stderr and in
+tasklog.log.
 """
 
 from __future__ import annotations
 
-import getopt
 import re
 import sys
-import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from database import (
-    LEASE,
-    Database,
-    DatabaseBusy,
-    DBError,
-    NoSuchEmail,
-    NotRetryable,
-    open_database,
-)
-from settings import Settings, SettingsError, load_settings
-from sweep.ended import Ended
-from sweep.stop import Stop
-from sweep.tasklog import TaskLog
-from wakeup.watch import REST, ahead
+from settings import SettingsError, load_settings
+from storage.idle import idle_sweep
 
 if TYPE_CHECKING:
-    from wakeup.redis_queue import WakeUps
-
-DAY = 24 * 60 * 60
-ALLOWED = {"--ahead": "seconds, up to 9999", "--retry-failed": "an event_id"}
-NOTE_EVERY = 30  # seconds between notes that a sweep looked
-LOST_COMMITS = (
-    "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "
-    "It is taken for a backup"
-)
-PRUNE_FOR = 2  # seconds
-LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; nothing was done."""
-
-
-class SweepRefused(Exception):
-    """Nothing can be sent until an operator has mended what the log says."""
-
-
-class Task:
-    """One run of this program on one database."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        tasklog: TaskLog,
-        stop: Stop,
-        wake_ups: WakeUps | None = None,
-        *,
-        stays: bool = False,
-    ) -> None:
-        """`stays`: as a part of a service, whose log gets a line for each sweep."""
-        self._settings = settings
-        self._database = database
-        self._tasklog = tasklog
-        self._stop = stop
-        self._wake_ups = wake_ups
-        self._stays = stays
-        self._armed_at: int | None = None
-        self._log_again_at = 0.0  # when to try the log again, after it could not be written
-
-    def run(self, options: dict[str, str]) -> None:
-        """Do what the command line asks for."""
-        if "--clock-is-right" in options:
-            self._database.note_sweep(int(time.time()))
-        if "--retry-failed" in options:
-            self._retry_failed(int(options["--retry-failed"]))
-        elif "--watch" in options:
-            from sweep.watcher import Watcher
-
-            Watcher(self._could_send, self._database, self._tasklog, self._stop).run()
-        elif "--ahead" in options:
-            ahead(self._could_send, self._database.next_work_at, self._stop, int(options["--ahead"]))
-        else:
-            self.sweep(shown=True)
-
-    def sweep(self, *, shown: bool = False) -> Ended:
-        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal.
-
-        With wake-ups, the next one is armed.
-        """
-        ended = self._sweep(shown)
-        if self._wake_ups is not None:
-            self._wake_at(self._next_sweep_at(ended))
-        return ended
-
-    def _sweep(self, shown: bool) -> Ended:
-        if not self._clock_is_right():
-            return Ended.REFUSED
-        self._hold_restored()
-        while not self._stop.requested and self._has_work():
-            # Only now: most sweeps find nothing due and should cost next to nothing.
-            from sweep.display import Display
-            from sweep.turn import send_due
-
-            self._wake_at(next_minute())  # should this process be killed
-            display = Display(wanted=shown)
-            ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
-            if self._stays:
-                from sweep.sweeplog import log_sweep
-
-                log_sweep(display.counts, display.seconds, ended, self._settings.log_format)
-            if ended is Ended.UNLOGGED:
-                self._log_again_at = time.monotonic() + REST
-            elif ended is not Ended.DONE:
-                return ended
-        self._prune()
-        return Ended.DONE
-
-    def _prune(self) -> None:
-        """While nothing is to be sent, forget what is older than KEEP_FOR, for a moment: the next sweep goes on."""
-        before = int(time.time()) - self._settings.keep_for
-        if self._settings.keep_for and self._database.any_prunable(before):
-            end = time.monotonic() + PRUNE_FOR
-            self._database.prune(
-                before, lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
-            )
-
-    def _has_work(self) -> bool:
-        return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)
-
-    def _could_send(self) -> bool:
-        return self.sweep() not in (Ended.REFUSED, Ended.FULL)
-
-    def _next_sweep_at(self, ended: Ended) -> int | None:
-        """When there is work again; what another sender has, or cannot be sent now, is looked at each minute."""
-        due_at = self._database.next_work_at()
-        if ended is Ended.DONE:
-            return int(time.time()) if self._has_work() else due_at
-        return next_minute() if due_at is None or due_at <= time.time() else min(due_at, next_minute())
-
-    def _wake_at(self, second: int | None) -> None:
-        if self._wake_ups is not None and second not in (None, self._armed_at):
-            self._armed_at = second
-            self._wake_ups.at(second)
-
-    def _retry_failed(self, event_id: int) -> None:
-        try:
-            count = self._database.deliveries.retry(event_id, int(time.time()))
-        except (NoSuchEmail, NotRetryable) as error:
-            raise UsageError(str(error)) from error
-        self._wake_at(int(time.time()))
-        print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
-
-    def _clock_is_right(self) -> bool:
-        """A clock that jumped would send everything at once, or nothing: a person has to look."""
-        now, last = int(time.time()), self._database.last_sweep_at()
-        if not last - DAY <= now <= last + 366 * DAY:
-            self._tasklog.error(
-                f"the clock says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent. "
-                "Set the clock; if it is right, run: python task.py --clock-is-right"
-            )
-            return False
-        if now - last >= NOTE_EVERY:
-            self._database.note_sweep(now)
-        return True
-
-    def _hold_restored(self) -> None:
-        """Nothing that a backup holds is sent a second time without a person."""
-        restored = self._database.progress.hold_restored(int(time.time()))
-        if restored is not None:
-            if restored.lost_commits:
-                self._tasklog.error(LOST_COMMITS.format(restored.lost_commits))
-            self._tasklog.error(
-                f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
-                "begun or due are held, since they may have been sent already"
-            )
-
-
-def run_due() -> None:
-    """What the queue calls: a sweep, which arms the next wake-up.
-
-    Raises only what an operator has to mend, so that this is what the queue of failed jobs holds. It stops long
-    before rq would break it off in the middle of a message.
-    """
-    settings, stop = load_settings(), Stop()
-    stop.install()
-    stop.after(LONGEST)
-    tasklog = TaskLog(settings.tasklog)
-    wake_ups = _wake_ups(settings, tasklog)
-    if wake_ups is not None:
-        wake_ups.drop_pile()  # before the database is read: all that they stand for is in there
-    try:
-        with open_database(settings) as database:
-            ended = Task(settings, database, tasklog, stop, wake_ups, stays=True).sweep()
-    except DBError as error:
-        tasklog.error(str(error))
-        if wake_ups is not None:
-            wake_ups.at(next_minute())
-        if not isinstance(error, DatabaseBusy):
-            raise
-    else:
-        if ended is Ended.REFUSED:
-            raise SweepRefused(f"{ended.value}: {settings.tasklog}")
+    from contextlib import AbstractContextManager
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with _idle_sweep(arguments) as is_idle:
+        if is_idle:
+            return 0
+        # The rest of the program is imported only here: nearly every cron sweep has nothing to do.
+        from sweep.sweeper import run_command
+
+        return run_command(arguments, __doc__ or "")
+
+
+def run_due() -> None:
+    """Run a sweep for the Redis queue, which calls this function by its name; schedule the next wake-up."""
+    from sweep.sweeper import run_queued
+
+    run_queued()
+
+
+def _idle_sweep(arguments: list[str]) -> AbstractContextManager[bool]:
+    """Return the fast path for a plain sweep with SQLite and cron; a context that yields False for everything else."""
+    seconds = _seconds_ahead(arguments)
+    if seconds is None:
+        return nullcontext(False)
     try:
-        options = _parse(sys.argv[1:] if arguments is None else arguments)
         settings = load_settings()
-    except getopt.GetoptError as error:
-        print(f"{error.msg}; python task.py --help shows what there is", file=sys.stderr)
-        return 2
-    except SettingsError as error:
-        print(*error.errors, sep="\n", file=sys.stderr)
-        return 1
-    if "--help" in options:
-        print(__doc__)
+    except SettingsError:
+        return nullcontext(False)  # the full program reports it
+    if settings.database_path is None or settings.scheduler != "cron":
+        return nullcontext(False)
+    return idle_sweep(settings.database_path, seconds, settings.keep_for)
+
+
+def _seconds_ahead(arguments: list[str]) -> int | None:
+    if not arguments:
         return 0
-    return _run(options, settings)
-
-
-def _run(options: dict[str, str], settings: Settings) -> int:
-    tasklog = TaskLog(settings.tasklog)
-    stop = Stop()
-    stop.install()
-    try:
-        with open_database(settings) as database:
-            wake_ups = _wake_ups(settings, tasklog)
-            Task(settings, database, tasklog, stop, wake_ups, stays="--watch" in options).run(options)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except DBError as error:
-        tasklog.error(str(error))
-    return 1 if tasklog.errors else 0
-
-
-def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
-    if settings.scheduler == "cron":
-        return None
-    from wakeup.redis_queue import QueueUnavailable, wake_ups_of
-
-    try:
-        return wake_ups_of(settings)
-    except QueueUnavailable as error:  # mail goes out all the same
-        tasklog.error(str(error))
-        return None
-
-
-def next_minute() -> int:
-    """The next second at which something that is not done yet is worth another look."""
-    return (int(time.time()) // LEASE + 1) * LEASE
-
-
-def _parse(arguments: list[str]) -> dict[str, str]:
-    """The options by name. Not argparse: it would be a quarter of what a sweep that finds nothing costs."""
-    names = ["ahead=", "watch", "retry-failed=", "clock-is-right", "help"]
-    options, rest = getopt.getopt(arguments, "", names)
-    if rest:
-        raise getopt.GetoptError(f"{rest[0]} is not an option")
-    for name, value in options:
-        if value and not _is_allowed(name, value):
-            raise getopt.GetoptError(f"option {name} needs {ALLOWED[name]}")
-    return dict(options)
-
-
-def _is_allowed(name: str, value: str) -> bool:
-    if name == "--ahead":
-        return re.fullmatch("[0-9]{1,4}", value) is not None
-    return re.fullmatch("-?[0-9]{1,19}", value) is not None and -(2**63) <= int(value) < 2**63
-
-
-def _date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    match = re.fullmatch("--ahead[ =]([0-9]{1,4})", " ".join(arguments))
+    return int(match[1]) if match else None
 
 
 if __name__ == "__main__":

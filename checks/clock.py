@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from checks.finding import Finding, error, ok, warning
-from database import DBError, open_database
+from database import DBError, clock_is_plausible, open_database
 from settings import Settings
 
-DAY = 24 * 60 * 60
 NOTICED, TOO_FAR = 2.0, 60.0  # seconds between this clock and the database server's
 SET_IT = "set the clock, and let it be kept right by NTP (timedatectl set-ntp true)"
 
@@ -30,7 +29,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
 
 def _against_last_sweep(now: int, last: int) -> Finding:
     """As every sweep judges it, which sends nothing on a clock that has jumped."""
-    if last - DAY <= now <= last + 366 * DAY:
+    if clock_is_plausible(now, last):
         return ok("clock", f"{_date(now)}, not far from the last sweep")
     remedy = f"{SET_IT}; if it is right: python task.py --clock-is-right"
     return error("clock", f"it says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent", remedy)

@@ -6,6 +6,9 @@ import functools
 import time
 from pathlib import Path
 
+DAY = 24 * 60 * 60
+MAX_CLOCK_BACK, MAX_CLOCK_FORWARD = DAY, 366 * DAY  # seconds from one heartbeat to the next sweep
+
 # Seconds since this machine was started (CLOCK_BOOTTIME; elsewhere the monotonic clock).
 boot_clock = (
     functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
@@ -19,3 +22,8 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:  # not Linux: a lease that reaches too far ahead shows that the machine was started again
         return "this machine"
+
+
+def clock_is_plausible(now: int, last_sweep_at: int) -> bool:
+    """Return whether the system clock can be right. A clock that jumped would send everything at once, or nothing."""
+    return last_sweep_at - MAX_CLOCK_BACK <= now <= last_sweep_at + MAX_CLOCK_FORWARD

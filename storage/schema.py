@@ -23,10 +23,8 @@ from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
 from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
+from storage.version import DIGEST, VERSION
 
-VERSION = 2
-DIGESTS = {2: "e393190d2aba5627"}  # of every version that records one
-DIGEST = DIGESTS[VERSION]
 FOUND = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
 """

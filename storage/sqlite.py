@@ -16,19 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3 as driver
-
     from storage.structure import Structure
-else:
-    try:  # bundles a newer SQLite than most systems have
-        from pysqlite3 import dbapi2 as driver
-    except ImportError:
-        import sqlite3 as driver
 
 from storage import staging
 from storage.address import Address
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
+from storage.driver import driver, file_uri
 from storage.errors import (
     DatabaseBusy,
     DatabaseMissing,
@@ -66,7 +60,7 @@ class SQLiteConnection:
         self._staging: staging.StagingFile | None = None
         try:
             self._connection = driver.connect(
-                _uri(path), uri=True, timeout=wait, isolation_level=None, check_same_thread=False
+                file_uri(path), uri=True, timeout=wait, isolation_level=None, check_same_thread=False
             )
             self._connection.execute("PRAGMA synchronous=FULL")
         except driver.Error as error:
@@ -224,7 +218,7 @@ class SQLiteConnection:
             file = staging.StagingFile(self._path)
         except OSError as error:
             raise self._no_lock_file(error) from error
-        self.run(staging.ATTACH, file=_uri(file.path))
+        self.run(staging.ATTACH, file=file_uri(file.path))
         file.attached()
         self._staging = file
         for statement in staging.TABLES:
@@ -333,7 +327,7 @@ def create_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         if _has_log(path):
             return
-        connection = driver.connect(_uri(path), uri=True, isolation_level=None)
+        connection = driver.connect(file_uri(path), uri=True, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
     except (OSError, driver.Error) as error:
@@ -346,11 +340,6 @@ def _has_log(path: Path) -> bool:
     """Whether the header says so (https://sqlite.org/fileformat2.html, section 1.3.3)."""
     with path.open("rb") as file:
         return file.read(20)[18:] == b"\2\2"
-
-
-def _uri(path: Path) -> str:
-    escaped = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return f"file:{escaped}?mode=rw"
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

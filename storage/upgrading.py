@@ -22,7 +22,8 @@ from pathlib import Path
 from storage import senders, structure
 from storage.connection import Connection
 from storage.errors import SchemaMismatch, SendersRunning, UnknownSchema
-from storage.schema import DIGEST, DIGESTS, FOUND, VERSION, look, look_after_boot, needs_look, parsed
+from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
+from storage.version import DIGEST, DIGESTS, VERSION
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"

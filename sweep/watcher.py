@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import import_module
 
 from database import Database, DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from sweep.stop import Stop
 from sweep.tasklog import TaskLog
 from wakeup.watch import REST, watch
-
-NEEDED = ("sweep.display", "sweep.sweeplog", "sweep.turn", "delivery.message", "delivery.maildir", "delivery.sender")
 
 
 class Watcher:
@@ -24,9 +21,7 @@ class Watcher:
         self._stop = stop
 
     def run(self) -> None:
-        """Watch. What a sweep needs is loaded now: the first email would wait a fifth of a second for that."""
-        for name in NEEDED:
-            import_module(name)
+        """Sweep whenever something is due, until a stop is requested."""
         watch(self._sweep, self._next_work_at, self._stop, self._wait_for_news)
 
     def _sweep(self) -> bool:

@@ -25,7 +25,7 @@ from database import (
 )
 from email_app import create_app
 from settings import Settings, load_settings
-from storage import counting, schema, upgrading
+from storage import counting, schema, upgrading, version
 from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.errors import SendersRunning, UnknownSchema
@@ -129,7 +129,7 @@ class TestSchemas:
         other = {"DATABASE_URL": postgresql.new_database() if settings.database_path is None else "sqlite:///old.db"}
         with closing(connect(load_settings(other, tmp_path))) as oldest:
             with oldest.transaction():
-                upgrading.migrate(oldest, range(1, schema.VERSION + 1))
+                upgrading.migrate(oldest, range(1, version.VERSION + 1))
             found = oldest.structure()
         assert differences(expected, found) == []
         assert found == expected
@@ -140,23 +140,23 @@ class TestSchemas:
         assert min(kinds["column"], kinds["index"], kinds["constraint"]) > 1
 
     def test_a_new_database_records_version_and_digest(self, database: Database) -> None:
-        assert database.meta("schema_version") == str(schema.VERSION)
-        assert database.meta("schema_digest") == schema.DIGEST
+        assert database.meta("schema_version") == str(version.VERSION)
+        assert database.meta("schema_digest") == version.DIGEST
 
 
 def test_every_schema_change_has_its_own_version() -> None:
     found = digest(upgrading.SCHEMA.read_text(), counting.SQLITE, TUNE, counting.POSTGRESQL)
-    assert found == schema.DIGEST, (
+    assert found == version.DIGEST, (
         f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
-        f"{schema.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
-        "storage/schema.py and add the digest to DIGESTS. If it was not, update its migration and its digest."
+        f"{version.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
+        "storage/version.py and add the digest to DIGESTS. If it was not, update its migration and its digest."
     )
 
 
 def test_every_version_has_a_migration_and_a_digest() -> None:
     numbers = {int(file.name[:4]) for file in upgrading.MIGRATIONS.glob("*.sql")}
-    assert numbers == set(range(1, schema.VERSION + 1))
-    assert set(schema.DIGESTS) == numbers - {upgrading.BASELINE}
+    assert numbers == set(range(1, version.VERSION + 1))
+    assert set(version.DIGESTS) == numbers - {upgrading.BASELINE}
     for engine in ("sqlite", "postgresql"):
         assert all(upgrading.script(number, engine) for number in numbers)
 
@@ -178,7 +178,7 @@ class TestUpgrade:
         process = run_init_db(settings)
         stdout, stderr = process.communicate(timeout=60)
         assert (process.returncode, stderr) == (0, "")
-        assert stdout.endswith(f": upgraded from schema version 1 to {schema.VERSION}\n")
+        assert stdout.endswith(f": upgraded from schema version 1 to {version.VERSION}\n")
         after = content(connection)
         print(f"\n{stdout}{'table':16}{'before':>8}{'after':>8}  content")
         for table in ALL_TABLES:
@@ -264,7 +264,7 @@ class TestUpgrade:
         assert [stderr for _, stderr in said] == ["", ""]
         assert sorted(stdout.rpartition(": ")[2] for stdout, _ in said) == [
             "up to date\n",
-            f"upgraded from schema version 1 to {schema.VERSION}\n",
+            f"upgraded from schema version 1 to {version.VERSION}\n",
         ]
 
     def test_a_running_sender_blocks_the_upgrade_but_a_dead_one_does_not(
@@ -444,7 +444,7 @@ class TestFutureMigrations:
             copy = "INSERT INTO recipients_new SELECT * FROM recipients"
             rename = "ALTER TABLE recipients_new RENAME TO recipients"
             script = ";\n".join([wider, copy, "DROP TABLE recipients", rename, *parts]) + ";\n"
-        (folder / f"{schema.VERSION + 1:04}_bounced.{connection.engine}.sql").write_text(script)
+        (folder / f"{version.VERSION + 1:04}_bounced.{connection.engine}.sql").write_text(script)
 
     def test_changing_a_constraint_keeps_rows_and_counts(
         self, settings: Settings, connection: Connection, tmp_path: Path
@@ -454,7 +454,7 @@ class TestFutureMigrations:
         before = content(connection)
         self.migration(connection, tmp_path)
         with connection.transaction():
-            upgrading.migrate(connection, range(schema.VERSION + 1, schema.VERSION + 2), tmp_path)
+            upgrading.migrate(connection, range(version.VERSION + 1, version.VERSION + 2), tmp_path)
             expected = connection.structure_of(created_now(connection).replace(*self.WIDER))
             assert connection.structure() == expected
         assert content(connection) == before
@@ -502,7 +502,7 @@ def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, fr
     try:
         assert service.has_printed("Serving ", 30), service.output
         print(f"\n{service.output}")
-        upgraded = f"email.db: upgraded from schema version 1 to {schema.VERSION}"
+        upgraded = f"email.db: upgraded from schema version 1 to {version.VERSION}"
         assert upgraded in service.output.splitlines()[0]
         assert service.stop() == 0
     finally:

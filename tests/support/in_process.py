@@ -9,8 +9,8 @@ from typing import Any
 
 from database import Database, DBError, open_database
 from sweep.stop import Stop
+from sweep.sweeper import Sweeper
 from sweep.tasklog import TaskLog
-from task import Task
 from tests.support.installation import Installation
 
 
@@ -22,7 +22,7 @@ def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda r
         connection: Any = database.connection
         connection._connection = wrap(connection._connection)
         try:
-            Task(installation.settings, database, tasklog, Stop()).run({})
+            Sweeper(installation.settings, database, tasklog, Stop()).sweep()
         except DBError as error:
             tasklog.error(str(error))
         except MemoryError as error:  # a real process would end here

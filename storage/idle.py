@@ -1,0 +1,93 @@
+"""Is there anything for a sweep to do?
+
+Cron starts `task.py` every minute, and nearly always nothing is due. So `task.py` asks here, with one SQL statement and
+before it imports the rest of the program. The answer is either "certainly not", which is recorded as a heartbeat, or
+"maybe": something is due, or anything at all is unusual (another schema, a restart of the machine, a jump of the clock,
+a sender that may have died, an error). Then the full program runs and decides.
+
+"maybe": something is due, or anything at all is unusual (another schema, a restart of the machine, a clock that jumped,
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, boot_id
+from storage.driver import driver, file_uri
+from storage.version import DIGEST, VERSION
+
+HEARTBEAT_SECONDS = 30  # a heartbeat is recorded this often at most
+
+# For both engines. The scalar subquery finds the next delivery of each unfinished email by its index; a join would let
+# the planner read whole tables. A cancelled email has work while its deliveries are not all cancelled.
+HAS_WORK = """
+SELECT EXISTS (SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :until)
+    OR EXISTS (SELECT 1 FROM progress WHERE cursor_id < last_recipient_id)
+    OR EXISTS (
+        SELECT 1 FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
+                       SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e
+        WHERE (SELECT d.next_attempt_at FROM deliveries d
+               WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
+               ORDER BY d.next_attempt_at LIMIT 1) <= :until)
+    OR (:log = 1 AND EXISTS (SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0))
+"""
+ANY_PRUNABLE = """
+SELECT 1 FROM emails
+WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :before
+    AND (status = 'cancelled' OR logged = 1)
+ORDER BY finished_at LIMIT 1
+"""
+IS_IDLE = f"""
+SELECT NOT ({HAS_WORK})
+    AND NOT EXISTS (SELECT 1 FROM senders)
+    AND NOT EXISTS (SELECT 1 FROM counters WHERE name = 'backup_made_at')
+    AND NOT EXISTS ({ANY_PRUNABLE})
+    AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_version' AND value = :version)
+    AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_digest' AND value = :digest)
+    AND EXISTS (SELECT 1 FROM meta WHERE name = 'boot' AND value = :boot)
+    AND EXISTS (SELECT 1 FROM counters WHERE name = 'last_sweep_at' AND value BETWEEN :earliest AND :latest)
+"""  # noqa: S608 # constants of this module
+RECORD_HEARTBEAT = """
+UPDATE counters SET value = :now WHERE name = 'last_sweep_at' AND value <= :now - :heartbeat_seconds
+"""
+
+
+@contextmanager
+def idle_sweep(database: Path, ahead: int, keep_for: int) -> Iterator[bool]:
+    """Yield True if a sweep now, and for `ahead` seconds, certainly has nothing to do; then it has been recorded.
+
+    `keep_for` is the age in seconds at which emails are pruned; 0: never. The connection stays open inside the block:
+    the last connection to close deletes the write-ahead log, which the full program has to check after a restart.
+    """
+    try:
+        connection = driver.connect(file_uri(database), uri=True, timeout=0.2, isolation_level=None)
+    except driver.Error:
+        yield False
+        return
+    with closing(connection):
+        yield _is_idle(connection, ahead, keep_for)
+
+
+def _is_idle(connection: driver.Connection, ahead: int, keep_for: int) -> bool:
+    now = int(time.time())
+    values = {
+        "until": now + ahead,
+        "log": 1,
+        "before": now - keep_for if keep_for else -1,
+        "version": str(VERSION),
+        "digest": DIGEST,
+        "boot": boot_id(),
+        "earliest": now - MAX_CLOCK_FORWARD,
+        "latest": now + MAX_CLOCK_BACK,
+    }
+    try:
+        if connection.execute(IS_IDLE, values).fetchone() != (1,):
+            return False
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(RECORD_HEARTBEAT, {"now": now, "heartbeat_seconds": HEARTBEAT_SECONDS})
+    except driver.Error:
+        return False
+    return True

@@ -1,0 +1,279 @@
+"""A sweep from its start to its end: the command line of `task.py`, and what the Redis queue runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from database import (
+    HEARTBEAT_SECONDS,
+    LEASE,
+    Database,
+    DatabaseBusy,
+    DBError,
+    NoSuchEmail,
+    NotRetryable,
+    clock_is_plausible,
+    open_database,
+)
+from settings import Settings, SettingsError, load_settings
+from sweep.display import Display
+from sweep.ended import Ended
+from sweep.stop import Stop
+from sweep.sweeplog import log_sweep
+from sweep.tasklog import TaskLog
+from sweep.turn import send_due
+from sweep.watcher import Watcher
+from wakeup.watch import REST, ahead
+
+if TYPE_CHECKING:
+    from wakeup.redis_queue import WakeUps
+
+LOST_COMMITS = (
+    "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "
+    "It is taken for a backup"
+)
+PRUNE_FOR = 2  # seconds
+LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; nothing was done."""
+
+
+class SweepRefused(Exception):
+    """Nothing can be sent until an operator has mended what the log says."""
+
+
+class Sweeper:
+    """Runs sweeps on one database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        tasklog: TaskLog,
+        stop: Stop,
+        wake_ups: WakeUps | None = None,
+        *,
+        stays: bool = False,
+    ) -> None:
+        """`stays`: as a part of a service, whose log gets a line for each sweep."""
+        self._settings = settings
+        self._database = database
+        self._tasklog = tasklog
+        self._stop = stop
+        self._wake_ups = wake_ups
+        self._stays = stays
+        self._armed_at: int | None = None
+        self._log_again_at = 0.0  # when to try the log again, after it could not be written
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Do what the command line asks for."""
+        if options.clock_is_right:
+            self._database.note_sweep(int(time.time()))
+        if options.retry_failed is not None:
+            self._retry_failed(options.retry_failed)
+        elif options.watch:
+            Watcher(self._could_send, self._database, self._tasklog, self._stop).run()
+        elif options.ahead is not None:
+            ahead(self._could_send, self._database.next_work_at, self._stop, options.ahead)
+        else:
+            self.sweep(shown=True)
+
+    def sweep(self, *, shown: bool = False) -> Ended:
+        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal.
+
+        With wake-ups, the next one is armed.
+        """
+        ended = self._sweep(shown)
+        if self._wake_ups is not None:
+            self._wake_at(self._next_sweep_at(ended))
+        return ended
+
+    def _sweep(self, shown: bool) -> Ended:
+        if not self._clock_is_right():
+            return Ended.REFUSED
+        self._hold_restored()
+        while not self._stop.requested and self._has_work():
+            self._wake_at(next_minute())  # should this process be killed
+            display = Display(wanted=shown)
+            ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
+            if self._stays:
+                log_sweep(display.counts, display.seconds, ended, self._settings.log_format)
+            if ended is Ended.UNLOGGED:
+                self._log_again_at = time.monotonic() + REST
+            elif ended is not Ended.DONE:
+                return ended
+        self._prune()
+        return Ended.DONE
+
+    def _prune(self) -> None:
+        """While nothing is to be sent, forget what is older than KEEP_FOR, for a moment: the next sweep goes on."""
+        before = int(time.time()) - self._settings.keep_for
+        if self._settings.keep_for and self._database.any_prunable(before):
+            end = time.monotonic() + PRUNE_FOR
+            self._database.prune(
+                before, lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
+            )
+
+    def _has_work(self) -> bool:
+        return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)
+
+    def _could_send(self) -> bool:
+        return self.sweep() not in (Ended.REFUSED, Ended.FULL)
+
+    def _next_sweep_at(self, ended: Ended) -> int | None:
+        """When there is work again; what another sender has, or cannot be sent now, is looked at each minute."""
+        due_at = self._database.next_work_at()
+        if ended is Ended.DONE:
+            return int(time.time()) if self._has_work() else due_at
+        return next_minute() if due_at is None or due_at <= time.time() else min(due_at, next_minute())
+
+    def _wake_at(self, second: int | None) -> None:
+        if self._wake_ups is not None and second not in (None, self._armed_at):
+            self._armed_at = second
+            self._wake_ups.at(second)
+
+    def _retry_failed(self, event_id: int) -> None:
+        try:
+            count = self._database.deliveries.retry(event_id, int(time.time()))
+        except (NoSuchEmail, NotRetryable) as error:
+            raise UsageError(str(error)) from error
+        self._wake_at(int(time.time()))
+        print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
+
+    def _clock_is_right(self) -> bool:
+        """A clock that jumped would send everything at once, or nothing: a person has to look."""
+        now, last = int(time.time()), self._database.last_sweep_at()
+        if not clock_is_plausible(now, last):
+            self._tasklog.error(
+                f"the clock says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent. "
+                "Set the clock; if it is right, run: python task.py --clock-is-right"
+            )
+            return False
+        if now - last >= HEARTBEAT_SECONDS:
+            self._database.note_sweep(now)
+        return True
+
+    def _hold_restored(self) -> None:
+        """Nothing that a backup holds is sent a second time without a person."""
+        restored = self._database.progress.hold_restored(int(time.time()))
+        if restored is not None:
+            if restored.lost_commits:
+                self._tasklog.error(LOST_COMMITS.format(restored.lost_commits))
+            self._tasklog.error(
+                f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
+                "begun or due are held, since they may have been sent already"
+            )
+
+
+def run_queued() -> None:
+    """Run a sweep for the Redis queue, and schedule the next wake-up.
+
+    Raises only what an operator has to fix, so that the queue of failed jobs holds nothing else. It stops long before
+    rq would kill it in the middle of a message.
+    """
+    settings, stop = load_settings(), Stop()
+    stop.install()
+    stop.after(LONGEST)
+    tasklog = TaskLog(settings.tasklog)
+    wake_ups = _wake_ups(settings, tasklog)
+    if wake_ups is not None:
+        wake_ups.drop_pile()  # before the database is read: all that they stand for is in there
+    try:
+        with open_database(settings) as database:
+            ended = Sweeper(settings, database, tasklog, stop, wake_ups, stays=True).sweep()
+    except DBError as error:
+        tasklog.error(str(error))
+        if wake_ups is not None:
+            wake_ups.at(next_minute())
+        if not isinstance(error, DatabaseBusy):
+            raise
+    else:
+        if ended is Ended.REFUSED:
+            raise SweepRefused(f"{ended.value}: {settings.tasklog}")
+
+
+def run_command(arguments: list[str], description: str) -> int:
+    """Run the command line of `task.py`; return its exit code."""
+    options = _parser(description).parse_args(arguments)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(*error.errors, sep="\n", file=sys.stderr)
+        return 1
+    return _run(options, settings)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    tasklog = TaskLog(settings.tasklog)
+    stop = Stop()
+    stop.install()
+    try:
+        with open_database(settings) as database:
+            wake_ups = _wake_ups(settings, tasklog)
+            Sweeper(settings, database, tasklog, stop, wake_ups, stays=options.watch).run(options)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except DBError as error:
+        tasklog.error(str(error))
+    return 1 if tasklog.errors else 0
+
+
+def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
+    if settings.scheduler == "cron":
+        return None
+    from wakeup.redis_queue import QueueUnavailable, wake_ups_of
+
+    try:
+        return wake_ups_of(settings)
+    except QueueUnavailable as error:  # mail goes out all the same
+        tasklog.error(str(error))
+        return None
+
+
+def next_minute() -> int:
+    """The next second at which something that is not done yet is worth another look."""
+    return (int(time.time()) // LEASE + 1) * LEASE
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python task.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument(
+        "--ahead", metavar="SECONDS", type=_seconds, help="then also send what falls due within SECONDS, at its second"
+    )
+    one_of.add_argument("--watch", action="store_true", help="sweep whenever something is due, until stopped")
+    one_of.add_argument(
+        "--retry-failed",
+        metavar="EVENT_ID",
+        type=_event_id,
+        help="retry the failed and unknown deliveries of this email on the next sweep",
+    )
+    parser.add_argument(
+        "--clock-is-right", action="store_true", help="sweep although the system clock seems to have jumped"
+    )
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, up to 9999")
+    return int(text)
+
+
+def _event_id(text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,19}", text) or not -(2**63) <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a 64-bit integer")
+    return int(text)
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
