@@ -55,7 +55,8 @@ def would_do_something(installation: Installation) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         path = installation.settings.database_path
         assert path is not None
-        shutil.copy(path, folder)  # no connection is open, so that there is no write-ahead log
+        for file in path.parent.glob(f"{path.name}*"):  # with the locks of senders
+            shutil.copy(file, folder)
         copy = Installation(Path(folder), KEEP_FOR=f"{KEEP_FOR}s")
         before = contents(copy)
         errors = sweep_once(copy)
