@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from settings import Settings
 from storage import schema
-from storage.address import Address
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock, clock_is_plausible
 from storage.connection import Connection
@@ -45,6 +44,7 @@ from storage.progress import Begun, Progress, ProgressTable
 from storage.recipients import Added, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
 from storage.sqlite import SQLiteConnection, create_file
+from storage.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from storage.recipient_acts import RecipientActs
     from storage.recipient_lists import HistoryPage, HistoryRow
     from storage.sessions import EndedSessions
-    from storage.statuses import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
+    from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
 
 __all__ = [
     "BUCKETS",
@@ -124,9 +124,9 @@ __all__ = [
 
 # Not needed by a sweep that finds nothing due, and so imported by whoever asks for them.
 _LATER = {
-    "DELIVERY_STATUSES": "storage.statuses",
-    "EMAIL_STATUSES": "storage.statuses",
-    "RECIPIENT_STATUSES": "storage.statuses",
+    "DELIVERY_STATUSES": "storage.values",
+    "EMAIL_STATUSES": "storage.values",
+    "RECIPIENT_STATUSES": "storage.values",
     "Attempt": "storage.delivery_lists",
     "Cancelled": "storage.cancelling",
     "DeliveryPage": "storage.delivery_lists",

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from storage.address import Address
+from storage.values import Address
 
 if TYPE_CHECKING:
     from storage.structure import Structure

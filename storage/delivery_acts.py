@@ -8,7 +8,7 @@ from datetime import datetime
 from storage import delivery_lists, retrying
 from storage.deliveries import Deliveries
 from storage.delivery_lists import Attempt, DeliveryPage, Reason
-from storage.times import moment
+from storage.values import moment
 
 NEXT = """
 SELECT next_attempt_at FROM deliveries WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id

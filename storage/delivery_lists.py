@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple, cast
 
 from storage.connection import Connection, Row
-from storage.times import moment, moment_or_none
+from storage.values import moment, moment_or_none
 
 WINDOW = 2_000  # rows that one page looks at
 

@@ -11,7 +11,7 @@ from storage.email_lists import EmailSummary
 from storage.emails import Email, Emails
 from storage.errors import NoSuchEmail, NotReplaceable
 from storage.progress import ProgressTable
-from storage.statuses import EMAIL_STATUSES
+from storage.values import EMAIL_STATUSES
 
 # As if it were POSTed now; its token stays, since no message was made with it.
 REPLACE = """

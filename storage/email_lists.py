@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from storage.connection import Connection
-from storage.statuses import EMAIL_STATUSES
-from storage.times import moment, moment_or_none
+from storage.values import EMAIL_STATUSES, moment, moment_or_none
 
 FIRST, LAST = -(2**63), 2**63 - 1
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from storage.connection import Connection
 from storage.errors import EventIdUsed, NoSuchEmail
-from storage.times import moment, moment_or_none
+from storage.values import moment, moment_or_none
 
 SAVE = """
 INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (?, ?, ?, ?, ?, ?)

@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from storage import counters, undoing
-from storage.address import Address
 from storage.connection import Connection
 from storage.progress import ProgressTable
 from storage.recipients import insert_staged, staged
-from storage.times import moment, moment_or_none
+from storage.values import Address, moment, moment_or_none
 
 PATIENCE = 60  # seconds without a heartbeat
 KEPT = 100  # imports

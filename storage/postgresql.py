@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from storage.address import Address
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql_statements import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
+from storage.values import Address
 
 if TYPE_CHECKING:
     from storage.structure import Structure

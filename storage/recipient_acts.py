@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from storage import counts, recipient_lists
-from storage.address import Address
 from storage.recipient_lists import HistoryPage
 from storage.recipients import Recipient, Recipients
-from storage.statuses import RECIPIENT_STATUSES
+from storage.values import RECIPIENT_STATUSES, Address
 
 REACTIVATE = """
 UPDATE recipients SET status = 'active', no_mailbox = NULL

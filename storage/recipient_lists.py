@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import NamedTuple
 
 from storage import email_lists
-from storage.address import Address
 from storage.connection import Connection
 from storage.delivery_lists import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.recipients import Recipient, recipient_of
-from storage.times import moment
+from storage.values import Address, moment
 
 LAST_CHARACTER = "\U0010ffff"  # no key begins with it: addresses have none
 WINDOW = 500  # emails that one page of a recipient's history looks at

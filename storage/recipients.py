@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from storage import counters
-from storage.address import Address
 from storage.connection import Connection
 from storage.progress import ProgressTable
+from storage.values import Address
 
 LAST_INCOMING = "SELECT MAX(position) FROM incoming"
 ADD = """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from storage.structure import Structure
 
 from storage import staging
-from storage.address import Address
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.driver import driver, file_uri
@@ -31,6 +30,7 @@ from storage.errors import (
 )
 from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
+from storage.values import Address
 
 NOTICED = 0.05  # seconds
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
