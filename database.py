@@ -54,9 +54,8 @@ if TYPE_CHECKING:
     from storage.condition import Condition
     from storage.delivery_acts import DeliveryActs
     from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
-    from storage.email_acts import EmailActs
     from storage.email_lists import EmailSummary
-    from storage.emails import Email, TextToSend, refuse_used
+    from storage.emails import Email, Emails, TextToSend, refuse_used
     from storage.health import Health, Hour, Totals
     from storage.imports import Import, Imports
     from storage.pruning import Pruned
@@ -160,11 +159,11 @@ class Database:
         self.senders = Senders(connection, self._deliveries)
 
     @cached_property
-    def emails(self) -> EmailActs:
+    def emails(self) -> Emails:
         """The acts on emails."""
-        from storage.email_acts import EmailActs
+        from storage.emails import Emails
 
-        return EmailActs(self.connection, self.progress)
+        return Emails(self.connection, self.progress)
 
     @cached_property
     def deliveries(self) -> DeliveryActs:

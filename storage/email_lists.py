@@ -1,4 +1,4 @@
-"""Emails as lists show them: by their time, a page after a key, at the same cost whatever their number."""
+"""Pages of emails in the order of their due times. Each page costs the same, however many emails there are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHERE failed + unknown > 0 AND (started_at, event_id) < (:started_at, :event_id)
 ORDER BY started_at DESC, event_id DESC LIMIT :limit
 """
 
-Key = tuple[datetime, int]  # due_at, event_id
+Key = tuple[datetime, int]  # due_at (in a page with failures: started_at), event_id
 
 
 class EmailSummary(NamedTuple):
@@ -94,30 +94,37 @@ PAGES = {
 }
 
 
-def page(
-    connection: Connection, after: Key | None, limit: int, status: str | None, newest_first: bool
-) -> list[EmailSummary]:
-    """The next emails after this key, by due_at and event_id."""
-    sql = PAGES[status, newest_first]
-    return [_summary(*row) for row in connection.rows(sql, limit=limit, **key_values(after, newest_first))]
+class EmailLists:
+    """The lists of emails; a part of Emails."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-def page_with_failures(connection: Connection, after: Key | None, limit: int) -> list[EmailSummary]:
-    """The emails before this (started_at, event_id) that not everybody got, the latest begun first."""
-    key = {"started_at": LAST, "event_id": LAST}
-    if after is not None:
-        key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
-    return [_summary(*row) for row in connection.rows(PAGE_WITH_FAILURES, limit=limit, **key)]
+    def page(
+        self, after: Key | None = None, limit: int = 100, status: str | None = None, newest_first: bool = False
+    ) -> list[EmailSummary]:
+        """Return up to `limit` emails after this (due_at, event_id), in that order or, if `newest_first`, reversed."""
+        values = key_values(after, newest_first)
+        return [_summary(*row) for row in self._connection.rows(PAGES[status, newest_first], limit=limit, **values)]
 
+    def page_with_failures(self, after: Key | None = None, limit: int = 100) -> list[EmailSummary]:
+        """Return up to `limit` emails with failed or unknown deliveries, the last started first.
 
-def summary(connection: Connection, event_id: int) -> EmailSummary | None:
-    """The email with this event_id."""
-    row = connection.row(ONE, event_id=event_id)
-    return None if row is None else _summary(*row)
+        The page begins after this (started_at, event_id).
+        """
+        key = {"started_at": LAST, "event_id": LAST}
+        if after is not None:
+            key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
+        return [_summary(*row) for row in self._connection.rows(PAGE_WITH_FAILURES, limit=limit, **key)]
+
+    def summary(self, event_id: int) -> EmailSummary | None:
+        """Return an email without its content."""
+        row = self._connection.row(ONE, event_id=event_id)
+        return None if row is None else _summary(*row)
 
 
 def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
-    """What a statement of `keys_of` asks for; None is the beginning."""
+    """Return the parameters of a `keys_of` statement; None is the beginning."""
     if after is None:
         edge = LAST if newest_first else FIRST
         return {"due_at": edge, "event_id": edge}
