@@ -41,7 +41,7 @@ from storage.errors import (
 from storage.hours import BUCKETS
 from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
 from storage.progress import Begun, Progress, ProgressTable
-from storage.recipients import Added, Recipient, Recipients
+from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
 from storage.sqlite import SQLiteConnection, create_file
 from storage.values import Address
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from storage.health import Health, Hour, Totals
     from storage.imports import Import, Imports
     from storage.pruning import Pruned
-    from storage.recipient_acts import RecipientActs
-    from storage.recipient_lists import HistoryPage, HistoryRow
     from storage.sessions import EndedSessions
     from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
 
@@ -132,8 +130,6 @@ _LATER = {
     "DeliveryRow": "storage.delivery_lists",
     "Email": "storage.emails",
     "EmailSummary": "storage.email_lists",
-    "HistoryPage": "storage.recipient_lists",
-    "HistoryRow": "storage.recipient_lists",
     "Import": "storage.imports",
     "Reason": "storage.delivery_lists",
     "TextToSend": "storage.emails",
@@ -173,11 +169,9 @@ class Database:
         return DeliveryActs(self.connection, self.progress, self._recipients)
 
     @cached_property
-    def recipients(self) -> RecipientActs:
+    def recipients(self) -> Recipients:
         """The acts on recipients."""
-        from storage.recipient_acts import RecipientActs
-
-        return RecipientActs(self.connection, self.progress)
+        return self._recipients
 
     @cached_property
     def imports(self) -> Imports:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
-from storage import counters
+from storage import counters, counts, email_lists
 from storage.connection import Connection
+from storage.delivery_lists import DeliveryRow, row_of
+from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
-from storage.values import Address
+from storage.values import RECIPIENT_STATUSES, Address, moment
+
+CHUNK = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
+WINDOW = 500  # emails that one page of a recipient's history reads
+LAST_CHARACTER = "\U0010ffff"  # in no key, since it is in no address
 
 LAST_INCOMING = "SELECT MAX(position) FROM incoming"
 ADD = """
@@ -18,29 +24,56 @@ SELECT :before + i.position, i.address, i.address_key, :now FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
-# Its status stays: who unsubscribed is not made active by being added again.
+# The status stays: adding an unsubscribed recipient again does not make them active.
 ADD_BACK = """
 UPDATE recipients SET removed_at = NULL
 WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
 """
-# How many a single INSERT adds: SQLite keeps what it needs to undo one statement in memory.
-CHUNK = 1_000
-FIND = "SELECT recipient_id, status FROM recipients WHERE address_key = :key AND removed_at IS NULL"
 FORGET = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 REMOVE_UNSUBSCRIBED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
+UNSUBSCRIBE = """
+UPDATE recipients SET status = 'unsubscribed' WHERE recipient_id = :recipient_id AND status <> 'unsubscribed'
+"""
+REACTIVATE = """
+UPDATE recipients SET status = 'active', no_mailbox = NULL
+WHERE address_key = :key AND removed_at IS NULL AND (status <> 'active' OR no_mailbox IS NOT NULL)
+"""
 CANCEL = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
 WHERE event_id IN (SELECT event_id FROM emails WHERE status IN ('sending', 'held')) AND recipient_id = :recipient_id
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """
-# Once may be a server's mistake. The same email, sent again, says nothing new.
+# One reply may be a server's mistake, and the same email, sent again, proves nothing new.
 NO_MAILBOX = """
 UPDATE recipients SET no_mailbox = COALESCE(no_mailbox, :event_id),
     status = CASE WHEN status = 'active' AND no_mailbox <> :event_id THEN 'rejected' ELSE status END
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
+COLUMNS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
+BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
+BY_KEY = """
+AND address_key >= :begin AND address_key < :end AND address_key <> :after ORDER BY address_key LIMIT :limit
+"""
+# The partial index on recipients that are not active is used only if the statement repeats its condition.
+OF_STATUS = {
+    None: "",
+    "active": "AND status = 'active'",
+    "unsubscribed": "AND status = 'unsubscribed' AND status <> 'active'",
+    "rejected": "AND status = 'rejected' AND status <> 'active'",
+}
+KEY = "SELECT address_key FROM recipients WHERE recipient_id = :recipient_id"
+GET = f"{COLUMNS} AND recipient_id = :recipient_id"
+FIND = f"{COLUMNS} AND address_key = :key"
+HISTORY = """
+SELECT e.event_id, e.subject, e.due_at,
+    d.recipient_id, d.address, d.status, d.attempts, d.next_attempt_at, d.finished_at, d.reply
+FROM ({page}) AS page JOIN deliveries d ON d.event_id = page.event_id AND d.recipient_id = :recipient_id
+JOIN emails e ON e.event_id = page.event_id
+ORDER BY page.due_at DESC, page.event_id DESC
+"""
+STARTED = email_lists.keys_of(("sending", "sent", "held", "cancelled"), newest_first=True)
 
 
 class Recipient(NamedTuple):
@@ -53,32 +86,48 @@ class Recipient(NamedTuple):
 
 
 class Added(NamedTuple):
-    """How many addresses were new, and how many were there already."""
+    """How many addresses were new, and how many were known."""
 
     added: int
     known: int
 
 
 class Inserted(NamedTuple):
-    """How many of the staged addresses were new; theirs are the recipient_ids after `before`, up to `last`."""
+    """How many of the staged addresses were new; their recipient_ids are after `before`, up to `last`."""
 
     added: int
     before: int
     last: int
 
 
+class HistoryRow(NamedTuple):
+    """One email, and its delivery to this recipient."""
+
+    event_id: int
+    subject: str
+    due_at: datetime
+    delivery: DeliveryRow
+
+
+class HistoryPage(NamedTuple):
+    """A page of a recipient's history, and the key after which the next one begins; None: this is the last page."""
+
+    rows: list[HistoryRow]
+    next_after: tuple[datetime, int] | None
+
+
 class Recipients:
-    """The acts on recipients."""
+    """All recipients of an installation."""
 
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection
         self._progress = progress
 
     def add(self, addresses: Iterable[Address], now: datetime) -> Added:
-        """Add the addresses that are not there yet, in the order of their keys, all or nothing.
+        """Add the addresses that are new, in the order of their keys, all or nothing.
 
-        They are taken one by one before anything is locked; what `addresses` raises comes out, and nothing
-        was added. Nobody who unsubscribed or was rejected becomes active again.
+        They are read one by one before anything is locked. An exception that `addresses` raises is passed on, and
+        nothing is added. Recipients who unsubscribed or were rejected do not become active again.
         """
         self._connection.stage_addresses(addresses)
         try:
@@ -87,18 +136,83 @@ class Recipients:
             self._connection.unstage_addresses()
 
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
-        """Remove these addresses, and cancel what was not yet sent to them; how many were there.
+        """Remove these addresses and cancel their unsent deliveries, all or nothing; return how many were known.
 
-        That somebody unsubscribed is remembered. All or nothing.
+        That a recipient unsubscribed is remembered.
         """
         with self._connection.transaction():
             return sum(self._remove(address, int(now.timestamp())) for address in addresses)
 
+    def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
+        """Unsubscribe a recipient and cancel their unsent deliveries; return False if nothing changed."""
+        with self._connection.transaction():
+            if not self._connection.run(UNSUBSCRIBE, recipient_id=recipient_id):
+                return False
+            self._cancel_deliveries(recipient_id, int(now.timestamp()))
+            return True
+
+    def reactivate(self, address: Address, now: datetime) -> bool:
+        """Make a recipient active again, and forget that servers rejected it; return False if nothing changed."""
+        with self._connection.transaction():
+            return self._connection.run(REACTIVATE, key=address.key) == 1
+
     def note_no_mailbox(self, recipient_id: int, event_id: int, now: int) -> None:
-        """A server said of this email that there is no such mailbox: on a second email, write there no more."""
+        """Record that a server said there is no such mailbox; the second email that this happens to is the last."""
         row = self._connection.row(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
+
+    def get(self, recipient_id: int) -> Recipient | None:
+        row = self._connection.row(GET, recipient_id=recipient_id)
+        return None if row is None else _recipient(*row)
+
+    def find(self, address: Address) -> Recipient | None:
+        row = self._connection.row(FIND, key=address.key)
+        return None if row is None else _recipient(*row)
+
+    def counts(self) -> dict[str, int]:
+        """Return the exact number of recipients of each status, at the same cost for any number."""
+        return counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
+
+    def page(
+        self, after: int = 0, limit: int = 100, status: str | None = None, address_begins: str | None = None
+    ) -> list[Recipient]:
+        """Return up to `limit` recipients after this recipient_id, in the order in which they were added.
+
+        With `address_begins`, return only those whose Address.key starts with it, in the order of their keys; raises
+        NoSuchRecipient if the recipient `after` has been removed since.
+        """
+        sql = f"{COLUMNS} {OF_STATUS[status]}"
+        if address_begins is None:
+            rows = self._connection.rows(f"{sql} {BY_ID}", after=after, limit=limit)
+        else:
+            key = self._key(after) if after else ""
+            values = {"begin": max(address_begins, key), "end": address_begins + LAST_CHARACTER}
+            rows = self._connection.rows(f"{sql} {BY_KEY}", after=key, limit=limit, **values)
+        return [_recipient(*row) for row in rows]
+
+    def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
+        """Return all recipients in the order in which they were added, `size` at a time."""
+        after = 0
+        while page := self.page(after, size):
+            yield page
+            after = page[-1].recipient_id
+
+    def deliveries(self, recipient_id: int, after: tuple[datetime, int] | None = None, limit: int = 100) -> HistoryPage:
+        """Return a recipient's deliveries, the newest email first, after the one with this (due_at, event_id).
+
+        The work is bounded: a page may be short, or empty, and still have a next one.
+        """
+        keys = email_lists.key_values(after, newest_first=True) | {"limit": WINDOW}
+        found = self._connection.rows(HISTORY.format(page=STARTED), recipient_id=recipient_id, **keys)
+        rows = [_history_row(*row) for row in found[:limit]]
+        if len(found) >= limit:
+            return HistoryPage(rows, (rows[-1].due_at, rows[-1].event_id))
+        window = self._connection.rows(STARTED, **keys)
+        if len(window) < WINDOW:
+            return HistoryPage(rows, None)
+        due_at, event_id = window[-1]
+        return HistoryPage(rows, (moment(due_at), event_id))
 
     def _add_staged(self, now: int) -> Added:
         count = staged(self._connection)
@@ -107,36 +221,44 @@ class Recipients:
         return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
-        row = self._connection.row(FIND, key=address.key)
-        if row is None:
+        recipient = self.find(address)
+        if recipient is None:
             return False
-        recipient_id, status = row
-        self._cancel_deliveries(recipient_id, now)
-        if status == "unsubscribed":
-            self._connection.run(REMOVE_UNSUBSCRIBED, recipient_id=recipient_id, now=now)
+        self._cancel_deliveries(recipient.recipient_id, now)
+        if recipient.status == "unsubscribed":
+            self._connection.run(REMOVE_UNSUBSCRIBED, recipient_id=recipient.recipient_id, now=now)
         else:
-            self._connection.run(FORGET, recipient_id=recipient_id)
+            self._connection.run(FORGET, recipient_id=recipient.recipient_id)
         return True
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
             self._progress.count(event_id, {"cancelled": 1}, now)
 
+    def _key(self, recipient_id: int) -> str:
+        row = self._connection.row(KEY, recipient_id=recipient_id)
+        if row is None:
+            raise NoSuchRecipient(recipient_id)
+        return str(row[0])
+
 
 def staged(connection: Connection) -> int:
-    """How many addresses are staged."""
+    """Return how many addresses are staged."""
     row = connection.row(LAST_INCOMING)
     return row[0] if row and row[0] else 0
 
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
-    """Add those of the `count` staged addresses that are not there, inside the transaction that is open."""
+    """Add those of the `count` staged addresses that are new, inside the open transaction."""
     before = counters.take(connection, "recipient_id", count) - 1
     values = {"before": before, "now": now, "size": CHUNK}
     added = sum(connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
     return Inserted(added, before, before + count)
 
 
-def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
-    """A row of the table."""
-    return Recipient(recipient_id, address, status, datetime.fromtimestamp(created_at, UTC))
+def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+    return Recipient(recipient_id, address, status, moment(created_at))
+
+
+def _history_row(event_id: int, subject: str, due_at: int, *delivery: object) -> HistoryRow:
+    return HistoryRow(event_id, subject, moment(due_at), row_of(*delivery))  # type: ignore[arg-type]

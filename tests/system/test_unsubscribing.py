@@ -17,9 +17,7 @@ import pytest
 from database import Address
 from email_app import create_app
 from settings import load_settings
-from storage.recipient_acts import UNSUBSCRIBE
-from storage.recipient_lists import GET
-from storage.recipients import CANCEL
+from storage.recipients import CANCEL, GET, UNSUBSCRIBE
 from tests.support import warm_python
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import PROJECT, ForkingInstallation, Installation
