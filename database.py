@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from storage.cancelling import Cancelled
     from storage.condition import Condition
-    from storage.delivery_acts import DeliveryActs
     from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
     from storage.email_lists import EmailSummary
     from storage.emails import Email, Emails, TextToSend, refuse_used
@@ -162,11 +161,9 @@ class Database:
         return Emails(self.connection, self.progress)
 
     @cached_property
-    def deliveries(self) -> DeliveryActs:
+    def deliveries(self) -> Deliveries:
         """The acts on deliveries."""
-        from storage.delivery_acts import DeliveryActs
-
-        return DeliveryActs(self.connection, self.progress, self._recipients)
+        return self._deliveries
 
     @cached_property
     def recipients(self) -> Recipients:

@@ -1,4 +1,7 @@
-"""Deliveries: made `sending`, settled. Every change is a conditional UPDATE whose row count is looked at."""
+"""Deliveries as a sender changes them: `sending`, then settled. Each change is a conditional UPDATE.
+
+Its row count tells whether the delivery was still this sender's.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection, Running, Statement
+from storage.delivery_lists import DeliveryLists
 from storage.errors import DatabaseUnavailable
 from storage.hours import Hours
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
+from storage.retrying import Retries
 
 # What a broken off cancel has left in line is work for a sweep, too: it cancels that.
 NEXT_ATTEMPT = """
@@ -112,8 +117,8 @@ class ClaimLost(Exception):
     """Something in a batch is no longer this sender's: the batch is rolled back, and done one by one."""
 
 
-class Deliveries:
-    """The acts on deliveries."""
+class Deliveries(DeliveryLists, Retries):
+    """All deliveries of an installation. What a sender does is here; lists and retries are in the base classes."""
 
     def __init__(self, connection: Connection, progress: ProgressTable, recipients: Recipients) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Deliveries as lists show them. Each page looks at a bounded number of rows: it may be short and still have a next."""
+"""Pages of deliveries, their attempts, and the reasons why deliveries failed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from storage.connection import Connection, Row
+from storage.connection import Connection, Row, Statement
 from storage.values import moment, moment_or_none
 
 WINDOW = 2_000  # rows that one page looks at
@@ -55,6 +55,10 @@ PAGES = {
     for status, window in WINDOWS.items()
 }
 END_OF_WINDOW = "SELECT MAX(recipient_id), COUNT(*) FROM ({window}) AS looked_at"
+NEXT = """
+SELECT next_attempt_at FROM deliveries WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id
+ORDER BY next_attempt_at LIMIT 1
+"""
 ATTEMPTS = """
 SELECT attempted_at, outcome, reply FROM attempts WHERE event_id = :event_id AND recipient_id = :recipient_id
 ORDER BY attempted_at
@@ -102,38 +106,61 @@ class Reason(NamedTuple):
     example_reply: str
 
 
-def page(connection: Connection, event_id: int, after: int, limit: int, status: str | None) -> DeliveryPage:
-    """The next deliveries of an email, in the order of their recipients."""
-    values = {"event_id": event_id, "after": after, "window": WINDOW}
-    found = connection.rows(PAGES[status], status=status or "any", limit=limit, **values)
-    rows = [row_of(*row) for row in found]
-    if len(rows) == limit:
-        return DeliveryPage(rows, rows[-1].recipient_id)
-    ((last, looked_at),) = connection.rows(END_OF_WINDOW.format(window=WINDOWS[status]), **values)
-    return DeliveryPage(rows, last if looked_at == WINDOW else None)
+class DeliveryLists:
+    """The lists of deliveries; a part of Deliveries. Each page reads a bounded number of rows."""
 
+    _connection: Connection
 
-def attempts(connection: Connection, event_id: int, recipient_id: int) -> list[Attempt]:
-    """The tries of one delivery that did not succeed, oldest first."""
-    return attempts_of_each(connection, event_id, [recipient_id])[recipient_id]
+    def page(self, event_id: int, after: int = 0, limit: int = 100, status: str | None = None) -> DeliveryPage:
+        """Return up to `limit` deliveries of an email after this recipient, of this status or of any.
 
+        The work is bounded: a page may be short, or empty, and still have a next one.
+        """
+        values = {"event_id": event_id, "after": after, "window": WINDOW}
+        found = self._connection.rows(PAGES[status], status=status or "any", limit=limit, **values)
+        rows = [row_of(*row) for row in found]
+        if len(rows) == limit:
+            return DeliveryPage(rows, rows[-1].recipient_id)
+        ((last, size),) = self._connection.rows(END_OF_WINDOW.format(window=WINDOWS[status]), **values)
+        return DeliveryPage(rows, last if size == WINDOW else None)
 
-def attempts_of_each(connection: Connection, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
-    """The same of several deliveries, in one round trip where there is a server."""
-    told = connection.run_together([(ATTEMPTS, {"event_id": event_id, "recipient_id": each}) for each in recipient_ids])
-    each_rows = cast("list[list[Row]]", told)
-    tries = [[Attempt(moment(at), outcome, reply) for at, outcome, reply in rows] for rows in each_rows]
-    return dict(zip(recipient_ids, tries, strict=True))
+    def next_of(self, event_id: int) -> datetime | None:
+        """Return when the next queued delivery of an email is to be tried, which may be in the past."""
+        row = self._connection.row(NEXT, event_id=event_id)
+        return None if row is None else moment(row[0])
 
+    def attempts(self, event_id: int, recipient_id: int) -> list[Attempt]:
+        """Return the attempts of one delivery that did not succeed, oldest first."""
+        return self.attempts_of_each(event_id, [recipient_id])[recipient_id]
 
-def reasons(connection: Connection, event_id: int, most: int) -> list[Reason]:
-    """Why deliveries of an email did not succeed, the most frequent reason first."""
-    groups: dict[tuple[str, str], Reason] = {}
-    for (status, reply), (count, address) in _replies(connection, event_id, most).items():
-        reason = _reason(reply)
-        first = groups.get((status, reason)) or Reason(status, reason, 0, address, reply)
-        groups[status, reason] = first._replace(count=first.count + count)
-    return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
+    def attempts_of_each(self, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
+        """Return the same for several recipients, in one round trip to a database server."""
+        statements: list[Statement] = [
+            (ATTEMPTS, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
+        ]
+        results = cast("list[list[Row]]", self._connection.run_together(statements))
+        attempts = [[Attempt(moment(at), outcome, reply) for at, outcome, reply in rows] for rows in results]
+        return dict(zip(recipient_ids, attempts, strict=True))
+
+    def reasons(self, event_id: int, most: int = 5000) -> list[Reason]:
+        """Return why deliveries are failed or unknown, the most frequent reason first.
+
+        Only the first `most` deliveries that had such an attempt are read.
+        """
+        groups: dict[tuple[str, str], Reason] = {}
+        for (status, reply), (count, address) in self._replies(event_id, most).items():
+            reason = _reason(reply)
+            first = groups.get((status, reason)) or Reason(status, reason, 0, address, reply)
+            groups[status, reason] = first._replace(count=first.count + count)
+        return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
+
+    def _replies(self, event_id: int, most: int) -> dict[tuple[str, str], tuple[int, str]]:
+        """Return how often each status came with each reply, and the first address for which it did."""
+        found: dict[tuple[str, str], tuple[int, str]] = {}
+        for status, reply, address in self._connection.rows(REPLIES, event_id=event_id, after=0, window=most):
+            count, first = found.get((status, reply or ""), (0, address))
+            found[status, reply or ""] = count + 1, first
+        return found
 
 
 def row_of(
@@ -145,18 +172,8 @@ def row_of(
     finished_at: int | None,
     reply: str | None,
 ) -> DeliveryRow:
-    """A row of the table."""
     times = moment(next_attempt_at), moment_or_none(finished_at)
     return DeliveryRow(recipient_id, address, status, attempts, *times, reply)
-
-
-def _replies(connection: Connection, event_id: int, most: int) -> dict[tuple[str, str], tuple[int, str]]:
-    """How often each status came with each reply, and the first address for which it did."""
-    found: dict[tuple[str, str], tuple[int, str]] = {}
-    for status, reply, address in connection.rows(REPLIES, event_id=event_id, after=0, window=most):
-        count, first = found.get((status, reply or ""), (0, address))
-        found[status, reply or ""] = count + 1, first
-    return found
 
 
 def _reason(reply: str) -> str:

@@ -97,8 +97,7 @@ PAGES = {
 class EmailLists:
     """The lists of emails; a part of Emails."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _connection: Connection
 
     def page(
         self, after: Key | None = None, limit: int = 100, status: str | None = None, newest_first: bool = False

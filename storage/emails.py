@@ -78,7 +78,7 @@ class Emails(EmailLists):
     """All emails of an installation."""
 
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
-        super().__init__(connection)
+        self._connection = connection
         self._progress = progress
 
     def save(self, email: Email, now: datetime) -> None:
