@@ -8,17 +8,22 @@ databases is in one class for each kind, such as `storage/sqlite.py`.
 
 from __future__ import annotations
 
-from functools import cached_property
-from importlib import import_module
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from settings import Settings
-from storage import schema
+from storage import condition, copying, pruning, schema
+from storage.backup import back_up
+from storage.cancelling import Cancelled
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock, clock_is_plausible
+from storage.condition import Condition
 from storage.connection import Connection
 from storage.deliveries import Deliveries, Delivery, Ending, Key, Sent, Settlement
+from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
+from storage.email_lists import EmailSummary
+from storage.emails import Email, Emails, TextToSend, refuse_used
 from storage.errors import (
     DatabaseBusy,
     DatabaseFull,
@@ -38,28 +43,17 @@ from storage.errors import (
     SchemaMismatch,
     WrongStatus,
 )
+from storage.health import Health, Hour, Totals
 from storage.hours import BUCKETS
 from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
+from storage.imports import Import, Imports
 from storage.progress import Begun, Progress, ProgressTable
+from storage.pruning import Pruned
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
+from storage.sessions import EndedSessions
 from storage.sqlite import SQLiteConnection, create_file
-from storage.values import Address
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from storage.cancelling import Cancelled
-    from storage.condition import Condition
-    from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
-    from storage.email_lists import EmailSummary
-    from storage.emails import Email, Emails, TextToSend, refuse_used
-    from storage.health import Health, Hour, Totals
-    from storage.imports import Import, Imports
-    from storage.pruning import Pruned
-    from storage.sessions import EndedSessions
-    from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES
+from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
 
 __all__ = [
     "BUCKETS",
@@ -118,25 +112,6 @@ __all__ = [
     "refuse_used",
 ]
 
-# Not needed by a sweep that finds nothing due, and so imported by whoever asks for them.
-_LATER = {
-    "DELIVERY_STATUSES": "storage.values",
-    "EMAIL_STATUSES": "storage.values",
-    "RECIPIENT_STATUSES": "storage.values",
-    "Attempt": "storage.delivery_lists",
-    "Cancelled": "storage.cancelling",
-    "DeliveryPage": "storage.delivery_lists",
-    "DeliveryRow": "storage.delivery_lists",
-    "Email": "storage.emails",
-    "EmailSummary": "storage.email_lists",
-    "Import": "storage.imports",
-    "Reason": "storage.delivery_lists",
-    "TextToSend": "storage.emails",
-    "Hour": "storage.health",
-    "Totals": "storage.health",
-    "refuse_used": "storage.emails",
-}
-
 META = "SELECT value FROM meta WHERE name = :name"
 LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
@@ -148,41 +123,14 @@ class Database:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.progress = ProgressTable(connection)
+        self.emails = Emails(connection, self.progress)
+        self.recipients = Recipients(connection, self.progress)
         self.claims = Claims(connection, self.progress)
-        self._recipients = Recipients(connection, self.progress)
-        self._deliveries = Deliveries(connection, self.progress, self._recipients)
-        self.senders = Senders(connection, self._deliveries)
-
-    @cached_property
-    def emails(self) -> Emails:
-        """The acts on emails."""
-        from storage.emails import Emails
-
-        return Emails(self.connection, self.progress)
-
-    @cached_property
-    def deliveries(self) -> Deliveries:
-        """The acts on deliveries."""
-        return self._deliveries
-
-    @cached_property
-    def recipients(self) -> Recipients:
-        """The acts on recipients."""
-        return self._recipients
-
-    @cached_property
-    def imports(self) -> Imports:
-        """The acts on files of recipients that were uploaded."""
-        from storage.imports import Imports
-
-        return Imports(self.connection, self.progress)
-
-    @cached_property
-    def health(self) -> Health:
-        """What tells whether the mail goes out."""
-        from storage.health import Health
-
-        return Health(self.connection)
+        self.deliveries = Deliveries(connection, self.progress, self.recipients)
+        self.senders = Senders(connection, self.deliveries)
+        self.imports = Imports(connection, self.progress)
+        self.health = Health(connection)
+        self.sessions = EndedSessions(connection)
 
     def meta(self, name: str) -> str:
         """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""
@@ -190,13 +138,6 @@ class Database:
         if row is None:
             raise DatabaseMissing(f"the database has no {name}", "run: flask init-db")
         return str(row[0])
-
-    @property
-    def sessions(self) -> EndedSessions:
-        """Who has logged out of the pages."""
-        from storage.sessions import EndedSessions  # no sweep needs it
-
-        return EndedSessions(self.connection)
 
     def last_sweep_at(self) -> int:
         """When a sweep last looked at the database (before the first one: when the tables were made)."""
@@ -210,20 +151,14 @@ class Database:
 
     def clock_lead(self) -> float | None:
         """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
-        from storage.condition import clock_lead
-
-        return clock_lead(self.connection)
+        return condition.clock_lead(self.connection)
 
     def condition(self) -> Condition:
         """What an operator wants to know of it."""
-        from storage.condition import look
-
-        return look(self.connection)
+        return condition.look(self.connection)
 
     def back_up(self, target: Path, now: int) -> dict[str, int]:
         """Make a copy of a database in use, whole or not at all; the rows of each table in it. Raises BackupRefused."""
-        from storage.backup import back_up
-
         return back_up(self.connection, target, now)
 
     def any_prunable(self, before: int) -> bool:
@@ -232,13 +167,11 @@ class Database:
 
     def prune(self, before: int, go_on: Callable[[], bool] = lambda: True) -> Pruned:
         """Forget content and deliveries of what was finished before this second, as long as `go_on`, bit by bit."""
-        from storage.pruning import prune
-
-        return prune(self.connection, self.progress, before, go_on)
+        return pruning.prune(self.connection, self.progress, before, go_on)
 
     def next_work_at(self) -> int | None:
         """When an email or a delivery is next due, in seconds since 1970 UTC; what is due now is in the past."""
-        times = (self.progress.next_due_at(), self._deliveries.next_attempt_at())
+        times = (self.progress.next_due_at(), self.deliveries.next_attempt_at())
         return min((time for time in times if time is not None), default=None)
 
     def has_work(self, now: int, *, log: bool = True) -> bool:
@@ -266,13 +199,6 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def __getattr__(name: str) -> object:
-    """A name of `_LATER`."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
 
 
 def open_database(settings: Settings, wait: float = 5.0) -> Database:
@@ -308,9 +234,7 @@ def db_init(settings: Settings, now: int) -> str:
 
 def copy_database(source: Database, target: Database) -> dict[str, int]:
     """Copy everything into an empty database, all or nothing; how many rows of each table. Raises CopyRefused."""
-    from storage.copying import copy
-
-    return copy(source.connection, target.connection)
+    return copying.copy(source.connection, target.connection)
 
 
 def _connect(settings: Settings, wait: float) -> Connection:
