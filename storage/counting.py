@@ -1,6 +1,6 @@
 """The triggers that keep the table `counts`: whatever changes a status, and however, the numbers are exact.
 
-Imported only when the tables are made. SQLite counts row by row, in the one part 0. PostgreSQL counts once for each
+SQLite counts row by row, in the one part 0. PostgreSQL counts once for each
 statement, in one of 64 parts: an import of a million rows changes a count once, and writers hardly ever wait.
 """
 

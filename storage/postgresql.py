@@ -11,16 +11,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from storage import counting
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql_statements import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
+from storage.structure import POSTGRESQL, Structure, of_postgresql
 from storage.values import Address
-
-if TYPE_CHECKING:
-    from storage.structure import Structure
 
 try:
     import psycopg
@@ -177,8 +176,6 @@ class PostgreSQLConnection:
         return structure
 
     def _structure(self, schema: int, name: str) -> Structure:
-        from storage.structure import POSTGRESQL, of_postgresql
-
         return of_postgresql(self.rows(POSTGRESQL, schema=schema), name)
 
     def lock_for_upgrade(self) -> None:
@@ -201,9 +198,7 @@ class PostgreSQLConnection:
 
     def tune(self) -> None:
         """Tell the server how the tables, which were made just now, are used."""
-        from storage.counting import POSTGRESQL
-
-        self.run_script(TUNE + POSTGRESQL)
+        self.run_script(TUNE + counting.POSTGRESQL)
 
     def analyze(self) -> None:
         """The deliveries have changed much: without new statistics a claim could sort all of them."""

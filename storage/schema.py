@@ -24,6 +24,7 @@ from storage.connection import Connection, Guard, Row
 from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
 from storage.version import DIGEST, VERSION
+from storage.wal import lost_commits
 
 FOUND = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
@@ -93,8 +94,6 @@ def needs_look(connection: Connection) -> bool:
 
 def look(connection: Connection, now: int) -> None:
     """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
-    from storage.wal import lost_commits
-
     lost = lost_commits(connection.log) if connection.log is not None else 0
     if lost:
         connection.run(MARK, now=now)

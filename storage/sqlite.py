@@ -13,23 +13,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from storage.structure import Structure
-
-from storage import staging
+from storage import counting, sqlite_look, staging
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.driver import driver, file_uri
-from storage.errors import (
-    DatabaseBusy,
-    DatabaseMissing,
-    DatabaseReadOnly,
-    DatabaseUnavailable,
-)
+from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
 from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
+from storage.sqlite_errors import no_lock_file, not_made, not_seen, replaced, translated
+from storage.structure import SQLITE, Structure, of_sqlite
 from storage.values import Address
 
 NOTICED = 0.05  # seconds
@@ -131,14 +124,10 @@ class SQLiteConnection:
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
-        from storage.structure import SQLITE, of_sqlite
-
         return of_sqlite(self.rows(SQLITE))
 
     def structure_of(self, script: str) -> Structure:
         """Return what the tables consist of that a script creates, by running it in memory."""
-        from storage.structure import SQLITE, of_sqlite
-
         with closing(driver.connect(":memory:")) as scratch:
             scratch.executescript(script)
             return of_sqlite(scratch.execute(SQLITE))
@@ -156,10 +145,8 @@ class SQLiteConnection:
 
     def damage(self, seconds: float) -> list[str] | None:
         """What a look through the whole file finds; None when there was not the time for all of it."""
-        from storage.sqlite_look import damage
-
         try:
-            return damage(self._connection, seconds)
+            return sqlite_look.damage(self._connection, seconds)
         except driver.Error as error:
             raise self._translated(error) from error
 
@@ -175,10 +162,8 @@ class SQLiteConnection:
             self.run("ROLLBACK")
 
     def tune(self) -> None:
-        """Count emails and recipients by status; nothing else is to be told."""
-        from storage.counting import SQLITE
-
-        self.run_script(SQLITE)
+        """Make the triggers that count emails and recipients by status."""
+        self.run_script(counting.SQLITE)
 
     def analyze(self) -> None:
         """Plans do not depend on counts here."""
@@ -227,8 +212,6 @@ class SQLiteConnection:
     def refuse_replaced(self) -> None:
         """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
         if self._is_replaced():
-            from storage.sqlite_errors import replaced
-
             raise replaced(self._path)
 
     @contextmanager
@@ -303,16 +286,12 @@ class SQLiteConnection:
                 self.run(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
-        from storage.sqlite_errors import no_lock_file
-
         return no_lock_file(self._path, error)
 
     def _is_replaced(self) -> bool:
         return _identity(self._path) != self._file
 
     def _translated(self, error: driver.Error) -> DatabaseUnavailable:
-        from storage.sqlite_errors import replaced, translated
-
         return replaced(self._path) if self._is_replaced() else translated(self._path, error)
 
 
@@ -331,8 +310,6 @@ def create_file(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
     except (OSError, driver.Error) as error:
-        from storage.sqlite_errors import not_made
-
         raise not_made(path, error) from error
 
 
@@ -348,7 +325,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        from storage.sqlite_errors import not_seen
-
         raise not_seen(path) from error
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""What SQLite and its file raise, as errors of the data layer with their remedies. Imported once one is needed."""
+"""The errors of SQLite and of its files, as errors of the data layer with their remedies."""
 
 from __future__ import annotations
 

@@ -1,23 +1,21 @@
-"""A look through a SQLite file for damage, for so many seconds."""
+"""SQLite's check of a whole file, for a limited time."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import sqlite3
+from storage.driver import driver
 
-STEPS = 10_000  # of SQLite's machine, between looks at the clock
+STEPS = 10_000  # of SQLite's virtual machine, from one look at the clock to the next
 
 
-def damage(connection: sqlite3.Connection, seconds: float) -> list[str] | None:
-    """What is wrong in the file, a few of it; None when there was not the time to look through all."""
+def damage(connection: driver.Connection, seconds: float) -> list[str] | None:
+    """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
-    except Exception as error:
+    except driver.Error as error:
         if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
             return None
         raise

@@ -1,7 +1,7 @@
 """Read and compare the structure of schemas: tables, columns, constraints, indexes, triggers and settings.
 
 The structure is read from the database's catalogue. Differences in the layout of the SQL or in the order of columns do
-not count. Only upgrades and tests load this module.
+not count.
 """
 
 from __future__ import annotations
