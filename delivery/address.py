@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from unicodedata import normalize
 
 from delivery.errors import MessageError
 
@@ -72,7 +73,5 @@ def ascii_domain(domain: str) -> str:
 def _a_label(label: str) -> str:
     if not _NOT_IN_2003.search(label):
         return label.encode("idna").decode("ascii")
-    # The standard library knows IDNA 2003, for which straße.example is strasse.example: another domain.
-    from unicodedata import normalize
-
+    # The standard library has only IDNA 2003, which turns straße.example into another domain, strasse.example.
     return "xn--" + normalize("NFC", label.lower()).encode("punycode").decode("ascii")

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
 
 from delivery.address import domain_of, header_address
 from delivery.body import Entity, Hole, entity, fill, parts_of, size_bound
 from delivery.errors import MessageError
 from delivery.header import check_text, field, mailbox_words, split_mailbox, text_words
-
-if TYPE_CHECKING:
-    from delivery.unsubscribe import Links
+from delivery.unsubscribe import Links
 
 __all__ = ["Message", "MessageError"]
 

@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Callable
 from hashlib import blake2b
+from hmac import compare_digest
 from typing import NamedTuple
 
 from delivery.body import LENGTH
@@ -31,7 +32,7 @@ class Links(NamedTuple):
 
 
 class Tokens:
-    """Makes and reads the tokens of one installation: they hold for as long as its secret key does."""
+    """Makes and reads the tokens of one installation, which are valid for as long as its secret key."""
 
     def __init__(self, secret_key: str, installation: str) -> None:
         key = blake2b(f"{installation}\n{secret_key}".encode(), digest_size=32, person=_PURPOSE).digest()
@@ -49,9 +50,7 @@ class Tokens:
         return b2a_base64(number + signer.digest(), newline=False).translate(_URL_SAFE)
 
     def recipient_id(self, token: str) -> int | None:
-        """Whom a token is for; None when it was not made here, or was damaged."""
-        from hmac import compare_digest  # the sender reads none
-
+        """Return the recipient a token is for, or None if it was not made here or was damaged."""
         if not _TOKEN.fullmatch(token):
             return None
         recipient_id = int.from_bytes(urlsafe_b64decode(token)[:8], "big")

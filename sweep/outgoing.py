@@ -1,29 +1,23 @@
-"""What the settings say of outgoing mail: the sender that EMAIL_URL asks for, and the links of PUBLIC_URL."""
+"""Outgoing mail as the settings describe it: the sender for EMAIL_URL, the messages, and the links of PUBLIC_URL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from database import Database
+from database import Database, TextToSend
+from delivery.body import is_html
+from delivery.maildir import MaildirSender
+from delivery.message import Message
 from delivery.outcome import Sender
+from delivery.plain_text import plain_text
+from delivery.sender import SMTPSender, SMTPServer
+from delivery.unsubscribe import Links, Tokens
 from settings import EmailURL, Settings
-
-if TYPE_CHECKING:
-    from database import TextToSend
-    from delivery.message import Message
-    from delivery.sender import SMTPServer
-    from delivery.unsubscribe import Links, Tokens
 
 
 def make_sender(settings: Settings) -> Sender:
-    """The sender for EMAIL_URL; only what it needs is imported."""
+    """Return the sender for EMAIL_URL."""
     url = settings.email_url
     if url.path is not None:
-        from delivery.maildir import MaildirSender
-
         return MaildirSender(url.path)
-    from delivery.sender import SMTPSender
-
     return SMTPSender(
         server_of(url),
         connections=settings.smtp_connections,
@@ -33,17 +27,13 @@ def make_sender(settings: Settings) -> Sender:
 
 
 def server_of(url: EmailURL) -> SMTPServer:
-    """The SMTP server that EMAIL_URL names."""
-    from delivery.sender import SMTPServer
-
+    """Return the SMTP server that EMAIL_URL names."""
     security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
     return SMTPServer(url.host, url.port, security, url.user, url.password)
 
 
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
-    """The message of an email, rendered once for all recipients. Raises MessageError when it cannot be built."""
-    from delivery.message import Message
-
+    """Render the message of an email once for all recipients. Raises MessageError if it cannot be built."""
     return Message(
         event_id=event_id,
         subject=text.subject,
@@ -58,28 +48,22 @@ def make_message(settings: Settings, database: Database, event_id: int, text: Te
 
 
 def goes_as_html(content: str) -> bool:
-    """Whether a content is sent as HTML, or as plain text alone."""
-    from delivery.body import is_html
-
+    """Return whether a content is sent as HTML; otherwise it is sent as plain text alone."""
     return is_html(content)
 
 
 def as_plain_text(content: str) -> str:
-    """What those read of a content who see no HTML."""
-    from delivery.plain_text import plain_text
-
+    """Return a content as recipients read it whose mail program shows no HTML."""
     return plain_text(content) if goes_as_html(content) else content
 
 
 def unsubscribe_links(settings: Settings, database: Database) -> Links | None:
-    """The links that messages carry; None without PUBLIC_URL."""
+    """Return the unsubscribe links for messages, or None without PUBLIC_URL."""
     if settings.public_url is None:
         return None
     return unsubscribe_tokens(settings, database).links(settings.public_url)
 
 
 def unsubscribe_tokens(settings: Settings, database: Database) -> Tokens:
-    """The tokens of this installation: those in its messages, and those that the web server gets back."""
-    from delivery.unsubscribe import Tokens
-
+    """Return what makes the tokens in the links, and reads those that come back to the web server."""
     return Tokens(settings.secret_key or database.meta("secret_key"), database.meta("installation"))

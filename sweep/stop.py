@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -24,10 +25,8 @@ class Stop:
                 signal.signal(number, self._request)
 
     def after(self, seconds: float) -> None:
-        """Request it in so many seconds, whatever the process does then."""
-        from threading import Timer
-
-        timer = Timer(seconds, self._time_is_up)
+        """Request a stop after this many seconds, whatever the process is doing then."""
+        timer = threading.Timer(seconds, self._time_is_up)
         timer.daemon = True
         timer.start()
 

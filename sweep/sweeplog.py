@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -24,13 +25,7 @@ def log_sweep(counts: Mapping[str, int], seconds: float, ended: Ended, log_forma
         "ended": ended.name.lower(),
     }
     with suppress(OSError):  # a log that is gone must not stop the mail
-        print(_as_json(facts) if log_format == "json" else _as_text(facts), file=sys.stderr, flush=True)
-
-
-def _as_json(facts: Mapping[str, object]) -> str:
-    import json
-
-    return json.dumps(facts)
+        print(json.dumps(facts) if log_format == "json" else _as_text(facts), file=sys.stderr, flush=True)
 
 
 def _as_text(facts: Mapping[str, object]) -> str:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from database import Database, Email, TextToSend
 from delivery.message import Message
 from delivery.outcome import Envelope, Outcome, Sender, SessionError
+from delivery.sender import SMTPSender
+from delivery.smtp.command import LIMITS
 from settings import Settings
 from sweep.outgoing import make_message, make_sender, server_of
 
@@ -47,9 +49,6 @@ def _sender(settings: Settings) -> Sender:
     """As the sweep's, with one connection and less patience."""
     if settings.email_url.path is not None:
         return make_sender(settings)
-    from delivery.sender import SMTPSender
-    from delivery.smtp.command import LIMITS
-
     limits = {step: min(limit, STEP) for step, limit in LIMITS.items()}
     return SMTPSender(server_of(settings.email_url), connections=1, limits=limits, time_to_stop=0)
 

@@ -32,7 +32,7 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     sender_id = patiently(stop, database.senders.enter, settings.senders, int(time.time()), settle)
     if sender_id is None:
         return Ended.BUSY
-    gc.freeze()  # what is imported by now is never garbage: a fifth of the collector's work is looking at it
+    gc.freeze()  # the modules loaded by now are never garbage; examining them is a fifth of the collector's work
     patiently(stop, database.emails.finish_cancels, datetime.now(UTC))
     work = ClaimedWork(database, sender_id, settings, tasklog, stop, display, leased_at)
     try:

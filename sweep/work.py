@@ -61,8 +61,7 @@ class ClaimedWork:
     ) -> None:
         """`leased_at` is the boot clock just before this sender's lease began."""
         self._database = database
-        # Taken now: what they need is loaded by that, and later all descriptors may be in use for connections.
-        self._deliveries, self._emails = database.deliveries, database.emails
+        self._deliveries = database.deliveries
         self._sender_id = sender_id
         self._settings = settings
         self._policy = Policy(settings.retry_for, settings.in_doubt)
@@ -204,7 +203,7 @@ class ClaimedWork:
         return self._messages[event_id]
 
     def _render(self, event_id: int) -> Message | MessageError:
-        text = self._emails.text_to_send(event_id)
+        text = self._database.emails.text_to_send(event_id)
         try:
             return make_message(self._settings, self._database, event_id, text)
         except MessageError as error:

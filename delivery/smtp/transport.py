@@ -11,12 +11,10 @@ import os
 import select
 import selectors
 import socket
+import ssl
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    import ssl
+from typing import Any, NamedTuple, Protocol
 
 monotonic = time.monotonic
 wall_clock = time.time
@@ -62,8 +60,6 @@ def own_name(address: Address) -> str:
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Certificates and names are checked, against the system's authorities or those of a file."""
-    import ssl  # costs 11 ms: only where there is TLS
-
     return ssl.create_default_context(cafile=ca_file)
 
 
@@ -110,9 +106,6 @@ class Tls:
     """TLS over memory buffers: bytes in, bytes out, no socket. Its errors are OSErrors."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        import ssl
-
-        self._wait = ssl.SSLWantReadError
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready = False
@@ -130,7 +123,7 @@ class Tls:
                 plain += piece
                 if not self._object.pending() and not self._incoming.pending:
                     return plain  # reading on would cost an exception to say that there is no more
-        except self._wait:
+        except ssl.SSLWantReadError:
             return plain or None
         except OSError as error:
             if not plain:
@@ -142,7 +135,7 @@ class Tls:
         """Go on as far as the server's bytes allow; True once TLS stands."""
         try:
             self._object.do_handshake()
-        except self._wait:
+        except ssl.SSLWantReadError:
             return False
         return True
 
@@ -154,8 +147,6 @@ class Tls:
     @property
     def certificate_ends_at(self) -> float | None:
         """Until when the server's certificate holds, in seconds since 1970 UTC."""
-        import ssl
-
         certificate = self._object.getpeercert()
         return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if certificate else None
 
