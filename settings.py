@@ -1,8 +1,8 @@
 """The environment and `.env`, read once into a typed object that cannot be changed; every error at once.
 
-A value in the environment stands above the same one in `.env`; an empty value means the default. What each
-kind of value may look like is in `settings_values.py`. Cron imports this every minute: nothing heavy is
-imported, and python-dotenv only where there is a `.env`.
+A value in the environment takes precedence over the same one in `.env`; an empty value means the default. What
+each kind of value may look like is in `settings_values.py`. An idle sweep imports this module every minute, so it
+imports nothing large.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
@@ -81,9 +82,7 @@ class Settings(NamedTuple):
     @property
     def timezone(self) -> ZoneInfo:
         """The zone of TIMEZONE."""
-        from zoneinfo import ZoneInfo  # a sweep does without
-
-        return ZoneInfo(self.zone_name)
+        return values.zone(self.zone_name)
 
     @property
     def database_name(self) -> str:
@@ -253,9 +252,7 @@ def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
 
 
 def _parsed(path: Path, text: str, errors: list[str]) -> dict[str, str]:
-    from io import StringIO
-
-    from dotenv.parser import parse_stream
+    from dotenv.parser import parse_stream  # slow to import, and not needed without a .env
 
     variables: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
