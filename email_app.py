@@ -7,7 +7,7 @@ from flask import Flask
 import commands
 from commands.dotenv import forget_env_files
 from settings import Settings, SettingsError, load_settings
-from wakeup.redis_queue import QueueUnavailable
+from wakeup.errors import QueueUnavailable
 from web import api, context, errors, login, pages, probes, security, send_emails, unsubscribe
 
 

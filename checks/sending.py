@@ -12,7 +12,8 @@ from database import DBError, open_database
 from settings import Settings
 from wakeup import cron
 from wakeup.crontab_file import CronError
-from wakeup.redis_queue import QueueUnavailable, wake_ups_of
+from wakeup.errors import QueueUnavailable
+from wakeup.wake_ups import wake_ups_of
 
 
 def check_sending(settings: Settings) -> Iterator[Finding]:

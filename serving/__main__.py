@@ -13,7 +13,8 @@ from serving.address import Address, AddressError, reserve
 from serving.supervisor import Part, StopSignals, run_together, say
 from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
 from storage.upgrading import UP_TO_DATE
-from wakeup.redis_queue import QueueUnavailable, wake_ups_of
+from wakeup.errors import QueueUnavailable
+from wakeup.wake_ups import wake_ups_of
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 

@@ -24,7 +24,9 @@ from database import DBError, open_database
 from serving.part import stop_when_input_ends
 from serving.supervisor import say
 from settings import Settings, load_settings
-from wakeup.redis_queue import QUEUE, QueueUnavailable, WakeUps, arm_all
+from wakeup.errors import QueueUnavailable
+from wakeup.redis_queue import QUEUE, WakeUps
+from wakeup.wake_ups import arm_all
 
 LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
 ARM_EVERY = 60.0  # seconds

@@ -27,6 +27,8 @@ from sweep.sweeplog import log_sweep
 from sweep.tasklog import TaskLog
 from sweep.turn import send_due
 from sweep.watcher import Watcher
+from wakeup.errors import QueueUnavailable
+from wakeup.wake_ups import wake_ups_of
 from wakeup.watch import REST, ahead
 
 if TYPE_CHECKING:
@@ -226,10 +228,6 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
-    if settings.scheduler == "cron":
-        return None
-    from wakeup.redis_queue import QueueUnavailable, wake_ups_of
-
     try:
         return wake_ups_of(settings)
     except QueueUnavailable as error:  # mail goes out all the same

@@ -1,22 +1,26 @@
 """Wake-ups through Redis: at the second for which one is armed, a worker of the queue runs `task.run_due`.
 
 The database is the only truth. A wake-up is armed after the commit it stands for, so losing all of Redis delays
-mail, and what comes twice finds nothing to do. rq is imported only where SCHEDULER=rq-scheduler.
+mail, and what comes twice finds nothing to do. `wakeup/wake_ups.py` says when this module is imported.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from database import Database
-from settings import Settings
+from redis import ConnectionPool, Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import Queue, Worker
+from rq.job import Job, JobStatus
+from rq_scheduler import Scheduler
 
-if TYPE_CHECKING:
-    from redis import ConnectionPool, Redis
+from wakeup.errors import QueueUnavailable
 
 QUEUE = "email-endpoint"
 FUNCTION = "task.run_due"
@@ -27,13 +31,6 @@ KEPT = 7 * 24 * 3600  # seconds for which a failed wake-up is kept for the opera
 BATCH = 500  # wake-ups armed in one round trip
 PILE = 10  # wake-ups in line that are worth dropping
 MARK = "email-endpoint:armed"  # a key that is gone once Redis has lost what was armed
-MOST = 10_000  # wake-ups armed ahead; each sweep arms the next one anyway
-
-T = TypeVar("T")
-
-
-class QueueUnavailable(Exception):
-    """Nothing can be armed now; says why and what mends it, and never shows a password."""
 
 
 class QueueState(NamedTuple):
@@ -90,9 +87,6 @@ class WakeUps:
 
         Whoever calls this looks at the database next.
         """
-        from rq.job import Job
-        from rq_scheduler import Scheduler
-
         with self._told():
             past = self._redis.zrangebyscore(Scheduler.scheduled_jobs_key, 0, int(time.time()))
             ours = [job_id for job_id in map(_as_text, past) if job_id.startswith("wake-")]
@@ -121,9 +115,6 @@ class WakeUps:
 
     def look(self) -> QueueState:
         """Who is at work on the queue, and what is in it. Raises QueueUnavailable."""
-        from rq import Queue, Worker
-        from rq_scheduler import Scheduler
-
         queue = Queue(QUEUE, connection=self._redis)
         scheduler = Scheduler.redis_scheduler_namespace_prefix
         with self._told():
@@ -137,9 +128,6 @@ class WakeUps:
 
     def _schedule(self, seconds: list[int]) -> None:
         """What rq-scheduler's enqueue_at does, for all of them in one round trip and at once or not at all."""
-        from rq.job import Job, JobStatus
-        from rq_scheduler import Scheduler
-
         # The hash of the job that runs now is deleted when it ends, were it armed anew or not.
         own = os.environ.get("RQ_JOB_ID")
         with self._redis.pipeline() as pipeline:
@@ -161,14 +149,10 @@ class WakeUps:
 
     def _enqueue(self) -> None:
         """A wake-up now, straight into the queue. Its id is its own: another one at work may have looked already."""
-        from rq import Queue
-
         queue = Queue(QUEUE, connection=self._redis)
         queue.enqueue(FUNCTION, job_timeout=TIMEOUT, result_ttl=0, failure_ttl=KEPT)
 
     def _drop_pile(self) -> None:
-        from rq import Queue
-
         queue = Queue(QUEUE, connection=self._redis)
         with self._told():
             if queue.count > PILE:
@@ -180,16 +164,12 @@ class WakeUps:
         try:
             act()
         except Exception as error:  # noqa: BLE001 - the email is saved: from here on nothing may fail its POST
-            import logging  # not for every sweep
-
             self._rest_until = time.monotonic() + REST
             reason = error if isinstance(error, QueueUnavailable) else type(error)  # whose text may hold anything
             logging.getLogger(__name__).warning("no wake-up was armed: %s", reason)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        from redis import RedisError
-
         try:
             yield
         except (RedisError, OSError, ValueError) as error:
@@ -198,40 +178,11 @@ class WakeUps:
             ) from None
 
 
-def wake_ups_of(settings: Settings) -> WakeUps | None:
-    """The wake-ups that SCHEDULER asks for; None for cron. Raises QueueUnavailable if packages are missing."""
-    return WakeUps(settings.redis_url) if settings.scheduler == "rq-scheduler" else None
-
-
-def arm_all(wake_ups: WakeUps, database: Database, now: int, most: int = MOST) -> int:
-    """Arm what the database asks for: a wake-up for each second at which an email is due, up to `most`; how many.
-
-    Safe to repeat. Raises QueueUnavailable.
-    """
-    wake_ups.drop_past()
-    seconds = set(database.progress.next_due_seconds(now, most))
-    retry_at = database.deliveries.next_attempt_at()
-    if retry_at is not None:
-        seconds.add(retry_at)
-    if database.has_work(now):
-        seconds.add(now)
-    return wake_ups.arm(seconds)
-
-
 def _as_text(job_id: object) -> str:
     return job_id.decode() if isinstance(job_id, bytes) else str(job_id)
 
 
 def _client(url: str) -> Redis:
-    try:
-        import rq_scheduler  # noqa: F401 - so that what is missing is said at the start
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ModuleNotFoundError as error:
-        raise QueueUnavailable(
-            f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements-redis.txt"
-        ) from None
     retry = Retry(NoBackoff(), 0)
     try:
         return Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=retry)

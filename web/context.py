@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from flask import Flask, current_app
 
@@ -20,8 +20,11 @@ from database import (
     refuse_used,
 )
 from settings import Settings
-from storage.group_commit import GroupCommit  # not of database.py: task.py needs no threads
-from wakeup.redis_queue import WakeUps, wake_ups_of
+from storage.group_commit import GroupCommit
+from wakeup.wake_ups import wake_ups_of
+
+if TYPE_CHECKING:
+    from wakeup.redis_queue import WakeUps
 
 T = TypeVar("T")
 

@@ -20,7 +20,8 @@ from tests.support.redis_server import SCHEDULED
 from tests.support.service import wait_until
 from tests.support.smtp_server import ScriptedServer, Wait
 from tests.support.web_server import serve
-from wakeup.redis_queue import FUNCTION, PILE, QUEUE, QueueUnavailable, WakeUps
+from wakeup.errors import QueueUnavailable
+from wakeup.redis_queue import FUNCTION, PILE, QUEUE, WakeUps
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisInstallation, RedisServer

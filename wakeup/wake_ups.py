@@ -1,0 +1,46 @@
+"""The wake-ups that SCHEDULER asks for. Only this module imports `wakeup.redis_queue`, and so the packages of Redis.
+
+They are optional: an installation with SCHEDULER=cron has none of them. (serving/redis_parts.py, which is started only
+with SCHEDULER=rq-scheduler, needs them anyway.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from database import Database
+from settings import Settings
+from wakeup.errors import QueueUnavailable
+
+if TYPE_CHECKING:
+    from wakeup.redis_queue import WakeUps
+
+MAX_WAKE_UPS = 10_000  # scheduled ahead; each sweep schedules the next one anyway
+
+
+def wake_ups_of(settings: Settings) -> WakeUps | None:
+    """Return the wake-ups for SCHEDULER, None for cron. Raises QueueUnavailable if packages are missing."""
+    if settings.scheduler != "rq-scheduler":
+        return None
+    try:
+        from wakeup.redis_queue import WakeUps
+    except ModuleNotFoundError as error:
+        raise QueueUnavailable(
+            f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements-redis.txt"
+        ) from None
+    return WakeUps(settings.redis_url)
+
+
+def arm_all(wake_ups: WakeUps, database: Database, now: int, most: int = MAX_WAKE_UPS) -> int:
+    """Schedule a wake-up for each second at which something is due, up to `most` of them; return how many.
+
+    Safe to repeat. Raises QueueUnavailable.
+    """
+    wake_ups.drop_past()
+    seconds = set(database.progress.next_due_seconds(now, most))
+    retry_at = database.deliveries.next_attempt_at()
+    if retry_at is not None:
+        seconds.add(retry_at)
+    if database.has_work(now):
+        seconds.add(now)
+    return wake_ups.arm(seconds)
