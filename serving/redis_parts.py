@@ -21,7 +21,7 @@ from rq_scheduler import Scheduler
 
 import sweep.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
 from database import DBError, open_database
-from serving.part import stop_when_input_ends
+from serving.lifeline import stop_when_input_ends
 from serving.supervisor import say
 from settings import Settings, load_settings
 from wakeup.errors import QueueUnavailable

@@ -1,0 +1,28 @@
+"""A part of the service lives as long as its standard input stays open.
+
+The supervisor holds the other end of the pipe. Closing it tells the part to stop; if the supervisor dies, even by
+`kill -9`, the kernel closes it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+if sys.platform == "win32":
+    STOP = signal.CTRL_BREAK_EVENT
+else:
+    STOP = signal.SIGTERM
+
+
+def stop_when_input_ends() -> None:
+    """Send this process a signal to stop once its standard input is closed."""
+    threading.Thread(target=_stop_when_input_ends, daemon=True).start()
+
+
+def _stop_when_input_ends() -> None:
+    while os.read(0, 512):
+        pass
+    os.kill(os.getpid(), STOP)
