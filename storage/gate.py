@@ -10,8 +10,8 @@ SQLite's own.
 from __future__ import annotations
 
 import os
+import threading
 import time
-from _thread import LockType, allocate_lock
 from collections import deque
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._guard = allocate_lock()  # held for a few steps at a time
-        self._waiting: deque[LockType] = deque()
+        self._guard = threading.Lock()  # held for a few steps at a time
+        self._waiting: deque[threading.Lock] = deque()
         self._is_taken = False
 
     def take(self, wait: float) -> bool:
@@ -44,7 +44,7 @@ class Turns:
             if not self._is_taken:
                 self._is_taken = True
                 return True
-            mine = allocate_lock()
+            mine = threading.Lock()
             mine.acquire()
             self._waiting.append(mine)
         if mine.acquire(timeout=wait):
