@@ -4,8 +4,6 @@ Cron starts `task.py` every minute, and nearly always nothing is due. So `task.p
 before it imports the rest of the program. The answer is either "certainly not", which is recorded as a heartbeat, or
 "maybe": something is due, or anything at all is unusual (another schema, a restart of the machine, a jump of the clock,
 a sender that may have died, an error). Then the full program runs and decides.
-
-"maybe": something is due, or anything at all is unusual (another schema, a restart of the machine, a clock that jumped,
 """
 
 from __future__ import annotations
