@@ -266,7 +266,12 @@ def test_a_sweep_prunes_if_a_setting_says_so(
 
 
 PRUNE_FOR = 60  # seconds
-WATCH = f"import sys, task; from sweep import sweeper; sweeper.PRUNE_FOR = {PRUNE_FOR}; sys.exit(task.main(['--watch']))"
+WATCH = f"""
+import sys, task
+from sweep import sweeper
+sweeper.PRUNE_FOR = {PRUNE_FOR}
+sys.exit(task.main(['--watch']))
+"""
 
 
 def test_mail_does_not_wait_for_pruning(tmp_path: Path) -> None:
