@@ -53,6 +53,7 @@ from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipi
 from storage.senders import LEASE, RENEW, Senders
 from storage.sessions import EndedSessions
 from storage.sqlite import SQLiteConnection, create_file
+from storage.upgrading import create_or_upgrade
 from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
 
 __all__ = [
@@ -221,8 +222,6 @@ def db_init(settings: Settings, now: int) -> str:
 
     Raises DatabaseUnavailable, SchemaMismatch among them, and has changed nothing then.
     """
-    from storage.upgrading import create_or_upgrade
-
     if settings.database_path is not None:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)

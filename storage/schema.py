@@ -12,7 +12,7 @@ This is checked
   that was upgraded or replaced while the process had it open. No upgrade can come between the check and the writes: on
   PostgreSQL an upgrade waits for transactions that have read `meta`, and SQLite has one writer at a time.
 
-`storage/upgrading.py` creates and upgrades the schema. Only `flask init-db` and `./start_flask.sh` load it.
+`storage/upgrading.py` creates and upgrades the schema.
 """
 
 from __future__ import annotations
