@@ -1,7 +1,7 @@
-"""The wake-ups that SCHEDULER asks for. Only this module imports `wakeup.redis_queue`, and so the packages of Redis.
+"""Creates the wake-ups that the setting SCHEDULER asks for.
 
-They are optional: an installation with SCHEDULER=cron has none of them. (serving/redis_parts.py, which is started only
-with SCHEDULER=rq-scheduler, needs them anyway.)
+Only this module imports `wakeup.redis_queue`, and with it the packages for Redis: they are optional, and SCHEDULER=cron
+does not need them. (serving/redis_parts.py needs them too, but it is started only with SCHEDULER=rq-scheduler.)
 """
 
 from __future__ import annotations
