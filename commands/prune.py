@@ -9,7 +9,7 @@ import click
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import open_database
-from settings_values import RefusedError, duration
+from settings.parse import RefusedError, duration
 from web.context import current_settings
 
 

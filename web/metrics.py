@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from checks.late import LATE, STALLED
 from database import BUCKETS, Database, Totals
 from settings import Settings
-from web import __version__
+from settings.version import __version__
 
 PREFIX = "email_endpoint_"
 

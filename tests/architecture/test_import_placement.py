@@ -13,8 +13,11 @@ MOST = 8
 # File -> the reason why it may import inside a function, and how often it does.
 ALLOWED = {
     "task.py": ("the fast path: an idle sweep ends before the rest of the program is imported", 2),
-    "settings.py": ("on the fast path: python-dotenv is slow to import, and needed only if there is a .env", 1),
-    "settings_values.py": ("on the fast path: zoneinfo is not needed there", 1),
+    "settings/__init__.py": (
+        "on the fast path: python-dotenv is slow to import, and needed only if there is a .env",
+        1,
+    ),
+    "settings/parse.py": ("on the fast path: zoneinfo is not needed there", 1),
     "database.py": ("psycopg is an optional package", 1),
     "wakeup/wake_ups.py": ("redis, rq and rq-scheduler are optional packages", 1),
     "serving/part.py": ("each part of the service imports only what it runs; two of them need optional packages", 2),

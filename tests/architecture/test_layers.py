@@ -23,7 +23,6 @@ LAYERS = (
     {"database"},
     {"storage"},
     {"settings"},
-    {"settings_values"},
 )
 DELIVERY = PROJECT / "delivery"
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

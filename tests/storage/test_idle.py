@@ -274,7 +274,15 @@ def test_an_idle_sweep_imports_only_the_settings_and_the_question(installation: 
     )
     codes, imported = done.stdout.splitlines()
     assert codes == "0 0"
-    assert imported.split() == ["storage", "storage.clock", "storage.driver", "storage.idle", "storage.version"]
+    assert imported.split() == [
+        "settings",
+        "settings.parse",
+        "storage",
+        "storage.clock",
+        "storage.driver",
+        "storage.idle",
+        "storage.version",
+    ]
 
 
 def test_after_a_restart_the_log_is_left_for_the_full_program_to_check(

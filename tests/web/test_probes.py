@@ -23,13 +23,13 @@ from checks.late import LATE, STALLED, heartbeat
 from database import Database
 from email_app import create_app
 from settings import Settings
+from settings.version import __version__
 from tests.support.disk import fill
 from tests.support.faults.killer import wait_until
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.postgresql_server import PostgreSQLServer, installed
 from tests.support.smtp_server import ScriptedServer
-from web import __version__
 from web.probe import Probe
 
 TOKEN = "a-token-of-the-tests"

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from flask import Response, g, render_template, request, session
 
-from web import __version__
+from settings.version import __version__
 from web.context import current_settings
 from web.pages import alarm
 

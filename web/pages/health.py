@@ -15,7 +15,8 @@ from werkzeug.wrappers import Response
 from checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from settings import Settings
-from web import __version__, sessions
+from settings.version import __version__
+from web import sessions
 from web.context import current_settings, in_database
 from web.look import Look
 from web.printable import printable

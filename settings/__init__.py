@@ -1,7 +1,7 @@
 """The environment and `.env`, read once into a typed object that cannot be changed; every error at once.
 
 A value in the environment takes precedence over the same one in `.env`; an empty value means the default. What
-each kind of value may look like is in `settings_values.py`. An idle sweep imports this module every minute, so it
+each kind of value may look like is in `settings/parse.py`. An idle sweep imports this module every minute, so it
 imports nothing large.
 """
 
@@ -14,15 +14,15 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-import settings_values as values
-from settings_values import EmailURL, RefusedError
+from settings import parse as values
+from settings.parse import EmailURL, RefusedError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent
 FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
 ADDRESS = ("HOST", "PORT")  # read by `serving.address`
 SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown; what may be a password in a URL is never shown either
