@@ -6,7 +6,7 @@ usage() {
     cat <<'USAGE'
 Usage: ./run_tests.sh [--quick | --lint | --format | --install] [PYTEST-ARGUMENT...]
 
-Creates .venv with the packages in requirements-dev.txt, installs the system packages that the tests need (with apt, if
+Creates .venv with the packages in requirements/dev.txt, installs the system packages that the tests need (with apt, if
 run as root), and runs all tests in parallel. Other arguments are passed to pytest:
 
   ./run_tests.sh                        all tests
@@ -48,7 +48,7 @@ main() {
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
     case $mode in all | install) prepare_system ;; esac
-    prepare_venv requirements-dev.txt requirements.txt requirements-postgresql.txt requirements-redis.txt
+    prepare_venv requirements/dev.txt requirements.txt requirements/postgresql.txt requirements/redis.txt
     case $mode in
     all) run_pytest "$@" ;;
     quick) TEST_WORKERS=${TEST_WORKERS:-$(cores)} run_pytest tests/unit tests/architecture "$@" ;;

@@ -3,7 +3,7 @@
     python bench/redis_emptied.py [EMAILS]
 
 Redis is emptied while they wait (FLUSHALL), and in another run killed and started again without its data. Nobody helps.
-Needs redis-server and requirements-redis.txt.
+Needs redis-server and requirements/redis.txt.
 """
 
 from __future__ import annotations

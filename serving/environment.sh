@@ -63,7 +63,7 @@ found_python() {
 # prepare_venv REQUIREMENTS [FILE...]: .venv with what REQUIREMENTS names. Installs only if it, or another FILE
 # that it includes, is not as it was last time.
 prepare_venv() {
-    local stamp=.venv/installed-$1
+    local stamp=.venv/installed-${1//\//-}
     if is_usable .venv/bin/python pip && cat "$@" | cmp -s - "$stamp"; then
         return
     fi

@@ -28,7 +28,7 @@ try:
     from storage.postgresql_errors import translated
     from storage.postgresql_pipeline import Pipeline, PipelinedTransaction
 except ImportError as missing:
-    remedy = "run: pip install -r requirements-postgresql.txt"
+    remedy = "run: pip install -r requirements/postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
 
 # What goes wrong is raised; what psycopg says of it besides would stand on stderr, which cron mails.

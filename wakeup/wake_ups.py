@@ -26,7 +26,7 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
         from wakeup.redis_queue import WakeUps
     except ModuleNotFoundError as error:
         raise QueueUnavailable(
-            f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements-redis.txt"
+            f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements/redis.txt"
         ) from None
     return WakeUps(settings.redis_url)
 

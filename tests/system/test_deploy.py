@@ -102,7 +102,7 @@ def test_what_is_given_to_python_directly_can_be_run() -> None:
 
 
 def test_every_file_that_is_named_exists() -> None:
-    names = found(r"\b(requirements[a-z-]*\.txt)") | found(r"\b(deploy/[\w./*-]+[\w*])") | found(r"^!([a-z.]+)$")
+    names = found(r"\b(requirements(?:/[a-z]+)?\.txt)") | found(r"\b(deploy/[\w./*-]+[\w*])") | found(r"^!([a-z.]+)$")
     names |= found(r"(makecron\.sh)") | found(r"dockerfile: (\S+)") | found(r"COPY (requirements.txt)")
     assert len(names) > 12
     assert [name for name in names if not list(PROJECT.glob(name))] == ["deploy/.env"]
@@ -118,7 +118,15 @@ def test_the_guide_names_every_file_of_the_folder() -> None:
 def test_an_image_holds_the_whole_program_and_nothing_else() -> None:
     let_in = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
-    assert let_in == packages | {"*.py", ".flaskenv", "schema.sql", "requirements*.txt", "static", "templates"}
+    assert let_in == packages | {
+        "*.py",
+        ".flaskenv",
+        "schema.sql",
+        "requirements",
+        "requirements.txt",
+        "static",
+        "templates",
+    }
 
 
 def test_proxies_let_through_what_the_service_takes_and_little_more() -> None:
