@@ -14,7 +14,7 @@ from web import api, context, errors, login, pages, probes, security, send_email
 def create_app(settings: Settings | None = None) -> Flask:
     """The application, with these settings or those of the environment. No database is opened or made yet."""
     settings = settings or _settings_of_environment()
-    app = Flask(__name__)
+    app = Flask(__name__, template_folder="web/templates", static_folder="web/static")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # no view is a coroutine

@@ -1,4 +1,4 @@
-"""static/page.js in a real browser: pages that keep up, and stop; times in the reader's zone; the key that searches."""
+"""page.js in a real browser: pages that keep up, and stop; times in the reader's zone; the key that searches."""
 
 from __future__ import annotations
 

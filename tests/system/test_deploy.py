@@ -118,15 +118,7 @@ def test_the_guide_names_every_file_of_the_folder() -> None:
 def test_an_image_holds_the_whole_program_and_nothing_else() -> None:
     let_in = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
-    assert let_in == packages | {
-        "*.py",
-        ".flaskenv",
-        "schema.sql",
-        "requirements",
-        "requirements.txt",
-        "static",
-        "templates",
-    }
+    assert let_in == packages | {"*.py", ".flaskenv", "schema.sql", "requirements", "requirements.txt"}
 
 
 def test_proxies_let_through_what_the_service_takes_and_little_more() -> None:
