@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from delivery.address import header_address
+from delivery.message.address import header_address
 from delivery.outcome import Envelope, Kind, Outcome, SessionError, Work, not_built
 
 _LEFT_FOR = 36 * 3600  # seconds after which a file in tmp/ is nobody's

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from delivery.errors import DeliveryError as DeliveryError
-from delivery.message import Message
+from delivery.message.message import Message
 
 
 class SessionError(DeliveryError):

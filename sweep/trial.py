@@ -8,7 +8,7 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from database import Database, Email, TextToSend
-from delivery.message import Message
+from delivery.message.message import Message
 from delivery.outcome import Envelope, Outcome, Sender, SessionError
 from delivery.sender import SMTPSender
 from delivery.smtp.command import LIMITS

@@ -27,7 +27,7 @@ from database import (
     Settlement,
     boot_clock,
 )
-from delivery.message import Message, MessageError
+from delivery.message.message import Message, MessageError
 from delivery.outcome import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from enum import IntEnum
 
-from delivery.address import header_address
+from delivery.message.address import header_address
 from delivery.smtp.errors import UnfitValueError
 
 DATA = b"DATA\r\n"

@@ -27,7 +27,7 @@ import pytest
 
 import sweep.turn
 from database import Database
-from delivery.message import Message
+from delivery.message.message import Message
 from delivery.smtp.command import LIMITS, Step
 from sweep.outgoing import make_sender
 from tests.support.faults.killer import STRACE, Victim, killed_before, start_with_lease, wait_until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from delivery.message import Message
+from delivery.message.message import Message
 from tests.support.faults.killer import Victim, in_shell
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing

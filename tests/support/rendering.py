@@ -9,7 +9,7 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from email.utils import parseaddr
 
-from delivery.message import Message
+from delivery.message.message import Message
 
 AT = 1_764_000_000.5  # Mon, 24 Nov 2025 16:00:00 UTC
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from delivery.message import Message
+from delivery.message.message import Message
 from delivery.outcome import Envelope, Kind, Outcome, Recording
 
 

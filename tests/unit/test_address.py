@@ -1,4 +1,4 @@
-"""delivery/address.py: what stands in To for each kind of address, and what never gets there."""
+"""delivery/message/address.py: what stands in To for each kind of address, and what never gets there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 import idna
 import pytest
 
-from delivery.address import ascii_domain, header_address
 from delivery.errors import MessageError
+from delivery.message.address import ascii_domain, header_address
 
 # fmt: off
 NO_ADDRESSES = [

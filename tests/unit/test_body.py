@@ -1,4 +1,4 @@
-"""delivery/body.py: content arrives as it was, whatever a server takes."""
+"""delivery/message/mime.py: content arrives as it was, whatever a server takes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.body import is_html
 from delivery.errors import MessageError
+from delivery.message.mime import is_html
 from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import assert_same_text, message, parsed, rendered, text_of
 from tests.support.sample_contents import CONTENTS

@@ -1,4 +1,4 @@
-"""delivery/header.py: subjects and names arrive as they were, whatever they look like."""
+"""delivery/message/header.py: subjects and names arrive as they were, whatever they look like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""delivery/message.py: the fields around the content, and what is the same for all recipients."""
+"""delivery/message/message.py: the fields around the content, and what is the same for all recipients."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from delivery.message import MessageError
-from delivery.unsubscribe import Links, Tokens
+from delivery.message.message import MessageError
+from delivery.message.unsubscribe import Links, Tokens
 from tests.support.rendering import AT, message, parsed, rendered
 
 TOKENS = Tokens("s" * 16, "installation")

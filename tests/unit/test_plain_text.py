@@ -1,4 +1,4 @@
-"""delivery/plain_text.py: what is read where HTML is not shown."""
+"""delivery/message/plain_text.py: what is read where HTML is not shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.plain_text import plain_text
+from delivery.message.plain_text import plain_text
 from tests.support.properties import AT_ANY_SPEED
 
 MARKUP = ["<", ">", "</", "/>", "<!--", "-->", "<a ", "</a>", "href=", '"', "'", "=", " ", "<li>", "<ol>", "</ol>"]

@@ -1,4 +1,4 @@
-"""delivery/unsubscribe.py and delivery/footer.py: whom a link is for, and that it is in every message, whole."""
+"""unsubscribe.py and footer.py: whom a link is for, and that it is in every message, whole."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.body import LENGTH
-from delivery.unsubscribe import Links, Tokens
+from delivery.message.mime import LENGTH
+from delivery.message.unsubscribe import Links, Tokens
 from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import AT, message, normalised, parsed, rendered, text_of
 from tests.support.sample_contents import CONTENTS

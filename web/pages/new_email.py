@@ -14,8 +14,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from checks.mail_server import remedy_for
 from database import Email, EventIdUsed
-from delivery.body import parts_of
-from delivery.message import MessageError
+from delivery.message.message import MessageError
+from delivery.message.mime import parts_of
 from sweep.outgoing import unsubscribe_links
 from sweep.trial import Trial, trial_message, try_message
 from web.api.fields import Fields, InvalidFields, invalid, number, text

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
 
-from delivery.body import LENGTH
+from delivery.message.mime import LENGTH
 
 PATH = "/unsubscribe/"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from delivery.plain_text import TOKEN
+from delivery.message.plain_text import TOKEN
 
 HOLE = "\0"  # no content holds one
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 
-from delivery.address import domain_of, header_address
-from delivery.body import Entity, Hole, entity, fill, parts_of, size_bound
 from delivery.errors import MessageError
-from delivery.header import check_text, field, mailbox_words, split_mailbox, text_words
-from delivery.unsubscribe import Links
+from delivery.message.address import domain_of, header_address
+from delivery.message.header import check_text, field, mailbox_words, split_mailbox, text_words
+from delivery.message.mime import Entity, Hole, entity, fill, parts_of, size_bound
+from delivery.message.unsubscribe import Links
 
 __all__ = ["Message", "MessageError"]
 

@@ -11,8 +11,8 @@ import re
 from binascii import b2a_base64
 from collections.abc import Iterator
 
-from delivery.address import header_address
 from delivery.errors import MessageError
+from delivery.message.address import header_address
 
 _LINE = 76  # octets: RFC 2047 allows no more in a line with an encoded word
 _WORD = 60  # so that a word has room on a field's first line, beside its name

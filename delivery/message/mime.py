@@ -12,8 +12,8 @@ from itertools import count
 from typing import NamedTuple
 
 from delivery.errors import MessageError
-from delivery.footer import html_with_link, with_link
-from delivery.plain_text import plain_text
+from delivery.message.footer import html_with_link, with_link
+from delivery.message.plain_text import plain_text
 
 LENGTH = 32  # of a recipient's token: ASCII characters that no encoding changes, none of which is a dot
 LONGEST_LINE = 998  # octets, without CRLF (RFC 5322, 2.1.1)
