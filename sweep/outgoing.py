@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from database import Database, TextToSend
-from delivery.maildir import MaildirSender
+from delivery.maildir.sender import MaildirSender
 from delivery.message.message import Message
 from delivery.message.mime import is_html
 from delivery.message.plain_text import plain_text

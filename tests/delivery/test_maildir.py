@@ -1,4 +1,4 @@
-"""delivery/maildir.py: each delivery is one whole file, and each envelope is decided once or given back."""
+"""delivery/maildir/sender.py: each delivery is one whole file, and each envelope is decided once or given back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import DeliveryError
-from delivery.maildir import MaildirSender
+from delivery.maildir.sender import MaildirSender
 from delivery.outcome import Envelope, Kind, Outcome, SessionError
 from tests.support.faults.killer import wait_until
 from tests.support.rendering import AT, assert_same_text, message, parsed

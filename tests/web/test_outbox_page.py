@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
-from delivery.maildir_list import newest
+from delivery.maildir.reader import newest
 from tests.support.api_client import Api
 from web.pages import outbox
 

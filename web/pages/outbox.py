@@ -9,10 +9,10 @@ from typing import BinaryIO, NamedTuple, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, render_template, request, send_file, url_for
 
-from delivery.maildir_list import MOST, NAME, Listing, newest, open_message
+from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, letter_of
+from delivery.maildir.reader import MOST, NAME, Listing, newest, open_message
 from settings import Settings
 from web.context import current_settings
-from web.letter import FIELDS, READ, Letter, fields_of, letter_of
 from web.look import Look
 from web.mail_frame import framed
 
