@@ -9,9 +9,9 @@ from pathlib import Path
 
 from checks.disk import existing
 from checks.finding import Finding, error, ok, warning
-from delivery.login import Welcome, try_login
-from delivery.outcome import SessionError
-from delivery.sender import SMTPServer
+from delivery.interface import SessionError
+from delivery.smtp.login_check import Welcome, try_login
+from delivery.smtp.sender import SMTPServer
 from settings import Settings
 from sweep.outgoing import server_of
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from database import Database, TextToSend
+from delivery.interface import Sender
 from delivery.maildir.sender import MaildirSender
 from delivery.message.message import Message
 from delivery.message.mime import is_html
 from delivery.message.plain_text import plain_text
 from delivery.message.unsubscribe import Links, Tokens
-from delivery.outcome import Sender
-from delivery.sender import SMTPSender, SMTPServer
+from delivery.smtp.sender import SMTPSender, SMTPServer
 from settings import EmailURL, Settings
 
 

@@ -8,10 +8,10 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from database import Database, Email, TextToSend
+from delivery.interface import Envelope, Outcome, Sender, SessionError
 from delivery.message.message import Message
-from delivery.outcome import Envelope, Outcome, Sender, SessionError
-from delivery.sender import SMTPSender
 from delivery.smtp.command import LIMITS
+from delivery.smtp.sender import SMTPSender
 from settings import Settings
 from sweep.outgoing import make_message, make_sender, server_of
 

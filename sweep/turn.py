@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from database import Database, Delivery, Settlement, boot_clock
-from delivery.outcome import SessionError
+from delivery.interface import SessionError
 from settings import Settings
 from sweep.display import Display
 from sweep.ended import Ended

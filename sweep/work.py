@@ -27,8 +27,8 @@ from database import (
     Settlement,
     boot_clock,
 )
+from delivery.interface import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from delivery.message.message import Message, MessageError
-from delivery.outcome import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from settings import Settings
 from sweep.display import Display
 from sweep.outgoing import make_message

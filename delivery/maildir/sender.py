@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from delivery.interface import Envelope, Kind, Outcome, SessionError, Work, not_built
 from delivery.message.address import header_address
-from delivery.outcome import Envelope, Kind, Outcome, SessionError, Work, not_built
 
 _LEFT_FOR = 36 * 3600  # seconds after which a file in tmp/ is nobody's
 _BATCH = 32  # envelopes taken at once: few, so that what falls due meanwhile waits behind few

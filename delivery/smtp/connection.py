@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 from delivery.smtp import transport
 from delivery.smtp.command import Step
-from delivery.smtp.dialogue import CLOSED, GO
 from delivery.smtp.errors import ProtocolError
 from delivery.smtp.session import Session
+from delivery.smtp.state import CLOSED, GO
 from delivery.smtp.transport import READ, RECORD, WRITE, Address, Poller, Tls
 
 BLOCK = 64 * 1024  # the content's deadline begins anew with each block that the network took

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from delivery.outcome import DeliveryError
+from delivery.interface import DeliveryError
 
 
 class SMTPError(DeliveryError):

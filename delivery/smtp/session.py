@@ -17,10 +17,13 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from delivery.outcome import Envelope, Kind, Outcome, new_outcome
+from delivery.interface import Envelope, Kind, Outcome, new_outcome
 from delivery.smtp import command
 from delivery.smtp.command import EnvelopeCommands, Step
-from delivery.smtp.dialogue import (
+from delivery.smtp.errors import LocalError, ProtocolError
+from delivery.smtp.handshake import Offers, Opening, Refused
+from delivery.smtp.reply import Reply, ReplyParser
+from delivery.smtp.state import (
     CLOSED,
     ENVELOPE,
     FOLLOWED,
@@ -34,9 +37,6 @@ from delivery.smtp.dialogue import (
     Dialogue,
     Form,
 )
-from delivery.smtp.errors import LocalError, ProtocolError
-from delivery.smtp.opening import Offers, Opening, Refused
-from delivery.smtp.reply import Reply, ReplyParser
 from delivery.smtp.verdict import idled_out, out_of_order, verdict
 
 # Content from this size on goes out alone: the round trip saved is nothing beside it, and two such contents

@@ -7,7 +7,7 @@ unless it speaks of this message's size, parameters or content.
 
 from __future__ import annotations
 
-from delivery.outcome import Kind
+from delivery.interface import Kind
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
 

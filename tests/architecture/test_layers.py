@@ -61,8 +61,8 @@ def test_only_the_transport_knows_of_sockets_tls_and_time() -> None:
 
 def test_the_senders_policy_knows_of_neither_sockets_nor_sql() -> None:
     forbidden = {"socket", "ssl", "select", "time", "sqlite3", "logging"}
-    for name in ("sender", "rounds", "pool", "pace", "suspicion"):
-        assert not forbidden & packages_imported_by(DELIVERY / f"{name}.py"), name
+    for name in ("sender", "loop", "pool", "rate_limit", "circuit_breaker"):
+        assert not forbidden & packages_imported_by(DELIVERY / "smtp" / f"{name}.py"), name
 
 
 def test_nothing_in_delivery_uses_smtplib_threads_or_asyncio() -> None:

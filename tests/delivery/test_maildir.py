@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import DeliveryError
+from delivery.interface import Envelope, Kind, Outcome, SessionError
 from delivery.maildir.sender import MaildirSender
-from delivery.outcome import Envelope, Kind, Outcome, SessionError
 from tests.support.faults.killer import wait_until
 from tests.support.rendering import AT, assert_same_text, message, parsed
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Kind, SessionError
+from delivery.interface import Kind, SessionError
 from delivery.smtp import transport
 from delivery.smtp.command import LIMITS, Step
 from delivery.smtp.transport import Address
@@ -53,7 +53,7 @@ def test_without_descriptors_for_more_connections_the_sweep_goes_on_with_fewer()
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.005), "250 ok")}) as server:
         code = (
             "import sys, resource; sys.path.insert(0, '.')\n"
-            "from tests.support.smtp_work import *; from delivery.sender import *\n"
+            "from tests.support.smtp_work import *; from delivery.smtp.sender import *\n"
             "work = KeptWork(envelopes(100))\n"
             "one = SMTPSender(SMTPServer('127.0.0.1', int(sys.argv[1])), connections=50)\n"
             "one._addresses()\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Envelope, Kind, Outcome, SessionError
+from delivery.interface import Envelope, Kind, Outcome, SessionError
 from tests.support.sender import deliver, sender
 from tests.support.smtp_server import Close, Handler, Reset, ScriptedServer, Wait
 from tests.support.smtp_sink import needs_sink, sink

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from delivery.outcome import Kind
-from delivery.pace import LATE, Pace
+from delivery.interface import Kind
+from delivery.smtp.rate_limit import LATE, Pace
 from tests.support.sender import deliver, sender
 from tests.support.smtp_server import Call, ScriptedServer
 from tests.support.smtp_work import KeptWork, envelopes

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from delivery.outcome import Envelope, Kind, Outcome, Recording
+from delivery.interface import Envelope, Kind, Outcome, Recording
 from delivery.smtp.transport import SelectorPoller
 from tests.support.sender import deliver, only, sender
 from tests.support.smtp_server import Action, Call, Close, ScriptedServer, Wait

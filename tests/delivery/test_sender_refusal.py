@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Kind, SessionError
-from delivery.sender import SMTPServer
+from delivery.interface import Kind, SessionError
+from delivery.smtp.sender import SMTPServer
 from tests.support.ports import unused_port
 from tests.support.sender import deliver, only, refusal, sender
 from tests.support.smtp_server import Close, ScriptedServer

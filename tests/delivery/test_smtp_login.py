@@ -10,9 +10,9 @@ import pytest
 
 from checks.mail_server import certificate as certificate_findings
 from checks.mail_server import remedy_for
-from delivery.login import Welcome, try_login
-from delivery.outcome import SessionError
-from delivery.sender import SMTPServer
+from delivery.interface import SessionError
+from delivery.smtp.login_check import Welcome, try_login
+from delivery.smtp.sender import SMTPServer
 from tests.support.ports import unused_port
 from tests.support.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
 

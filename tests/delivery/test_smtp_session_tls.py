@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Envelope
+from delivery.interface import Envelope
 from delivery.smtp.errors import ProtocolError
 from delivery.smtp.transport import Tls, tls_context
 from tests.support.smtp_conversations import (

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Kind, SessionError
-from delivery.sender import SMTPSender, SMTPServer
+from delivery.interface import Kind, SessionError
 from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.sender import SMTPSender, SMTPServer
 from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
 from tests.support.faults.killer import wait_until
 from tests.support.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait

@@ -64,7 +64,7 @@ class Again:
 def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sweep.work, "time", impatient)
-    monkeypatch.setattr("delivery.rounds.FIRST_BATCH", MESSAGES // 2)  # so that there are several
+    monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", MESSAGES // 2)  # so that there are several
     with ScriptedServer() as server:
         yield Again(tmp_path, server)
 

@@ -81,8 +81,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody naps, and there are several batches of claims."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sweep.work, "time", impatient)
-    monkeypatch.setattr("delivery.rounds.FIRST_BATCH", CLAIMED_AT_ONCE)
-    monkeypatch.setattr("delivery.rounds.LARGEST_BATCH", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.LARGEST_BATCH", CLAIMED_AT_ONCE)
 
 
 @pytest.mark.usefixtures("hasty")

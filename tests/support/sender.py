@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import SessionError
-from delivery.sender import SMTPSender, SMTPServer
+from delivery.interface import SessionError
+from delivery.smtp.sender import SMTPSender, SMTPServer
 from tests.support.smtp_server import Action, Handler, ScriptedServer
 from tests.support.smtp_work import KeptWork
 

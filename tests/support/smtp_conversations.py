@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from delivery.outcome import Envelope, Kind
-from delivery.smtp.dialogue import Form, State
+from delivery.interface import Envelope, Kind
 from delivery.smtp.errors import ProtocolError
-from delivery.smtp.opening import Login, Opening
+from delivery.smtp.handshake import Login, Opening
 from delivery.smtp.session import Session
+from delivery.smtp.state import Form, State
 from tests.support.smtp_server import Close, Peer, Reset, Script, StartTLS, octets
 from tests.support.smtp_work import envelope
 

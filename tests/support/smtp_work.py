@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from delivery.interface import Envelope, Kind, Outcome, Recording
 from delivery.message.message import Message
-from delivery.outcome import Envelope, Kind, Outcome, Recording
 
 
 def message(content: str = "Hello.\n", *, sender: str = "news@example.org", subject: str = "Hello") -> Message:

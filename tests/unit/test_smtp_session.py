@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from delivery.outcome import Envelope, Kind
+from delivery.interface import Envelope, Kind
 from delivery.smtp.command import Step
-from delivery.smtp.dialogue import MOVES, Form, State
 from delivery.smtp.errors import LocalError, ProtocolError, UnfitValueError
-from delivery.smtp.opening import Login, Opening
+from delivery.smtp.handshake import Login, Opening
 from delivery.smtp.session import LARGE, Session
+from delivery.smtp.state import MOVES, Form, State
 from tests.support.smtp_conversations import (
     AT,
     CONVERSATIONS,

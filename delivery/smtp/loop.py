@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.outcome import Envelope, Outcome, Recording, Work, not_built
-from delivery.pace import Pace
-from delivery.pool import Pool
+from delivery.interface import Envelope, Outcome, Recording, Work, not_built
+from delivery.smtp.circuit_breaker import Suspicion
 from delivery.smtp.connection import Connection
-from delivery.smtp.dialogue import CLOSED, GO, IDLE
 from delivery.smtp.network import Network
+from delivery.smtp.pool import Pool
+from delivery.smtp.rate_limit import Pace
 from delivery.smtp.session import Session
-from delivery.suspicion import Suspicion
+from delivery.smtp.state import CLOSED, GO, IDLE
 
 NEVER = float("inf")
 FIRST_BATCH = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from delivery.outcome import Envelope, Kind, Outcome
+from delivery.interface import Envelope, Kind, Outcome
 
 EQUAL_REFUSALS = 20  # recipients refused with the same words (relaying denied, quota used up)
 MAILBOX_IS_TO_BLAME = re.compile(r"^5\d\d[ -]5\.(1\.(1|2|3|6|10)|2\.1)\b")  # RFC 3463 sections 3.2 and 3.3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from delivery.smtp.connection import Connection
-from delivery.smtp.dialogue import Form
 from delivery.smtp.network import Network
 from delivery.smtp.session import Session
+from delivery.smtp.state import Form
 from delivery.smtp.transport import Address
 
 NEVER = float("inf")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from delivery.outcome import SessionError, Work
-from delivery.pace import Pace
-from delivery.pool import Pool
-from delivery.rounds import Rounds
+from delivery.interface import SessionError, Work
 from delivery.smtp import transport
+from delivery.smtp.circuit_breaker import Suspicion
 from delivery.smtp.command import LIMITS, Step
 from delivery.smtp.connection import Connection
-from delivery.smtp.dialogue import Form
+from delivery.smtp.handshake import Login, Opening
+from delivery.smtp.loop import Rounds
 from delivery.smtp.network import Network
-from delivery.smtp.opening import Login, Opening
+from delivery.smtp.pool import Pool
+from delivery.smtp.rate_limit import Pace
 from delivery.smtp.session import Session
+from delivery.smtp.state import Form
 from delivery.smtp.transport import Address, Poller, Tls
-from delivery.suspicion import Suspicion
 
 TIME_TO_STOP = 60.0  # seconds for what is in flight when asked to stop
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 
-from delivery.outcome import Envelope, Kind, Outcome
+from delivery.interface import Envelope, Kind, Outcome
 from delivery.smtp.command import Step
 from delivery.smtp.errors import LocalError
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from delivery.outcome import SessionError
-from delivery.sender import SMTPSender, SMTPServer
+from delivery.interface import SessionError
 from delivery.smtp import transport
 from delivery.smtp.command import LIMITS
 from delivery.smtp.connection import Connection
-from delivery.smtp.dialogue import CLOSED, Form
 from delivery.smtp.network import Network
+from delivery.smtp.sender import SMTPSender, SMTPServer
+from delivery.smtp.state import CLOSED, Form
 from delivery.smtp.transport import Address, Tls
 
 
