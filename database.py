@@ -3,7 +3,7 @@
 `open_database` gives a Database whose tables are of this program's version; the acts are grouped by noun:
 `database.emails`, `.recipients`, `.progress`, `.claims`, `.deliveries`, `.senders`. Everything that can go wrong is a
 DBError. No ORM: each act is a few lines of SQL in the module of its noun in `storage/`, and what differs between
-databases is in one class for each kind, such as `storage/sqlite.py`.
+databases is in one class for each kind, such as `storage/sqlite/connection.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from types import TracebackType
 
 from settings import Settings
 from storage import condition, copying, pruning, schema
-from storage.backup import back_up
 from storage.cancelling import Cancelled
 from storage.claims import Claim, Claims
 from storage.clock import boot_clock, clock_is_plausible
@@ -52,7 +51,8 @@ from storage.pruning import Pruned
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.senders import LEASE, RENEW, Senders
 from storage.sessions import EndedSessions
-from storage.sqlite import SQLiteConnection, create_file
+from storage.sqlite.backup import back_up
+from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.upgrading import create_or_upgrade
 from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from storage.emails import SAVE
-from storage.sqlite import driver  # type: ignore[attr-defined]
+from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 
 CONTENT = ("lorem ipsum " * 5 + "dolor\n") * 14
 

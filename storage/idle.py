@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, boot_id
-from storage.driver import driver, file_uri
+from storage.sqlite.driver import driver, file_uri
 from storage.version import DIGEST, VERSION
 
 HEARTBEAT_SECONDS = 30  # a heartbeat is recorded this often at most

@@ -23,8 +23,8 @@ from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
 from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
+from storage.sqlite.wal import lost_commits
 from storage.version import DIGEST, VERSION
-from storage.wal import lost_commits
 
 FOUND = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from storage.wal import lost_commits
+from storage.sqlite.wal import lost_commits
 from tests.support.faults.killer import STRACE
 from tests.support.faults.power_cut import Disk, Event, Wire, traced
 from tests.support.in_process import sweep_once

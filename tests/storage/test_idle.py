@@ -279,8 +279,9 @@ def test_an_idle_sweep_imports_only_the_settings_and_the_question(installation: 
         "settings.parse",
         "storage",
         "storage.clock",
-        "storage.driver",
         "storage.idle",
+        "storage.sqlite",
+        "storage.sqlite.driver",
         "storage.version",
     ]
 

@@ -30,7 +30,7 @@ from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.errors import SendersRunning, UnknownSchema
 from storage.postgresql import TUNE, PostgreSQLConnection
-from storage.sqlite import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
+from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
 from tests.support.installation import Installation
 from tests.support.service import Service, give_venv, linux_only

@@ -10,7 +10,7 @@ import pytest
 
 from database import Database
 from settings import Settings
-from storage.sqlite import SQLiteConnection
+from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import Installation
 from web.metrics import collect
 from web.readiness import check_all

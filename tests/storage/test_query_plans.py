@@ -12,7 +12,7 @@ import pytest
 
 from database import Database, Settlement
 from settings import Settings, load_settings
-from storage.sqlite import SQLiteConnection
+from storage.sqlite.connection import SQLiteConnection
 from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, ending, enter, failed, key, sent, start
 
 Act = Callable[[Database], object]

@@ -11,7 +11,7 @@ import pytest
 
 from checks import data, findings
 from database import Database, DatabaseBusy
-from storage.sqlite import SQLiteConnection, create_file
+from storage.sqlite.connection import SQLiteConnection, create_file
 from tests.support.installation import Installation
 
 only_root = pytest.mark.skipif(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.wal import FRAME_HEADER, HEADER, lost_commits
+from storage.sqlite.wal import FRAME_HEADER, HEADER, lost_commits
 from tests.support.installation import Installation
 
 COMMITS = 20

@@ -11,7 +11,7 @@ import pytest
 
 from database import DatabaseBusy, open_database
 from settings import Settings, load_settings
-from storage.gate import Gate, GateBusyError
+from storage.sqlite.write_lock import Gate, GateBusyError
 from tests.support.faults.killer import wait_until
 
 

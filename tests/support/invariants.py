@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from database import Database
-from storage.sqlite import SQLiteConnection
+from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import ForkingInstallation
 from tests.support.smtp_server import Accepted, ScriptedServer
 

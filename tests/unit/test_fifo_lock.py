@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from storage.gate import Turns
+from storage.sqlite.write_lock import Turns
 from tests.support.faults.killer import wait_until
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from database import DatabaseBusy, DatabaseFull, Email, EventIdUsed
-from storage.gate import Gate
+from storage.sqlite.write_lock import Gate
 from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
 from tests.support.faults.killer import STRACE, killed_before, wait_until
 from tests.support.faults.power_cut import Disk, traced

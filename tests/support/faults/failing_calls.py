@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from storage.sqlite import driver  # type: ignore[attr-defined]
+from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 
 
 class Fault:

@@ -14,7 +14,7 @@ from storage.connection import Connection
 from storage.copying import TABLES
 from storage.errors import DBError
 from storage.progress import ProgressTable
-from storage.sqlite import SQLiteConnection
+from storage.sqlite.connection import SQLiteConnection
 
 BESIDE = ("-wal", "-journal")  # what SQLite would take for a part of a file that is put in place of another
 

@@ -14,14 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from storage import counting, sqlite_look, staging
+from storage import counting
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
-from storage.driver import driver, file_uri
 from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
-from storage.gate import Gate, GateBusyError
 from storage.sender_lock import SenderLocks
-from storage.sqlite_errors import no_lock_file, not_made, not_seen, replaced, translated
+from storage.sqlite import integrity, staging
+from storage.sqlite.driver import driver, file_uri
+from storage.sqlite.errors import no_lock_file, not_made, not_seen, replaced, translated
+from storage.sqlite.write_lock import Gate, GateBusyError
 from storage.structure import SQLITE, Structure, of_sqlite
 from storage.values import Address
 
@@ -146,7 +147,7 @@ class SQLiteConnection:
     def damage(self, seconds: float) -> list[str] | None:
         """What a look through the whole file finds; None when there was not the time for all of it."""
         try:
-            return sqlite_look.damage(self._connection, seconds)
+            return integrity.damage(self._connection, seconds)
         except driver.Error as error:
             raise self._translated(error) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from storage.driver import driver
+from storage.sqlite.driver import driver
 
 STEPS = 10_000  # of SQLite's virtual machine, from one look at the clock to the next
 

@@ -1,0 +1,1 @@
+"""SQLite: its connection, its write lock, its write-ahead log, backups."""
