@@ -238,7 +238,7 @@ def copy_database(source: Database, target: Database) -> dict[str, int]:
 
 def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
-        from storage.postgresql import PostgreSQLConnection  # psycopg is there only where it is needed
+        from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
 
         return PostgreSQLConnection(settings.database_url, settings.folder, wait)
     return SQLiteConnection(settings.database_path, wait)

@@ -1,4 +1,4 @@
-"""What a kind of database has to offer: `storage/sqlite/connection.py` and `storage/postgresql.py` do."""
+"""What a kind of database has to offer: `storage/sqlite/connection.py` and `storage/postgresql/connection.py` do."""
 
 from __future__ import annotations
 

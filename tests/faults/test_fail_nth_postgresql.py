@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import pytest
 
-import storage.postgresql
-import storage.postgresql_pipeline
-import storage.postgresql_statements
+import storage.postgresql.connection
+import storage.postgresql.pipeline
+import storage.postgresql.sql
 import sweep.work
-from storage.postgresql import PostgreSQLConnection
+from storage.postgresql.connection import PostgreSQLConnection
 from sweep.work import ClaimedWork
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing, check
@@ -42,16 +42,16 @@ class Faults:
         monkeypatch.setattr(
             ClaimedWork, "keep_alive", lambda work: None if next(self.looks) % RENEWED_EVERY else keep_alive(work)
         )
-        execute, rewritten = PostgreSQLConnection._execute, storage.postgresql_statements.rewritten
-        for_libpq = storage.postgresql_pipeline._for_libpq
+        execute, rewritten = PostgreSQLConnection._execute, storage.postgresql.sql.rewritten
+        for_libpq = storage.postgresql.pipeline._for_libpq
         monkeypatch.setattr(
             PostgreSQLConnection,
             "_execute",
             lambda connection, sql, values: execute(connection, *(self._due() or (sql, values))),
         )
-        monkeypatch.setattr(storage.postgresql, "rewritten", lambda *each: self._due() or rewritten(*each))
+        monkeypatch.setattr(storage.postgresql.connection, "rewritten", lambda *each: self._due() or rewritten(*each))
         monkeypatch.setattr(
-            storage.postgresql_pipeline,
+            storage.postgresql.pipeline,
             "_for_libpq",
             lambda statement: (self._statement, []) if self._due() else for_libpq(statement),
         )

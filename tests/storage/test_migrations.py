@@ -29,7 +29,7 @@ from storage import counting, schema, upgrading, version
 from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.errors import SendersRunning, UnknownSchema
-from storage.postgresql import TUNE, PostgreSQLConnection
+from storage.postgresql.connection import TUNE, PostgreSQLConnection
 from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
 from tests.support.installation import Installation

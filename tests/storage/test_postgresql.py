@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import storage.postgresql
+import storage.postgresql.connection
 from database import (
     Address,
     DatabaseBusy,
@@ -188,7 +188,7 @@ def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large copy is compared for longer than that while the original waits in its transaction."""
-    monkeypatch.setitem(storage.postgresql.TIMEOUTS, "idle_in_transaction_session_timeout", 0.3)
+    monkeypatch.setitem(storage.postgresql.connection.TIMEOUTS, "idle_in_transaction_session_timeout", 0.3)
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings) as database, database.connection.transaction():
@@ -225,7 +225,7 @@ def test_a_deadlock_or_a_serialization_failure_is_reported_as_a_busy_database(
     code: str, url: str, tmp_path: Path
 ) -> None:
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END $$"
-    connection = storage.postgresql.PostgreSQLConnection(url, tmp_path)
+    connection = storage.postgresql.connection.PostgreSQLConnection(url, tmp_path)
     with pytest.raises(DatabaseBusy, match="try again"):
         connection.run_script(statement)
     with pytest.raises(DatabaseBusy, match="try again"), connection.transaction():

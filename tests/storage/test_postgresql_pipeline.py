@@ -12,7 +12,7 @@ import pytest
 
 from storage.connection import Statement
 from storage.errors import DatabaseUnavailable
-from storage.postgresql import PostgreSQLConnection
+from storage.postgresql.connection import PostgreSQLConnection
 from tests.support.faults.killer import wait_until
 from tests.support.faults.network_namespace import POSSIBLE, SecondHost
 from tests.support.postgresql_server import PostgreSQLServer, server_for_other_hosts
@@ -28,7 +28,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%
 HALF = """
 import sys, time
 from pathlib import Path
-from storage.postgresql import KEEPALIVES, PostgreSQLConnection
+from storage.postgresql.connection import KEEPALIVES, PostgreSQLConnection
 KEEPALIVES.update(tcp_keepalives_idle=1, tcp_keepalives_interval=1, tcp_keepalives_count=1, tcp_user_timeout=2000)
 connection = PostgreSQLConnection(sys.argv[1], Path(sys.argv[2]))._connection.pgconn
 connection.enter_pipeline_mode()

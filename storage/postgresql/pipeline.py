@@ -14,7 +14,7 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
 from storage.connection import Statement
-from storage.postgresql_statements import as_texts, columns, counted, numbered
+from storage.postgresql.sql import as_texts, columns, counted, numbered
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from storage import counting
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
-from storage.postgresql_statements import for_many, named, rewritten
+from storage.postgresql.sql import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
 from storage.structure import POSTGRESQL, Structure, of_postgresql
 from storage.values import Address
@@ -25,8 +25,8 @@ try:
     import psycopg
     from psycopg.types.numeric import Int8Dumper
 
-    from storage.postgresql_errors import translated
-    from storage.postgresql_pipeline import Pipeline, PipelinedTransaction
+    from storage.postgresql.errors import translated
+    from storage.postgresql.pipeline import Pipeline, PipelinedTransaction
 except ImportError as missing:
     remedy = "run: pip install -r requirements/postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing

@@ -1,0 +1,1 @@
+"""PostgreSQL: its connection, its dialect of SQL, pipelined transactions."""
