@@ -15,12 +15,12 @@ from types import TracebackType
 from settings import Settings
 from storage import condition, copying, pruning, schema
 from storage.cancelling import Cancelled
-from storage.claims import Claim, Claims
 from storage.clock import boot_clock, clock_is_plausible
 from storage.condition import Condition
 from storage.connection import Connection
-from storage.deliveries import Deliveries, Delivery, Ending, Key, Sent, Settlement
-from storage.delivery_lists import Attempt, DeliveryPage, DeliveryRow, Reason
+from storage.deliveries.claim import Claim, Claims
+from storage.deliveries.listing import Attempt, DeliveryPage, DeliveryRow, Reason
+from storage.deliveries.outcome import Deliveries, Delivery, Ending, Key, Sent, Settlement
 from storage.email_lists import EmailSummary
 from storage.emails import Email, Emails, TextToSend, refuse_used
 from storage.errors import (

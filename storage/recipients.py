@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from storage import counters, counts, email_lists
 from storage.connection import Connection
-from storage.delivery_lists import DeliveryRow, row_of
+from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
 from storage.values import RECIPIENT_STATUSES, Address, moment

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from storage import counters, hours
 from storage.connection import Connection, LeaseTime
-from storage.deliveries import Deliveries, Delivery, Settlement
+from storage.deliveries.outcome import Deliveries, Delivery, Settlement
 
 LEASE = 60  # seconds; renewed every RENEW
 RENEW = 15

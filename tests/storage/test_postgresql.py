@@ -28,7 +28,7 @@ from database import (
     open_database,
 )
 from settings import load_settings
-from storage.claims import MAKE_CLAIMED
+from storage.deliveries.claim import MAKE_CLAIMED
 from tests.support.faults.cutting_proxy import CuttingProxy
 from tests.support.faults.killer import wait_until
 from tests.support.installation import PROJECT, Installation, subjects

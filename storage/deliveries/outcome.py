@@ -11,12 +11,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage.connection import Connection, Running, Statement
-from storage.delivery_lists import DeliveryLists
+from storage.deliveries.listing import DeliveryLists
+from storage.deliveries.retry import Retries
 from storage.errors import DatabaseUnavailable
 from storage.hours import Hours
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
-from storage.retrying import Retries
 
 # What a broken off cancel has left in line is work for a sweep, too: it cancels that.
 NEXT_ATTEMPT = """

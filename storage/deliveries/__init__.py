@@ -1,0 +1,1 @@
+"""Deliveries: claiming them, recording their outcomes, listing and retrying them."""
