@@ -14,14 +14,14 @@ from types import TracebackType
 
 from settings import Settings
 from storage import condition, copying, pruning, schema
-from storage.cancelling import Cancelled
+from storage.cancellation import Cancelled
 from storage.clock import boot_clock, clock_is_plausible
 from storage.condition import Condition
 from storage.connection import Connection
 from storage.deliveries.claim import Claim, Claims
 from storage.deliveries.listing import Attempt, DeliveryPage, DeliveryRow, Reason
 from storage.deliveries.outcome import Deliveries, Delivery, Ending, Key, Sent, Settlement
-from storage.email_lists import EmailSummary
+from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, TextToSend, refuse_used
 from storage.errors import (
     DatabaseBusy,
@@ -42,17 +42,17 @@ from storage.errors import (
     SchemaMismatch,
     WrongStatus,
 )
-from storage.health import Health, Hour, Totals
 from storage.hours import BUCKETS
 from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
-from storage.imports import Import, Imports
+from storage.leases import LEASE, RENEW, Senders
 from storage.progress import Begun, Progress, ProgressTable
 from storage.pruning import Pruned
+from storage.recipient_imports import Import, Imports
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
-from storage.senders import LEASE, RENEW, Senders
 from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
+from storage.stats import Health, Hour, Totals
 from storage.upgrading import create_or_upgrade
 from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
 

@@ -121,7 +121,7 @@ CREATE TABLE import_parts (
     PRIMARY KEY (import_id, part)
 );
 
--- How many emails and recipients there are of each status, kept by triggers (storage/counting.py): the sum over all
+-- How many emails and recipients there are of each status, kept by triggers (storage/count_triggers.py): the sum over all
 -- parts. Each connection to PostgreSQL counts in one of 64 parts, so that writers hardly ever wait for each other.
 CREATE TABLE counts (
     noun   TEXT NOT NULL CHECK (noun IN ('emails', 'recipients')),

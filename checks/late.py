@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from checks.finding import Finding, error, ok, warning
 from checks.words import many, span
 from database import Database
-from storage.health import Waiting
+from storage.stats import Waiting
 
 # Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
 LATE = {"cron": 3 * 60, "rq-scheduler": 15 * 60}  # seconds, by SCHEDULER

@@ -8,10 +8,10 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage import cancelling, counts
-from storage.cancelling import Cancelled
+from storage import cancellation, counts
+from storage.cancellation import Cancelled
 from storage.connection import Connection
-from storage.email_lists import EmailLists
+from storage.email_listing import EmailLists
 from storage.errors import EventIdUsed, NoActiveRecipients, NoSuchEmail, NotHeld, NotReplaceable
 from storage.progress import ProgressTable
 from storage.pruning import digest_of
@@ -156,11 +156,11 @@ class Emails(EmailLists):
 
         Cancelling it again changes nothing. Raises NoSuchEmail, or NotCancellable if it was sent.
         """
-        return cancelling.cancel(self._connection, self._progress, event_id, int(now.timestamp()))
+        return cancellation.cancel(self._connection, self._progress, event_id, int(now.timestamp()))
 
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted: none of their deliveries is queued afterwards."""
-        for event_id in cancelling.cancelling(self._connection):
+        for event_id in cancellation.cancelling(self._connection):
             self.cancel(event_id, now)
 
     def release(self, event_id: int, now: datetime) -> str:

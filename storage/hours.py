@@ -1,4 +1,4 @@
-"""What is counted by the hour, in the commit of what it counts; `storage/health.py` adds it up."""
+"""What is counted by the hour, in the commit of what it counts; `storage/stats.py` adds it up."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from storage import counters, counts, email_lists
+from storage import counts, email_listing, sequences
 from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
@@ -73,7 +73,7 @@ FROM ({page}) AS page JOIN deliveries d ON d.event_id = page.event_id AND d.reci
 JOIN emails e ON e.event_id = page.event_id
 ORDER BY page.due_at DESC, page.event_id DESC
 """
-STARTED = email_lists.keys_of(("sending", "sent", "held", "cancelled"), newest_first=True)
+STARTED = email_listing.keys_of(("sending", "sent", "held", "cancelled"), newest_first=True)
 
 
 class Recipient(NamedTuple):
@@ -203,7 +203,7 @@ class Recipients:
 
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
-        keys = email_lists.key_values(after, newest_first=True) | {"limit": WINDOW}
+        keys = email_listing.key_values(after, newest_first=True) | {"limit": WINDOW}
         found = self._connection.rows(HISTORY.format(page=STARTED), recipient_id=recipient_id, **keys)
         rows = [_history_row(*row) for row in found[:limit]]
         if len(found) >= limit:
@@ -250,7 +250,7 @@ def staged(connection: Connection) -> int:
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     """Add those of the `count` staged addresses that are new, inside the open transaction."""
-    before = counters.take(connection, "recipient_id", count) - 1
+    before = sequences.take(connection, "recipient_id", count) - 1
     values = {"before": before, "now": now, "size": CHUNK}
     added = sum(connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
     return Inserted(added, before, before + count)

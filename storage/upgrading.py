@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage import senders, structure
+from storage import leases, structure
 from storage.connection import Connection
 from storage.errors import SchemaMismatch, SendersRunning, UnknownSchema
 from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
@@ -109,7 +109,7 @@ def _require_baseline(connection: Connection, version: int) -> None:
 
 
 def _require_no_sender(connection: Connection) -> None:
-    running = senders.running(connection)
+    running = leases.running(connection)
     if running:
         raise SendersRunning(running)
 

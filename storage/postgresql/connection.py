@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from storage import counting
+from storage import count_triggers
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import for_many, named, rewritten
@@ -198,7 +198,7 @@ class PostgreSQLConnection:
 
     def tune(self) -> None:
         """Tell the server how the tables, which were made just now, are used."""
-        self.run_script(TUNE + counting.POSTGRESQL)
+        self.run_script(TUNE + count_triggers.POSTGRESQL)
 
     def analyze(self) -> None:
         """The deliveries have changed much: without new statistics a claim could sort all of them."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from storage import counting
+from storage import count_triggers
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
@@ -164,7 +164,7 @@ class SQLiteConnection:
 
     def tune(self) -> None:
         """Make the triggers that count emails and recipients by status."""
-        self.run_script(counting.SQLITE)
+        self.run_script(count_triggers.SQLITE)
 
     def analyze(self) -> None:
         """Plans do not depend on counts here."""

@@ -305,7 +305,7 @@ class TestCancel:
         sender_id = enter(database)
         database.deliveries.give_back(sender_id, [key(c) for c in database.claims.take(sender_id, 0, NOW, 5)], NOW)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr("storage.cancelling._cancel_some", interrupted)
+            patched.setattr("storage.cancellation._cancel_some", interrupted)
             database.emails.cancel(7, NOON)
         assert database.claims.take(sender_id, 0, NOW, 5) == []
         assert database.has_work(NOW)

@@ -25,7 +25,7 @@ from database import (
 )
 from email_app import create_app
 from settings import Settings, load_settings
-from storage import counting, schema, upgrading, version
+from storage import count_triggers, schema, upgrading, version
 from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.errors import SendersRunning, UnknownSchema
@@ -145,7 +145,7 @@ class TestSchemas:
 
 
 def test_every_schema_change_has_its_own_version() -> None:
-    found = digest(upgrading.SCHEMA.read_text(), counting.SQLITE, TUNE, counting.POSTGRESQL)
+    found = digest(upgrading.SCHEMA.read_text(), count_triggers.SQLITE, TUNE, count_triggers.POSTGRESQL)
     assert found == version.DIGEST, (
         f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
         f"{version.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
@@ -511,7 +511,7 @@ def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, fr
 
 def created_now(connection: Connection) -> str:
     """Return the SQL that creates a new database."""
-    extra = counting.SQLITE if connection.engine == "sqlite" else TUNE + counting.POSTGRESQL
+    extra = count_triggers.SQLITE if connection.engine == "sqlite" else TUNE + count_triggers.POSTGRESQL
     return upgrading.SCHEMA.read_text() + extra
 
 

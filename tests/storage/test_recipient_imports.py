@@ -10,8 +10,8 @@ import pytest
 
 from database import Address, Database, Import
 from settings import Settings, load_settings
-from storage import imports, undoing
-from storage.imports import Comparison
+from storage import recipient_imports, undoing
+from storage.recipient_imports import Comparison
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, sent
 from tests.support.invariants import check_whole
 
@@ -132,7 +132,7 @@ class TestSteps:
     def test_another_goes_on_when_the_heartbeat_has_stopped(self, database: Database, step: str, status: str) -> None:
         import_id = ready(database)
         database.connection.run("UPDATE imports SET status = :status", status=status)
-        late = NOW + imports.PATIENCE
+        late = NOW + recipient_imports.PATIENCE
         assert get(database).is_running(late) and not get(database).is_broken_off(late)
         assert not database.imports.begin(import_id, step, late)
         assert get(database).is_broken_off(late + 1)
@@ -153,7 +153,7 @@ class TestSteps:
         database.imports.refuse(import_id, "it is empty")
         assert (get(database).status, get(database).fault) == ("refused", "it is empty")
         assert database.imports.part(import_id, 0) == b""
-        assert not any(database.imports.begin(import_id, step, NOW) for step in imports.STEPS)
+        assert not any(database.imports.begin(import_id, step, NOW) for step in recipient_imports.STEPS)
 
     def test_only_what_was_not_imported_can_be_discarded(self, database: Database) -> None:
         import_id = ready(database)
@@ -164,14 +164,14 @@ class TestSteps:
 
     def test_old_ones_are_forgotten(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         waiting, done = ready(database), imported(database)
-        next_day = NOON + timedelta(seconds=imports.WAITS_FOR + 1)
+        next_day = NOON + timedelta(seconds=recipient_imports.WAITS_FOR + 1)
         third = database.imports.create("a.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [third, done]
         assert database.imports.part(waiting, 0) == b"" and database.imports.part(third, 0) == PARTS[0]
-        monkeypatch.setattr(imports, "KEPT", 2)
+        monkeypatch.setattr(recipient_imports, "KEPT", 2)
         fourth = database.imports.create("b.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [fourth, third]
-        fifth = database.imports.create("c.csv", PARTS, next_day + timedelta(seconds=imports.KEPT_FOR + 1))
+        fifth = database.imports.create("c.csv", PARTS, next_day + timedelta(seconds=recipient_imports.KEPT_FOR + 1))
         assert [each.import_id for each in database.imports.recent()] == [fifth]
 
 

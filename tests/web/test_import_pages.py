@@ -15,7 +15,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import Address, Database, Import
-from storage import imports as storage_imports
+from storage import recipient_imports as storage_imports
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe

@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-import storage.senders
+import storage.leases
 import task
 
-usual = {name: vars(storage.senders)[name] for name in ("LEASE", "RENEW")}
+usual = {name: vars(storage.leases)[name] for name in ("LEASE", "RENEW")}
 lease = float(sys.argv.pop(1))
 for module in list(sys.modules.values()):  # each module imports them under the same names
     for name, value in (("LEASE", lease), ("RENEW", lease / 4)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from storage import counters, hours
+from storage import hours, sequences
 from storage.connection import Connection, LeaseTime
 from storage.deliveries.outcome import Deliveries, Delivery, Settlement
 
@@ -73,7 +73,7 @@ class Senders:
         sender_id = None
         try:
             with self._connection.transaction():
-                number = counters.take(self._connection, "sender_id")  # nobody else enters until this is committed
+                number = sequences.take(self._connection, "sender_id")  # nobody else enters until this is committed
                 hours.fold_old(self._connection, now)
                 if len(self._connection.rows(ALL)) >= most:
                     return None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from storage import counters, undoing
+from storage import sequences, undoing
 from storage.connection import Connection
 from storage.progress import ProgressTable
 from storage.recipients import insert_staged, staged
@@ -136,7 +136,7 @@ class Imports:
         """Keep a file; its import_id. Old imports are forgotten, and files that nobody wanted to import."""
         second = int(now.timestamp())
         with self._connection.transaction():
-            import_id = counters.take(self._connection, "import_id")
+            import_id = sequences.take(self._connection, "import_id")
             old = {"last": import_id, "kept": KEPT, "old": second - KEPT_FOR, "waited": second - WAITS_FOR}
             if self._connection.run(FORGET, **old):
                 self._connection.run(FORGET_PARTS)
