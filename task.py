@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
         if is_idle:
             return 0
         # The rest of the program is imported only here: nearly every cron sweep has nothing to do.
-        from sweep.sweeper import run_command
+        from sender.sweeper import run_command
 
         return run_command(arguments, __doc__ or "")
 
 
 def run_due() -> None:
     """Run a sweep for the Redis queue, which calls this function by its name; schedule the next wake-up."""
-    from sweep.sweeper import run_queued
+    from sender.sweeper import run_queued
 
     run_queued()
 

@@ -22,7 +22,7 @@ from flask.testing import FlaskClient
 from measured import free_port, percentile, print_machine
 
 from email_app import create_app
-from sweep.outgoing import unsubscribe_tokens
+from sender.outgoing import unsubscribe_tokens
 from tests.support.installation import Installation
 from tests.support.postgresql_server import PostgreSQLServer
 

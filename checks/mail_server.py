@@ -12,8 +12,8 @@ from checks.finding import Finding, error, ok, warning
 from delivery.interface import SessionError
 from delivery.smtp.login_check import Welcome, try_login
 from delivery.smtp.sender import SMTPServer
+from sender.outgoing import server_of
 from settings import Settings
-from sweep.outgoing import server_of
 
 PATIENCE = 10.0  # seconds
 DAY = 24 * 60 * 60

@@ -19,7 +19,7 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq_scheduler import Scheduler
 
-import sweep.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
+import sender.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
 from database import DBError, open_database
 from serving.lifeline import stop_when_input_ends
 from serving.supervisor import say

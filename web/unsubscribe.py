@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, current_app, make_response, render_template
 
 from database import Database, DatabaseBusy, DatabaseUnavailable, Recipient
-from sweep.outgoing import unsubscribe_tokens
+from sender.outgoing import unsubscribe_tokens
 from web.context import current_settings, in_database
 from web.edge import request_id
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"web"},
     {"checks"},
     {"task"},
-    {"sweep"},
+    {"sender"},
     {"wakeup", "delivery"},
     {"database"},
     {"storage"},

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as PlaywrightError
 
 from email_app import create_app
-from sweep.outgoing import unsubscribe_tokens
+from sender.outgoing import unsubscribe_tokens
 from tests.support import sample_installation
 from tests.support.browser import Elsewhere, Tab
 from tests.support.installation import Installation

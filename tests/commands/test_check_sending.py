@@ -12,8 +12,8 @@ import pytest
 
 from checks import Finding, late, sending
 from database import Database, db_init
+from sender.shutdown import Stop
 from settings import Settings, SettingsError, load_settings
-from sweep.stop import Stop
 from tests.support.project_copy import copy_project, makecron
 from wakeup import cron
 

@@ -1,4 +1,4 @@
-"""sweep/trial.py: one message goes to one address at once, and whatever the server does is reported in time."""
+"""sender/single_send.py: one message goes to one address at once, and whatever the server does is reported in time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from database import Email
-from sweep import trial
-from sweep.outgoing import unsubscribe_links
-from sweep.trial import Trial, trial_message, try_message
+from sender import single_send
+from sender.outgoing import unsubscribe_links
+from sender.single_send import Trial, trial_message, try_message
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.smtp_server import SILENCE, Close, Handler, ScriptedServer
@@ -22,8 +22,8 @@ ADDRESS = "me@example.com"
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "SECONDS", 1.5)
-    monkeypatch.setattr(trial, "STEP", 0.7)
+    monkeypatch.setattr(single_send, "SECONDS", 1.5)
+    monkeypatch.setattr(single_send, "STEP", 0.7)
 
 
 def tried(folder: Path, **on: Handler) -> tuple[Trial, ScriptedServer]:
@@ -64,7 +64,7 @@ def test_the_database_knows_nothing_of_it_and_its_link_unsubscribes_nobody(tmp_p
         assert database.emails.get(7) is None and installation.statuses() == {}
     (message,) = installation.messages()
     token = str(message["List-Unsubscribe"]).rpartition("/")[2].rstrip(">")
-    assert links is not None and token.encode() == links.token(trial.NOBODY)
+    assert links is not None and token.encode() == links.token(single_send.NOBODY)
 
 
 @pytest.mark.parametrize(

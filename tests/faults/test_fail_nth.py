@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import sweep.work
+import sender.work_queue
 from delivery.smtp import transport
 from delivery.smtp.session import Session
 from delivery.smtp.transport import Address
@@ -63,7 +63,7 @@ class Again:
 @pytest.fixture
 def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
-    monkeypatch.setattr(sweep.work, "time", impatient)
+    monkeypatch.setattr(sender.work_queue, "time", impatient)
     monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", MESSAGES // 2)  # so that there are several
     with ScriptedServer() as server:
         yield Again(tmp_path, server)
@@ -98,7 +98,7 @@ def test_a_failing_database_call_loses_nothing_and_doubles_only_what_was_in_doub
 ) -> None:
     if dead:
         again.with_a_dead_sender()
-    monkeypatch.setattr(sweep.work, "PATIENCE", 0.0 if for_good else 120.0)
+    monkeypatch.setattr(sender.work_queue, "PATIENCE", 0.0 if for_good else 120.0)
     for number in itertools.count(1, stride):
         fault, mailing = Fault(number, error, for_good=for_good), again.begin()
         errors = sweep_once(mailing, partial(FailingDriver, fault=fault))

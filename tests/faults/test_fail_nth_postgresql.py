@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import pytest
 
+import sender.work_queue
 import storage.postgresql.connection
 import storage.postgresql.pipeline
 import storage.postgresql.sql
-import sweep.work
+from sender.work_queue import ClaimedWork
 from storage.postgresql.connection import PostgreSQLConnection
-from sweep.work import ClaimedWork
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing, check
 from tests.support.postgresql_server import PostgreSQLServer
@@ -37,7 +37,7 @@ class Faults:
         self.number = self.calls = 0
         self.looks = itertools.count()
         self._statement = statement
-        monkeypatch.setattr(sweep.work, "RENEW", 0)
+        monkeypatch.setattr(sender.work_queue, "RENEW", 0)
         keep_alive = ClaimedWork.keep_alive
         monkeypatch.setattr(
             ClaimedWork, "keep_alive", lambda work: None if next(self.looks) % RENEWED_EVERY else keep_alive(work)
@@ -80,7 +80,7 @@ class Faults:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody naps, and there are several batches of claims."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
-    monkeypatch.setattr(sweep.work, "time", impatient)
+    monkeypatch.setattr(sender.work_queue, "time", impatient)
     monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", CLAIMED_AT_ONCE)
     monkeypatch.setattr("delivery.smtp.loop.LARGEST_BATCH", CLAIMED_AT_ONCE)
 

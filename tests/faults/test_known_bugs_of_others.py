@@ -25,11 +25,11 @@ from typing import Any
 
 import pytest
 
-import sweep.turn
+import sender.run
 from database import Database
 from delivery.message.message import Message
 from delivery.smtp.command import LIMITS, Step
-from sweep.outgoing import make_sender
+from sender.outgoing import make_sender
 from tests.support.faults.killer import STRACE, Victim, killed_before, start_with_lease, wait_until
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
@@ -48,7 +48,7 @@ def test_a_timeout_within_a_batch_repeats_nothing_that_was_answered(
         sender._limits = {**LIMITS, Step.CONTENT: 0.2}
         return sender
 
-    monkeypatch.setattr(sweep.turn, "make_sender", impatient)
+    monkeypatch.setattr(sender.run, "make_sender", impatient)
     with ScriptedServer(on={"CONTENT": lambda content, n: Wait(1) if n == 15 else None}) as server:
         mailing = Mailing(tmp_path, server, 40, SMTP_CONNECTIONS="2")
         sweep_once(mailing)

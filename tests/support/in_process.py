@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from database import Database, DBError, open_database
-from sweep.stop import Stop
-from sweep.sweeper import Sweeper
-from sweep.tasklog import TaskLog
+from sender.shutdown import Stop
+from sender.sweeper import Sweeper
+from sender.task_log import TaskLog
 from tests.support.installation import Installation
 
 

@@ -27,8 +27,8 @@ import click
 import pytest
 
 from email_app import create_app
+from sender.task_log import TaskLog
 from settings import FROM_FILES, load_settings
-from sweep.tasklog import TaskLog
 from tests.support.ports import unused_port
 from tests.support.project_copy import copy_project, missing
 from tests.support.service import wait_until

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.ended import Ended
-from sweep.sweeplog import log_sweep
+from sender.result import Ended
+from sender.sweep_log import log_sweep
 from tests.support.faults.killer import wait_until
 from tests.support.installation import ForkingInstallation, Installation
 from tests.support.smtp_server import ScriptedServer

@@ -127,7 +127,7 @@ def sweeping(
 
 def paths(mailing: Mailing) -> dict[str, str]:
     """The link's path of each recipient, as no message has told it yet."""
-    from sweep.outgoing import unsubscribe_tokens
+    from sender.outgoing import unsubscribe_tokens
 
     with mailing.database() as database:
         tokens = unsubscribe_tokens(mailing.settings, database)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweep.display import Display
+from sender.progress_bar import Display
 from tests.support.installation import PROJECT, Installation
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from database import Delivery
-from sweep.settle import Policy, settle, settle_abandoned
+from sender.retry_policy import Policy, settle, settle_abandoned
 
 NOW = 1_800_000_000
 DELIVERY = Delivery(7, 1, "p@example.com", attempts=0, doubts=0, queued_at=NOW)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.tasklog import TaskLog, one_line
+from sender.task_log import TaskLog, one_line
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
-from sweep.trial import SECONDS
+from sender.single_send import SECONDS
 from tests.support.api_client import Api
 from tests.support.smtp_server import ScriptedServer
 from web.limits import TRIALS

@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 
 from database import Address, Database
 from email_app import create_app
+from sender.outgoing import unsubscribe_tokens
 from settings import Settings
-from sweep.outgoing import unsubscribe_tokens
 from web.unsubscribe import masked
 
 ADDRESS = "ann.lee@example.com"

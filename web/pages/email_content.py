@@ -9,7 +9,7 @@ from werkzeug.exceptions import Conflict, Gone, NotFound
 
 from database import Database, Email, NoSuchEmail
 from delivery.errors import MessageError
-from sweep.outgoing import goes_as_html, make_message
+from sender.outgoing import goes_as_html, make_message
 from web.context import current_settings, in_database
 from web.errors import plain_text
 from web.mail_frame import framed

@@ -9,7 +9,7 @@ from flask import Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, NoSuchEmail, Reason
-from sweep.outgoing import as_plain_text, goes_as_html
+from sender.outgoing import as_plain_text, goes_as_html
 from web.api.fields import Fields, choice, number
 from web.context import current_settings, in_database
 from web.invalid import BadTimestamp, RepeatedTime, ValidationError

@@ -16,8 +16,8 @@ from checks.mail_server import remedy_for
 from database import Email, EventIdUsed
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
-from sweep.outgoing import unsubscribe_links
-from sweep.trial import Trial, trial_message, try_message
+from sender.outgoing import unsubscribe_links
+from sender.single_send import Trial, trial_message, try_message
 from web.api.fields import Fields, InvalidFields, invalid, number, text
 from web.context import current_settings, in_database, save_email, wake_at
 from web.errors import error_answer

@@ -12,8 +12,8 @@ from delivery.interface import Envelope, Outcome, Sender, SessionError
 from delivery.message.message import Message
 from delivery.smtp.command import LIMITS
 from delivery.smtp.sender import SMTPSender
+from sender.outgoing import make_message, make_sender, server_of
 from settings import Settings
-from sweep.outgoing import make_message, make_sender, server_of
 
 SECONDS = 20.0  # in all, but for the look-up of the server's name
 STEP = 8.0  # seconds for each answer of the server

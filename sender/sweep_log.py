@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from sweep.ended import Ended
+from sender.result import Ended
 
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 

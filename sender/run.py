@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 from database import Database, Delivery, Settlement, boot_clock
 from delivery.interface import SessionError
+from sender.outgoing import make_sender
+from sender.progress_bar import Display
+from sender.result import Ended
+from sender.retry_policy import Policy, settle_abandoned
+from sender.shutdown import Stop
+from sender.task_log import TaskLog
+from sender.work_queue import ClaimedWork, messages_per_day, patiently
 from settings import Settings
-from sweep.display import Display
-from sweep.ended import Ended
-from sweep.outgoing import make_sender
-from sweep.settle import Policy, settle_abandoned
-from sweep.stop import Stop
-from sweep.tasklog import TaskLog
-from sweep.work import ClaimedWork, messages_per_day, patiently
 
 
 def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Stop, display: Display) -> Ended:

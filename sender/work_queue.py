@@ -29,12 +29,12 @@ from database import (
 )
 from delivery.interface import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from delivery.message.message import Message, MessageError
+from sender.outgoing import make_message
+from sender.progress_bar import Display
+from sender.retry_policy import LONGEST_REPLY, Policy, settle
+from sender.shutdown import Stop
+from sender.task_log import TaskLog
 from settings import Settings
-from sweep.display import Display
-from sweep.outgoing import make_message
-from sweep.settle import LONGEST_REPLY, Policy, settle
-from sweep.stop import Stop
-from sweep.tasklog import TaskLog
 
 LAST_PATIENCE = 10.0
 PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again

@@ -19,17 +19,17 @@ from database import (
     clock_is_plausible,
     open_database,
 )
+from sender.progress_bar import Display
+from sender.result import Ended
+from sender.run import send_due
+from sender.shutdown import Stop
+from sender.sweep_log import log_sweep
+from sender.task_log import TaskLog
+from sender.watch import Watcher
+from sender.watch_loop import REST, ahead
 from settings import Settings, SettingsError, load_settings
-from sweep.display import Display
-from sweep.ended import Ended
-from sweep.stop import Stop
-from sweep.sweeplog import log_sweep
-from sweep.tasklog import TaskLog
-from sweep.turn import send_due
-from sweep.watcher import Watcher
 from wakeup.errors import QueueUnavailable
 from wakeup.wake_ups import wake_ups_of
-from wakeup.watch import REST, ahead
 
 if TYPE_CHECKING:
     from wakeup.redis_queue import WakeUps

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from database import Database, DatabaseMissing, DatabaseUnavailable, SchemaMismatch
-from sweep.stop import Stop
-from sweep.tasklog import TaskLog
-from wakeup.watch import REST, watch
+from sender.shutdown import Stop
+from sender.task_log import TaskLog
+from sender.watch_loop import REST, watch
 
 
 class Watcher:
