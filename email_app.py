@@ -6,8 +6,8 @@ from flask import Flask
 
 import commands
 from commands.dotenv import forget_env_files
+from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
-from wakeup.errors import QueueUnavailable
 from web import api, context, errors, login, pages, probes, security, send_emails, unsubscribe
 
 

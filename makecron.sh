@@ -13,4 +13,4 @@ if ! [ -x "$python" ]; then
         ".venv/bin/python -m pip install -r requirements.txt" >&2
     exit 1
 fi
-exec "$python" -m wakeup.cron "$@"
+exec "$python" -m schedulers.cron.install "$@"

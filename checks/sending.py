@@ -9,11 +9,11 @@ from checks.finding import Finding, error, ok, warning
 from checks.late import LATE, START, judge
 from checks.words import many
 from database import DBError, open_database
+from schedulers.cron import install
+from schedulers.cron.crontab_file import CronError
+from schedulers.errors import QueueUnavailable
+from schedulers.wake_ups import wake_ups_of
 from settings import Settings
-from wakeup import cron
-from wakeup.crontab_file import CronError
-from wakeup.errors import QueueUnavailable
-from wakeup.wake_ups import wake_ups_of
 
 
 def check_sending(settings: Settings) -> Iterator[Finding]:
@@ -42,14 +42,14 @@ def _held(emails: int) -> Iterator[Finding]:
 def _cron(settings: Settings, *, swept: bool) -> Finding:
     """The cron job, which is one of several ways to send: that it is missing matters only if nothing else does."""
     try:
-        job = cron.installed_job()
+        job = install.installed_job()
     except CronError as failure:
         return ok("cron", "no crontab can be read here; something else sends") if swept else _no_cron(str(failure))
     if job is None:
         return ok("cron", "there is no cron job; something else sends") if swept else _no_cron("there is no cron job")
     if job.folder.resolve() != settings.folder.resolve():
         return warning("cron", f"the cron job runs {job.folder}, not this folder", "./makecron.sh moves it here")
-    if cron.daemon_is_running() is False:
+    if install.daemon_is_running() is False:
         text = "the cron job is there, but no cron daemon runs"
         return (
             warning("cron", f"{text}; something else sends", "start it: service cron start")

@@ -8,8 +8,8 @@ import click
 
 from commands.errors import plain_errors
 from database import open_database
-from wakeup.errors import QueueUnavailable
-from wakeup.wake_ups import arm_all, wake_ups_of
+from schedulers.errors import QueueUnavailable
+from schedulers.wake_ups import arm_all, wake_ups_of
 from web.context import current_settings
 
 

@@ -19,6 +19,8 @@ from database import (
     clock_is_plausible,
     open_database,
 )
+from schedulers.errors import QueueUnavailable
+from schedulers.wake_ups import wake_ups_of
 from sender.progress_bar import Display
 from sender.result import Ended
 from sender.run import send_due
@@ -28,11 +30,9 @@ from sender.task_log import TaskLog
 from sender.watch import Watcher
 from sender.watch_loop import REST, ahead
 from settings import Settings, SettingsError, load_settings
-from wakeup.errors import QueueUnavailable
-from wakeup.wake_ups import wake_ups_of
 
 if TYPE_CHECKING:
-    from wakeup.redis_queue import WakeUps
+    from schedulers.redis_queue import WakeUps
 
 LOST_COMMITS = (
     "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "

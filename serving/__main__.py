@@ -8,13 +8,13 @@ import sys
 import time
 
 from database import DBError, db_init
+from schedulers.errors import QueueUnavailable
+from schedulers.wake_ups import wake_ups_of
 from serving import demo
 from serving.address import Address, AddressError, reserve
 from serving.supervisor import Part, StopSignals, run_together, say
 from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
 from storage.upgrading import UP_TO_DATE
-from wakeup.errors import QueueUnavailable
-from wakeup.wake_ups import wake_ups_of
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 

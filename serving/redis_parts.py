@@ -21,12 +21,12 @@ from rq_scheduler import Scheduler
 
 import sender.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
 from database import DBError, open_database
+from schedulers.errors import QueueUnavailable
+from schedulers.redis_queue import QUEUE, WakeUps
+from schedulers.wake_ups import arm_all
 from serving.lifeline import stop_when_input_ends
 from serving.supervisor import say
 from settings import Settings, load_settings
-from wakeup.errors import QueueUnavailable
-from wakeup.redis_queue import QUEUE, WakeUps
-from wakeup.wake_ups import arm_all
 
 LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
 ARM_EVERY = 60.0  # seconds

@@ -19,12 +19,12 @@ from database import (
     open_database,
     refuse_used,
 )
+from schedulers.wake_ups import wake_ups_of
 from settings import Settings
 from storage.group_commit import GroupCommit
-from wakeup.wake_ups import wake_ups_of
 
 if TYPE_CHECKING:
-    from wakeup.redis_queue import WakeUps
+    from schedulers.redis_queue import WakeUps
 
 T = TypeVar("T")
 

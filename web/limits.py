@@ -22,7 +22,7 @@ from werkzeug.exceptions import TooManyRequests
 from settings import Settings
 
 if TYPE_CHECKING:
-    from wakeup.redis_queue import WakeUps
+    from schedulers.redis_queue import WakeUps
 
 WRONG_TOKENS = 10  # a minute from one client
 TRIALS = 6  # messages to one address for a test, the same; each may hold a thread for a while

@@ -19,7 +19,7 @@ ALLOWED = {
     ),
     "settings/parse.py": ("on the fast path: zoneinfo is not needed there", 1),
     "database.py": ("psycopg is an optional package", 1),
-    "wakeup/wake_ups.py": ("redis, rq and rq-scheduler are optional packages", 1),
+    "schedulers/wake_ups.py": ("redis, rq and rq-scheduler are optional packages", 1),
     "serving/part.py": ("each part of the service imports only what it runs; two of them need optional packages", 2),
 }
 

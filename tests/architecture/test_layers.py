@@ -19,7 +19,7 @@ LAYERS = (
     {"checks"},
     {"task"},
     {"sender"},
-    {"wakeup", "delivery"},
+    {"schedulers", "delivery"},
     {"database"},
     {"storage"},
     {"settings"},

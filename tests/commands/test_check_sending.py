@@ -12,10 +12,10 @@ import pytest
 
 from checks import Finding, late, sending
 from database import Database, db_init
+from schedulers.cron import install
 from sender.shutdown import Stop
 from settings import Settings, SettingsError, load_settings
 from tests.support.project_copy import copy_project, makecron
-from wakeup import cron
 
 if TYPE_CHECKING:
     from tests.support.cron_daemon import Crontab
@@ -39,12 +39,12 @@ def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeyp
     old = settings._replace(database_path=tmp_path / "old.db")
     assert (cron_job(old).level, cron_job(old).remedy) == ("warning", late.START["cron"])
     assert makecron(tmp_path / "here").returncode == 0
-    monkeypatch.setattr(cron, "daemon_is_running", lambda: True)
+    monkeypatch.setattr(install, "daemon_is_running", lambda: True)
     assert (
         cron_job(settings).text
         == f"the cron job runs {tmp_path}/here/.venv/bin/python {tmp_path}/here/task.py --ahead 60 (* * * * *)"
     )
-    monkeypatch.setattr(cron, "daemon_is_running", lambda: False)
+    monkeypatch.setattr(install, "daemon_is_running", lambda: False)
     assert [cron_job(each).level for each in (settings, old)] == ["warning", "error"]
     assert cron_job(old).remedy == "start it: service cron start"
     elsewhere = cron_job(settings._replace(folder=tmp_path))

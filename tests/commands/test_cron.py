@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schedulers.cron.crontab_file import BEGIN, END, BrokenBlock, CronError, CrontabChanged, CrontabRefused, append
+from schedulers.cron.install import install, installed_job, remove
+from schedulers.cron.job_line import Job, block_of, job_in, line_of
 from tests.support.cron_daemon import ODD_FOLDERS
-from wakeup.cron import install, installed_job, remove
-from wakeup.cron_line import Job, block_of, job_in, line_of
-from wakeup.crontab_file import BEGIN, END, BrokenBlock, CronError, CrontabChanged, CrontabRefused, append
 
 if TYPE_CHECKING:
     from tests.support.cron_daemon import Crontab

@@ -85,7 +85,7 @@ def test_wrong_settings_are_told_and_nothing_is_installed(own_crontab: Crontab, 
 
 def test_without_a_crontab_command_it_names_the_remedy(project: Path) -> None:
     without = subprocess.run(
-        [sys.executable, "-m", "wakeup.cron"],
+        [sys.executable, "-m", "schedulers.cron.install"],
         cwd=project,
         env={"PATH": "/nowhere"},
         capture_output=True,

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
+from schedulers.cron.install import daemon_is_running
 from tests.support.machine_lock import open_lock
 from tests.support.project_copy import missing
 from tests.support.service import wait_until
-from wakeup.cron import daemon_is_running
 
 SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron/tabs", "/var/spool/cron")  # Debian, SUSE, others
 ODD_FOLDERS = [

@@ -19,12 +19,12 @@ from redis.exceptions import RedisError
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
+from schedulers.redis_queue import QUEUE
 from tests.support import warm_python
 from tests.support.installation import PROJECT, ForkingInstallation
 from tests.support.ports import unused_port
 from tests.support.project_copy import missing
 from tests.support.service import processes_marked, wait_until
-from wakeup.redis_queue import QUEUE
 
 PASSWORD = "hunter2"
 SCHEDULED = "rq:scheduler:scheduled_jobs"

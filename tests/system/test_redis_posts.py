@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schedulers.redis_queue import PATIENCE
 from tests.support.installation import subjects
 from tests.support.web_server import Server, serve
-from wakeup.redis_queue import PATIENCE
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisInstallation, RedisServer

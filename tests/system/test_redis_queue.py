@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from rq import Queue
 
+from schedulers.errors import QueueUnavailable
+from schedulers.redis_queue import FUNCTION, PILE, QUEUE, WakeUps
 from tests.support import warm_python
 from tests.support.installation import PROJECT, subjects
 from tests.support.redis_server import SCHEDULED
 from tests.support.service import wait_until
 from tests.support.smtp_server import ScriptedServer, Wait
 from tests.support.web_server import serve
-from wakeup.errors import QueueUnavailable
-from wakeup.redis_queue import FUNCTION, PILE, QUEUE, WakeUps
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisInstallation, RedisServer

@@ -12,10 +12,10 @@ import os
 import sys
 from pathlib import Path
 
+from schedulers.cron import crontab_file
+from schedulers.cron.crontab_file import CronError
+from schedulers.cron.job_line import Job, block_of, job_in, line_of
 from settings import FOLDER, Settings, SettingsError, load_settings
-from wakeup import crontab_file
-from wakeup.cron_line import Job, block_of, job_in, line_of
-from wakeup.crontab_file import CronError
 
 _DAEMONS = {"cron", "crond", "fcron"}
 

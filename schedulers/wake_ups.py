@@ -1,7 +1,8 @@
 """Creates the wake-ups that the setting SCHEDULER asks for.
 
-Only this module imports `wakeup.redis_queue`, and with it the packages for Redis: they are optional, and SCHEDULER=cron
-does not need them. (serving/redis_parts.py needs them too, but it is started only with SCHEDULER=rq-scheduler.)
+Only this module imports `schedulers.redis_queue`, and with it the packages for Redis: they are optional, and
+SCHEDULER=cron does not need them. (serving/redis_parts.py needs them too, but it is started only with
+SCHEDULER=rq-scheduler.)
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from database import Database
+from schedulers.errors import QueueUnavailable
 from settings import Settings
-from wakeup.errors import QueueUnavailable
 
 if TYPE_CHECKING:
-    from wakeup.redis_queue import WakeUps
+    from schedulers.redis_queue import WakeUps
 
 MAX_WAKE_UPS = 10_000  # scheduled ahead; each sweep schedules the next one anyway
 
@@ -23,7 +24,7 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
     if settings.scheduler != "rq-scheduler":
         return None
     try:
-        from wakeup.redis_queue import WakeUps
+        from schedulers.redis_queue import WakeUps
     except ModuleNotFoundError as error:
         raise QueueUnavailable(
             f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements/redis.txt"

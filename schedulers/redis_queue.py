@@ -1,7 +1,7 @@
 """Wake-ups through Redis: at the second for which one is armed, a worker of the queue runs `task.run_due`.
 
 The database is the only truth. A wake-up is armed after the commit it stands for, so losing all of Redis delays
-mail, and what comes twice finds nothing to do. `wakeup/wake_ups.py` says when this module is imported.
+mail, and what comes twice finds nothing to do. `schedulers/wake_ups.py` says when this module is imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rq import Queue, Worker
 from rq.job import Job, JobStatus
 from rq_scheduler import Scheduler
 
-from wakeup.errors import QueueUnavailable
+from schedulers.errors import QueueUnavailable
 
 QUEUE = "email-endpoint"
 FUNCTION = "task.run_due"

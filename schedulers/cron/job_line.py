@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from wakeup.crontab_file import BEGIN, END, CronError
+from schedulers.cron.crontab_file import BEGIN, END, CronError
 
 # Debian's and the BSDs' cron take no longer command; cronie does, but a crontab may move.
 _LONGEST_COMMAND = 998

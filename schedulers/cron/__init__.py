@@ -1,0 +1,1 @@
+"""The cron job: its line in the crontab, made, found, replaced and removed."""
