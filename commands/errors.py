@@ -11,7 +11,7 @@ import click
 from flask.cli import with_appcontext
 
 from database import DBError
-from web.printable import printable
+from intake.text import printable
 
 __all__ = ["plain_errors", "printable"]
 

@@ -1,4 +1,4 @@
-"""The file of `flask recipients import`: as `web/import_file.py` reads it, with progress and errors for a terminal."""
+"""The file of `flask recipients import`: `intake/recipients_csv/reader.py`, with progress and errors for a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 
 from commands.errors import printable
 from database import Address
-from web.csv_file import BadLine, Row, read_rows
-from web.import_file import BadLinesError, ImportFile
+from intake.recipients_csv.format import BadLine, Row, read_rows
+from intake.recipients_csv.reader import BadLinesError, ImportFile
 
 STEP = 10_000  # rows from one look at the progress to the next
 

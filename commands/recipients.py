@@ -19,9 +19,9 @@ from commands.import_file import ShownImportFile
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
+from intake.email_fields import ValidationError, clean_address
+from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
 from web.context import current_settings
-from web.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
-from web.validation import ValidationError, clean_address
 
 
 @click.group()

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from database import open_database
+from intake.email_fields import clean_address
 from serving.supervisor import say
 from settings import ADDRESS, FOLDER, FROM_FILES, Settings
-from web.validation import clean_address
 
 RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
 AHEAD = 4  # seconds from the POST to the due second

@@ -24,7 +24,7 @@ from werkzeug.exceptions import (
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, MultipartDecoder
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from web.invalid import ValidationError
+from intake.errors import ValidationError
 
 CHUNK = 65_536  # bytes
 SECONDS_TO_READ = 120  # a sender of one byte now and then does not hold a thread for ever

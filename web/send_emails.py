@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from database import EventIdUsed
+from intake.email_fields import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
 from web.context import current_settings, save_email, wake_at
 from web.errors import plain_text
 from web.form import read_form
-from web.validation import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
 
 blueprint = Blueprint("send_emails", __name__)
 

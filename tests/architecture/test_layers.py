@@ -19,7 +19,7 @@ LAYERS = (
     {"checks"},
     {"task"},
     {"sender"},
-    {"schedulers", "delivery"},
+    {"schedulers", "delivery", "intake"},
     {"database"},
     {"storage"},
     {"settings"},

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from intake.email_fields import clean_address
 from tests.support.installation import Installation
 from tests.support.rendering import normalised, parsed, text_of
 from tests.support.sample_messages import LETTERS, Letter
-from web.validation import clean_address
 
 if TYPE_CHECKING:
     from tests.support.postfix import Postfix

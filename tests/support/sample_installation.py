@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from database import Address, Database
+from intake.recipients_csv import import_job
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
 from tests.support.smtp_server import Close, ScriptedServer
-from web import import_job
 
 FIRST = ("Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ida", "Jean", "Kurt")
 LAST = (

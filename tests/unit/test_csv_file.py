@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from intake.recipients_csv.format import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
 from tests.support.properties import AT_ANY_SPEED
-from web.csv_file import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
 

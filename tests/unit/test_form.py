@@ -16,10 +16,10 @@ from werkzeug.test import EnvironBuilder
 
 from database import db_init
 from email_app import create_app
+from intake.errors import ValidationError
 from settings import Settings
 from web import form
 from web.form import read_form, read_page_form, urlencoded_pairs
-from web.invalid import ValidationError
 
 MULTIPART = "multipart/form-data; boundary=X"
 

@@ -13,8 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support import invalid_values
-from web.validation import (
+from intake.email_fields import (
     SUBJECT_LIMIT,
     BadEventId,
     BadTimestamp,
@@ -30,6 +29,7 @@ from web.validation import (
     clean_subject,
     clean_timestamp,
 )
+from tests.support import invalid_values
 
 SINGAPORE = ZoneInfo("Asia/Singapore")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -145,7 +145,7 @@ def test_the_zone_of_the_host_changes_nothing(host: str | None) -> None:
     texts = ["2026-03-08 02:30:00", "2026-11-01 01:30:00", "1991-04-14 00:30:00"]
     texts += [str(datetime.fromtimestamp(numbers.randrange(2**29, 2**33), UTC))[:19] for _ in range(200)]
     program = (
-        "import sys, zoneinfo; from web.validation import clean_timestamp as clean\n"
+        "import sys, zoneinfo; from intake.email_fields import clean_timestamp as clean\n"
         "for line in sys.stdin: print(clean(line[:19], zoneinfo.ZoneInfo('Asia/Singapore')).timestamp())"
     )
     environment = {key: value for key, value in os.environ.items() if key != "TZ"} | ({"TZ": host} if host else {})

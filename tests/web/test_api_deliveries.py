@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from intake.recipients_csv.format import unescape
 from tests.support.api_client import Api, fields_of, is_problem
 from tests.support.smtp_server import Action, Close, ScriptedServer
-from web.csv_file import unescape
 
 REFUSED = "550 5.7.1 =cmd|' /C calc'!A0"
 REASON = "550 5.7.1"

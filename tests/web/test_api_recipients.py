@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from intake.recipients_csv.format import unescape
 from tests.support.api_client import Api, fields_of, is_problem
-from web.csv_file import unescape
 
 ODD = ["=1+1@example.com", "+tag@example.com", "-a@example.com", "'=a@example.com", '"=a,\\"b"@example.com']
 

@@ -15,11 +15,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import Address, Database, Import
+from intake.recipients_csv import import_job
 from storage import recipient_imports as storage_imports
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
-from web import import_job
 from web.pages import imports
 
 FILE = (

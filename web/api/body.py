@@ -8,9 +8,9 @@ from typing import NoReturn
 from flask import Request
 from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
-from web.api.fields import InvalidFields, invalid
+from intake.fields import InvalidFields, invalid
+from intake.text import printable
 from web.form import read_body
-from web.printable import printable
 
 JSON = "application/json"
 JSON_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, Response, request
 
 from database import Email
+from intake.fields import InvalidFields, invalid
 from web.api import documents
 from web.api.body import JSON, JSON_LINES, read_json, read_lines
 from web.api.email_fields import clean_email
-from web.api.fields import InvalidFields, invalid
 from web.context import current_settings, in_database, wake_at
 from web.problems import json_response
 

@@ -9,15 +9,15 @@ from functools import partial
 from flask import Blueprint, Response, request
 
 from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow, NoSuchEmail
+from intake.email_fields import clean_event_id
+from intake.fields import Fields, choice, number, recipient_number
+from intake.recipients_csv.format import ADDRESS_COLUMN, encode_rows
 from web.api import documents
 from web.api.body import read_json
-from web.api.fields import Fields, choice, number, recipient_number
 from web.api.query import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
 from web.api.refused import NotThere
 from web.context import current_settings, in_database
-from web.csv_file import ADDRESS_COLUMN, encode_rows
 from web.problems import json_response
-from web.validation import clean_event_id
 
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
 blueprint = Blueprint("deliveries", __name__)

@@ -8,8 +8,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Email
-from web.api.fields import Fields, number, text
-from web.validation import clean_content, clean_subject, clean_time
+from intake.email_fields import clean_content, clean_subject, clean_time
+from intake.fields import Fields, number, text
 
 FIELDS = ("event_id", "subject", "content", "due_at")
 SUBJECT, CONTENT = text(clean_subject), text(clean_content)

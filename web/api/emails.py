@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail
+from intake.email_fields import clean_event_id
+from intake.fields import Fields, choice, number
 from web.api import documents
 from web.api.body import read_json, read_optional_json
 from web.api.email_fields import clean_addressed_email
-from web.api.fields import Fields, choice, number
 from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
 from web.context import current_settings, in_database, wake_at
 from web.problems import json_response
-from web.validation import clean_event_id
 
 FAILED = ("failed", "unknown")
 MOST_RECIPIENTS = 10_000  # named in one retry

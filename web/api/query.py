@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 from flask import Request, Response, request
 from werkzeug.exceptions import ServiceUnavailable
 
-from web.api.fields import Fields, choice, invalid, number
-from web.invalid import ValidationError
+from intake.errors import ValidationError
+from intake.fields import Fields, choice, invalid, number
 from web.problems import json_response
 
 LIMIT = 100

@@ -8,17 +8,17 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from database import RECIPIENT_STATUSES, Address, Database, Recipient
-from web.addresses import fold
+from intake.address import fold
+from intake.email_fields import UNSTORABLE, clean_address
+from intake.errors import ValidationError
+from intake.fields import Fields, choice, number, recipient_number, text
 from web.api import documents
 from web.api.body import read_json
-from web.api.fields import Fields, choice, number, recipient_number, text
 from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
 from web.api.recipients_csv import export
 from web.api.refused import NotThere
 from web.context import current_settings, in_database
-from web.invalid import ValidationError
 from web.problems import json_response
-from web.validation import UNSTORABLE, clean_address
 
 MOST = 1_000
 blueprint = Blueprint("recipients", __name__)

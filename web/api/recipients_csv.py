@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from database import Database, Recipient
+from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
+from intake.recipients_csv.reader import BadLinesError, ImportFile
 from web.api import documents
 from web.api.body import CSV, read_whole
 from web.api.query import MOST, csv_response
 from web.context import current_settings, in_database
-from web.csv_file import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
-from web.import_file import BadLinesError, ImportFile
 from web.problems import INVALID, json_response, problem
 
 MOST_BAD = 1_000  # lines that are named

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from database import NoActiveRecipients, NoSuchEmail, NoSuchRecipient, NotInDoubt, WrongStatus
-from web.api.fields import InvalidFields
-from web.invalid import ValidationError
+from intake.errors import ValidationError
+from intake.fields import InvalidFields
 from web.problems import CONFLICT, INVALID, NOT_FOUND, problem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from database import NoSuchEmail
-from web.api.fields import InvalidFields
+from intake.fields import InvalidFields
 from web.errors import error_answer
 from web.pages import email_acts, email_content
 from web.pages.email_shown import email_page, wanted

@@ -12,13 +12,13 @@ from flask import Blueprint, Response, flash, redirect, request, url_for
 from markupsafe import Markup
 
 from database import DELIVERY_STATUSES, Cancelled, Database, EmailSummary, NoActiveRecipients, NoSuchEmail, WrongStatus
-from web.api.fields import Fields, choice, number
+from intake.email_fields import clean_local_time
+from intake.errors import BadTimestamp
+from intake.fields import Fields, choice, number
 from web.context import current_settings, in_database, wake_at
-from web.invalid import BadTimestamp
 from web.pages.email_shown import email_page, number_of, wanted
 from web.pages.email_words import WORDS
 from web.pages.shown import distance, instant, many
-from web.validation import clean_local_time
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",

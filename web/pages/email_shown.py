@@ -9,13 +9,13 @@ from flask import Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, NoSuchEmail, Reason
+from intake.email_fields import clean_event_id
+from intake.errors import BadTimestamp, RepeatedTime, ValidationError
+from intake.fields import Fields, choice, number
 from sender.outgoing import as_plain_text, goes_as_html
-from web.api.fields import Fields, choice, number
 from web.context import current_settings, in_database
-from web.invalid import BadTimestamp, RepeatedTime, ValidationError
 from web.pages import conditional, email_words
 from web.pages.shown import offset
-from web.validation import clean_event_id
 
 ROWS = 50  # deliveries on a page
 SOON = timedelta(minutes=1)  # from then on the page keeps up with what happens

@@ -14,12 +14,12 @@ from werkzeug.wrappers import Response
 
 from checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
+from intake.text import printable
 from settings import Settings
 from settings.version import __version__
 from web import sessions
 from web.context import current_settings, in_database
 from web.look import Look
-from web.printable import printable
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column

@@ -13,11 +13,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import Import
-from web import import_job
+from intake.recipients_csv import import_job
+from intake.text import printable
 from web.context import current_settings, in_database
 from web.errors import error_answer
 from web.pages import conditional
-from web.printable import printable
 
 SOON = 1.5  # seconds for which a job is waited for, so that of a small file the end is shown at once
 LONGEST_NAME = 100

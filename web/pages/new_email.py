@@ -16,17 +16,7 @@ from checks.mail_server import remedy_for
 from database import Email, EventIdUsed
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
-from sender.outgoing import unsubscribe_links
-from sender.single_send import Trial, trial_message, try_message
-from web.api.fields import Fields, InvalidFields, invalid, number, text
-from web.context import current_settings, in_database, save_email, wake_at
-from web.errors import error_answer
-from web.form import read_page_form
-from web.mail_frame import framed
-from web.pages.shown import offset
-from web.printable import printable
-from web.security import limits
-from web.validation import (
+from intake.email_fields import (
     RepeatedTime,
     ValidationError,
     clean_address,
@@ -34,6 +24,16 @@ from web.validation import (
     clean_local_time,
     clean_subject,
 )
+from intake.fields import Fields, InvalidFields, invalid, number, text
+from intake.text import printable
+from sender.outgoing import unsubscribe_links
+from sender.single_send import Trial, trial_message, try_message
+from web.context import current_settings, in_database, save_email, wake_at
+from web.errors import error_answer
+from web.form import read_page_form
+from web.mail_frame import framed
+from web.pages.shown import offset
+from web.security import limits
 
 KEPT = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
 LONGEST_REPLY = 500  # characters

@@ -12,15 +12,15 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
-from web.addresses import fold
+from intake.address import fold
+from intake.email_fields import UNSTORABLE, clean_address, clean_event_id
+from intake.errors import ValidationError
+from intake.text import printable
 from web.api.query import cursor_of, email_cursor
 from web.browsers import safe_path, way_back
 from web.context import in_database
 from web.errors import error_answer
-from web.invalid import ValidationError
 from web.pages.shown import many
-from web.printable import printable
-from web.validation import UNSTORABLE, clean_address, clean_event_id
 
 PAGE = 100  # rows
 MOST = 1_000  # addresses that are added by hand at once

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from intake.errors import ValidationError
 from web.context import current_settings, in_database
-from web.invalid import ValidationError
 from web.pages import conditional, email_words, schedule_filter, schedule_sections
 from web.pages.schedule_filter import Filter
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from database import EMAIL_STATUSES, Database, EmailSummary
-from web.api.fields import Fields, choice, number
+from intake.errors import ValidationError
+from intake.fields import Fields, choice, number
 from web.api.query import cursor_of, email_cursor
 from web.context import current_settings
-from web.invalid import ValidationError
 
 PAGE = 50  # rows
 ALL, WITH_FAILURES = "all", "failed"  # beside what is a status: any, and those that not everybody got

@@ -9,8 +9,8 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from checks.words import many, span
+from intake.text import printable
 from web.context import current_settings
-from web.printable import printable
 
 __all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]
 

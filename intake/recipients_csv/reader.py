@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from database import Address
-from web.csv_file import BadLine, Row, Unreadable, read_rows
-from web.invalid import ValidationError
-from web.printable import printable
-from web.validation import clean_address
+from intake.email_fields import clean_address
+from intake.errors import ValidationError
+from intake.recipients_csv.format import BadLine, Row, Unreadable, read_rows
+from intake.text import printable
 
 
 class BadLinesError(Exception):

@@ -13,9 +13,9 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Email
-from web.addresses import clean_address
-from web.encoded_words import hidden_text
-from web.invalid import BadEventId, BadTime, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
+from intake.address import clean_address
+from intake.encoded_words import hidden_text
+from intake.errors import BadEventId, BadTime, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
 
 __all__ = [
     "FIELDS",

@@ -9,7 +9,7 @@ from functools import lru_cache
 import email_validator
 
 from database import Address
-from web.invalid import ValidationError
+from intake.errors import ValidationError
 
 LENGTH_LIMIT = 254  # bytes, RFC 5321 4.5.3.1.3 less the angle brackets
 # By far the most local parts: letters, digits and a few signs, at most 64, that need no further look.

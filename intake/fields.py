@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar, cast
 
-from web.invalid import ValidationError
-from web.printable import printable
-from web.validation import clean_event_id
+from intake.email_fields import clean_event_id
+from intake.errors import ValidationError
+from intake.text import printable
 
 SHOWN = 3  # errors that the text tells; the list has all
 MOST_UNKNOWN = 20  # fields that are named; a body can have millions

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
 from database import Database, DBError, open_database
+from intake.recipients_csv.format import BadLine, encode_rows, form_of
+from intake.recipients_csv.reader import AddressFile, PreviewFile, Seen
 from settings import Settings
-from web.csv_file import BadLine, encode_rows, form_of
-from web.import_file import AddressFile, PreviewFile, Seen
 
 PART = 1 << 18  # bytes of a file that are kept, and read, at a time
 MOST_BAD = 10_000  # bad lines that are named
