@@ -8,9 +8,12 @@ databases is in one class for each kind, such as `storage/sqlite/connection.py`.
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar, cast
 
 from settings import Settings
 from storage import condition, copying, pruning, schema
@@ -77,6 +80,7 @@ __all__ = [
     "DatabaseMissing",
     "DatabaseReadOnly",
     "DatabaseUnavailable",
+    "Databases",
     "Delivery",
     "DeliveryPage",
     "DeliveryRow",
@@ -116,6 +120,9 @@ __all__ = [
 META = "SELECT value FROM meta WHERE name = :name"
 LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
+
+
+T = TypeVar("T")
 
 
 class Database:
@@ -242,3 +249,50 @@ def _connect(settings: Settings, wait: float) -> Connection:
 
         return PostgreSQLConnection(settings.database_url, settings.folder, wait)
     return SQLiteConnection(settings.database_path, wait)
+
+
+class Databases:
+    """Databases kept between requests, opened when first needed: one for each thread, or one in a `place` of all."""
+
+    def __init__(self, settings: Settings, place: object | None = None) -> None:
+        self._settings = settings
+        self._place = place or threading.local()
+
+    def current(self) -> Database:
+        """The database of this place."""
+        kept = cast("_Kept | None", self._place.__dict__.get("kept"))
+        if kept is None:
+            kept = self._place.__dict__["kept"] = _Kept(open_database(self._settings))
+        return kept.database
+
+    def close(self) -> None:
+        """Close it; the next use opens it anew."""
+        kept = cast("_Kept | None", self._place.__dict__.pop("kept", None))
+        if kept is not None:
+            kept.close()
+
+    def act(self, act: Callable[[Database], T]) -> T:
+        """What `act` returns for the database of this place. One that failed is never used again.
+
+        A file that was deleted or replaced underneath is refused before anything is done in it, so that it is
+        safe to try the one now in its place.
+        """
+        try:
+            database = self.current()
+            database.connection.refuse_replaced()
+            return act(database)
+        except DatabaseMissing:
+            self.close()
+            return act(self.current())
+        except DatabaseUnavailable:
+            self.close()
+            raise
+
+
+class _Kept:
+    """A database that is closed at the latest when its place goes, as that of a thread does with the thread."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.close = weakref.finalize(self, database.close)
+        self.close.atexit = False  # the kernel is quicker, and waits for nobody

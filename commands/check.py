@@ -7,9 +7,9 @@ import sys
 import click
 from flask.cli import with_appcontext
 
-from checks import Finding, findings
 from commands.errors import printable
 from commands.output import echo_json, json_option
+from monitoring.checks import Finding, findings
 from web.context import current_settings
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,10 +11,8 @@ from flask import Flask, current_app
 
 from database import (
     Database,
-    DatabaseMissing,
-    DatabaseUnavailable,
+    Databases,
     Email,
-    open_database,
     refuse_used,
 )
 from schedulers.wake_ups import wake_ups_of
@@ -27,53 +23,6 @@ if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
 T = TypeVar("T")
-
-
-class Databases:
-    """Databases kept between requests, opened when first needed: one for each thread, or one in a `place` of all."""
-
-    def __init__(self, settings: Settings, place: object | None = None) -> None:
-        self._settings = settings
-        self._place = place or threading.local()
-
-    def current(self) -> Database:
-        """The database of this place."""
-        kept = cast("_Kept | None", self._place.__dict__.get("kept"))
-        if kept is None:
-            kept = self._place.__dict__["kept"] = _Kept(open_database(self._settings))
-        return kept.database
-
-    def close(self) -> None:
-        """Close it; the next use opens it anew."""
-        kept = cast("_Kept | None", self._place.__dict__.pop("kept", None))
-        if kept is not None:
-            kept.close()
-
-    def act(self, act: Callable[[Database], T]) -> T:
-        """What `act` returns for the database of this place. One that failed is never used again.
-
-        A file that was deleted or replaced underneath is refused before anything is done in it, so that it is
-        safe to try the one now in its place.
-        """
-        try:
-            database = self.current()
-            database.connection.refuse_replaced()
-            return act(database)
-        except DatabaseMissing:
-            self.close()
-            return act(self.current())
-        except DatabaseUnavailable:
-            self.close()
-            raise
-
-
-class _Kept:
-    """A database that is closed at the latest when its place goes, as that of a thread does with the thread."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.close = weakref.finalize(self, database.close)
-        self.close.atexit = False  # the kernel is quicker, and waits for nobody
 
 
 class EmailSaver:

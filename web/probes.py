@@ -8,10 +8,10 @@ from flask import Blueprint, Flask, Response, current_app, jsonify
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from database import DatabaseUnavailable
+from monitoring.metrics import writer
+from monitoring.probe import Probe
+from monitoring.readiness import Check, check_unavailable, checker, ready
 from settings import Settings
-from web.metrics import writer
-from web.probe import Probe
-from web.readiness import Check, check_unavailable, checker, ready
 from web.security import may_see_all
 
 blueprint = Blueprint("probes", __name__)

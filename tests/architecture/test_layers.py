@@ -16,7 +16,7 @@ LAYERS = (
     {"email_app"},
     {"commands"},
     {"web"},
-    {"checks"},
+    {"monitoring"},
     {"task"},
     {"sender"},
     {"schedulers", "delivery", "intake"},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.finding import Finding
-from checks.packages import MENDED, PINNED, check_packages
+from monitoring.finding import Finding
+from monitoring.packages import MENDED, PINNED, check_packages
 from settings import Settings
 from tests.support.installation import PROJECT
 from tests.support.recipients_command import commands_of

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from checks import LIMIT, Finding, clock, data, disk, findings, late, mail_server, setup
-from checks.finding import ok
 from database import Database, Delivery, Settlement, db_init, open_database
+from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
+from monitoring.checks import LIMIT, Finding, findings
+from monitoring.finding import ok
 from settings import Settings, load_settings
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of
@@ -146,41 +147,46 @@ def test_a_maildir_that_cannot_be_made_is_an_error(settings: Settings, monkeypat
     ],
 )
 def test_a_name_that_is_no_setting_is_named_with_what_was_meant(tmp_path: Path, name: str, remedy: str) -> None:
-    found = list(setup.check_setup(with_env(tmp_path, f"{name}=8\nHOST=127.0.0.1\nKEEP_FOR=90d\nFLASK_DEBUG=0\n")))
+    found = list(
+        configuration.check_setup(with_env(tmp_path, f"{name}=8\nHOST=127.0.0.1\nKEEP_FOR=90d\nFLASK_DEBUG=0\n"))
+    )
     assert [each.remedy for each in found if each.level == "warning" and "no setting" in each.text] == [remedy]
     assert f"{name} in .env is the name of no setting" in str(found)
 
 
 def test_the_mode_of_the_settings_file_is_told_and_a_bad_one_is_an_error(tmp_path: Path) -> None:
     settings = with_env(tmp_path, "TIMEZONE=UTC\n")
-    assert f"{tmp_path}/.env, mode 600" in str(list(setup.check_setup(settings)))
+    assert f"{tmp_path}/.env, mode 600" in str(list(configuration.check_setup(settings)))
     (tmp_path / ".env").chmod(0o644)
-    assert "other users can read or change it (mode 644)" in worst(list(setup.check_setup(settings)), "settings").text
+    assert (
+        "other users can read or change it (mode 644)"
+        in worst(list(configuration.check_setup(settings)), "settings").text
+    )
 
 
 def test_a_settings_file_in_git_is_an_error(tmp_path: Path) -> None:
     settings = with_env(tmp_path, "TIMEZONE=UTC\n")
     assert os.system(f"cd {tmp_path} && git init -q . 2>/dev/null") == 0
-    assert "is in git" not in str(list(setup.check_setup(settings)))
+    assert "is in git" not in str(list(configuration.check_setup(settings)))
     assert os.system(f"cd {tmp_path} && git add -f .env") == 0
-    assert "is in git, with its passwords" in worst(list(setup.check_setup(settings)), "settings").text
+    assert "is in git, with its passwords" in worst(list(configuration.check_setup(settings)), "settings").text
 
 
 def test_an_address_that_nobody_can_answer_is_an_error_once_mail_leaves(tmp_path: Path) -> None:
     for url, level in (("maildir:outbox", "warning"), ("smtp://localhost", "error")):
-        found = list(setup.check_setup(load_settings({"EMAIL_URL": url}, tmp_path)))
+        found = list(configuration.check_setup(load_settings({"EMAIL_URL": url}, tmp_path)))
         assert {each.level for each in found if "MAIL_FROM" in each.text} == {level}
     settings = load_settings({"EMAIL_URL": "smtp://localhost", "MAIL_FROM": "news@example.com"}, tmp_path)
-    assert ok("settings", "mail comes from news@example.com") in setup.check_setup(settings)
+    assert ok("settings", "mail comes from news@example.com") in configuration.check_setup(settings)
 
 
 def test_a_public_service_needs_tls_and_a_token(tmp_path: Path) -> None:
-    found = list(setup.check_setup(load_settings({"PUBLIC_URL": "http://mail.example.com"}, tmp_path)))
+    found = list(configuration.check_setup(load_settings({"PUBLIC_URL": "http://mail.example.com"}, tmp_path)))
     assert {"warning", "error"} == {
         each.level for each in found if "PUBLIC_URL" in each.text or "API_TOKEN" in each.text
     }
     with_all = {"PUBLIC_URL": "https://mail.example.com", "API_TOKEN": "x" * 16, "MAIL_FROM": "a@example.com"}
-    assert {each.level for each in setup.check_setup(load_settings(with_all, tmp_path))} == {"ok"}
+    assert {each.level for each in configuration.check_setup(load_settings(with_all, tmp_path))} == {"ok"}
 
 
 # Database
@@ -189,7 +195,7 @@ def test_a_public_service_needs_tls_and_a_token(tmp_path: Path) -> None:
 def test_a_database_that_is_locked_is_an_error(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "open_database", partial(open_database, wait=0.2))
+    monkeypatch.setattr(database_health, "open_database", partial(open_database, wait=0.2))
     with database.connection.transaction():
         finding = said(settings, "database")
     assert (finding.level, finding.text) == ("error", "another process keeps the database locked")
@@ -215,7 +221,7 @@ def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> N
         file.write(b"\xff" * 64)
     finding = said(settings, "database")
     assert finding.level == "error"
-    assert finding.remedy == data.RESTORE
+    assert finding.remedy == database_health.RESTORE
 
 
 def test_others_who_can_read_the_database_are_a_warning(settings: Settings, database: Database) -> None:
@@ -245,7 +251,7 @@ def test_a_look_through_a_large_file_ends_in_time(database: Database) -> None:
     ],
 )
 def test_versions_with_known_faults_are_named(product: str, level: str) -> None:
-    assert data.known_faults(product).level == level
+    assert database_health.known_faults(product).level == level
 
 
 def test_the_version_in_use_is_told(ready: Settings) -> None:
@@ -307,11 +313,11 @@ def test_a_disk_without_room_for_one_more_email_is_an_error(small_disk: Path) ->
     settings = load_settings({}, small_disk)
     db_init(settings, NOW)
     fill(small_disk)
-    assert worst(list(data.check_database(settings)), "database").level == "error"
+    assert worst(list(database_health.check_database(settings)), "database").level == "error"
 
 
 def test_beside_redis_a_sweep_every_few_minutes_is_enough() -> None:
-    assert [late.heartbeat(age, "rq-scheduler").level for age in (600, 1000)] == ["ok", "error"]
+    assert [delivery_health.heartbeat(age, "rq-scheduler").level for age in (600, 1000)] == ["ok", "error"]
 
 
 def test_mail_that_waits_is_an_error(ready: Settings) -> None:

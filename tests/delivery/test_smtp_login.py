@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from checks.mail_server import certificate as certificate_findings
-from checks.mail_server import remedy_for
 from delivery.interface import SessionError
 from delivery.smtp.login_check import Welcome, try_login
 from delivery.smtp.sender import SMTPServer
+from monitoring.mail_server import certificate as certificate_findings
+from monitoring.mail_server import remedy_for
 from tests.support.ports import unused_port
 from tests.support.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from database import Database
+from monitoring.metrics import collect
+from monitoring.readiness import check_all
 from settings import Settings
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import Installation
-from web.metrics import collect
-from web.readiness import check_all
 
 # One row for each sender, each hour, each reply code, each counter, each status.
 SMALL = {"senders", "hours", "deferrals", "counters", "counts", "meta"}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from checks import data, findings
 from database import Database, DatabaseBusy
+from monitoring import database_health
+from monitoring.checks import findings
 from storage.sqlite.connection import SQLiteConnection, create_file
 from tests.support.installation import Installation
 
@@ -89,7 +90,7 @@ def test_a_copy_without_its_wal_is_reported_and_nothing_is_sent(tmp_path: Path) 
 def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "LARGE_WAL", 8_000_000)
+    monkeypatch.setattr(database_health, "LARGE_WAL", 8_000_000)
     installation = Installation(tmp_path)
     reader = SQLiteConnection(tmp_path / "email.db")
     reader.run("BEGIN")
@@ -97,7 +98,7 @@ def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     wal = tmp_path / "email.db-wal"
     save_megabytes(installation, 0)
     grown = wal.stat().st_size
-    assert grown > data.LARGE_WAL
+    assert grown > database_health.LARGE_WAL
     assert [found.text for found in findings(installation.settings) if "some program reads" in found.text]
     reader.run("ROLLBACK")
     save_megabytes(installation, 100)

@@ -7,10 +7,10 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from database import Databases
 from email_app import create_app
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
-from web.context import Databases
 
 EMAIL = {"subject": "Größe 日本", "content": "Hello 😀\n", "due_at": "2030-01-02T08:00:00+08:00"}
 PROBLEM = "application/problem+json"

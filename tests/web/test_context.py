@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from database import Databases
 from tests.support.installation import Installation
 from tests.support.service import linux_only
-from web.context import Databases
 
 SOON = 10.0  # seconds
 

@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from database import Database, db_init
+from database import Database, Databases, db_init
 from email_app import create_app
 from settings import Settings
-from web.context import Databases, EmailSaver
+from web.context import EmailSaver
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
 

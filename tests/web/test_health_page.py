@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
-from checks import Finding
 from database import Database, Hour
+from monitoring.checks import Finding
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in
@@ -121,7 +121,7 @@ def test_a_view_opens_no_connection_to_the_mail_server_and_the_button_does(tmp_p
 def test_a_mail_server_that_refuses_or_hangs_is_said_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("checks.mail_server.PATIENCE", 0.5)
+    monkeypatch.setattr("monitoring.mail_server.PATIENCE", 0.5)
     (tmp_path / "refuses").mkdir()
     (tmp_path / "hangs").mkdir()
     with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 <b>bad</b>"}) as server:

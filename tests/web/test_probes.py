@@ -19,9 +19,10 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
-from checks.late import LATE, STALLED, heartbeat
 from database import Database
 from email_app import create_app
+from monitoring.delivery_health import LATE, STALLED, heartbeat
+from monitoring.probe import Probe
 from settings import Settings
 from settings.version import __version__
 from tests.support.disk import fill
@@ -30,7 +31,6 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.postgresql_server import PostgreSQLServer, installed
 from tests.support.smtp_server import ScriptedServer
-from web.probe import Probe
 
 TOKEN = "a-token-of-the-tests"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}

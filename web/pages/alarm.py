@@ -8,11 +8,11 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from checks.finding import Finding
-from checks.late import judge
 from database import Database, DatabaseUnavailable
+from monitoring.delivery_health import judge
+from monitoring.finding import Finding
+from monitoring.probe import Probe
 from settings import Settings
-from web.probe import Probe
 
 FRESH = 5.0  # seconds
 PATIENCE = 1.0  # seconds after the beginning of a look for which pages wait for its end

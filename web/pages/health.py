@@ -12,14 +12,14 @@ from typing import NamedTuple, cast
 from flask import Blueprint, Flask, current_app, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from intake.text import printable
+from monitoring.cached import Look
+from monitoring.checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from settings import Settings
 from settings.version import __version__
 from web import sessions
 from web.context import current_settings, in_database
-from web.look import Look
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column

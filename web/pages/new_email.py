@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from checks.mail_server import remedy_for
 from database import Email, EventIdUsed
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
@@ -26,6 +25,7 @@ from intake.email_fields import (
 )
 from intake.fields import Fields, InvalidFields, invalid, number, text
 from intake.text import printable
+from monitoring.mail_server import remedy_for
 from sender.outgoing import unsubscribe_links
 from sender.single_send import Trial, trial_message, try_message
 from web.context import current_settings, in_database, save_email, wake_at

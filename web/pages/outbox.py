@@ -11,9 +11,9 @@ from flask import Blueprint, Flask, Response, abort, current_app, render_templat
 
 from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, letter_of
 from delivery.maildir.reader import MOST, NAME, Listing, newest, open_message
+from monitoring.cached import Look
 from settings import Settings
 from web.context import current_settings
-from web.look import Look
 from web.mail_frame import framed
 
 PAGE = 50

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime
 from flask import Flask
 from markupsafe import Markup, escape
 
-from checks.words import many, span
 from intake.text import printable
+from monitoring.humanize import many, span
 from web.context import current_settings
 
 __all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]

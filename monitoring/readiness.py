@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from checks.late import judge
 from database import Database, DatabaseUnavailable, SchemaMismatch
+from monitoring.delivery_health import judge
 from settings import Settings
 
 

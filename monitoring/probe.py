@@ -6,10 +6,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TypeVar
 
-from database import Database, DatabaseUnavailable
+from database import Database, Databases, DatabaseUnavailable
+from monitoring.cached import Look, StillLooking
 from settings import Settings
-from web.context import Databases
-from web.look import Look, StillLooking
 
 PATIENCE = 7.0  # seconds: longer than a writer is waited for
 FRESH = 1.0  # seconds for which an answer is given again

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from checks.finding import Finding, error, ok, warning
+from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
 MB = 1000**2

@@ -17,8 +17,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from checks.late import LATE, STALLED
 from database import BUCKETS, Database, Totals
+from monitoring.delivery_health import LATE, STALLED
 from settings import Settings
 from settings.version import __version__
 

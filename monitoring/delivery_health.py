@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from checks.finding import Finding, error, ok, warning
-from checks.words import many, span
 from database import Database
+from monitoring.finding import Finding, error, ok, warning
+from monitoring.humanize import many, span
 from storage.stats import Waiting
 
 # Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.

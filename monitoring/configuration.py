@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-from checks.finding import Finding, error, ok, warning
+from monitoring.finding import Finding, error, ok, warning
 from settings import Settings, env_file_faults, env_file_names, known_names
 
 FOREIGN = ("FLASK_",)  # Flask reads `.env` too

@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from checks.clock import check_clock
-from checks.data import check_damage, check_database
-from checks.disk import check_disk
-from checks.finding import Finding, error
-from checks.mail_server import check_mail_server, check_maildir
-from checks.packages import check_packages
-from checks.sending import check_sending
-from checks.setup import check_setup
+from monitoring.clock import check_clock
+from monitoring.configuration import check_setup
+from monitoring.database_health import check_damage, check_database
+from monitoring.disk import check_disk
+from monitoring.finding import Finding, error
+from monitoring.mail_server import check_mail_server, check_maildir
+from monitoring.packages import check_packages
+from monitoring.sending import check_sending
 from settings import Settings
 
 __all__ = ["CHECKS", "LIMIT", "MAIL_SERVER", "QUICK", "Finding", "findings"]

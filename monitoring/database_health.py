@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from checks.finding import Finding, error, ok, warning
 from database import Database, DatabaseUnavailable, DBError, open_database
+from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
 LOOK = 5.0  # seconds for a look through the whole file

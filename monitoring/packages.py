@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from checks.finding import Finding, error, ok, warning
+from monitoring.finding import Finding, error, ok, warning
 from settings import FOLDER, Settings
 
 MENDED = {

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from checks.disk import existing
-from checks.finding import Finding, error, ok, warning
 from delivery.interface import SessionError
 from delivery.smtp.login_check import Welcome, try_login
 from delivery.smtp.sender import SMTPServer
+from monitoring.disk import existing
+from monitoring.finding import Finding, error, ok, warning
 from sender.outgoing import server_of
 from settings import Settings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from checks.finding import Finding, error, ok, warning
-from checks.late import LATE, START, judge
-from checks.words import many
 from database import DBError, open_database
+from monitoring.delivery_health import LATE, START, judge
+from monitoring.finding import Finding, error, ok, warning
+from monitoring.humanize import many
 from schedulers.cron import install
 from schedulers.cron.crontab_file import CronError
 from schedulers.errors import QueueUnavailable

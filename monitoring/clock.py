@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from checks.finding import Finding, error, ok, warning
 from database import DBError, clock_is_plausible, open_database
+from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
 NOTICED, TOO_FAR = 2.0, 60.0  # seconds between this clock and the database server's

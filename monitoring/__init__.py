@@ -1,0 +1,1 @@
+"""Is mail going out, and if not, why? For `flask check`, the pages, the probes and Prometheus."""
