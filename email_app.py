@@ -8,7 +8,8 @@ import commands
 from commands.dotenv import forget_env_files
 from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
-from web import api, context, errors, login, pages, probes, security, send_emails, unsubscribe
+from web import api, context, errors, pages, probes, send_emails, unsubscribe
+from web.auth import access, login
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -19,7 +20,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # no view is a coroutine
     _register_context(app, settings)
-    security.register(app, settings)
+    access.register(app, settings)
     errors.register(app)
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)

@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
-from web.browsers import wants_html
+from web.auth.browsers import wants_html
 from web.context import current_settings
 from web.edge import request_id
 from web.problems import problem

@@ -12,7 +12,7 @@ from monitoring.metrics import writer
 from monitoring.probe import Probe
 from monitoring.readiness import Check, check_unavailable, checker, ready
 from settings import Settings
-from web.security import may_see_all
+from web.auth.access import may_see_all
 
 blueprint = Blueprint("probes", __name__)
 

@@ -18,7 +18,7 @@ from tests.support.browser import Elsewhere, Tab
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.web_server import serve
-from web.browsers import is_for_programs
+from web.auth.browsers import is_for_programs
 
 TOKEN = "the-token-of-the-pages"
 # The addresses at which each page is looked at.

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from database import db_init
 from email_app import create_app
 from settings import Settings
-from web import sessions
+from web.auth import sessions
 from web.pages import conditional
 
 SHOWN: list[object] = []

@@ -16,7 +16,7 @@ from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in
 from tests.support.smtp_server import SILENCE, ScriptedServer
-from web import sessions
+from web.auth import sessions
 from web.pages import alarm, health
 
 TOKEN = "first-token-of-two"

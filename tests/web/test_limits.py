@@ -22,7 +22,7 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 from tests.support.web_server import Server, serve
-from web.limits import WRONG_TOKENS, Limits, client_of
+from web.auth.rate_limits import WRONG_TOKENS, Limits, client_of
 
 TOKEN = "a-token-of-the-tests"
 GUESSES = 4 * WRONG_TOKENS

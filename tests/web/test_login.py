@@ -15,8 +15,8 @@ from database import db_init
 from email_app import create_app
 from settings import Settings
 from tests.support.login import BROWSER, TOKENS, csrf_of, log_in
-from web import sessions
-from web.browsers import safe_path
+from web.auth import sessions
+from web.auth.browsers import safe_path
 
 Open = Callable[..., FlaskClient]
 

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from sender.single_send import SECONDS
 from tests.support.api_client import Api
 from tests.support.smtp_server import ScriptedServer
-from web.limits import TRIALS
+from web.auth.rate_limits import TRIALS
 
 BROWSER = {"Accept": "text/html"}
 TYPED = {

@@ -18,7 +18,7 @@ from monitoring.cached import Look
 from monitoring.checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from settings import Settings
 from settings.version import __version__
-from web import sessions
+from web.auth import sessions
 from web.context import current_settings, in_database
 
 HOURS = 24

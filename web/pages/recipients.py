@@ -17,7 +17,7 @@ from intake.email_fields import UNSTORABLE, clean_address, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
 from web.api.query import cursor_of, email_cursor
-from web.browsers import safe_path, way_back
+from web.auth.browsers import safe_path, way_back
 from web.context import in_database
 from web.errors import error_answer
 from web.pages.shown import many

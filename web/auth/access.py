@@ -1,9 +1,10 @@
 """Who is served: one place, applied to every route.
 
-With API_TOKEN set, programs send one of its tokens with every request, and people log in with one (`web/login.py`).
-With none set, only direct clients on this machine are served: not what a proxy passes on, and not what a page of
-another site makes a browser send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is decided before a
-byte of the body is read. A form of a page must also hold the token of its session against forgery (CSRF).
+With API_TOKEN set, programs send one of its tokens with every request, and people log in with one
+(`web/auth/login.py`). With none set, only direct clients on this machine are served: not what a proxy passes on, and
+not what a page of another site makes a browser send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is
+decided before a byte of the body is read. A form of a page must also hold the token of its session against forgery
+(CSRF).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from database import DatabaseUnavailable
 from settings import Settings
-from web import sessions
+from web.auth import sessions
+from web.auth.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
+from web.auth.rate_limits import Limits
 from web.bodies import Bodies, know
-from web.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.context import current_settings
 from web.edge import Edge
 from web.form import URLENCODED
-from web.limits import Limits
 from web.request_log import RequestLog
 
 OPEN_ENDPOINTS: frozenset[str] = frozenset(
