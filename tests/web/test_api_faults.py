@@ -165,7 +165,7 @@ def test_a_csv_that_cannot_be_written_to_its_end_is_not_begun(
 def test_a_csv_that_finds_no_room_on_the_disk_is_answered_with_503(
     sqlite: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.api.query.IN_MEMORY", 1)
+    monkeypatch.setattr("web.api.params.IN_MEMORY", 1)
     monkeypatch.setattr("tempfile.tempdir", "/dev/full/none")
     assert is_unavailable(sqlite("GET", "/recipients?format=csv"), "no room for a temporary file")
 

@@ -19,7 +19,7 @@ from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.web_server import serve
-from web.api.description import FILE
+from web.api.openapi import FILE
 from web.pages.described import prose
 
 TOKEN = "a-token-of-sixteen"

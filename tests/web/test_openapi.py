@@ -17,7 +17,7 @@ from email_app import create_app
 from settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
-FILE = PROJECT / "web" / "openapi.json"
+FILE = PROJECT / "web" / "api" / "openapi.json"
 # Not described: pages for people and what they are made of, and the addresses that stand whole in messages.
 FOR_PEOPLE = ("static", "login", "pages", "unsubscribe")
 METHODS = {"GET", "PUT", "POST", "DELETE", "PATCH"}  # HEAD comes with GET

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import bulk, deliveries, description, emails, recipients, recipients_csv, refused
+from web.api import bulk, deliveries, emails, error_handlers, openapi, recipients, recipients_csv
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
-refused.register(blueprint)
+error_handlers.register(blueprint)
 for _module in (emails, bulk, deliveries, recipients, recipients_csv):
     blueprint.register_blueprint(_module.blueprint)
 
@@ -16,4 +16,4 @@ def register(app: Flask) -> None:
     """Give `app` the routes of the API."""
     app.url_map.converters["recipient"] = recipients.RecipientConverter
     app.register_blueprint(blueprint)
-    app.register_blueprint(description.blueprint)
+    app.register_blueprint(openapi.blueprint)

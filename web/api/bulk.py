@@ -11,9 +11,9 @@ from flask import Blueprint, Response, request
 
 from database import Email
 from intake.fields import InvalidFields, invalid
-from web.api import documents
-from web.api.body import JSON, JSON_LINES, read_json, read_lines
+from web.api import serializers
 from web.api.email_fields import clean_email
+from web.api.json_body import JSON, JSON_LINES, read_json, read_lines
 from web.context import current_settings, in_database, wake_at
 from web.problems import json_response
 
@@ -62,7 +62,7 @@ def _save(emails: Sequence[Email]) -> Sequence[str]:
     return outcomes
 
 
-def _result(each: Email | InvalidFields, zone: ZoneInfo, outcome: str) -> documents.Document:
+def _result(each: Email | InvalidFields, zone: ZoneInfo, outcome: str) -> serializers.Document:
     if isinstance(each, InvalidFields):
         return {"result": outcome, "errors": each.as_json()}
-    return {"result": outcome, "event_id": each.event_id, **documents.due(each.due_at, zone)}
+    return {"result": outcome, "event_id": each.event_id, **serializers.due(each.due_at, zone)}

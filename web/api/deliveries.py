@@ -12,10 +12,10 @@ from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow, NoS
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number, recipient_number
 from intake.recipients_csv.format import ADDRESS_COLUMN, encode_rows
-from web.api import documents
-from web.api.body import read_json
-from web.api.query import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
-from web.api.refused import NotThere
+from web.api import serializers
+from web.api.error_handlers import NotThere
+from web.api.json_body import read_json
+from web.api.params import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
 from web.context import current_settings, in_database
 from web.problems import json_response
 
@@ -36,7 +36,7 @@ def list_deliveries(event_id: str) -> Response:
     page = in_database(lambda database: _page(database, email, after, MOST if as_csv else size, status))
     if as_csv:
         return csv_response(_csv(page, email, status), f"deliveries-{email}")
-    return page_response("deliveries", [documents.delivery(row) for row in page.rows], page.next_after)
+    return page_response("deliveries", [serializers.delivery(row) for row in page.rows], page.next_after)
 
 
 @blueprint.get("/emails/<event_id>/deliveries/<recipient_id>")
@@ -64,12 +64,12 @@ def _page(database: Database, event_id: int, after: int, size: int, status: str 
     return database.deliveries.page(event_id, after=after, limit=size, status=status)
 
 
-def _whole(database: Database, event_id: int, recipient_id: int) -> documents.Document:
+def _whole(database: Database, event_id: int, recipient_id: int) -> serializers.Document:
     rows = _page(database, event_id, max(recipient_id, 1) - 1, 1, None).rows
     if not rows or rows[0].recipient_id != recipient_id:
         raise NotThere(f"email {event_id} has no delivery to a recipient {recipient_id}")
     attempts = database.deliveries.attempts(event_id, recipient_id)
-    return {**documents.delivery(rows[0]), "unsuccessful_attempts": [documents.attempt(each) for each in attempts]}
+    return {**serializers.delivery(rows[0]), "unsuccessful_attempts": [serializers.attempt(each) for each in attempts]}
 
 
 def _csv(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[bytes]:
@@ -83,5 +83,5 @@ def _csv(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[byte
 
 
 def _cells(row: DeliveryRow) -> list[str]:
-    document = documents.delivery(row) | {ADDRESS_COLUMN: row.address}
+    document = serializers.delivery(row) | {ADDRESS_COLUMN: row.address}
     return ["" if document[name] is None else str(document[name]) for name in COLUMNS]

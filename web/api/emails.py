@@ -9,10 +9,10 @@ from flask import Blueprint, Response, request
 from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number
-from web.api import documents
-from web.api.body import read_json, read_optional_json
+from web.api import serializers
 from web.api.email_fields import clean_addressed_email
-from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
+from web.api.json_body import read_json, read_optional_json
+from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
 from web.context import current_settings, in_database, wake_at
 from web.problems import json_response
 
@@ -35,7 +35,7 @@ def list_emails() -> Response:
     )
     zone = current_settings().timezone
     cursor = cursor_of(rows[size - 1].due_at, rows[size - 1].event_id) if len(rows) > size else None
-    return page_response("emails", [documents.email(row, zone) for row in rows[:size]], cursor)
+    return page_response("emails", [serializers.email(row, zone) for row in rows[:size]], cursor)
 
 
 @blueprint.get("/emails/<event_id>")
@@ -95,15 +95,15 @@ def _summary(database: Database, event_id: int) -> EmailSummary:
     return summary
 
 
-def _whole(database: Database, event_id: int) -> documents.Document:
+def _whole(database: Database, event_id: int) -> serializers.Document:
     email = database.emails.get(event_id)
     if email is None:
         raise NoSuchEmail(event_id)
     summary = _summary(database, event_id)
     reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
     return {
-        **documents.email(summary, current_settings().timezone),
-        **documents.failures(reasons, summary),
+        **serializers.email(summary, current_settings().timezone),
+        **serializers.failures(reasons, summary),
         "content": email.content,
     }
 
@@ -111,4 +111,4 @@ def _whole(database: Database, event_id: int) -> documents.Document:
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:
     """What an act has made of an email."""
     email = in_database(lambda database: _summary(database, event_id))
-    return json_response({"email": documents.email(email, current_settings().timezone), **more}, status)
+    return json_response({"email": serializers.email(email, current_settings().timezone), **more}, status)

@@ -12,11 +12,11 @@ from intake.address import fold
 from intake.email_fields import UNSTORABLE, clean_address
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number, recipient_number, text
-from web.api import documents
-from web.api.body import read_json
-from web.api.query import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
+from web.api import serializers
+from web.api.error_handlers import NotThere
+from web.api.json_body import read_json
+from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
 from web.api.recipients_csv import export
-from web.api.refused import NotThere
 from web.context import current_settings, in_database
 from web.problems import json_response
 
@@ -40,7 +40,7 @@ def list_recipients() -> Response:
         lambda database: database.recipients.page(after=after, limit=size + 1, status=status, address_begins=begins)
     )
     cursor = rows[size - 1].recipient_id if len(rows) > size else None
-    return page_response("recipients", [documents.recipient(row) for row in rows[:size]], cursor)
+    return page_response("recipients", [serializers.recipient(row) for row in rows[:size]], cursor)
 
 
 @blueprint.post("/recipients")
@@ -53,14 +53,14 @@ def add_recipients() -> Response:
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
     found = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
-    return json_response({**added._asdict(), "recipients": [documents.recipient(each) for each in found]})
+    return json_response({**added._asdict(), "recipients": [serializers.recipient(each) for each in found]})
 
 
 @blueprint.get("/recipients/<recipient:recipient>")
 def show_recipient(recipient: str) -> Response:
     """One recipient, by number or address."""
     query_fields(request).check()
-    return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 
 @blueprint.get("/recipients/<recipient:recipient>/deliveries")
@@ -74,7 +74,7 @@ def list_history(recipient: str) -> Response:
         lambda database: database.recipients.deliveries(_find(database, recipient).recipient_id, after, size)
     )
     cursor = cursor_of(*page.next_after) if page.next_after else None
-    return page_response("deliveries", [documents.history(row) for row in page.rows], cursor)
+    return page_response("deliveries", [serializers.history(row) for row in page.rows], cursor)
 
 
 @blueprint.delete("/recipients/<recipient:recipient>")
@@ -91,7 +91,7 @@ def reactivate_recipient(recipient: str) -> Response:
     """Write to one again who has unsubscribed or was rejected."""
     address = in_database(lambda database: _address(_find(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
-    return json_response(documents.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 
 def _folded(beginning: str) -> str:

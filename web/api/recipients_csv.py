@@ -11,9 +11,9 @@ from flask import Blueprint, Response, request
 from database import Database, Recipient
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
 from intake.recipients_csv.reader import BadLinesError, ImportFile
-from web.api import documents
-from web.api.body import CSV, read_whole
-from web.api.query import MOST, csv_response
+from web.api import serializers
+from web.api.json_body import CSV, read_whole
+from web.api.params import MOST, csv_response
 from web.context import current_settings, in_database
 from web.problems import INVALID, json_response, problem
 
@@ -27,7 +27,7 @@ def import_recipients() -> Response:
     octets = read_whole(request, current_settings().max_body, CSV)
     now = datetime.now(UTC)
 
-    def add(database: Database) -> documents.Document:
+    def add(database: Database) -> serializers.Document:
         content = ImportFile(io.BytesIO(octets), MOST_BAD)
         added = database.recipients.add(content, now)
         return {**added._asdict(), "repeated": content.count - sum(added), "left_out": content.inactive}

@@ -1,4 +1,4 @@
-"""web/openapi.json → what the page of the API says: each operation with its fields and answers, in words."""
+"""web/api/openapi.json → what the page of the API says: each operation with its fields and answers, in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from web.api.description import FILE
+from web.api.openapi import FILE
 
 METHODS = ("get", "put", "post", "delete")
 BODY_ERRORS = ("408", "411", "413", "415")  # of whatever has a body

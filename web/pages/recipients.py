@@ -16,7 +16,7 @@ from intake.address import fold
 from intake.email_fields import UNSTORABLE, clean_address, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
-from web.api.query import cursor_of, email_cursor
+from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import safe_path, way_back
 from web.context import in_database
 from web.errors import error_answer

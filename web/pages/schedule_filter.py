@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from database import EMAIL_STATUSES, Database, EmailSummary
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number
-from web.api.query import cursor_of, email_cursor
+from web.api.params import cursor_of, email_cursor
 from web.context import current_settings
 
 PAGE = 50  # rows

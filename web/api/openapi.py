@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response
 
-FILE = Path(__file__).resolve().parent.parent / "openapi.json"
+FILE = Path(__file__).resolve().parent / "openapi.json"
 blueprint = Blueprint("description", __name__)
 
 
