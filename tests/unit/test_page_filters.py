@@ -8,7 +8,7 @@ import pytest
 
 from email_app import create_app
 from settings import Settings
-from web.pages import shown
+from web.pages import filters
 
 MOMENT = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ MOMENT = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
 )
 def test_a_time_is_in_the_services_zone_and_says_its_offset(settings: Settings, moment: datetime, html: str) -> None:
     with create_app(settings).app_context():
-        assert shown.instant(moment) == html
+        assert filters.instant(moment) == html
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_a_time_is_in_the_services_zone_and_says_its_offset(settings: Settings, 
     ],
 )
 def test_a_length_of_time_is_exact(seconds: float | timedelta, text: str) -> None:
-    assert shown.span(seconds) == text
+    assert filters.span(seconds) == text
 
 
 def test_a_distance_says_on_which_side_of_now_it_is() -> None:
     now = datetime.now(UTC)
-    assert shown.distance(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
-    assert shown.distance(now - timedelta(days=2, seconds=30)) == "2 d ago"
-    assert shown.distance(now) == "now"
+    assert filters.distance(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
+    assert filters.distance(now - timedelta(days=2, seconds=30)) == "2 d ago"
+    assert filters.distance(now) == "now"
 
 
 def test_a_number_comes_with_its_noun() -> None:
-    assert [shown.many(n, "recipient") for n in (0, 1, 1_450)] == ["0 recipients", "1 recipient", "1,450 recipients"]
-    assert shown.many(2, "delivery", "deliveries") == "2 deliveries"
+    assert [filters.many(n, "recipient") for n in (0, 1, 1_450)] == ["0 recipients", "1 recipient", "1,450 recipients"]
+    assert filters.many(2, "delivery", "deliveries") == "2 deliveries"

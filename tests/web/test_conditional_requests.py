@@ -13,7 +13,7 @@ from database import db_init
 from email_app import create_app
 from settings import Settings
 from web.auth import sessions
-from web.pages import conditional
+from web.pages import etag
 
 SHOWN: list[object] = []
 
@@ -29,7 +29,7 @@ def client(settings: Settings) -> FlaskClient:
     """For a service whose page /shown shows SHOWN, and where /flash leaves a message for the next page."""
     db_init(settings, int(time.time()))
     app: Flask = create_app(settings)
-    app.add_url_rule("/shown", "shown", lambda: conditional.page("error.html", SHOWN, title="Here", reason="it is"))
+    app.add_url_rule("/shown", "shown", lambda: etag.page("error.html", SHOWN, title="Here", reason="it is"))
     app.add_url_rule("/flash", "flash", leave_message)
     SHOWN[:] = [1, "Größe"]
     return app.test_client()

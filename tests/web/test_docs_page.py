@@ -20,7 +20,7 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.web_server import serve
 from web.api.openapi import FILE
-from web.pages.described import prose
+from web.pages.openapi_reader import prose
 
 TOKEN = "a-token-of-sixteen"
 COMMAND = re.compile(r'<pre class="wrap">(curl .*?)</pre>', re.DOTALL)

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from database import Address, EmailSummary
 from tests.support.api_client import Api
 from tests.support.smtp_server import Action, Close, ScriptedServer
-from web.pages import email_words
+from web.pages.email import wording
 
 BROWSER = {"Accept": "text/html"}
 REFUSED = "550 5.7.1 <script>alert(1)</script>"
@@ -107,20 +107,20 @@ class TestWhatItSays:
         ],
     )
     def test_over_a_failure_it_is_never_plainly_sent(self, counts: dict[str, int], said: str) -> None:
-        assert email_words.status_words(summary(**counts)) == said
+        assert wording.status_words(summary(**counts)) == said
 
     def test_lateness_is_exact(self) -> None:
         due = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
         late = {"first_sent_at": due + timedelta(seconds=2), "last_sent_at": due + timedelta(minutes=33, seconds=12)}
         email = summary(due_at=due, expected=1_450, sent=1_438, failed=12, **late)
-        assert email_words.counts_sentence(email) == (
+        assert wording.counts_sentence(email) == (
             "1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."
         )
 
     def test_one_failure_among_a_million_is_seen_in_the_bar(self) -> None:
-        bar = email_words.outcomes(summary(expected=1_000_000, sent=999_999, failed=1))
+        bar = wording.outcomes(summary(expected=1_000_000, sent=999_999, failed=1))
         assert [outcome.number for outcome in bar] == [999_999, 1, 0, 0, 0]
-        assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(email_words.BAR, abs=0.5)
+        assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(wording.BAR, abs=0.5)
 
     def test_who_did_not_get_it_and_why(self, sent: Api) -> None:
         page = words(get(sent))
@@ -137,7 +137,7 @@ class TestWhatItSays:
         assert get(sent, "/emails/1?status=queued").count("r1@example.com") == 1  # as the example of a reason
 
     def test_deliveries_go_on_from_page_to_page(self, sent: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("web.pages.email_shown.ROWS", 2)
+        monkeypatch.setattr("web.pages.email.view.ROWS", 2)
         seen, path = [], "/emails/1?status=sent"
         while path:
             page = get(sent, path)

@@ -17,7 +17,7 @@ from tests.support.forms import csrf_token
 from tests.support.login import log_in
 from tests.support.smtp_server import SILENCE, ScriptedServer
 from web.auth import sessions
-from web.pages import alarm, health
+from web.pages import alert_banner, health
 
 TOKEN = "first-token-of-two"
 
@@ -237,7 +237,7 @@ class TestAlarm:
             looks.append(database)
             return iter(())
 
-        monkeypatch.setattr(alarm, "judge", judge)
+        monkeypatch.setattr(alert_banner, "judge", judge)
         for _ in range(20):
             get(sqlite_api, "/recipients")
         assert len(looks) == 1

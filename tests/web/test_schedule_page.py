@@ -14,9 +14,9 @@ from database import Settlement
 from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
 from tests.support.forms import csrf_token
-from web.pages import schedule_filter
-from web.pages.schedule_sections import RECENT, Sending, pace
-from web.pages.shown import day
+from web.pages.filters import day
+from web.pages.schedule import email_filter
+from web.pages.schedule.sections import RECENT, Sending, pace
 
 BROWSER = {"Accept": "text/html"}
 HEADING = re.compile(r"<h[12]>(.*?)</h[12]>")
@@ -233,7 +233,7 @@ class TestHeartbeat:
 
 class TestLists:
     def test_a_list_goes_on_page_by_page(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(schedule_filter, "PAGE", 2)
+        monkeypatch.setattr(email_filter, "PAGE", 2)
         for number in range(1, 6):
             api.installation.save_email(number, number * DAY)
         assert listed(api, "/?status=scheduled") == [1, 2, 3, 4, 5]
@@ -241,7 +241,7 @@ class TestLists:
         assert listed(api, "/?status=held") == []
 
     def test_those_with_failures_go_on_by_when_they_began(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(schedule_filter, "PAGE", 1)
+        monkeypatch.setattr(email_filter, "PAGE", 1)
         api.installation.add_recipients(1)
         for number in (1, 2, 3):
             api.installation.save_email(number, -number)

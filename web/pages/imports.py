@@ -17,7 +17,7 @@ from intake.recipients_csv import import_job
 from intake.text import printable
 from web.context import current_settings, in_database
 from web.errors import error_answer
-from web.pages import conditional
+from web.pages import etag
 
 SOON = 1.5  # seconds for which a job is waited for, so that of a small file the end is shown at once
 LONGEST_NAME = 100
@@ -58,7 +58,7 @@ def show(import_id: int) -> AnyResponse:
     preview = json.loads(found.preview or "{}")
     shown = {"import_": found, "running": running, "broken_off": broken_off, "preview": preview}
     shown["most_bad"] = import_job.MOST_BAD
-    return conditional.page("import.html", (found._replace(heartbeat_at=0), running), **shown)
+    return etag.page("import.html", (found._replace(heartbeat_at=0), running), **shown)
 
 
 @blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")

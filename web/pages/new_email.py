@@ -33,7 +33,7 @@ from web.context import current_settings, in_database, save_email, wake_at
 from web.errors import error_answer
 from web.form import read_page_form
 from web.mail_frame import framed
-from web.pages.shown import offset
+from web.pages.filters import offset
 
 KEPT = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
 LONGEST_REPLY = 500  # characters

@@ -20,7 +20,7 @@ from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import safe_path, way_back
 from web.context import in_database
 from web.errors import error_answer
-from web.pages.shown import many
+from web.pages.filters import many
 
 PAGE = 100  # rows
 MOST = 1_000  # addresses that are added by hand at once

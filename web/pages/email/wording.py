@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from database import DeliveryRow, EmailSummary
-from web.pages.shown import many, span
+from web.pages.filters import many, span
 
 BAR = 600  # units that the bar is wide
 LEAST = 4  # of them for what there is at all: one failure among a million can be seen

@@ -10,8 +10,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from intake.errors import ValidationError
 from web.context import current_settings, in_database
-from web.pages import conditional, email_words, schedule_filter, schedule_sections
-from web.pages.schedule_filter import Filter
+from web.pages import etag
+from web.pages.email import wording
+from web.pages.schedule import email_filter
+from web.pages.schedule import sections as schedule_sections
+from web.pages.schedule.email_filter import Filter
 
 FIRST_EMAIL_IN = timedelta(minutes=10)
 blueprint = Blueprint("schedule", __name__)
@@ -20,7 +23,7 @@ blueprint = Blueprint("schedule", __name__)
 @blueprint.get("/")
 def show() -> AnyResponse:
     """The whole schedule, or with a filter in the address, a page of one list."""
-    wanted, errors = schedule_filter.read(request.args.to_dict())
+    wanted, errors = email_filter.read(request.args.to_dict())
     if errors:
         return _refused(errors, 400)
     if wanted.event_id is not None:
@@ -31,7 +34,7 @@ def show() -> AnyResponse:
 def _schedule() -> Response:
     settings, now = current_settings(), datetime.now(UTC)
     sections = in_database(lambda database: schedule_sections.look(database, settings, now))
-    return conditional.page(
+    return etag.page(
         "schedule.html",
         sections.shown,
         **sections._asdict(),
@@ -40,7 +43,7 @@ def _schedule() -> Response:
         tomorrow=sections.today + timedelta(days=1),
         pace=schedule_sections.pace,
         curl=_curl(now),
-        words=email_words,
+        words=wording,
         wanted=Filter(),
         errors={},
     )
@@ -48,12 +51,10 @@ def _schedule() -> Response:
 
 def _list(wanted: Filter) -> Response:
     listed, emails = in_database(
-        lambda database: (schedule_filter.look(database, wanted), database.emails.counts()),
+        lambda database: (email_filter.look(database, wanted), database.emails.counts()),
     )
     data = wanted, listed, emails
-    return conditional.page(
-        "schedule_list.html", data, wanted=wanted, listed=listed, emails=emails, words=email_words, errors={}
-    )
+    return etag.page("schedule_list.html", data, wanted=wanted, listed=listed, emails=emails, words=wording, errors={})
 
 
 def _one(event_id: int) -> AnyResponse:

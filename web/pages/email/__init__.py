@@ -7,12 +7,12 @@ from flask import Blueprint, Response
 from database import NoSuchEmail
 from intake.fields import InvalidFields
 from web.errors import error_answer
-from web.pages import email_acts, email_content
-from web.pages.email_shown import email_page, wanted
+from web.pages.email import actions, content
+from web.pages.email.view import email_page, wanted
 
 blueprint = Blueprint("email", __name__)
-blueprint.register_blueprint(email_content.blueprint)
-blueprint.register_blueprint(email_acts.blueprint)
+blueprint.register_blueprint(content.blueprint)
+blueprint.register_blueprint(actions.blueprint)
 
 
 @blueprint.get("/emails/<event_id>")

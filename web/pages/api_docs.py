@@ -10,7 +10,7 @@ from flask import Blueprint, render_template, request
 
 from web.context import current_settings
 from web.form import URLENCODED
-from web.pages.described import Operation, described, prose
+from web.pages.openapi_reader import Operation, described, prose
 
 TITLES = {
     "form": "An email by form fields",

@@ -12,7 +12,7 @@ from monitoring.delivery_health import LATE
 from monitoring.humanize import span
 from monitoring.readiness import Check, check_sending
 from settings import Settings
-from web.pages.schedule_filter import LARGEST
+from web.pages.schedule.email_filter import LARGEST
 
 ROWS, SENT_ROWS = 10, 20  # of each section: the page stays small
 RECENT = timedelta(days=7)  # what was finished before that needs nobody's attention any more

@@ -13,7 +13,7 @@ from sender.outgoing import goes_as_html, make_message
 from web.context import current_settings, in_database
 from web.errors import plain_text
 from web.mail_frame import framed
-from web.pages.email_shown import number_of
+from web.pages.email.view import number_of
 
 SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
 GONE = "the content of this email is no longer kept"

@@ -14,8 +14,9 @@ from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
 from sender.outgoing import as_plain_text, goes_as_html
 from web.context import current_settings, in_database
-from web.pages import conditional, email_words
-from web.pages.shown import offset
+from web.pages import etag
+from web.pages.email import wording
+from web.pages.filters import offset
 
 ROWS = 50  # deliveries on a page
 SOON = timedelta(minutes=1)  # from then on the page keeps up with what happens
@@ -75,7 +76,7 @@ def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None
     ahead = found.summary.due_at - datetime.now(UTC)
     overdue = found.summary.status == "scheduled" and ahead < timedelta()
     hurries = found.summary.status == "sending" or (found.summary.status == "scheduled" and ahead < SOON)
-    return conditional.page(
+    return etag.page(
         "email.html",
         (found, asked, overdue, hurries, typed, str(wrong)),
         asked=asked,
@@ -83,7 +84,7 @@ def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None
         hurries=hurries,
         **found._asdict(),
         reading=_reading(asked, found.email),
-        words=email_words,
+        words=wording,
         typed=typed,
         wrong=wrong,
         clocks=_clocks(found.summary, wrong),
