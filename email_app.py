@@ -8,7 +8,7 @@ import commands
 from commands.dotenv import forget_env_files
 from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
-from web import api, context, errors, pages, probes, send_emails, unsubscribe
+from web import api, errors, pages, probes, send_emails, services, unsubscribe
 from web.auth import access, login
 
 
@@ -42,6 +42,6 @@ def _settings_of_environment() -> Settings:
 
 def _register_context(app: Flask, settings: Settings) -> None:
     try:
-        context.register(app, settings)
+        services.register(app, settings)
     except QueueUnavailable as error:  # packages are missing
         raise SystemExit(str(error)) from None

@@ -10,7 +10,7 @@ import click
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import open_database
-from web.context import current_settings
+from web.services import current_settings
 
 FOR_POSTGRESQL = """flask backup is for SQLite. This database is on PostgreSQL, which has its own:
 

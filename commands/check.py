@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 from commands.errors import printable
 from commands.output import echo_json, json_option
 from monitoring.checks import Finding, findings
-from web.context import current_settings
+from web.services import current_settings
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 

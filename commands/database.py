@@ -9,7 +9,7 @@ import click
 from commands.errors import plain_errors
 from database import copy_database, db_init, open_database
 from settings import Settings, SettingsError, load_settings
-from web.context import current_settings
+from web.services import current_settings
 
 
 @click.command("init-db")

@@ -12,7 +12,7 @@ import click
 from commands.errors import plain_errors, printable
 from commands.output import echo_json, json_option
 from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail, open_database
-from web.context import current_settings, wake_at
+from web.services import current_settings, wake_at
 
 PAGE = 200
 SUBJECT = 60  # characters shown in a list

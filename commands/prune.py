@@ -10,7 +10,7 @@ from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import open_database
 from settings.parse import RefusedError, duration
-from web.context import current_settings
+from web.services import current_settings
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:

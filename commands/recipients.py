@@ -21,7 +21,7 @@ from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
 from intake.email_fields import ValidationError, clean_address
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
-from web.context import current_settings
+from web.services import current_settings
 
 
 @click.group()

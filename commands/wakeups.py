@@ -10,7 +10,7 @@ from commands.errors import plain_errors
 from database import open_database
 from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import arm_all, wake_ups_of
-from web.context import current_settings
+from web.services import current_settings
 
 
 @click.group()

@@ -16,7 +16,7 @@ from granian.log import LogLevels
 import email_app
 from database import DBError
 from settings import load_settings
-from web.context import warm_up
+from web.services import warm_up
 
 THREADS = 16  # of each worker; more made no request faster
 FINISH = 60  # seconds that requests in flight get once the server is told to stop

@@ -13,9 +13,9 @@ from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
 from web.auth.browsers import wants_html
-from web.context import current_settings
-from web.edge import request_id
-from web.problems import problem
+from web.middleware import request_id
+from web.problem_details import problem
+from web.services import current_settings
 
 RETRY_WHEN_BUSY = "5"  # seconds
 RETRY_WHEN_BROKEN = "60"  # somebody has to mend it first

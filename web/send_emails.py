@@ -6,9 +6,9 @@ from flask import Blueprint, Response, request
 
 from database import EventIdUsed
 from intake.email_fields import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
-from web.context import current_settings, save_email, wake_at
 from web.errors import plain_text
 from web.form import read_form
+from web.services import current_settings, save_email, wake_at
 
 blueprint = Blueprint("send_emails", __name__)
 

@@ -12,8 +12,8 @@ from flask import Blueprint, Response, current_app, make_response, render_templa
 
 from database import Database, DatabaseBusy, DatabaseUnavailable, Recipient
 from sender.outgoing import unsubscribe_tokens
-from web.context import current_settings, in_database
-from web.edge import request_id
+from web.middleware import request_id
+from web.services import current_settings, in_database
 
 blueprint = Blueprint("unsubscribe", __name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from database import Email
 from settings import load_settings
-from web.context import EmailSaver
+from web.services import EmailSaver
 
 THREADS, ROUNDS = 4, 6
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from database import Database, Databases, db_init
 from email_app import create_app
 from settings import Settings
-from web.context import EmailSaver
+from web.services import EmailSaver
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
 

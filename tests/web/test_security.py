@@ -19,7 +19,7 @@ from settings import Settings
 from tests.support.invalid_values import short
 from tests.support.web_server import serve
 from web.auth.access import OPEN_ENDPOINTS, is_token
-from web.edge import HEADERS
+from web.middleware import HEADERS
 
 TOKENS = ("first-token", "zweites-Tökén")
 EVERYTHING_MISSING = "Missing fields: event_id, email_subject, email_content, timestamp"

@@ -15,7 +15,7 @@ from serving.web_server import THREADS
 from settings import load_settings
 from tests.support.forms import csrf_token
 from tests.support.web_server import FORM, Answer, Server, serve
-from web.bodies import KNOWN, STRANGERS
+from web.body_limits import KNOWN, STRANGERS
 
 TOKEN = "the-only-token-here"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -14,8 +14,8 @@ from intake.fields import InvalidFields, invalid
 from web.api import serializers
 from web.api.email_fields import clean_email
 from web.api.json_body import JSON, JSON_LINES, read_json, read_lines
-from web.context import current_settings, in_database, wake_at
-from web.problems import json_response
+from web.problem_details import json_response
+from web.services import current_settings, in_database, wake_at
 
 MOST = 1_000
 RESULTS = ("saved", "identical", "different", "invalid")

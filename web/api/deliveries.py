@@ -16,8 +16,8 @@ from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
-from web.context import current_settings, in_database
-from web.problems import json_response
+from web.problem_details import json_response
+from web.services import current_settings, in_database
 
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
 blueprint = Blueprint("deliveries", __name__)

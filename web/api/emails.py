@@ -13,8 +13,8 @@ from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
 from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
-from web.context import current_settings, in_database, wake_at
-from web.problems import json_response
+from web.problem_details import json_response
+from web.services import current_settings, in_database, wake_at
 
 FAILED = ("failed", "unknown")
 MOST_RECIPIENTS = 10_000  # named in one retry

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from database import NoActiveRecipients, NoSuchEmail, NoSuchRecipient, NotInDoubt, WrongStatus
 from intake.errors import ValidationError
 from intake.fields import InvalidFields
-from web.problems import CONFLICT, INVALID, NOT_FOUND, problem
+from web.problem_details import CONFLICT, INVALID, NOT_FOUND, problem
 
 
 class NotThere(Exception):

@@ -15,7 +15,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, invalid, number
-from web.problems import json_response
+from web.problem_details import json_response
 
 LIMIT = 100
 MOST = 1_000

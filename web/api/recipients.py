@@ -17,8 +17,8 @@ from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
 from web.api.recipients_csv import export
-from web.context import current_settings, in_database
-from web.problems import json_response
+from web.problem_details import json_response
+from web.services import current_settings, in_database
 
 MOST = 1_000
 blueprint = Blueprint("recipients", __name__)

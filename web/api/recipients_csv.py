@@ -14,8 +14,8 @@ from intake.recipients_csv.reader import BadLinesError, ImportFile
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
 from web.api.params import MOST, csv_response
-from web.context import current_settings, in_database
-from web.problems import INVALID, json_response, problem
+from web.problem_details import INVALID, json_response, problem
+from web.services import current_settings, in_database
 
 MOST_BAD = 1_000  # lines that are named
 blueprint = Blueprint("recipients_csv", __name__)

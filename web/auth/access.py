@@ -24,11 +24,11 @@ from settings import Settings
 from web.auth import sessions
 from web.auth.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.auth.rate_limits import Limits
-from web.bodies import Bodies, know
-from web.context import current_settings
-from web.edge import Edge
+from web.body_limits import Bodies, know
 from web.form import URLENCODED
+from web.middleware import Edge
 from web.request_log import RequestLog
+from web.services import current_settings
 
 OPEN_ENDPOINTS: frozenset[str] = frozenset(
     (

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from web.auth import sessions
 from web.auth.access import check_direct, check_host, is_logged_in, is_token, limits, refuse_forged_form
 from web.auth.browsers import refuse_other_sites, safe_path
-from web.context import current_settings
+from web.services import current_settings
 
 MOST = 10_000  # bytes of the form
 blueprint = Blueprint("login", __name__)

@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
 from database import DatabaseUnavailable, DBError
-from web.context import current_settings, in_database
+from web.services import current_settings, in_database
 
 WITHOUT_DATABASE = frozenset(("pages.health.show",))
 SEEN = 100  # sessions that are remembered for that

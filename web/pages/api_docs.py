@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from flask import Blueprint, render_template, request
 
-from web.context import current_settings
 from web.form import URLENCODED
 from web.pages.openapi_reader import Operation, described, prose
+from web.services import current_settings
 
 TITLES = {
     "form": "An email by form fields",

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from flask import Response, g, render_template, request, session
 
 from settings.version import __version__
-from web.context import current_settings
 from web.pages import alert_banner
+from web.services import current_settings
 
 
 def page(template: str, data: object, **values: object) -> Response:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from intake.text import printable
 from monitoring.humanize import many, span
-from web.context import current_settings
+from web.services import current_settings
 
 __all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]
 

@@ -19,7 +19,7 @@ from monitoring.checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
 from settings import Settings
 from settings.version import __version__
 from web.auth import sessions
-from web.context import current_settings, in_database
+from web.services import current_settings, in_database
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column

@@ -15,9 +15,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from database import Import
 from intake.recipients_csv import import_job
 from intake.text import printable
-from web.context import current_settings, in_database
 from web.errors import error_answer
 from web.pages import etag
+from web.services import current_settings, in_database
 
 SOON = 1.5  # seconds for which a job is waited for, so that of a small file the end is shown at once
 LONGEST_NAME = 100

@@ -29,11 +29,11 @@ from monitoring.mail_server import remedy_for
 from sender.outgoing import unsubscribe_links
 from sender.single_send import Trial, trial_message, try_message
 from web.auth.access import limits
-from web.context import current_settings, in_database, save_email, wake_at
 from web.errors import error_answer
 from web.form import read_page_form
-from web.mail_frame import framed
 from web.pages.filters import offset
+from web.sandbox import framed
+from web.services import current_settings, in_database, save_email, wake_at
 
 KEPT = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
 LONGEST_REPLY = 500  # characters

@@ -13,8 +13,8 @@ from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, let
 from delivery.maildir.reader import MOST, NAME, Listing, newest, open_message
 from monitoring.cached import Look
 from settings import Settings
-from web.context import current_settings
-from web.mail_frame import framed
+from web.sandbox import framed
+from web.services import current_settings
 
 PAGE = 50
 PATIENCE = 0.3  # seconds that a page waits for a look through the names

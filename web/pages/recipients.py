@@ -18,9 +18,9 @@ from intake.errors import ValidationError
 from intake.text import printable
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import safe_path, way_back
-from web.context import in_database
 from web.errors import error_answer
 from web.pages.filters import many
+from web.services import in_database
 
 PAGE = 100  # rows
 MOST = 1_000  # addresses that are added by hand at once

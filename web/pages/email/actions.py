@@ -15,10 +15,10 @@ from database import DELIVERY_STATUSES, Cancelled, Database, EmailSummary, NoAct
 from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
-from web.context import current_settings, in_database, wake_at
 from web.pages.email.view import email_page, number_of, wanted
 from web.pages.email.wording import WORDS
 from web.pages.filters import distance, instant, many
+from web.services import current_settings, in_database, wake_at
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",

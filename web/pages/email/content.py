@@ -10,10 +10,10 @@ from werkzeug.exceptions import Conflict, Gone, NotFound
 from database import Database, Email, NoSuchEmail
 from delivery.errors import MessageError
 from sender.outgoing import goes_as_html, make_message
-from web.context import current_settings, in_database
 from web.errors import plain_text
-from web.mail_frame import framed
 from web.pages.email.view import number_of
+from web.sandbox import framed
+from web.services import current_settings, in_database
 
 SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
 GONE = "the content of this email is no longer kept"

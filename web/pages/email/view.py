@@ -13,10 +13,10 @@ from intake.email_fields import clean_event_id
 from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
 from sender.outgoing import as_plain_text, goes_as_html
-from web.context import current_settings, in_database
 from web.pages import etag
 from web.pages.email import wording
 from web.pages.filters import offset
+from web.services import current_settings, in_database
 
 ROWS = 50  # deliveries on a page
 SOON = timedelta(minutes=1)  # from then on the page keeps up with what happens

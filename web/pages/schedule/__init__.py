@@ -9,12 +9,12 @@ from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from intake.errors import ValidationError
-from web.context import current_settings, in_database
 from web.pages import etag
 from web.pages.email import wording
 from web.pages.schedule import email_filter
 from web.pages.schedule import sections as schedule_sections
 from web.pages.schedule.email_filter import Filter
+from web.services import current_settings, in_database
 
 FIRST_EMAIL_IN = timedelta(minutes=10)
 blueprint = Blueprint("schedule", __name__)

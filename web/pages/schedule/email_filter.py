@@ -12,7 +12,7 @@ from database import EMAIL_STATUSES, Database, EmailSummary
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number
 from web.api.params import cursor_of, email_cursor
-from web.context import current_settings
+from web.services import current_settings
 
 PAGE = 50  # rows
 ALL, WITH_FAILURES = "all", "failed"  # beside what is a status: any, and those that not everybody got

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import request
 
-from web.bodies import Bodies
+from web.body_limits import Bodies
 from web.request_log import RequestLog
 
 if TYPE_CHECKING:
