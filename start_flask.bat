@@ -7,7 +7,8 @@ if "%~1"=="--help" goto help
 
 ".venv\Scripts\python.exe" -c "import sys, pip; sys.exit(sys.version_info < (3, 11))" >nul 2>&1
 if errorlevel 1 goto make
-fc /b requirements.txt .venv\installed-requirements.txt >nul 2>&1
+copy /y /b requirements.txt+requirements\constraints.txt .venv\wanted-requirements.txt >nul
+fc /b .venv\wanted-requirements.txt .venv\installed-requirements.txt >nul 2>&1
 if errorlevel 1 goto install
 goto serve
 
@@ -35,7 +36,7 @@ echo start_flask.bat: pip could not install requirements.txt, see .venv\pip.log;
 exit /b 1
 
 :installed
-copy /y requirements.txt .venv\installed-requirements.txt >nul
+copy /y /b requirements.txt+requirements\constraints.txt .venv\installed-requirements.txt >nul
 
 :serve
 ".venv\Scripts\python.exe" -m serving %*
