@@ -290,8 +290,8 @@ def test_a_locked_database_is_waited_for(on_sqlite: Installation) -> None:
     on_sqlite.add_recipients(1)
     on_sqlite.save_email(1, subject="1")
     impatient = (
-        "import functools, sys, task;"
-        "task.open_database = functools.partial(task.open_database, wait=0.2);"
+        "import functools, sys, task; from sender import sweeper;"
+        "sweeper.open_database = functools.partial(sweeper.open_database, wait=0.2);"
         "sys.exit(task.main([]))"
     )
     command = [sys.executable, "-c", impatient]
