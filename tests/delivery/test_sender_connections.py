@@ -16,7 +16,7 @@ from delivery.smtp import transport
 from delivery.smtp.command import LIMITS, Step
 from delivery.smtp.transport import Address
 from tests.support.ports import unused_port
-from tests.support.sender import deliver, only, refusal, sender
+from tests.support.smtp_sender import deliver, only, refusal, sender
 from tests.support.smtp_server import Close, Reset, ScriptedServer, Wait
 from tests.support.smtp_sink import needs_sink, sink
 from tests.support.smtp_work import KeptWork, envelopes

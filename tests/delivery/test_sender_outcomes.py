@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from delivery.interface import Envelope, Kind, Outcome, SessionError
-from tests.support.sender import deliver, sender
+from tests.support.smtp_sender import deliver, sender
 from tests.support.smtp_server import Close, Handler, Reset, ScriptedServer, Wait
 from tests.support.smtp_sink import needs_sink, sink
 from tests.support.smtp_work import KeptWork, envelope, envelopes, message

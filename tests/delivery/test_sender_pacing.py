@@ -8,7 +8,7 @@ import pytest
 
 from delivery.interface import Kind
 from delivery.smtp.rate_limit import LATE, Pace
-from tests.support.sender import deliver, sender
+from tests.support.smtp_sender import deliver, sender
 from tests.support.smtp_server import Call, ScriptedServer
 from tests.support.smtp_work import KeptWork, envelopes
 

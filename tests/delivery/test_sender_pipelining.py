@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from delivery.interface import Kind
-from tests.support.sender import deliver, only
+from tests.support.smtp_sender import deliver, only
 from tests.support.smtp_server import Close, ScriptedServer
 from tests.support.smtp_work import KeptWork, envelopes
 

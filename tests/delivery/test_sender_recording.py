@@ -13,7 +13,7 @@ import pytest
 
 from delivery.interface import Envelope, Kind, Outcome, Recording
 from delivery.smtp.transport import SelectorPoller
-from tests.support.sender import deliver, only, sender
+from tests.support.smtp_sender import deliver, only, sender
 from tests.support.smtp_server import Action, Call, Close, ScriptedServer, Wait
 from tests.support.smtp_work import KeptWork, envelopes
 

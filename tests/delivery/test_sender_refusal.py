@@ -9,7 +9,7 @@ import pytest
 from delivery.interface import Kind, SessionError
 from delivery.smtp.sender import SMTPServer
 from tests.support.ports import unused_port
-from tests.support.sender import deliver, only, refusal, sender
+from tests.support.smtp_sender import deliver, only, refusal, sender
 from tests.support.smtp_server import Close, ScriptedServer
 from tests.support.smtp_sink import needs_sink, sink
 from tests.support.smtp_work import KeptWork, envelopes

@@ -14,7 +14,7 @@ import pytest
 
 from delivery.interface import Kind
 from tests.support.faults.killer import wait_until
-from tests.support.sender import deliver, only, sender
+from tests.support.smtp_sender import deliver, only, sender
 from tests.support.smtp_server import Call, ScriptedServer, Wait
 from tests.support.smtp_work import KeptWork, envelopes
 
