@@ -45,6 +45,7 @@ CONTENDERS: Sequence[Contender] = (
     Ours(32, links=True),
     Ours(100),
     OnPostgreSQL(32),
+    OnPostgreSQL(100),
     *(SmtplibScript(threads) for threads in (1, 4)),
     AiosmtplibPool(),
     PostOffice(),
@@ -66,10 +67,15 @@ def main() -> None:
         if options.profile:
             return profile(options, folder, sink)
         chosen = [contender for contender in CONTENDERS if contender.key in (options.only or contender.key)]
+        pairs = {}
+        if options.against:
+            pairs = {before: now for now in chosen if (before := of_checkout(now, options.against.resolve()))}
+            chosen = [*pairs, *pairs.values()]
         give_packages(chosen, options.python, folder)
         print_machine(folder)
         measured = measure(chosen, options, folder, sink)
         print_table(measured, options)
+        print_pairs(pairs, measured)
         print_machine(folder)
     return None
 
@@ -82,9 +88,17 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--slow-messages", type=int, default=5_000, help="for all but ours and smtp-source")
     parser.add_argument("--python", help="a Python with bench/requirements.txt, instead of a throw-away venv")
+    parser.add_argument("--against", type=Path, help="a checkout of another commit, to compare ours with in each round")
     parser.add_argument("--under", default="", help="a command to run ours under, such as 'strace -fc'")
     parser.add_argument("--profile", action="store_true", help="ours with 32 connections under cProfile")
     return parser.parse_args()
+
+
+def of_checkout(contender: Contender, checkout: Path) -> Contender | None:
+    """The same contender of another commit; None if it is not ours."""
+    if isinstance(contender, Ours):
+        return contender.of_checkout(checkout)
+    return None
 
 
 def give_packages(chosen: Sequence[Contender], python: str | None, folder: Path) -> None:
@@ -141,15 +155,24 @@ def print_table(measured: Mapping[Contender, Sequence[Run]], options: argparse.N
         f"medians of {options.rounds} rounds in turn, ratios within each round"
     )
     heads = f"{'messages/s':>11}{'ratio':>7}{'times':>7}{'CPU us':>8}{'sink us':>8}{'MiB':>6}"
-    print(f"{'':26}{heads}   lowest to highest")
+    print(f"{'':36}{heads}   lowest to highest")
     ours = measured.get(OURS)
     for contender, runs in measured.items():
         rate, cpu, sink_cpu, peak = (statistics.median(column) for column in zip(*runs, strict=True))
         rates = [run.rate for run in runs]
         print(
-            f"{contender.name:26}{rate:11,.0f}{ratio(runs, measured.get(REFERENCE)):>7}{ratio(ours, runs):>7}"
+            f"{contender.name:36}{rate:11,.0f}{ratio(runs, measured.get(REFERENCE)):>7}{ratio(ours, runs):>7}"
             f"{cpu:8.1f}{sink_cpu:8.1f}{peak:6.0f}   {min(rates):,.0f} to {max(rates):,.0f}"
         )
+
+
+def print_pairs(pairs: Mapping[Contender, Contender], measured: Mapping[Contender, Sequence[Run]]) -> None:
+    """How ours compares with another commit, in the same rounds."""
+    for before, now in pairs.items():
+        pair = measured[now], measured[before]
+        rate = paired_ratio(*([run.rate for run in runs] for runs in pair))
+        cpu = paired_ratio(*([run.cpu for run in runs] for runs in pair))
+        print(f"{now.name} / before: rate {rate:.3f}, CPU {cpu:.3f}")
 
 
 def ratio(these: Sequence[Run] | None, those: Sequence[Run] | None) -> str:

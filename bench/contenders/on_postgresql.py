@@ -5,13 +5,9 @@ from __future__ import annotations
 import atexit
 import tempfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from contenders import BODY, address
 from contenders.ours import Ours, settings_for
-from database import Address, Email, db_init, open_database
-from settings import Settings, load_settings
 from tests.support.installation import PROJECT
 from tests.support.ports import unused_port
 from tests.support.postgresql_server import PostgreSQLServer
@@ -23,10 +19,13 @@ TEMPLATE, RUN = "prepared", "run"
 class OnPostgreSQL(Ours):
     """`python task.py` with so many connections, on PostgreSQL."""
 
-    def __init__(self, connections: int) -> None:
-        super().__init__(connections)
-        self.key = f"postgresql-{connections}"
-        self.name = f"the same, on PostgreSQL, {connections}"
+    def __init__(self, connections: int, *, checkout: Path = PROJECT) -> None:
+        super().__init__(connections, checkout=checkout)
+        self.key = self.key.replace("ours", "postgresql")
+        self.name = self.name.replace("task.py", "PostgreSQL")
+
+    def of_checkout(self, checkout: Path) -> OnPostgreSQL:
+        return OnPostgreSQL(self._connections, checkout=checkout)
 
     def prepare(self, folder: Path, messages: int) -> None:
         place = tempfile.mkdtemp()  # not `folder`, which the server's user may not reach
@@ -34,13 +33,7 @@ class OnPostgreSQL(Ours):
         self._server.start()
         atexit.register(self._server.stop)
         self._server.run(f"CREATE DATABASE {TEMPLATE}")
-        settings = self._settings(TEMPLATE)
-        now = datetime.now(UTC)
-        db_init(settings, int(now.timestamp()))
-        with open_database(settings) as database:
-            names = map(address, range(messages))
-            database.recipients.add((Address(name, name) for name in names), now)
-            database.emails.save(Email(1, "Subject", BODY, now), now)
+        self._prepare(self._settings(TEMPLATE), messages)
 
     def environment(self, folder: Path, port: int) -> Mapping[str, str]:
         """Each run has a copy of the database."""
@@ -50,8 +43,7 @@ class OnPostgreSQL(Ours):
         return {**settings_for(folder, port, self._connections), "DATABASE_URL": self._server.url(RUN)}
 
     def check(self, folder: Path, messages: int) -> None:
-        with open_database(self._settings(RUN)) as database:
-            self._check(database, messages)
+        self._check(self._settings(RUN), messages)
 
-    def _settings(self, name: str) -> Settings:
-        return load_settings({"DATABASE_URL": self._server.url(name)}, PROJECT)
+    def _settings(self, name: str) -> dict[str, str]:
+        return {"DATABASE_URL": self._server.url(name)}

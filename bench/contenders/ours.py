@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from contenders import BODY, Contender
-from database import Database
-from tests.support.installation import PROJECT, Installation
+from contenders import BODY, Contender, address
+from tests.support.environment import CLEAN_ENVIRONMENT
+from tests.support.installation import PROJECT
+
+# Runs in the checkout that is measured, which may be another commit.
+PREPARE = """
+import sys
+from datetime import UTC, datetime
+from database import Address, Email, db_init, open_database
+from settings import load_settings
+
+settings, now = load_settings(), datetime.now(UTC)
+db_init(settings, int(now.timestamp()))
+with open_database(settings) as database:
+    database.recipients.add((Address(name, name) for name in sys.stdin.read().split()), now)
+    database.emails.save(Email(1, "Subject", sys.argv[1], now), now)
+"""
 
 
 class Ours(Contender):
-    """`python task.py` with so many connections; with `links`, each message has its link to unsubscribe."""
+    """`python task.py` with so many connections; with `links`, each message has its link to unsubscribe.
 
-    def __init__(self, connections: int, *, links: bool = False) -> None:
-        self.key = f"ours-{connections}" + "-links" * links
+    `checkout`: the folder of another commit of this program, to compare with it.
+    """
+
+    def __init__(self, connections: int, *, links: bool = False, checkout: Path = PROJECT) -> None:
+        self.key = f"ours-{connections}" + "-links" * links + "-before" * (checkout != PROJECT)
         self.name = f"task.py, {connections}, links" if links else f"task.py, {connections} connections"
+        if checkout != PROJECT:
+            self.name = f"before: {self.name}"
         self._connections = connections
         self._links = links
+        self._checkout = checkout
+
+    def of_checkout(self, checkout: Path) -> Ours:
+        """The same, of another commit."""
+        return Ours(self._connections, links=self._links, checkout=checkout)
 
     def prepare(self, folder: Path, messages: int) -> None:
-        installation = Installation(folder)
-        installation.add_recipients(messages)
-        installation.save_email(1, content=BODY)
+        self._prepare(settings_for(folder, 1, self._connections), messages)
 
     def command(self, folder: Path, port: int, messages: int) -> list[str]:
-        return [sys.executable, str(PROJECT / "task.py")]
+        return [sys.executable, str(self._checkout / "task.py")]
 
     def environment(self, folder: Path, port: int) -> Mapping[str, str]:
         public = {"PUBLIC_URL": "https://mail.example.com"} if self._links else {}
         return settings_for(folder, port, self._connections) | public
 
     def check(self, folder: Path, messages: int) -> None:
-        with Installation(folder).database() as database:
-            self._check(database, messages)
+        self._check(settings_for(folder, 1, self._connections), messages)
 
-    def _check(self, database: Database, messages: int) -> None:
-        progress = database.progress.get(1)
-        if progress is None or progress.sent != messages:
-            raise SystemExit(f"{self.name}: not everything was sent: {progress}")
+    def _prepare(self, settings: Mapping[str, str], messages: int) -> None:
+        names = "\n".join(map(address, range(messages)))
+        self._run([sys.executable, "-c", PREPARE, BODY], settings, names)
+
+    def _check(self, settings: Mapping[str, str], messages: int) -> None:
+        shown = self._run([sys.executable, "-m", "flask", "emails", "show", "1", "--json"], settings)
+        if json.loads(shown)["sent"] != messages:
+            raise SystemExit(f"{self.name}: not everything was sent: {shown}")
+
+    def _run(self, command: list[str], settings: Mapping[str, str], text: str = "") -> str:
+        environment = {**CLEAN_ENVIRONMENT, **settings}
+        done = subprocess.run(
+            command, cwd=self._checkout, env=environment, input=text, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout
 
 
 def settings_for(folder: Path, port: int, connections: int, scheme: str = "smtp") -> dict[str, str]:
