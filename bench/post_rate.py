@@ -20,14 +20,16 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from measured import BENCH, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
+from measured import BENCH, PROJECT, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from web_load import APART, FORMS, LISTS, Load, Requests, Wrk, served
 
 from database import Database
+from storage.sqlite.driver import driver
 from tests.support.installation import Installation
 
 CLIENTS = 32
@@ -73,6 +75,7 @@ class PostRate:
         self._rounds: int = options.rounds
         self._seconds: float = options.seconds
         self._deliveries: int = options.deliveries
+        self._against: Path | None = options.against and options.against.resolve()
 
     def rate(self) -> None:
         """32 clients, and one."""
@@ -81,8 +84,13 @@ class PostRate:
             measured.rates["raw commits"].append(self._raw())
             for workers in (2, 1):
                 measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS))
+                if self._against:
+                    measured.add(f"before, WEB_WORKERS={workers}", self._load(workers, CLIENTS, project=self._against))
             measured.add("one client", self._load(1, 1))
         measured.print()
+        if self._against:
+            for workers in (2, 1):
+                measured.print_ratio(f"WEB_WORKERS={workers}", f"before, WEB_WORKERS={workers}")
         measured.print_ratio("WEB_WORKERS=2", "raw commits")
         measured.print_ratio("WEB_WORKERS=1", "raw commits")
 
@@ -93,7 +101,7 @@ class PostRate:
         for _ in range(self._rounds):
             measured.rates["raw commits"].append(self._raw(slower))
             for workers in (2, 1):
-                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS, FORMS, **slower))
+                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS, FORMS, PROJECT, **slower))
         measured.print()
         measured.print_ratio("WEB_WORKERS=2", "raw commits")
         measured.print_ratio("WEB_WORKERS=1", "raw commits")
@@ -139,9 +147,13 @@ class PostRate:
         environment = {"PATH": os.environ["PATH"], **(environment or {})}
         return float(subprocess.check_output([*command, str(self._seconds)], env=environment))
 
-    def _load(self, workers: int, clients: int, requests: Requests = FORMS, **environment: str) -> Load:
+    def _load(
+        self, workers: int, clients: int, requests: Requests = FORMS, project: Path = PROJECT, **environment: str
+    ) -> Load:
         installation = self._fresh()
-        with served(installation, workers, **environment) as port:
+        if project != PROJECT:
+            use_tables_of(project, installation)
+        with served(installation, workers, project, **environment) as port:
             Wrk(port, clients, 1, requests).result()  # every thread has been at work
             return checked(installation, Wrk(port, clients, self._seconds, requests), clients)
 
@@ -151,12 +163,19 @@ class PostRate:
         return {"LD_PRELOAD": str(library), "SLOW_SYNC_US": SLOWER}
 
 
+def use_tables_of(project: Path, installation: Installation) -> None:
+    """Create the database of an installation again, as another commit of this program does."""
+    for file in installation.folder.glob("email.db*"):
+        file.unlink()
+    command = [sys.executable, "-m", "flask", "init-db"]
+    subprocess.run(command, cwd=project, env=installation.environment, stdout=subprocess.DEVNULL, check=True)
+
+
 def checked(installation: Installation, wrk: Wrk, clients: int) -> Load:
     """The end of a load; SystemExit if an answer was no success, or is no row. The last rows may have no answer yet."""
     load = wrk.result()
-    with installation.database() as database:
-        row = database.connection.row(ROWS, first=wrk.first_event_id, apart=APART)
-    rows = row[0] if row else 0
+    with closing(driver.connect(installation.folder / "email.db")) as connection:
+        ((rows,),) = connection.execute(ROWS, {"first": wrk.first_event_id, "apart": APART})
     each = wrk.requests.emails
     if load.errors or not load.answers * each <= rows <= (load.answers + clients) * each:
         raise SystemExit(f"{load.errors} errors; {load.answers} answers, {rows} rows")
@@ -213,6 +232,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
+    parser.add_argument("--against", type=Path, help="a checkout of another commit that `rate` is compared with")
     parser.add_argument("--deliveries", type=int, default=50_000, help="of `beside`")
     return parser.parse_args()
 

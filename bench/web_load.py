@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 from measured import BENCH, PROJECT, free_port, wait_for
@@ -50,14 +51,14 @@ class Load(NamedTuple):
 
 
 @contextmanager
-def served(installation: Installation, workers: int, **environment: str) -> Iterator[int]:
-    """The web part, with so many workers and a token; its port."""
+def served(installation: Installation, workers: int, project: Path = PROJECT, **environment: str) -> Iterator[int]:
+    """The web part of the program in `project`, with so many workers and a token; its port."""
     port = free_port()
     settings = installation.environment | {"API_TOKEN": TOKEN, "WEB_WORKERS": str(workers)} | environment
     command = [sys.executable, "-m", "serving.part", "web", "127.0.0.1", str(port)]
     with (installation.folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=PROJECT, env=settings, stdin=subprocess.PIPE, stderr=log, start_new_session=True
+            command, cwd=project, env=settings, stdin=subprocess.PIPE, stderr=log, start_new_session=True
         )
     assert process.stdin is not None
     try:
