@@ -268,7 +268,7 @@ def test_a_sweep_prunes_if_a_setting_says_so(
 PRUNE_FOR = 60  # seconds
 WATCH = f"""
 import sys, task
-from sweep import sweeper
+from sender import sweeper
 sweeper.PRUNE_FOR = {PRUNE_FOR}
 sys.exit(task.main(['--watch']))
 """
