@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from database import (
@@ -26,23 +25,18 @@ from database import (
 from email_app import create_app
 from settings import Settings, load_settings
 from storage import count_triggers, schema, upgrading, version
-from storage.connection import Connection, Row
-from storage.copying import TABLES
+from storage.connection import Connection
 from storage.errors import SendersRunning, UnknownSchema
 from storage.postgresql.connection import TUNE, PostgreSQLConnection
-from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
+from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
 from tests.support.installation import Installation
+from tests.support.old_databases import ALL_TABLES, DEVELOPMENT, VERSION_1, connect, content, load
 from tests.support.service import Service, give_venv, linux_only
 
-DUMPS = Path(__file__).resolve().parent / "dumps"
 PROJECT = Path(schema.__file__).resolve().parent.parent
-VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"
-ALL_TABLES = (*TABLES, "counts", "senders")
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
 NOW = int(time.time())
-
-Content = dict[str, list[Row]]
 
 
 @pytest.fixture
@@ -63,41 +57,6 @@ def database(settings: Settings) -> Iterator[Database]:
     db_init(settings, int(time.time()))
     with open_database(settings) as opened:
         yield opened
-
-
-def connect(settings: Settings) -> Connection:
-    if settings.database_path is None:
-        return PostgreSQLConnection(settings.database_url, settings.folder)
-    create_file(settings.database_path)
-    return SQLiteConnection(settings.database_path)
-
-
-def load(settings: Settings, commit: str) -> None:
-    """Load the dump of a database that the program of this commit created."""
-    if settings.database_path is None:
-        lines = (DUMPS / f"{commit}.postgresql.sql").read_text().splitlines(keepends=True)
-        # Leave out lines that only psql or only some server versions understand.
-        script = "".join(line for line in lines if not line.startswith(("\\", "SET ", "SELECT pg_catalog.set_config")))
-        with psycopg.connect(settings.database_url, autocommit=True) as server:
-            server.execute(script.encode())
-        return
-    create_file(settings.database_path)
-    with closing(driver.connect(settings.database_path)) as file:
-        file.executescript((DUMPS / f"{commit}.sqlite.sql").read_text())
-
-
-def content(connection: Connection) -> Content:
-    """Return every row of every table, sorted."""
-    return {
-        table: sorted(connection.rows(f"SELECT * FROM {table}"), key=repr)
-        for table in ALL_TABLES
-        if f"table {table} is missing" not in missing_tables(connection)
-    }
-
-
-def missing_tables(connection: Connection) -> list[str]:
-    with connection.transaction():
-        return differences(connection.structure_of(upgrading.script(1, connection.engine)), connection.structure())
 
 
 def set_meta(settings: Settings, **values: str) -> None:
