@@ -27,6 +27,7 @@ from storage.deliveries.outcome import Deliveries, Delivery, Ending, Key, Sent, 
 from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, TextToSend, refuse_used
 from storage.errors import (
+    RESTORE_BACKUP,
     DatabaseBusy,
     DatabaseFull,
     DatabaseMissing,
@@ -67,6 +68,7 @@ __all__ = [
     "LEASE",
     "RECIPIENT_STATUSES",
     "RENEW",
+    "RESTORE_BACKUP",
     "Added",
     "Address",
     "Attempt",
@@ -144,7 +146,7 @@ class Database:
         """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""
         row = self.connection.row(META, name=name)
         if row is None:
-            raise DatabaseMissing(f"the database has no {name}", "run: flask init-db")
+            raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
         return str(row[0])
 
     def last_sweep_at(self) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from database import Database, DatabaseUnavailable, DBError, open_database
+from database import RESTORE_BACKUP, Database, DatabaseUnavailable, DBError, open_database
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
@@ -15,7 +15,6 @@ LOOK = 5.0  # seconds for a look through the whole file
 LARGE_WAL = 256 * 1024**2
 WAL_RESET_MENDED = (3, 51, 3)  # https://sqlite.org/wal.html#the_wal_reset_bug
 OLDEST_POSTGRESQL = (15,)
-RESTORE = "stop the service and restore a backup (docs/backup.md)"
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
@@ -34,7 +33,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     except DatabaseUnavailable as failure:
         yield error("database", failure.reason, failure.remedy)
     except DBError as failure:
-        yield error("database", str(failure), RESTORE)
+        yield error("database", str(failure), RESTORE_BACKUP)
 
 
 def _file(path: Path) -> Iterator[Finding]:
@@ -75,10 +74,10 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
     except DatabaseUnavailable:
         return  # the check before this says so
     except DBError as failure:
-        yield error("database", str(failure), RESTORE)
+        yield error("database", str(failure), RESTORE_BACKUP)
         return
     if damage:
-        yield error("database", f"it is damaged: {damage[0]}", RESTORE)
+        yield error("database", f"it is damaged: {damage[0]}", RESTORE_BACKUP)
     elif damage is None:
         yield ok("database", f"{LOOK:.0f} s of looking through it found no damage (flask backup looks at all of it)")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NAMED_DIFFERENCES = 5
+NAMED_VALUE_LENGTH = 40  # characters of a value that is quoted in a message
+RESTORE_BACKUP = "stop the service and restore a backup (docs/backup.md, Restore)"
 MOVE_RECIPIENTS = (
     "keep it; with the program that created it, run: flask recipients export --all -o recipients.csv; then set "
     "DATABASE_URL to a new database and run: flask init-db && flask recipients import recipients.csv"
@@ -44,7 +46,7 @@ class SchemaMismatch(DatabaseUnavailable):
     """The database has another schema than this program's: another version, or the same one with another digest."""
 
     def __init__(self, found: int, expected: int, reason: str = "", remedy: str = "") -> None:
-        """`found` and `expected` are versions."""
+        """`found` and `expected` are versions; `found` is 0 if the database does not say which one it has."""
         if found == expected:
             reason = reason or f"the database has schema version {found} of another development version"
             remedy = remedy or "run the program that created it"
@@ -53,6 +55,13 @@ class SchemaMismatch(DatabaseUnavailable):
         super().__init__(reason, remedy)
         self.found = found
         self.expected = expected
+
+
+class DamagedSchema(SchemaMismatch):
+    """What the database records about its schema is missing, unreadable or contradictory."""
+
+    def __init__(self, expected: int, reason: str) -> None:
+        super().__init__(0, expected, f"the database is damaged: {reason}", RESTORE_BACKUP)
 
 
 class UnknownSchema(SchemaMismatch):

@@ -17,11 +17,12 @@ This is checked
 
 from __future__ import annotations
 
+import re
 import time
 
 from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
-from storage.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
+from storage.errors import NAMED_VALUE_LENGTH, DamagedSchema, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK
 from storage.sqlite.wal import lost_commits
 from storage.version import DIGEST, VERSION
@@ -29,6 +30,7 @@ from storage.version import DIGEST, VERSION
 FOUND = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
 """
+_VERSION = re.compile("[0-9]{1,9}", re.ASCII)
 SEEN = "SELECT value FROM meta WHERE name = 'boot'"
 SEE = """
 INSERT INTO meta (name, value) VALUES ('boot', :boot) ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -40,32 +42,35 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 
 
 def check(connection: Connection) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's; then look for lost commits."""
+    """Raise SchemaMismatch unless the schema is this program's; then look for lost commits."""
     check_version(connection)
     look_after_boot(connection, int(time.time()))
 
 
 def check_version(connection: Connection) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless the schema is this program's. Runs one statement."""
+    """Raise SchemaMismatch unless the schema is this program's. Runs one statement."""
     require_current(connection.row(FOUND))
 
 
 def require_current(row: Row | None) -> None:
-    """Raise SchemaMismatch or DatabaseMissing unless this row of FOUND matches this program's schema."""
+    """Raise SchemaMismatch unless this row of FOUND matches this program's schema."""
     version, digest = parsed(row)
     if version != VERSION or digest != DIGEST:
         raise SchemaMismatch(version, VERSION)
 
 
 def parsed(row: Row | None) -> tuple[int, str | None]:
-    """Return the version and the digest from a row of FOUND. Raises DatabaseMissing if there is no version."""
-    if row is None or row[0] is None:
-        raise DatabaseMissing("the database has no schema version", "run: flask init-db")
-    return int(row[0]), row[1]
+    """Return the version and the digest from a row of FOUND. Raises DamagedSchema if there is no readable version."""
+    version, digest = row or (None, None)
+    if version is None:
+        raise DamagedSchema(VERSION, "it has no schema version")
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise DamagedSchema(VERSION, f"it has no readable schema version ({repr(version)[:NAMED_VALUE_LENGTH]})")
+    return int(version), digest
 
 
 def version(connection: Connection) -> int:
-    """Return the schema version of a database. Raises DatabaseMissing if it has none."""
+    """Return the schema version of a database. Raises DamagedSchema if it has none."""
     return parsed(connection.row(FOUND))[0]
 
 

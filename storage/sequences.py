@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.connection import Connection
-from storage.errors import DatabaseMissing
+from storage.errors import RESTORE_BACKUP, DatabaseMissing
 
 
 def take(connection: Connection, name: str, count: int = 1) -> int:
@@ -14,5 +14,5 @@ def take(connection: Connection, name: str, count: int = 1) -> int:
         count=count,
     )
     if row is None:
-        raise DatabaseMissing(f"the database has no counter {name}", "run: flask init-db")
+        raise DatabaseMissing(f"the database is damaged: it has no counter {name}", RESTORE_BACKUP)
     return int(row[0]) - count + 1

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from storage import leases, structure
 from storage.connection import Connection
-from storage.errors import SchemaMismatch, SendersRunning, UnknownSchema
+from storage.errors import DamagedSchema, SchemaMismatch, SendersRunning, UnknownSchema
 from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
 from storage.version import DIGEST, DIGESTS, VERSION
 
@@ -51,6 +51,9 @@ def _created_or_upgraded(connection: Connection, now: int) -> str:
         _create(connection, now)
         return f"created the tables (schema version {VERSION})"
     version, digest = parsed(connection.row(FOUND))
+    if version <= VERSION and (digest is None) != (version <= BASELINE):
+        kept = "is missing" if digest is None else f"is {digest!r}"
+        raise DamagedSchema(VERSION, f"its schema version is {version}, but its schema digest {kept}")
     if version > VERSION or (version > BASELINE and digest != DIGESTS[version]):
         raise SchemaMismatch(version, VERSION)
     if version == VERSION:

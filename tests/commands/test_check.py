@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from database import Database, Delivery, Settlement, db_init, open_database
+from database import RESTORE_BACKUP, Database, Delivery, Settlement, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
 from monitoring.checks import LIMIT, Finding, findings
 from monitoring.finding import ok
@@ -221,7 +221,7 @@ def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> N
         file.write(b"\xff" * 64)
     finding = said(settings, "database")
     assert finding.level == "error"
-    assert finding.remedy == database_health.RESTORE
+    assert finding.remedy == RESTORE_BACKUP
 
 
 def test_others_who_can_read_the_database_are_a_warning(settings: Settings, database: Database) -> None:
