@@ -70,13 +70,29 @@ class UnknownSchema(SchemaMismatch):
     `differences` says what is missing or different.
     """
 
-    def __init__(self, found: int, expected: int, differences: Sequence[str]) -> None:
+    def __init__(
+        self, found: int, expected: int, differences: Sequence[str], reason: str = "", remedy: str = MOVE_RECIPIENTS
+    ) -> None:
         named = ", ".join(differences[:NAMED_DIFFERENCES])
         others = len(differences) - NAMED_DIFFERENCES
         listed = f": {named}" + (f", and {others} more" if others > 0 else "") if differences else ""
-        reason = f"the database was created by an unreleased version and cannot be upgraded{listed}"
-        super().__init__(found, expected, reason, MOVE_RECIPIENTS)
+        reason = reason or "the database was created by an unreleased version and cannot be upgraded"
+        super().__init__(found, expected, f"{reason}{listed}", remedy)
         self.differences = differences
+
+
+class AlteredSchema(UnknownSchema):
+    """The tables are those of the version, but something was added to them, or their indexes were changed."""
+
+    def __init__(self, found: int, expected: int, differences: Sequence[str], baseline: str) -> None:
+        """`baseline` is the file that describes the version's tables."""
+        reason = f"the tables of the database were changed since schema version {found} created them"
+        steps = {
+            "drop what is not expected": any(each.endswith("is not expected") for each in differences),
+            f"create the indexes as in {baseline}": any(each.startswith("index ") for each in differences),
+        }
+        remedy = " and ".join(step for step, needed in steps.items() if needed)
+        super().__init__(found, expected, differences, reason, f"{remedy}, then run: flask init-db")
 
 
 class SendersRunning(DatabaseUnavailable):

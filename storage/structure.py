@@ -74,6 +74,13 @@ def differences(expected: Structure, found: Structure) -> list[str]:
     ]
 
 
+def has_all_but_indexes(expected: Structure, found: Structure) -> bool:
+    """Return whether `found` has every expected part unchanged except indexes and settings."""
+    return all(
+        part.kind in ("index", "setting") or found.get(part) == definition for part, definition in expected.items()
+    )
+
+
 def _difference(part: Part, expected: Structure, found: Structure) -> str | None:
     if part.kind == "setting":
         return None

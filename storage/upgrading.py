@@ -21,7 +21,13 @@ from pathlib import Path
 
 from storage import leases, structure
 from storage.connection import Connection
-from storage.errors import DamagedSchema, SchemaMismatch, SendersRunning, UnknownSchema
+from storage.errors import (
+    AlteredSchema,
+    DamagedSchema,
+    SchemaMismatch,
+    SendersRunning,
+    UnknownSchema,
+)
 from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
 from storage.version import DIGEST, DIGESTS, VERSION
 
@@ -102,13 +108,19 @@ def _files(number: int, engine: str, folder: Path) -> Iterator[Path]:
 
 
 def _require_baseline(connection: Connection, version: int) -> None:
-    """Raise UnknownSchema if a database without a digest does not have the tables of version 1."""
+    """Raise UnknownSchema if a database without a digest does not have exactly the tables of version 1.
+
+    AlteredSchema if only additions and indexes differ: that can be undone.
+    """
     if version > BASELINE:
         return
     expected = connection.structure_of(script(BASELINE, connection.engine))
-    found = structure.differences(expected, connection.structure())
-    if version < BASELINE or found:
-        raise UnknownSchema(version, VERSION, found)
+    found = connection.structure()
+    differences = structure.differences(expected, found)
+    if version == BASELINE and differences and structure.has_all_but_indexes(expected, found):
+        raise AlteredSchema(version, VERSION, differences, f"storage/migrations/{BASELINE:04}_baseline.sql")
+    if version < BASELINE or differences:
+        raise UnknownSchema(version, VERSION, differences)
 
 
 def _require_no_sender(connection: Connection) -> None:
