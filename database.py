@@ -235,7 +235,10 @@ def db_init(settings: Settings, now: int) -> str:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)
     try:
-        return create_or_upgrade(connection, now)
+        done = create_or_upgrade(connection, now)
+        if isinstance(connection, SQLiteConnection):
+            connection.switch_to_wal()
+        return done
     finally:
         connection.close()
 

@@ -31,7 +31,15 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
-    return next(each for each in (folder, *folder.parents) if each.is_dir())
+    return next(each for each in (folder, *folder.parents) if _is_folder(each))
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether the path is a folder; False too if a folder above it cannot be entered."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return False
 
 
 def room(folder: Path, names: list[str], free: int) -> Finding:

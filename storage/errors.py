@@ -7,6 +7,8 @@ from collections.abc import Sequence
 NAMED_DIFFERENCES = 5
 NAMED_VALUE_LENGTH = 40  # characters of a value that is quoted in a message
 RESTORE_BACKUP = "stop the service and restore a backup (docs/backup.md, Restore)"
+ANOTHER_FILE = "set DATABASE_URL to another file, or restore a backup (docs/backup.md, Restore)"
+REPORT_BUG = "report this as a bug"
 MOVE_RECIPIENTS = (
     "keep it; with the program that created it, run: flask recipients export --all -o recipients.csv; then set "
     "DATABASE_URL to a new database and run: flask init-db && flask recipients import recipients.csv"
@@ -39,7 +41,20 @@ class DatabaseReadOnly(DatabaseUnavailable):
 
 
 class DatabaseMissing(DatabaseUnavailable):
-    """There is no database there, or one without tables."""
+    """There is no database there, or one without this program's tables."""
+
+
+class ForeignTables(DatabaseMissing):
+    """The database holds tables, but not this program's."""
+
+    def __init__(self, where: str, remedy: str, detail: str = "") -> None:
+        super().__init__(
+            f"{where} holds tables that are not this program's" + (f": {detail}" if detail else ""), remedy
+        )
+
+
+class StatementFailed(DatabaseUnavailable):
+    """The database refused a statement, for a reason that no other class names."""
 
 
 class SchemaMismatch(DatabaseUnavailable):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,7 +22,16 @@ from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, Data
 from storage.sender_lock import SenderLocks
 from storage.sqlite import integrity, staging
 from storage.sqlite.driver import driver, file_uri
-from storage.sqlite.errors import no_lock_file, not_made, not_seen, replaced, translated
+from storage.sqlite.errors import (
+    foreign,
+    incomplete,
+    no_lock_file,
+    not_a_database,
+    not_created,
+    not_reached,
+    replaced,
+    translated,
+)
 from storage.sqlite.write_lock import Gate, GateBusyError
 from storage.structure import SQLITE, Structure, of_sqlite
 from storage.values import Address
@@ -29,6 +39,7 @@ from storage.values import Address
 NOTICED = 0.05  # seconds
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 INIT = "run: flask init-db"
+OBJECTS = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
 class SQLiteConnection:
@@ -44,6 +55,8 @@ class SQLiteConnection:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
         if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT)
+        if not path.is_file():
+            raise not_a_database(path)
         self.guard: Guard | None = None
         self.log: Path | None = path.with_name(f"{path.name}-wal")
         self._path = path
@@ -137,8 +150,15 @@ class SQLiteConnection:
         """There is one writer at a time, and no limit on how long it takes."""
 
     def has_tables(self) -> bool:
-        """Whether the tables were made."""
-        return self.row("SELECT 1 FROM sqlite_master WHERE name = 'meta'") is not None
+        """Whether the tables were made. Raises ForeignTables if there are only those of another program."""
+        names = {name for (name,) in self.rows(OBJECTS)}
+        if names and "meta" not in names:
+            raise foreign(self._path)
+        return bool(names)
+
+    def switch_to_wal(self) -> None:
+        """Use a write-ahead log from now on, as files that `create_file` creates do. Not inside a transaction."""
+        self.run("PRAGMA journal_mode=WAL")
 
     def product(self) -> str:
         """SQLite and its version."""
@@ -293,31 +313,46 @@ class SQLiteConnection:
         return _identity(self._path) != self._file
 
     def _translated(self, error: driver.Error) -> DatabaseUnavailable:
-        return replaced(self._path) if self._is_replaced() else translated(self._path, error)
+        if self._is_replaced():
+            return replaced(self._path)
+        if "no such table" in str(error) and (names := self._names_of_objects()):
+            return incomplete(self._path, error) if "meta" in names else foreign(self._path)
+        return translated(self._path, error)
+
+    def _names_of_objects(self) -> set[str]:
+        try:
+            return {name for (name,) in self._connection.execute(OBJECTS)}
+        except driver.Error:
+            return set()
 
 
 def create_file(path: Path) -> None:
-    """Make an empty database that only this user can read, unless there is one; its folder must exist.
+    """Create an empty database in WAL mode that only this user can read, unless there is one; its folder must exist.
 
-    A file in WAL mode is not opened: closing it would remove its log, and the traces of lost commits with it.
+    A file that is not empty is not opened. It may be another program's, and closing it would remove its log, and the
+    traces of lost commits with it.
     """
-    if not path.parent.is_dir():
-        raise DatabaseMissing(f"there is no folder {path.parent} for the database", "make it, or set DATABASE_URL")
+    try:
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            raise NotADirectoryError
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "make it, or set DATABASE_URL"
+        raise DatabaseMissing(f"there is no folder {path.parent} for the database", remedy) from error
+    except OSError as error:
+        raise not_reached(path, error) from error
+    if _identity(path) is not None and not path.is_file():
+        raise not_a_database(path)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        if _has_log(path):
+        if path.stat().st_size:
             return
         connection = driver.connect(file_uri(path), uri=True, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
-    except (OSError, driver.Error) as error:
-        raise not_made(path, error) from error
-
-
-def _has_log(path: Path) -> bool:
-    """Whether the header says so (https://sqlite.org/fileformat2.html, section 1.3.3)."""
-    with path.open("rb") as file:
-        return file.read(20)[18:] == b"\2\2"
+    except OSError as error:
+        raise not_created(path, error) from error
+    except driver.Error as error:
+        raise translated(path, error) from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -326,5 +361,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise not_seen(path) from error
+        raise not_reached(path, error) from error
     return status.st_dev, status.st_ino

@@ -1,7 +1,12 @@
-"""Databases that cannot be used. Each error names its own remedy."""
+"""Databases that cannot be used: damaged, of another program, or out of reach. Each error names its own remedy."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +18,16 @@ from email_app import create_app
 from settings import Settings
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from tests.support.faults.killer import wait_until
-from tests.support.installation import Installation
+from tests.support.installation import PROJECT, Installation
+from tests.support.other_user import as_user
 from tests.support.recipients_command import commands_of
 
 NOW = int(time.time())
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
 RESTORE = "restore a backup (docs/backup.md, Restore)"
+only_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can run a program as another user"
+)
 
 
 @pytest.fixture
@@ -45,6 +54,12 @@ def make(file: Path, *statements: str) -> None:
         for statement in statements:
             connection.execute(statement)
         connection.commit()
+
+
+def flask(settings: dict[str, str], *arguments: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flask", "--app", "email_app", *arguments]
+    command = as_user(user, command) if user else command
+    return subprocess.run(command, cwd=PROJECT, env=settings, capture_output=True, text=True)
 
 
 def refusal(settings: Settings) -> str:
@@ -119,3 +134,147 @@ class TestSchemaVersion:
         with installation.database() as database, pytest.raises(DatabaseUnavailable) as caught:
             database.meta(name) if table == "meta" else database.senders.enter(1, NOW, None)  # type: ignore[arg-type]
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
+
+
+class TestForeignTables:
+    FOREIGN = (
+        ("CREATE TABLE users (id INTEGER)",),
+        ("CREATE TABLE emails (id INTEGER)",),
+        ("CREATE TABLE meta (key TEXT, val TEXT)",),
+        ("CREATE TABLE Meta (key TEXT, val TEXT)",),
+        ("CREATE VIEW emails AS SELECT 1",),
+    )
+
+    @pytest.mark.parametrize("statements", FOREIGN)
+    def test_a_file_of_another_program_is_refused_and_not_changed(
+        self, settings: Settings, file: Path, statements: tuple[str, ...]
+    ) -> None:
+        make(file, *statements)
+        before = file.read_bytes()
+        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings)):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                use()
+            assert caught.value.reason.startswith(f"the database {file} holds tables that are not this program's")
+            assert caught.value.remedy == f"set DATABASE_URL to another file, or {RESTORE}"
+        assert file.read_bytes() == before
+
+    def test_a_database_that_lost_its_table_meta_leads_to_the_same_remedy(self, settings: Settings, file: Path) -> None:
+        db_init(settings, NOW)
+        make(file, "DROP TABLE meta")
+        assert RESTORE in refusal(settings)
+        checked = commands_of(settings, "check")()
+        assert RESTORE in checked.output and "flask init-db" not in checked.output
+
+    def test_a_database_that_lost_another_table_is_damaged(self, settings: Settings, file: Path) -> None:
+        db_init(settings, NOW)
+        with open_database(settings) as database:
+            make(file, "DROP TABLE emails")
+            with pytest.raises(DatabaseUnavailable) as caught:
+                database.emails.get(1)
+        assert caught.value.reason == f"the database {file} is damaged: no such table: emails"
+        assert caught.value.remedy.endswith(RESTORE)
+
+
+class TestJournalMode:
+    @pytest.mark.parametrize("of", ["another program", "a newer version"])
+    def test_a_file_that_is_refused_is_not_changed(self, settings: Settings, file: Path, of: str) -> None:
+        if of == "a newer version":
+            db_init(settings, NOW)
+            make(file, "UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        make(file, "PRAGMA journal_mode=DELETE", "CREATE TABLE emails_of_others (id INTEGER)")
+        before = file.read_bytes()
+        refusal(settings)
+        assert file.read_bytes() == before and uses_wal(file) is False
+
+    def test_an_empty_file_is_created_in_wal_mode(self, settings: Settings, file: Path) -> None:
+        file.touch()
+        db_init(settings, NOW)
+        assert uses_wal(file)
+
+    def test_a_database_that_is_accepted_uses_wal_from_then_on(self, settings: Settings, file: Path) -> None:
+        """A copy by `VACUUM INTO` does not."""
+        db_init(settings, NOW)
+        make(file, "PRAGMA journal_mode=DELETE")
+        assert db_init(settings, NOW) == "up to date"
+        assert uses_wal(file)
+
+
+def uses_wal(file: Path) -> bool:
+    return file.read_bytes()[18:20] == b"\2\2"
+
+
+class TestFiles:
+    def test_a_file_that_is_not_a_database_is_named(self, settings: Settings, file: Path) -> None:
+        file.write_text("a letter to a friend\n" * 100)
+        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings)):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                use()
+            assert caught.value.reason == f"{file} is not a database"
+            assert caught.value.remedy == f"set DATABASE_URL to another file, or {RESTORE}"
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe"])
+    def test_what_is_not_a_file_is_named(self, settings: Settings, file: Path, kind: str) -> None:
+        file.mkdir() if kind == "folder" else os.mkfifo(file)
+        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings)):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                use()
+            assert caught.value.reason == f"{file} is not a database"
+            assert "let this user write" not in caught.value.remedy
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+    def test_a_damaged_file_refers_to_the_page_about_restoring(self, settings: Settings, file: Path) -> None:
+        db_init(settings, NOW)
+        octets = bytearray(file.read_bytes())
+        octets[100:4096] = bytes(3996)
+        file.write_bytes(octets)
+        with pytest.raises(DatabaseUnavailable, match="is damaged: ") as caught:
+            open_database(settings)
+        assert RESTORE in caught.value.remedy
+
+    @only_root
+    @pytest.mark.parametrize("closed", ["email.db", "email.db-wal", "email.db-shm", "email.db-turnstile", "."])
+    def test_the_remedy_names_what_cannot_be_written(self, closed: str) -> None:
+        with tempfile.TemporaryDirectory() as name:  # not tmp_path, which other users cannot reach
+            folder = Path(name)
+            folder.chmod(0o777)
+            installation = Installation(folder)
+            installation.add_recipients(1)
+            installation.save_email(1)
+            with installation.database() as database:
+                database.connection.run("UPDATE counters SET value = value")
+                for path in (folder, *folder.iterdir()):
+                    shutil.chown(path, "nobody", "nogroup")
+                shutil.chown(folder / closed, "root", "root")
+                (folder / closed).chmod(0o555 if closed == "." else 0o444)
+                swept = installation.task(user="nobody")
+        assert "and to the folder it is in" not in swept.stderr
+        named = "the folder " if closed == "." else ""
+        assert f"let this user write to {named}{folder / closed}" in swept.stderr
+
+    @only_root
+    def test_a_folder_that_cannot_be_written_is_named_once(self) -> None:
+        with tempfile.TemporaryDirectory() as name:  # not tmp_path, which other users cannot reach
+            folder = Path(name)
+            folder.chmod(0o555)
+            settings = {"DATABASE_URL": f"sqlite:///{folder}/email.db", "PATH": os.environ["PATH"]}
+            ended = flask(settings, "init-db", user="nobody")
+        assert ended.returncode == 1
+        assert ended.stderr == (
+            f"Error: the database {folder}/email.db cannot be created: Permission denied "
+            f"(let this user write to the folder {folder})\n"
+        )
+
+    @only_root
+    @pytest.mark.parametrize("command", ["check", "init-db"])
+    def test_a_folder_that_cannot_be_entered_is_named(self, command: str) -> None:
+        with tempfile.TemporaryDirectory() as name:  # not tmp_path, which other users cannot reach
+            folder = Path(name)
+            folder.chmod(0o777)
+            (folder / "data").mkdir(mode=0o700)
+            installation = Installation(folder / "data")
+            ended = flask(installation.environment, command, user="nobody")
+        assert ended.returncode == 1
+        said = ended.stdout + ended.stderr
+        assert f"the database {folder}/data/email.db cannot be reached" in said
+        assert f"let this user enter the folder {folder}/data" in said
+        assert "the check itself failed" not in said and "Traceback" not in said
