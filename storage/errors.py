@@ -110,6 +110,16 @@ class AlteredSchema(UnknownSchema):
         super().__init__(found, expected, differences, reason, f"{remedy}, then run: flask init-db")
 
 
+class UpgradeFailed(DatabaseUnavailable):
+    """A migration failed. Nothing was changed."""
+
+    def __init__(self, version: int, reason: str) -> None:
+        super().__init__(
+            f"the upgrade to schema version {version} failed and changed nothing: {reason}",
+            f"{REPORT_BUG}; until then install the old version again",
+        )
+
+
 class SendersRunning(DatabaseUnavailable):
     """The database cannot be upgraded while these processes send mail. Nothing was changed."""
 

@@ -24,9 +24,12 @@ from storage.connection import Connection
 from storage.errors import (
     AlteredSchema,
     DamagedSchema,
+    DatabaseMissing,
     SchemaMismatch,
     SendersRunning,
+    StatementFailed,
     UnknownSchema,
+    UpgradeFailed,
 )
 from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
 from storage.version import DIGEST, DIGESTS, VERSION
@@ -88,9 +91,12 @@ def _create(connection: Connection, now: int) -> None:
 
 
 def migrate(connection: Connection, versions: range, folder: Path = MIGRATIONS) -> None:
-    """Run the migrations to these versions, in order, in the open transaction."""
+    """Run the migrations to these versions, in order, in the open transaction. Raises UpgradeFailed."""
     for number in versions:
-        connection.run_script(script(number, connection.engine, folder))
+        try:
+            connection.run_script(script(number, connection.engine, folder))
+        except (StatementFailed, DatabaseMissing) as error:
+            raise UpgradeFailed(number, error.reason) from error
 
 
 def script(number: int, engine: str, folder: Path = MIGRATIONS) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 
 from storage.errors import (
+    REPORT_BUG,
+    RESTORE_BACKUP,
     DatabaseBusy,
     DatabaseFull,
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
+    ForeignTables,
+    StatementFailed,
 )
+
+ANOTHER_SCHEMA = "set DATABASE_URL to another database or schema, or restore a backup (docs/backup.md, Restore)"
 
 # By SQLSTATE (PostgreSQL's Appendix A), not by class: psycopg's OperationalError has very different ones in it.
 ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
@@ -21,10 +29,16 @@ ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
         DatabaseReadOnly,
         "let the user of DATABASE_URL write to this database, on the primary server",
     ),
-    (("42P01", "42703"), DatabaseMissing, "run: flask init-db"),
+    (("42P01",), DatabaseMissing, RESTORE_BACKUP),
     (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
+    (("3F",), DatabaseMissing, "create the schema, or correct search_path in DATABASE_URL"),
     (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
 )
+# A table, type or function of that name exists already, or a table has other columns.
+CLASHES = ("42P07", "42710", "42723", "42703")
+CONNECTION_LOST = ("08", "53", "57", "58", "XX")
+META = re.compile(r"\bmeta\b")
+TEMPORARY = re.compile(r'temporary tables in database ("[^"]+")')
 # libpq tells no SQLSTATE of a connection that was refused.
 REFUSALS = (
     ("authentication failed", "28P01"),
@@ -39,7 +53,16 @@ def translated(error: psycopg.Error) -> DatabaseUnavailable:
     """The error with its remedy, in one line; libpq puts no password into its texts."""
     said = " ".join(str(error).split())
     code = error.sqlstate or next((code for words, code in REFUSALS if words in said), "")
+    if code in CLASHES:
+        return ForeignTables("the database", ANOTHER_SCHEMA, said)
+    if code == "42P01" and META.search(said):
+        return DatabaseMissing(f"PostgreSQL: {said}", "run: flask init-db")
+    if code == "42501" and (database := TEMPORARY.search(said)):
+        grant = f"GRANT TEMPORARY ON DATABASE {database[1]} TO the user of DATABASE_URL"
+        return DatabaseReadOnly(f"PostgreSQL: {said}", f"let the owner of the database run: {grant}")
     for prefixes, make, remedy in ERRORS:
         if code.startswith(prefixes):
             return make(f"PostgreSQL: {said}", remedy)
+    if code and not code.startswith(CONNECTION_LOST):
+        return StatementFailed(f"PostgreSQL: {said}", REPORT_BUG)
     return DatabaseUnavailable(f"PostgreSQL: {said}", "is the server running, and DATABASE_URL right?")

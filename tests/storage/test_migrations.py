@@ -17,7 +17,6 @@ import pytest
 from database import (
     Database,
     DatabaseBusy,
-    DatabaseUnavailable,
     SchemaMismatch,
     db_init,
     open_database,
@@ -26,7 +25,7 @@ from email_app import create_app
 from settings import Settings, load_settings
 from storage import count_triggers, schema, upgrading, version
 from storage.connection import Connection
-from storage.errors import SendersRunning, UnknownSchema
+from storage.errors import SendersRunning, UnknownSchema, UpgradeFailed
 from storage.postgresql.connection import TUNE, PostgreSQLConnection
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
@@ -205,8 +204,9 @@ class TestUpgrade:
         (tmp_path / "0002_half.sql").write_text(
             "CREATE TABLE half (a TEXT);\nDELETE FROM emails;\nSELECT no_such FROM emails;"
         )
-        with pytest.raises(DatabaseUnavailable, match="no_such"), connection.transaction():
+        with pytest.raises(UpgradeFailed, match="no_such") as caught, connection.transaction():
             upgrading.migrate(connection, range(2, 3), tmp_path)
+        assert "report this as a bug; until then install the old version again" in caught.value.remedy
         assert (content(connection), connection.structure()) == before
 
     def test_a_script_runs_to_its_end(self, settings: Settings, connection: Connection, tmp_path: Path) -> None:

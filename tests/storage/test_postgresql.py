@@ -145,6 +145,30 @@ def test_a_database_that_cannot_be_written_is_named_and_nothing_is_sent(url: str
     assert installation.messages() == []
 
 
+def test_a_role_that_may_not_create_temporary_tables_is_told_the_grant_that_it_needs(
+    url: str, tmp_path: Path, postgresql: PostgreSQLServer
+) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    name = url.rpartition("/")[2]
+    postgresql.run(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    postgresql.run(f"CREATE ROLE limited_{name} LOGIN PASSWORD '{PASSWORD}'")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO limited_{name}".encode())
+    limited = load_settings({"DATABASE_URL": url.replace("//postgres:", f"//limited_{name}:")}, tmp_path)
+    with open_database(limited) as database, pytest.raises(DatabaseUnavailable) as caught:
+        database.recipients.add([Address("a@example.com", "a@example.com")], NOW)
+    assert f'GRANT TEMPORARY ON DATABASE "{name}" TO the user of DATABASE_URL' in caught.value.remedy
+
+
+def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_away(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url}, tmp_path)
+    db_init(settings, int(time.time()))
+    with open_database(settings) as database, pytest.raises(DatabaseUnavailable) as caught:
+        database.connection.run("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
+    assert caught.value.remedy == "report this as a bug"
+
+
 def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_turn(url: str, tmp_path: Path) -> None:
     """Statistics say nothing of a table that was filled just now: the plan must be right without them."""
     settings = load_settings({"DATABASE_URL": url}, tmp_path)

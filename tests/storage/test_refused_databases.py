@@ -11,15 +11,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from database import DatabaseUnavailable, db_init, open_database
 from email_app import create_app
-from settings import Settings
+from settings import Settings, load_settings
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from tests.support.faults.killer import wait_until
 from tests.support.installation import PROJECT, Installation
 from tests.support.other_user import as_user
+from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.recipients_command import commands_of
 
 NOW = int(time.time())
@@ -173,6 +175,32 @@ class TestForeignTables:
                 database.emails.get(1)
         assert caught.value.reason == f"the database {file} is damaged: no such table: emails"
         assert caught.value.remedy.endswith(RESTORE)
+
+    @pytest.mark.parametrize("statement", ["CREATE TABLE emails (id INTEGER)", "CREATE TABLE meta (key TEXT)"])
+    def test_on_postgresql_a_clash_names_its_remedy(
+        self, postgresql: PostgreSQLServer, tmp_path: Path, statement: str
+    ) -> None:
+        settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
+        with psycopg.connect(settings.database_url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+        said = refusal(settings)
+        assert "holds tables that are not this program's" in said
+        assert f"set DATABASE_URL to another database or schema, or {RESTORE}" in said
+
+    def test_on_postgresql_other_tables_are_no_obstacle(self, postgresql: PostgreSQLServer, tmp_path: Path) -> None:
+        settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
+        with psycopg.connect(settings.database_url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE users (id INTEGER)")
+        assert db_init(settings, NOW).startswith("created the tables")
+
+    def test_on_postgresql_a_lost_table_is_damage(self, postgresql: PostgreSQLServer, tmp_path: Path) -> None:
+        settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
+        db_init(settings, NOW)
+        with open_database(settings) as database:
+            database.connection.run("DROP TABLE emails")
+            with pytest.raises(DatabaseUnavailable) as caught:
+                database.emails.get(1)
+        assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
 
 
 class TestJournalMode:
