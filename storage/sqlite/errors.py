@@ -81,8 +81,10 @@ def not_created(path: Path, error: OSError) -> DatabaseUnavailable:
 
 def not_reached(path: Path, error: OSError) -> DatabaseUnavailable:
     """The path leads nowhere, or a folder on the way to the file cannot be entered."""
-    closed = next((folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)), None)
-    remedy = f"let this user enter the folder {closed}" if closed is not None else "correct DATABASE_URL"
+    remedy = "correct DATABASE_URL"
+    if isinstance(error, PermissionError):
+        closed = next((folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)), path.parent)
+        remedy = f"let this user enter the folder {closed}"
     return DatabaseUnavailable(f"the database {path} cannot be reached: {error.strerror}", remedy)
 
 

@@ -250,6 +250,13 @@ class TestFiles:
             assert "let this user write" not in caught.value.remedy
         assert [path.name for path in file.parent.iterdir()] == [file.name]
 
+    def test_a_path_that_leads_nowhere_is_to_be_corrected(self, settings: Settings, file: Path) -> None:
+        file.symlink_to(file)
+        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings)):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                use()
+            assert (caught.value.remedy, "let this user" in str(caught.value)) == ("correct DATABASE_URL", False)
+
     def test_a_damaged_file_refers_to_the_page_about_restoring(self, settings: Settings, file: Path) -> None:
         db_init(settings, NOW)
         octets = bytearray(file.read_bytes())
