@@ -19,15 +19,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # no view is a coroutine
-    _register_context(app, settings)
-    access.register(app, settings)
+    _register_services(app, settings)
+    access.register(app)
     errors.register(app)
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)
     api.register(app)
     pages.register(app)
     app.register_blueprint(unsubscribe.blueprint)
-    probes.register(app, settings)
+    app.register_blueprint(probes.blueprint)
     commands.register(app)
     return app
 
@@ -40,7 +40,7 @@ def _settings_of_environment() -> Settings:
         raise SystemExit(str(error)) from None  # a line for each thing to mend, and no traceback
 
 
-def _register_context(app: Flask, settings: Settings) -> None:
+def _register_services(app: Flask, settings: Settings) -> None:
     try:
         services.register(app, settings)
     except QueueUnavailable as error:  # packages are missing

@@ -21,6 +21,7 @@ from email_app import create_app
 from tests.support.installation import Installation
 from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.web_server import Server, serve
+from web.services import services_of
 
 TOKEN = "a-token-of-the-benchmark"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -106,8 +107,8 @@ def seed(installation: Installation, rows: int, hours: int) -> None:
 
 def inside(installation: Installation) -> Callable[[str], tuple[int, str]]:
     app = create_app(installation.settings)
-    for probe in ("readiness", "metrics"):
-        app.extensions[probe]._fresh = 0
+    services = services_of(app)
+    services.readiness._fresh = services.metrics._fresh = 0
     client = app.test_client()
 
     def get(path: str) -> tuple[int, str]:

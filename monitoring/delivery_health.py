@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from database import Database
@@ -31,6 +32,11 @@ def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
     yield heartbeat(now - health.heartbeat_at(), scheduler)
     yield waiting("overdue", health.overdue(now - LATE[scheduler]), "due and not begun", now, START[scheduler])
     yield waiting("stalled", health.stalled(now - STALLED), "begun and not moving", now, SEE_LOG)
+
+
+def problems(database: Database, scheduler: str) -> list[Finding]:
+    """Return the findings of `judge` that are not ok. Raises DatabaseUnavailable."""
+    return [finding for finding in judge(database, scheduler, int(time.time())) if finding.level != "ok"]
 
 
 def heartbeat(age: float, scheduler: str) -> Finding:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from flask import Blueprint, Flask, Response, current_app, jsonify
+from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from database import DatabaseUnavailable
-from monitoring.metrics import writer
-from monitoring.probe import Probe
-from monitoring.readiness import Check, check_unavailable, checker, ready
-from settings import Settings
+from monitoring.readiness import Check, check_unavailable, ready
 from web.auth.access import may_see_all
+from web.services import current_services
 
 blueprint = Blueprint("probes", __name__)
-
-
-def register(app: Flask, settings: Settings) -> None:
-    """Give `app` its probes."""
-    app.extensions["readiness"] = Probe(settings, checker(settings))
-    app.extensions["metrics"] = Probe(settings, writer(settings))
-    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/healthz")
@@ -43,13 +32,11 @@ def readyz() -> tuple[Response, int]:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """All numbers, in Prometheus' text format."""
-    probe = cast("Probe[bytes]", current_app.extensions["metrics"])
-    return Response(probe.answer(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(current_services().metrics.answer(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _checks() -> list[Check]:
-    probe = cast("Probe[list[Check]]", current_app.extensions["readiness"])
     try:
-        return probe.answer()
+        return current_services().readiness.answer()
     except DatabaseUnavailable as error:
         return check_unavailable(error)

@@ -1,9 +1,11 @@
-"""What a request needs of the service: its settings, and a database."""
+"""What the application needs to serve a request, in one typed object: `app.extensions["email_endpoint"]`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -15,12 +17,26 @@ from database import (
     Email,
     refuse_used,
 )
+from delivery.maildir.reader import Listing, newest
+from monitoring.cached import Look
+from monitoring.checks import MAIL_SERVER, QUICK, Finding, findings
+from monitoring.delivery_health import problems
+from monitoring.metrics import writer
+from monitoring.probe import PATIENCE, Probe
+from monitoring.readiness import Check, checker
 from schedulers.wake_ups import wake_ups_of
 from settings import Settings
 from storage.group_commit import GroupCommit
+from web.auth.rate_limits import Limits
+from web.body_limits import Bodies
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
+
+EXTENSION = "email_endpoint"
+ALERTS_CACHE_TTL = 5.0  # seconds
+CHECKS_CACHE_TTL = 2.0  # seconds
+OUTBOX_BACKOFF = 10.0  # times as long as listing the Maildir took, it is not listed again
 
 T = TypeVar("T")
 
@@ -41,36 +57,83 @@ class EmailSaver:
         return self.databases.act(lambda database: database.emails.save_group(take))
 
 
+@dataclass
+class Services:
+    """Everything that the threads of one application share."""
+
+    settings: Settings
+    databases: Databases
+    email_saver: EmailSaver
+    wake_ups: WakeUps | None  # None with SCHEDULER=cron
+    rate_limits: Limits
+    bodies: Bodies
+    seen_sessions: dict[str, None]  # the ids of sessions that were valid when last checked, the oldest first
+    readiness: Probe[list[Check]]
+    metrics: Probe[bytes]
+    alerts: Probe[list[Finding]]
+    checks: Look[list[Finding]]
+    mail_server_check: Look[list[Finding]]
+    outbox: Look[Listing] | None  # None if EMAIL_URL does not name a Maildir
+
+
+def create_services(settings: Settings) -> Services:
+    """Create the services for these settings. Opens no database. Raises QueueUnavailable if packages are missing."""
+    wake_ups = wake_ups_of(settings)
+    maildir = settings.email_url.path
+    return Services(
+        settings=settings,
+        databases=Databases(settings),
+        email_saver=EmailSaver(settings),
+        wake_ups=wake_ups,
+        rate_limits=Limits(settings, wake_ups),
+        bodies=Bodies(),
+        seen_sessions={},
+        readiness=Probe(settings, checker(settings)),
+        metrics=Probe(settings, writer(settings)),
+        alerts=Probe(settings, partial(problems, scheduler=settings.scheduler), ALERTS_CACHE_TTL),
+        checks=Look(partial(findings, settings, QUICK, PATIENCE), CHECKS_CACHE_TTL),
+        mail_server_check=Look(partial(findings, settings, MAIL_SERVER), CHECKS_CACHE_TTL),
+        outbox=Look(partial(newest, maildir), 0, rest=OUTBOX_BACKOFF) if maildir else None,
+    )
+
+
 def register(app: Flask, settings: Settings) -> None:
-    """Give `app` its settings, its databases and its wake-ups. Raises QueueUnavailable."""
-    app.extensions["settings"] = settings
-    app.extensions["databases"] = Databases(settings)
-    app.extensions["email_saver"] = EmailSaver(settings)
-    app.extensions["wake_ups"] = wake_ups_of(settings)
+    """Add the services to `app`. Raises QueueUnavailable."""
+    app.extensions[EXTENSION] = create_services(settings)
+
+
+def services_of(app: Flask) -> Services:
+    """Return the services of `app`."""
+    return cast(Services, app.extensions[EXTENSION])
+
+
+def current_services() -> Services:
+    """Return the services of the application that handles the current request or command."""
+    return cast(Services, current_app.extensions[EXTENSION])
 
 
 def warm_up(app: Flask) -> None:
-    """Connect to the database that saves emails, so that the first one does not wait for it. Raises DBError."""
-    cast(EmailSaver, app.extensions["email_saver"]).databases.current()
+    """Connect to the database that saves emails, so that the first request does not have to wait. Raises DBError."""
+    services_of(app).email_saver.databases.current()
 
 
 def current_settings() -> Settings:
-    """The settings of the application that serves this request."""
-    return cast(Settings, current_app.extensions["settings"])
+    """Return the settings of the application that handles the current request or command."""
+    return current_services().settings
 
 
 def in_database(act: Callable[[Database], T]) -> T:
-    """What `act` returns for the database of the application that serves this request."""
-    return cast(Databases, current_app.extensions["databases"]).act(act)
+    """Return what `act` returns for this thread's database."""
+    return current_services().databases.act(act)
 
 
 def save_email(email: Email) -> None:
-    """Save it, durably, together with those that other requests have to save just now. Raises EventIdUsed."""
-    cast(EmailSaver, current_app.extensions["email_saver"]).save(email, datetime.now(UTC))
+    """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
+    current_services().email_saver.save(email, datetime.now(UTC))
 
 
 def wake_at(due_at: datetime) -> None:
-    """Have a sweep run at that second, after the commit, if SCHEDULER asks for it. Never raises."""
-    wake_ups = cast("WakeUps | None", current_app.extensions["wake_ups"])
+    """Have a sweep run at that second if SCHEDULER uses Redis. Call it after the commit. Never raises."""
+    wake_ups = current_services().wake_ups
     if wake_ups is not None:
         wake_ups.at(int(due_at.timestamp()))

@@ -11,6 +11,7 @@ from database import Databases
 from email_app import create_app
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
+from web.services import services_of
 
 EMAIL = {"subject": "Größe 日本", "content": "Hello 😀\n", "due_at": "2030-01-02T08:00:00+08:00"}
 PROBLEM = "application/problem+json"
@@ -48,9 +49,7 @@ class Api:
 
     @property
     def databases(self) -> Databases:
-        databases = self.app.extensions["databases"]
-        assert isinstance(databases, Databases)
-        return databases
+        return services_of(self.app).databases
 
     def close(self) -> None:
         """Close this thread's database."""

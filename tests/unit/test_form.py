@@ -20,6 +20,7 @@ from intake.errors import ValidationError
 from settings import Settings
 from web import form
 from web.form import read_form, read_page_form, urlencoded_pairs
+from web.services import services_of
 
 MULTIPART = "multipart/form-data; boundary=X"
 
@@ -41,7 +42,7 @@ def client(settings: Settings) -> Iterator[FlaskClient]:
     db_init(settings, int(time.time()))
     app = create_app(settings)
     yield app.test_client()
-    app.extensions["email_saver"].databases.close()
+    services_of(app).email_saver.databases.close()
 
 
 def test_urlencoded_bodies_are_read_as_the_standard_library_reads_them(random_bytes: random.Random) -> None:

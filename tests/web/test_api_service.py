@@ -20,6 +20,7 @@ from settings import load_settings
 from tests.support.api_client import EMAIL, Api, is_problem
 from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.web_server import Server, serve
+from web.services import services_of
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisInstallation, RedisServer
@@ -159,5 +160,5 @@ def test_with_redis_each_way_to_save_an_email_sets_its_wake_up(
     client.put("/api/emails/1", json=EMAIL | {"due_at": dues[0]})
     client.put("/api/emails/1", json=EMAIL | {"due_at": dues[1]})
     client.post("/api/emails", json=[EMAIL | {"event_id": each, "due_at": dues[each]} for each in (1, 2, 3)])
-    app.extensions["databases"].close()
+    services_of(app).databases.close()
     assert redis_server.armed() == [f"wake-{hour + each}" for each in range(4)]

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from database import Database, Databases, db_init
 from email_app import create_app
 from settings import Settings
-from web.services import EmailSaver
+from web.services import services_of
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
 
@@ -32,9 +32,7 @@ def client(app: Flask) -> FlaskClient:
 
 def databases(app: Flask) -> Databases:
     """Those that emails are saved in."""
-    saver = app.extensions["email_saver"]
-    assert isinstance(saver, EmailSaver)
-    return saver.databases
+    return services_of(app).email_saver.databases
 
 
 def database_of(app: Flask) -> Database:

@@ -11,13 +11,15 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import Database, Hour
+from monitoring import delivery_health
 from monitoring.checks import Finding
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in
 from tests.support.smtp_server import SILENCE, ScriptedServer
 from web.auth import sessions
-from web.pages import alert_banner, health
+from web.pages import health
+from web.services import services_of
 
 TOKEN = "first-token-of-two"
 
@@ -36,8 +38,9 @@ def get(api: Api, path: str = "/health", status: int = 200) -> str:
 
 
 def look_anew(api: Api) -> None:
-    for name in ("findings", "mail_server", "alarm"):
-        api.app.extensions[name]._fresh = 0
+    services = services_of(api.app)
+    for check in (services.checks, services.mail_server_check, services.alerts):
+        check._fresh = 0
 
 
 def found(page: str) -> list[tuple[str, str, str]]:
@@ -177,7 +180,7 @@ def test_a_session_that_counted_is_shown_the_page_without_the_database_and_no_ot
     assert "There is no database at" in get(api)
     get(api, "/", 503)
     assert stranger.get("/health").status_code == 401
-    api.app.extensions["seen_sessions"].clear()
+    services_of(api.app).seen_sessions.clear()
     get(api, "/health", 503)
     api.close()
 
@@ -202,7 +205,7 @@ def test_few_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
         client = api.app.test_client()
         log_in(client, TOKEN)
         assert client.get("/health").status_code == 200
-    assert len(api.app.extensions["seen_sessions"]) == 2
+    assert len(services_of(api.app).seen_sessions) == 2
     api.close()
 
 
@@ -237,7 +240,7 @@ class TestAlarm:
             looks.append(database)
             return iter(())
 
-        monkeypatch.setattr(alert_banner, "judge", judge)
+        monkeypatch.setattr(delivery_health, "judge", judge)
         for _ in range(20):
             get(sqlite_api, "/recipients")
         assert len(looks) == 1

@@ -31,6 +31,7 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.postgresql_server import PostgreSQLServer, installed
 from tests.support.smtp_server import ScriptedServer
+from web.services import services_of
 
 TOKEN = "a-token-of-the-tests"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
@@ -50,7 +51,8 @@ def on_sqlite(tmp_path: Path) -> Installation:
 def application(settings: Settings) -> Flask:
     """An application that looks anew for each request."""
     app = create_app(settings)
-    for probe in (app.extensions["readiness"], app.extensions["metrics"]):
+    services = services_of(app)
+    for probe in (services.readiness, services.metrics):
         probe._fresh = 0
     return app
 

@@ -17,6 +17,7 @@ from tests.support.forms import csrf_token
 from web.pages.filters import day
 from web.pages.schedule import email_filter
 from web.pages.schedule.sections import RECENT, Sending, pace
+from web.services import services_of
 
 BROWSER = {"Accept": "text/html"}
 HEADING = re.compile(r"<h[12]>(.*?)</h[12]>")
@@ -216,7 +217,7 @@ class TestHeartbeat:
 
     @pytest.mark.parametrize("environment", [{}, {"SCHEDULER": "rq-scheduler"}])
     def test_a_late_one_is_loud_and_has_its_remedy(self, api: Api, environment: dict[str, str]) -> None:
-        api.app.extensions["settings"] = api.installation.settings._replace(
+        services_of(api.app).settings = api.installation.settings._replace(
             scheduler=environment.get("SCHEDULER", "cron")
         )
         run(api, "UPDATE counters SET value = value - 1200 WHERE name = 'last_sweep_at'")
@@ -335,7 +336,7 @@ class TestFaults:
         assert answer.headers["Retry-After"] and '<a href="/">to the schedule</a>' in answer.text
 
     def test_a_person_who_logs_in_comes_here(self, api: Api) -> None:
-        api.app.extensions["settings"] = api.installation.settings._replace(api_tokens=("the-token-of-the-pages",))
+        services_of(api.app).settings = api.installation.settings._replace(api_tokens=("the-token-of-the-pages",))
         form = api.client.get("/login", headers=BROWSER)
         login = {"csrf_token": csrf_token(form.text), "token": "the-token-of-the-pages"}
         answer = api.client.post("/login", data=login, headers=BROWSER, follow_redirects=True)

@@ -24,11 +24,11 @@ from settings import Settings
 from web.auth import sessions
 from web.auth.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.auth.rate_limits import Limits
-from web.body_limits import Bodies, know
+from web.body_limits import know
 from web.form import URLENCODED
 from web.middleware import Edge
 from web.request_log import RequestLog
-from web.services import current_settings
+from web.services import current_services, current_settings, services_of
 
 OPEN_ENDPOINTS: frozenset[str] = frozenset(
     (
@@ -46,8 +46,10 @@ UNCOUNTED = frozenset(("static", "unsubscribe.ask", "unsubscribe.unsubscribe"))
 PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")  # and all that begin with X-Forwarded
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Close `app`, and give its answers their headers and the log its lines. The context comes before this."""
+def register(app: Flask) -> None:
+    """Close `app` to strangers, and wrap it in the middleware. Needs its services."""
+    services = services_of(app)
+    settings = services.settings
     sessions.register(app, settings.secret_key)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # not before it is known who asks
@@ -56,11 +58,9 @@ def register(app: Flask, settings: Settings) -> None:
     CSRFProtect(app)
     app.jinja_env.globals["csrf_token"] = csrf_token  # in macros, too
     app.context_processor(lambda: {"csrf_token": csrf_token})  # above the one of CSRFProtect
-    app.extensions["limits"] = Limits(settings, app.extensions["wake_ups"])
     app.before_request(refuse_strangers)
-    app.extensions["bodies"] = bodies = Bodies()
     log = None if settings.log_format == "off" else RequestLog(settings.log_format)
-    app.wsgi_app = Edge(app.wsgi_app, log, bodies, bool(settings.trusted_proxies))  # type: ignore[method-assign]
+    app.wsgi_app = Edge(app.wsgi_app, log, services.bodies, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
         number = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
@@ -68,8 +68,7 @@ def register(app: Flask, settings: Settings) -> None:
 
 def limits() -> Limits:
     """The counters of the application that serves this request."""
-    counters: Limits = current_app.extensions["limits"]
-    return counters
+    return current_services().rate_limits
 
 
 def refuse_strangers() -> Response | None:
@@ -100,7 +99,7 @@ def check_caller() -> Response | None:
         return _ask_who_it_is()
     if settings.api_tokens:
         check_host(request, settings.public_url)
-    know(request, current_app.extensions["bodies"])
+    know(request, current_services().bodies)
     if not by_token:
         check_form(request, settings)
     return None

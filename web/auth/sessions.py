@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
 from database import DatabaseUnavailable, DBError
-from web.services import current_settings, in_database
+from web.services import current_services, current_settings, in_database
 
 WITHOUT_DATABASE = frozenset(("pages.health.show",))
 SEEN = 100  # sessions that are remembered for that
@@ -23,7 +23,6 @@ def register(app: Flask, key: str | None) -> None:
     """Give `app` its sessions, signed with `key` (SECRET_KEY), or else with the one that the database keeps."""
     app.secret_key = key
     app.session_interface = Sessions()
-    app.extensions["seen_sessions"] = {}
     app.config["PERMANENT_SESSION_LIFETIME"] = LIFETIME
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
@@ -79,7 +78,7 @@ def end() -> None:
     session_id, ends_at = session.get("id"), session.get("ends_at")
     session.clear()
     if session_id is not None and ends_at is not None:
-        current_app.extensions["seen_sessions"].pop(session_id, None)
+        current_services().seen_sessions.pop(session_id, None)
         in_database(lambda database: database.sessions.end(session_id, ends_at, int(time.time())))
 
 
@@ -100,7 +99,7 @@ def _has_ended(session_id: str) -> bool:
     Without its database, the page that says so is shown to a session that counted when it was last asked about here:
     nobody can log out without the database either.
     """
-    seen: dict[str, None] = current_app.extensions["seen_sessions"]
+    seen = current_services().seen_sessions
     try:
         ended = in_database(lambda database: database.sessions.has_ended(session_id))
     except DatabaseUnavailable:

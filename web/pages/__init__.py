@@ -16,6 +16,5 @@ def register(app: Flask) -> None:
     """Give `app` the pages."""
     filters.register(app)
     alert_banner.register(app)
-    health.register(app)
     outbox.register(app)
     app.register_blueprint(blueprint)

@@ -5,26 +5,22 @@ from __future__ import annotations
 import platform
 import time
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from flask import Blueprint, Flask, current_app, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from intake.text import printable
-from monitoring.cached import Look
-from monitoring.checks import LIMIT, MAIL_SERVER, QUICK, Finding, findings
-from settings import Settings
+from monitoring.checks import LIMIT
+from monitoring.probe import PATIENCE
 from settings.version import __version__
 from web.auth import sessions
-from web.services import current_settings, in_database
+from web.services import current_services, current_settings, in_database
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column
-FRESH = 2.0  # seconds for which what was found is shown again
-PATIENCE = 7.0  # seconds for the checks of a page: longer than a writer is waited for
 LONGEST = 600  # characters of what a server said; it goes through a cookie
 LEVELS = ("error", "warning", "ok")
 blueprint = Blueprint("health", __name__)
@@ -47,17 +43,10 @@ class Column(NamedTuple):
         return f"up to {BUCKETS[last]} s" if last < len(BUCKETS) else f"over {BUCKETS[-1]} s"
 
 
-def register(app: Flask) -> None:
-    """Give `app` its looks."""
-    settings: Settings = app.extensions["settings"]
-    app.extensions["findings"] = Look(partial(findings, settings, QUICK, PATIENCE), FRESH)
-    app.extensions["mail_server"] = Look(partial(findings, settings, MAIL_SERVER), FRESH)
-
-
 @blueprint.get("/health")
 def show() -> str:
     """All of it. What opens a connection to another machine is done only by the button."""
-    found = _look("findings", PATIENCE)
+    found = current_services().checks.see(PATIENCE + 1)  # each check ends in PATIENCE seconds
     settings = current_settings()
     away = any(finding.level == "error" and finding.subject == "database" for finding in found)
     product, hours = (None, None) if away else _counted()
@@ -74,15 +63,10 @@ def show() -> str:
 @blueprint.post("/health/mail-server")
 def test_mail_server() -> Response:
     """Log in to the mail server and leave; one connection, however many press the button."""
-    for finding in _look("mail_server", LIMIT):
+    for finding in current_services().mail_server_check.see(LIMIT + 1):
         remedy = f" To mend it: {finding.remedy}." if finding.remedy else ""
         flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", LONGEST), finding.level)
     return redirect(url_for(".show"), 303)
-
-
-def _look(name: str, limit: float) -> list[Finding]:
-    """Each check ends in `limit` seconds, so that the look does."""
-    return cast("Look[list[Finding]]", current_app.extensions[name]).see(limit + 1)
 
 
 def _counted() -> tuple[str | None, list[Hour] | None]:

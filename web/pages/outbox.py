@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
-from flask import Blueprint, Flask, Response, abort, current_app, render_template, request, send_file, url_for
+from flask import Blueprint, Flask, Response, abort, render_template, request, send_file, url_for
 
 from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, letter_of
-from delivery.maildir.reader import MOST, NAME, Listing, newest, open_message
-from monitoring.cached import Look
-from settings import Settings
+from delivery.maildir.reader import NAME, Listing, open_message
 from web.sandbox import framed
-from web.services import current_settings
+from web.services import current_services, current_settings, services_of
 
 PAGE = 50
 PATIENCE = 0.3  # seconds that a page waits for a look through the names
-REST = 10.0  # times as long as a look took, none is begun anew
 blueprint = Blueprint("outbox", __name__)
 
 
@@ -32,11 +29,8 @@ class Saved(NamedTuple):
 
 
 def register(app: Flask) -> None:
-    """Give `app` its look at the Maildir, and the templates `has_outbox`: whether there is one."""
-    path = cast(Settings, app.extensions["settings"]).email_url.path
-    app.jinja_env.globals["has_outbox"] = path is not None
-    if path is not None:
-        app.extensions["outbox"] = Look(lambda: newest(path, MOST), fresh=0, rest=REST)
+    """Tell the templates of `app` whether there is an outbox, as `has_outbox`."""
+    app.jinja_env.globals["has_outbox"] = services_of(app).outbox is not None
 
 
 @blueprint.get("/outbox")
@@ -45,11 +39,11 @@ def show() -> str:
     after = request.args.get("after")
     if after is not None and not NAME.fullmatch(after):
         abort(400, "after= is the name of a message, and this is none")
-    url = current_settings().email_url
-    if url.path is None:
+    url, outbox = current_settings().email_url, current_services().outbox
+    if url.path is None or outbox is None:
         return render_template("outbox.html", server=url)
     try:
-        listing = cast("Look[Listing]", current_app.extensions["outbox"]).glance(PATIENCE)
+        listing = outbox.glance(PATIENCE)
     except OSError as error:
         return render_template("outbox.html", path=url.path, fault=error.strerror)
     if listing is None:
@@ -66,7 +60,7 @@ def _page(path: Path, listing: Listing, after: str | None) -> str:
         listing=listing,
         seen_at=datetime.fromtimestamp(listing.seen_at, UTC),
         rows=[row for row in (_row(path, name) for name in names) if row],
-        most=MOST,
+        most=len(listing.names),
         first=url_for(".show") if after else None,
         next=url_for(".show", after=names[-1]) if more else None,
     )
