@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
+import operations
 from commands.errors import plain_errors, printable
 from commands.output import echo_json, json_option
-from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail, open_database
-from web.services import current_settings, wake_at
+from database import EMAIL_STATUSES, Database, EmailSummary, open_database
+from operations import RETRYABLE, get_summary
+from web.services import current_services, current_settings
 
 PAGE = 200
 SUBJECT = 60  # characters shown in a list
@@ -66,7 +68,7 @@ def list_(status: str | None, limit: int, as_json: bool) -> None:
 def show(event_id: int, as_json: bool) -> None:
     """Show one email: how far it has come, how late it was, and why deliveries failed."""
     with _database() as database:
-        summary = _summary(database, event_id)
+        summary = get_summary(database, event_id)
         email = database.emails.get(event_id)
         reasons = database.deliveries.reasons(event_id)
     pruned = email is not None and email.content_digest is not None
@@ -89,7 +91,7 @@ def show(event_id: int, as_json: bool) -> None:
 def cancel(event_id: int, as_json: bool) -> None:
     """Cancel an email, up to the last moment; says how many had gone already."""
     with _database() as database:
-        cancelled = database.emails.cancel(event_id, datetime.now(UTC))
+        cancelled = operations.cancel_email(database, current_services().wake_ups, event_id, datetime.now(UTC))
     if as_json:
         echo_json({"event_id": event_id, **cancelled._asdict()})
     else:
@@ -99,16 +101,15 @@ def cancel(event_id: int, as_json: bool) -> None:
 
 @emails.command(context_settings=NEGATIVE)
 @event_id_argument
-@click.option("--only", type=click.Choice(("failed", "unknown")), help="Without it: both.")
+@click.option("--only", type=click.Choice(RETRYABLE), help="Without it: both.")
 @json_option
 @plain_errors
 def retry(event_id: int, only: str | None, as_json: bool) -> None:
     """Put the failed and unknown deliveries of an email in line again."""
-    now = datetime.now(UTC)
+    statuses = (only,) if only else RETRYABLE
+    wake_ups = current_services().wake_ups
     with _database() as database:
-        statuses = (only,) if only else ("failed", "unknown")
-        count = database.deliveries.retry(event_id, int(now.timestamp()), statuses)
-    wake_at(now)
+        count = operations.retry_deliveries(database, wake_ups, event_id, datetime.now(UTC), statuses)
     if as_json:
         echo_json({"event_id": event_id, "retried": count})
     else:
@@ -121,11 +122,8 @@ def retry(event_id: int, only: str | None, as_json: bool) -> None:
 @plain_errors
 def release(event_id: int, as_json: bool) -> None:
     """Let a held email go out. Look first whether it was sent already, if it is from a backup."""
-    now = datetime.now(UTC)
     with _database() as database:
-        status = database.emails.release(event_id, now)
-        due_at = _summary(database, event_id).due_at
-    wake_at(max(due_at, now))
+        status, _ = operations.release_email(database, current_services().wake_ups, event_id, datetime.now(UTC))
     if as_json:
         echo_json({"event_id": event_id, "status": status})
     else:
@@ -134,13 +132,6 @@ def release(event_id: int, as_json: bool) -> None:
 
 def _database() -> Database:
     return open_database(current_settings())
-
-
-def _summary(database: Database, event_id: int) -> EmailSummary:
-    summary = database.emails.summary(event_id)
-    if summary is None:
-        raise NoSuchEmail(event_id)
-    return summary
 
 
 def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]:

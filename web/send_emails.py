@@ -8,7 +8,7 @@ from database import EventIdUsed
 from intake.email_fields import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
 from web.errors import plain_text
 from web.form import read_form
-from web.services import current_settings, save_email, wake_at
+from web.services import current_settings, save_email
 
 blueprint = Blueprint("send_emails", __name__)
 
@@ -19,7 +19,6 @@ def send_emails() -> Response:
     settings = current_settings()
     email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
     save_email(email)
-    wake_at(email.due_at)
     return plain_text("Successful")
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
 
+import operations
 from database import (
     Database,
     Databases,
@@ -38,6 +39,7 @@ ALERTS_CACHE_TTL = 5.0  # seconds
 CHECKS_CACHE_TTL = 2.0  # seconds
 OUTBOX_BACKOFF = 10.0  # times as long as listing the Maildir took, it is not listed again
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -129,11 +131,14 @@ def in_database(act: Callable[[Database], T]) -> T:
 
 def save_email(email: Email) -> None:
     """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
-    current_services().email_saver.save(email, datetime.now(UTC))
+    services = current_services()
+    services.email_saver.save(email, datetime.now(UTC))
+    operations.wake_at(services.wake_ups, email.due_at)
 
 
-def wake_at(due_at: datetime) -> None:
-    """Have a sweep run at that second if SCHEDULER uses Redis. Call it after the commit. Never raises."""
-    wake_ups = current_services().wake_ups
-    if wake_ups is not None:
-        wake_ups.at(int(due_at.timestamp()))
+def perform(
+    operation: Callable[Concatenate[Database, WakeUps | None, P], T], *arguments: P.args, **options: P.kwargs
+) -> T:
+    """Run an operation of `operations` on this thread's database, with this application's wake-ups."""
+    services = current_services()
+    return services.databases.act(lambda database: operation(database, services.wake_ups, *arguments, **options))

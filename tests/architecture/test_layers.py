@@ -16,7 +16,7 @@ LAYERS = (
     {"email_app"},
     {"commands"},
     {"web"},
-    {"monitoring"},
+    {"monitoring", "operations"},
     {"task"},
     {"sender"},
     {"schedulers", "delivery", "intake"},
@@ -50,6 +50,10 @@ def test_every_part_has_a_layer() -> None:
     modules = {path.stem for path in PROJECT.glob("*.py")}
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
     assert modules | packages == set(DEPTH) | {"test_client"}
+
+
+def test_the_operations_know_of_no_front_end() -> None:
+    assert not {"flask", "werkzeug", "click"} & packages_imported_by(PROJECT / "operations.py")
 
 
 def test_only_the_transport_knows_of_sockets_tls_and_time() -> None:

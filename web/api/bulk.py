@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
 
+import operations
 from database import Email
 from intake.fields import InvalidFields, invalid
 from web.api import serializers
 from web.api.email_fields import clean_email
 from web.api.json_body import JSON, JSON_LINES, read_json, read_lines
 from web.problem_details import json_response
-from web.services import current_settings, in_database, wake_at
+from web.services import current_settings, perform
 
 MOST = 1_000
 RESULTS = ("saved", "identical", "different", "invalid")
@@ -55,11 +56,7 @@ def _email_or_error(value: object, zone: ZoneInfo) -> Email | InvalidFields:
 
 
 def _save(emails: Sequence[Email]) -> Sequence[str]:
-    now = datetime.now(UTC)
-    outcomes = in_database(lambda database: database.emails.save_many(emails, now)) if emails else []
-    for due_at in sorted({email.due_at for email, outcome in zip(emails, outcomes, strict=True) if outcome == "saved"}):
-        wake_at(due_at)
-    return outcomes
+    return perform(operations.save_emails, emails, datetime.now(UTC)) if emails else []
 
 
 def _result(each: Email | InvalidFields, zone: ZoneInfo, outcome: str) -> serializers.Document:

@@ -8,10 +8,11 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
-from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow, NoSuchEmail
+from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number, recipient_number
 from intake.recipients_csv.format import ADDRESS_COLUMN, encode_rows
+from operations import get_summary
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
@@ -59,8 +60,7 @@ def decide_delivery(event_id: str, recipient_id: str) -> Response:
 
 
 def _page(database: Database, event_id: int, after: int, size: int, status: str | None) -> DeliveryPage:
-    if database.emails.summary(event_id) is None:
-        raise NoSuchEmail(event_id)
+    get_summary(database, event_id)  # raises NoSuchEmail
     return database.deliveries.page(event_id, after=after, limit=size, status=status)
 
 

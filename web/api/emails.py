@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
 
-from database import EMAIL_STATUSES, Database, EmailSummary, NoSuchEmail
+import operations
+from database import EMAIL_STATUSES, Database, NoSuchEmail
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number
+from operations import RETRYABLE, get_summary
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
 from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
 from web.problem_details import json_response
-from web.services import current_settings, in_database, wake_at
+from web.services import current_settings, in_database, perform
 
-FAILED = ("failed", "unknown")
 MOST_RECIPIENTS = 10_000  # named in one retry
 blueprint = Blueprint("emails", __name__)
 
@@ -51,27 +52,23 @@ def put_email(event_id: str) -> Response:
     settings = current_settings()
     number = clean_event_id(event_id)
     email = clean_addressed_email(read_json(request, settings.max_body), settings.timezone, number)
-    now = datetime.now(UTC)
-    result = in_database(lambda database: database.emails.replace(email, now))
-    wake_at(email.due_at)
+    result = perform(operations.replace_email, email, datetime.now(UTC))
     return _shown(number, 201 if result == "created" else 200, result=result)
 
 
 @blueprint.post("/emails/<event_id>/cancel")
 def cancel_email(event_id: str) -> Response:
     """Send no more of it; how many had been sent, and how many are in flight."""
-    number, now = clean_event_id(event_id), datetime.now(UTC)
-    cancelled = in_database(lambda database: database.emails.cancel(number, now))
+    number = clean_event_id(event_id)
+    cancelled = perform(operations.cancel_email, number, datetime.now(UTC))
     return _shown(number, **cancelled._asdict())
 
 
 @blueprint.post("/emails/<event_id>/release")
 def release_email(event_id: str) -> Response:
     """Let a held email go out."""
-    number, now = clean_event_id(event_id), datetime.now(UTC)
-    in_database(lambda database: database.emails.release(number, now))
-    answer = in_database(lambda database: _summary(database, number))
-    wake_at(max(now, answer.due_at))
+    number = clean_event_id(event_id)
+    perform(operations.release_email, number, datetime.now(UTC))
     return _shown(number)
 
 
@@ -79,27 +76,19 @@ def release_email(event_id: str) -> Response:
 def retry_deliveries(event_id: str) -> Response:
     """Put its failed and unknown deliveries in line again, or those of them that the body names."""
     fields = Fields(read_optional_json(request, current_settings().max_body), ("statuses", "recipient_ids"))
-    statuses = fields.take_each("statuses", choice(*FAILED), len(FAILED), FAILED)
+    statuses = fields.take_each("statuses", choice(*RETRYABLE), len(RETRYABLE), RETRYABLE)
     ids = fields.take_each("recipient_ids", number, MOST_RECIPIENTS, ())
     fields.check()
-    email, now = clean_event_id(event_id), datetime.now(UTC)
-    queued = in_database(lambda database: database.deliveries.retry(email, int(now.timestamp()), statuses, ids or None))
-    wake_at(now)
+    email = clean_event_id(event_id)
+    queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
     return _shown(email, queued=queued)
-
-
-def _summary(database: Database, event_id: int) -> EmailSummary:
-    summary = database.emails.summary(event_id)
-    if summary is None:
-        raise NoSuchEmail(event_id)
-    return summary
 
 
 def _whole(database: Database, event_id: int) -> serializers.Document:
     email = database.emails.get(event_id)
     if email is None:
         raise NoSuchEmail(event_id)
-    summary = _summary(database, event_id)
+    summary = get_summary(database, event_id)
     reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
     return {
         **serializers.email(summary, current_settings().timezone),
@@ -110,5 +99,5 @@ def _whole(database: Database, event_id: int) -> serializers.Document:
 
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:
     """What an act has made of an email."""
-    email = in_database(lambda database: _summary(database, event_id))
+    email = in_database(lambda database: get_summary(database, event_id))
     return json_response({"email": serializers.email(email, current_settings().timezone), **more}, status)

@@ -33,7 +33,7 @@ from web.errors import error_answer
 from web.form import read_page_form
 from web.pages.filters import offset
 from web.sandbox import framed
-from web.services import current_settings, in_database, save_email, wake_at
+from web.services import current_settings, in_database, save_email
 
 KEPT = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
 LONGEST_REPLY = 500  # characters
@@ -109,7 +109,6 @@ def schedule(form: Form) -> AnyResponse:
         save_email(email)
     except EventIdUsed as error:
         return _saved_before(email) if error.identical else check(form)
-    wake_at(email.due_at)
     flash("This email is saved. It goes out at its time.")
     return _to_email(email)
 

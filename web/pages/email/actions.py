@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, flash, redirect, request, url_for
 from markupsafe import Markup
 
-from database import DELIVERY_STATUSES, Cancelled, Database, EmailSummary, NoActiveRecipients, NoSuchEmail, WrongStatus
+import operations
+from database import DELIVERY_STATUSES, Cancelled, NoActiveRecipients, WrongStatus
 from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
+from operations import RETRYABLE, get_summary
 from web.pages.email.view import email_page, number_of, wanted
 from web.pages.email.wording import WORDS
 from web.pages.filters import distance, instant, many
-from web.services import current_settings, in_database, wake_at
+from web.services import current_settings, in_database, perform
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",
@@ -27,7 +29,6 @@ MEANWHILE = {
     "held": "It is held by now",
     "cancelled": "It was cancelled meanwhile",
 }
-TO_DECIDE = ("failed", "unknown")  # what a person can do something about
 MOST = 1_000  # deliveries that are ticked
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
 
@@ -37,18 +38,16 @@ blueprint = Blueprint("acts", __name__)
 @blueprint.post("/emails/<event_id>/cancel")
 def cancel(event_id: str) -> Response:
     """Send no more of it."""
-    email, now = number_of(event_id), datetime.now(UTC)
-    return _done(email, _cancelled(in_database(lambda database: database.emails.cancel(email, now))))
+    email = number_of(event_id)
+    return _done(email, _cancelled(perform(operations.cancel_email, email, datetime.now(UTC))))
 
 
 @blueprint.post("/emails/<event_id>/release")
 def release(event_id: str) -> Response:
     """Let it go out though it was held."""
-    email, now = number_of(event_id), datetime.now(UTC)
-    became = in_database(lambda database: database.emails.release(email, now))
-    due_at = in_database(lambda database: _summary(database, email)).due_at
-    wake_at(max(now, due_at))
-    if became == "scheduled":
+    email = number_of(event_id)
+    status, due_at = perform(operations.release_email, email, datetime.now(UTC))
+    if status == "scheduled":
         return _done(email, Markup("Released. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
     return _done(email, "Released. It is being sent now.")
 
@@ -64,8 +63,7 @@ def reschedule(event_id: str) -> Response:
         page = email_page(wanted(event_id), typed, error)
         page.status_code = 400
         return page
-    in_database(lambda database: database.emails.reschedule(email, due_at, datetime.now(UTC)))
-    wake_at(due_at)
+    perform(operations.reschedule_email, email, due_at, datetime.now(UTC))
     if due_at <= datetime.now(UTC):
         return _done(email, Markup("Moved to {}: it goes out at once.").format(instant(due_at)))
     return _done(email, Markup("Moved. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
@@ -74,14 +72,12 @@ def reschedule(event_id: str) -> Response:
 @blueprint.post("/emails/<event_id>/retry")
 def retry(event_id: str) -> Response:
     """Put deliveries in line again: those that are ticked, or all of a status."""
-    email, now = number_of(event_id), datetime.now(UTC)
-    which, ids = _which("ticked", *TO_DECIDE)
+    email = number_of(event_id)
+    which, ids = _which("ticked", *RETRYABLE)
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
-    statuses = TO_DECIDE if which == "ticked" else (which,)
-    second = int(now.timestamp())
-    queued = in_database(lambda database: database.deliveries.retry(email, second, statuses, ids or None))
-    wake_at(now)
+    statuses = RETRYABLE if which == "ticked" else (which,)
+    queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
     return _done(email, _retried(queued, len(ids) or queued), "message" if queued else "warning")
 
 
@@ -95,7 +91,7 @@ def decide(event_id: str) -> Response:
     fields.check()
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
-    in_database(lambda database: _summary(database, email))
+    in_database(lambda database: get_summary(database, email))
     decided = in_database(lambda database: database.deliveries.decide_each(email, status, second, ids or None))
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
@@ -128,13 +124,6 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
     ids = fields.take_each("recipient_id", number, MOST, ())
     fields.check()
     return which, ids if which == "ticked" else ()
-
-
-def _summary(database: Database, event_id: int) -> EmailSummary:
-    summary = database.emails.summary(event_id)
-    if summary is None:
-        raise NoSuchEmail(event_id)
-    return summary
 
 
 def _cancelled(became: Cancelled) -> str:

@@ -1,0 +1,105 @@
+"""What people and programs do with emails, written once for the API, the pages and the commands.
+
+Each operation commits its change first and arms the wake-up for it afterwards: a wake-up that comes before the commit
+would find nothing to do. Nothing here knows HTTP; the front ends check the input and say what was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from database import Cancelled, Database, Email, EmailSummary, NoSuchEmail
+
+if TYPE_CHECKING:
+    from schedulers.redis_queue import WakeUps
+
+RETRYABLE = ("failed", "unknown")  # statuses of deliveries
+
+
+class Released(NamedTuple):
+    """The new status of a released email (`scheduled`, `sending` or `sent`), and when it was or is due."""
+
+    status: str
+    due_at: datetime
+
+
+def save_emails(database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime) -> Sequence[str]:
+    """Save the emails that are new, all durably or none; return for each `saved`, `identical` or `different`."""
+    results = database.emails.save_many(emails, now)
+    for due_at in sorted({email.due_at for email, result in zip(emails, results, strict=True) if result == "saved"}):
+        wake_at(wake_ups, due_at)
+    return results
+
+
+def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, now: datetime) -> str:
+    """Save an email or replace the one with its event_id; return `created`, `replaced` or `unchanged`.
+
+    Raises NotReplaceable unless the saved email is scheduled, or held and not started.
+    """
+    result = database.emails.replace(email, now)
+    wake_at(wake_ups, email.due_at)
+    return result
+
+
+def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Cancelled:
+    """Cancel an email: none of its messages starts to leave once this has returned. Safe to repeat.
+
+    Raises NoSuchEmail, or NotCancellable if it was sent.
+    """
+    return database.emails.cancel(event_id, now)
+
+
+def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Released:
+    """Let a held email go out: now if it is due or was started, otherwise at its time.
+
+    Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
+    """
+    status = database.emails.release(event_id, now)
+    due_at = get_summary(database, event_id).due_at
+    wake_at(wake_ups, max(due_at, now))
+    return Released(status, due_at)
+
+
+def reschedule_email(
+    database: Database, wake_ups: WakeUps | None, event_id: int, due_at: datetime, now: datetime
+) -> None:
+    """Move an email to another time. If it was held, it is scheduled again.
+
+    Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
+    """
+    database.emails.reschedule(event_id, due_at, now)
+    wake_at(wake_ups, due_at)
+
+
+def retry_deliveries(
+    database: Database,
+    wake_ups: WakeUps | None,
+    event_id: int,
+    now: datetime,
+    statuses: Sequence[str] = RETRYABLE,
+    recipient_ids: Collection[int] = (),
+) -> int:
+    """Queue the deliveries of an email that have one of `statuses` again; return how many.
+
+    `recipient_ids` limits this to some recipients; empty: all. Only active recipients count. Raises NoSuchEmail, or
+    NotRetryable unless the email is being sent or was sent.
+    """
+    queued = database.deliveries.retry(event_id, int(now.timestamp()), statuses, recipient_ids or None)
+    wake_at(wake_ups, now)
+    return queued
+
+
+def get_summary(database: Database, event_id: int) -> EmailSummary:
+    """Return an email's status, times and counts. Raises NoSuchEmail."""
+    summary = database.emails.summary(event_id)
+    if summary is None:
+        raise NoSuchEmail(event_id)
+    return summary
+
+
+def wake_at(wake_ups: WakeUps | None, due_at: datetime) -> None:
+    """Have a sweep run at that second if SCHEDULER uses Redis (`wake_ups` is not None). Never raises."""
+    if wake_ups is not None:
+        wake_ups.at(int(due_at.timestamp()))
