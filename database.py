@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
@@ -46,6 +47,7 @@ from storage.errors import (
     SchemaMismatch,
     WrongStatus,
 )
+from storage.group_commit import GroupCommit
 from storage.hours import BUCKETS
 from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
 from storage.leases import LEASE, RENEW, Senders
@@ -88,6 +90,7 @@ __all__ = [
     "DeliveryRow",
     "Email",
     "EmailSummary",
+    "EmailWriter",
     "Ending",
     "EventIdUsed",
     "HistoryPage",
@@ -292,6 +295,31 @@ class Databases:
         except DatabaseUnavailable:
             self.close()
             raise
+
+
+class EmailWriter:
+    """Saves the emails of all threads on one connection; those that arrive together share a transaction and a sync."""
+
+    def __init__(self, settings: Settings, wait: float = 5.0) -> None:
+        """An email whose transaction has not begun after `wait` seconds is given up: DatabaseBusy."""
+        self._databases = Databases(settings, SimpleNamespace())
+        self._group_commit = GroupCommit(self._commit, wait)
+
+    def connect(self) -> Database:
+        """Open the connection if it is not open; return its database. Raises DatabaseUnavailable, SchemaMismatch."""
+        return self._databases.current()
+
+    def save(self, email: Email, now: datetime) -> None:
+        """Save a new email durably. Raises EventIdUsed, also when the same email was saved before."""
+        refuse_used(email, self._group_commit.save((email, now)))
+
+    def close(self) -> None:
+        """Close the connection; the next email opens it again."""
+        self._databases.close()
+
+    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[str]:
+        """Save the emails that `take` returns once the write lock is held: those that arrived meanwhile join."""
+        return self._databases.act(lambda database: database.emails.save_group(take))
 
 
 class _Kept:

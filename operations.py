@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from database import Cancelled, Database, Email, EmailSummary, NoSuchEmail
+from database import Cancelled, Database, Email, EmailSummary, EmailWriter, NoSuchEmail
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -23,6 +23,12 @@ class Released(NamedTuple):
 
     status: str
     due_at: datetime
+
+
+def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now: datetime) -> None:
+    """Save a new email durably, in one transaction with those of other threads. Raises EventIdUsed."""
+    writer.save(email, now)
+    wake_at(wake_ups, email.due_at)
 
 
 def save_emails(database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime) -> Sequence[str]:

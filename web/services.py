@@ -6,18 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
 
 import operations
-from database import (
-    Database,
-    Databases,
-    Email,
-    refuse_used,
-)
+from database import Database, Databases, Email, EmailWriter
 from delivery.maildir.reader import Listing, newest
 from monitoring.cached import Look
 from monitoring.checks import MAIL_SERVER, QUICK, Finding, findings
@@ -27,7 +21,6 @@ from monitoring.probe import PATIENCE, Probe
 from monitoring.readiness import Check, checker
 from schedulers.wake_ups import wake_ups_of
 from settings import Settings
-from storage.group_commit import GroupCommit
 from web.auth.rate_limits import Limits
 from web.body_limits import Bodies
 
@@ -43,29 +36,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class EmailSaver:
-    """Saves the emails of all threads, those that come at one time in one transaction of one database."""
-
-    def __init__(self, settings: Settings, wait: float = 5.0) -> None:
-        """`wait`: seconds until an email is given up whose transaction could not begin."""
-        self.databases = Databases(settings, SimpleNamespace())
-        self.groups = GroupCommit(self._commit, wait)
-
-    def save(self, email: Email, now: datetime) -> None:
-        """Save it, durably. Raises EventIdUsed, also when the same email was saved before."""
-        refuse_used(email, self.groups.save((email, now)))
-
-    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[str]:
-        return self.databases.act(lambda database: database.emails.save_group(take))
-
-
 @dataclass
 class Services:
     """Everything that the threads of one application share."""
 
     settings: Settings
     databases: Databases
-    email_saver: EmailSaver
+    email_writer: EmailWriter
     wake_ups: WakeUps | None  # None with SCHEDULER=cron
     rate_limits: Limits
     bodies: Bodies
@@ -85,7 +62,7 @@ def create_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         databases=Databases(settings),
-        email_saver=EmailSaver(settings),
+        email_writer=EmailWriter(settings),
         wake_ups=wake_ups,
         rate_limits=Limits(settings, wake_ups),
         bodies=Bodies(),
@@ -116,7 +93,7 @@ def current_services() -> Services:
 
 def warm_up(app: Flask) -> None:
     """Connect to the database that saves emails, so that the first request does not have to wait. Raises DBError."""
-    services_of(app).email_saver.databases.current()
+    services_of(app).email_writer.connect()
 
 
 def current_settings() -> Settings:
@@ -132,8 +109,7 @@ def in_database(act: Callable[[Database], T]) -> T:
 def save_email(email: Email) -> None:
     """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
     services = current_services()
-    services.email_saver.save(email, datetime.now(UTC))
-    operations.wake_at(services.wake_ups, email.due_at)
+    operations.save_email(services.email_writer, services.wake_ups, email, datetime.now(UTC))
 
 
 def perform(

@@ -42,7 +42,7 @@ def client(settings: Settings) -> Iterator[FlaskClient]:
     db_init(settings, int(time.time()))
     app = create_app(settings)
     yield app.test_client()
-    services_of(app).email_saver.databases.close()
+    services_of(app).email_writer.close()
 
 
 def test_urlencoded_bodies_are_read_as_the_standard_library_reads_them(random_bytes: random.Random) -> None:

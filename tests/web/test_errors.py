@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from database import Database, Databases, db_init
+from database import Database, db_init
 from email_app import create_app
 from settings import Settings
 from web.services import services_of
@@ -22,7 +22,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     db_init(settings, int(time.time()))
     app = create_app(settings)
     yield app
-    databases(app).close()
+    services_of(app).email_writer.close()
 
 
 @pytest.fixture
@@ -30,14 +30,9 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def databases(app: Flask) -> Databases:
-    """Those that emails are saved in."""
-    return services_of(app).email_saver.databases
-
-
 def database_of(app: Flask) -> Database:
     """The one that all requests use to save an email."""
-    return databases(app).current()
+    return services_of(app).email_writer.connect()
 
 
 def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask, client: FlaskClient) -> None:
@@ -61,7 +56,7 @@ def test_tables_of_another_version_are_answered_with_503(
 ) -> None:
     with database_of(app).connection.transaction():
         database_of(app).connection.run("UPDATE meta SET value = :v WHERE name = 'schema_version'", v=str(version))
-    databases(app).close()
+    services_of(app).email_writer.close()
     answer = client.post("/send-emails", data=GOOD)
     assert answer.status_code == 503 and remedy in answer.text
 

@@ -18,14 +18,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from database import DatabaseBusy, DatabaseFull, Email, EventIdUsed
+from database import DatabaseBusy, DatabaseFull, Email, EmailWriter, EventIdUsed
 from storage.sqlite.write_lock import Gate
 from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
 from tests.support.faults.killer import STRACE, killed_before, wait_until
 from tests.support.faults.power_cut import Disk, traced
 from tests.support.installation import Installation
 from tests.support.web_server import FORM, Server, serve
-from web.services import EmailSaver
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RUNNER = (sys.executable, str(Path(__file__).parents[1] / "support" / "save_emails.py"))
@@ -36,23 +35,23 @@ def email(event_id: int, content: str = "C") -> Email:
     return Email(event_id, "S", content, NOW)
 
 
-class Savers:
+class Writers:
     """Threads that save an email each, held until all of them are in one group."""
 
     def __init__(self, installation: Installation, wait: float = 5.0) -> None:
         self.installation = installation
-        self.saver = EmailSaver(installation.settings, wait)
+        self.writer = EmailWriter(installation.settings, wait)
         self._pool = ThreadPoolExecutor(32)
         self._go = threading.Event()
-        self._commit = self.saver.groups._commit
-        self.saver.groups._commit = self._wait_and_commit
+        self._commit = self.writer._group_commit._commit
+        self.writer._group_commit._commit = self._wait_and_commit
 
     def save(self, *emails: Email) -> list[BaseException | None]:
         """What became of each, when all were saved together."""
         self._go.clear()
         futures: list[Future[None]] = []
         for number, one in enumerate(emails, 1):
-            futures.append(self._pool.submit(self.saver.save, one, NOW))
+            futures.append(self._pool.submit(self.writer.save, one, NOW))
             self._wait_for(number)
         self._go.set()
         return [future.exception(20) for future in futures]
@@ -64,10 +63,10 @@ class Savers:
 
     def close(self) -> None:
         self._pool.shutdown()
-        self.saver.databases.close()
+        self.writer.close()
 
     def _wait_for(self, number: int) -> None:
-        wait_until(lambda: len(self.saver.groups._queue) == number)
+        wait_until(lambda: len(self.writer._group_commit._queue) == number)
 
     def _wait_and_commit(self, take: Any) -> Any:
         assert self._go.wait(20)
@@ -75,17 +74,17 @@ class Savers:
 
 
 @pytest.fixture
-def savers(tmp_path: Path, where: dict[str, str]) -> Iterator[Savers]:
-    savers = Savers(Installation(tmp_path, **where))
-    yield savers
-    savers.close()
+def writers(tmp_path: Path, where: dict[str, str]) -> Iterator[Writers]:
+    writers = Writers(Installation(tmp_path, **where))
+    yield writers
+    writers.close()
 
 
 @pytest.fixture
-def on_sqlite(tmp_path: Path) -> Iterator[Savers]:
-    savers = Savers(Installation(tmp_path))
-    yield savers
-    savers.close()
+def on_sqlite(tmp_path: Path) -> Iterator[Writers]:
+    writers = Writers(Installation(tmp_path))
+    yield writers
+    writers.close()
 
 
 def told(errors: list[BaseException | None]) -> list[str]:
@@ -99,17 +98,17 @@ def told(errors: list[BaseException | None]) -> list[str]:
     return words
 
 
-def test_of_a_group_each_gets_its_own_answer(savers: Savers) -> None:
-    assert told(savers.save(email(3))) == ["saved"]
-    answers = savers.save(email(5), email(3), email(1), email(5), email(5, "other"), email(3, "other"), email(-2))
+def test_of_a_group_each_gets_its_own_answer(writers: Writers) -> None:
+    assert told(writers.save(email(3))) == ["saved"]
+    answers = writers.save(email(5), email(3), email(1), email(5), email(5, "other"), email(3, "other"), email(-2))
     assert told(answers) == ["saved", "identical", "saved", "identical", "different", "different", "saved"]
-    assert savers.saved() == Counter([-2, 1, 3, 5])
+    assert writers.saved() == Counter([-2, 1, 3, 5])
 
 
-def test_a_group_is_one_transaction(savers: Savers) -> None:
-    savers.save(email(0))
-    begun = transactions_of(savers.saver.databases.current().connection)
-    assert told(savers.save(*map(email, range(1, 9)))) == ["saved"] * 8
+def test_a_group_is_one_transaction(writers: Writers) -> None:
+    writers.save(email(0))
+    begun = transactions_of(writers.writer.connect().connection)
+    assert told(writers.save(*map(email, range(1, 9)))) == ["saved"] * 8
     assert begun.count("BEGIN") == 1
 
 
@@ -128,20 +127,20 @@ def transactions_of(connection: Any) -> list[str]:
 
 
 def test_two_groups_with_the_same_event_ids_in_different_orders_never_wait_for_each_other(
-    savers: Savers, request: pytest.FixtureRequest
+    writers: Writers, request: pytest.FixtureRequest
 ) -> None:
-    other = Savers(savers.installation)
+    other = Writers(writers.installation)
     request.addfinalizer(other.close)
     for first in range(0, 400, 20):
         ids = range(first, first + 20)
         with ThreadPoolExecutor(2) as both:
-            one = both.submit(savers.save, *map(email, ids))
+            one = both.submit(writers.save, *map(email, ids))
             two = both.submit(other.save, *map(email, reversed(ids)))
         assert Counter(told(one.result()) + told(two.result())) == {"saved": 20, "identical": 20}
 
 
-def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Savers) -> None:
-    on_sqlite.saver.databases.current().connection.rows("PRAGMA max_page_count = 1")  # not a page more
+def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Writers) -> None:
+    on_sqlite.writer.connect().connection.rows("PRAGMA max_page_count = 1")  # not a page more
     big = [email(number, "x" * 100_000) for number in range(8)]
     assert {type(error) for error in on_sqlite.save(*big)} == {DatabaseFull}
     assert on_sqlite.saved() == Counter()
@@ -150,23 +149,23 @@ def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Sa
 
 def test_a_group_that_finds_the_database_locked_is_refused_and_nothing_is_saved_later(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
-    saver = EmailSaver(installation.settings, wait=0.3)
+    writer = EmailWriter(installation.settings, wait=0.3)
     gate = Gate(tmp_path / "email.db")
     gate.enter(1)
     with ThreadPoolExecutor(8) as pool:
-        leader = pool.submit(saver.save, email(0), NOW)
-        wait_until(lambda: len(saver.groups._queue) == 1)
-        others = [pool.submit(saver.save, email(number), NOW) for number in range(1, 8)]
+        leader = pool.submit(writer.save, email(0), NOW)
+        wait_until(lambda: len(writer._group_commit._queue) == 1)
+        others = [pool.submit(writer.save, email(number), NOW) for number in range(1, 8)]
         assert {type(other.exception(5)) for other in others} == {DatabaseBusy}
         gate.leave()
         assert leader.exception(10) is None
     with installation.database() as database:
         assert database.connection.rows("SELECT event_id FROM emails") == [(0,)]
     gate.close()
-    saver.databases.close()
+    writer.close()
 
 
-def test_a_group_goes_into_the_database_that_was_put_in_the_old_ones_place(on_sqlite: Savers) -> None:
+def test_a_group_goes_into_the_database_that_was_put_in_the_old_ones_place(on_sqlite: Writers) -> None:
     assert told(on_sqlite.save(email(1), email(2))) == ["saved"] * 2
     for file in on_sqlite.installation.folder.glob("email.db*"):
         file.unlink()
@@ -181,21 +180,21 @@ def test_a_database_call_that_fails_in_a_group_is_told_to_all_and_saves_nothing(
     emails = [email(1), email(2), email(3, "new"), email(2, "other"), email(4)]
     for number in itertools.count(1):
         (tmp_path / f"{number}").mkdir()
-        savers = Savers(Installation(tmp_path / f"{number}"))
-        savers.save(email(3))
+        writers = Writers(Installation(tmp_path / f"{number}"))
+        writers.save(email(3))
         fault = Fault(number, broken_disk)
-        connection: Any = savers.saver.databases.current().connection
+        connection: Any = writers.writer.connect().connection
         connection._connection = FailingDriver(connection._connection, fault)
-        answers = told(savers.save(*emails))
+        answers = told(writers.save(*emails))
         wanted = ["saved", "saved", "different", "different", "saved"]
         assert answers == (["DatabaseUnavailable"] * 5 if fault.happened else wanted), number
-        assert savers.saved() == Counter([3] if fault.happened else [1, 2, 3, 4]), number
+        assert writers.saved() == Counter([3] if fault.happened else [1, 2, 3, 4]), number
         if not fault.happened:
-            savers.close()
+            writers.close()
             break
-        assert told(savers.save(*emails)) == wanted
-        assert savers.saved() == Counter([1, 2, 3, 4])
-        savers.close()
+        assert told(writers.save(*emails)) == wanted
+        assert writers.saved() == Counter([1, 2, 3, 4])
+        writers.close()
     print(f"{number - 1} database calls")
     assert number > 8
 
