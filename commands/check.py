@@ -9,7 +9,8 @@ from flask.cli import with_appcontext
 
 from commands.errors import printable
 from commands.output import echo_json, json_option
-from monitoring.checks import Finding, findings
+from monitoring.checks import findings
+from monitoring.finding import Finding
 from web.services import current_settings
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

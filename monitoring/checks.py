@@ -21,8 +21,6 @@ from monitoring.packages import check_packages
 from monitoring.sending import check_sending
 from settings import Settings
 
-__all__ = ["CHECKS", "LIMIT", "MAIL_SERVER", "QUICK", "Finding", "findings"]
-
 LIMIT = 15.0  # seconds for each
 
 Check = Callable[[Settings], Iterable[Finding]]

@@ -36,7 +36,7 @@ def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
 
 def problems(database: Database, scheduler: str) -> list[Finding]:
     """Return the findings of `judge` that are not ok. Raises DatabaseUnavailable."""
-    return [finding for finding in judge(database, scheduler, int(time.time())) if finding.level != "ok"]
+    return [finding for finding in judge(database, scheduler, int(time.time())) if not finding.is_ok]
 
 
 def heartbeat(age: float, scheduler: str) -> Finding:

@@ -13,6 +13,11 @@ class Finding(NamedTuple):
     text: str
     remedy: str = ""
 
+    @property
+    def is_ok(self) -> bool:
+        """Whether nothing has to be done."""
+        return self.level == "ok"
+
 
 def ok(subject: str, text: str) -> Finding:
     """Nothing is to be done."""

@@ -6,7 +6,8 @@ from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from database import DatabaseUnavailable
-from monitoring.readiness import Check, check_unavailable, ready
+from monitoring.finding import Finding
+from monitoring.readiness import is_ready, unavailable
 from web.auth.access import may_see_all
 from web.services import current_services
 
@@ -22,11 +23,12 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
     """Whether the service does its work: 200 or 503. A stranger learns no more than that."""
-    checks = _checks()
-    answer: dict[str, object] = {"status": "ready" if ready(checks) else "not ready"}
+    findings = _findings()
+    ready = is_ready(findings)
+    answer: dict[str, object] = {"status": "ready" if ready else "not ready"}
     if may_see_all():
-        answer["checks"] = [check._asdict() for check in checks]
-    return jsonify(answer), 200 if ready(checks) else 503
+        answer["checks"] = [_as_check(finding) for finding in findings]
+    return jsonify(answer), 200 if ready else 503
 
 
 @blueprint.get("/metrics")
@@ -35,8 +37,12 @@ def metrics() -> Response:
     return Response(current_services().metrics.answer(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _checks() -> list[Check]:
+def _findings() -> list[Finding]:
     try:
         return current_services().readiness.answer()
     except DatabaseUnavailable as error:
-        return check_unavailable(error)
+        return unavailable(error)
+
+
+def _as_check(finding: Finding) -> dict[str, object]:
+    return {"name": finding.subject, "ok": finding.is_ok, "found": finding.text, "remedy": finding.remedy}

@@ -14,11 +14,12 @@ import operations
 from database import Database, Databases, Email, EmailWriter
 from delivery.maildir.reader import Listing, newest
 from monitoring.cached import Look
-from monitoring.checks import MAIL_SERVER, QUICK, Finding, findings
+from monitoring.checks import MAIL_SERVER, QUICK, findings
 from monitoring.delivery_health import problems
+from monitoring.finding import Finding
 from monitoring.metrics import writer
 from monitoring.probe import PATIENCE, Probe
-from monitoring.readiness import Check, checker
+from monitoring.readiness import readiness_check
 from schedulers.wake_ups import wake_ups_of
 from settings import Settings
 from web.auth.rate_limits import Limits
@@ -47,7 +48,7 @@ class Services:
     rate_limits: Limits
     bodies: Bodies
     seen_sessions: dict[str, None]  # the ids of sessions that were valid when last checked, the oldest first
-    readiness: Probe[list[Check]]
+    readiness: Probe[list[Finding]]
     metrics: Probe[bytes]
     alerts: Probe[list[Finding]]
     checks: Look[list[Finding]]
@@ -67,7 +68,7 @@ def create_services(settings: Settings) -> Services:
         rate_limits=Limits(settings, wake_ups),
         bodies=Bodies(),
         seen_sessions={},
-        readiness=Probe(settings, checker(settings)),
+        readiness=Probe(settings, readiness_check(settings)),
         metrics=Probe(settings, writer(settings)),
         alerts=Probe(settings, partial(problems, scheduler=settings.scheduler), ALERTS_CACHE_TTL),
         checks=Look(partial(findings, settings, QUICK, PATIENCE), CHECKS_CACHE_TTL),

@@ -17,8 +17,8 @@ import pytest
 
 from database import RESTORE_BACKUP, Database, Delivery, Settlement, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
-from monitoring.checks import LIMIT, Finding, findings
-from monitoring.finding import ok
+from monitoring.checks import LIMIT, findings
+from monitoring.finding import Finding, ok
 from settings import Settings, load_settings
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of

@@ -12,7 +12,7 @@ import pytest
 
 from database import Database, db_init
 from monitoring import delivery_health, sending
-from monitoring.checks import Finding
+from monitoring.finding import Finding
 from schedulers.cron import install
 from sender.shutdown import Stop
 from settings import Settings, SettingsError, load_settings

@@ -10,7 +10,7 @@ import pytest
 
 from database import Database
 from monitoring.metrics import collect
-from monitoring.readiness import check_all
+from monitoring.readiness import readiness
 from settings import Settings
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import Installation
@@ -64,7 +64,7 @@ def test_no_probe_scans_what_grows(where: dict[str, str], tmp_path: Path, probe:
     installation.save_email(1)
     settings: Settings = installation.settings
     acts: dict[str, Callable[[Database], object]] = {
-        "readyz": lambda database: check_all(database, settings),
+        "readyz": lambda database: readiness(database, settings),
         "metrics": lambda database: list(collect(database, settings)),
     }
     with installation.database() as database:

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from database import Database, Hour
 from monitoring import delivery_health
-from monitoring.checks import Finding
+from monitoring.finding import Finding
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in

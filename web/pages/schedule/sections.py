@@ -8,9 +8,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from database import Database, EmailSummary
-from monitoring.delivery_health import LATE
+from monitoring.delivery_health import LATE, judge
+from monitoring.finding import Finding
 from monitoring.humanize import span
-from monitoring.readiness import Check, check_sending
 from settings import Settings
 from web.pages.schedule.email_filter import LARGEST
 
@@ -31,7 +31,7 @@ class Sending(NamedTuple):
 class Sections(NamedTuple):
     """All that is shown; of each kind of email the first ones."""
 
-    checks: list[Check]
+    checks: list[Finding]
     emails: dict[str, int]  # how many there are of each status
     recipients: dict[str, int]
     today: date
@@ -46,7 +46,7 @@ class Sections(NamedTuple):
     @property
     def shown(self) -> object:
         """What makes a page another one. How long ago the last sweep looked does not, unless it is too long."""
-        checks = [(check.name, check.ok, "" if check.ok else check.remedy) for check in self.checks]
+        checks = [(check.subject, check.is_ok, "" if check.is_ok else check.remedy) for check in self.checks]
         return self._replace(checks=[]), checks
 
 
@@ -54,7 +54,7 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
     """All of it. In the order of an email's life, so that one that moves on meanwhile is there twice, never missing."""
     late = now - timedelta(seconds=LATE[settings.scheduler])
     emails = database.emails
-    checks = check_sending(database, settings, int(now.timestamp()))
+    checks = list(judge(database, settings.scheduler, int(now.timestamp())))
     overdue = [email for email in emails.page(None, ROWS, "scheduled") if email.due_at <= late]
     coming = emails.page((late, LARGEST), ROWS, "scheduled")
     held = emails.page(None, ROWS, "held", newest_first=True)
