@@ -108,7 +108,7 @@ def seed(installation: Installation, rows: int, hours: int) -> None:
 def inside(installation: Installation) -> Callable[[str], tuple[int, str]]:
     app = create_app(installation.settings)
     services = services_of(app)
-    services.readiness._fresh = services.metrics._fresh = 0
+    services.readiness.ttl = services.metrics.ttl = 0
     client = app.test_client()
 
     def get(path: str) -> tuple[int, str]:

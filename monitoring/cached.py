@@ -1,4 +1,4 @@
-"""A look at something that may be slow: one at a time, however many ask, and nobody waits for it for ever."""
+"""A check that may be slow: it runs once at a time, however many ask, and nobody waits for it forever."""
 
 from __future__ import annotations
 
@@ -10,70 +10,73 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class StillLooking(Exception):
-    """The look has not ended in time."""
+class CheckTimeout(Exception):
+    """The check has not ended in time."""
 
 
-class Look(Generic[T]):
-    """Looks by `look`; what that saw is given again for `fresh` seconds and `rest` times as long as it took."""
+class CachedCheck(Generic[T]):
+    """Runs `check` in one thread at a time, and caches its result.
 
-    def __init__(self, look: Callable[[], T], fresh: float = 1.0, *, rest: float = 0.0) -> None:
-        self._look = look
-        self._fresh = fresh
-        self._rest = rest
+    A result is valid for `ttl` seconds plus `backoff_factor` times the seconds that the check took.
+    """
+
+    def __init__(self, check: Callable[[], T], ttl: float = 1.0, *, backoff_factor: float = 0.0) -> None:
+        self.ttl = ttl
+        self._check = check
+        self._backoff_factor = backoff_factor
         self._lock = threading.Lock()
-        self._latest: _Looking[T] | None = None
-        self._former: _Looking[T] | None = None  # the last one that has ended
+        self._latest: _Run[T] | None = None
+        self._latest_finished: _Run[T] | None = None
 
-    def see(self, patience: float) -> T:
-        """What it saw, once it has, or what it raised. Raises StillLooking after so many seconds."""
-        return self._current().result(patience)
+    def get(self, timeout: float) -> T:
+        """Return the result, or raise what the check raised. Raises CheckTimeout `timeout` seconds after its start."""
+        return self._current().result(timeout)
 
-    def glance(self, patience: float) -> T | None:
-        """The same, but rather than StillLooking what was seen the time before, or None."""
+    def latest(self, timeout: float) -> T | None:
+        """Return the result as `get` does; on a timeout, that of the run before, or None if there was none."""
         try:
-            return self.see(patience)
-        except StillLooking:
-            return self._former.result(0) if self._former else None
+            return self.get(timeout)
+        except CheckTimeout:
+            return self._latest_finished.result(0) if self._latest_finished else None
 
-    def _current(self) -> _Looking[T]:
+    def _current(self) -> _Run[T]:
         with self._lock:
             latest = self._latest
             if latest is not None and latest.ended_at < time.monotonic():
-                self._former = latest
-            if latest is None or self._is_old(latest):
-                latest = self._latest = _Looking(self._look)
+                self._latest_finished = latest
+            if latest is None or self._is_expired(latest):
+                latest = self._latest = _Run(self._check)
         return latest
 
-    def _is_old(self, looking: _Looking[T]) -> bool:
-        kept = self._fresh + self._rest * (looking.ended_at - looking.began_at)
-        return looking.ended_at + kept <= time.monotonic()
+    def _is_expired(self, run: _Run[T]) -> bool:
+        lifetime = self.ttl + self._backoff_factor * (run.ended_at - run.began_at)
+        return run.ended_at + lifetime <= time.monotonic()
 
 
-class _Looking(Generic[T]):
-    """One look, in a thread that nobody has to wait for: a server that is frozen answers nothing for hours."""
+class _Run(Generic[T]):
+    """One run of a check, in a daemon thread: a server that is frozen may not answer for hours."""
 
-    def __init__(self, look: Callable[[], T]) -> None:
+    def __init__(self, check: Callable[[], T]) -> None:
         self.began_at = time.monotonic()
         self.ended_at = float("inf")
-        self._found: list[T] = []
-        self._raised: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(look,), daemon=True)
+        self._results: list[T] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(check,), daemon=True)
         self._thread.start()
 
-    def result(self, patience: float) -> T:
-        """What it saw, once it has; what it raised. All who wait give up at the same moment."""
-        self._thread.join(max(self.began_at + patience - time.monotonic(), 0))
-        if self._raised is not None:
-            raise self._raised
-        if not self._found:
-            raise StillLooking
-        return self._found[0]
+    def result(self, timeout: float) -> T:
+        """Return the result once there is one, or raise the error. All threads that wait give up at the same moment."""
+        self._thread.join(max(self.began_at + timeout - time.monotonic(), 0))
+        if self._error is not None:
+            raise self._error
+        if not self._results:
+            raise CheckTimeout
+        return self._results[0]
 
-    def _run(self, look: Callable[[], T]) -> None:
+    def _run(self, check: Callable[[], T]) -> None:
         try:
-            self._found.append(look())
-        except Exception as error:  # noqa: BLE001 - raised where it is asked for
-            self._raised = error
+            self._results.append(check())
+        except Exception as error:  # noqa: BLE001 - raised in the threads that ask for the result
+            self._error = error
         finally:
             self.ended_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""A look at the database for a probe: bounded in time and in number, however many ask and however long it takes."""
+"""A check of the database for a probe: bounded in time and in number, however many ask and however long it takes."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from types import SimpleNamespace
 from typing import TypeVar
 
 from database import Database, Databases, DatabaseUnavailable
-from monitoring.cached import Look, StillLooking
+from monitoring.cached import CachedCheck, CheckTimeout
 from settings import Settings
 
-PATIENCE = 7.0  # seconds: longer than a writer is waited for
-FRESH = 1.0  # seconds for which an answer is given again
+PROBE_TIMEOUT = 7.0  # seconds: longer than a write waits for another writer
+CACHE_TTL = 1.0  # seconds
 
 T = TypeVar("T")
 
 
-class Probe(Look[T]):
-    """Looks by `look`, on a connection of its own, which is made anew after any error."""
+class Probe(CachedCheck[T]):
+    """Runs `check` on a connection of its own, which is opened again after any error."""
 
-    def __init__(self, settings: Settings, look: Callable[[Database], T], fresh: float = FRESH) -> None:
+    def __init__(self, settings: Settings, check: Callable[[Database], T], ttl: float = CACHE_TTL) -> None:
         databases = Databases(settings, SimpleNamespace())
-        super().__init__(lambda: databases.act(lambda database: _looked(database, look)), fresh)
+        super().__init__(lambda: databases.act(lambda database: _checked(database, check)), ttl)
 
     def answer(self) -> T:
-        """What the look saw, at most a second ago. Raises DatabaseUnavailable."""
+        """Return a result that is at most `ttl` seconds old. Raises DatabaseUnavailable, also after PROBE_TIMEOUT."""
         try:
-            return self.see(PATIENCE)
-        except StillLooking:
-            reason = f"the database has not answered for {PATIENCE:.0f} seconds"
+            return self.get(PROBE_TIMEOUT)
+        except CheckTimeout:
+            reason = f"the database has not answered for {PROBE_TIMEOUT:.0f} seconds"
             raise DatabaseUnavailable(reason, "is its server, or its disk, frozen or overloaded?") from None
 
 
-def _looked(database: Database, look: Callable[[Database], T]) -> T:
-    """What `look` sees, if the tables are still of this version."""
-    database.health.check_tables()
-    return look(database)
+def _checked(database: Database, check: Callable[[Database], T]) -> T:
+    database.health.check_tables()  # raises SchemaMismatch if the database was upgraded or replaced
+    return check(database)

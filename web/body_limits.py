@@ -1,7 +1,8 @@
-"""Bodies that stall must not hold every thread of the server: only so many are read at a time.
+"""Limits how many request bodies are read at a time, so that clients that stall cannot occupy every thread.
 
-A proxy that buffers requests keeps stalled ones away altogether. Without one, a client that sends half a body holds a
-thread until it goes away: strangers as many as STRANGERS, clients with a token as many as KNOWN. All else is answered.
+A client that stalls in the middle of its body occupies a thread of the server until it disconnects. This caps the
+damage at MAX_ANONYMOUS_READS threads for anonymous clients and MAX_AUTHENTICATED_READS for authenticated ones; all
+other requests are served. A proxy that buffers requests avoids the problem altogether.
 """
 
 from __future__ import annotations
@@ -13,68 +14,66 @@ from typing import IO, cast
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
 
-STRANGERS = 3
-KNOWN = 10  # together fewer than the threads of the server
-PATIENCE = 0.5  # seconds; a body that is there is read in microseconds
-KEY = "wsgi.input"
+MAX_ANONYMOUS_READS = 3
+MAX_AUTHENTICATED_READS = 10  # together fewer than the threads of the server
+ACQUIRE_TIMEOUT = 0.5  # seconds; a body that has arrived is read in microseconds
+RETRY_AFTER = 5  # seconds
+WSGI_INPUT = "wsgi.input"
 
 
-class Seats:
-    """So many threads may be reading at a time. Once that many stall, others are refused without waiting."""
+class ConcurrencyLimit:
+    """A semaphore that refuses at once, without waiting, for a while after a wait for it has timed out."""
 
     def __init__(self, number: int) -> None:
-        self._free = threading.BoundedSemaphore(number)
-        self._stalled_until = 0.0
+        self._semaphore = threading.BoundedSemaphore(number)
+        self._exhausted_until = 0.0
 
-    def take(self) -> None:
-        """Raises ServiceUnavailable if there is none."""
-        if self._free.acquire(blocking=False):
+    def acquire(self) -> None:
+        """Take one of the permits. Raises ServiceUnavailable if all of them stay in use."""
+        if self._semaphore.acquire(blocking=False):
             return
-        if time.monotonic() < self._stalled_until or not self._free.acquire(timeout=PATIENCE):
-            self._stalled_until = time.monotonic() + 2 * PATIENCE
-            raise ServiceUnavailable("too many requests stall in the middle of their bodies", retry_after=5)
+        if time.monotonic() < self._exhausted_until or not self._semaphore.acquire(timeout=ACQUIRE_TIMEOUT):
+            self._exhausted_until = time.monotonic() + 2 * ACQUIRE_TIMEOUT
+            raise ServiceUnavailable("too many requests stall in the middle of their bodies", retry_after=RETRY_AFTER)
 
-    def leave(self) -> None:
-        """Give the seat back."""
-        self._free.release()
+    def release(self) -> None:
+        self._semaphore.release()
 
 
-class Body:
-    """The body of a request as WSGI hands it out; each read takes a seat as long as it lasts."""
+class LimitedBody:
+    """The body of a request, as WSGI hands it out. Each read counts against `limit` while it lasts."""
 
-    def __init__(self, stream: IO[bytes], seats: Seats) -> None:
+    def __init__(self, stream: IO[bytes], limit: ConcurrencyLimit) -> None:
         self._stream = stream
-        self.seats = seats
+        self.limit = limit
 
     def read(self, size: int = -1) -> bytes:
-        """As of any stream."""
-        self.seats.take()
+        self.limit.acquire()
         try:
             return self._stream.read(size)
         finally:
-            self.seats.leave()
+            self.limit.release()
 
     def readline(self, size: int = -1) -> bytes:
-        """As of any stream."""
-        self.seats.take()
+        self.limit.acquire()
         try:
             return self._stream.readline(size)
         finally:
-            self.seats.leave()
+            self.limit.release()
 
 
-class Bodies:
-    """The seats of one process."""
+class BodyLimits:
+    """The limits of one process."""
 
     def __init__(self) -> None:
-        self.strangers = Seats(STRANGERS)
-        self.known = Seats(KNOWN)
+        self.anonymous = ConcurrencyLimit(MAX_ANONYMOUS_READS)
+        self.authenticated = ConcurrencyLimit(MAX_AUTHENTICATED_READS)
 
-    def of_stranger(self, stream: IO[bytes]) -> Body:
-        """The body of a request of which nothing is known yet."""
-        return Body(stream, self.strangers)
+    def wrap(self, stream: IO[bytes]) -> LimitedBody:
+        """Return the body of a request whose client is not known yet."""
+        return LimitedBody(stream, self.anonymous)
 
 
-def know(request: Request, bodies: Bodies) -> None:
-    """Give the body of a client that may use the service one of the many seats."""
-    cast(Body, request.environ[KEY]).seats = bodies.known
+def mark_authenticated(request: Request, limits: BodyLimits) -> None:
+    """Count the body of this request against the limit for clients that may use the service."""
+    cast(LimitedBody, request.environ[WSGI_INPUT]).limit = limits.authenticated

@@ -1,6 +1,6 @@
-"""The edge of the application: every answer gets its headers and an id, and the log a line for every request.
+"""WSGI middleware: adds security headers and an id to every response, and writes a line for it to the log.
 
-It stands around Flask, so that nothing gets past it, and costs a request a few microseconds.
+It wraps Flask, so that no response gets past it. It costs a request a few microseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import request
 
-from web.body_limits import Bodies
+from web.body_limits import WSGI_INPUT, BodyLimits
 from web.request_log import RequestLog
 
 if TYPE_CHECKING:
@@ -38,51 +38,50 @@ HEADERS = {
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 PAIRS = [(name.lower(), (name, value)) for name, value in HEADERS.items()]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-KEY = "email_endpoint.request_id"
+REQUEST_ID_KEY = "email_endpoint.request_id"
 
 
-class Edge:
-    """A WSGI application around another. With `trusting`, a proxy in front may name each request."""
+class RequestMiddleware:
+    """Wraps a WSGI application. With `trusts_proxy`, a request may bring its id in X-Request-Id."""
 
-    def __init__(self, app: WSGIApplication, log: RequestLog | None, bodies: Bodies, trusting: bool) -> None:
+    def __init__(self, app: WSGIApplication, log: RequestLog | None, limits: BodyLimits, trusts_proxy: bool) -> None:
         self._app = app
-        self._bodies = bodies
+        self._limits = limits
         self._log = log
-        self._trusting = trusting
+        self._trusts_proxy = trusts_proxy
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
         began = time.perf_counter()
-        given = environ.get("HTTP_X_REQUEST_ID", "") if self._trusting else ""
-        name = given if REQUEST_ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers)}"
-        environ[KEY] = name
-        environ["wsgi.input"] = self._bodies.of_stranger(environ["wsgi.input"])
-        answer: list[str | int | None] = ["", 0]
+        requested_id = environ.get("HTTP_X_REQUEST_ID", "") if self._trusts_proxy else ""
+        name = requested_id if REQUEST_ID.fullmatch(requested_id) else f"{self._prefix}-{next(self._numbers)}"
+        environ[REQUEST_ID_KEY] = name
+        environ[WSGI_INPUT] = self._limits.wrap(environ[WSGI_INPUT])
+        status_and_size: list[str | int | None] = ["", 0]
 
         def start(status: str, headers: list[tuple[str, str]], *failure: object) -> object:
-            there = {header.lower(): value for header, value in headers}
-            headers += [pair for lower, pair in PAIRS if lower not in there]
+            present = {header.lower(): value for header, value in headers}
+            headers += [pair for lower, pair in PAIRS if lower not in present]
             headers.append(("X-Request-Id", name))
             if environ["wsgi.url_scheme"] == "https":
                 headers.append(HSTS)
-            answer[:] = status[:3], int(there["content-length"]) if "content-length" in there else None
+            status_and_size[:] = status[:3], int(present["content-length"]) if "content-length" in present else None
             return start_response(status, headers, *failure)  # type: ignore[arg-type]
 
         body = self._app(environ, start)  # type: ignore[arg-type]
         if self._log is None:
             return body
-        status, size = cast("tuple[str, int | None]", tuple(answer))
+        status, size = cast("tuple[str, int | None]", tuple(status_and_size))
         if size is None:
-            return self._logged_at_its_end(body, environ, name, status, began)
+            return self._logged_at_end(body, environ, name, status, began)
         self._log.write(environ, name, status, time.perf_counter() - began, size)
         return body
 
-    def _logged_at_its_end(
+    def _logged_at_end(
         self, body: Iterable[bytes], environ: WSGIEnvironment, name: str, status: str, began: float
     ) -> Iterator[bytes]:
-        """The parts of a body of unknown length; when it has ended, or was broken off, it goes into the log."""
+        """Yield the parts of a body of unknown length; log the request once the body has ended or was aborted."""
         size = 0
         try:
             for part in body:
@@ -96,5 +95,5 @@ class Edge:
 
 
 def request_id() -> str:
-    """The id of this request, as its answer and the log have it."""
-    return str(request.environ.get(KEY, "-"))
+    """Return the id of this request, which its response and the log have too."""
+    return str(request.environ.get(REQUEST_ID_KEY, "-"))

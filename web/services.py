@@ -13,17 +13,17 @@ from flask import Flask, current_app
 import operations
 from database import Database, Databases, Email, EmailWriter
 from delivery.maildir.reader import Listing, newest
-from monitoring.cached import Look
+from monitoring.cached import CachedCheck
 from monitoring.checks import MAIL_SERVER, QUICK, findings
 from monitoring.delivery_health import problems
 from monitoring.finding import Finding
 from monitoring.metrics import writer
-from monitoring.probe import PATIENCE, Probe
+from monitoring.probe import PROBE_TIMEOUT, Probe
 from monitoring.readiness import readiness_check
 from schedulers.wake_ups import wake_ups_of
 from settings import Settings
 from web.auth.rate_limits import Limits
-from web.body_limits import Bodies
+from web.body_limits import BodyLimits
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXTENSION = "email_endpoint"
 ALERTS_CACHE_TTL = 5.0  # seconds
 CHECKS_CACHE_TTL = 2.0  # seconds
-OUTBOX_BACKOFF = 10.0  # times as long as listing the Maildir took, it is not listed again
+OUTBOX_BACKOFF_FACTOR = 10.0  # a listing of the Maildir is valid for this many times as long as it took
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,14 +46,14 @@ class Services:
     email_writer: EmailWriter
     wake_ups: WakeUps | None  # None with SCHEDULER=cron
     rate_limits: Limits
-    bodies: Bodies
+    body_limits: BodyLimits
     seen_sessions: dict[str, None]  # the ids of sessions that were valid when last checked, the oldest first
     readiness: Probe[list[Finding]]
     metrics: Probe[bytes]
     alerts: Probe[list[Finding]]
-    checks: Look[list[Finding]]
-    mail_server_check: Look[list[Finding]]
-    outbox: Look[Listing] | None  # None if EMAIL_URL does not name a Maildir
+    checks: CachedCheck[list[Finding]]
+    mail_server_check: CachedCheck[list[Finding]]
+    outbox: CachedCheck[Listing] | None  # None if EMAIL_URL does not name a Maildir
 
 
 def create_services(settings: Settings) -> Services:
@@ -66,14 +66,14 @@ def create_services(settings: Settings) -> Services:
         email_writer=EmailWriter(settings),
         wake_ups=wake_ups,
         rate_limits=Limits(settings, wake_ups),
-        bodies=Bodies(),
+        body_limits=BodyLimits(),
         seen_sessions={},
         readiness=Probe(settings, readiness_check(settings)),
         metrics=Probe(settings, writer(settings)),
         alerts=Probe(settings, partial(problems, scheduler=settings.scheduler), ALERTS_CACHE_TTL),
-        checks=Look(partial(findings, settings, QUICK, PATIENCE), CHECKS_CACHE_TTL),
-        mail_server_check=Look(partial(findings, settings, MAIL_SERVER), CHECKS_CACHE_TTL),
-        outbox=Look(partial(newest, maildir), 0, rest=OUTBOX_BACKOFF) if maildir else None,
+        checks=CachedCheck(partial(findings, settings, QUICK, PROBE_TIMEOUT), CHECKS_CACHE_TTL),
+        mail_server_check=CachedCheck(partial(findings, settings, MAIL_SERVER), CHECKS_CACHE_TTL),
+        outbox=CachedCheck(partial(newest, maildir), 0, backoff_factor=OUTBOX_BACKOFF_FACTOR) if maildir else None,
     )
 
 

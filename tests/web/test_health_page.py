@@ -40,7 +40,7 @@ def get(api: Api, path: str = "/health", status: int = 200) -> str:
 def look_anew(api: Api) -> None:
     services = services_of(api.app)
     for check in (services.checks, services.mail_server_check, services.alerts):
-        check._fresh = 0
+        check.ttl = 0
 
 
 def found(page: str) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from delivery.maildir.reader import newest
-from monitoring.cached import Look
+from monitoring.cached import CachedCheck
 from tests.support.api_client import Api
 from web.pages import outbox
 from web.services import services_of
@@ -148,7 +148,7 @@ def test_pages_go_on_after_a_name_and_nothing_is_listed_twice(sqlite_api: Api, m
 def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
     sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services_of(sqlite_api.app).outbox = Look(partial(newest, sqlite_api.installation.folder / "outbox", 5), 0)
+    services_of(sqlite_api.app).outbox = CachedCheck(partial(newest, sqlite_api.installation.folder / "outbox", 5), 0)
     for number in range(9):
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
     put(sqlite_api, "somebody-elses", b"To: a@example.com\nSubject: n\n\nx", "cur")

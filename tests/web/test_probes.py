@@ -53,7 +53,7 @@ def application(settings: Settings) -> Flask:
     app = create_app(settings)
     services = services_of(app)
     for probe in (services.readiness, services.metrics):
-        probe._fresh = 0
+        probe.ttl = 0
     return app
 
 

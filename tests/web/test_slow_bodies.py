@@ -15,7 +15,7 @@ from serving.web_server import THREADS
 from settings import load_settings
 from tests.support.forms import csrf_token
 from tests.support.web_server import FORM, Answer, Server, serve
-from web.body_limits import KNOWN, STRANGERS
+from web.body_limits import MAX_ANONYMOUS_READS, MAX_AUTHENTICATED_READS
 
 TOKEN = "the-only-token-here"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -59,7 +59,7 @@ def post(server: Server) -> Answer:
 
 
 def test_threads_are_left_when_all_seats_are_taken() -> None:
-    assert STRANGERS + KNOWN < THREADS
+    assert MAX_ANONYMOUS_READS + MAX_AUTHENTICATED_READS < THREADS
 
 
 def test_strangers_who_stall_hold_nobody_up(folder: Path, free_port: int) -> None:

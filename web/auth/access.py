@@ -24,9 +24,9 @@ from settings import Settings
 from web.auth import sessions
 from web.auth.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
 from web.auth.rate_limits import Limits
-from web.body_limits import know
+from web.body_limits import mark_authenticated
 from web.form import URLENCODED
-from web.middleware import Edge
+from web.middleware import RequestMiddleware
 from web.request_log import RequestLog
 from web.services import current_services, current_settings, services_of
 
@@ -60,7 +60,7 @@ def register(app: Flask) -> None:
     app.context_processor(lambda: {"csrf_token": csrf_token})  # above the one of CSRFProtect
     app.before_request(refuse_strangers)
     log = None if settings.log_format == "off" else RequestLog(settings.log_format)
-    app.wsgi_app = Edge(app.wsgi_app, log, services.bodies, bool(settings.trusted_proxies))  # type: ignore[method-assign]
+    app.wsgi_app = RequestMiddleware(app.wsgi_app, log, services.body_limits, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
         number = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
@@ -99,7 +99,7 @@ def check_caller() -> Response | None:
         return _ask_who_it_is()
     if settings.api_tokens:
         check_host(request, settings.public_url)
-    know(request, current_services().bodies)
+    mark_authenticated(request, current_services().body_limits)
     if not by_token:
         check_form(request, settings)
     return None

@@ -8,7 +8,7 @@ from database import DatabaseUnavailable
 from monitoring.finding import Finding
 from web.services import current_services
 
-PATIENCE = 1.0  # seconds after the beginning of a look for which pages wait for its end
+CHECK_TIMEOUT = 1.0  # seconds after the start of the check; then a page shows the result before it
 
 
 def register(app: Flask) -> None:
@@ -19,7 +19,7 @@ def register(app: Flask) -> None:
 def alarm() -> list[Finding]:
     """What is wrong with the sending of mail; nothing while that cannot be known, which a page says in its own way."""
     try:
-        return current_services().alerts.glance(PATIENCE) or []
+        return current_services().alerts.latest(CHECK_TIMEOUT) or []
     except DatabaseUnavailable:
         return []
 

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from intake.text import printable
 from monitoring.checks import LIMIT
-from monitoring.probe import PATIENCE
+from monitoring.probe import PROBE_TIMEOUT
 from settings.version import __version__
 from web.auth import sessions
 from web.services import current_services, current_settings, in_database
@@ -46,7 +46,7 @@ class Column(NamedTuple):
 @blueprint.get("/health")
 def show() -> str:
     """All of it. What opens a connection to another machine is done only by the button."""
-    found = current_services().checks.see(PATIENCE + 1)  # each check ends in PATIENCE seconds
+    found = current_services().checks.get(PROBE_TIMEOUT + 1)  # each check ends within PROBE_TIMEOUT
     settings = current_settings()
     away = any(finding.level == "error" and finding.subject == "database" for finding in found)
     product, hours = (None, None) if away else _counted()
@@ -63,7 +63,7 @@ def show() -> str:
 @blueprint.post("/health/mail-server")
 def test_mail_server() -> Response:
     """Log in to the mail server and leave; one connection, however many press the button."""
-    for finding in current_services().mail_server_check.see(LIMIT + 1):
+    for finding in current_services().mail_server_check.get(LIMIT + 1):
         remedy = f" To mend it: {finding.remedy}." if finding.remedy else ""
         flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", LONGEST), finding.level)
     return redirect(url_for(".show"), 303)

@@ -15,7 +15,7 @@ from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
 
 PAGE = 50
-PATIENCE = 0.3  # seconds that a page waits for a look through the names
+LISTING_TIMEOUT = 0.3  # seconds
 blueprint = Blueprint("outbox", __name__)
 
 
@@ -43,7 +43,7 @@ def show() -> str:
     if url.path is None or outbox is None:
         return render_template("outbox.html", server=url)
     try:
-        listing = outbox.glance(PATIENCE)
+        listing = outbox.latest(LISTING_TIMEOUT)
     except OSError as error:
         return render_template("outbox.html", path=url.path, fault=error.strerror)
     if listing is None:
