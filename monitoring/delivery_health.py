@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from database import Database
 from monitoring.finding import Finding, error, ok, warning
-from monitoring.humanize import many, span
+from monitoring.humanize import duration, pluralize
 from storage.stats import Waiting
 
 # Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
@@ -42,8 +42,8 @@ def problems(database: Database, scheduler: str) -> list[Finding]:
 def heartbeat(age: float, scheduler: str) -> Finding:
     """What it means that a sweep last looked so many seconds ago."""
     if age < -DAY:
-        return error("sender", f"the last sweep was {span(-age)} ahead of this machine's clock", CLOCK)
-    text = f"the last sweep looked {span(max(age, 0))} ago"
+        return error("sender", f"the last sweep was {duration(-age)} ahead of this machine's clock", CLOCK)
+    text = f"the last sweep looked {duration(max(age, 0))} ago"
     if age <= LATE[scheduler]:
         return ok("sender", text)
     return (error if age >= GONE else warning)("sender", text, START[scheduler])
@@ -53,5 +53,5 @@ def waiting(subject: str, found: Waiting, what: str, now: int, remedy: str) -> F
     """What it means that so many emails wait."""
     if not found.emails or found.since is None:
         return ok(subject, f"no email is {what}")
-    emails = many(found.emails, "email is", "emails are")
-    return error(subject, f"{emails} {what}, the first for {span(now - found.since)}", remedy)
+    emails = pluralize(found.emails, "email is", "emails are")
+    return error(subject, f"{emails} {what}, the first for {duration(now - found.since)}", remedy)

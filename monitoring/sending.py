@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from database import DBError, open_database
 from monitoring.delivery_health import LATE, START, judge
 from monitoring.finding import Finding, error, ok, warning
-from monitoring.humanize import many
+from monitoring.humanize import pluralize
 from schedulers.cron import install
 from schedulers.cron.crontab_file import CronError
 from schedulers.errors import QueueUnavailable
@@ -34,7 +34,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
-        found = f"{many(emails, 'email is', 'emails are')} held until a person decides"
+        found = f"{pluralize(emails, 'email is', 'emails are')} held until a person decides"
         remedy = "look at flask emails list --status held; then flask emails release EVENT_ID, or cancel"
         yield warning("held", found, remedy)
 

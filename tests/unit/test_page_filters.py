@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from email_app import create_app
+from monitoring.humanize import duration, pluralize
 from settings import Settings
 from web.pages import filters
 
@@ -25,7 +26,7 @@ MOMENT = datetime(2026, 11, 25, 1, 0, tzinfo=UTC)
 )
 def test_a_time_is_in_the_services_zone_and_says_its_offset(settings: Settings, moment: datetime, html: str) -> None:
     with create_app(settings).app_context():
-        assert filters.instant(moment) == html
+        assert filters.format_datetime(moment) == html
 
 
 @pytest.mark.parametrize(
@@ -44,16 +45,20 @@ def test_a_time_is_in_the_services_zone_and_says_its_offset(settings: Settings, 
     ],
 )
 def test_a_length_of_time_is_exact(seconds: float | timedelta, text: str) -> None:
-    assert filters.span(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_a_distance_says_on_which_side_of_now_it_is() -> None:
     now = datetime.now(UTC)
-    assert filters.distance(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
-    assert filters.distance(now - timedelta(days=2, seconds=30)) == "2 d ago"
-    assert filters.distance(now) == "now"
+    assert filters.relative_time(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
+    assert filters.relative_time(now - timedelta(days=2, seconds=30)) == "2 d ago"
+    assert filters.relative_time(now) == "now"
 
 
 def test_a_number_comes_with_its_noun() -> None:
-    assert [filters.many(n, "recipient") for n in (0, 1, 1_450)] == ["0 recipients", "1 recipient", "1,450 recipients"]
-    assert filters.many(2, "delivery", "deliveries") == "2 deliveries"
+    assert [pluralize(n, "recipient") for n in (0, 1, 1_450)] == [
+        "0 recipients",
+        "1 recipient",
+        "1,450 recipients",
+    ]
+    assert pluralize(2, "delivery", "deliveries") == "2 deliveries"

@@ -1,4 +1,4 @@
-"""How values read in the pages: filters of the templates. A time always has its offset, a distance is exact."""
+"""Filters of the templates: how values read in the pages. A time always has its UTC offset."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from intake.text import printable
-from monitoring.humanize import many, span
+from monitoring.humanize import duration, pluralize
 from web.services import current_settings
-
-__all__ = ["day", "distance", "instant", "many", "number", "offset", "register", "sentence", "span", "zone"]
 
 COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqscheduler|tasklog\.log|SMTP_MAX_PER_DAY")
 
 
 def register(app: Flask) -> None:
     """Give the templates of `app` the filters."""
-    for filter_ in (instant, clock, day, distance, span, number, many, printable, sentence):
+    for filter_ in (clock, day, duration, number, pluralize, printable, relative_time, sentence):
         app.add_template_filter(filter_)
+    app.add_template_filter(format_datetime, "datetime")
     app.add_template_global(zone)
 
 
@@ -29,7 +28,7 @@ def zone() -> str:
     return current_settings().timezone.key
 
 
-def instant(moment: datetime) -> Markup:
+def format_datetime(moment: datetime) -> Markup:
     """A time in the service's zone, as HTML: Wed 25 Nov 2026 09:00 +08:00, with the seconds where there are any."""
     local = moment.astimezone(current_settings().timezone)
     clock = "%H:%M:%S" if local.second else "%H:%M"
@@ -48,20 +47,20 @@ def day(moment: date) -> str:
 
 
 def offset(local: datetime) -> str:
-    """The distance of a zone from UTC, as +08:00."""
+    """The UTC offset of a local time, as +08:00."""
     return local.isoformat(timespec="seconds")[19:]
 
 
-def distance(moment: datetime) -> str:
-    """How far it is from now: in 12 h 20 min, or 3 min 5 s ago."""
+def relative_time(moment: datetime) -> str:
+    """The time until a moment, or since it: in 12 h 20 min, or 3 min 5 s ago."""
     seconds = round((moment - datetime.now(UTC)).total_seconds())
     if seconds == 0:
         return "now"
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
 def number(value: int) -> str:
-    """1,450."""
+    """A number with its thousands separated: 1,450."""
     return f"{value:,}"
 
 

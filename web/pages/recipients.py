@@ -16,10 +16,10 @@ from intake.address import fold
 from intake.email_fields import UNSTORABLE, clean_address, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
+from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import safe_path, way_back
 from web.errors import error_answer
-from web.pages.filters import many
 from web.services import in_database
 
 PAGE = 100  # rows
@@ -176,7 +176,7 @@ def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
         "rejected": ("{} rejected by a server and stays so: {}. Adding makes nobody active again.", "warning"),
     }
     return [
-        (form.format(many(len(outcomes[outcome]), "recipient"), _named(outcomes[outcome])), category)
+        (form.format(pluralize(len(outcomes[outcome]), "recipient"), _named(outcomes[outcome])), category)
         for outcome, (form, category) in forms.items()
         if outcomes[outcome]
     ]

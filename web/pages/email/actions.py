@@ -16,10 +16,11 @@ from database import DELIVERY_STATUSES, Cancelled, NoActiveRecipients, WrongStat
 from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
+from monitoring.humanize import pluralize
 from operations import RETRYABLE, get_summary
 from web.pages.email.view import email_page, number_of, wanted
 from web.pages.email.wording import WORDS
-from web.pages.filters import distance, instant, many
+from web.pages.filters import format_datetime, relative_time
 from web.services import current_settings, in_database, perform
 
 MEANWHILE = {
@@ -48,7 +49,7 @@ def release(event_id: str) -> Response:
     email = number_of(event_id)
     status, due_at = perform(operations.release_email, email, datetime.now(UTC))
     if status == "scheduled":
-        return _done(email, Markup("Released. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
+        return _done(email, Markup("Released. It goes out {}.").format(_time(due_at)))
     return _done(email, "Released. It is being sent now.")
 
 
@@ -65,8 +66,8 @@ def reschedule(event_id: str) -> Response:
         return page
     perform(operations.reschedule_email, email, due_at, datetime.now(UTC))
     if due_at <= datetime.now(UTC):
-        return _done(email, Markup("Moved to {}: it goes out at once.").format(instant(due_at)))
-    return _done(email, Markup("Moved. It goes out {}, {}.").format(instant(due_at), distance(due_at)))
+        return _done(email, Markup("Moved to {}: it goes out at once.").format(format_datetime(due_at)))
+    return _done(email, Markup("Moved. It goes out {}.").format(_time(due_at)))
 
 
 @blueprint.post("/emails/<event_id>/retry")
@@ -95,7 +96,7 @@ def decide(event_id: str) -> Response:
     decided = in_database(lambda database: database.deliveries.decide_each(email, status, second, ids or None))
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
-    return _done(email, f"{many(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")
+    return _done(email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")
 
 
 @blueprint.errorhandler(WrongStatus)
@@ -129,17 +130,21 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
 def _cancelled(became: Cancelled) -> str:
     if not became.sent and not became.in_flight:
         return "Cancelled, before anybody got it."
-    before = f"{many(became.sent, 'recipient')} had got it already"
+    before = f"{pluralize(became.sent, 'recipient')} had got it already"
     return f"Cancelled. {before}, and to {became.in_flight:,} it was on its way; nobody else gets it."
 
 
 def _retried(queued: int, asked: int) -> str:
     if not queued:
         return "None of them can be retried any more: nothing was changed."
-    told = f"{many(queued, 'delivery is', 'deliveries are')} in line again"
+    told = f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again"
     if queued == asked:
         return f"{told}."
     return f"{told}. The others of the {asked:,} are not failed or unknown any more, or their recipients have left."
+
+
+def _time(due_at: datetime) -> Markup:
+    return Markup("{}, {}").format(format_datetime(due_at), relative_time(due_at))
 
 
 def _done(event_id: int, sentence: str, category: str = "message") -> Response:

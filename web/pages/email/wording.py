@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from database import DeliveryRow, EmailSummary
-from web.pages.filters import many, span
+from monitoring.humanize import duration, pluralize
 
 BAR = 600  # units that the bar is wide
 LEAST = 4  # of them for what there is at all: one failure among a million can be seen
@@ -39,7 +39,7 @@ def status_words(email: EmailSummary) -> str:
     """The status of an email; never plainly `sent` when somebody did not get it."""
     if email.status != "sent":
         return email.status
-    faults = [many(email.failed, "failure")] if email.failed else []
+    faults = [pluralize(email.failed, "failure")] if email.failed else []
     faults += [f"{email.unknown:,} unknown"] if email.unknown else []
     if not email.sent:
         return "sent to nobody" if not faults else f"accepted for nobody: {', '.join(faults)}"
@@ -82,7 +82,7 @@ def delivery_word(row: DeliveryRow) -> str:
 def _lateness(email: EmailSummary) -> str:
     if email.lateness is None:
         return ""
-    first, last = (span(max(seconds, 0)) for seconds in email.lateness)
+    first, last = (duration(max(seconds, 0)) for seconds in email.lateness)
     return (
         f"; accepted {first} after its time"
         if email.sent == 1

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from database import Database, EmailSummary
 from monitoring.delivery_health import LATE, judge
 from monitoring.finding import Finding
-from monitoring.humanize import span
+from monitoring.humanize import duration
 from settings import Settings
 from web.pages.schedule.email_filter import LARGEST
 
@@ -87,7 +87,7 @@ def pace(sending: Sending) -> str:
     rate = f"{_rate(email.sent / seconds)} on average"
     if not sending.moves or sending.again_at is not None:
         return rate
-    return f"{rate}, about {span(email.unfinished * seconds / max(email.sent, 1))} left"
+    return f"{rate}, about {duration(email.unfinished * seconds / max(email.sent, 1))} left"
 
 
 def _rate(per_second: float) -> str:
