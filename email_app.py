@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 import commands
-from commands.dotenv import forget_env_files
+from commands.dotenv import unload_dotenv
 from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
 from web import api, errors, pages, probes, send_emails, services, unsubscribe
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _settings_of_environment() -> Settings:
-    forget_env_files()
+    unload_dotenv()
     try:
         return load_settings()
     except SettingsError as error:

@@ -1,6 +1,6 @@
 """`flask` reads every `.env` from this folder upward, with `$` expanded; the other programs read only this folder's.
 
-So that all of them have the same settings, what Flask has read is taken out of the environment again.
+To give all of them the same settings, what Flask has read is removed from the environment again.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import os
 MARK = "FLASK_RUN_FROM_CLI"  # what the `flask` command sets just before it reads the files
 
 
-def forget_env_files() -> None:
-    """Take out what stands behind the mark: the environment keeps the order in which it was filled.
+def unload_dotenv() -> None:
+    """Remove every variable after the mark: the environment keeps the order in which it was filled.
 
-    The mark goes too: else it would stand in the midst of the environment of a `flask` that this one starts.
+    The mark is removed too. Otherwise a `flask` that this one starts would find it in the middle of its environment.
     """
     names = list(os.environ)
     if MARK in names:

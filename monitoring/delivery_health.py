@@ -1,4 +1,4 @@
-"""Does the mail go out: judged here alone, for `flask check`, the probes and the pages."""
+"""Is mail going out? The one place that decides, for `flask check`, the probes and the pages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CLOCK = "set the clock; if it is right, run: python task.py --clock-is-right"
 SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up, or a sender hangs"
 
 
-def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
-    """The heartbeat, what was not begun, and what does not move. Raises DatabaseUnavailable."""
+def check_delivery_health(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
+    """Check the heartbeat, overdue emails and stalled emails, in this order. Raises DatabaseUnavailable."""
     health = database.health
     yield heartbeat(now - health.heartbeat_at(), scheduler)
     yield waiting("overdue", health.overdue(now - LATE[scheduler]), "due and not begun", now, START[scheduler])
@@ -35,12 +35,12 @@ def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
 
 
 def problems(database: Database, scheduler: str) -> list[Finding]:
-    """Return the findings of `judge` that are not ok. Raises DatabaseUnavailable."""
-    return [finding for finding in judge(database, scheduler, int(time.time())) if not finding.is_ok]
+    """Return the findings of `check_delivery_health` that are not ok. Raises DatabaseUnavailable."""
+    return [finding for finding in check_delivery_health(database, scheduler, int(time.time())) if not finding.is_ok]
 
 
 def heartbeat(age: float, scheduler: str) -> Finding:
-    """What it means that a sweep last looked so many seconds ago."""
+    """The finding for a last sweep so many seconds ago."""
     if age < -DAY:
         return error("sender", f"the last sweep was {duration(-age)} ahead of this machine's clock", CLOCK)
     text = f"the last sweep looked {duration(max(age, 0))} ago"
@@ -49,9 +49,9 @@ def heartbeat(age: float, scheduler: str) -> Finding:
     return (error if age >= GONE else warning)("sender", text, START[scheduler])
 
 
-def waiting(subject: str, found: Waiting, what: str, now: int, remedy: str) -> Finding:
-    """What it means that so many emails wait."""
-    if not found.emails or found.since is None:
+def waiting(subject: str, emails: Waiting, what: str, now: int, remedy: str) -> Finding:
+    """The finding for emails that are waiting although they should not."""
+    if not emails.emails or emails.since is None:
         return ok(subject, f"no email is {what}")
-    emails = pluralize(found.emails, "email is", "emails are")
-    return error(subject, f"{emails} {what}, the first for {duration(now - found.since)}", remedy)
+    count = pluralize(emails.emails, "email is", "emails are")
+    return error(subject, f"{count} {what}, the first for {duration(now - emails.since)}", remedy)

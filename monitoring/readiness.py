@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from database import Database, DatabaseUnavailable, SchemaMismatch
-from monitoring.delivery_health import judge
+from monitoring.delivery_health import check_delivery_health
 from monitoring.finding import Finding, error, ok
 from settings import Settings
 
@@ -22,7 +22,7 @@ def readiness(database: Database, settings: Settings) -> list[Finding]:
     return [
         ok("database", "it answers, and can be written"),
         ok("schema", "the schema is current"),
-        *judge(database, settings.scheduler, int(time.time())),
+        *check_delivery_health(database, settings.scheduler, int(time.time())),
     ]
 
 

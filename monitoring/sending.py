@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from database import DBError, open_database
-from monitoring.delivery_health import LATE, START, judge
+from monitoring.delivery_health import LATE, START, check_delivery_health
 from monitoring.finding import Finding, error, ok, warning
 from monitoring.humanize import pluralize
 from schedulers.cron import install
@@ -23,7 +23,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
         with open_database(settings) as database:
             now = int(time.time())
             swept = now - database.health.heartbeat_at() < LATE["cron"]
-            yield from judge(database, settings.scheduler, now)
+            yield from check_delivery_health(database, settings.scheduler, now)
             yield from _held(database.emails.counts()["held"])
     except DBError:
         pass  # the database's own check says so

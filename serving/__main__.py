@@ -12,7 +12,7 @@ from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import wake_ups_of
 from serving import demo
 from serving.address import Address, AddressError, reserve
-from serving.supervisor import Part, StopSignals, run_together, say
+from serving.supervisor import ManagedProcess, StopSignals, say, supervise
 from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
 from storage.upgrading import UP_TO_DATE
 
@@ -20,7 +20,7 @@ SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 
 
 def main() -> int:
-    """Exit code 0 after a stop that was asked for, 1 if the start failed or a part died."""
+    """Return the exit code: 0 after a requested stop, 1 if the start failed or a process died."""
     stop = StopSignals()
     options = _arguments()
     os.umask(0o077)  # the database, the outbox and the log hold other people's mail
@@ -72,14 +72,17 @@ def _serve(settings: Settings, address: Address, stop: StopSignals, with_demo: b
         if with_demo:
             demo.start(settings, address.url)
 
-    parts = [Part("web server", "web", address.host, str(address.port)), *_sending_parts(settings)]
-    return run_together(parts, stop, once_up, address.answers)
+    web_server = ManagedProcess("web server", "web", address.host, str(address.port))
+    return supervise([web_server, *_sending_processes(settings)], stop, once_up, address.answers)
 
 
-def _sending_parts(settings: Settings) -> list[Part]:
+def _sending_processes(settings: Settings) -> list[ManagedProcess]:
     if settings.scheduler == "cron":
-        return [Part("sender", "sender")]
-    return [Part("rq worker", "worker", restarts=True), Part("rqscheduler", "scheduler", restarts=True)]
+        return [ManagedProcess("sender", "sender")]
+    return [
+        ManagedProcess("rq worker", "worker", restarts=True),
+        ManagedProcess("rqscheduler", "scheduler", restarts=True),
+    ]
 
 
 def _greeting(settings: Settings, address: Address) -> list[str]:

@@ -1,7 +1,7 @@
-"""The parts of the service, which start and end together.
+"""Supervises the processes of the service, which start and stop together.
 
-Each part is a process group of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then
-lets all finish what is in flight. Whatever is left of a part after that is killed: no process stays behind.
+Each of them leads a process group of its own, so that Ctrl-C in the terminal reaches only the supervisor, which then
+lets all of them finish what is in flight. Whatever is left of a group after that is killed: no process stays behind.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from types import FrameType
 
 from settings import FOLDER
 
-FINISH = 75.0  # seconds; a sender takes up to 60 to finish a message, the web server for its requests
-LOOK = 0.1
-REST = 2.0  # seconds from one start of a part to its next
+STOP_TIMEOUT = 75.0  # seconds; a sender takes up to 60 to finish a message, the web server for its requests
+POLL_INTERVAL = 0.1  # seconds
+RESTART_INTERVAL = 2.0  # seconds, at least, from one start of a process to its next
 
 
 def say(text: str) -> None:
@@ -44,10 +44,10 @@ class StopSignals:
         self.count += 1
 
 
-class Part:
-    """One part as the supervisor sees it: a process that leads a group, and the pipe that keeps it alive.
+class ManagedProcess:
+    """A process of the service: it leads a process group, and runs until the pipe to its stdin is closed.
 
-    One that `restarts` may die, as those do that live with Redis; the death of any other ends the service.
+    With `restarts`, it is started again when it dies, which is for those that need Redis. Otherwise the service ends.
     """
 
     def __init__(self, name: str, *arguments: str, restarts: bool = False) -> None:
@@ -65,13 +65,13 @@ class Part:
         else:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=FOLDER, start_new_session=True)
 
-    def goes_on(self) -> bool:
-        """Whether it runs, or will again: it is started anew once nothing is left of it."""
+    def keep_running(self) -> bool:
+        """Start the process again if it `restarts` and has died. Return whether it runs or will run again."""
         if self.is_running():
             return True
         if self._restarts:
-            self.ask_to_stop()  # what it has left behind
-            if time.monotonic() > self._started + REST and self.is_gone():
+            self.ask_to_stop()  # what is left of its group
+            if time.monotonic() > self._started + RESTART_INTERVAL and self.is_gone():
                 say(f"The {self.name} {self.cause_of_death()}; it is started again.")
                 self._start()
         return self._restarts
@@ -109,35 +109,37 @@ class Part:
         self.process.wait()
 
 
-def run_together(parts: list[Part], stop: StopSignals, once_up: Callable[[], None], is_up: Callable[[], bool]) -> int:
-    """Watch the parts until a stop is asked for (0) or one of them dies for good (1), and end all."""
+def supervise(
+    processes: list[ManagedProcess], stop: StopSignals, once_up: Callable[[], None], is_up: Callable[[], bool]
+) -> int:
+    """Run until a stop is requested or a process dies for good, then stop all. Return the exit code: 0 or 1."""
     announced = False
-    while not stop.count and all(part.goes_on() for part in parts):
+    while not stop.count and all(process.keep_running() for process in processes):
         if not announced and is_up():
             announced = True
             once_up()
-        time.sleep(LOOK)
-    time.sleep(LOOK)  # where everything was told to stop at once, our own signal may come a moment later
-    dead = None if stop.count else next(part for part in parts if not part.goes_on())
+        time.sleep(POLL_INTERVAL)
+    time.sleep(POLL_INTERVAL)  # where everything was told to stop at once, our own signal may come a moment later
+    dead = None if stop.count else next(process for process in processes if not process.keep_running())
     say("Stopping: what is in flight is finished first." if dead is None else _cause(dead))
-    return end(parts, stop) or int(dead is not None)
+    return stop_all(processes, stop) or int(dead is not None)
 
 
-def _cause(dead: Part) -> str:
+def _cause(dead: ManagedProcess) -> str:
     return f"The {dead.name} {dead.cause_of_death()}; all other parts are stopped too."
 
 
-def end(parts: list[Part], stop: StopSignals) -> int:
-    """End what is left of the parts: 0, or 1 if one had to be killed. A second Ctrl-C kills at once."""
-    for part in parts:
-        part.ask_to_stop()
-    deadline = time.monotonic() + FINISH
-    left = parts
-    while left := [part for part in left if not part.is_gone()]:
+def stop_all(processes: list[ManagedProcess], stop: StopSignals) -> int:
+    """Stop the processes; return 1 if one had to be killed, else 0. A second Ctrl-C kills them at once."""
+    for process in processes:
+        process.ask_to_stop()
+    deadline = time.monotonic() + STOP_TIMEOUT
+    left = processes
+    while left := [process for process in left if not process.is_gone()]:
         if stop.count > 1 or time.monotonic() > deadline:
             break
-        time.sleep(LOOK / 2)
-    for part in left:
-        part.kill()
-        say(f"The {part.name} did not finish and was killed; what it had in flight is looked at by the next start.")
+        time.sleep(POLL_INTERVAL / 2)
+    for process in left:
+        process.kill()
+        say(f"The {process.name} did not finish and was killed; what it had in flight is looked at by the next start.")
     return int(bool(left))

@@ -9,12 +9,12 @@ from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from typing import NamedTuple
 
-FIELDS = 32 * 1024  # octets in which a list looks for the fields
-READ = 2 * 1000**2  # octets of a message that are read
-LONGEST = 2000  # characters of a field that are shown
+HEADER_BYTES = 32 * 1024  # a list of messages reads this much of each
+MAX_MESSAGE_BYTES = 2 * 1000**2  # more of a message is not read
+MAX_FIELD_LENGTH = 2000  # characters
 
 
-class Letter(NamedTuple):
+class ParsedMessage(NamedTuple):
     """Its fields in their order; its text and HTML, where it has them."""
 
     fields: list[tuple[str, str]]
@@ -26,19 +26,19 @@ class Letter(NamedTuple):
         return next((value for each, value in self.fields if each.lower() == name), "")
 
 
-def letter_of(octets: bytes) -> Letter:
-    """The letter that these octets are. One that only a hostile hand can have made has no text and no HTML."""
+def parse_message(octets: bytes) -> ParsedMessage:
+    """Parse a message. One that is nested so deeply that only an attacker can have made it has no text and no HTML."""
     try:
         message = BytesParser().parsebytes(octets)
         parts = list(message.walk())
     except RecursionError:  # parts in parts in parts
-        return fields_of(octets)
-    return Letter(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
+        return parse_headers(octets)
+    return ParsedMessage(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
 
 
-def fields_of(octets: bytes) -> Letter:
-    """The fields alone, by the first octets."""
-    return Letter(_fields(BytesHeaderParser().parsebytes(octets[:FIELDS])), None, None)
+def parse_headers(octets: bytes) -> ParsedMessage:
+    """Parse only the header fields, from the first HEADER_BYTES bytes."""
+    return ParsedMessage(_fields(BytesHeaderParser().parsebytes(octets[:HEADER_BYTES])), None, None)
 
 
 def _fields(message: Message) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def _fields(message: Message) -> list[tuple[str, str]]:
 
 def _readable(value: str | Header) -> str:
     """A field's value with its encoded words decoded, if they can be."""
-    text = str(value)[:LONGEST]
+    text = str(value)[:MAX_FIELD_LENGTH]
     try:
         return _clean(str(make_header(decode_header(text))))
     except (HeaderParseError, LookupError, ValueError):

@@ -236,11 +236,11 @@ class TestAlarm:
     def test_many_pages_look_once_in_a_few_seconds(self, sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         looks: list[Database] = []
 
-        def judge(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
+        def check_delivery_health(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
             looks.append(database)
             return iter(())
 
-        monkeypatch.setattr(delivery_health, "judge", judge)
+        monkeypatch.setattr(delivery_health, "check_delivery_health", check_delivery_health)
         for _ in range(20):
             get(sqlite_api, "/recipients")
         assert len(looks) == 1

@@ -22,7 +22,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from database import DatabaseUnavailable
 from settings import Settings
 from web.auth import sessions
-from web.auth.browsers import SAFE_METHODS, is_for_programs, refuse_other_sites, wants_html, way_back
+from web.auth.browsers import SAFE_METHODS, is_for_programs, login_return_url, refuse_other_sites, wants_html
 from web.auth.rate_limits import Limits
 from web.body_limits import mark_authenticated
 from web.form import URLENCODED
@@ -47,7 +47,7 @@ PROXY_HEADERS = ("Forwarded", "Via", "X-Real-Ip")  # and all that begin with X-F
 
 
 def register(app: Flask) -> None:
-    """Close `app` to strangers, and wrap it in the middleware. Needs its services."""
+    """Require authentication in `app`, and wrap it in the middleware. Its services must be registered."""
     services = services_of(app)
     settings = services.settings
     sessions.register(app, settings.secret_key)
@@ -58,7 +58,7 @@ def register(app: Flask) -> None:
     CSRFProtect(app)
     app.jinja_env.globals["csrf_token"] = csrf_token  # in macros, too
     app.context_processor(lambda: {"csrf_token": csrf_token})  # above the one of CSRFProtect
-    app.before_request(refuse_strangers)
+    app.before_request(require_authentication)
     log = None if settings.log_format == "off" else RequestLog(settings.log_format)
     app.wsgi_app = RequestMiddleware(app.wsgi_app, log, services.body_limits, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
@@ -71,8 +71,8 @@ def limits() -> Limits:
     return current_services().rate_limits
 
 
-def refuse_strangers() -> Response | None:
-    """Let only those through who may use the service; a person who has not logged in is sent to do so."""
+def require_authentication() -> Response | None:
+    """Let a request through if its endpoint is open or its client may use the service; send a person to the login."""
     if request.endpoint in UNCOUNTED:
         return None
     limits().count_request(request.remote_addr or "")
@@ -80,7 +80,7 @@ def refuse_strangers() -> Response | None:
 
 
 def may_see_all() -> bool:
-    """Whether who asks at an open address may use the whole service; of a session that cannot be known, no."""
+    """Return whether the caller of an open endpoint is authenticated. False if the session cannot be checked."""
     try:
         return check_caller() is None
     except (HTTPException, DatabaseUnavailable):
@@ -88,15 +88,15 @@ def may_see_all() -> bool:
 
 
 def check_caller() -> Response | None:
-    """Refuse, or send to the login, who may not use the service."""
+    """Refuse a client that may not use the service, or redirect it to the login."""
     settings = current_settings()
     by_token = bool(settings.api_tokens) and "Authorization" in request.headers
     if not settings.api_tokens:
-        check_direct(request)
+        require_loopback(request)
     elif by_token:
         check_token(request, settings.api_tokens)
     elif not may_have_session(request) or not is_logged_in(request):
-        return _ask_who_it_is()
+        return _login_required()
     if settings.api_tokens:
         check_host(request, settings.public_url)
     mark_authenticated(request, current_services().body_limits)
@@ -141,18 +141,18 @@ def is_logged_in(request: Request) -> bool:
     return bool(g.is_logged_in)
 
 
-def _ask_who_it_is() -> Response:
+def _login_required() -> Response:
     if not wants_html(request):
         raise _unauthorized()
-    return redirect(f"/login?next={quote(way_back(request), safe='/')}", 303)  # type: ignore[return-value]
+    return redirect(f"/login?next={quote(login_return_url(request), safe='/')}", 303)  # type: ignore[return-value]
 
 
 def check_token(request: Request, tokens: tuple[str, ...]) -> None:
     """Refuse a request without one of the tokens; how long that takes tells nothing about them."""
     address = request.remote_addr or ""
     limits().refuse_guessing(address)
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    octets = given.strip().encode("latin-1", "replace")  # WSGI hands out the header's bytes as latin-1
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    octets = token.strip().encode("latin-1", "replace")  # WSGI hands out the header's bytes as latin-1
     if scheme.lower() != "bearer" or not is_token(octets, tokens):
         limits().count_wrong_token(address)
         raise _unauthorized()
@@ -178,8 +178,8 @@ def check_host(request: Request, public_url: str | None) -> None:
         raise BadRequest("the Host header names neither PUBLIC_URL nor this machine")
 
 
-def check_direct(request: Request) -> None:
-    """Refuse a request that does not come straight from a program on this machine."""
+def require_loopback(request: Request) -> None:
+    """Refuse a request that does not come directly from a program on this machine."""
     origin = request.headers.get("Origin")
     if not _is_loopback(request.remote_addr or ""):
         fault = "comes from another machine"

@@ -1,4 +1,4 @@
-"""Browsers and other clients: who is asking, and where a browser may be sent."""
+"""Telling browsers from programs, and where a browser may be redirected."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def safe_path(text: str | None) -> str:
     return text if text and SITE_PATH.fullmatch(text) else "/"
 
 
-def way_back(request: Request) -> str:
-    """Where a browser that had to log in first goes on: the page that it asked for, or whose form it sent."""
+def login_return_url(request: Request) -> str:
+    """Return where a browser goes after the login: to the page that it requested, or whose form it sent."""
     if request.method in ("GET", "HEAD"):
         return safe_path(request.full_path.removesuffix("?"))
     page = urlsplit(request.referrer or "")

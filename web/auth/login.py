@@ -6,7 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from web.auth import sessions
-from web.auth.access import check_direct, check_host, is_logged_in, is_token, limits, refuse_forged_form
+from web.auth.access import check_host, is_logged_in, is_token, limits, refuse_forged_form, require_loopback
 from web.auth.browsers import refuse_other_sites, safe_path
 from web.services import current_settings
 
@@ -52,7 +52,7 @@ def log_out() -> AnyResponse:
 def _needs_no_login() -> bool:
     settings = current_settings()
     if not settings.api_tokens:
-        check_direct(request)
+        require_loopback(request)
         return True
     check_host(request, settings.public_url)
     return is_logged_in(request)

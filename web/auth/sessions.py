@@ -84,10 +84,10 @@ def end() -> None:
 
 def is_logged_in() -> bool:
     """Whether this request's session was begun with a token that is still one, and has not ended."""
-    given = session.get("token")
-    if given is None:
+    digest = session.get("token")
+    if digest is None:
         return False
-    known = [hmac.compare_digest(given, _digest(token)) for token in current_settings().api_tokens]
+    known = [hmac.compare_digest(digest, _digest(token)) for token in current_settings().api_tokens]
     if not any(known) or session["ends_at"] < time.time():
         return False
     return not _has_ended(session["id"])
@@ -96,8 +96,8 @@ def is_logged_in() -> bool:
 def _has_ended(session_id: str) -> bool:
     """Whether this session was logged out.
 
-    Without its database, the page that says so is shown to a session that counted when it was last asked about here:
-    nobody can log out without the database either.
+    If the database is down, /health still accepts a session that this process verified recently. (Nobody can log out
+    while it is down.)
     """
     seen = current_services().seen_sessions
     try:

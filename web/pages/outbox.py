@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from flask import Blueprint, Flask, Response, abort, render_template, request, send_file, url_for
 
-from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, letter_of
+from delivery.maildir.parsed_message import HEADER_BYTES, MAX_MESSAGE_BYTES, ParsedMessage, parse_headers, parse_message
 from delivery.maildir.reader import NAME, Listing, open_message
 from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
@@ -23,7 +23,7 @@ class Saved(NamedTuple):
     """A message of the Maildir."""
 
     name: str
-    letter: Letter
+    message: ParsedMessage
     saved_at: datetime
     size: int
 
@@ -70,32 +70,32 @@ def _row(path: Path, name: str) -> Saved | None:
     """None when it is no longer there."""
     try:
         with open_message(path, name) as file:
-            return _saved(name, fields_of(file.read(FIELDS)), file)
+            return _saved(name, parse_headers(file.read(HEADER_BYTES)), file)
     except FileNotFoundError:
         return None
 
 
-def _saved(name: str, letter: Letter, file: BinaryIO) -> Saved:
+def _saved(name: str, message: ParsedMessage, file: BinaryIO) -> Saved:
     status = os.fstat(file.fileno())
-    return Saved(name, letter, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
+    return Saved(name, message, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
 
 
 @blueprint.get("/outbox/<name>")
 def message(name: str) -> str:
     """One message: its fields, its text, and its HTML in a frame."""
     with _opened(name) as file:
-        saved = _saved(name, letter_of(file.read(READ)), file)
-    return render_template("outbox_message.html", saved=saved, letter=saved.letter, read=READ)
+        saved = _saved(name, parse_message(file.read(MAX_MESSAGE_BYTES)), file)
+    return render_template("outbox_message.html", saved=saved, message=saved.message, read=MAX_MESSAGE_BYTES)
 
 
 @blueprint.get("/outbox/<name>/html")
 def html(name: str) -> Response:
     """Its HTML, which can do nothing wherever it is opened."""
     with _opened(name) as file:
-        letter = letter_of(file.read(READ))
-    if letter.html is None:
+        message = parse_message(file.read(MAX_MESSAGE_BYTES))
+    if message.html is None:
         abort(404)
-    return framed(letter.html)
+    return framed(message.html)
 
 
 @blueprint.get("/outbox/<name>/source")

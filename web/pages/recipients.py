@@ -18,7 +18,7 @@ from intake.errors import ValidationError
 from intake.text import printable
 from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
-from web.auth.browsers import safe_path, way_back
+from web.auth.browsers import login_return_url, safe_path
 from web.errors import error_answer
 from web.services import in_database
 
@@ -131,7 +131,7 @@ def _page(wanted: Filter, **more: object) -> str:
     begins = wanted.address_begins and fold(wanted.address_begins)
     rows = in_database(lambda database: database.recipients.page(wanted.after, PAGE + 1, wanted.status, begins or None))
     following = wanted.query(after=rows[PAGE - 1].recipient_id) if len(rows) > PAGE else None
-    back = way_back(request) if request.method == "GET" else "/recipients"
+    back = login_return_url(request) if request.method == "GET" else "/recipients"
     return render_template(
         "recipients.html", counts=counts, rows=rows[:PAGE], wanted=wanted, following=following, back=back, **more
     )

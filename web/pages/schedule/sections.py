@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from database import Database, EmailSummary
-from monitoring.delivery_health import LATE, judge
+from monitoring.delivery_health import LATE, check_delivery_health
 from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
@@ -54,7 +54,7 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
     """All of it. In the order of an email's life, so that one that moves on meanwhile is there twice, never missing."""
     late = now - timedelta(seconds=LATE[settings.scheduler])
     emails = database.emails
-    checks = list(judge(database, settings.scheduler, int(now.timestamp())))
+    checks = list(check_delivery_health(database, settings.scheduler, int(now.timestamp())))
     overdue = [email for email in emails.page(None, ROWS, "scheduled") if email.due_at <= late]
     coming = emails.page((late, LARGEST), ROWS, "scheduled")
     held = emails.page(None, ROWS, "held", newest_first=True)
