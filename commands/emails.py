@@ -16,8 +16,8 @@ from database import EMAIL_STATUSES, Database, EmailSummary, open_database
 from operations import RETRYABLE, get_summary
 from web.services import current_services, current_settings
 
-PAGE = 200
-SUBJECT = 60  # characters shown in a list
+PAGE_SIZE = 200
+MAX_SUBJECT_LENGTH = 60  # characters, in the list
 
 
 class EventId(click.ParamType[int]):
@@ -136,7 +136,7 @@ def _database() -> Database:
 
 def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]:
     after = None
-    while page := database.emails.page(after, PAGE, status, newest_first=True):
+    while page := database.emails.page(after, PAGE_SIZE, status, newest_first=True):
         yield from page
         after = page[-1].due_at, page[-1].event_id
 
@@ -144,7 +144,7 @@ def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]
 def _as_line(summary: EmailSummary, zone: tzinfo) -> str:
     """Columns with tabs between them, as a script takes them apart."""
     columns = (str(summary.event_id), summary.status, _local(summary.due_at, zone), _counts(summary) or "-")
-    return "\t".join((*columns, printable(summary.subject.replace("\t", " "), SUBJECT)))
+    return "\t".join((*columns, printable(summary.subject.replace("\t", " "), MAX_SUBJECT_LENGTH)))
 
 
 def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:

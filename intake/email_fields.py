@@ -41,7 +41,7 @@ FIELDS = ("event_id", "email_subject", "email_content", "timestamp")
 SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2.1.1), were it not folded
 
 INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 19 digits hold 64 bits
-LONGEST_INTEGER = 40  # characters; the expression is slow on thousands of zeros
+MAX_INTEGER_LENGTH = 40  # characters; the expression is slow on thousands of zeros
 TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,20}))?"
@@ -65,7 +65,7 @@ def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
 
 def clean_event_id(text: str) -> int:
     """The integer, of 64 bits: ASCII digits with an optional sign, nothing else."""
-    found = INTEGER.fullmatch(text) if len(text) <= LONGEST_INTEGER else None
+    found = INTEGER.fullmatch(text) if len(text) <= MAX_INTEGER_LENGTH else None
     number = int(found[1] + found[2]) if found else 2**63
     if not -(2**63) <= number < 2**63:
         raise BadEventId

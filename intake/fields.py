@@ -9,8 +9,8 @@ from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
 
-SHOWN = 3  # errors that the text tells; the list has all
-MOST_UNKNOWN = 20  # fields that are named; a body can have millions
+MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
+MAX_UNKNOWN_FIELDS = 20  # that are named; a body can have millions
 T = TypeVar("T")
 
 
@@ -18,8 +18,8 @@ class InvalidFields(Exception):
     """The request cannot be taken as it is; `errors` names each field that is wrong."""
 
     def __init__(self, errors: Sequence[ValidationError]) -> None:
-        shown = [f"{error.field} {error.message}" for error in errors[:SHOWN]]
-        more = [f"and {len(errors) - SHOWN:,} more"] if len(errors) > SHOWN else []
+        shown = [f"{error.field} {error.message}" for error in errors[:MAX_ERRORS_IN_TEXT]]
+        more = [f"and {len(errors) - MAX_ERRORS_IN_TEXT:,} more"] if len(errors) > MAX_ERRORS_IN_TEXT else []
         super().__init__("; ".join(shown + more))
         self.errors = errors
 
@@ -41,7 +41,7 @@ class Fields:
             raise invalid("body", "is not a JSON object")
         self._values = values
         unknown = [name for name in values if name not in known]
-        self.errors = _unknown(unknown[:MOST_UNKNOWN], known) if unknown else []
+        self.errors = _unknown(unknown[:MAX_UNKNOWN_FIELDS], known) if unknown else []
 
     def take(self, name: str, clean: Callable[[object], T]) -> T:
         """The clean value of a field that has to be there; worth nothing until `check` was called."""

@@ -1,7 +1,7 @@
 """Is everything as it has to be? For `flask check`, and for pages: findings, each with its remedy.
 
 Each check looks at one subject and changes nothing that lasts. All of them run at once, in threads of their own,
-so that the whole takes no longer than the slowest, and that one no longer than LIMIT.
+so that the whole takes no longer than the slowest, and that one no longer than CHECK_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from monitoring.packages import check_packages
 from monitoring.sending import check_sending
 from settings import Settings
 
-LIMIT = 15.0  # seconds for each
+CHECK_TIMEOUT = 15.0  # seconds
 
 Check = Callable[[Settings], Iterable[Finding]]
 Checks = Sequence[tuple[str, Check]]
@@ -38,7 +38,7 @@ MAIL_SERVER: Checks = (("mail server", check_mail_server),)
 CHECKS: Checks = (*QUICK, ("damage", check_damage), *MAIL_SERVER)
 
 
-def findings(settings: Settings, checks: Checks = CHECKS, limit: float = LIMIT) -> list[Finding]:
+def findings(settings: Settings, checks: Checks = CHECKS, limit: float = CHECK_TIMEOUT) -> list[Finding]:
     """What all checks found, in their order; one that does not end in `limit` seconds is an error too."""
     end = time.monotonic() + limit
     running = [(subject, _start(check, settings)) for subject, check in checks]

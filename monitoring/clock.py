@@ -1,4 +1,4 @@
-"""The clock: all that is due is judged by it."""
+"""The clock, which decides what is due."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from database import DBError, clock_is_plausible, open_database
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
-NOTICED, TOO_FAR = 2.0, 60.0  # seconds between this clock and the database server's
-SET_IT = "set the clock, and let it be kept right by NTP (timedatectl set-ntp true)"
+WARNING_OFFSET, ERROR_OFFSET = 2.0, 60.0  # seconds between this clock and the database server's
+SET_CLOCK = "set the clock, and let it be kept right by NTP (timedatectl set-ntp true)"
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
@@ -28,19 +28,19 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _against_last_sweep(now: int, last: int) -> Finding:
-    """As every sweep judges it, which sends nothing on a clock that has jumped."""
+    """Check it as every sweep does: if the clock has jumped, nothing is sent."""
     if clock_is_plausible(now, last):
         return ok("clock", f"{_date(now)}, not far from the last sweep")
-    remedy = f"{SET_IT}; if it is right: python task.py --clock-is-right"
+    remedy = f"{SET_CLOCK}; if it is right: python task.py --clock-is-right"
     return error("clock", f"it says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent", remedy)
 
 
 def _against_database(lead: float) -> Finding:
     """`lead`: seconds by which the database server is ahead of this machine."""
     text = f"the database server's clock is {abs(lead):.1f} s {'ahead of' if lead > 0 else 'behind'} this machine's"
-    if abs(lead) < NOTICED:
+    if abs(lead) < WARNING_OFFSET:
         return ok("clock", text)
-    return (error if abs(lead) >= TOO_FAR else warning)("clock", text, f"on both machines: {SET_IT}")
+    return (error if abs(lead) >= ERROR_OFFSET else warning)("clock", text, f"on both machines: {SET_CLOCK}")
 
 
 def zone(settings: Settings, now: datetime) -> Finding:

@@ -11,9 +11,9 @@ from database import RESTORE_BACKUP, Database, DatabaseUnavailable, DBError, ope
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
-LOOK = 5.0  # seconds for a look through the whole file
+DAMAGE_CHECK_SECONDS = 5.0  # for reading through the whole file
 LARGE_WAL = 256 * 1024**2
-WAL_RESET_MENDED = (3, 51, 3)  # https://sqlite.org/wal.html#the_wal_reset_bug
+WAL_RESET_FIXED = (3, 51, 3)  # https://sqlite.org/wal.html#the_wal_reset_bug
 OLDEST_POSTGRESQL = (15,)
 
 
@@ -59,7 +59,7 @@ def known_faults(product: str) -> Finding:
     """Whether this version of the database's program has a fault that loses data."""
     name, _, number = product.partition(" ")
     version = tuple(map(int, re.findall("[0-9]+", number)))
-    if name == "SQLite" and version < WAL_RESET_MENDED:
+    if name == "SQLite" and version < WAL_RESET_FIXED:
         text = f"{product} has the WAL-reset fault, which in rare cases damages a database; 3.51.3 has not"
         return warning(
             "version", text, "pip install -r requirements.txt brings a newer one (pysqlite3) on most machines"
@@ -73,7 +73,7 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
     """A look through all of it, which takes seconds."""
     try:
         with open_database(settings) as database:
-            damage = database.health.damage(LOOK)
+            damage = database.health.damage(DAMAGE_CHECK_SECONDS)
     except DatabaseUnavailable:
         return  # the check before this says so
     except DBError as failure:
@@ -82,7 +82,10 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
     if damage:
         yield error("database", f"it is damaged: {damage[0]}", RESTORE_BACKUP)
     elif damage is None:
-        yield ok("database", f"{LOOK:.0f} s of looking through it found no damage (flask backup looks at all of it)")
+        yield ok(
+            "database",
+            f"{DAMAGE_CHECK_SECONDS:.0f} s of looking through it found no damage (flask backup looks at all of it)",
+        )
 
 
 def _written(database: Database) -> Finding:

@@ -11,18 +11,18 @@ from monitoring.humanize import duration, pluralize
 from storage.stats import Waiting
 
 # Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
-LATE = {"cron": 3 * 60, "rq-scheduler": 15 * 60}  # seconds, by SCHEDULER
-GONE = 15 * 60  # seconds since the last sweep
-STALLED = 15 * 60  # seconds: a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
+LATE_AFTER = {"cron": 3 * 60, "rq-scheduler": 15 * 60}  # seconds, by SCHEDULER
+DOWN_AFTER = 15 * 60  # seconds since the last sweep
+STALLED_AFTER = 15 * 60  # seconds: a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
 DAY = 24 * 60 * 60
 
-START = {
+START_SENDER = {
     "cron": "run ./makecron.sh, or keep ./start_flask.sh or python task.py --watch running; "
     "python task.py says what is wrong",
     "rq-scheduler": "run ./makecron.sh, and see that rq worker and rqscheduler run, as ./start_flask.sh has them; "
     "python task.py says what is wrong",
 }
-CLOCK = "set the clock; if it is right, run: python task.py --clock-is-right"
+SET_CLOCK = "set the clock; if it is right, run: python task.py --clock-is-right"
 SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up, or a sender hangs"
 
 
@@ -30,8 +30,10 @@ def check_delivery_health(database: Database, scheduler: str, now: int) -> Itera
     """Check the heartbeat, overdue emails and stalled emails, in this order. Raises DatabaseUnavailable."""
     health = database.health
     yield heartbeat(now - health.heartbeat_at(), scheduler)
-    yield waiting("overdue", health.overdue(now - LATE[scheduler]), "due and not begun", now, START[scheduler])
-    yield waiting("stalled", health.stalled(now - STALLED), "begun and not moving", now, SEE_LOG)
+    yield waiting(
+        "overdue", health.overdue(now - LATE_AFTER[scheduler]), "due and not begun", now, START_SENDER[scheduler]
+    )
+    yield waiting("stalled", health.stalled(now - STALLED_AFTER), "begun and not moving", now, SEE_LOG)
 
 
 def problems(database: Database, scheduler: str) -> list[Finding]:
@@ -42,11 +44,11 @@ def problems(database: Database, scheduler: str) -> list[Finding]:
 def heartbeat(age: float, scheduler: str) -> Finding:
     """The finding for a last sweep so many seconds ago."""
     if age < -DAY:
-        return error("sender", f"the last sweep was {duration(-age)} ahead of this machine's clock", CLOCK)
+        return error("sender", f"the last sweep was {duration(-age)} ahead of this machine's clock", SET_CLOCK)
     text = f"the last sweep looked {duration(max(age, 0))} ago"
-    if age <= LATE[scheduler]:
+    if age <= LATE_AFTER[scheduler]:
         return ok("sender", text)
-    return (error if age >= GONE else warning)("sender", text, START[scheduler])
+    return (error if age >= DOWN_AFTER else warning)("sender", text, START_SENDER[scheduler])
 
 
 def waiting(subject: str, emails: Waiting, what: str, now: int, remedy: str) -> Finding:

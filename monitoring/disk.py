@@ -11,7 +11,7 @@ from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
 MB = 1000**2
-LITTLE, TOO_LITTLE = 1000 * MB, 100 * MB
+WARNING_BYTES, ERROR_BYTES = 1000 * MB, 100 * MB
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
@@ -45,6 +45,8 @@ def _is_folder(path: Path) -> bool:
 def room(folder: Path, names: list[str], free: int) -> Finding:
     """What so many free bytes mean for what is written there."""
     text = f"{free / MB:,.0f} MB are free for {' and '.join(names)} ({os.fsdecode(folder)})"
-    if free >= LITTLE:
+    if free >= WARNING_BYTES:
         return ok("disk", text)
-    return (error if free < TOO_LITTLE else warning)("disk", text, "make room: on a full disk nothing is saved or sent")
+    return (error if free < ERROR_BYTES else warning)(
+        "disk", text, "make room: on a full disk nothing is saved or sent"
+    )

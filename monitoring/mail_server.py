@@ -15,9 +15,9 @@ from monitoring.finding import Finding, error, ok, warning
 from sender.outgoing import server_of
 from settings import Settings
 
-PATIENCE = 10.0  # seconds
+LOGIN_TIMEOUT = 10.0  # seconds
 DAY = 24 * 60 * 60
-SOON = 14 * DAY
+CERTIFICATE_WARNING = 14 * DAY  # before it expires
 REMEDIES = (
     (" 53", "mend the user and the password in EMAIL_URL"),
     ("AUTH", "see what the server's owner says of its login"),
@@ -41,7 +41,7 @@ def check_mail_server(settings: Settings) -> Iterator[Finding]:
         return
     server = server_of(settings.email_url)
     try:
-        welcome = try_login(server, PATIENCE)
+        welcome = try_login(server, LOGIN_TIMEOUT)
     except SessionError as refusal:
         yield error("mail server", refusal.reason, remedy_for(refusal.reason))
         return
@@ -64,7 +64,7 @@ def certificate(welcome: Welcome, now: float) -> Iterator[Finding]:
         return
     left = welcome.certificate_ends_at - now
     until = time.strftime("%Y-%m-%d", time.gmtime(welcome.certificate_ends_at))
-    if left < SOON:
+    if left < CERTIFICATE_WARNING:
         text = f"its certificate ends on {until}, in {max(0, left) // DAY:.0f} days: then nothing is sent"
         yield warning("mail server", text, "let its owner renew it")
     else:

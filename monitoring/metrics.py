@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from database import BUCKETS, Database, Totals
-from monitoring.delivery_health import LATE, STALLED
+from monitoring.delivery_health import LATE_AFTER, STALLED_AFTER
 from settings import Settings
 from settings.version import __version__
 
@@ -62,9 +62,9 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
 
 def _waiting(database: Database, settings: Settings, now: int) -> Iterator[Metric]:
     health = database.health
-    overdue = health.overdue(now - LATE[settings.scheduler])
+    overdue = health.overdue(now - LATE_AFTER[settings.scheduler])
     oldest = 0 if overdue.since is None else now - overdue.since
-    stalled = health.stalled(now - STALLED)
+    stalled = health.stalled(now - STALLED_AFTER)
     yield _gauge("overdue_emails", "Emails that should have been begun; at most 10,000 are counted.", overdue.emails)
     yield _gauge("overdue_oldest_seconds", "For how long the first of them has been due.", oldest)
     yield _gauge("stalled_emails", "Emails that are being sent and do not move.", stalled.emails)

@@ -13,7 +13,7 @@ from pathlib import Path
 from monitoring.finding import Finding, error, ok, warning
 from settings import FOLDER, Settings
 
-MENDED = {
+FIXED_IN = {
     "flask": ("3.1.3", "a proxy may keep what was answered to somebody else (CVE-2026-27205)"),
     "werkzeug": ("3.1.6", "forms that take all memory, files that hang on Windows (CVE-2024-49767, CVE-2026-27199)"),
     "jinja2": ("3.1.6", "templates that leave their sandbox (CVE-2025-27516)"),
@@ -29,11 +29,11 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
 
 
 def _faults() -> Iterator[Finding]:
-    for name, (mended, fault) in MENDED.items():
+    for name, (fixed, fault) in FIXED_IN.items():
         installed = _installed(name)
-        if installed is not None and _numbers(installed) < _numbers(mended):
-            text = f"{name} {installed} has a known fault: {fault}; {mended} has not"
-            yield error("version", text, f"python -m pip install '{name}>={mended}'")
+        if installed is not None and _numbers(installed) < _numbers(fixed):
+            text = f"{name} {installed} has a known fault: {fault}; {fixed} has not"
+            yield error("version", text, f"python -m pip install '{name}>={fixed}'")
 
 
 def _others(requirements: Path) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from database import DBError, open_database
-from monitoring.delivery_health import LATE, START, check_delivery_health
+from monitoring.delivery_health import LATE_AFTER, START_SENDER, check_delivery_health
 from monitoring.finding import Finding, error, ok, warning
 from monitoring.humanize import pluralize
 from schedulers.cron import install
@@ -22,7 +22,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
     try:
         with open_database(settings) as database:
             now = int(time.time())
-            swept = now - database.health.heartbeat_at() < LATE["cron"]
+            swept = now - database.health.heartbeat_at() < LATE_AFTER["cron"]
             yield from check_delivery_health(database, settings.scheduler, now)
             yield from _held(database.emails.counts()["held"])
     except DBError:
@@ -60,7 +60,7 @@ def _cron(settings: Settings, *, swept: bool) -> Finding:
 
 
 def _no_cron(text: str) -> Finding:
-    return warning("cron", text, START["cron"])
+    return warning("cron", text, START_SENDER["cron"])
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:

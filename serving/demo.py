@@ -18,8 +18,8 @@ from serving.supervisor import say
 from settings import ADDRESS, FOLDER, FROM_FILES, Settings
 
 RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
-AHEAD = 4  # seconds from the POST to the due second
-PATIENCE = 30.0
+SECONDS_AHEAD = 4  # from the POST to the due second
+DELIVERY_TIMEOUT = 30.0  # seconds
 
 
 def prepare() -> None:
@@ -45,11 +45,13 @@ def _run(settings: Settings, url: str) -> None:
     say(f"Demo: the recipients are {', '.join(RECIPIENTS)}.")
     outbox = settings.email_url.path or FOLDER
     event_id = time.time_ns() // 1_000_000  # a new one for each run
-    due = int(time.time()) + AHEAD
+    due = int(time.time()) + SECONDS_AHEAD
     _post(url, event_id, datetime.fromtimestamp(due, settings.timezone))
     found = _watch(outbox, f"Demo {event_id}", due)
     if found < len(RECIPIENTS):
-        say(f"Demo: {found} of {len(RECIPIENTS)} messages came within {PATIENCE:.0f} s; see {settings.tasklog}.")
+        say(
+            f"Demo: {found} of {len(RECIPIENTS)} messages came within {DELIVERY_TIMEOUT:.0f} s; see {settings.tasklog}."
+        )
     else:
         say(f"Demo: that is all. The service goes on: see {url} in a browser,")
         say("Demo: try python3 test_client.py, or stop it with Ctrl-C.")
@@ -78,7 +80,7 @@ def _watch(outbox: Path, subject: str, due: int) -> int:
     """Print each message of the email as it arrives; returns how many came in time."""
     seen: set[Path] = set()
     found = 0
-    deadline = due + PATIENCE
+    deadline = due + DELIVERY_TIMEOUT
     while found < len(RECIPIENTS) and time.time() < deadline:
         time.sleep(0.05)
         for path in sorted(set((outbox / "new").glob("*")) - seen):

@@ -28,10 +28,10 @@ from serving.lifeline import stop_when_input_ends
 from serving.supervisor import say
 from settings import Settings, load_settings
 
-LOOK = 0.25  # seconds between looks at what is due: how late a wake-up may be
-ARM_EVERY = 60.0  # seconds
-ARM_NEXT = 100  # wake-ups; each sweep arms the next one
-LOOK_FOR_LOSS = 1.0  # seconds between looks whether somebody has emptied Redis
+SCHEDULER_INTERVAL = 0.25  # seconds; a wake-up may be this late
+ARM_INTERVAL = 60.0  # seconds
+WAKE_UPS_AHEAD = 100  # each sweep arms the next one anyway
+LOSS_CHECK_INTERVAL = 1.0  # seconds; whether somebody has emptied Redis
 
 
 class SweepWorker(Worker):
@@ -56,7 +56,7 @@ def work() -> None:
 def schedule() -> None:
     """Put each wake-up into the queue at its second, until told to stop."""
     threading.Thread(target=_arm_now_and_then, daemon=True).start()
-    _while_redis_answers(lambda redis: Scheduler(connection=redis, interval=LOOK).run())
+    _while_redis_answers(lambda redis: Scheduler(connection=redis, interval=SCHEDULER_INTERVAL).run())
 
 
 def _while_redis_answers(run: Callable[[Redis], object]) -> None:
@@ -73,18 +73,18 @@ def _while_redis_answers(run: Callable[[Redis], object]) -> None:
 def _arm_now_and_then() -> None:
     settings, wake_ups = _configured()
     while True:
-        if _lost_within(ARM_EVERY, wake_ups):
+        if _lost_within(ARM_INTERVAL, wake_ups):
             say(f"Redis at {wake_ups.place} was emptied: all wake-ups are armed again.")
             _arm(settings, wake_ups)
         else:
-            _arm(settings, wake_ups, ARM_NEXT)
+            _arm(settings, wake_ups, WAKE_UPS_AHEAD)
 
 
 def _lost_within(seconds: float, wake_ups: WakeUps) -> bool:
     """Wait so long, or until Redis has lost its wake-ups: then True."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        time.sleep(LOOK_FOR_LOSS)
+        time.sleep(LOSS_CHECK_INTERVAL)
         with suppress(QueueUnavailable):  # who lives with Redis says so
             if wake_ups.were_lost():
                 return True
@@ -92,14 +92,14 @@ def _lost_within(seconds: float, wake_ups: WakeUps) -> bool:
 
 
 def _wait_for(wake_ups: WakeUps) -> None:
-    told = False
+    announced = False
     while True:
         try:
             wake_ups.ping()
         except QueueUnavailable as error:
-            if not told:
+            if not announced:
                 say(f"Waiting: {error}")
-            told = True
+            announced = True
             time.sleep(1)
         else:
             return

@@ -19,7 +19,7 @@ from settings import load_settings
 from web.services import warm_up
 
 THREADS = 16  # of each worker; more made no request faster
-FINISH = 60  # seconds that requests in flight get once the server is told to stop
+STOP_TIMEOUT = 60  # seconds for requests in flight once the server is told to stop
 
 
 def serve(host: str, port: int) -> None:
@@ -36,7 +36,7 @@ def serve(host: str, port: int) -> None:
         port=port,
         workers=load_settings().web_workers,
         blocking_threads=THREADS,
-        workers_kill_timeout=FINISH,
+        workers_kill_timeout=STOP_TIMEOUT,
         respawn_failed_workers=True,
         log_level=LogLevels.error,
     ).serve()

@@ -17,8 +17,8 @@ from web.middleware import request_id
 from web.problem_details import problem
 from web.services import current_settings
 
-RETRY_WHEN_BUSY = "5"  # seconds
-RETRY_WHEN_BROKEN = "60"  # somebody has to mend it first
+RETRY_AFTER_BUSY = "5"  # seconds
+RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
 REASONS = {
     404: "there is nothing at this address",
     405: "this address does not take that method",
@@ -75,7 +75,7 @@ def answer_unavailable(error: DatabaseUnavailable) -> Response:
     """The database cannot be used now: nothing was stored, and the client may come again."""
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
     response = error_answer(503, str(error))
-    response.headers["Retry-After"] = RETRY_WHEN_BUSY if isinstance(error, DatabaseBusy) else RETRY_WHEN_BROKEN
+    response.headers["Retry-After"] = RETRY_AFTER_BUSY if isinstance(error, DatabaseBusy) else RETRY_AFTER_FAILURE
     return response
 
 

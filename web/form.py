@@ -26,9 +26,9 @@ from werkzeug.wsgi import get_content_length, get_input_stream
 
 from intake.errors import ValidationError
 
-CHUNK = 65_536  # bytes
-SECONDS_TO_READ = 120  # a sender of one byte now and then does not hold a thread for ever
-MOST_FIELDS = 1_000
+READ_SIZE = 65_536  # bytes
+READ_TIMEOUT = 120  # seconds; a client that sends a byte now and then does not occupy a thread forever
+MAX_FIELDS = 1_000
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -83,9 +83,9 @@ def read_body(request: Request, limit: int) -> bytes:
 
 def _read(stream: IO[bytes], announced: int | None, limit: int) -> bytes:
     body = bytearray()
-    deadline = time.monotonic() + SECONDS_TO_READ
+    deadline = time.monotonic() + READ_TIMEOUT
     most = limit + 1 if announced is None else announced
-    while len(body) < most and (chunk := stream.read(min(CHUNK, most - len(body)))):
+    while len(body) < most and (chunk := stream.read(min(READ_SIZE, most - len(body)))):
         body += chunk
         if len(body) > limit:
             raise RequestEntityTooLarge
@@ -108,8 +108,8 @@ def _pairs(request: Request, body: bytes) -> Iterator[tuple[str, bytes]]:
 
 def urlencoded_pairs(body: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and values of an urlencoded body, in order."""
-    if body.count(b"&") >= MOST_FIELDS:
-        raise ValidationError("form", f"has more than {MOST_FIELDS} fields")
+    if body.count(b"&") >= MAX_FIELDS:
+        raise ValidationError("form", f"has more than {MAX_FIELDS} fields")
     for pair in body.replace(b"+", b" ").split(b"&"):
         name, _, value = pair.partition(b"=")
         yield _unescape(name).decode(errors="replace"), _unescape(value)
@@ -138,13 +138,13 @@ def multipart_pairs(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _multipart_events(body: bytes, boundary: str) -> Iterator[Event]:
-    decoder = MultipartDecoder(boundary.encode(), max_parts=MOST_FIELDS)
+    decoder = MultipartDecoder(boundary.encode(), max_parts=MAX_FIELDS)
     decoder.receive_data(body)
     decoder.receive_data(None)
     try:
         while not isinstance(event := decoder.next_event(), Epilogue):
             yield event
     except RequestEntityTooLarge:
-        raise ValidationError("form", f"has more than {MOST_FIELDS} fields") from None
+        raise ValidationError("form", f"has more than {MAX_FIELDS} fields") from None
     except ValueError:
         raise ValidationError("form", "is not whole and well-formed multipart/form-data") from None

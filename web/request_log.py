@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STDERR = 2
-MOST = 300  # characters of one field
+MAX_FIELD_LENGTH = 300  # characters
 TEXT = "%s %s %s %s %s %s %.1f ms %d B\n"
 JSON = (
     '{"time": "%s", "request_id": "%s", "client": "%s", "method": "%s", "path": "%s", "status": %s, '
     '"milliseconds": %.1f, "bytes": %d}\n'
 )
-PLAIN = re.compile(rf"[!#-\[\]-~]{{1,{MOST}}}")  # what neither form has to escape: nearly always
+SAFE_FIELD = re.compile(rf"[!#-\[\]-~]{{1,{MAX_FIELD_LENGTH}}}")  # needs no escaping in either form
 SECRET_PATHS = re.compile(r"(/unsubscribe/).+", re.DOTALL)
-UNREMARKABLE = ("/healthz", "200")  # asked every few seconds, for years
+NOT_LOGGED = ("/healthz", "200")  # requested every few seconds
 
 
 class RequestLog:
@@ -35,7 +35,7 @@ class RequestLog:
     def write(self, environ: WSGIEnvironment, name: str, status: str, seconds: float, size: int) -> None:
         """One line. A log that cannot be written does not keep anybody from being served."""
         path = environ.get("PATH_INFO", "")
-        if (path, status) == UNREMARKABLE:
+        if (path, status) == NOT_LOGGED:
             return
         client = self._shown(environ.get("REMOTE_ADDR") or "-")
         method = self._shown(environ["REQUEST_METHOD"])
@@ -44,13 +44,13 @@ class RequestLog:
             os.write(STDERR, line.encode())
 
     def _path(self, path: str) -> str:
-        if PLAIN.fullmatch(path) and not path.startswith("/unsubscribe/"):
+        if SAFE_FIELD.fullmatch(path) and not path.startswith("/unsubscribe/"):
             return path
         text = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return self._shown(SECRET_PATHS.sub(r"\1…", text))
 
     def _shown(self, text: str) -> str:
-        if PLAIN.fullmatch(text):
+        if SAFE_FIELD.fullmatch(text):
             return text
         return json.dumps(escaped(text))[1:-1] if self._is_json else escaped(text)
 
@@ -66,5 +66,5 @@ class RequestLog:
 
 def escaped(text: str) -> str:
     """`text` on one line, cut to a length, with nothing in it that a terminal or a reader of logs would act on."""
-    cut = (text if len(text) <= MOST else text[:MOST] + "…").replace(" ", "%20")
+    cut = (text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…").replace(" ", "%20")
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

@@ -31,9 +31,9 @@ ADDRESS_COLUMN = "recipient_email"
 STATUS_COLUMN = "recipient_status"
 
 # The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
-LONGEST = 1 << 20
+MAX_LINE_LENGTH = 1 << 20
 # How many lines are looked at for the delimiter and the header (a quoted header cell may hold line breaks).
-HEAD = 20
+HEAD_LINES = 20
 
 _RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n\0＝＋－＠"
 _to_escape = re.compile(f"'*[{_RUN_BY_SPREADSHEETS}]").match
@@ -90,7 +90,7 @@ def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
 
     Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
     """
-    csv.field_size_limit(LONGEST)
+    csv.field_size_limit(MAX_LINE_LENGTH)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         yield from _rows(_lines(text))
@@ -102,7 +102,7 @@ def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
 
 def form_of(start: bytes) -> Form:
     """The form of a file that can be read, by the bytes it starts with: enough for its first lines."""
-    head = list(islice(io.StringIO(start.decode("utf-8-sig", "surrogateescape"), newline=""), HEAD))
+    head = list(islice(io.StringIO(start.decode("utf-8-sig", "surrogateescape"), newline=""), HEAD_LINES))
     layout = _layout(head)
     return Form(start.startswith(codecs.BOM_UTF8), layout.delimiter, layout.width, layout.header_line)
 
@@ -125,14 +125,14 @@ def unescape(cell: str) -> str:
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    for number, line in enumerate(iter(partial(text.readline, LONGEST), ""), 1):
-        if len(line) == LONGEST and line[-1] not in "\r\n":
-            raise _UnreadableError(number, f"it is longer than {LONGEST:,} characters")
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE_LENGTH), ""), 1):
+        if len(line) == MAX_LINE_LENGTH and line[-1] not in "\r\n":
+            raise _UnreadableError(number, f"it is longer than {MAX_LINE_LENGTH:,} characters")
         yield line
 
 
 def _rows(lines: Iterator[str]) -> Iterator[Row | BadLine]:
-    head = list(islice(lines, HEAD))
+    head = list(islice(lines, HEAD_LINES))
     layout = _layout(head)
     for line, cells in _records(chain(head, lines), layout.delimiter):
         if line != layout.header_line and (row := _row(line, cells, layout)):
@@ -155,7 +155,7 @@ def _quoting_reason(error: str) -> str:
     if "expected after" in error:
         return "text follows a closing quotation mark (an opening one may lack its partner)"
     if "field limit" in error:
-        return f"a cell is longer than {LONGEST:,} characters (a quotation mark may lack its partner)"
+        return f"a cell is longer than {MAX_LINE_LENGTH:,} characters (a quotation mark may lack its partner)"
     return "a quotation mark is opened here and never closed"
 
 

@@ -21,10 +21,10 @@ from intake.recipients_csv.format import BadLine, encode_rows, form_of
 from intake.recipients_csv.reader import AddressFile, PreviewFile, Seen
 from settings import Settings
 
-PART = 1 << 18  # bytes of a file that are kept, and read, at a time
-MOST_BAD = 10_000  # bad lines that are named
-SHOWN = 10  # rows of a preview
-PATIENCE = 60.0  # seconds for which other writers are waited for
+PART_BYTES = 1 << 18  # a file is stored and read in parts of this size
+MAX_BAD_LINES = 10_000  # that are named
+PREVIEW_ROWS = 10
+WRITE_TIMEOUT = 60.0  # seconds to wait for other writers
 
 
 class Parts(io.RawIOBase):
@@ -66,7 +66,7 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
     """Do it. What the database does not allow is told in the log and in the import."""
     try:
         # Two connections: one is busy with what it is given, while the other reads that and tells how far it is.
-        with open_database(settings, PATIENCE) as database, open_database(settings, PATIENCE) as other:
+        with open_database(settings, WRITE_TIMEOUT) as database, open_database(settings, WRITE_TIMEOUT) as other:
             STEPS[step](database, other, import_id)
     except DBError as error:
         logger.error("import %d broke off: %s", import_id, error)
@@ -75,7 +75,7 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
 
 
 def _read(database: Database, other: Database, import_id: int) -> None:
-    file = PreviewFile(_stream(other, import_id), MOST_BAD, SHOWN)
+    file = PreviewFile(_stream(other, import_id), MAX_BAD_LINES, PREVIEW_ROWS)
     found = database.imports.compare(file)
     fault = _fault(file)
     if fault:
@@ -104,7 +104,7 @@ def _stream(database: Database, import_id: int) -> BinaryIO:
         lambda part: imports.part(import_id, part),
         lambda position: imports.note(import_id, position, int(time.time())),
     )
-    return cast(BinaryIO, io.BufferedReader(parts, PART))
+    return cast(BinaryIO, io.BufferedReader(parts, PART_BYTES))
 
 
 def _fault(file: PreviewFile) -> str:

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from monitoring.finding import Finding
-from monitoring.packages import MENDED, PINNED, check_packages
+from monitoring.packages import FIXED_IN, PINNED, check_packages
 from settings import Settings
 from tests.support.installation import PROJECT
 from tests.support.recipients_command import commands_of
@@ -42,7 +42,7 @@ def test_an_old_package_with_a_known_fault_is_an_error_with_its_remedy(
 ) -> None:
     plant(tmp_path, monkeypatch, name, version)
     (fault,) = found(settings, "error")
-    assert f"{name} {version}" in fault.text and "CVE-" in fault.text and MENDED[name][0] in fault.remedy
+    assert f"{name} {version}" in fault.text and "CVE-" in fault.text and FIXED_IN[name][0] in fault.remedy
     assert commands_of(settings, "check")().exit_code == 1
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from database import RESTORE_BACKUP, Database, Delivery, Settlement, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
-from monitoring.checks import LIMIT, findings
+from monitoring.checks import CHECK_TIMEOUT, findings
 from monitoring.finding import Finding, ok
 from settings import Settings, load_settings
 from tests.support.disk import fill
@@ -82,8 +82,8 @@ def test_the_same_as_json_lines(settings: Settings) -> None:
 def test_a_mail_server_that_hangs_holds_up_nothing_else(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mail_server.PATIENCE < LIMIT
-    monkeypatch.setattr(mail_server, "PATIENCE", 0.3)
+    assert mail_server.LOGIN_TIMEOUT < CHECK_TIMEOUT
+    monkeypatch.setattr(mail_server, "LOGIN_TIMEOUT", 0.3)
     with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
         hangs = load_settings({"EMAIL_URL": f"smtp://127.0.0.1:{server.port}"}, settings.folder)
         result = commands_of(hangs, "check")()
@@ -268,7 +268,9 @@ def test_a_restored_backup_at_which_no_sweep_has_looked_is_a_warning(ready: Sett
 
 
 def test_little_room_is_a_warning_and_none_an_error(tmp_path: Path) -> None:
-    levels = [disk.room(tmp_path, ["log"], free).level for free in (10 * disk.LITTLE, disk.LITTLE - 1, 10)]
+    levels = [
+        disk.room(tmp_path, ["log"], free).level for free in (10 * disk.WARNING_BYTES, disk.WARNING_BYTES - 1, 10)
+    ]
     assert levels == ["ok", "warning", "error"]
 
 

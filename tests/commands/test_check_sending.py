@@ -38,7 +38,7 @@ def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeyp
     assert cron_job(settings).level == "ok"  # something swept just now
     db_init(settings._replace(database_path=tmp_path / "old.db"), 0)
     old = settings._replace(database_path=tmp_path / "old.db")
-    assert (cron_job(old).level, cron_job(old).remedy) == ("warning", delivery_health.START["cron"])
+    assert (cron_job(old).level, cron_job(old).remedy) == ("warning", delivery_health.START_SENDER["cron"])
     assert makecron(tmp_path / "here").returncode == 0
     monkeypatch.setattr(install, "daemon_is_running", lambda: True)
     assert (

@@ -154,10 +154,10 @@ def test_what_a_service_may_do_is_little(units: list[Path]) -> None:
 
 
 def test_a_stop_lasts_longer_than_what_is_in_flight() -> None:
-    from serving.web_server import FINISH
+    from serving.web_server import STOP_TIMEOUT
 
     (stop,) = found(r"^TimeoutStopSec=(\d+)$")
-    assert int(stop) > max(FINISH, 60)  # a sender has 60 s
+    assert int(stop) > max(STOP_TIMEOUT, 60)  # a sender has 60 s
 
 
 class Nginx:

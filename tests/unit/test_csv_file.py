@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intake.recipients_csv.format import LONGEST, BadLine, Row, encode_rows, escape, read_rows, unescape
+from intake.recipients_csv.format import MAX_LINE_LENGTH, BadLine, Row, encode_rows, escape, read_rows, unescape
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
@@ -114,7 +114,7 @@ def test_a_cell_of_200_kilobytes_in_another_column_does_no_harm() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [b"n" * (LONGEST + 1), b"a@x.com\n" + b"n" * LONGEST * 3])
+@pytest.mark.parametrize("data", [b"n" * (MAX_LINE_LENGTH + 1), b"a@x.com\n" + b"n" * MAX_LINE_LENGTH * 3])
 def test_a_line_without_an_end_is_refused(data: bytes) -> None:
     assert "longer than 1,048,576" in only_error(data).reason
 
@@ -142,8 +142,8 @@ def test_a_quotation_mark_that_is_never_closed_takes_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows == [BadLine(1, "a cell is longer than 1,048,576 characters (a quotation mark may lack its partner)")]
-    assert endless.given < 2 * LONGEST
-    assert peak < 16 * LONGEST
+    assert endless.given < 2 * MAX_LINE_LENGTH
+    assert peak < 16 * MAX_LINE_LENGTH
 
 
 def test_the_stream_stays_open() -> None:

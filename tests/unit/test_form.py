@@ -73,7 +73,7 @@ def test_megabytes_of_escapes_are_read_in_a_moment() -> None:
 
 
 def test_a_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "SECONDS_TO_READ", -1)
+    monkeypatch.setattr(form, "READ_TIMEOUT", -1)
     with pytest.raises(RequestTimeout):
         read_form(request_of(b"a=1"), ("a",), 1000)
 

@@ -158,14 +158,14 @@ def test_a_csv_that_cannot_be_written_to_its_end_is_not_begun(
 
     for module in ("recipients_csv", "deliveries"):
         monkeypatch.setattr(f"web.api.{module}.encode_rows", then_gone)
-        monkeypatch.setattr(f"web.api.{module}.MOST", 2)
+        monkeypatch.setattr(f"web.api.{module}.MAX_PAGE_SIZE", 2)
     assert is_unavailable(sqlite("GET", path.replace("1", "2"), query_string={"format": "csv"}), "flask init-db")
 
 
 def test_a_csv_that_finds_no_room_on_the_disk_is_answered_with_503(
     sqlite: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.api.params.IN_MEMORY", 1)
+    monkeypatch.setattr("web.api.params.MAX_IN_MEMORY", 1)
     monkeypatch.setattr("tempfile.tempdir", "/dev/full/none")
     assert is_unavailable(sqlite("GET", "/recipients?format=csv"), "no room for a temporary file")
 

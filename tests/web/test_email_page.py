@@ -120,7 +120,7 @@ class TestWhatItSays:
     def test_one_failure_among_a_million_is_seen_in_the_bar(self) -> None:
         bar = wording.outcomes(summary(expected=1_000_000, sent=999_999, failed=1))
         assert [outcome.number for outcome in bar] == [999_999, 1, 0, 0, 0]
-        assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(wording.BAR, abs=0.5)
+        assert bar[1].width > 3 and sum(outcome.width for outcome in bar) == pytest.approx(wording.BAR_WIDTH, abs=0.5)
 
     def test_who_did_not_get_it_and_why(self, sent: Api) -> None:
         page = words(get(sent))
@@ -137,7 +137,7 @@ class TestWhatItSays:
         assert get(sent, "/emails/1?status=queued").count("r1@example.com") == 1  # as the example of a reason
 
     def test_deliveries_go_on_from_page_to_page(self, sent: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("web.pages.email.view.ROWS", 2)
+        monkeypatch.setattr("web.pages.email.view.PAGE_SIZE", 2)
         seen, path = [], "/emails/1?status=sent"
         while path:
             page = get(sent, path)

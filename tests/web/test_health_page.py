@@ -124,7 +124,7 @@ def test_a_view_opens_no_connection_to_the_mail_server_and_the_button_does(tmp_p
 def test_a_mail_server_that_refuses_or_hangs_is_said_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitoring.mail_server.PATIENCE", 0.5)
+    monkeypatch.setattr("monitoring.mail_server.LOGIN_TIMEOUT", 0.5)
     (tmp_path / "refuses").mkdir()
     (tmp_path / "hangs").mkdir()
     with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 <b>bad</b>"}) as server:
@@ -199,7 +199,7 @@ def test_a_session_that_was_logged_out_is_not_shown_it(tmp_path: Path) -> None:
 
 
 def test_few_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "SEEN", 2)
+    monkeypatch.setattr(sessions, "MAX_SEEN_SESSIONS", 2)
     api = Api(tmp_path, API_TOKEN=TOKEN)
     for _ in range(4):
         client = api.app.test_client()

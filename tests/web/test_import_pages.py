@@ -179,7 +179,7 @@ class TestSteps:
         assert '<a href="/recipients/imports/1"><bdi>people.csv</bdi></a>' in page and "waits for you" in page
 
     def test_of_very_many_bad_lines_the_first_are_named(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(import_job, "MOST_BAD", 3)
+        monkeypatch.setattr(import_job, "MAX_BAD_LINES", 3)
         page = preview(api, b"ada@example.com\n" + b"x\n" * 9)
         assert "9 lines that cannot be taken" in page and "(the first 3)" in page
         assert len(api.client.get("/recipients/imports/1/bad-lines.csv").text.splitlines()) == 4
@@ -345,7 +345,7 @@ def step_without_list(api: Api, name: str) -> str:
 
 
 def test_a_large_file_is_read_beside_the_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "SOON", 0.0)
+    monkeypatch.setattr(imports, "JOB_TIMEOUT", 0.0)
     count = 20_000
     answer = upload(api, b"".join(b"r%d@example.com\n" % number for number in range(count)))
     assert answer.status_code == 303

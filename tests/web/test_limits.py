@@ -22,10 +22,10 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 from tests.support.web_server import Server, serve
-from web.auth.rate_limits import WRONG_TOKENS, Limits, client_of
+from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE, Limits, client_of
 
 TOKEN = "a-token-of-the-tests"
-GUESSES = 4 * WRONG_TOKENS
+GUESSES = 4 * WRONG_TOKENS_PER_MINUTE
 MakeClient = Callable[..., FlaskClient]
 
 
@@ -70,7 +70,7 @@ def test_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = make_client()
-    assert guess(client) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
+    assert guess(client) == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
     refused = ask(client, TOKEN)  # not even the right one is looked at: a guess that is right must not be told apart
     assert refused.status_code == 429 and 1 <= int(refused.headers["Retry-After"]) <= 61
     assert refused.content_type == "application/problem+json"
@@ -84,7 +84,10 @@ def test_failed_logins_are_counted_as_wrong_tokens_are(
 ) -> None:
     client = make_client()
     answers = [log_in(client, f"wrong-{number}") for number in range(20)]
-    assert Counter(answer.status_code for answer in answers) == {401: WRONG_TOKENS, 429: 20 - WRONG_TOKENS}
+    assert Counter(answer.status_code for answer in answers) == {
+        401: WRONG_TOKENS_PER_MINUTE,
+        429: 20 - WRONG_TOKENS_PER_MINUTE,
+    }
     assert "Retry-After" in answers[-1].headers
     assert log_in(client, TOKEN).status_code == 429
     assert log_in(client, TOKEN, "192.0.2.8").status_code == 303
@@ -95,7 +98,7 @@ def test_failed_logins_are_counted_as_wrong_tokens_are(
 def test_who_guesses_from_many_addresses_keeps_no_person_out(make_client: MakeClient) -> None:
     client = make_client()
     for number in range(50):
-        assert guess(client, f"198.51.100.{number}")[401] == WRONG_TOKENS
+        assert guess(client, f"198.51.100.{number}")[401] == WRONG_TOKENS_PER_MINUTE
     assert log_in(client, TOKEN).status_code == 303
     assert ask(client, TOKEN).status_code == 200
 
@@ -108,9 +111,9 @@ def test_threads_that_count_a_new_client_at_once_lose_no_guess(settings: Setting
         with ThreadPoolExecutor(8) as threads:
             for number in range(100):
                 taken = threads.map(
-                    lambda _, client=f"client {number}": is_taken(limits, client), range(2 * WRONG_TOKENS)
+                    lambda _, client=f"client {number}": is_taken(limits, client), range(2 * WRONG_TOKENS_PER_MINUTE)
                 )
-                assert sum(taken) == WRONG_TOKENS
+                assert sum(taken) == WRONG_TOKENS_PER_MINUTE
     finally:
         sys.setswitchinterval(interval)
 
@@ -134,14 +137,14 @@ def guesses_at_once(server: Server) -> Counter[int]:
 def test_all_workers_together_let_no_more_guesses_through(tmp_path: Path, free_port: int) -> None:
     with serve(tmp_path, free_port, API_TOKEN=TOKEN, WEB_WORKERS="2") as server:
         answers = guesses_at_once(server)
-    assert set(answers) == {401, 429} and answers[401] <= WRONG_TOKENS
+    assert set(answers) == {401, 429} and answers[401] <= WRONG_TOKENS_PER_MINUTE
 
 
 def test_with_redis_all_workers_count_together(tmp_path: Path, free_port: int) -> None:
     with closing(RedisServer(tmp_path, free_port)) as redis:
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
         with serve(tmp_path, unused_port(), API_TOKEN=TOKEN, WEB_WORKERS="2", **where) as server:
-            assert guesses_at_once(server) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
+            assert guesses_at_once(server) == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
 
 
 def test_without_its_redis_each_process_counts_for_itself(tmp_path: Path, free_port: int) -> None:
@@ -149,7 +152,7 @@ def test_without_its_redis_each_process_counts_for_itself(tmp_path: Path, free_p
         where = {"SCHEDULER": "rq-scheduler", "REDIS_URL": redis.url}
         with serve(tmp_path, unused_port(), API_TOKEN=TOKEN, **where) as server:
             redis.kill()
-            assert guesses_at_once(server) == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
+            assert guesses_at_once(server) == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
 
 
 @pytest.mark.parametrize("proxies", [0, 1])
@@ -159,12 +162,12 @@ def test_what_a_client_says_of_its_address_gives_it_no_more_guesses(make_client:
     for number in range(GUESSES):
         claimed = f"203.0.113.{number}" + (", 192.0.2.7" if proxies else "")  # the proxy adds whom it sees
         seen[ask(client, "wrong-token", "127.0.0.1", X_Forwarded_For=claimed).status_code] += 1
-    assert seen == {401: WRONG_TOKENS, 429: GUESSES - WRONG_TOKENS}
+    assert seen == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
 
 
 def test_behind_a_proxy_each_client_is_counted_for_itself(make_client: MakeClient) -> None:
     client = make_client(TRUSTED_PROXIES="1")
-    assert guess(client, "127.0.0.1", X_Forwarded_For="192.0.2.7")[401] == WRONG_TOKENS
+    assert guess(client, "127.0.0.1", X_Forwarded_For="192.0.2.7")[401] == WRONG_TOKENS_PER_MINUTE
     assert ask(client, TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.7").status_code == 429
     assert ask(client, TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.8").status_code == 200
 

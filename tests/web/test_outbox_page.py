@@ -132,7 +132,7 @@ def test_no_link_is_followed_and_no_pipe_waited_for(sqlite_api: Api) -> None:
 
 
 def test_pages_go_on_after_a_name_and_nothing_is_listed_twice(sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "PAGE", 4)
+    monkeypatch.setattr(outbox, "PAGE_SIZE", 4)
     send(sqlite_api, "one", "two", "three", recipients=3)
     seen, address = [], "/outbox"
     while address:

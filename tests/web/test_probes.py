@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 
 from database import Database
 from email_app import create_app
-from monitoring.delivery_health import LATE, STALLED, heartbeat
+from monitoring.delivery_health import LATE_AFTER, STALLED_AFTER, heartbeat
 from monitoring.probe import Probe
 from settings import Settings
 from settings.version import __version__
@@ -124,9 +124,9 @@ class TestSweeps:
         assert installation.task().returncode == 0
         assert readiness(installation) == {}
 
-    @pytest.mark.parametrize("scheduler", LATE)
+    @pytest.mark.parametrize("scheduler", LATE_AFTER)
     def test_a_sweep_may_be_missed_twice_but_not_thrice(self, scheduler: str) -> None:
-        late = LATE[scheduler]
+        late = LATE_AFTER[scheduler]
         assert [heartbeat(age, scheduler).level == "ok" for age in (-60, 0, late, late + 1)] == [
             True,
             True,
@@ -145,9 +145,9 @@ class TestSweeps:
 
     def test_an_email_that_is_overdue_is_named(self, installation: Installation) -> None:
         client = client_of(installation)
-        installation.save_email(1, due_in=-LATE["cron"] + 30)
+        installation.save_email(1, due_in=-LATE_AFTER["cron"] + 30)
         assert failed(client.get("/readyz", headers=WITH_TOKEN)) == {}
-        installation.save_email(2, due_in=-LATE["cron"] - 30)
+        installation.save_email(2, due_in=-LATE_AFTER["cron"] - 30)
         assert list(failed(client.get("/readyz", headers=WITH_TOKEN))) == ["overdue"]
 
     def test_deliveries_that_a_server_refuses_to_take_stall(self, installation: Installation) -> None:
@@ -158,7 +158,7 @@ class TestSweeps:
             assert installation.task().returncode == 1
         assert readiness(installation) == {}
         age(installation)
-        long_ago = int(time.time()) - STALLED - 1
+        long_ago = int(time.time()) - STALLED_AFTER - 1
         run(installation, "UPDATE deliveries SET next_attempt_at = :long_ago", long_ago=long_ago)
         assert list(readiness(installation)) == ["stalled"]
 
@@ -174,7 +174,7 @@ class TestSweeps:
 
 def age(installation: Installation) -> None:
     """The emails that are being sent were begun long ago."""
-    run(installation, "UPDATE progress SET started_at = started_at - :age", age=STALLED + 1)
+    run(installation, "UPDATE progress SET started_at = started_at - :age", age=STALLED_AFTER + 1)
 
 
 def test_only_one_look_is_under_way_however_many_ask(installation: Installation) -> None:

@@ -79,7 +79,7 @@ class TestList:
         assert "begins with <strong><bdi>zz</bdi>" in get(api, "/recipients?address_begins=zz")
 
     def test_pages_go_on_within_the_filter(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(recipients, "PAGE", 2)
+        monkeypatch.setattr(recipients, "PAGE_SIZE", 2)
         add(api, ["a1", "a2", "b", "a3", "a4", "a5"])
         for query, names in (("", "a1 a2 a3 a4 a5 b"), ("?address_begins=a&status=active", "a1 a2 a3 a4 a5")):
             path: str | None = f"/recipients{query}"
@@ -210,7 +210,7 @@ class TestOne:
         assert "550 5.1.1 &lt;no&gt;" in page and 'class="status failed"' in page
 
     def test_its_history_has_pages(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(recipients, "PAGE", 2)
+        monkeypatch.setattr(recipients, "PAGE_SIZE", 2)
         add(api, "a")
         for number in range(5):
             api.installation.save_email(number, due_in=-10 * number - 1)

@@ -16,7 +16,7 @@ from tests.support.deliveries import in_doubt
 from tests.support.forms import csrf_token
 from web.pages.filters import day
 from web.pages.schedule import email_filter
-from web.pages.schedule.sections import RECENT, Sending, pace
+from web.pages.schedule.sections import ATTENTION_PERIOD, Sending, pace
 from web.services import services_of
 
 BROWSER = {"Accept": "text/html"}
@@ -158,7 +158,7 @@ class TestSections:
         api.installation.add_recipients(1)
         api.installation.save_email(1, -1)
         settle(api, 1, "failed")
-        run(api, "UPDATE emails SET finished_at = finished_at - :past", past=int(RECENT.total_seconds()) + 60)
+        run(api, "UPDATE emails SET finished_at = finished_at - :past", past=int(ATTENTION_PERIOD.total_seconds()) + 60)
         assert headings(api) == ["Schedule", "Next", "Sent"]
         assert listed(api, "/?status=failed") == [1]
 
@@ -234,7 +234,7 @@ class TestHeartbeat:
 
 class TestLists:
     def test_a_list_goes_on_page_by_page(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(email_filter, "PAGE", 2)
+        monkeypatch.setattr(email_filter, "PAGE_SIZE", 2)
         for number in range(1, 6):
             api.installation.save_email(number, number * DAY)
         assert listed(api, "/?status=scheduled") == [1, 2, 3, 4, 5]
@@ -242,7 +242,7 @@ class TestLists:
         assert listed(api, "/?status=held") == []
 
     def test_those_with_failures_go_on_by_when_they_began(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(email_filter, "PAGE", 1)
+        monkeypatch.setattr(email_filter, "PAGE_SIZE", 1)
         api.installation.add_recipients(1)
         for number in (1, 2, 3):
             api.installation.save_email(number, -number)

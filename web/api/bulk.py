@@ -18,7 +18,7 @@ from web.api.json_body import JSON, JSON_LINES, read_json, read_lines
 from web.problem_details import json_response
 from web.services import current_settings, perform
 
-MOST = 1_000
+MAX_EMAILS = 1_000
 RESULTS = ("saved", "identical", "different", "invalid")
 blueprint = Blueprint("bulk", __name__)
 
@@ -37,12 +37,12 @@ def save_emails() -> Response:
 def _values() -> Sequence[object]:
     limit = current_settings().max_body
     if request.mimetype in JSON_LINES:
-        return read_lines(request, limit, MOST)
+        return read_lines(request, limit, MAX_EMAILS)
     values = read_json(request, limit, JSON, *JSON_LINES)
     if not isinstance(values, list):
         raise invalid("body", "is not a list of emails; a single one can be PUT to /api/emails/EVENT_ID")
-    if len(values) > MOST:
-        raise invalid("body", f"has more than {MOST:,} emails")
+    if len(values) > MAX_EMAILS:
+        raise invalid("body", f"has more than {MAX_EMAILS:,} emails")
     return values
 
 

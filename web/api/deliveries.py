@@ -16,7 +16,7 @@ from operations import get_summary
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
-from web.api.params import LIMIT, MOST, csv_response, limit, page_response, query_fields, wants_csv
+from web.api.params import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, csv_response, limit, page_response, query_fields, wants_csv
 from web.problem_details import json_response
 from web.services import current_settings, in_database
 
@@ -30,11 +30,11 @@ def list_deliveries(event_id: str) -> Response:
     email = clean_event_id(event_id)
     fields = query_fields(request, "status", "limit", "after", "format")
     status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
-    size = fields.take_or("limit", limit, LIMIT)
+    size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
     as_csv = wants_csv(fields)
     fields.check()
-    page = in_database(lambda database: _page(database, email, after, MOST if as_csv else size, status))
+    page = in_database(lambda database: _page(database, email, after, MAX_PAGE_SIZE if as_csv else size, status))
     if as_csv:
         return csv_response(_csv(page, email, status), f"deliveries-{email}")
     return page_response("deliveries", [serializers.delivery(row) for row in page.rows], page.next_after)
@@ -77,7 +77,7 @@ def _csv(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[byte
     yield encode_rows(map(_cells, page.rows))
     after = page.next_after
     while after is not None:
-        page = in_database(partial(_page, event_id=event_id, after=after, size=MOST, status=status))
+        page = in_database(partial(_page, event_id=event_id, after=after, size=MAX_PAGE_SIZE, status=status))
         yield encode_rows(map(_cells, page.rows))
         after = page.next_after
 

@@ -14,11 +14,11 @@ from operations import RETRYABLE, get_summary
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
-from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields
+from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
-MOST_RECIPIENTS = 10_000  # named in one retry
+MAX_RECIPIENTS = 10_000  # named in one retry
 blueprint = Blueprint("emails", __name__)
 
 
@@ -28,7 +28,7 @@ def list_emails() -> Response:
     fields = query_fields(request, "status", "order", "limit", "after")
     status = fields.take_or("status", choice(*EMAIL_STATUSES), None)
     newest_first = fields.take_or("order", choice("asc", "desc"), "asc") == "desc"
-    size = fields.take_or("limit", limit, LIMIT)
+    size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", email_cursor, None)
     fields.check()
     rows = in_database(
@@ -77,7 +77,7 @@ def retry_deliveries(event_id: str) -> Response:
     """Put its failed and unknown deliveries in line again, or those of them that the body names."""
     fields = Fields(read_optional_json(request, current_settings().max_body), ("statuses", "recipient_ids"))
     statuses = fields.take_each("statuses", choice(*RETRYABLE), len(RETRYABLE), RETRYABLE)
-    ids = fields.take_each("recipient_ids", number, MOST_RECIPIENTS, ())
+    ids = fields.take_each("recipient_ids", number, MAX_RECIPIENTS, ())
     fields.check()
     email = clean_event_id(event_id)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)

@@ -17,9 +17,9 @@ from intake.errors import ValidationError
 from intake.fields import Fields, choice, invalid, number
 from web.problem_details import json_response
 
-LIMIT = 100
-MOST = 1_000
-IN_MEMORY = 1_000_000  # bytes of a CSV file
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1_000
+MAX_IN_MEMORY = 1_000_000  # bytes of a CSV file
 CURSOR = re.compile(r"(-?[0-9]{1,12})\.(-?[0-9]{1,19})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,8 +35,8 @@ def query_fields(request: Request, *known: str) -> Fields:
 def limit(value: object) -> int:
     """How many rows a page may have."""
     size = number(value)
-    if not 0 < size <= MOST:
-        raise ValidationError("limit", f"is not between 1 and {MOST:,}")
+    if not 0 < size <= MAX_PAGE_SIZE:
+        raise ValidationError("limit", f"is not between 1 and {MAX_PAGE_SIZE:,}")
     return size
 
 
@@ -79,7 +79,7 @@ def csv_response(chunks: Iterable[bytes], name: str) -> Response:
     So it is written to the side first; memory stays flat.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY))
+        file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))
         _fill(file, chunks)
         response = Response(_contents(file), content_type="text/csv; charset=utf-8; header=present")
         response.content_length = file.tell()

@@ -15,12 +15,12 @@ from intake.fields import Fields, choice, number, recipient_number, text
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
-from web.api.params import LIMIT, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
+from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
 from web.api.recipients_csv import export
 from web.problem_details import json_response
 from web.services import current_settings, in_database
 
-MOST = 1_000
+MAX_ADDRESSES = 1_000
 blueprint = Blueprint("recipients", __name__)
 
 
@@ -30,7 +30,7 @@ def list_recipients() -> Response:
     fields = query_fields(request, "status", "address_begins", "limit", "after", "format")
     status = fields.take_or("status", choice(*RECIPIENT_STATUSES), None)
     begins = fields.take_or("address_begins", text(_folded), None)
-    size = fields.take_or("limit", limit, LIMIT)
+    size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
     as_csv = wants_csv(fields)
     fields.check()
@@ -47,7 +47,7 @@ def list_recipients() -> Response:
 def add_recipients() -> Response:
     """Add these addresses, all or, if one is bad, none. Who has unsubscribed, or was rejected, stays so."""
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
-    given = fields.take_each("addresses", text(clean_address), MOST, None)
+    given = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
     fields.check()
     addresses = list({address.key: address for address in reversed(given)}.values())[::-1]  # the first spelling
     now = datetime.now(UTC)
@@ -67,7 +67,7 @@ def show_recipient(recipient: str) -> Response:
 def list_history(recipient: str) -> Response:
     """A page of what one recipient was sent, the latest email first."""
     fields = query_fields(request, "limit", "after")
-    size = fields.take_or("limit", limit, LIMIT)
+    size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", email_cursor, None)
     fields.check()
     page = in_database(

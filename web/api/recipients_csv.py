@@ -13,11 +13,11 @@ from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_r
 from intake.recipients_csv.reader import BadLinesError, ImportFile
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
-from web.api.params import MOST, csv_response
+from web.api.params import MAX_PAGE_SIZE, csv_response
 from web.problem_details import INVALID, json_response, problem
 from web.services import current_settings, in_database
 
-MOST_BAD = 1_000  # lines that are named
+MAX_BAD_LINES = 1_000  # lines that are named
 blueprint = Blueprint("recipients_csv", __name__)
 
 
@@ -28,7 +28,7 @@ def import_recipients() -> Response:
     now = datetime.now(UTC)
 
     def add(database: Database) -> serializers.Document:
-        content = ImportFile(io.BytesIO(octets), MOST_BAD)
+        content = ImportFile(io.BytesIO(octets), MAX_BAD_LINES)
         added = database.recipients.add(content, now)
         return {**added._asdict(), "repeated": content.count - sum(added), "left_out": content.inactive}
 
@@ -50,7 +50,9 @@ def export(after: int, status: str | None, begins: str | None) -> Response:
 
 def _rows(after: int, status: str | None, begins: str | None) -> list[Recipient]:
     return in_database(
-        lambda database: database.recipients.page(after=after, limit=MOST, status=status, address_begins=begins)
+        lambda database: database.recipients.page(
+            after=after, limit=MAX_PAGE_SIZE, status=status, address_begins=begins
+        )
     )
 
 

@@ -10,7 +10,7 @@ from web.auth.access import check_host, is_logged_in, is_token, limits, refuse_f
 from web.auth.browsers import refuse_other_sites, safe_path
 from web.services import current_settings
 
-MOST = 10_000  # bytes of the form
+MAX_FORM_BYTES = 10_000
 blueprint = Blueprint("login", __name__)
 
 
@@ -32,7 +32,7 @@ def log_in() -> AnyResponse:
     address = request.remote_addr or ""
     limits().refuse_guessing(address)
     refuse_other_sites(request, current_settings().public_url)
-    request.max_content_length = MOST
+    request.max_content_length = MAX_FORM_BYTES
     refuse_forged_form()
     token = request.form.get("token", "").strip()
     if not is_token(token.encode(errors="replace"), current_settings().api_tokens):

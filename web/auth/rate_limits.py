@@ -24,9 +24,9 @@ from settings import Settings
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
-WRONG_TOKENS = 10  # a minute from one client
-TRIALS = 6  # messages to one address for a test, the same; each may hold a thread for a while
-REST = 15.0  # seconds for which a Redis that failed is left alone
+WRONG_TOKENS_PER_MINUTE = 10  # from one client
+TRIALS_PER_MINUTE = 6  # test messages from one client; each may occupy a thread for a while
+REDIS_RETRY_AFTER = 15.0  # seconds after an error
 
 
 class Limits:
@@ -38,8 +38,8 @@ class Limits:
         self._lock = threading.Lock()
         self._refused: dict[str, float] = {}  # clients with too many wrong tokens, until when
         processes = settings.web_workers if wake_ups is None else 1
-        self._wrong_tokens = RateLimitItemPerMinute(-(-WRONG_TOKENS // processes), namespace="wrong-tokens")
-        self._trials = RateLimitItemPerMinute(-(-TRIALS // processes), namespace="trials")
+        self._wrong_tokens = RateLimitItemPerMinute(-(-WRONG_TOKENS_PER_MINUTE // processes), namespace="wrong-tokens")
+        self._trials = RateLimitItemPerMinute(-(-TRIALS_PER_MINUTE // processes), namespace="trials")
         self._requests = None
         if settings.rate_limit:
             self._requests = RateLimitItemPerMinute(settings.rate_limit, namespace="requests")
@@ -78,7 +78,7 @@ class Limits:
             try:
                 return _hit(self._shared, item, client)
             except StorageError as error:
-                self._rest_until = time.monotonic() + REST
+                self._rest_until = time.monotonic() + REDIS_RETRY_AFTER
                 reason = type(error.storage_error).__name__  # its text may hold a password
                 logging.getLogger(__name__).warning("requests are counted in each process for now: %s", reason)
         with self._lock:  # MemoryStorage.incr of limits 5.8 forgets a count when two threads add a new key at once

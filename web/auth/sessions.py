@@ -15,7 +15,7 @@ from database import DatabaseUnavailable, DBError
 from web.services import current_services, current_settings, in_database
 
 WITHOUT_DATABASE = frozenset(("pages.health.show",))
-SEEN = 100  # sessions that are remembered for that
+MAX_SEEN_SESSIONS = 100  # remembered for that
 LIFETIME = timedelta(days=7)  # from the login on, however much the session is used
 
 
@@ -109,7 +109,7 @@ def _has_ended(session_id: str) -> bool:
     seen.pop(session_id, None)
     if not ended:
         seen[session_id] = None
-    while len(seen) > SEEN:
+    while len(seen) > MAX_SEEN_SESSIONS:
         seen.pop(next(iter(seen)), None)
     return ended
 

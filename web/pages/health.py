@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from intake.text import printable
-from monitoring.checks import LIMIT
+from monitoring.checks import CHECK_TIMEOUT
 from monitoring.probe import PROBE_TIMEOUT
 from settings.version import __version__
 from web.auth import sessions
@@ -21,7 +21,7 @@ from web.services import current_services, current_settings, in_database
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column
-LONGEST = 600  # characters of what a server said; it goes through a cookie
+MAX_FLASH_LENGTH = 600  # characters; it travels in a cookie
 LEVELS = ("error", "warning", "ok")
 blueprint = Blueprint("health", __name__)
 
@@ -63,9 +63,9 @@ def show() -> str:
 @blueprint.post("/health/mail-server")
 def test_mail_server() -> Response:
     """Log in to the mail server and leave; one connection, however many press the button."""
-    for finding in current_services().mail_server_check.get(LIMIT + 1):
+    for finding in current_services().mail_server_check.get(CHECK_TIMEOUT + 1):
         remedy = f" To mend it: {finding.remedy}." if finding.remedy else ""
-        flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", LONGEST), finding.level)
+        flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", MAX_FLASH_LENGTH), finding.level)
     return redirect(url_for(".show"), 303)
 
 

@@ -19,8 +19,8 @@ from web.errors import error_answer
 from web.pages import etag
 from web.services import current_settings, in_database
 
-SOON = 1.5  # seconds for which a job is waited for, so that of a small file the end is shown at once
-LONGEST_NAME = 100
+JOB_TIMEOUT = 1.5  # seconds to wait for a job, so that the page shows the result of a small file at once
+MAX_NAME_LENGTH = 100
 NOT_THERE = "there is no import of this number, or it is long ago"
 blueprint = Blueprint("imports", __name__)
 
@@ -37,7 +37,7 @@ def upload() -> AnyResponse:
     file = request.files.get("file")
     if file is None or not file.filename:
         return Response(_form("no file was chosen"), 400)
-    name = printable(file.filename, LONGEST_NAME).replace("\n", " ")
+    name = printable(file.filename, MAX_NAME_LENGTH).replace("\n", " ")
     import_id = in_database(lambda database: database.imports.create(name, _parts(file.stream), datetime.now(UTC)))
     _start(import_id, "read")
     found = _get(import_id)
@@ -57,7 +57,7 @@ def show(import_id: int) -> AnyResponse:
     running, broken_off = found.is_running(now), found.is_broken_off(now)
     preview = json.loads(found.preview or "{}")
     shown = {"import_": found, "running": running, "broken_off": broken_off, "preview": preview}
-    shown["most_bad"] = import_job.MOST_BAD
+    shown["most_bad"] = import_job.MAX_BAD_LINES
     return etag.page("import.html", (found._replace(heartbeat_at=0), running), **shown)
 
 
@@ -111,12 +111,12 @@ def _form(fault: str = "") -> str:
 
 def _parts(stream: IO[bytes]) -> Iterator[bytes]:
     stream.seek(0)
-    while part := stream.read(import_job.PART):
+    while part := stream.read(import_job.PART_BYTES):
         yield part
 
 
 def _start(import_id: int, step: str) -> None:
-    import_job.start(current_settings(), current_app.logger, import_id, step).join(SOON)
+    import_job.start(current_settings(), current_app.logger, import_id, step).join(JOB_TIMEOUT)
 
 
 def _get(import_id: int) -> Import | None:

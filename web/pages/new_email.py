@@ -35,8 +35,8 @@ from web.pages.filters import offset
 from web.sandbox import framed
 from web.services import current_settings, in_database, save_email
 
-KEPT = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
-LONGEST_REPLY = 500  # characters
+FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
+MAX_REPLY_LENGTH = 500  # characters
 LABELS = {
     "email_subject": "The subject",
     "email_content": "The content",
@@ -45,7 +45,7 @@ LABELS = {
     "address": "The address",
 }
 # What became of a test: how its notice looks, and how it begins.
-TOLD = {
+TEST_NOTICES = {
     "sent": ("", "The test was taken"),
     "deferred": ("warning", "The test was not taken for now"),
     "in_doubt": ("warning", "The test may have arrived or not"),
@@ -135,7 +135,7 @@ STEPS: dict[str, Callable[[Form], AnyResponse]] = {
 
 
 def _read() -> dict[str, str]:
-    form = read_page_form(request, (*KEPT, "step", "address"))
+    form = read_page_form(request, (*FORM_FIELDS, "step", "address"))
     form["email_content"] = form.get("email_content", "").replace("\r\n", "\n")  # as it was before the browser had it
     return form
 
@@ -183,7 +183,7 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
 
 
 def _confirm(email: Email, form: Form, *, address_error: str = "", told: tuple[str, str] | None = None) -> Response:
-    kept = {name: form.get(name, "") for name in KEPT}
+    kept = {name: form.get(name, "") for name in FORM_FIELDS}
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
     page = render_template(
@@ -223,8 +223,8 @@ def _try(email: Email, address: str) -> Trial:
 
 def _told(trial: Trial) -> tuple[str, str]:
     """What became of a test: how it looks, and what it says."""
-    kind, beginning = TOLD[trial.result]
-    reply = printable(trial.reply, LONGEST_REPLY)
+    kind, beginning = TEST_NOTICES[trial.result]
+    reply = printable(trial.reply, MAX_REPLY_LENGTH)
     if trial.result == "refused" and current_settings().email_url.path is None:
         reply += f"; {remedy_for(trial.reply)}"
     return kind, _sentence(f"{beginning}:", reply)

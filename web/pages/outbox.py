@@ -14,7 +14,7 @@ from delivery.maildir.reader import NAME, Listing, open_message
 from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
 
-PAGE = 50
+PAGE_SIZE = 50
 LISTING_TIMEOUT = 0.3  # seconds
 blueprint = Blueprint("outbox", __name__)
 
@@ -52,7 +52,7 @@ def show() -> str:
 
 
 def _page(path: Path, listing: Listing, after: str | None) -> str:
-    names = listing.before(after, PAGE)
+    names = listing.before(after, PAGE_SIZE)
     more = bool(names) and bool(listing.before(names[-1], 1))
     return render_template(
         "outbox.html",

@@ -22,9 +22,9 @@ from web.auth.browsers import login_return_url, safe_path
 from web.errors import error_answer
 from web.services import in_database
 
-PAGE = 100  # rows
-MOST = 1_000  # addresses that are added by hand at once
-NAMED = 3  # addresses that a sentence names: it travels in a cookie
+PAGE_SIZE = 100  # rows
+MAX_ADDRESSES = 1_000  # that can be added by hand at once
+MAX_NAMED = 3  # in one sentence, which travels in a cookie
 NOT_GIVEN_OUT = "after is not one that this list gave out"
 blueprint = Blueprint("recipients", __name__)
 
@@ -82,7 +82,7 @@ def show_one(recipient_id: int) -> AnyResponse:
     recipient = _get(recipient_id)
     if recipient is None:
         return error_answer(404, "there is no recipient of this number, or it was removed")
-    page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE))
+    page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE_SIZE))
     following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
     shown = {"recipient": recipient, "rows": page.rows, "after": after, "following": following}
     return Response(render_template("recipient.html", **shown))
@@ -129,11 +129,13 @@ def _filter() -> Filter:
 def _page(wanted: Filter, **more: object) -> str:
     counts = in_database(lambda database: database.recipients.counts())
     begins = wanted.address_begins and fold(wanted.address_begins)
-    rows = in_database(lambda database: database.recipients.page(wanted.after, PAGE + 1, wanted.status, begins or None))
-    following = wanted.query(after=rows[PAGE - 1].recipient_id) if len(rows) > PAGE else None
+    rows = in_database(
+        lambda database: database.recipients.page(wanted.after, PAGE_SIZE + 1, wanted.status, begins or None)
+    )
+    following = wanted.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"
     return render_template(
-        "recipients.html", counts=counts, rows=rows[:PAGE], wanted=wanted, following=following, back=back, **more
+        "recipients.html", counts=counts, rows=rows[:PAGE_SIZE], wanted=wanted, following=following, back=back, **more
     )
 
 
@@ -142,8 +144,8 @@ def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
     addresses: dict[str, Address] = {}
     refused = []
     for line, words in enumerate(text.splitlines(), 1):
-        if len(addresses) >= MOST:
-            refused.append(Refused(line, f"more than {MOST:,} addresses; import a file instead"))
+        if len(addresses) >= MAX_ADDRESSES:
+            refused.append(Refused(line, f"more than {MAX_ADDRESSES:,} addresses; import a file instead"))
             break
         try:
             if given := words.strip():
@@ -183,8 +185,8 @@ def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 
 def _named(addresses: Sequence[str]) -> str:
-    named = ", ".join(printable(address, 60) for address in addresses[:NAMED])
-    return named if len(addresses) <= NAMED else f"{named} and {len(addresses) - NAMED:,} more"
+    named = ", ".join(printable(address, 60) for address in addresses[:MAX_NAMED])
+    return named if len(addresses) <= MAX_NAMED else f"{named} and {len(addresses) - MAX_NAMED:,} more"
 
 
 def _get(recipient_id: int) -> Recipient | None:

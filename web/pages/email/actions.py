@@ -30,7 +30,7 @@ MEANWHILE = {
     "held": "It is held by now",
     "cancelled": "It was cancelled meanwhile",
 }
-MOST = 1_000  # deliveries that are ticked
+MAX_TICKED = 1_000  # deliveries
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
 
 blueprint = Blueprint("acts", __name__)
@@ -122,7 +122,7 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
         {**request.form.to_dict(), "recipient_id": ticked} if ticked else request.form.to_dict(), request.form
     )
     which = fields.take("which", choice(*allowed))
-    ids = fields.take_each("recipient_id", number, MOST, ())
+    ids = fields.take_each("recipient_id", number, MAX_TICKED, ())
     fields.check()
     return which, ids if which == "ticked" else ()
 

@@ -16,7 +16,7 @@ from web.sandbox import framed
 from web.services import current_settings, in_database
 
 SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
-GONE = "the content of this email is no longer kept"
+CONTENT_PRUNED = "the content of this email is no longer kept"
 
 blueprint = Blueprint("content", __name__)
 
@@ -48,7 +48,7 @@ def _email(database: Database, event_id: int) -> Email:
     if email is None:
         raise NoSuchEmail(event_id)
     if email.content_digest is not None:
-        raise Gone(GONE)
+        raise Gone(CONTENT_PRUNED)
     return email
 
 

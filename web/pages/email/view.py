@@ -18,10 +18,10 @@ from web.pages.email import wording
 from web.pages.filters import offset
 from web.services import current_settings, in_database
 
-ROWS = 50  # deliveries on a page
-SOON = timedelta(minutes=1)  # from then on the page keeps up with what happens
-PREVIEW = 20_000  # characters of the content
-LOOKED_AT = 2_000  # deliveries, for the reasons
+PAGE_SIZE = 50  # deliveries
+REFRESH_WINDOW = timedelta(minutes=1)  # before it is due, the page starts to refresh
+MAX_PREVIEW_LENGTH = 20_000  # characters
+MAX_REASON_ROWS = 2_000  # deliveries that are read for the reasons
 READINGS = ("html", "text")
 
 
@@ -75,7 +75,7 @@ def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None
     found = in_database(lambda database: find(database, asked))
     ahead = found.summary.due_at - datetime.now(UTC)
     overdue = found.summary.status == "scheduled" and ahead < timedelta()
-    hurries = found.summary.status == "sending" or (found.summary.status == "scheduled" and ahead < SOON)
+    hurries = found.summary.status == "sending" or (found.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
     return etag.page(
         "email.html",
         (found, asked, overdue, hurries, typed, str(wrong)),
@@ -97,10 +97,10 @@ def find(database: Database, asked: Wanted) -> Found:
     if email is None or summary is None:
         raise NoSuchEmail(asked.event_id)
     deliveries = database.deliveries
-    page = deliveries.page(asked.event_id, asked.after, ROWS, asked.status)
+    page = deliveries.page(asked.event_id, asked.after, PAGE_SIZE, asked.status)
     tried = [row.recipient_id for row in page.rows if row.attempts]
     attempts = deliveries.attempts_of_each(asked.event_id, tried)
-    reasons = deliveries.reasons(asked.event_id, LOOKED_AT) if summary.failed or summary.unknown else []
+    reasons = deliveries.reasons(asked.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
     return Found(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
 
 
@@ -139,4 +139,4 @@ def _reading(asked: Wanted, email: Email) -> Reading:
     if is_html and asked.reading != "text":
         return Reading(is_html, True, "", False)
     text = as_plain_text(email.content)
-    return Reading(is_html, False, text[:PREVIEW], len(text) > PREVIEW)
+    return Reading(is_html, False, text[:MAX_PREVIEW_LENGTH], len(text) > MAX_PREVIEW_LENGTH)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from database import DeliveryRow, EmailSummary
 from monitoring.humanize import duration, pluralize
 
-BAR = 600  # units that the bar is wide
-LEAST = 4  # of them for what there is at all: one failure among a million can be seen
+BAR_WIDTH = 600  # SVG units
+MIN_WIDTH = 4  # of an outcome that there is at all: one failure in a million can be seen
 
 # Of a delivery. A server has accepted what is `sent`: whether it reached a mailbox nobody knows.
 WORDS = {
@@ -91,5 +91,5 @@ def _lateness(email: EmailSummary) -> str:
 
 
 def _widths(shares: list[float]) -> list[float]:
-    widths = [max(share * BAR, LEAST) if share else 0.0 for share in shares]
-    return [width * BAR / max(sum(widths), 1) for width in widths]
+    widths = [max(share * BAR_WIDTH, MIN_WIDTH) if share else 0.0 for share in shares]
+    return [width * BAR_WIDTH / max(sum(widths), 1) for width in widths]

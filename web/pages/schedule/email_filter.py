@@ -14,7 +14,7 @@ from intake.fields import Fields, choice, number
 from web.api.params import cursor_of, email_cursor
 from web.services import current_settings
 
-PAGE = 50  # rows
+PAGE_SIZE = 50  # rows
 ALL, WITH_FAILURES = "all", "failed"  # beside what is a status: any, and those that not everybody got
 CHOICES = (ALL, *EMAIL_STATUSES, WITH_FAILURES)
 NAMES = ("event_id", "status", "day", "after")
@@ -72,10 +72,10 @@ def read(arguments: dict[str, str]) -> tuple[Filter, list[ValidationError]]:
 
 def look(database: Database, wanted: Filter) -> Listed:
     """The emails asked for."""
-    emails = _list_of(database, wanted)(wanted.after or _start(wanted), PAGE + 1)
+    emails = _list_of(database, wanted)(wanted.after or _start(wanted), PAGE_SIZE + 1)
     inside = [email for email in emails if _is_of(wanted.day, _at(wanted, email))]
-    page = inside[:PAGE]
-    return Listed(page, (_at(wanted, page[-1]), page[-1].event_id) if len(inside) > PAGE else None)
+    page = inside[:PAGE_SIZE]
+    return Listed(page, (_at(wanted, page[-1]), page[-1].event_id) if len(inside) > PAGE_SIZE else None)
 
 
 def _list_of(database: Database, wanted: Filter) -> Callable[[Key | None, int], list[EmailSummary]]:

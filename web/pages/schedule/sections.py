@@ -8,16 +8,16 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from database import Database, EmailSummary
-from monitoring.delivery_health import LATE, check_delivery_health
+from monitoring.delivery_health import LATE_AFTER, check_delivery_health
 from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
 from web.pages.schedule.email_filter import LARGEST
 
-ROWS, SENT_ROWS = 10, 20  # of each section: the page stays small
-RECENT = timedelta(days=7)  # what was finished before that needs nobody's attention any more
-SOON = timedelta(minutes=1)
-QUIET = timedelta(minutes=1)  # without an acceptance: then what is left cannot be told from the pace
+SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails; the page stays small
+ATTENTION_PERIOD = timedelta(days=7)  # an email that finished before that no longer needs attention
+REFRESH_WINDOW = timedelta(minutes=1)
+IDLE_AFTER = timedelta(minutes=1)  # without an acceptance; then the time left cannot be estimated from the pace
 
 
 class Sending(NamedTuple):
@@ -52,13 +52,13 @@ class Sections(NamedTuple):
 
 def look(database: Database, settings: Settings, now: datetime) -> Sections:
     """All of it. In the order of an email's life, so that one that moves on meanwhile is there twice, never missing."""
-    late = now - timedelta(seconds=LATE[settings.scheduler])
+    late = now - timedelta(seconds=LATE_AFTER[settings.scheduler])
     emails = database.emails
     checks = list(check_delivery_health(database, settings.scheduler, int(now.timestamp())))
-    overdue = [email for email in emails.page(None, ROWS, "scheduled") if email.due_at <= late]
-    coming = emails.page((late, LARGEST), ROWS, "scheduled")
-    held = emails.page(None, ROWS, "held", newest_first=True)
-    sending = [_sending(database, email, now) for email in emails.page(None, ROWS, "sending")]
+    overdue = [email for email in emails.page(None, SECTION_SIZE, "scheduled") if email.due_at <= late]
+    coming = emails.page((late, LARGEST), SECTION_SIZE, "scheduled")
+    held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
+    sending = [_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
     return Sections(
         checks=checks,
         emails=emails.counts(),
@@ -66,11 +66,11 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
         today=now.astimezone(settings.timezone).date(),
         overdue=overdue,
         held=held,
-        failures=[email for email in emails.page_with_failures(None, ROWS) if _needs_someone(email, now)],
+        failures=[email for email in emails.page_with_failures(None, SECTION_SIZE) if _needs_someone(email, now)],
         sending=sending,
         next=_by_day(coming, settings.timezone),
-        sent=emails.page(None, SENT_ROWS, "sent", newest_first=True),
-        hurries=bool(sending) or any(email.due_at <= now + SOON for email in coming[:1]),
+        sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
+        hurries=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
 
 
@@ -103,9 +103,9 @@ def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
 
 
 def _moves(email: EmailSummary, now: datetime) -> bool:
-    return email.last_sent_at is not None and now - email.last_sent_at <= QUIET
+    return email.last_sent_at is not None and now - email.last_sent_at <= IDLE_AFTER
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
     """Whether some of it may be tried again, or decided, and is still news."""
-    return email.status == "sent" and email.finished_at is not None and now - email.finished_at <= RECENT
+    return email.status == "sent" and email.finished_at is not None and now - email.finished_at <= ATTENTION_PERIOD
