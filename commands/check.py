@@ -24,13 +24,13 @@ def check(as_json: bool) -> None:
 
     A line for each: ok, warning or error, and what mends it. The exit code is 1 if there is an error.
     """
-    found = findings(current_settings())
-    for finding in found:
+    results = findings(current_settings())
+    for finding in results:
         if as_json:
             echo_json(finding._asdict())
         else:
             _show(finding)
-    sys.exit(int(any(finding.level == "error" for finding in found)))
+    sys.exit(int(any(finding.level == "error" for finding in results)))
 
 
 def _show(finding: Finding) -> None:

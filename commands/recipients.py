@@ -41,8 +41,8 @@ def add(addresses: tuple[str, ...], as_json: bool) -> None:
     checked = _checked(addresses)
     with _database() as database:
         added = database.recipients.add(checked, _now())
-        found = filter(None, map(database.recipients.find, checked))
-        inactive = [each for each in found if each.status != "active"]
+        saved = filter(None, map(database.recipients.find, checked))
+        inactive = [each for each in saved if each.status != "active"]
     if as_json:
         stays = {each.address: each.status for each in inactive}
         echo_json({"added": added.added, "known": added.known, "inactive": stays})

@@ -65,8 +65,8 @@ def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
 
 def clean_event_id(text: str) -> int:
     """The integer, of 64 bits: ASCII digits with an optional sign, nothing else."""
-    found = INTEGER.fullmatch(text) if len(text) <= MAX_INTEGER_LENGTH else None
-    number = int(found[1] + found[2]) if found else 2**63
+    match = INTEGER.fullmatch(text) if len(text) <= MAX_INTEGER_LENGTH else None
+    number = int(match[1] + match[2]) if match else 2**63
     if not -(2**63) <= number < 2**63:
         raise BadEventId
     return number
@@ -113,10 +113,10 @@ def clean_time(text: str, zone: ZoneInfo) -> datetime:
 
     A fraction of a second is rounded up: nothing is ever early. Leap seconds are refused.
     """
-    found = TIME.fullmatch(text)
-    if not found:
+    match = TIME.fullmatch(text)
+    if not match:
         raise BadTime
-    local, fraction, offset = found.groups()
+    local, fraction, offset = match.groups()
     try:
         if offset:
             instant = datetime.fromisoformat((local + offset).upper()).astimezone(UTC)

@@ -20,7 +20,7 @@ CODECS |= {codec: codec for codec in CODECS.values()}
 
 def hidden_text(text: str) -> str:
     """The decoded form of all encoded words in `text`, one after the other."""
-    return "".join(decode(*found.groups()) for found in WORD.finditer(text))
+    return "".join(decode(*match.groups()) for match in WORD.finditer(text))
 
 
 def decode(charset: str, encoding: str, word: str) -> str:

@@ -24,8 +24,8 @@ PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[.*\])?==(\S+)", re.MULTILINE)
 
 def check_packages(settings: Settings) -> Iterator[Finding]:
     """Each that is another than it should be."""
-    found = [*_faults(), *_others(FOLDER / REQUIREMENTS)]
-    yield from found or [ok("version", f"the packages are those of {REQUIREMENTS}")]
+    findings = [*_faults(), *_others(FOLDER / REQUIREMENTS)]
+    yield from findings or [ok("version", f"the packages are those of {REQUIREMENTS}")]
 
 
 def _faults() -> Iterator[Finding]:

@@ -34,9 +34,9 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
-        found = f"{pluralize(emails, 'email is', 'emails are')} held until a person decides"
+        text = f"{pluralize(emails, 'email is', 'emails are')} held until a person decides"
         remedy = "look at flask emails list --status held; then flask emails release EVENT_ID, or cancel"
-        yield warning("held", found, remedy)
+        yield warning("held", text, remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:

@@ -47,10 +47,11 @@ def _run(settings: Settings, url: str) -> None:
     event_id = time.time_ns() // 1_000_000  # a new one for each run
     due = int(time.time()) + SECONDS_AHEAD
     _post(url, event_id, datetime.fromtimestamp(due, settings.timezone))
-    found = _watch(outbox, f"Demo {event_id}", due)
-    if found < len(RECIPIENTS):
+    received = _watch(outbox, f"Demo {event_id}", due)
+    if received < len(RECIPIENTS):
         say(
-            f"Demo: {found} of {len(RECIPIENTS)} messages came within {DELIVERY_TIMEOUT:.0f} s; see {settings.tasklog}."
+            f"Demo: {received} of {len(RECIPIENTS)} messages came within {DELIVERY_TIMEOUT:.0f} s; "
+            f"see {settings.tasklog}."
         )
     else:
         say(f"Demo: that is all. The service goes on: see {url} in a browser,")
@@ -79,14 +80,14 @@ def _post(url: str, event_id: int, due: datetime) -> None:
 def _watch(outbox: Path, subject: str, due: int) -> int:
     """Print each message of the email as it arrives; returns how many came in time."""
     seen: set[Path] = set()
-    found = 0
+    received = 0
     deadline = due + DELIVERY_TIMEOUT
-    while found < len(RECIPIENTS) and time.time() < deadline:
+    while received < len(RECIPIENTS) and time.time() < deadline:
         time.sleep(0.05)
         for path in sorted(set((outbox / "new").glob("*")) - seen):
             seen.add(path)
-            found += _show(path, subject, due)
-    return found
+            received += _show(path, subject, due)
+    return received
 
 
 def _show(path: Path, subject: str, due: int) -> bool:

@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 
 class SettingsError(Exception):
-    """The service cannot start with this environment; `errors` holds one line for each thing to mend."""
+    """The service cannot start with this environment; `errors` holds one line for each mistake."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
 
 
-class Given(NamedTuple):
-    """A setting as it was given, fit to be shown: of a secret only that it is set."""
+class SettingSource(NamedTuple):
+    """Where the value of a setting comes from, and its text, fit to be shown: a secret is masked."""
 
     name: str
     text: str
@@ -77,7 +77,7 @@ class Settings(NamedTuple):
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
-    given: tuple[Given, ...]
+    sources: tuple[SettingSource, ...]
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -98,7 +98,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     if errors:
         raise SettingsError(errors)
     in_environment = os.environ if environ is None else environ
-    return settings._replace(given=tuple(_sourced(given, in_environment) for given in read.given))
+    return settings._replace(sources=tuple(_sourced(source, in_environment) for source in read.sources))
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
@@ -154,15 +154,15 @@ def _settings(read: _Reader, folder: Path) -> Settings:
         rate_limit=read("RATE_LIMIT", "0", values.whole_number(0)),
         log_format=read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
         tasklog=read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
-        given=(),
+        sources=(),
     )
 
 
-def _sourced(given: Given, in_environment: Mapping[str, str]) -> Given:
-    """With its source: the environment stands above `.env`."""
-    if given.source in ("default", *in_environment):
-        return given._replace(source="environment" if given.source == given.name else given.source)
-    return given._replace(source=".env" if given.source == given.name else f"{given.source} in .env")
+def _sourced(setting: SettingSource, in_environment: Mapping[str, str]) -> SettingSource:
+    """Say whether the variable is from the environment, which takes precedence, or from `.env`."""
+    if setting.source in ("default", *in_environment):
+        return setting._replace(source="environment" if setting.source == setting.name else setting.source)
+    return setting._replace(source=".env" if setting.source == setting.name else f"{setting.source} in .env")
 
 
 class _Reader:
@@ -172,8 +172,8 @@ class _Reader:
         self.variables = variables
         self.folder = folder
         self.errors = errors
-        self.names: list[str] = []  # all that were asked for
-        self.given: list[Given] = []  # their source is the variable that has the value, or 'default'
+        self.names: list[str] = []  # every setting that was read
+        self.sources: list[SettingSource] = []  # here, `source` is the variable that has the value, or 'default'
 
     def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T:
         self.names.append(name)
@@ -183,7 +183,7 @@ class _Reader:
             if file:
                 text = self._contents(name, file, text)
             source = name + "_FILE" if file else name if text else "default"
-            self.given.append(Given(name, _masked(name, text or default), source))
+            self.sources.append(SettingSource(name, _masked(name, text or default), source))
             return parse(text or default)
         except RefusedError as refused:
             shown = f"{name}_FILE={file!r}" if file else _shown(name, text or default)

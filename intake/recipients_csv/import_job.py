@@ -1,6 +1,6 @@
 """The work on a file of recipients that was uploaded, in a thread of its own: reading, importing, undoing.
 
-How far it is, is told in the database, so that any process can show it. A process that dies leaves an import whose
+Its progress is in the database, so that any process can show it. A process that dies leaves an import whose
 heartbeat stops: nothing of it was imported, and a person starts it again.
 """
 
@@ -28,7 +28,7 @@ WRITE_TIMEOUT = 60.0  # seconds to wait for other writers
 
 
 class Parts(io.RawIOBase):
-    """The bytes of a file that was uploaded; with each part `note` is told how many have been read."""
+    """The bytes of an uploaded file. Before each part, `note` is called with the number of bytes read so far."""
 
     def __init__(self, read: Callable[[int], bytes], note: Callable[[int], None]) -> None:
         self._read = read
@@ -63,9 +63,9 @@ def start(settings: Settings, logger: logging.Logger, import_id: int, step: str)
 
 
 def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> None:
-    """Do it. What the database does not allow is told in the log and in the import."""
+    """Run a step. An error of the database is logged and recorded in the import."""
     try:
-        # Two connections: one is busy with what it is given, while the other reads that and tells how far it is.
+        # Two connections: one is busy storing, while the other reads the file and records the progress.
         with open_database(settings, WRITE_TIMEOUT) as database, open_database(settings, WRITE_TIMEOUT) as other:
             STEPS[step](database, other, import_id)
     except DBError as error:
@@ -76,14 +76,14 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
 
 def _read(database: Database, other: Database, import_id: int) -> None:
     file = PreviewFile(_stream(other, import_id), MAX_BAD_LINES, PREVIEW_ROWS)
-    found = database.imports.compare(file)
+    comparison = database.imports.compare(file)
     fault = _fault(file)
     if fault:
         database.imports.refuse(import_id, fault, file.bad_count, _csv_of(file.bad))
         return
     preview = json.dumps(_preview(database, file.seen, other.imports.part(import_id, 0)))
     read = {"lines": file.count, "bad": file.bad_count, "left_out": file.inactive}
-    database.imports.ready(import_id, found, **read, preview=preview, bad_lines=_csv_of(file.bad))
+    database.imports.ready(import_id, comparison, **read, preview=preview, bad_lines=_csv_of(file.bad))
 
 
 def _import(database: Database, other: Database, import_id: int) -> None:
@@ -134,8 +134,8 @@ def _fate(database: Database, row: Seen, keys: set[str]) -> str:
     if row.address.key in keys:
         return "repeated"
     keys.add(row.address.key)
-    found = database.imports.compare([row.address])
-    return next(fate for fate, number in found._asdict().items() if number)
+    comparison = database.imports.compare([row.address])
+    return next(fate for fate, number in comparison._asdict().items() if number)
 
 
 def _csv_of(bad: Iterable[BadLine]) -> str:

@@ -235,8 +235,8 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
     value = values.get(name, TOKEN)
     (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + value.encode() + b"\r\n")
     settings = load_settings({name + "_FILE": "secret"}, tmp_path)
-    assert settings._replace(given=()) == load_settings({name: value}, tmp_path)._replace(given=())
-    assert (name, name + "_FILE") in [(given.name, given.source) for given in settings.given]
+    assert settings._replace(sources=()) == load_settings({name: value}, tmp_path)._replace(sources=())
+    assert (name, name + "_FILE") in [(each.name, each.source) for each in settings.sources]
 
 
 @pytest.mark.parametrize(("contents", "reason"), [(None, "No such file"), (b"\n", "empty"), (b"\xff", "UTF-8")])
@@ -308,7 +308,7 @@ def test_reading_the_settings_loads_nothing_heavy() -> None:
 
 
 def given(settings: Settings) -> dict[str, tuple[str, str]]:
-    return {each.name: (each.text, each.source) for each in settings.given}
+    return {each.name: (each.text, each.source) for each in settings.sources}
 
 
 def test_each_value_is_known_with_its_source(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_each_value_is_known_with_its_source(tmp_path: Path) -> None:
 def test_no_value_is_shown_with_a_secret_in_it(tmp_path: Path, name: str, text: str, shown: str) -> None:
     settings = load_settings({name: text}, tmp_path)
     assert given(settings)[name] == (shown, "environment")
-    assert SECRET not in str(settings.given) and SECRET not in settings.database_name
+    assert SECRET not in str(settings.sources) and SECRET not in settings.database_name
 
 
 def test_the_readme_lists_every_setting_with_its_default(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ def limit(value: object) -> int:
 
 def email_cursor(value: object) -> tuple[datetime, int]:
     """Where a page of emails ended: its last email's time and number."""
-    found = CURSOR.fullmatch(value) if isinstance(value, str) else None
+    match = CURSOR.fullmatch(value) if isinstance(value, str) else None
     try:
-        if found:
-            return EPOCH + timedelta(seconds=int(found[1])), number(found[2])
+        if match:
+            return EPOCH + timedelta(seconds=int(match[1])), number(match[2])
     except OverflowError:  # it is not of this calendar
         pass
     raise ValidationError("after", "is not one that this list gave out")

@@ -47,13 +47,13 @@ def list_recipients() -> Response:
 def add_recipients() -> Response:
     """Add these addresses, all or, if one is bad, none. Who has unsubscribed, or was rejected, stays so."""
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
-    given = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
+    parsed = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
     fields.check()
-    addresses = list({address.key: address for address in reversed(given)}.values())[::-1]  # the first spelling
+    addresses = list({address.key: address for address in reversed(parsed)}.values())[::-1]  # the first spelling
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
-    found = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
-    return json_response({**added._asdict(), "recipients": [serializers.recipient(each) for each in found]})
+    recipients = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
+    return json_response({**added._asdict(), "recipients": [serializers.recipient(each) for each in recipients]})
 
 
 @blueprint.get("/recipients/<recipient:recipient>")
@@ -109,12 +109,12 @@ class RecipientConverter(BaseConverter):
 
 def _find(database: Database, recipient: str) -> Recipient:
     if "@" in recipient:
-        found = database.recipients.find(clean_address(recipient))
+        result = database.recipients.find(clean_address(recipient))
     else:
-        found = database.recipients.get(recipient_number(recipient))
-    if found is None:
+        result = database.recipients.get(recipient_number(recipient))
+    if result is None:
         raise NotThere("there is no such recipient")
-    return found
+    return result
 
 
 def _address(recipient: Recipient) -> Address:

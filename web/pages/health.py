@@ -46,13 +46,13 @@ class Column(NamedTuple):
 @blueprint.get("/health")
 def show() -> str:
     """All of it. What opens a connection to another machine is done only by the button."""
-    found = current_services().checks.get(PROBE_TIMEOUT + 1)  # each check ends within PROBE_TIMEOUT
+    findings = current_services().checks.get(PROBE_TIMEOUT + 1)  # each check ends within PROBE_TIMEOUT
     settings = current_settings()
-    away = any(finding.level == "error" and finding.subject == "database" for finding in found)
+    away = any(finding.level == "error" and finding.subject == "database" for finding in findings)
     product, hours = (None, None) if away else _counted()
     return render_template(
         "health.html",
-        found=sorted(found, key=lambda finding: LEVELS.index(finding.level)),
+        findings=sorted(findings, key=lambda finding: LEVELS.index(finding.level)),
         columns=None if hours is None else _columns(hours, int(time.time()) // 3600),
         versions=_versions(product),
         settings=settings,

@@ -40,25 +40,25 @@ def upload() -> AnyResponse:
     name = printable(file.filename, MAX_NAME_LENGTH).replace("\n", " ")
     import_id = in_database(lambda database: database.imports.create(name, _parts(file.stream), datetime.now(UTC)))
     _start(import_id, "read")
-    found = _get(import_id)
-    if found is not None and found.status == "refused" and found.bad <= 1:
+    import_ = _get(import_id)
+    if import_ is not None and import_.status == "refused" and import_.bad <= 1:
         in_database(lambda database: database.imports.discard(import_id))
-        return Response(_form(f"{name}: {found.fault}"), 400)
+        return Response(_form(f"{name}: {import_.fault}"), 400)
     return redirect(f"/recipients/imports/{import_id}", 303)
 
 
 @blueprint.get("/recipients/imports/<int:import_id>")
 def show(import_id: int) -> AnyResponse:
     """What will be imported, how far it is, or what was."""
-    found = _get(import_id)
-    if found is None:
+    import_ = _get(import_id)
+    if import_ is None:
         return error_answer(404, NOT_THERE)
     now = int(time.time())
-    running, broken_off = found.is_running(now), found.is_broken_off(now)
-    preview = json.loads(found.preview or "{}")
-    shown = {"import_": found, "running": running, "broken_off": broken_off, "preview": preview}
+    running, broken_off = import_.is_running(now), import_.is_broken_off(now)
+    preview = json.loads(import_.preview or "{}")
+    shown = {"import_": import_, "running": running, "broken_off": broken_off, "preview": preview}
     shown["most_bad"] = import_job.MAX_BAD_LINES
-    return etag.page("import.html", (found._replace(heartbeat_at=0), running), **shown)
+    return etag.page("import.html", (import_._replace(heartbeat_at=0), running), **shown)
 
 
 @blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")

@@ -123,7 +123,7 @@ def send_test(form: Form) -> Response:
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
         return _confirm(email, form, address_error=f"That was tried too often; the next test can be sent in {wait} s.")
-    return _confirm(email, form, told=_told(_try(email, address.text)))
+    return _confirm(email, form, notice=_notice(_try(email, address.text)))
 
 
 STEPS: dict[str, Callable[[Form], AnyResponse]] = {
@@ -182,7 +182,7 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
     return make_response(page, 400 if errors else 200)
 
 
-def _confirm(email: Email, form: Form, *, address_error: str = "", told: tuple[str, str] | None = None) -> Response:
+def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple[str, str] | None = None) -> Response:
     kept = {name: form.get(name, "") for name in FORM_FIELDS}
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
@@ -196,7 +196,7 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", told: tuple[s
         settings=current_settings(),
         address=form.get("address", ""),
         address_error=address_error,
-        told=told,
+        notice=notice,
     )
     return make_response(page, 400 if address_error else 200)
 
@@ -221,7 +221,7 @@ def _try(email: Email, address: str) -> Trial:
     return try_message(settings, message, address)
 
 
-def _told(trial: Trial) -> tuple[str, str]:
+def _notice(trial: Trial) -> tuple[str, str]:
     """What became of a test: how it looks, and what it says."""
     kind, beginning = TEST_NOTICES[trial.result]
     reply = printable(trial.reply, MAX_REPLY_LENGTH)

@@ -177,16 +177,16 @@ class _Reader:
 
     def _resolve(self, schema: Schema) -> Schema:
         """The thing itself, where a reference to it may stand."""
-        found = schema
+        target = schema
         if "$ref" in schema:
-            found = self._document
+            target = self._document
             for name in schema["$ref"].split("/")[1:]:
-                found = found[name]
-        return found
+                target = target[name]
+        return target
 
     def _schema(self, name: str) -> Schema:
-        found: Schema = self._document["components"]["schemas"][name]
-        return found
+        schema: Schema = self._document["components"]["schemas"][name]
+        return schema
 
 
 def _parts(schema: Schema) -> list[Schema]:
@@ -195,11 +195,11 @@ def _parts(schema: Schema) -> list[Schema]:
 
 def _together(fields: Iterator[Field]) -> Iterator[Field]:
     """Each name once, with all that it can be."""
-    found: dict[str, Field] = {}
+    merged: dict[str, Field] = {}
     for field in fields:
-        known = found.setdefault(field.name, field)
-        found[field.name] = known._replace(kind=_or(iter((known.kind, field.kind))))
-    yield from found.values()
+        known = merged.setdefault(field.name, field)
+        merged[field.name] = known._replace(kind=_or(iter((known.kind, field.kind))))
+    yield from merged.values()
 
 
 def _code(value: object) -> Markup:

@@ -29,7 +29,7 @@ NOT_GIVEN_OUT = "after is not one that this list gave out"
 blueprint = Blueprint("recipients", __name__)
 
 
-class Filter(NamedTuple):
+class Filters(NamedTuple):
     """Which recipients the list shows."""
 
     status: str | None = None
@@ -52,12 +52,12 @@ class Refused(NamedTuple):
 @blueprint.get("/recipients")
 def show() -> AnyResponse:
     """A page of the list."""
-    wanted = _filter()
+    filters = _filter()
     try:
-        return Response(_page(wanted))
+        return Response(_page(filters))
     except NoSuchRecipient:
         flash("The recipient at which this page began was removed. The list begins anew.", "warning")
-        return redirect(f"/recipients{wanted.query()}", 303)
+        return redirect(f"/recipients{filters.query()}", 303)
 
 
 @blueprint.post("/recipients")
@@ -66,7 +66,7 @@ def add() -> AnyResponse:
     text = request.form.get("addresses", "")
     addresses, refused = _read_lines(text)
     if refused or not addresses:
-        return Response(_page(Filter(), typed=text, refused=refused, wrong=True), 400)
+        return Response(_page(Filters(), typed=text, refused=refused, wrong=True), 400)
     for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))):
         flash(sentence, category)
     return redirect("/recipients", 303)
@@ -113,7 +113,7 @@ def reactivate(recipient_id: int) -> AnyResponse:
     return redirect(safe_path(request.form.get("next") or f"/recipients/{recipient_id}"), 303)
 
 
-def _filter() -> Filter:
+def _filter() -> Filters:
     status = request.args.get("status") or None
     begins = request.args.get("address_begins", "").strip() or None
     if status not in (None, *RECIPIENT_STATUSES):
@@ -121,21 +121,21 @@ def _filter() -> Filter:
     if begins and UNSTORABLE.search(begins):
         raise BadRequest("the beginning of an address has a NUL or a lone surrogate")
     try:
-        return Filter(status, begins, clean_event_id(request.args.get("after") or "0"))
+        return Filters(status, begins, clean_event_id(request.args.get("after") or "0"))
     except ValidationError:
         raise BadRequest(NOT_GIVEN_OUT) from None
 
 
-def _page(wanted: Filter, **more: object) -> str:
+def _page(filters: Filters, **more: object) -> str:
     counts = in_database(lambda database: database.recipients.counts())
-    begins = wanted.address_begins and fold(wanted.address_begins)
+    begins = filters.address_begins and fold(filters.address_begins)
     rows = in_database(
-        lambda database: database.recipients.page(wanted.after, PAGE_SIZE + 1, wanted.status, begins or None)
+        lambda database: database.recipients.page(filters.after, PAGE_SIZE + 1, filters.status, begins or None)
     )
-    following = wanted.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
+    following = filters.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"
     return render_template(
-        "recipients.html", counts=counts, rows=rows[:PAGE_SIZE], wanted=wanted, following=following, back=back, **more
+        "recipients.html", counts=counts, rows=rows[:PAGE_SIZE], filters=filters, following=following, back=back, **more
     )
 
 
@@ -143,16 +143,16 @@ def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
     """Each address once, and the lines that are none."""
     addresses: dict[str, Address] = {}
     refused = []
-    for line, words in enumerate(text.splitlines(), 1):
+    for line, raw in enumerate(text.splitlines(), 1):
         if len(addresses) >= MAX_ADDRESSES:
             refused.append(Refused(line, f"more than {MAX_ADDRESSES:,} addresses; import a file instead"))
             break
         try:
-            if given := words.strip():
-                address = clean_address(given)
+            if entry := raw.strip():
+                address = clean_address(entry)
                 addresses.setdefault(address.key, address)
         except ValidationError as error:
-            refused.append(Refused(line, f"{printable(given, 80)} {error.message}"))
+            refused.append(Refused(line, f"{printable(entry, 80)} {error.message}"))
     return list(addresses.values()), refused
 
 
@@ -162,15 +162,15 @@ def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str
     database.recipients.add(addresses, datetime.now(UTC))
     outcomes: dict[str, list[str]] = {"added": [], "known": [], "unsubscribed": [], "rejected": []}
     for address in addresses:
-        found = database.recipients.find(address)
-        status = found.status if found else "active"
+        recipient = database.recipients.find(address)
+        status = recipient.status if recipient else "active"
         outcome = status if status != "active" else "known" if address.key in known else "added"
         outcomes[outcome].append(address.text)
     return outcomes
 
 
 def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """What is told of an addition, each sentence with its category."""
+    """What to say about an addition, each sentence with its category."""
     forms = {
         "added": ("{} added: {}.", "message"),
         "known": ("{} already there: {}.", "message"),

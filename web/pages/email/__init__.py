@@ -8,7 +8,7 @@ from database import NoSuchEmail
 from intake.fields import InvalidFields
 from web.errors import error_answer
 from web.pages.email import actions, content
-from web.pages.email.view import email_page, wanted
+from web.pages.email.view import email_page, read_query
 
 blueprint = Blueprint("email", __name__)
 blueprint.register_blueprint(content.blueprint)
@@ -18,7 +18,7 @@ blueprint.register_blueprint(actions.blueprint)
 @blueprint.get("/emails/<event_id>")
 def show(event_id: str) -> Response:
     """The page."""
-    return email_page(wanted(event_id))
+    return email_page(read_query(event_id))
 
 
 @blueprint.errorhandler(NoSuchEmail)

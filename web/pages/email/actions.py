@@ -18,7 +18,7 @@ from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
 from operations import RETRYABLE, get_summary
-from web.pages.email.view import email_page, number_of, wanted
+from web.pages.email.view import email_page, number_of, read_query
 from web.pages.email.wording import WORDS
 from web.pages.filters import format_datetime, relative_time
 from web.services import current_settings, in_database, perform
@@ -61,7 +61,7 @@ def reschedule(event_id: str) -> Response:
     try:
         due_at = clean_local_time(typed, current_settings().timezone, offset)
     except BadTimestamp as error:
-        page = email_page(wanted(event_id), typed, error)
+        page = email_page(read_query(event_id), typed, error)
         page.status_code = 400
         return page
     perform(operations.reschedule_email, email, due_at, datetime.now(UTC))
@@ -127,20 +127,22 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
     return which, ids if which == "ticked" else ()
 
 
-def _cancelled(became: Cancelled) -> str:
-    if not became.sent and not became.in_flight:
+def _cancelled(result: Cancelled) -> str:
+    if not result.sent and not result.in_flight:
         return "Cancelled, before anybody got it."
-    before = f"{pluralize(became.sent, 'recipient')} had got it already"
-    return f"Cancelled. {before}, and to {became.in_flight:,} it was on its way; nobody else gets it."
+    before = f"{pluralize(result.sent, 'recipient')} had got it already"
+    return f"Cancelled. {before}, and to {result.in_flight:,} it was on its way; nobody else gets it."
 
 
-def _retried(queued: int, asked: int) -> str:
+def _retried(queued: int, requested: int) -> str:
     if not queued:
         return "None of them can be retried any more: nothing was changed."
-    told = f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again"
-    if queued == asked:
-        return f"{told}."
-    return f"{told}. The others of the {asked:,} are not failed or unknown any more, or their recipients have left."
+    message = f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again"
+    if queued == requested:
+        return f"{message}."
+    return (
+        f"{message}. The others of the {requested:,} are not failed or unknown any more, or their recipients have left."
+    )
 
 
 def _time(due_at: datetime) -> Markup:

@@ -25,8 +25,8 @@ MAX_REASON_ROWS = 2_000  # deliveries that are read for the reasons
 READINGS = ("html", "text")
 
 
-class Wanted(NamedTuple):
-    """Which part of the page is asked for."""
+class PageQuery(NamedTuple):
+    """Which deliveries the page of an email shows, and how it shows the content."""
 
     event_id: int
     status: str | None = None
@@ -34,14 +34,14 @@ class Wanted(NamedTuple):
     reading: str | None = None
 
     def address(self, **changes: object) -> str:
-        """The address of the same page with something else in it."""
+        """Return the address of the same page with these arguments changed."""
         values = self._replace(**changes)  # type: ignore[arg-type]
         arguments = {"status": values.status, "after": values.after or None, "content": values.reading}
         return url_for("pages.email.show", event_id=values.event_id, **arguments)  # type: ignore[arg-type]
 
 
-class Found(NamedTuple):
-    """What the database has of it."""
+class EmailData(NamedTuple):
+    """What the page shows of an email."""
 
     email: Email
     summary: EmailSummary
@@ -59,49 +59,49 @@ def number_of(event_id: str) -> int:
         raise NotFound from None
 
 
-def wanted(event_id: str) -> Wanted:
-    """What this request asks for. Raises InvalidFields."""
+def read_query(event_id: str) -> PageQuery:
+    """Parse the arguments of this request. Raises InvalidFields."""
     known = ("status", "after", "content")
     fields = Fields({name: request.args[name] for name in known if name in request.args}, known)
     status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
     after = fields.take_or("after", number, 0)
     reading = fields.take_or("content", choice(*READINGS), None)
     fields.check()
-    return Wanted(number_of(event_id), status, after, reading)
+    return PageQuery(number_of(event_id), status, after, reading)
 
 
-def email_page(asked: Wanted, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
+def email_page(query: PageQuery, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
     """The page; with what was typed as its new time, and what is `wrong` with that."""
-    found = in_database(lambda database: find(database, asked))
-    ahead = found.summary.due_at - datetime.now(UTC)
-    overdue = found.summary.status == "scheduled" and ahead < timedelta()
-    hurries = found.summary.status == "sending" or (found.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
+    data = in_database(lambda database: load(database, query))
+    ahead = data.summary.due_at - datetime.now(UTC)
+    overdue = data.summary.status == "scheduled" and ahead < timedelta()
+    hurries = data.summary.status == "sending" or (data.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
     return etag.page(
         "email.html",
-        (found, asked, overdue, hurries, typed, str(wrong)),
-        asked=asked,
+        (data, query, overdue, hurries, typed, str(wrong)),
+        query=query,
         overdue=overdue,
         hurries=hurries,
-        **found._asdict(),
-        reading=_reading(asked, found.email),
+        **data._asdict(),
+        reading=_reading(query, data.email),
         words=wording,
         typed=typed,
         wrong=wrong,
-        clocks=_clocks(found.summary, wrong),
+        clocks=_clocks(data.summary, wrong),
     )
 
 
-def find(database: Database, asked: Wanted) -> Found:
-    """All that the page shows. Raises NoSuchEmail."""
-    email, summary = database.emails.get(asked.event_id), database.emails.summary(asked.event_id)
+def load(database: Database, query: PageQuery) -> EmailData:
+    """Read all that the page shows. Raises NoSuchEmail."""
+    email, summary = database.emails.get(query.event_id), database.emails.summary(query.event_id)
     if email is None or summary is None:
-        raise NoSuchEmail(asked.event_id)
+        raise NoSuchEmail(query.event_id)
     deliveries = database.deliveries
-    page = deliveries.page(asked.event_id, asked.after, PAGE_SIZE, asked.status)
+    page = deliveries.page(query.event_id, query.after, PAGE_SIZE, query.status)
     tried = [row.recipient_id for row in page.rows if row.attempts]
-    attempts = deliveries.attempts_of_each(asked.event_id, tried)
-    reasons = deliveries.reasons(asked.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
-    return Found(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
+    attempts = deliveries.attempts_of_each(query.event_id, tried)
+    reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
+    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
 
 
 class Clocks(NamedTuple):
@@ -121,8 +121,8 @@ def _clocks(summary: EmailSummary, wrong: BadTimestamp | None) -> Clocks:
     zone = settings.timezone
     due = summary.due_at.astimezone(zone).replace(tzinfo=None).isoformat(timespec="seconds")
     readings = wrong.readings if isinstance(wrong, RepeatedTime) else ()
-    told = [(offset(reading.astimezone(zone)), reading) for reading in readings]
-    return Clocks(settings.zone_name, offset(datetime.now(zone)), due, told)
+    offsets = [(offset(reading.astimezone(zone)), reading) for reading in readings]
+    return Clocks(settings.zone_name, offset(datetime.now(zone)), due, offsets)
 
 
 class Reading(NamedTuple):
@@ -134,9 +134,9 @@ class Reading(NamedTuple):
     cut: bool
 
 
-def _reading(asked: Wanted, email: Email) -> Reading:
+def _reading(query: PageQuery, email: Email) -> Reading:
     is_html = goes_as_html(email.content)
-    if is_html and asked.reading != "text":
+    if is_html and query.reading != "text":
         return Reading(is_html, True, "", False)
     text = as_plain_text(email.content)
     return Reading(is_html, False, text[:MAX_PREVIEW_LENGTH], len(text) > MAX_PREVIEW_LENGTH)

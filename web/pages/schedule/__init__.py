@@ -13,7 +13,7 @@ from web.pages import etag
 from web.pages.email import wording
 from web.pages.schedule import email_filter
 from web.pages.schedule import sections as schedule_sections
-from web.pages.schedule.email_filter import Filter
+from web.pages.schedule.email_filter import Filters
 from web.services import current_settings, in_database
 
 FIRST_EMAIL_IN = timedelta(minutes=10)
@@ -23,12 +23,12 @@ blueprint = Blueprint("schedule", __name__)
 @blueprint.get("/")
 def show() -> AnyResponse:
     """The whole schedule, or with a filter in the address, a page of one list."""
-    wanted, errors = email_filter.read(request.args.to_dict())
+    filters, errors = email_filter.read(request.args.to_dict())
     if errors:
         return _refused(errors, 400)
-    if wanted.event_id is not None:
-        return _one(wanted.event_id)
-    return _schedule() if wanted == Filter() else _list(wanted)
+    if filters.event_id is not None:
+        return _one(filters.event_id)
+    return _schedule() if filters == Filters() else _list(filters)
 
 
 def _schedule() -> Response:
@@ -44,17 +44,19 @@ def _schedule() -> Response:
         pace=schedule_sections.pace,
         curl=_curl(now),
         words=wording,
-        wanted=Filter(),
+        filters=Filters(),
         errors={},
     )
 
 
-def _list(wanted: Filter) -> Response:
+def _list(filters: Filters) -> Response:
     listed, emails = in_database(
-        lambda database: (email_filter.look(database, wanted), database.emails.counts()),
+        lambda database: (email_filter.look(database, filters), database.emails.counts()),
     )
-    data = wanted, listed, emails
-    return etag.page("schedule_list.html", data, wanted=wanted, listed=listed, emails=emails, words=wording, errors={})
+    data = filters, listed, emails
+    return etag.page(
+        "schedule_list.html", data, filters=filters, listed=listed, emails=emails, words=wording, errors={}
+    )
 
 
 def _one(event_id: int) -> AnyResponse:
@@ -68,7 +70,7 @@ def _refused(errors: list[ValidationError], status: int) -> Response:
     emails = in_database(lambda database: database.emails.counts())
     messages = {error.field: error.message for error in errors}
     return Response(
-        render_template("schedule_list.html", wanted=Filter(), listed=None, emails=emails, errors=messages), status
+        render_template("schedule_list.html", filters=Filters(), listed=None, emails=emails, errors=messages), status
     )
 
 

@@ -32,7 +32,7 @@ class Day(NamedTuple):
     after: datetime
 
 
-class Filter(NamedTuple):
+class Filters(NamedTuple):
     """Which emails are asked for: one, or those of a status or a day, from some key on."""
 
     event_id: int | None = None
@@ -58,46 +58,46 @@ class Listed(NamedTuple):
     next: Key | None
 
 
-def read(arguments: dict[str, str]) -> tuple[Filter, list[ValidationError]]:
+def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
     """What the address asks for, and what is wrong with it. An empty field asks for nothing."""
     fields = Fields({name: arguments[name].strip() for name in NAMES if arguments.get(name, "").strip()}, NAMES)
-    wanted = Filter(
+    filters = Filters(
         event_id=fields.take_or("event_id", number, None),
         status=fields.take_or("status", choice(*CHOICES), None),
         day=fields.take_or("day", _day, None),
         after=fields.take_or("after", email_cursor, None),
     )
-    return wanted, fields.errors
+    return filters, fields.errors
 
 
-def look(database: Database, wanted: Filter) -> Listed:
+def look(database: Database, filters: Filters) -> Listed:
     """The emails asked for."""
-    emails = _list_of(database, wanted)(wanted.after or _start(wanted), PAGE_SIZE + 1)
-    inside = [email for email in emails if _is_of(wanted.day, _at(wanted, email))]
+    emails = _list_of(database, filters)(filters.after or _start(filters), PAGE_SIZE + 1)
+    inside = [email for email in emails if _is_of(filters.day, _at(filters, email))]
     page = inside[:PAGE_SIZE]
-    return Listed(page, (_at(wanted, page[-1]), page[-1].event_id) if len(inside) > PAGE_SIZE else None)
+    return Listed(page, (_at(filters, page[-1]), page[-1].event_id) if len(inside) > PAGE_SIZE else None)
 
 
-def _list_of(database: Database, wanted: Filter) -> Callable[[Key | None, int], list[EmailSummary]]:
-    if wanted.status == WITH_FAILURES:
+def _list_of(database: Database, filters: Filters) -> Callable[[Key | None, int], list[EmailSummary]]:
+    if filters.status == WITH_FAILURES:
         return database.emails.page_with_failures
-    status = None if wanted.status == ALL else wanted.status
-    return lambda after, limit: database.emails.page(after, limit, status, wanted.newest_first)
+    status = None if filters.status == ALL else filters.status
+    return lambda after, limit: database.emails.page(after, limit, status, filters.newest_first)
 
 
-def _at(wanted: Filter, email: EmailSummary) -> datetime:
+def _at(filters: Filters, email: EmailSummary) -> datetime:
     """The time by which the list is in order."""
-    return email.started_at if wanted.status == WITH_FAILURES and email.started_at else email.due_at
+    return email.started_at if filters.status == WITH_FAILURES and email.started_at else email.due_at
 
 
 def _is_of(day: Day | None, moment: datetime) -> bool:
     return day is None or day.before < moment < day.after
 
 
-def _start(wanted: Filter) -> Key | None:
-    if wanted.day is None:
+def _start(filters: Filters) -> Key | None:
+    if filters.day is None:
         return None
-    return (wanted.day.after, SMALLEST) if wanted.newest_first else (wanted.day.before, LARGEST)
+    return (filters.day.after, SMALLEST) if filters.newest_first else (filters.day.before, LARGEST)
 
 
 def _day(value: object) -> Day:
