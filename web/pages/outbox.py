@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from flask import Blueprint, Flask, Response, abort, render_template, request, send_file, url_for
 
-from delivery.maildir.parsed_message import HEADER_BYTES, MAX_MESSAGE_BYTES, ParsedMessage, parse_headers, parse_message
+from delivery.maildir.parsed_message import MAX_HEADER_BYTES, MAX_READ_BYTES, ParsedMessage, parse_fields, parse_message
 from delivery.maildir.reader import NAME, Listing, open_message
 from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
@@ -70,7 +70,7 @@ def _row(path: Path, name: str) -> Saved | None:
     """None when it is no longer there."""
     try:
         with open_message(path, name) as file:
-            return _saved(name, parse_headers(file.read(HEADER_BYTES)), file)
+            return _saved(name, parse_fields(file.read(MAX_HEADER_BYTES)), file)
     except FileNotFoundError:
         return None
 
@@ -84,15 +84,15 @@ def _saved(name: str, message: ParsedMessage, file: BinaryIO) -> Saved:
 def message(name: str) -> str:
     """One message: its fields, its text, and its HTML in a frame."""
     with _opened(name) as file:
-        saved = _saved(name, parse_message(file.read(MAX_MESSAGE_BYTES)), file)
-    return render_template("outbox_message.html", saved=saved, message=saved.message, read=MAX_MESSAGE_BYTES)
+        saved = _saved(name, parse_message(file.read(MAX_READ_BYTES)), file)
+    return render_template("outbox_message.html", saved=saved, message=saved.message, read=MAX_READ_BYTES)
 
 
 @blueprint.get("/outbox/<name>/html")
 def html(name: str) -> Response:
     """Its HTML, which can do nothing wherever it is opened."""
     with _opened(name) as file:
-        message = parse_message(file.read(MAX_MESSAGE_BYTES))
+        message = parse_message(file.read(MAX_READ_BYTES))
     if message.html is None:
         abort(404)
     return framed(message.html)
