@@ -7,8 +7,8 @@ import sys
 import click
 from flask.cli import with_appcontext
 
-from commands.errors import printable
 from commands.output import echo_json, json_option
+from intake.text import printable
 from monitoring.checks import findings
 from monitoring.finding import Finding
 from web.services import current_settings

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 import operations
-from commands.errors import plain_errors, printable
+from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import EMAIL_STATUSES, Database, EmailSummary, open_database
+from intake.text import printable
 from operations import RETRYABLE, get_summary
 from web.services import current_services, current_settings
 

@@ -13,8 +13,6 @@ from flask.cli import with_appcontext
 from database import DBError
 from intake.text import printable
 
-__all__ = ["plain_errors", "printable"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from typing import IO, Any, BinaryIO
 
 import click
 
-from commands.errors import printable
 from database import Address
 from intake.recipients_csv.format import BadLine, Row, read_rows
 from intake.recipients_csv.reader import BadLinesError, ImportFile
+from intake.text import printable
 
 STEP = 10_000  # rows from one look at the progress to the next
 

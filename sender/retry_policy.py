@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from database import Delivery, Settlement
-from sender.task_log import one_line
+from intake.text import one_line
 
 BACKOFF = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # seconds after the first, second, … attempt; then the last of them
 JITTER = 0.2

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from intake.text import one_line
+
 
 class TaskLog:
     """The sender's log. `errors` counts what was reported."""
@@ -64,14 +66,3 @@ def _sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:  # a pipe or a terminal, where there is nothing to sync
             raise
-
-
-def one_line(text: str) -> str:
-    """The text with everything escaped that could break a line, or a terminal that shows it."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from intake.text import one_line
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -65,6 +67,6 @@ class RequestLog:
 
 
 def escaped(text: str) -> str:
-    """`text` on one line, cut to a length, with nothing in it that a terminal or a reader of logs would act on."""
+    """Return one field of a line: cut to a length, without spaces, and with everything unprintable escaped."""
     cut = (text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…").replace(" ", "%20")
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+    return one_line(cut)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from delivery.smtp.errors import ProtocolError
+from intake.text import one_line
 
 # A reply line has at most 512 octets by RFC 5321 and real replies a few lines. This bound is for servers
 # that never stop (an EHLO of a million lines, a line without an end).
@@ -41,9 +42,7 @@ class Reply(NamedTuple):
 def printable(raw: bytes) -> str:
     """What a server sent, fit for a log line: UTF-8 where it is, anything unprintable escaped."""
     text = raw.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if text.isprintable() else one_line(text)
 
 
 class ReplyParser:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sender.task_log import TaskLog, one_line
+from intake.text import one_line
+from sender.task_log import TaskLog
 
 
 @pytest.fixture
