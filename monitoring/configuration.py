@@ -54,12 +54,12 @@ def _is_in_git(settings: Settings) -> bool:
 
 def _addresses(settings: Settings) -> Iterator[Finding]:
     sends = settings.email_url.path is None
-    if settings.mail_from_address.endswith("@localhost"):
-        text = f"MAIL_FROM is {settings.mail_from_address}, to which nobody can answer"
+    if settings.mail_from.address.endswith("@localhost"):
+        text = f"MAIL_FROM is {settings.mail_from.address}, to which nobody can answer"
         remedy = "set MAIL_FROM to an address of yours, such as: Our club <news@example.com>"
         yield error("settings", f"{text}; servers refuse it", remedy) if sends else warning("settings", text, remedy)
     else:
-        yield ok("settings", f"mail comes from {settings.mail_from_address}")
+        yield ok("settings", f"mail comes from {settings.mail_from.address}")
     yield _public_url(settings)
     if not settings.api_tokens and (settings.public_url or settings.trusted_proxies):
         text = "there is no API_TOKEN: through a proxy nobody is served"

@@ -34,13 +34,14 @@ def server_of(url: EmailURL) -> SMTPServer:
 
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
     """Render the message of an email once for all recipients. Raises MessageError if it cannot be built."""
+    reply_to = settings.mail_reply_to
     return Message(
         event_id=event_id,
         subject=text.subject,
         content=text.content,
-        sender_name=settings.mail_from_name,
-        sender_address=settings.mail_from_address,
-        reply_to=settings.mail_reply_to,
+        sender_name=settings.mail_from.name,
+        sender_address=settings.mail_from.address,
+        reply_to=(reply_to.name, reply_to.address) if reply_to else None,
         token=text.token,
         ready_at=text.ready_at,
         unsubscribe=unsubscribe_links(settings, database),

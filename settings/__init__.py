@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from settings import parse as values
-from settings.parse import EmailURL, RefusedError
+from settings.parse import EmailURL, Mailbox, RefusedError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -52,10 +52,8 @@ class Settings(NamedTuple):
     database_url: str
     database_path: Path | None  # of the SQLite file; None for another database
     email_url: EmailURL
-    mail_from: str  # the header's value
-    mail_from_name: str
-    mail_from_address: str
-    mail_reply_to: str | None
+    mail_from: Mailbox
+    mail_reply_to: Mailbox | None
     zone_name: str
     api_tokens: tuple[str, ...]
     secret_key: str | None
@@ -123,16 +121,13 @@ def env_file_names(folder: Path) -> set[str]:
 def _settings(read: _Reader, folder: Path) -> Settings:
     """Every variable of the table, with its default. Worthless if `read` collected an error."""
     database = read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder))
-    sender = read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox)
     return Settings(
         folder=folder,
         database_url=database.url,
         database_path=database.path,
         email_url=read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
-        mail_from=sender.header,
-        mail_from_name=sender.name,
-        mail_from_address=sender.address,
-        mail_reply_to=read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text).header if text else None),
+        mail_from=read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
+        mail_reply_to=read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
         zone_name=read("TIMEZONE", "Asia/Singapore", values.zone_name),
         api_tokens=read("API_TOKEN", "", values.tokens),
         secret_key=read("SECRET_KEY", "", values.secret_key),

@@ -20,7 +20,6 @@ _PIECE = 39  # octets of text in an encoded word: 52 of base64, and 12 around th
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
-_NAMED = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")
 
 
 def check_text(what: str, text: str) -> None:
@@ -49,17 +48,6 @@ def mailbox_words(name: str, address: str) -> list[bytes]:
     if not name:
         return [header_address(address)]
     return [*_phrase_words(name), b"<" + header_address(address) + b">"]
-
-
-def split_mailbox(text: str) -> tuple[str, str]:
-    """(name, address) of `address` or of `name <address>`, where the name may stand in quotes."""
-    named = _NAMED.fullmatch(text)
-    if not named:
-        return "", text.strip()
-    name = named["name"]
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    return name, named["address"]
 
 
 def _is_plain(text: str) -> bool:

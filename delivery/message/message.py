@@ -11,7 +11,7 @@ import time
 
 from delivery.errors import MessageError
 from delivery.message.address import domain_of, header_address
-from delivery.message.header import check_text, field, mailbox_words, split_mailbox, text_words
+from delivery.message.header import check_text, field, mailbox_words, text_words
 from delivery.message.mime import Entity, Hole, entity, fill, parts_of, size_bound
 from delivery.message.unsubscribe import Links
 
@@ -35,13 +35,13 @@ class Message:
         content: str,
         sender_name: str,
         sender_address: str,
-        reply_to: str | None,
+        reply_to: tuple[str, str] | None,
         token: str,
         ready_at: int,
         unsubscribe: Links | None = None,
     ) -> None:
-        """`token` is the random value that is stored with the email; `reply_to` is a mailbox, named or not; `ready_at`
-        is the second since 1970 UTC from which on the email could be sent.
+        """`token` is the random value that is stored with the email; `reply_to` is a name, which may be
+        empty, and an address; `ready_at` is the second since 1970 UTC from which on the email could be sent.
 
         With `unsubscribe`, each recipient has a link in the header and at the end of the content.
         """
@@ -106,7 +106,7 @@ def _stuffed(octets: Entity) -> Entity:
     return Entity([*others, last + b".\r\n"], octets.holes)
 
 
-def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to: str | None) -> bytes:
+def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to: tuple[str, str] | None) -> bytes:
     check_text("subject", subject)
     check_text("sender's name", sender_name)
     fields = [
@@ -116,8 +116,8 @@ def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to
         b"MIME-Version: 1.0\r\n",
     ]
     if reply_to:
-        check_text("Reply-To address", reply_to)
-        fields.insert(1, field("Reply-To", mailbox_words(*split_mailbox(reply_to))))
+        check_text("Reply-To address", " ".join(reply_to))
+        fields.insert(1, field("Reply-To", mailbox_words(*reply_to)))
     return b"".join(fields)
 
 

@@ -53,13 +53,15 @@ def test_any_subject_and_name_arrive_as_they_were(text: str) -> None:
     assert sender_of(octets) == (name, "no-reply@example.com")
 
 
-@pytest.mark.parametrize("what", ["subject", "sender_name", "reply_to", "sender_address"])
+@pytest.mark.parametrize("what", ["subject", "sender_name", "reply_to", "reply_to_name", "sender_address"])
 @pytest.mark.parametrize(
     "bad", ["a\n", "a\r\nBcc: b@example.com", "\0", "\x0b", "\x0c", "\t", "\x7f", "\x85", "\u2028", "\ud800"]
 )
 def test_a_control_character_in_a_header_is_refused(what: str, bad: str) -> None:
     with pytest.raises(MessageError):
-        message(**{what: f"x{bad}@example.com"})
+        text = f"x{bad}@example.com"
+        values = {"reply_to": {"reply_to": ("", text)}, "reply_to_name": {"reply_to": (text, "a@example.com")}}
+        message(**values.get(what, {what: text}))
 
 
 @pytest.mark.parametrize(
@@ -82,10 +84,11 @@ def test_the_senders_name_is_quoted_or_encoded_where_it_must_be(name: str, field
 @pytest.mark.parametrize(
     ("reply_to", "field"),
     [
-        ("help@example.com", b"Reply-To: help@example.com"),
-        ("Help desk <help@b\xfccher.example>", b"Reply-To: Help desk <help@xn--bcher-kva.example>"),
-        ('"Help, desk" <help@example.com>', b'Reply-To: "Help, desk" <help@example.com>'),
+        (("", "help@example.com"), b"Reply-To: help@example.com"),
+        (("Help desk", "help@b\xfccher.example"), b"Reply-To: Help desk <help@xn--bcher-kva.example>"),
+        (("Help, desk", "help@example.com"), b'Reply-To: "Help, desk" <help@example.com>'),
+        (("A <b>", "help@example.com"), b'Reply-To: "A <b>" <help@example.com>'),
     ],
 )
-def test_reply_to_may_have_a_name(reply_to: str, field: bytes) -> None:
+def test_reply_to_may_have_a_name(reply_to: tuple[str, str], field: bytes) -> None:
     assert field in header_lines(next(rendered(message(reply_to=reply_to))))

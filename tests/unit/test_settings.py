@@ -34,8 +34,8 @@ def env_file(tmp_path: Path, text: str | bytes, mode: int = 0o600) -> Path:
 def test_the_defaults_are_those_of_the_table(settings: Settings, tmp_path: Path) -> None:
     assert settings.database_path == tmp_path / "email.db"
     assert (settings.email_url.scheme, settings.email_url.path) == ("maildir", tmp_path / "outbox")
-    assert settings.mail_from == "Email endpoint <no-reply@localhost>"
-    assert (settings.mail_from_name, settings.mail_from_address) == ("Email endpoint", "no-reply@localhost")
+    assert settings.mail_from.header == "Email endpoint <no-reply@localhost>"
+    assert (settings.mail_from.name, settings.mail_from.address) == ("Email endpoint", "no-reply@localhost")
     assert settings.timezone.key == "Asia/Singapore"
     assert settings.tasklog == tmp_path / "tasklog.log"
     assert settings.retry_for == 86400
@@ -81,7 +81,7 @@ def test_settings_cannot_be_changed(settings: Settings) -> None:
         ("MAX_BODY", "2 MiB", "max_body", 2 * 1024**2),
         ("MAX_BODY", "4096", "max_body", 4096),
         ("TASKLOG", "/var/log/tasklog.log", "tasklog", Path("/var/log/tasklog.log")),
-        ("MAIL_REPLY_TO", "Help <help@example.com>", "mail_reply_to", "Help <help@example.com>"),
+        ("MAIL_REPLY_TO", "Help <help@example.com>", "mail_reply_to.header", "Help <help@example.com>"),
     ],
 )
 def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: str, value: Any) -> None:
@@ -220,13 +220,13 @@ def test_a_token_that_could_be_guessed_or_cannot_be_sent_is_refused(tmp_path: Pa
         ("<a@b.example>", "a@b.example", ""),
         ("Firm, Inc. <a@b.example>", '"Firm, Inc." <a@b.example>', "Firm, Inc."),
         (r'"The \"Firm\"" <a@b.example>', r'"The \"Firm\"" <a@b.example>', 'The "Firm"'),
+        ('"A <b>" <a@b.example>', '"A <b>" <a@b.example>', "A <b>"),
         ("山田\u3000太郎 <a@b.example>", "山田\u3000太郎 <a@b.example>", "山田\u3000太郎"),
     ],
 )
 def test_the_sender_has_a_name_and_an_address(tmp_path: Path, text: str, header: str, name: str) -> None:
     settings = load_settings({"MAIL_FROM": text}, tmp_path)
-    assert (settings.mail_from, settings.mail_from_name) == (header, name)
-    assert settings.mail_from_address == "a@b.example"
+    assert settings.mail_from == (header, name, "a@b.example")
 
 
 @pytest.mark.parametrize("name", ["API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL"])
@@ -266,7 +266,7 @@ def test_an_env_file_is_read_as_it_stands(tmp_path: Path) -> None:
     )
     env_file(tmp_path, text.replace("#$", "%23$"))
     settings = load_settings({}, tmp_path)
-    assert (settings.senders, settings.mail_from_name) == (2, "Firm # 1")
+    assert (settings.senders, settings.mail_from.name) == (2, "Firm # 1")
     assert settings.email_url.password == "a#${HOME}$x"
 
 
