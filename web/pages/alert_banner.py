@@ -1,4 +1,4 @@
-"""What every page says while mail does not go out: looked at once in a few seconds, however many pages are shown."""
+"""The banner on every page while mail does not go out. All pages share one check."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CHECK_TIMEOUT = 1.0  # seconds after the start of the check; then a page shows t
 
 
 def register(app: Flask) -> None:
-    """Give the templates of `app` the function `alarm`."""
-    app.add_template_global(alarm)
+    """Give the templates of `app` the function `alerts`."""
+    app.add_template_global(alerts)
 
 
-def alarm() -> list[Finding]:
-    """What is wrong with the sending of mail; nothing while that cannot be known, which a page says in its own way."""
+def alerts() -> list[Finding]:
+    """Return what is wrong with sending; nothing while the database is down, which a page says in its own way."""
     try:
         return current_services().alerts.latest(CHECK_TIMEOUT) or []
     except DatabaseUnavailable:
         return []
 
 
-def kinds() -> list[tuple[str, str]]:
-    """What makes a page another one: not for how long it has been wrong."""
-    return [(finding.subject, finding.level) for finding in alarm()]
+def alert_levels() -> list[tuple[str, str]]:
+    """Return what belongs into the ETag of a page: which problems there are, but not for how long."""
+    return [(finding.subject, finding.level) for finding in alerts()]

@@ -27,5 +27,5 @@ def page(template: str, data: object, **values: object) -> Response:
 
 def _tag(data: object) -> str:
     """The same for the same page only; a page has the button to log out only in a session."""
-    page = (__version__, current_settings().timezone, g.get("is_logged_in", False), alert_banner.kinds(), data)
+    page = (__version__, current_settings().timezone, g.get("is_logged_in", False), alert_banner.alert_levels(), data)
     return blake2b(repr(page).encode(errors="surrogatepass"), digest_size=12).hexdigest()

@@ -45,11 +45,11 @@ class Column(NamedTuple):
 
 @blueprint.get("/health")
 def show() -> str:
-    """All of it. What opens a connection to another machine is done only by the button."""
+    """The page. Only the button opens a connection to another machine."""
     findings = current_services().checks.get(PROBE_TIMEOUT + 1)  # each check ends within PROBE_TIMEOUT
     settings = current_settings()
-    away = any(finding.level == "error" and finding.subject == "database" for finding in findings)
-    product, hours = (None, None) if away else _counted()
+    is_down = any(finding.level == "error" and finding.subject == "database" for finding in findings)
+    product, hours = (None, None) if is_down else _counted()
     return render_template(
         "health.html",
         findings=sorted(findings, key=lambda finding: LEVELS.index(finding.level)),
@@ -62,7 +62,7 @@ def show() -> str:
 
 @blueprint.post("/health/mail-server")
 def test_mail_server() -> Response:
-    """Log in to the mail server and leave; one connection, however many press the button."""
+    """Log in to the mail server and quit; one connection at a time, however many people press the button."""
     for finding in current_services().mail_server_check.get(CHECK_TIMEOUT + 1):
         remedy = f" To mend it: {finding.remedy}." if finding.remedy else ""
         flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", MAX_FLASH_LENGTH), finding.level)
@@ -70,14 +70,14 @@ def test_mail_server() -> Response:
 
 
 def _counted() -> tuple[str | None, list[Hour] | None]:
-    """The database's program, and its last hours; nothing if it has just gone."""
+    """Return the version of the database server and its last hours; None if it has just become unavailable."""
     first = int(time.time()) // 3600 - HOURS + 1
 
-    def look(database: Database) -> tuple[str, list[Hour]]:
+    def read(database: Database) -> tuple[str, list[Hour]]:
         return database.connection.product(), database.health.hours(first)
 
     try:
-        return in_database(look)
+        return in_database(read)
     except DatabaseUnavailable:
         return None, None
 

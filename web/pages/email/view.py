@@ -75,13 +75,13 @@ def email_page(query: PageQuery, typed: str = "", wrong: BadTimestamp | None = N
     data = in_database(lambda database: load(database, query))
     ahead = data.summary.due_at - datetime.now(UTC)
     overdue = data.summary.status == "scheduled" and ahead < timedelta()
-    hurries = data.summary.status == "sending" or (data.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
+    refreshes = data.summary.status == "sending" or (data.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
     return etag.page(
         "email.html",
-        (data, query, overdue, hurries, typed, str(wrong)),
+        (data, query, overdue, refreshes, typed, str(wrong)),
         query=query,
         overdue=overdue,
-        hurries=hurries,
+        refreshes=refreshes,
         **data._asdict(),
         reading=_reading(query, data.email),
         words=wording,

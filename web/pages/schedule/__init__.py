@@ -33,7 +33,7 @@ def show() -> AnyResponse:
 
 def _schedule() -> Response:
     settings, now = current_settings(), datetime.now(UTC)
-    sections = in_database(lambda database: schedule_sections.look(database, settings, now))
+    sections = in_database(lambda database: schedule_sections.load_sections(database, settings, now))
     return etag.page(
         "schedule.html",
         sections.shown,
@@ -51,7 +51,7 @@ def _schedule() -> Response:
 
 def _list(filters: Filters) -> Response:
     listed, emails = in_database(
-        lambda database: (email_filter.look(database, filters), database.emails.counts()),
+        lambda database: (email_filter.load_page(database, filters), database.emails.counts()),
     )
     data = filters, listed, emails
     return etag.page(

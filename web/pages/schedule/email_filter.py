@@ -1,4 +1,4 @@
-"""Which emails the list of the schedule shows, as its address says it, and a page of them, by key."""
+"""Which emails the list of the schedule shows, from its query string, and a page of them, by key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Day(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Which emails are asked for: one, or those of a status or a day, from some key on."""
+    """Which emails to show: one, or those of a status or a day, after some key."""
 
     event_id: int | None = None
     status: str | None = None
@@ -46,7 +46,7 @@ class Filters(NamedTuple):
         return self.status == WITH_FAILURES or (self.day is None and self.status not in ("scheduled", "sending"))
 
     def address(self, after: Key | None = None) -> str:
-        """Where this list is, from `after` on."""
+        """Return the address of this list, after a key."""
         values = {"status": self.status, "day": self.day and self.day.date, "after": after and cursor_of(*after)}
         return "/?" + urlencode({name: value for name, value in values.items() if value is not None})
 
@@ -59,7 +59,7 @@ class Listed(NamedTuple):
 
 
 def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
-    """What the address asks for, and what is wrong with it. An empty field asks for nothing."""
+    """Parse the query string; return the filters and what is wrong with it. An empty field selects nothing."""
     fields = Fields({name: arguments[name].strip() for name in NAMES if arguments.get(name, "").strip()}, NAMES)
     filters = Filters(
         event_id=fields.take_or("event_id", number, None),
@@ -70,8 +70,8 @@ def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
     return filters, fields.errors
 
 
-def look(database: Database, filters: Filters) -> Listed:
-    """The emails asked for."""
+def load_page(database: Database, filters: Filters) -> Listed:
+    """Read the page of emails that the filters select."""
     emails = _list_of(database, filters)(filters.after or _start(filters), PAGE_SIZE + 1)
     inside = [email for email in emails if _is_of(filters.day, _at(filters, email))]
     page = inside[:PAGE_SIZE]

@@ -29,7 +29,7 @@ class Sending(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """All that is shown; of each kind of email the first ones."""
+    """What the schedule shows; the first emails of each section."""
 
     checks: list[Finding]
     emails: dict[str, int]  # how many there are of each status
@@ -41,17 +41,17 @@ class Sections(NamedTuple):
     sending: list[Sending]
     next: list[tuple[date, list[EmailSummary]]]  # by the days of the service's zone
     sent: list[EmailSummary]
-    hurries: bool  # something changes by the second: it is being sent, or will be within a minute
+    refreshes: bool  # something is being sent, or is due within a minute
 
     @property
     def shown(self) -> object:
-        """What makes a page another one. How long ago the last sweep looked does not, unless it is too long."""
+        """What belongs into the ETag of the page. The age of the last sweep does not, unless it is too long."""
         checks = [(check.subject, check.is_ok, "" if check.is_ok else check.remedy) for check in self.checks]
         return self._replace(checks=[]), checks
 
 
-def look(database: Database, settings: Settings, now: datetime) -> Sections:
-    """All of it. In the order of an email's life, so that one that moves on meanwhile is there twice, never missing."""
+def load_sections(database: Database, settings: Settings, now: datetime) -> Sections:
+    """Read all sections in the order of an email's life: one that moves on appears twice, not never."""
     late = now - timedelta(seconds=LATE_AFTER[settings.scheduler])
     emails = database.emails
     checks = list(check_delivery_health(database, settings.scheduler, int(now.timestamp())))
@@ -70,7 +70,7 @@ def look(database: Database, settings: Settings, now: datetime) -> Sections:
         sending=sending,
         next=_by_day(coming, settings.timezone),
         sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
-        hurries=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
+        refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
 
 
