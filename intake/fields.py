@@ -24,7 +24,7 @@ class InvalidFields(Exception):
         self.errors = errors
 
     def as_json(self) -> list[dict[str, str]]:
-        """What the answer says of each field."""
+        """Return the errors as the API reports them."""
         return [{"field": error.field, "message": error.message} for error in self.errors]
 
 

@@ -39,7 +39,7 @@ CHECKS: Checks = (*QUICK, ("damage", check_damage), *MAIL_SERVER)
 
 
 def findings(settings: Settings, checks: Checks = CHECKS, limit: float = CHECK_TIMEOUT) -> list[Finding]:
-    """What all checks found, in their order; one that does not end in `limit` seconds is an error too."""
+    """Run the checks at once; return their findings in order. One that takes longer than `limit` is an error."""
     end = time.monotonic() + limit
     running = [(subject, _start(check, settings)) for subject, check in checks]
     return [finding for subject, results in running for finding in _results(subject, results, end, limit)]

@@ -37,7 +37,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
 
 
 def _file(path: Path) -> Iterator[Finding]:
-    """Who owns the file, who can read it, and what lies beside it."""
+    """Check the owner and mode of the file, and the size of its WAL."""
     if os.name != "posix":
         return
     try:
@@ -56,7 +56,7 @@ def _file(path: Path) -> Iterator[Finding]:
 
 
 def known_faults(product: str) -> Finding:
-    """Whether this version of the database's program has a fault that loses data."""
+    """The finding for the version of SQLite or PostgreSQL: whether it has a known bug that loses data."""
     name, _, number = product.partition(" ")
     version = tuple(map(int, re.findall("[0-9]+", number)))
     if name == "SQLite" and version < WAL_RESET_FIXED:
@@ -70,7 +70,7 @@ def known_faults(product: str) -> Finding:
 
 
 def check_damage(settings: Settings) -> Iterator[Finding]:
-    """A look through all of it, which takes seconds."""
+    """Read through the whole database, which takes seconds."""
     try:
         with open_database(settings) as database:
             damage = database.health.damage(DAMAGE_CHECK_SECONDS)

@@ -43,7 +43,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def room(folder: Path, names: list[str], free: int) -> Finding:
-    """What so many free bytes mean for what is written there."""
+    """The finding for this much free space."""
     text = f"{free / MB:,.0f} MB are free for {' and '.join(names)} ({os.fsdecode(folder)})"
     if free >= WARNING_BYTES:
         return ok("disk", text)

@@ -72,7 +72,7 @@ def certificate(welcome: Welcome, now: float) -> Iterator[Finding]:
 
 
 def remedy_for(reason: str) -> str:
-    """What to do about what the server, or the network, said."""
+    """Return what to do about an error of the server or the network."""
     return next((remedy for words, remedy in REMEDIES if words in reason), "see host and port in EMAIL_URL")
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told. All of it is in the database, since the senders are other processes."""
+"""The metrics for Prometheus. All of them come from the database, since the senders are other processes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ PREFIX = "email_endpoint_"
 
 
 class Families(Collector):
-    """Metrics that were collected already."""
+    """A collector of metrics that were collected before."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """Them."""
         yield from self._families
 
 
 def writer(settings: Settings) -> Callable[[Database], bytes]:
-    """What writes the metrics of a database in Prometheus' text format."""
+    """Return a function that renders the metrics of a database in Prometheus' text format."""
     return lambda database: generate_latest(Families([*collect(database, settings)]))
 
 

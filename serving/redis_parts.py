@@ -1,7 +1,7 @@
 """The parts that SCHEDULER=rq-scheduler adds: the worker that runs the sweeps, and the scheduler that calls for them.
 
 Both end when Redis goes away, by an error, and are started again by the supervisor. Then they wait until Redis
-answers, and arm the wake-ups anew, since it may have come back empty.
+answers, and arm all wake-ups again, since it may have come back empty.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class ManagedProcess:
             self.process.stdin.close()
 
     def is_gone(self) -> bool:
-        """Whether no process of its group is left, the workers of a killed web server among them."""
+        """Whether no process of its group is left, including workers of a web server that was killed."""
         if self.is_running():
             return False
         if sys.platform == "win32":

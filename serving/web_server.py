@@ -43,7 +43,7 @@ def serve(host: str, port: int) -> None:
 
 
 def _may_be_stopped() -> None:
-    """A worker that is told to stop before it serves ends at once: granian has it ignore that until then."""
+    """Let SIGTERM end a worker that does not serve yet. Without this, granian makes it ignore the signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -100,7 +100,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
-    """What stands in the environment, above what stands in `.env`; what is wrong with that file is put to `errors`."""
+    """Return the variables of `.env`, overridden by the environment. Mistakes in the file are appended to `errors`."""
     variables = _read_env_file(folder / ".env", errors)
     variables.update(os.environ if environ is None else environ)
     return variables

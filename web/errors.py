@@ -47,7 +47,7 @@ def plain_text(body: str, status: int = 200) -> Response:
 
 
 def error_answer(status: int, detail: str) -> Response:
-    """What is wrong, in the form that clients of this address expect."""
+    """Return an error in the format that clients of this path expect."""
     if request.path.startswith("/api/"):
         return problem(status, detail)
     if wants_html(request):
@@ -58,7 +58,7 @@ def error_answer(status: int, detail: str) -> Response:
 
 
 def answer_http_error(error: HTTPException) -> Response:
-    """What Flask or a check refuses, with its status and headers."""
+    """Answer an HTTP error of Flask or of a check, with its status and headers."""
     response = error_answer(error.code or 500, _reason(error))
     for name, value in error.get_headers(request.environ):
         response.headers.setdefault(name, value)

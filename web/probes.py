@@ -16,13 +16,13 @@ blueprint = Blueprint("probes", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """This process answers. The database is not asked: a restart of this process would not mend it."""
+    """This process answers. It does not check the database, which restarting this process would not fix."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Whether the service does its work: 200 or 503. A stranger learns no more than that."""
+    """Whether the service works: 200 or 503. Only an authenticated client sees the checks."""
     findings = _findings()
     ready = is_ready(findings)
     answer: dict[str, object] = {"status": "ready" if ready else "not ready"}

@@ -24,7 +24,7 @@ def send_emails() -> Response:
 
 @blueprint.errorhandler(ValidationError)
 def answer_invalid(error: ValidationError) -> Response:
-    """Nothing was saved: a field has to be mended."""
+    """400: nothing was saved."""
     if isinstance(error, MissingFields | BadEventId | BadTimestamp):
         return plain_text(str(error), 400)
     return plain_text(f"Error: {error}", 400)

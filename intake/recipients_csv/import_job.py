@@ -38,11 +38,9 @@ class Parts(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io.BufferedReader gives
-        """As of any stream."""
         if not self._rest:
             self._note(self._position)
             self._rest = memoryview(self._read(self._part))
@@ -128,7 +126,7 @@ def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str
 
 
 def _fate(database: Database, row: Seen, keys: set[str]) -> str:
-    """What will become of a row: one of what a comparison counts, `repeated`, or nothing."""
+    """Return what an import makes of a row: a field of the comparison, `repeated`, or '' for a bad row."""
     if row.address is None:
         return ""
     if row.address.key in keys:

@@ -98,6 +98,6 @@ def _whole(database: Database, event_id: int) -> serializers.Document:
 
 
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:
-    """What an act has made of an email."""
+    """Answer with the email as an operation left it."""
     email = in_database(lambda database: get_summary(database, event_id))
     return json_response({"email": serializers.email(email, current_settings().timezone), **more}, status)

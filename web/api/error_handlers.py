@@ -1,4 +1,4 @@
-"""What an API request can be refused for → its problem document."""
+"""Exceptions of the API routes → problem documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def register(blueprint: Blueprint) -> None:
 
 
 def answer_invalid(error: InvalidFields) -> Response:
-    """Nothing was changed: fields have to be mended."""
+    """400: nothing was changed, and each wrong field is named."""
     return problem(400, str(error), INVALID, "The request is not valid", errors=error.as_json())
 
 

@@ -24,7 +24,7 @@ class _RefusedError(ValueError):
 def read_json(request: Request, limit: int, *others: str) -> object:
     """The JSON value that the body is, of at most `limit` bytes. Raises InvalidFields.
 
-    `others` are types that the caller takes in another way: who sends none of them is told of all.
+    `others` are types that the caller accepts too; the error names all of them.
     """
     if request.mimetype != JSON:
         raise wrong_type(JSON, *others)
@@ -47,7 +47,7 @@ def read_lines(request: Request, limit: int, most: int) -> list[object]:
 
 
 def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
-    """A body of one of these types, which does not say by itself where it ends: it needs a Content-Length."""
+    """Read a body of one of these types. It needs a Content-Length, since its format does not mark its end."""
     if request.mimetype not in kinds:
         raise wrong_type(*kinds)
     body = read_body(request, limit)

@@ -57,7 +57,7 @@ def cursor_of(due_at: datetime, event_id: int) -> str:
 
 
 def wants_csv(fields: Fields) -> bool:
-    """Whether `format`, or else the header Accept, asks for CSV rather than JSON."""
+    """Whether `format`, or without it the header Accept, asks for CSV."""
     accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"])
     return fields.take_or("format", choice("json", "csv"), "csv" if accepted == "text/csv" else "json") == "csv"
 

@@ -37,7 +37,7 @@ def import_recipients() -> Response:
 
 @blueprint.errorhandler(BadLinesError)
 def answer_bad_lines(error: BadLinesError) -> Response:
-    """Nothing was imported: these lines have to be mended."""
+    """400: nothing was imported, and each bad line is named."""
     errors = [{"field": f"line {line}", "message": reason} for line, reason in error.lines]
     return problem(400, str(error), INVALID, "The request is not valid", errors=errors, bad_lines=error.count)
 

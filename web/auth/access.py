@@ -1,4 +1,4 @@
-"""Who is served: one place, applied to every route.
+"""Access control: one place, applied to every route.
 
 With API_TOKEN set, programs send one of its tokens with every request, and people log in with one
 (`web/auth/login.py`). With none set, only direct clients on this machine are served: not what a proxy passes on, and
@@ -67,7 +67,7 @@ def register(app: Flask) -> None:
 
 
 def limits() -> Limits:
-    """The counters of the application that serves this request."""
+    """Return the rate limits of this application."""
     return current_services().rate_limits
 
 
@@ -106,12 +106,12 @@ def check_caller() -> Response | None:
 
 
 def may_have_session(request: Request) -> bool:
-    """Whether a person's session may be enough here: never to change something by what programs use."""
+    """Whether a session is enough for this request. It never is for changes through the API."""
     return request.method in SAFE_METHODS or not is_for_programs(request.path)
 
 
 def check_form(request: Request, settings: Settings) -> None:
-    """Refuse what a person did not send from a page of this service."""
+    """Refuse a change that was not sent from a page of this service."""
     g.may_see_pages = True
     if request.method not in SAFE_METHODS:
         refuse_other_sites(request, settings.public_url)
@@ -120,7 +120,7 @@ def check_form(request: Request, settings: Settings) -> None:
 
 
 def refuse_forged_form() -> None:
-    """Refuse a form without the token that a page of this very session had in it. Reads the body."""
+    """Refuse a form without the CSRF token of this session. Reads the body."""
     sessions.secret_key()
     if request.mimetype == URLENCODED:
         request.get_data()  # kept as it is, for those who read it more strictly than Werkzeug
@@ -128,13 +128,13 @@ def refuse_forged_form() -> None:
 
 
 def csrf_token() -> str:
-    """What each form of a page has to hold, in a hidden field `csrf_token`."""
+    """Return the CSRF token, which each form of a page needs in a hidden field `csrf_token`."""
     sessions.secret_key()
     return str(generate_csrf())
 
 
 def is_logged_in(request: Request) -> bool:
-    """Whether this request comes with a session that counts. Raises DatabaseUnavailable if that cannot be known."""
+    """Whether this request has a valid session. Raises DatabaseUnavailable if that cannot be checked."""
     if "HTTP_COOKIE" in request.environ:
         sessions.secret_key()
     g.is_logged_in = sessions.is_logged_in()

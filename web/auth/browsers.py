@@ -16,12 +16,12 @@ ELSEWHERE = "this request was sent by a page of another site"
 
 
 def is_for_programs(path: str) -> bool:
-    """Whether this address belongs to an endpoint of programs: no forms, no redirects, no pages of HTML."""
+    """Whether this path is for programs: no forms, no redirects, no HTML."""
     return path in FOR_PROGRAMS or path.startswith("/api/")
 
 
 def wants_html(request: Request) -> bool:
-    """Whether a person waits for the answer in a browser."""
+    """Whether a person is waiting for the response in a browser."""
     return "text/html" in request.headers.get("Accept", "") and not is_for_programs(request.path)
 
 

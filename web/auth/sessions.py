@@ -1,4 +1,4 @@
-"""Who has logged in: a signed cookie that holds a digest of the token, so that a new token ends every session."""
+"""Login sessions: a signed cookie with a digest of the token, so that changing the token ends every session."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def end() -> None:
 
 
 def is_logged_in() -> bool:
-    """Whether this request's session was begun with a token that is still one, and has not ended."""
+    """Whether this request has a session that has not ended, and its token is still valid."""
     digest = session.get("token")
     if digest is None:
         return False
@@ -94,7 +94,7 @@ def is_logged_in() -> bool:
 
 
 def _has_ended(session_id: str) -> bool:
-    """Whether this session was logged out.
+    """Whether this session has been logged out.
 
     If the database is down, /health still accepts a session that this process verified recently. (Nobody can log out
     while it is down.)

@@ -25,5 +25,5 @@ def alerts() -> list[Finding]:
 
 
 def alert_levels() -> list[tuple[str, str]]:
-    """Return what belongs into the ETag of a page: which problems there are, but not for how long."""
+    """Return what belongs in the ETag of a page: which problems there are, but not for how long."""
     return [(finding.subject, finding.level) for finding in alerts()]

@@ -65,6 +65,6 @@ def number(value: int) -> str:
 
 
 def sentence(text: str) -> Markup:
-    """What a check says, as a sentence of its own, with the commands in it as code."""
+    """The text of a finding as a sentence, with the commands in it as code."""
     marked = COMMAND.sub(r"<code>\g<0></code>", str(escape(text)))
     return Markup(f"{marked[:1].upper()}{marked[1:]}.")  # noqa: S704 - escaped

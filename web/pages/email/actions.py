@@ -1,6 +1,6 @@
-"""What a person does about an email: each act is a form, and answers with the page and a sentence on what it did.
+"""The forms on the page of an email. Each redirects to the page, with a sentence about what was done.
 
-Somebody else may have done something meanwhile: then that is the sentence, and nothing was changed.
+If someone else was faster, the sentence says so, and nothing was changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the schedule shows when nothing is filtered: what needs a person first, then what goes on, is next, is past."""
+"""The sections of the unfiltered schedule: what needs attention, what is being sent, what is next, what was sent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sections(NamedTuple):
 
     @property
     def shown(self) -> object:
-        """What belongs into the ETag of the page. The age of the last sweep does not, unless it is too long."""
+        """What belongs in the ETag of the page. The age of the last sweep does not, unless it is too long."""
         checks = [(check.subject, check.is_ok, "" if check.is_ok else check.remedy) for check in self.checks]
         return self._replace(checks=[]), checks
 
@@ -107,5 +107,5 @@ def _moves(email: EmailSummary, now: datetime) -> bool:
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
-    """Whether some of it may be tried again, or decided, and is still news."""
+    """Whether it finished recently, so that someone may still retry or decide its deliveries."""
     return email.status == "sent" and email.finished_at is not None and now - email.finished_at <= ATTENTION_PERIOD
