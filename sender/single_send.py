@@ -10,7 +10,7 @@ from typing import NamedTuple
 from database import Database, Email, TextToSend
 from delivery.interface import Envelope, Outcome, Sender, SessionError
 from delivery.message.message import Message
-from delivery.smtp.command import LIMITS
+from delivery.smtp.command import STEP_TIMEOUTS
 from delivery.smtp.sender import SMTPSender
 from sender.outgoing import make_message, make_sender, server_of
 from settings import Settings
@@ -49,8 +49,8 @@ def _sender(settings: Settings) -> Sender:
     """As the sweep's, with one connection and less patience."""
     if settings.email_url.path is not None:
         return make_sender(settings)
-    limits = {step: min(limit, STEP) for step, limit in LIMITS.items()}
-    return SMTPSender(server_of(settings.email_url), connections=1, limits=limits, time_to_stop=0)
+    timeouts = {step: min(limit, STEP) for step, limit in STEP_TIMEOUTS.items()}
+    return SMTPSender(server_of(settings.email_url), connections=1, timeouts=timeouts, stop_timeout=0)
 
 
 class OneMessage:

@@ -13,7 +13,7 @@ import pytest
 
 from delivery.interface import Kind, SessionError
 from delivery.smtp import transport
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.transport import Address
 from tests.support.ports import unused_port
 from tests.support.smtp_sender import deliver, only, refusal, sender
@@ -140,7 +140,7 @@ def test_an_error_at_quit_changes_nothing(answer: Any) -> None:
 def test_a_server_silent_at_quit_is_not_waited_for_long() -> None:
     began = time.monotonic()
     with ScriptedServer(on={"QUIT": lambda line, n: Wait(100)}) as server:
-        deliver(server, KeptWork(envelopes(3)), limits={**LIMITS, Step.QUIT: 0.3})
+        deliver(server, KeptWork(envelopes(3)), timeouts={**STEP_TIMEOUTS, Step.QUIT: 0.3})
     assert time.monotonic() - began < 50
 
 
@@ -175,7 +175,7 @@ def test_an_address_that_swallows_everything_has_a_deadline(monkeypatch: pytest.
         with ScriptedServer() as server:
             black_hole = (socket.AF_INET, full.getsockname())
             with_addresses(monkeypatch, black_hole, (socket.AF_INET, ("127.0.0.1", server.port)))
-            work = deliver(server, KeptWork(envelopes(5)), limits={**LIMITS, Step.CONNECT: 0.3})
+            work = deliver(server, KeptWork(envelopes(5)), timeouts={**STEP_TIMEOUTS, Step.CONNECT: 0.3})
         assert len(work.of_kind(Kind.SENT)) == 5
     finally:
         for one in (full, *fillers):

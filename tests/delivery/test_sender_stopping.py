@@ -38,7 +38,7 @@ def test_what_has_no_answer_when_the_time_to_stop_is_over_is_in_doubt() -> None:
     began = time.monotonic()
     with ScriptedServer(on=on) as server:
         work = KeptWork(envelopes(50), connections=2)
-        sender(server.port, connections=2, time_to_stop=0.5).deliver(work)
+        sender(server.port, connections=2, stop_timeout=0.5).deliver(work)
     assert time.monotonic() - began < 50
     assert not work.unaccounted
     assert len(work.of_kind(Kind.IN_DOUBT)) == 1

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from delivery.interface import Kind, SessionError
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.sender import SMTPSender, SMTPServer
-from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
+from delivery.smtp.transport import SelectorPoller, Tls, ehlo_name, resolve, tls_context
 from tests.support.faults.killer import wait_until
 from tests.support.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait
 from tests.support.smtp_work import KeptWork, envelope, envelopes, message
@@ -22,7 +22,7 @@ from tests.support.smtp_work import KeptWork, envelope, envelopes, message
 
 def scaled(**seconds: float) -> Mapping[Step, float]:
     """The usual deadlines, but for these."""
-    return {**LIMITS, **{Step[name]: value for name, value in seconds.items()}}
+    return {**STEP_TIMEOUTS, **{Step[name]: value for name, value in seconds.items()}}
 
 
 def sender(server: ScriptedServer, host: str = "127.0.0.1", **how: Any) -> SMTPSender:
@@ -158,7 +158,7 @@ def test_what_was_slipped_in_before_tls_is_never_used(injected: tuple[Any, ...],
 
 def test_a_tls_handshake_that_stalls_has_a_deadline(certificate: str) -> None:
     with ScriptedServer(offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(100))}) as server:
-        reason = refused(server, security="starttls", ca_file=certificate, limits=scaled(TLS=0.2))
+        reason = refused(server, security="starttls", ca_file=certificate, timeouts=scaled(TLS=0.2))
     assert "no answer in time to TLS" in reason
 
 
@@ -180,14 +180,14 @@ def test_tls_that_ends_without_a_goodbye_is_a_broken_connection(certificate: str
 )
 def test_each_answer_has_a_deadline(verb: str, step: str, kind: Kind) -> None:
     with ScriptedServer(on={verb: lambda line, n: Wait(100) if n == 1 else None}) as server:
-        work = deliver(server, KeptWork(envelopes(3)), connections=1, limits=scaled(**{step: 0.5}))
+        work = deliver(server, KeptWork(envelopes(3)), connections=1, timeouts=scaled(**{step: 0.5}))
     assert sorted(work.kinds.values(), key=str) == sorted([kind, Kind.SENT, Kind.SENT], key=str)
     assert any(f"no answer in time to {step}" in reply for reply in work.replies())
 
 
 def test_an_answer_just_within_its_deadline_counts() -> None:
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.4), "250 2.0.0 at last")}) as server:
-        work = deliver(server, KeptWork(envelopes(4)), connections=1, limits=scaled(CONTENT=1.4))
+        work = deliver(server, KeptWork(envelopes(4)), connections=1, timeouts=scaled(CONTENT=1.4))
     assert work.replies() == ["250 2.0.0 at last"] * 4
 
 
@@ -195,7 +195,7 @@ def test_a_deadline_is_not_moved_by_an_answer_that_trickles_in() -> None:
     trickle = tuple(action for _ in range(2000) for action in (b"2", Wait(0.05)))
     began = time.monotonic()
     with ScriptedServer(on={"CONTENT": lambda line, n: (b"250-", *trickle)}) as server:
-        work = deliver(server, KeptWork(envelopes(1)), limits=scaled(CONTENT=0.3))
+        work = deliver(server, KeptWork(envelopes(1)), timeouts=scaled(CONTENT=0.3))
     assert work.kinds == {"user0@example.com": Kind.IN_DOUBT}
     assert time.monotonic() - began < 50
 
@@ -203,7 +203,7 @@ def test_a_deadline_is_not_moved_by_an_answer_that_trickles_in() -> None:
 def test_a_server_that_stops_reading_a_message_has_a_deadline() -> None:
     large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
     with ScriptedServer(receive_buffer=4096, at_octet={100_000: Wait(100)}) as server:
-        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), limits=scaled(BLOCK=0.3))
+        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), timeouts=scaled(BLOCK=0.3))
     assert work.kinds == {"a@example.com": Kind.DEFERRED}
 
 
@@ -243,9 +243,9 @@ def test_the_name_for_ehlo_is_a_full_name_or_an_address(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: name)
-    own_name.cache_clear()
-    assert own_name(resolve("127.0.0.1", 25)[0]) == expected
-    own_name.cache_clear()
+    ehlo_name.cache_clear()
+    assert ehlo_name(resolve("127.0.0.1", 25)[0]) == expected
+    ehlo_name.cache_clear()
 
 
 def test_a_sender_asks_the_work_to_stay_alive_while_it_waits() -> None:

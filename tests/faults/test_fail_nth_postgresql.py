@@ -81,8 +81,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody naps, and there are several batches of claims."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sender.work_queue, "time", impatient)
-    monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", CLAIMED_AT_ONCE)
-    monkeypatch.setattr("delivery.smtp.loop.LARGEST_BATCH", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.INITIAL_BATCH_SIZE", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.MAX_BATCH_SIZE", CLAIMED_AT_ONCE)
 
 
 @pytest.mark.usefixtures("hasty")
