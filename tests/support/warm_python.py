@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO
 
 PROJECT = Path(__file__).resolve().parents[2]
-LOADED = ("storage", "delivery", "sweep", "commands", "web")  # not email_app: importing it reads the settings
+LOADED = ("storage", "delivery", "sender", "commands", "web")  # not email_app: importing it reads the settings
 TRACER = "TracerPid:\t"
 
 
