@@ -1,4 +1,4 @@
-"""A message of the Maildir, read for a person: its fields, its text and its HTML. Nothing in it is trusted."""
+"""A message of the Maildir, parsed to be shown: its fields, text and HTML. Nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from typing import NamedTuple
 
-FIELDS = 32 * 1024  # octets in which a list looks for the fields
-READ = 2 * 1000**2  # octets of a message that are read
-LONGEST = 2000  # characters of a field that are shown
+MAX_HEADER_BYTES = 32 * 1024  # a list looks for the fields in these
+MAX_READ_BYTES = 2 * 1000**2  # of one message
+MAX_FIELD_LENGTH = 2000  # characters
 
 
-class Letter(NamedTuple):
-    """Its fields in their order; its text and HTML, where it has them."""
+class ParsedMessage(NamedTuple):
+    """The fields of a message in their order, and its text and HTML, if it has them."""
 
     fields: list[tuple[str, str]]
     text: str | None
     html: str | None
 
     def field(self, name: str) -> str:
-        """The value of the first field of this name, or nothing."""
+        """Return the value of the first field of this name, or ''."""
         return next((value for each, value in self.fields if each.lower() == name), "")
 
 
-def letter_of(octets: bytes) -> Letter:
-    """The letter that these octets are. One that only a hostile hand can have made has no text and no HTML."""
+def parse_message(octets: bytes) -> ParsedMessage:
+    """Parse a message. One that is nested too deeply, which only an attacker makes, has neither text nor HTML."""
     try:
         message = BytesParser().parsebytes(octets)
         parts = list(message.walk())
     except RecursionError:  # parts in parts in parts
-        return fields_of(octets)
-    return Letter(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
+        return parse_fields(octets)
+    return ParsedMessage(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
 
 
-def fields_of(octets: bytes) -> Letter:
-    """The fields alone, by the first octets."""
-    return Letter(_fields(BytesHeaderParser().parsebytes(octets[:FIELDS])), None, None)
+def parse_fields(octets: bytes) -> ParsedMessage:
+    """Parse only the fields, from the first octets of a message."""
+    return ParsedMessage(_fields(BytesHeaderParser().parsebytes(octets[:MAX_HEADER_BYTES])), None, None)
 
 
 def _fields(message: Message) -> list[tuple[str, str]]:
@@ -46,8 +46,8 @@ def _fields(message: Message) -> list[tuple[str, str]]:
 
 
 def _readable(value: str | Header) -> str:
-    """A field's value with its encoded words decoded, if they can be."""
-    text = str(value)[:LONGEST]
+    """Decode the encoded words in a field's value if they are valid."""
+    text = str(value)[:MAX_FIELD_LENGTH]
     try:
         return _clean(str(make_header(decode_header(text))))
     except (HeaderParseError, LookupError, ValueError):
@@ -55,12 +55,12 @@ def _readable(value: str | Header) -> str:
 
 
 def _clean(text: str) -> str:
-    """In one line, and without halves of characters, which no page can hold."""
+    """Put a text on one line, and replace lone surrogates, which a page cannot contain."""
     return " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
 
 
 def _text_of(parts: list[Message], kind: str) -> str | None:
-    """The first part of this kind. All that this program writes is in UTF-8."""
+    """Return the first part of this type. Everything that this program writes is UTF-8."""
     return next(_decoded(parts, kind), None)
 
 

@@ -145,7 +145,7 @@ def test_pages_go_on_after_a_name_and_nothing_is_listed_twice(sqlite_api: Api, m
 def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
     sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "MOST", 5)
+    monkeypatch.setattr(outbox, "MAX_LISTED_NAMES", 5)
     for number in range(9):
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
     put(sqlite_api, "somebody-elses", b"To: a@example.com\nSubject: n\n\nx", "cur")

@@ -210,7 +210,7 @@ def _parts(content: str) -> dict[str, str]:
     """The texts that go out, by their kind; where a recipient has a link of its own, it ends with x."""
     links = in_database(lambda database: unsubscribe_links(current_settings(), database))
     parts = parts_of(content, links.prefix if links else None)
-    return {"html": "", **{part.subtype: part.filled.decode() for part in parts}}
+    return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
 
 
 def _try(email: Email, address: str) -> Trial:

@@ -9,8 +9,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, render_template, request, send_file, url_for
 
-from delivery.maildir.parsed_message import FIELDS, READ, Letter, fields_of, letter_of
-from delivery.maildir.reader import MOST, NAME, Listing, newest, open_message
+from delivery.maildir.parsed_message import MAX_HEADER_BYTES, MAX_READ_BYTES, ParsedMessage, parse_fields, parse_message
+from delivery.maildir.reader import MAX_LISTED_NAMES, VALID_NAME, Listing, newest, open_message
 from monitoring.cached import Look
 from settings import Settings
 from web.sandbox import framed
@@ -26,7 +26,7 @@ class Saved(NamedTuple):
     """A message of the Maildir."""
 
     name: str
-    letter: Letter
+    letter: ParsedMessage
     saved_at: datetime
     size: int
 
@@ -36,14 +36,14 @@ def register(app: Flask) -> None:
     path = cast(Settings, app.extensions["settings"]).email_url.path
     app.jinja_env.globals["has_outbox"] = path is not None
     if path is not None:
-        app.extensions["outbox"] = Look(lambda: newest(path, MOST), fresh=0, rest=REST)
+        app.extensions["outbox"] = Look(lambda: newest(path, MAX_LISTED_NAMES), fresh=0, rest=REST)
 
 
 @blueprint.get("/outbox")
 def show() -> str:
     """The newest messages; or where mail goes instead."""
     after = request.args.get("after")
-    if after is not None and not NAME.fullmatch(after):
+    if after is not None and not VALID_NAME.fullmatch(after):
         abort(400, "after= is the name of a message, and this is none")
     url = current_settings().email_url
     if url.path is None:
@@ -66,7 +66,7 @@ def _page(path: Path, listing: Listing, after: str | None) -> str:
         listing=listing,
         seen_at=datetime.fromtimestamp(listing.seen_at, UTC),
         rows=[row for row in (_row(path, name) for name in names) if row],
-        most=MOST,
+        most=MAX_LISTED_NAMES,
         first=url_for(".show") if after else None,
         next=url_for(".show", after=names[-1]) if more else None,
     )
@@ -76,12 +76,12 @@ def _row(path: Path, name: str) -> Saved | None:
     """None when it is no longer there."""
     try:
         with open_message(path, name) as file:
-            return _saved(name, fields_of(file.read(FIELDS)), file)
+            return _saved(name, parse_fields(file.read(MAX_HEADER_BYTES)), file)
     except FileNotFoundError:
         return None
 
 
-def _saved(name: str, letter: Letter, file: BinaryIO) -> Saved:
+def _saved(name: str, letter: ParsedMessage, file: BinaryIO) -> Saved:
     status = os.fstat(file.fileno())
     return Saved(name, letter, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size)
 
@@ -90,15 +90,15 @@ def _saved(name: str, letter: Letter, file: BinaryIO) -> Saved:
 def message(name: str) -> str:
     """One message: its fields, its text, and its HTML in a frame."""
     with _opened(name) as file:
-        saved = _saved(name, letter_of(file.read(READ)), file)
-    return render_template("outbox_message.html", saved=saved, letter=saved.letter, read=READ)
+        saved = _saved(name, parse_message(file.read(MAX_READ_BYTES)), file)
+    return render_template("outbox_message.html", saved=saved, letter=saved.letter, read=MAX_READ_BYTES)
 
 
 @blueprint.get("/outbox/<name>/html")
 def html(name: str) -> Response:
     """Its HTML, which can do nothing wherever it is opened."""
     with _opened(name) as file:
-        letter = letter_of(file.read(READ))
+        letter = parse_message(file.read(MAX_READ_BYTES))
     if letter.html is None:
         abort(404)
     return framed(letter.html)
