@@ -65,9 +65,9 @@ class WakeUps:
         """Arm wake-ups at these seconds if Redis answers. Never raises: other sweeps send it otherwise, later."""
         self._try(lambda: self.arm(seconds))
 
-    def drop_pile(self) -> None:
+    def drain_queue(self) -> None:
         """Empty the queue if many wake-ups are in line: whoever looks at the database next does it for all of them."""
-        self._try(self._drop_pile)
+        self._try(self._drain_queue)
 
     def arm(self, seconds: Iterable[int]) -> int:
         """Arm a wake-up at each of these seconds, those that are past as one now; how many. Raises QueueUnavailable."""
@@ -152,7 +152,7 @@ class WakeUps:
         queue = Queue(QUEUE, connection=self._redis)
         queue.enqueue(FUNCTION, job_timeout=TIMEOUT, result_ttl=0, failure_ttl=KEPT)
 
-    def _drop_pile(self) -> None:
+    def _drain_queue(self) -> None:
         queue = Queue(QUEUE, connection=self._redis)
         with self._told():
             if queue.count > PILE:

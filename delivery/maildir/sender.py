@@ -1,7 +1,7 @@
 """The embedded default: deliveries become files in a Maildir (https://cr.yp.to/proto/maildir.html).
 
 A file is written to tmp/, synced, and renamed into new/, so no reader sees half a message. The rename is what the
-final dot is in SMTP: the file is written before `Work.record` marks the delivery as sending, so nearly everything that
+final dot is in SMTP: the file is written before `Queue.commit` marks the delivery as sending, so nearly everything that
 can go wrong has gone wrong by then. The name is made of the email's time, so that names sort by time, and of the
 Message-ID: a delivery that is repeated after a kill replaces the first file, unless a reader has already moved that.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from delivery.interface import Envelope, Kind, Outcome, SessionError, Work, not_built
+from delivery.interface import Envelope, Kind, Outcome, Queue, SessionError, classify_build_error
 from delivery.message.address import header_address
 
 TMP_EXPIRY_SECONDS = 36 * 3600  # the Maildir convention: an older file in tmp/ was left by a killed process
@@ -50,14 +50,14 @@ class MaildirSender:
         self.maildir = _Maildir(path)
         self.clock = clock
 
-    def deliver(self, work: Work) -> None:
-        """Deliver everything in `work`. Raises SessionError if the folder cannot be written to.
+    def deliver(self, queue: Queue) -> None:
+        """Deliver everything in `queue`. Raises SessionError if the folder cannot be written to.
 
         However it ends, outcomes are recorded and all other envelopes are given back first. One of these may be an
-        envelope that `work.record` let through: it was certainly not delivered.
+        envelope that `queue.commit` let through: it was certainly not delivered.
         """
         self.maildir.create(self.clock())
-        _Delivery(self, work).run()
+        _Delivery(self, queue).run()
 
     def as_bytes(self, envelope: Envelope) -> bytes:
         """Return the whole file, with the lines that a local delivery agent adds at the top. Raises MessageError."""
@@ -73,23 +73,23 @@ class MaildirSender:
 class _Delivery:
     """One `deliver`: `waiting` envelopes have no outcome yet, and `outcomes` are not recorded yet."""
 
-    def __init__(self, sender: MaildirSender, work: Work) -> None:
+    def __init__(self, sender: MaildirSender, queue: Queue) -> None:
         self.sender = sender
-        self.work = work
+        self.queue = queue
         self.waiting: deque[Envelope] = deque()
         self.outcomes: list[Outcome] = []
 
     def run(self) -> None:
         try:
-            while not self.work.stopping and self._fetch() and self._deliver_first():
+            while not self.queue.stopping and self._fetch() and self._deliver_first():
                 pass
         finally:
             self._close()
 
     def _fetch(self) -> bool:
-        self.work.keep_alive()
+        self.queue.renew_lease()
         if not self.waiting:
-            self.waiting.extend(self.work.take(BATCH_SIZE))
+            self.waiting.extend(self.queue.fetch(BATCH_SIZE))
         return bool(self.waiting)
 
     def _deliver_first(self) -> bool:
@@ -98,7 +98,7 @@ class _Delivery:
         try:
             octets = self.sender.as_bytes(envelope)
         except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
-            self._decide(self.waiting.popleft(), *not_built(error))
+            self._decide(self.waiting.popleft(), *classify_build_error(error))
             self._commit([])
             return True
         return self._write_and_publish(envelope, octets)
@@ -109,7 +109,7 @@ class _Delivery:
             if envelope not in self._commit([envelope]):
                 self.waiting.popleft()  # cancelled, or claimed by another sender: not ours to give back
                 return True
-            if not self.work.may_end():
+            if not self.queue.lease_is_valid():
                 return False
             self._publish(draft, name)
         return True
@@ -133,7 +133,7 @@ class _Delivery:
         self.outcomes.append(Outcome(envelope, kind, reply, self.sender.clock()))
 
     def _commit(self, ending: list[Envelope]) -> Collection[Envelope]:
-        kept = self.work.record(tuple(self.outcomes), ending)
+        kept = self.queue.commit(tuple(self.outcomes), ending)
         self.outcomes.clear()
         return kept
 
@@ -143,7 +143,7 @@ class _Delivery:
                 self._commit([])
         finally:
             if self.waiting:
-                self.work.give_back(tuple(self.waiting))
+                self.queue.release(tuple(self.waiting))
 
 
 class _Maildir:

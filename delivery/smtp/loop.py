@@ -1,6 +1,6 @@
 """One `deliver`, round by round.
 
-A round takes whatever the network brings, makes it durable in one `Work.record` together with what is about to
+A round takes whatever the network brings, makes it durable in one `Queue.commit` together with what is about to
 end, and only then lets it end. It never waits to fill a round: many connections share each commit by themselves.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.interface import Envelope, Outcome, Recording, Work, not_built
+from delivery.interface import Envelope, Outcome, PendingCommit, Queue, classify_build_error
 from delivery.smtp.circuit_breaker import CircuitBreaker
 from delivery.smtp.connection import Connection
 from delivery.smtp.network import Network
@@ -22,15 +22,15 @@ NEVER = float("inf")
 INITIAL_BATCH_SIZE = 10
 MAX_BATCH_SIZE = 1000  # envelopes claimed at once, at full speed
 MAX_WAIT_SECONDS = 5.0  # so that the lease is renewed in time
-REFETCH_SECONDS = 1.0  # how often to ask for work while the last messages are in flight
+REFETCH_SECONDS = 1.0  # how often to ask an empty queue while the last messages are in flight
 
 
 class DeliveryLoop:
-    """Passes envelopes from `work` to the connections of `pool`, and their outcomes back."""
+    """Passes envelopes from `queue` to the connections of `pool`, and their outcomes back."""
 
     def __init__(
         self,
-        work: Work,
+        queue: Queue,
         network: Network,
         pool: Pool,
         rate_limiter: RateLimiter,
@@ -39,36 +39,36 @@ class DeliveryLoop:
         messages_per_connection: float,
         stop_timeout: float,
     ) -> None:
-        self._work = work
+        self._queue = queue
         self._network = network
         self._pool = pool
         self._rate_limiter = rate_limiter
         self._circuit_breaker = circuit_breaker
         self._messages_per_connection = messages_per_connection
         self._stop_timeout = stop_timeout
-        self._queue: deque[Envelope] = deque()
+        self._envelopes: deque[Envelope] = deque()  # fetched, not begun
         self._batch_size = max(INITIAL_BATCH_SIZE, pool.max_connections)
         self._fetched_at = network.now
-        self._next_fetch_at = network.now  # there is no need to ask for work before
+        self._next_fetch_at = network.now  # no need to ask the queue before
         self._ready_for_dot: list[Connection] = []  # all but content and dot is sent; that must be committed first
         self._awaiting_commit: list[Connection] = []  # the same, and the commit has begun
-        self._pending_commit: Recording | None = None
+        self._pending_commit: PendingCommit | None = None
         self._outcomes: list[Outcome] = []  # not committed yet
         self._draining = False
         self._stop_at = NEVER
 
     def run(self) -> None:
-        """Send until there is no work left, the server is not usable, or a stop was requested."""
+        """Send until the queue is empty, the server is not usable, or a stop was requested."""
         while self._run_once():
             pass
-        if self._queue:
-            self._work.give_back(list(self._queue))
+        if self._envelopes:
+            self._queue.release(list(self._envelopes))
         self._quit_all()
 
     def _run_once(self) -> bool:
         if self._pending_commit is None:
-            self._work.keep_alive()
-        if self._work.stopping:
+            self._queue.renew_lease()
+        if self._queue.stopping:
             self._stop()
         if not self._draining:
             self._dispatch()
@@ -86,7 +86,7 @@ class DeliveryLoop:
 
     def _finished(self) -> bool:
         in_flight = self._pool.busy or self._outcomes or self._pending_commit
-        return not in_flight and (self._draining or not self._queue)
+        return not in_flight and (self._draining or not self._envelopes)
 
     def _poll_timeout(self) -> float:
         if self._outcomes and self._pending_commit is None:
@@ -95,7 +95,7 @@ class DeliveryLoop:
         wait = min(MAX_WAIT_SECONDS, self._stop_at - now)
         if self._draining:
             return wait
-        if not self._queue:
+        if not self._envelopes:
             return min(wait, self._next_fetch_at - now)
         return min(wait, self._rate_limiter.delay(now) or wait)
 
@@ -106,16 +106,16 @@ class DeliveryLoop:
         reserve = len(pool.open) + len(pool.opening)
         if self._pending_commit:
             reserve *= 2  # a fetch waits for that commit, and then its connections need the next envelope as well
-        if len(self._queue) <= reserve and now >= self._next_fetch_at:
+        if len(self._envelopes) <= reserve and now >= self._next_fetch_at:
             self._fetch(now)
-        while pool.idle and self._queue and self._rate_limiter.try_start(now):
+        while pool.idle and self._envelopes and self._rate_limiter.try_start(now):
             connection, _ = pool.idle.popitem()
             session = connection.session
             if self._begin_next(session, session.begin):
                 connection.flush()
             else:
                 pool.idle[connection] = None
-        while pool.should_open(len(self._queue), few=self._rate_limiter.enabled):
+        while pool.should_open(len(self._envelopes), few=self._rate_limiter.enabled):
             pool.open_connection()
 
     def _fetch(self, now: float) -> None:
@@ -128,28 +128,28 @@ class DeliveryLoop:
         committed = self._finish_commit()
         if committed is not None:
             self._send_final_dots(*committed)
-        fetched = self._work.take(min(self._batch_size, self._rate_limiter.per_second))
+        fetched = self._queue.fetch(min(self._batch_size, self._rate_limiter.per_second))
         if not fetched:
             self._next_fetch_at = now + REFETCH_SECONDS
-        self._queue += fetched
+        self._envelopes += fetched
 
     def _begin_next(self, session: Session, begin: Callable[[Envelope, bytes], None]) -> bool:
         """`begin` the next envelope that can be sent. One that cannot be sent fails alone."""
         at, eight_bit = self._network.wall_time, session.capabilities.eight_bit
-        while self._queue:
-            envelope = self._queue.popleft()
+        while self._envelopes:
+            envelope = self._envelopes.popleft()
             _, recipient_id, address, message = envelope
             try:
                 content = message.smtp_data(address, recipient_id, at, eight_bit=eight_bit)
             except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
-                self._outcomes.append(Outcome(envelope, *not_built(error), at))
+                self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
                 continue
             try:
                 begin(envelope, content)
             except MemoryError:
                 raise  # the session may have begun it in part
             except Exception as error:  # noqa: BLE001
-                self._outcomes.append(Outcome(envelope, *not_built(error), at))
+                self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
             else:
                 return True
         return False
@@ -169,7 +169,7 @@ class DeliveryLoop:
 
     def _handle_state_change(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
-        self._queue.extendleft(session.returned)
+        self._envelopes.extendleft(session.returned)
         session.returned.clear()
         for envelope, reply in session.refused:
             self._record_refusal(envelope, reply)
@@ -187,7 +187,7 @@ class DeliveryLoop:
             self._pool.refusal = self._circuit_breaker.record_refusal(envelope, reply)
         else:
             self._outcomes = [outcome for outcome in self._outcomes if outcome.envelope is not envelope]
-            self._queue.append(envelope)
+            self._envelopes.append(envelope)
 
     def _park(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
@@ -205,9 +205,9 @@ class DeliveryLoop:
         outcomes, self._outcomes = self._outcomes, []
         ready, self._ready_for_dot = self._ready_for_dot, []
         ending = [c.session.envelope for c in ready if c.session.envelope]
-        self._pending_commit = self._work.begin_record(outcomes, ending)
+        self._pending_commit = self._queue.begin_commit(outcomes, ending)
         if self._pending_commit is None:
-            self._send_final_dots(ready, self._work.record(outcomes, ending))
+            self._send_final_dots(ready, self._queue.commit(outcomes, ending))
         else:
             self._awaiting_commit = ready
             self._network.watch_commit(self._pending_commit.descriptor)
@@ -229,7 +229,7 @@ class DeliveryLoop:
         if not all_kept:
             ready = self._drop_lost_claims(ready, kept)
         for connection in ready:
-            if self._work.may_end():
+            if self._queue.lease_is_valid():
                 self._send_final_dot(connection)
             else:
                 self._drain()
@@ -238,7 +238,7 @@ class DeliveryLoop:
     def _send_final_dot(self, connection: Connection) -> None:
         session = connection.session
         pipeline_next = (
-            self._queue
+            self._envelopes
             and session.can_pipeline_next
             and not self._draining
             and session.message_count < self._messages_per_connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from delivery.interface import SessionError, Work
+from delivery.interface import Queue, SessionError
 from delivery.smtp import transport
 from delivery.smtp.circuit_breaker import CircuitBreaker
 from delivery.smtp.command import STEP_TIMEOUTS, Step
@@ -64,8 +64,8 @@ class SMTPSender:
         self._new_poller = new_poller
         self._tls: Callable[[], Tls] | None = None
 
-    def deliver(self, work: Work) -> None:
-        """Send everything in `work`. Raises SessionError if the server refuses the session."""
+    def deliver(self, queue: Queue) -> None:
+        """Send everything in `queue`. Raises SessionError if the server refuses the session."""
         addresses = self._addresses()
         network = self._network()
 
@@ -74,7 +74,7 @@ class SMTPSender:
 
         pool = Pool(network, addresses, connect, self._connections, self._pipelining_mode)
         loop = DeliveryLoop(
-            work,
+            queue,
             network,
             pool,
             RateLimiter(self._max_rate, network.now),

@@ -8,9 +8,9 @@ import pytest
 
 from delivery.interface import Kind
 from delivery.smtp.rate_limit import MAX_CATCH_UP_SECONDS, RateLimiter
+from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.smtp_sender import deliver, sender
 from tests.support.smtp_server import Call, ScriptedServer
-from tests.support.smtp_work import KeptWork, envelopes
 
 
 def test_messages_are_spread_evenly_at_the_highest_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +27,8 @@ def test_messages_are_spread_evenly_at_the_highest_rate(monkeypatch: pytest.Monk
     monkeypatch.setattr(RateLimiter, "try_start", note)
     on = {"MAIL": lambda line, n: (Call(lambda: seen.append(time.monotonic())), "250 ok")}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(41)), max_rate=40, connections=40)
-    assert len(work.of_kind(Kind.SENT)) == len(started) == 41
+        queue = deliver(server, FakeQueue(envelopes(41)), max_rate=40, connections=40)
+    assert len(queue.of_kind(Kind.SENT)) == len(started) == 41
     assert all(first <= then for first, then in zip(started, sorted(seen), strict=True)), "sent before its time"
     assert 1 - MAX_CATCH_UP_SECONDS <= started[-1] - started[0] < 10
     for first, last in zip(started, started[20:], strict=False):
@@ -38,11 +38,11 @@ def test_messages_are_spread_evenly_at_the_highest_rate(monkeypatch: pytest.Monk
 
 def test_a_slow_pace_claims_little_ahead() -> None:
     with ScriptedServer() as server:
-        work = KeptWork(envelopes(100))
-        work.on_record = lambda outcomes, ending: setattr(work, "stopping", True)
-        sender(server.port, max_rate=5, connections=50).deliver(work)
-    assert len(work.returned) + len(work.outcomes) <= 10
-    assert not work.unaccounted
+        queue = FakeQueue(envelopes(100))
+        queue.on_commit = lambda outcomes, ending: setattr(queue, "stopping", True)
+        sender(server.port, max_rate=5, connections=50).deliver(queue)
+    assert len(queue.returned) + len(queue.outcomes) <= 10
+    assert not queue.unaccounted
 
 
 def test_the_pace_catches_up_with_its_own_lateness_but_never_with_a_pause() -> None:

@@ -98,7 +98,7 @@ def test_a_failing_database_call_loses_nothing_and_doubles_only_what_was_in_doub
 ) -> None:
     if dead:
         again.with_a_dead_sender()
-    monkeypatch.setattr(sender.work_queue, "PATIENCE", 0.0 if for_good else 120.0)
+    monkeypatch.setattr(sender.work_queue, "BUSY_RETRY_SECONDS", 0.0 if for_good else 120.0)
     for number in itertools.count(1, stride):
         fault, mailing = Fault(number, error, for_good=for_good), again.begin()
         errors = sweep_once(mailing, partial(FailingDriver, fault=fault))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PASSWORD = "hunter2"  # of the fixture's Redis
 UTC_8 = timezone(timedelta(hours=8))
 LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
-STOP_SOON = "import task; from sender import sweeper; sweeper.LONGEST = {}; task.run_due()"
+STOP_SOON = "import task; from sender import sweeper; sweeper.MAX_QUEUED_SWEEP_SECONDS = {}; task.run_due()"
 WITHOUT_RQ = "import sys; sys.modules['rq_scheduler'] = None; "
 
 

@@ -14,6 +14,7 @@ from delivery.smtp.errors import LocalError, ProtocolError, UnsendableValueError
 from delivery.smtp.handshake import Handshake, Login
 from delivery.smtp.session import LARGE_CONTENT_BYTES, Session
 from delivery.smtp.state import TRANSITIONS, PipeliningMode, State
+from tests.support.fake_queue import envelope, envelopes, message
 from tests.support.smtp_conversations import (
     AT,
     CONVERSATIONS,
@@ -33,7 +34,6 @@ from tests.support.smtp_conversations import (
     to,
 )
 from tests.support.smtp_server import Close, Script, StartTLS
-from tests.support.smtp_work import envelope, envelopes, message
 
 
 @pytest.mark.parametrize("pipelining", [True, False])

@@ -27,7 +27,7 @@ from intake.fields import Fields, InvalidFields, invalid, number, text
 from intake.text import printable
 from monitoring.mail_server import remedy_for
 from sender.outgoing import unsubscribe_links
-from sender.single_send import Trial, trial_message, try_message
+from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
 from web.form import read_page_form
@@ -213,21 +213,21 @@ def _parts(content: str) -> dict[str, str]:
     return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
 
 
-def _try(email: Email, address: str) -> Trial:
+def _try(email: Email, address: str) -> SingleSend:
     settings = current_settings()
     try:
-        message = in_database(lambda database: trial_message(settings, database, email))
+        message = in_database(lambda database: single_message(settings, database, email))
     except MessageError as error:
-        return Trial("failed", str(error))
-    return try_message(settings, message, address)
+        return SingleSend("failed", str(error))
+    return send_single(settings, message, address)
 
 
-def _told(trial: Trial) -> tuple[str, str]:
+def _told(send: SingleSend) -> tuple[str, str]:
     """What became of a test: how it looks, and what it says."""
-    kind, beginning = TOLD[trial.result]
-    reply = printable(trial.reply, LONGEST_REPLY)
-    if trial.result == "refused" and current_settings().email_url.path is None:
-        reply += f"; {remedy_for(trial.reply)}"
+    kind, beginning = TOLD[send.result]
+    reply = printable(send.reply, LONGEST_REPLY)
+    if send.result == "refused" and current_settings().email_url.path is None:
+        reply += f"; {remedy_for(send.reply)}"
     return kind, _sentence(f"{beginning}:", reply)
 
 
