@@ -1,7 +1,35 @@
-"""One `deliver`, round by round.
+"""The loop of one `deliver`: passes envelopes from the queue to the connections, and outcomes back.
 
-A round takes whatever the network brings, makes it durable in one `Queue.commit` together with what is about to
-end, and only then lets it end. It never waits to fill a round: many connections share each commit by themselves.
+Theory of operation
+-------------------
+One thread serves all connections. Each round has five steps:
+
+1. Renew the lease if it is time to, and check for a request to stop.
+2. Dispatch: fetch envelopes when few are left, begin one on each idle connection, open more connections.
+3. Wait for the network. Collect the outcomes that it brought, and the connections that are ready for the final dot.
+4. Commit all these outcomes, and that all these messages are about to end, in one commit.
+5. Send the final dots of the messages whose claim still holds, each with the next envelope behind it if possible.
+
+A round takes whatever the network brings and never waits for more. With many connections, one commit still covers many
+messages, because replies arrive while the previous commit is running.
+
+Invariants:
+
+1. No final dot is sent before a commit has recorded two things: the outcome of that connection's previous message, and
+   that this message is `sending`. A connection is ready only after the reply to its previous message, so that outcome
+   is in the same commit or an earlier one. After a crash, at most one message per connection is in doubt.
+2. A message whose claim was lost during the commit (cancelled, or claimed by another sender) gets no dot. Its
+   connection is closed, and so the server discards the message.
+3. The lease is checked right before each dot. Once it has ended, no message is ended any more.
+4. While a commit runs in the background (`begin_commit`), the loop reads replies and serves other connections, but
+   calls no method of the queue before it has taken the result. There is at most one pending commit.
+5. If the server is not usable (`pool.refusal`), a stop is requested, or the lease has ended, the loop drains: it
+   finishes the messages in flight and begins no others. A stop also has a deadline, `stop_timeout`. At the end, the
+   loop releases the envelopes that were not begun.
+6. A message that cannot be built or sent fails alone. Only a MemoryError in the session leaves the loop.
+
+If a method of the queue raises, the error leaves the loop, and `SMTPSender.deliver` closes all connections. Claims are
+given back when the sender unregisters, or taken over once its lease has ended.
 """
 
 from __future__ import annotations

@@ -1,14 +1,39 @@
-"""The state machine of one connection: replies in, outcomes and bytes out. No socket, no clock.
+"""The client side of one SMTP connection: replies in, outcomes and bytes out. No socket, no clock.
 
-Per message:
+Theory of operation
+-------------------
+The owner reads and writes the socket. It passes what the server sent to `receive`, writes what `data_to_send` returns,
+and adds to `bytes_sent` how much of that the network took. It sends each message in two steps:
 
-    begin(envelope, content)   MAIL, RCPT and DATA go out, together where the server allows it
-    state READY_FOR_CONTENT                   the recipient and DATA were accepted: the content may go
-    end()                      the content with its final dot goes out; from here the message can be in doubt
-    end_and_begin(next, ...)   the same, and the next envelope behind the dot: one round trip for each message
+    begin(envelope, content)    MAIL, RCPT and DATA are sent, together if the server supports PIPELINING
+    READY_FOR_CONTENT           the recipient and DATA were accepted: the content may be sent
+    end()                       the content and its final dot are sent: from here on the message can be in doubt
+    end_and_begin(next, ...)    the same, with the next envelope behind the dot: one round trip for each message
 
-The owner moves `data_to_send()` to the network and counts in `bytes_sent` what it took: that number alone tells
-whether a dot that got no answer can have arrived.
+Between the steps the owner records durably that the message is about to end (see `loop.py`).
+
+    HANDSHAKE -> IDLE -> ENVELOPE -> READY_FOR_CONTENT -> CONTENT -> IDLE
+                                  `-> CONTENT_AND_NEXT_ENVELOPE -> ENVELOPE -> READY_FOR_CONTENT -> ...
+
+Sending is checked against `TRANSITIONS` in `state.py`. Replies cause the other transitions: the end of the handshake
+and the last reply about a refused envelope lead to IDLE, 354 to READY_FOR_CONTENT, and the reply to the dot to IDLE, or
+to ENVELOPE if the next one was sent behind it. `end_and_begin` and `_handle_all_accepted` are shortcuts for nearly
+every message: they leave the same state as the steps that they replace, and must be changed together with those.
+
+Invariants:
+
+1. A reply belongs to the head of `pending`. One that does not fit there is a ProtocolError, and the connection is not
+   used again. 421 fits anywhere: the server is closing the connection.
+2. A content is sent only after the reply to the previous one. So at most one message of a connection is in doubt.
+3. A message without a valid reply is in doubt if, and only if, the network took any octet of its last line, the dot:
+   `bytes_sent > _dot_offset`. Before that, the server cannot have accepted it.
+4. Every envelope that was begun appears once in `outcomes`, or in `returned`, which counts no attempt. Only
+   `drop_envelope` forgets one. `refused` lists some of those in `outcomes` again.
+5. A refusal of the session, such as of the login or the sender, is in `refusal` and never in `outcomes`.
+6. A server that answers commands sent together with "bad sequence of commands" is not believed: the connection is
+   closed, the envelope returned, and `downgraded_to` is the mode for the next connections.
+7. No empty message is sent. If DATA is accepted although the recipient was refused, a lone dot ends it. If a recipient
+   was accepted although MAIL was refused, the connection is closed instead.
 """
 
 from __future__ import annotations
