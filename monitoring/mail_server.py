@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from delivery.interface import SessionError
-from delivery.smtp.login_check import Welcome, try_login
+from delivery.smtp.login_check import LoginResult, try_login
 from delivery.smtp.sender import SMTPServer
 from monitoring.disk import existing
 from monitoring.finding import Finding, error, ok, warning
@@ -58,12 +58,12 @@ def _login(server: SMTPServer) -> str:
     return f"takes our login as {server.user}"
 
 
-def certificate(welcome: Welcome, now: float) -> Iterator[Finding]:
+def certificate(welcome: LoginResult, now: float) -> Iterator[Finding]:
     """How long the server's certificate still holds, where there is one."""
-    if welcome.certificate_ends_at is None:
+    if welcome.certificate_expires_at is None:
         return
-    left = welcome.certificate_ends_at - now
-    until = time.strftime("%Y-%m-%d", time.gmtime(welcome.certificate_ends_at))
+    left = welcome.certificate_expires_at - now
+    until = time.strftime("%Y-%m-%d", time.gmtime(welcome.certificate_expires_at))
     if left < CERTIFICATE_WARNING:
         text = f"its certificate ends on {until}, in {max(0, left) // DAY:.0f} days: then nothing is sent"
         yield warning("mail server", text, "let its owner renew it")

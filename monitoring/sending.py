@@ -68,12 +68,12 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         wake_ups = wake_ups_of(settings)
         if wake_ups is None:
             return
-        queue = wake_ups.look()
+        queue = wake_ups.stats()
     except QueueUnavailable as failure:
         yield error("redis", str(failure), "until then mail waits for the safety net: ./makecron.sh")
         return
     parts = "./start_flask.sh runs both; or systemctl start email-endpoint-worker email-endpoint-scheduler"
-    yield ok("redis", f"{wake_ups.place}: {queue.armed:,} wake-ups armed, {queue.waiting:,} in line")
+    yield ok("redis", f"{wake_ups.address}: {queue.armed:,} wake-ups armed, {queue.waiting:,} in line")
     if not queue.workers:
         yield error("redis", "no rq worker is at work on the queue email-endpoint", parts)
     if not queue.has_scheduler:

@@ -1,7 +1,8 @@
 """Wake-ups through Redis: at the second for which one is armed, a worker of the queue runs `task.run_due`.
 
-The database is the only truth. A wake-up is armed after the commit it stands for, so losing all of Redis delays
-mail, and what comes twice finds nothing to do. `schedulers/wake_ups.py` says when this module is imported.
+The database is the only source of truth. A wake-up is armed after the commit it stands for, so losing all of Redis
+only delays mail, and a wake-up that comes twice finds nothing to do. `schedulers/wake_ups.py` says when this module is
+imported.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from rq_scheduler import Scheduler
 
 from schedulers.errors import QueueUnavailable
 
-QUEUE = "email-endpoint"
-FUNCTION = "task.run_due"
-PATIENCE = 0.3  # seconds for each answer of Redis: no request waits longer for a wake-up
-REST = 15.0  # seconds for which a Redis that failed is left alone
-TIMEOUT = 3600  # seconds until rq breaks a sweep off, wherever it is: far beyond where a sweep stops itself
-KEPT = 7 * 24 * 3600  # seconds for which a failed wake-up is kept for the operator
-BATCH = 500  # wake-ups armed in one round trip
-PILE = 10  # wake-ups in line that are worth dropping
-MARK = "email-endpoint:armed"  # a key that is gone once Redis has lost what was armed
+QUEUE_NAME = "email-endpoint"
+JOB_FUNCTION = "task.run_due"
+REDIS_TIMEOUT_SECONDS = 0.3  # for each reply of Redis: no request waits longer for a wake-up
+RETRY_AFTER_SECONDS = 15.0  # a Redis that failed is not tried again sooner
+JOB_TIMEOUT_SECONDS = 3600  # then rq kills a sweep, wherever it is; a sweep stops long before
+FAILED_JOB_TTL_SECONDS = 7 * 24 * 3600  # how long a failed wake-up is kept for the operator
+BATCH_SIZE = 500  # wake-ups armed in one round trip
+MAX_QUEUED_WAKE_UPS = 10  # a longer queue is drained
+FLUSH_MARKER_KEY = "email-endpoint:armed"  # a key that disappears when Redis loses the armed wake-ups
 
 
-class QueueState(NamedTuple):
-    """Who is at work in Redis, and on how many wake-ups."""
+class QueueStats(NamedTuple):
+    """The workers and the scheduler of the queue, and its numbers of wake-ups."""
 
     workers: int
     has_scheduler: bool
@@ -44,81 +45,87 @@ class QueueState(NamedTuple):
 
 
 class WakeUps:
-    """The wake-ups of one installation; may be shared by threads, not across a fork. Opens no connection yet."""
+    """The wake-ups of one installation. Threads may share it; forked processes may not. It connects when first used."""
 
     def __init__(self, url: str) -> None:
         self._redis = _client(url)
-        self._rest_until = 0.0
+        self._retry_at = 0.0
 
     @property
     def connection_pool(self) -> ConnectionPool:
-        """The connections, for others who use the same Redis with the same patience."""
+        """The connections, for others that use the same Redis with the same timeout."""
         return self._redis.connection_pool
 
     @property
-    def place(self) -> str:
-        """Where Redis is, as it may be shown."""
-        where = self._redis.connection_pool.connection_kwargs
-        return str(where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}")
+    def address(self) -> str:
+        """Where Redis is, without a password."""
+        options = self._redis.connection_pool.connection_kwargs
+        return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
     def at(self, *seconds: int) -> None:
-        """Arm wake-ups at these seconds if Redis answers. Never raises: other sweeps send it otherwise, later."""
+        """Arm wake-ups at these seconds if Redis answers. Never raises: without a wake-up, mail only goes out later."""
         self._try(lambda: self.arm(seconds))
 
-    def drop_pile(self) -> None:
-        """Empty the queue if many wake-ups are in line: whoever looks at the database next does it for all of them."""
-        self._try(self._drop_pile)
+    def drain_queue(self) -> None:
+        """Empty the queue if many wake-ups are in it: the next sweep does the work of all of them. Never raises."""
+        self._try(self._drain_queue)
 
     def arm(self, seconds: Iterable[int]) -> int:
-        """Arm a wake-up at each of these seconds, those that are past as one now; how many. Raises QueueUnavailable."""
+        """Arm a wake-up at each of these seconds, and a single one now for all past ones; return how many.
+
+        Raises QueueUnavailable.
+        """
         now = time.time()
-        wanted = set(seconds)
-        later = sorted(second for second in wanted if second > now)
-        any_past = len(later) < len(wanted)
-        with self._told():
-            for start in range(0, len(later), BATCH):
-                self._schedule(later[start : start + BATCH])
+        due_seconds = set(seconds)
+        later = sorted(second for second in due_seconds if second > now)
+        any_past = len(later) < len(due_seconds)
+        with self._translate_errors():
+            for start in range(0, len(later), BATCH_SIZE):
+                self._schedule(later[start : start + BATCH_SIZE])
             if any_past:
                 self._enqueue()
         return len(later) + any_past
 
     def drop_past(self) -> None:
-        """Forget the wake-ups whose second is past: one that cannot be read stops rqscheduler. Raises QueueUnavailable.
+        """Delete the wake-ups whose second is past: one that cannot be read stops rqscheduler. Raises QueueUnavailable.
 
-        Whoever calls this looks at the database next.
+        The caller must read the database next.
         """
-        with self._told():
+        with self._translate_errors():
             past = self._redis.zrangebyscore(Scheduler.scheduled_jobs_key, 0, int(time.time()))
             ours = [job_id for job_id in map(_as_text, past) if job_id.startswith("wake-")]
             if ours:
                 self._redis.zrem(Scheduler.scheduled_jobs_key, *ours)
                 self._redis.delete(*map(Job.key_for, ours))
 
-    def mark(self) -> None:
-        """Leave a mark; before arming all, so that whatever is lost, the mark is lost too. Raises QueueUnavailable."""
-        with self._told():
-            self._redis.set(MARK, int(time.time()))
+    def set_flush_marker(self) -> None:
+        """Set the marker for `was_flushed`. Call it before arming all, so that it is lost if any of them is.
 
-    def were_lost(self) -> bool:
-        """Whether Redis was emptied since the mark was left. Raises QueueUnavailable."""
-        with self._told():
-            return not self._redis.exists(MARK)
+        Raises QueueUnavailable.
+        """
+        with self._translate_errors():
+            self._redis.set(FLUSH_MARKER_KEY, int(time.time()))
+
+    def was_flushed(self) -> bool:
+        """Return whether Redis was emptied since the marker was set. Raises QueueUnavailable."""
+        with self._translate_errors():
+            return not self._redis.exists(FLUSH_MARKER_KEY)
 
     def _is_alive(self, scheduler: bytes) -> bool:
-        """Its record ends by itself soon after it was killed, and says so for a while when it was stopped."""
+        """Return whether a scheduler runs. Its key expires soon after a kill, and gets a `death` when it stops."""
         return not self._redis.hexists(str(scheduler, "ascii"), "death")
 
     def ping(self) -> None:
         """Raises QueueUnavailable unless Redis answers."""
-        with self._told():
+        with self._translate_errors():
             self._redis.ping()
 
-    def look(self) -> QueueState:
-        """Who is at work on the queue, and what is in it. Raises QueueUnavailable."""
-        queue = Queue(QUEUE, connection=self._redis)
+    def stats(self) -> QueueStats:
+        """Return who works on the queue, and what is in it. Raises QueueUnavailable."""
+        queue = Queue(QUEUE_NAME, connection=self._redis)
         scheduler = Scheduler.redis_scheduler_namespace_prefix
-        with self._told():
-            return QueueState(
+        with self._translate_errors():
+            return QueueStats(
                 workers=Worker.count(connection=self._redis, queue=queue),
                 has_scheduler=any(map(self._is_alive, self._redis.scan_iter(f"{scheduler}*", count=1000))),
                 armed=int(self._redis.zcard(Scheduler.scheduled_jobs_key)),
@@ -127,20 +134,20 @@ class WakeUps:
             )
 
     def _schedule(self, seconds: list[int]) -> None:
-        """What rq-scheduler's enqueue_at does, for all of them in one round trip and at once or not at all."""
-        # The hash of the job that runs now is deleted when it ends, were it armed anew or not.
+        """Do what rq-scheduler's enqueue_at does, for all seconds in one round trip, all or nothing."""
+        # The hash of the running job is deleted when it ends, even if the job has been armed again.
         own = os.environ.get("RQ_JOB_ID")
         with self._redis.pipeline() as pipeline:
             for second in seconds:
                 at = second + (own == f"wake-{second}")
                 job = Job.create(
-                    FUNCTION,
+                    JOB_FUNCTION,
                     connection=self._redis,
                     id=f"wake-{at}",
-                    origin=QUEUE,
-                    timeout=TIMEOUT,
+                    origin=QUEUE_NAME,
+                    timeout=JOB_TIMEOUT_SECONDS,
                     result_ttl=0,
-                    failure_ttl=KEPT,
+                    failure_ttl=FAILED_JOB_TTL_SECONDS,
                     status=JobStatus.SCHEDULED,
                 )
                 job.save(pipeline=pipeline)
@@ -148,33 +155,33 @@ class WakeUps:
             pipeline.execute()
 
     def _enqueue(self) -> None:
-        """A wake-up now, straight into the queue. Its id is its own: another one at work may have looked already."""
-        queue = Queue(QUEUE, connection=self._redis)
-        queue.enqueue(FUNCTION, job_timeout=TIMEOUT, result_ttl=0, failure_ttl=KEPT)
+        """Queue a wake-up now. Its id is unique: another one that runs now may already have read the database."""
+        queue = Queue(QUEUE_NAME, connection=self._redis)
+        queue.enqueue(JOB_FUNCTION, job_timeout=JOB_TIMEOUT_SECONDS, result_ttl=0, failure_ttl=FAILED_JOB_TTL_SECONDS)
 
-    def _drop_pile(self) -> None:
-        queue = Queue(QUEUE, connection=self._redis)
-        with self._told():
-            if queue.count > PILE:
+    def _drain_queue(self) -> None:
+        queue = Queue(QUEUE_NAME, connection=self._redis)
+        with self._translate_errors():
+            if queue.count > MAX_QUEUED_WAKE_UPS:
                 queue.empty()  # type: ignore[no-untyped-call]
 
     def _try(self, act: Callable[[], object]) -> None:
-        if time.monotonic() < self._rest_until:
+        if time.monotonic() < self._retry_at:
             return
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - the email is saved: from here on nothing may fail its POST
-            self._rest_until = time.monotonic() + REST
-            reason = error if isinstance(error, QueueUnavailable) else type(error)  # whose text may hold anything
+        except Exception as error:  # noqa: BLE001 - the email is saved, so nothing may fail its POST any more
+            self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            reason = error if isinstance(error, QueueUnavailable) else type(error)  # its text may contain anything
             logging.getLogger(__name__).warning("no wake-up was armed: %s", reason)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (RedisError, OSError, ValueError) as error:
             raise QueueUnavailable(
-                f"Redis at {self.place} cannot be used: {error} (start it, look at REDIS_URL, or set SCHEDULER=cron)"
+                f"Redis at {self.address} cannot be used: {error} (start it, look at REDIS_URL, or set SCHEDULER=cron)"
             ) from None
 
 
@@ -185,6 +192,7 @@ def _as_text(job_id: object) -> str:
 def _client(url: str) -> Redis:
     retry = Retry(NoBackoff(), 0)
     try:
-        return Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=retry)
-    except ValueError:  # its text may hold the password
+        timeout = REDIS_TIMEOUT_SECONDS
+        return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry)
+    except ValueError:  # its text may contain the password
         raise QueueUnavailable("REDIS_URL has an option that is not right; allowed: those of redis-py") from None

@@ -16,7 +16,7 @@ from settings import Settings
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
-MAX_WAKE_UPS = 10_000  # scheduled ahead; each sweep schedules the next one anyway
+MAX_ARMED_WAKE_UPS = 10_000  # armed at once; each sweep arms the next one anyway
 
 
 def wake_ups_of(settings: Settings) -> WakeUps | None:
@@ -32,13 +32,13 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
     return WakeUps(settings.redis_url)
 
 
-def arm_all(wake_ups: WakeUps, database: Database, now: int, most: int = MAX_WAKE_UPS) -> int:
-    """Schedule a wake-up for each second at which something is due, up to `most` of them; return how many.
+def arm_all(wake_ups: WakeUps, database: Database, now: int, limit: int = MAX_ARMED_WAKE_UPS) -> int:
+    """Schedule a wake-up for each second at which something is due, up to `limit` of them; return how many.
 
     Safe to repeat. Raises QueueUnavailable.
     """
     wake_ups.drop_past()
-    seconds = set(database.progress.next_due_seconds(now, most))
+    seconds = set(database.progress.next_due_seconds(now, limit))
     retry_at = database.deliveries.next_attempt_at()
     if retry_at is not None:
         seconds.add(retry_at)

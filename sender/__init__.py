@@ -1,1 +1,1 @@
-"""The parts of a sweep that stand behind `task.py`."""
+"""What `task.py` runs once something is due: sweeps, senders, and their logs."""

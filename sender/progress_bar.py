@@ -1,4 +1,4 @@
-"""How far a sweep has come, on a terminal; nothing anywhere else."""
+"""Shows the progress of a sweep on a terminal, and nothing anywhere else."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections import Counter
 from contextlib import suppress
 from typing import TextIO
 
-EVERY = 0.5  # seconds
+REFRESH_SECONDS = 0.5
 
 
-class Display:
-    """Counts outcomes, and shows them on a terminal while they come."""
+class ProgressBar:
+    """Counts outcomes, and shows the counts on a terminal."""
 
-    def __init__(self, stream: TextIO | None = None, *, wanted: bool = True) -> None:
+    def __init__(self, stream: TextIO | None = None, *, enabled: bool = True) -> None:
         self._stream = stream or sys.stderr
-        # Started with 2>&-, there is no stderr at all.
-        self._shown = wanted and self._stream is not None and self._stream.isatty()
+        # A process started with 2>&- has no stderr.
+        self._shown = enabled and self._stream is not None and self._stream.isatty()
         self._began = self._next = time.monotonic()
         self.counts: Counter[str] = Counter()  # of outcomes
 
@@ -26,12 +26,12 @@ class Display:
         if times:
             self.counts[outcome] += times
         if self._shown and time.monotonic() >= self._next:
-            self._next = time.monotonic() + EVERY
+            self._next = time.monotonic() + REFRESH_SECONDS
             self._write("\r")
 
     @property
     def seconds(self) -> float:
-        """Since the sweep began."""
+        """Seconds since the sweep began."""
         return time.monotonic() - self._began
 
     def close(self) -> None:
@@ -43,6 +43,6 @@ class Display:
         seconds = max(self.seconds, 0.001)
         parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.most_common()]
         rate = f"{self.counts['sent'] / seconds:,.0f} a second"
-        with suppress(OSError):  # a terminal that is gone must not stop the mail
+        with suppress(OSError):  # a closed terminal must not stop the mail
             self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""What one attempt makes of a delivery: sent, failed, unknown, or in line again for later."""
+"""The state of a delivery after an attempt: failed, unknown, or queued for another one."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import NamedTuple
 from database import Delivery, Settlement
 from intake.text import one_line
 
-BACKOFF = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # seconds after the first, second, … attempt; then the last of them
-JITTER = 0.2
-LONGEST_REPLY = 500  # characters kept of what a server said
-NO_MAILBOX = re.compile(r"5\d\d 5\.1\.(1|2|3|6|10)\b")  # RFC 3463 section 3.2, RFC 7505 section 4.2
+BACKOFF_SECONDS = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # after the first, second, … attempt; then always the last
+JITTER_FRACTION = 0.2
+MAX_REPLY_LENGTH = 500  # characters of a server's reply that are kept
+NO_SUCH_MAILBOX = re.compile(r"5\d\d 5\.1\.(1|2|3|6|10)\b")  # RFC 3463 section 3.2, RFC 7505 section 4.2
 
 
 class Policy(NamedTuple):
-    """What the operator decided: RETRY_FOR in seconds, and IN_DOUBT."""
+    """The operator's settings: RETRY_FOR in seconds, and IN_DOUBT."""
 
     retry_for: int
     in_doubt: str
 
 
-def settle(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> Settlement:
-    """What this outcome of an attempt that ended at `at`, and did not succeed, makes of the delivery."""
-    reply = one_line(reply)[:LONGEST_REPLY]
-    status, next_attempt_at = _next_state(delivery, outcome, at, policy)
-    no_mailbox = status == "failed" and NO_MAILBOX.match(reply) is not None
+def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> Settlement:
+    """Return the new state of a delivery after an attempt that ended at `at` and did not succeed."""
+    reply = one_line(reply)[:MAX_REPLY_LENGTH]
+    status, next_attempt_at = _next_status(delivery, outcome, at, policy)
+    no_mailbox = status == "failed" and NO_SUCH_MAILBOX.match(reply) is not None
     return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at, no_mailbox)
 
 
-def settle_abandoned(delivery: Delivery, at: int, policy: Policy) -> Settlement:
-    """What becomes of a delivery whose sender died while the message ended: if it may be sent again, then now."""
-    settlement = settle(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
+def next_state_after_crash(delivery: Delivery, at: int, policy: Policy) -> Settlement:
+    """Return the new state of a delivery whose sender died while the message ended. If it is retried, then now."""
+    settlement = next_state(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
     return settlement._replace(next_attempt_at=at) if settlement.status == "queued" else settlement
 
 
-def _next_state(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tuple[str, int | None]:
+def _next_status(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tuple[str, int | None]:
     if outcome == "failed":
         return outcome, None
     if outcome == "in_doubt" and (policy.in_doubt == "hold" or delivery.doubts > 0):
@@ -48,5 +48,5 @@ def _next_state(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tu
 
 
 def _delay(attempts: int) -> int:
-    delay = BACKOFF[min(attempts, len(BACKOFF) - 1)]
-    return round(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  # not a secret
+    delay = BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS) - 1)]
+    return round(delay * random.uniform(1 - JITTER_FRACTION, 1 + JITTER_FRACTION))  # noqa: S311  # not a secret

@@ -1,4 +1,4 @@
-"""One sender's turn: enter, send what is due, leave."""
+"""One sender's part in a sweep: register, send what is due, unregister."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from datetime import UTC, datetime
 from database import Database, Delivery, Settlement, boot_clock
 from delivery.interface import SessionError
 from sender.outgoing import make_sender
-from sender.progress_bar import Display
-from sender.result import Ended
-from sender.retry_policy import Policy, settle_abandoned
-from sender.shutdown import Stop
+from sender.progress_bar import ProgressBar
+from sender.result import SweepResult
+from sender.retry_policy import Policy, next_state_after_crash
+from sender.shutdown import StopRequest
 from sender.task_log import TaskLog
-from sender.work_queue import ClaimedWork, messages_per_day, patiently
+from sender.work_queue import DeliveryQueue, messages_per_day, retry_while_busy
 from settings import Settings
 
 
-def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Stop, display: Display) -> Ended:
-    """Send until nothing more is due, if there is a place for one more sender."""
+def send_due(
+    settings: Settings, database: Database, tasklog: TaskLog, stop: StopRequest, progress_bar: ProgressBar
+) -> SweepResult:
+    """Send until nothing more is due, unless as many senders as SENDERS allows are at work."""
     policy = Policy(settings.retry_for, settings.in_doubt)
 
-    def settle(delivery: Delivery) -> Settlement:
-        settlement = settle_abandoned(delivery, int(time.time()), policy)
+    def resolve_abandoned(delivery: Delivery) -> Settlement:
+        settlement = next_state_after_crash(delivery, int(time.time()), policy)
         if settlement.status == "unknown":
             tasklog.error(f"unknown: {settlement.reply}", delivery.event_id, delivery.address)
         return settlement
 
     leased_at = boot_clock()
-    sender_id = patiently(stop, database.senders.enter, settings.senders, int(time.time()), settle)
+    sender_id = retry_while_busy(stop, database.senders.enter, settings.senders, int(time.time()), resolve_abandoned)
     if sender_id is None:
-        return Ended.BUSY
+        return SweepResult.BUSY
     gc.freeze()  # the modules loaded by now are never garbage; examining them is a fifth of the collector's work
-    patiently(stop, database.emails.finish_cancels, datetime.now(UTC))
-    work = ClaimedWork(database, sender_id, settings, tasklog, stop, display, leased_at)
+    retry_while_busy(stop, database.emails.finish_cancels, datetime.now(UTC))
+    queue = DeliveryQueue(database, sender_id, settings, tasklog, stop, progress_bar, leased_at)
     try:
-        make_sender(settings).deliver(work)
-        return _ended(work, settings, database, tasklog)
+        make_sender(settings).deliver(queue)
+        return _result_of(queue, settings, database, tasklog)
     except SessionError as error:
         tasklog.error(error.reason)
-        return Ended.REFUSED
+        return SweepResult.CANNOT_SEND
     finally:
-        work.close()
-        took = int((boot_clock() - leased_at) * 1000) if work.took else None
-        patiently(stop, database.senders.leave, sender_id, settle, took)
+        queue.close()
+        milliseconds = int((boot_clock() - leased_at) * 1000) if queue.had_work else None
+        retry_while_busy(stop, database.senders.leave, sender_id, resolve_abandoned, milliseconds)
 
 
-def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: TaskLog) -> Ended:
+def _result_of(queue: DeliveryQueue, settings: Settings, database: Database, tasklog: TaskLog) -> SweepResult:
     per_day = messages_per_day(settings)
     if per_day and database.claims.used_today(int(time.time())) >= per_day:
-        if work.took:
+        if queue.had_work:
             tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
-        return Ended.FULL
-    if not work.log_finished():
-        return Ended.UNLOGGED
-    return Ended.DONE if work.took else Ended.IDLE
+        return SweepResult.QUOTA_REACHED
+    if not queue.log_finished():
+        return SweepResult.LOG_FAILED
+    return SweepResult.DONE if queue.had_work else SweepResult.IDLE

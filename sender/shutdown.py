@@ -1,4 +1,4 @@
-"""Being asked to stop, by SIGTERM or Ctrl-C: what is in flight is finished first."""
+"""Requests to stop, by SIGTERM or Ctrl-C: the messages in flight are finished first."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-TICK = 0.2  # seconds; how soon a wait ends once a stop was requested
+POLL_SECONDS = 0.2  # how soon a wait ends after a stop was requested
 
 
-class Stop:
+class StopRequest:
     """Whether a stop was requested. A second request ends the process at once."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def install(self) -> None:
-        """Listen to SIGTERM and SIGINT; on Windows, where processes send no SIGTERM, to Ctrl-Break too."""
+        """Handle SIGTERM and SIGINT; on Windows, where processes send no SIGTERM, Ctrl-Break too."""
         for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
             number = getattr(signal, name, None)
             if number is not None:
                 signal.signal(number, self._request)
 
     def after(self, seconds: float) -> None:
-        """Request a stop after this many seconds, whatever the process is doing then."""
+        """Request a stop after this many seconds."""
         timer = threading.Timer(seconds, self._time_is_up)
         timer.daemon = True
         timer.start()
 
     def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Sleep for that long, bit by bit, or until a stop is requested or a `sleep` returns True."""
+        """Call `sleep` for short times until `seconds` have passed, a stop is requested, or `sleep` returns True."""
         end = time.monotonic() + seconds
         while not self.requested and (left := end - time.monotonic()) > 0:
-            if sleep(min(left, TICK)):
+            if sleep(min(left, POLL_SECONDS)):
                 return
 
     def _time_is_up(self) -> None:

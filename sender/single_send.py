@@ -1,4 +1,4 @@
-"""One message to one address, now: what a person sends to see what recipients will get. It leaves no row anywhere."""
+"""Sends one message to one address right away, so that a person sees what recipients will get. Nothing is recorded."""
 
 from __future__ import annotations
 
@@ -10,82 +10,83 @@ from typing import NamedTuple
 from database import Database, Email, TextToSend
 from delivery.interface import Envelope, Outcome, Sender, SessionError
 from delivery.message.message import Message
-from delivery.smtp.command import LIMITS
+from delivery.smtp.command import STEP_TIMEOUTS
 from delivery.smtp.sender import SMTPSender
 from sender.outgoing import make_message, make_sender, server_of
 from settings import Settings
 
-SECONDS = 20.0  # in all, but for the look-up of the server's name
-STEP = 8.0  # seconds for each answer of the server
-NOBODY = 0  # the recipient_id whose link unsubscribes no one
+TOTAL_TIMEOUT_SECONDS = 20.0  # without the look-up of the server's name
+STEP_TIMEOUT_SECONDS = 8.0  # for each reply of the server
+NO_RECIPIENT_ID = 0  # the recipient_id whose link unsubscribes nobody
 
 
-class Trial(NamedTuple):
-    """What became of it, as a Kind's value, or `refused` or `unanswered`; and what was said."""
+class SingleSend(NamedTuple):
+    """The result: a Kind's value, `refused` (the session) or `unanswered`; and the server's reply or our reason."""
 
     result: str
     reply: str
 
 
-def trial_message(settings: Settings, database: Database, email: Email) -> Message:
-    """What every recipient of `email` would get, with a Message-ID of its own. Raises MessageError."""
+def single_message(settings: Settings, database: Database, email: Email) -> Message:
+    """Return the message that recipients of `email` would get, with its own Message-ID. Raises MessageError."""
     text = TextToSend(email.subject, email.content, os.urandom(12).hex(), int(time()))
     return make_message(settings, database, email.event_id, text)
 
 
-def try_message(settings: Settings, message: Message, address: str) -> Trial:
-    """Send it to `address`, as a sender of the sweep does."""
-    work = OneMessage(Envelope(message.event_id, NOBODY, address, message), SECONDS)
+def send_single(settings: Settings, message: Message, address: str) -> SingleSend:
+    """Send a message to `address` as a sender of the sweep does."""
+    envelope = Envelope(message.event_id, NO_RECIPIENT_ID, address, message)
+    queue = SingleMessageQueue(envelope, TOTAL_TIMEOUT_SECONDS)
     try:
-        _sender(settings).deliver(work)
+        _sender(settings).deliver(queue)
     except SessionError as error:
-        return Trial("refused", error.reason)
-    if work.outcome is None:
-        return Trial("unanswered", f"there was no answer within {SECONDS:.0f} s")
-    return Trial(work.outcome.kind.value, work.outcome.reply)
+        return SingleSend("refused", error.reason)
+    if queue.outcome is None:
+        return SingleSend("unanswered", f"there was no answer within {TOTAL_TIMEOUT_SECONDS:.0f} s")
+    return SingleSend(queue.outcome.kind.value, queue.outcome.reply)
 
 
 def _sender(settings: Settings) -> Sender:
-    """As the sweep's, with one connection and less patience."""
+    """Return a sender like the sweep's, with one connection and shorter timeouts."""
     if settings.email_url.path is not None:
         return make_sender(settings)
-    limits = {step: min(limit, STEP) for step, limit in LIMITS.items()}
-    return SMTPSender(server_of(settings.email_url), connections=1, limits=limits, time_to_stop=0)
+    timeouts = {step: min(timeout, STEP_TIMEOUT_SECONDS) for step, timeout in STEP_TIMEOUTS.items()}
+    return SMTPSender(server_of(settings.email_url), connections=1, timeouts=timeouts, stop_timeout=0)
 
 
-class OneMessage:
-    """The `Work` of one envelope: handed out once, and what became of it kept in `outcome` alone."""
+class SingleMessageQueue:
+    """A `Queue` with one envelope, which it hands out once. Its outcome is kept in `outcome` and nowhere else."""
 
-    def __init__(self, envelope: Envelope, seconds: float) -> None:
+    def __init__(self, envelope: Envelope, timeout: float) -> None:
         self.outcome: Outcome | None = None
         self._waiting = [envelope]
-        self._until = monotonic() + seconds
+        self._deadline = monotonic() + timeout
 
     @property
     def stopping(self) -> bool:
-        """Whether its time is over."""
-        return monotonic() >= self._until
+        """Whether the time is up."""
+        return monotonic() >= self._deadline
 
-    def take(self, limit: int) -> list[Envelope]:
-        """The envelope, the first time."""
-        taken, self._waiting = self._waiting, []
-        return taken
+    def fetch(self, limit: int) -> list[Envelope]:
+        """Return the envelope the first time, then nothing."""
+        fetched, self._waiting = self._waiting, []
+        return fetched
 
-    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+    def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
         """Keep the outcome."""
         for outcome in outcomes:
             self.outcome = outcome
         return ending
 
-    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
-        """It is quick."""
+    def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
+        """Return None: `commit` takes no time."""
 
-    def give_back(self, envelopes: Sequence[Envelope]) -> None:
-        """It was not sent."""
+    def release(self, envelopes: Sequence[Envelope]) -> None:
+        """Do nothing: the envelope was claimed nowhere."""
 
-    def may_end(self) -> bool:
-        """It is nobody else's."""
+    def lease_is_valid(self) -> bool:
+        """Return True: no other sender can have the envelope."""
         return True
 
-    def keep_alive(self) -> None:
-        """It has no lease."""
+    def renew_lease(self) -> None:
+        """Do nothing: there is no lease."""

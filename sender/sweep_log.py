@@ -1,4 +1,4 @@
-"""One line for each sweep that sent something, in the log of a service that stays; never in the mail of cron."""
+"""Logs one line for each sweep that sent something, in the log of a long-running service; never in cron's mail."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from sender.result import Ended
+from sender.result import SweepResult
 
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 
 
-def log_sweep(counts: Mapping[str, int], seconds: float, ended: Ended, log_format: str) -> None:
-    """Write to stderr what came of a sweep; nothing if nothing did. `log_format` is LOG_FORMAT."""
+def log_sweep(counts: Mapping[str, int], seconds: float, result: SweepResult, log_format: str) -> None:
+    """Write the result of a sweep to stderr, unless nothing was attempted. `log_format` is LOG_FORMAT."""
     if log_format == "off" or not any(counts.values()):
         return
     facts = {
@@ -22,9 +22,9 @@ def log_sweep(counts: Mapping[str, int], seconds: float, ended: Ended, log_forma
         "event": "sweep",
         **{outcome: counts.get(outcome, 0) for outcome in OUTCOMES},
         "seconds": round(seconds, 3),
-        "ended": ended.name.lower(),
+        "ended": result.value,
     }
-    with suppress(OSError):  # a log that is gone must not stop the mail
+    with suppress(OSError):  # a log that cannot be written must not stop the mail
         print(json.dumps(facts) if log_format == "json" else _as_text(facts), file=sys.stderr, flush=True)
 
 

@@ -21,33 +21,33 @@ from database import (
 )
 from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import wake_ups_of
-from sender.progress_bar import Display
-from sender.result import Ended
+from sender.progress_bar import ProgressBar
+from sender.result import SweepResult
 from sender.run import send_due
-from sender.shutdown import Stop
+from sender.shutdown import StopRequest
 from sender.sweep_log import log_sweep
 from sender.task_log import TaskLog
 from sender.watch import Watcher
-from sender.watch_loop import REST, ahead
+from sender.watch_loop import RETRY_SECONDS, sweep_ahead
 from settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
-LOST_COMMITS = (
+LOST_COMMITS_MESSAGE = (
     "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "
     "It is taken for a backup"
 )
-PRUNE_FOR = 2  # seconds
-LONGEST = 600  # seconds after which a sweep that the queue started leaves the rest to the next one
+PRUNE_SECONDS = 2
+MAX_QUEUED_SWEEP_SECONDS = 600  # then a sweep that the Redis queue started leaves the rest to the next one
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; nothing was done."""
+    """The command cannot be carried out; nothing was done."""
 
 
 class SweepRefused(Exception):
-    """Nothing can be sent until an operator has mended what the log says."""
+    """Nothing can be sent until an operator has fixed what the log reports."""
 
 
 class Sweeper:
@@ -58,23 +58,23 @@ class Sweeper:
         settings: Settings,
         database: Database,
         tasklog: TaskLog,
-        stop: Stop,
+        stop: StopRequest,
         wake_ups: WakeUps | None = None,
         *,
-        stays: bool = False,
+        is_service: bool = False,
     ) -> None:
-        """`stays`: as a part of a service, whose log gets a line for each sweep."""
+        """`is_service`: this is part of a service, whose log gets a line for each sweep."""
         self._settings = settings
         self._database = database
         self._tasklog = tasklog
         self._stop = stop
         self._wake_ups = wake_ups
-        self._stays = stays
+        self._is_service = is_service
         self._armed_at: int | None = None
         self._log_again_at = 0.0  # when to try the log again, after it could not be written
 
     def run(self, options: argparse.Namespace) -> None:
-        """Do what the command line asks for."""
+        """Carry out the options of the command line."""
         if options.clock_is_right:
             self._database.note_sweep(int(time.time()))
         if options.retry_failed is not None:
@@ -82,42 +82,42 @@ class Sweeper:
         elif options.watch:
             Watcher(self._could_send, self._database, self._tasklog, self._stop).run()
         elif options.ahead is not None:
-            ahead(self._could_send, self._database.next_work_at, self._stop, options.ahead)
+            sweep_ahead(self._could_send, self._database.next_work_at, self._stop, options.ahead)
         else:
-            self.sweep(shown=True)
+            self.sweep(show_progress=True)
 
-    def sweep(self, *, shown: bool = False) -> Ended:
-        """Send everything that is due, or leave it to the senders that are at work; `shown` on a terminal.
+    def sweep(self, *, show_progress: bool = False) -> SweepResult:
+        """Send everything that is due, unless other senders do; schedule the next wake-up.
 
-        With wake-ups, the next one is armed.
+        With `show_progress`, a terminal shows how many messages have been sent.
         """
-        ended = self._sweep(shown)
+        result = self._sweep(show_progress)
         if self._wake_ups is not None:
-            self._wake_at(self._next_sweep_at(ended))
-        return ended
+            self._wake_at(self._next_sweep_at(result))
+        return result
 
-    def _sweep(self, shown: bool) -> Ended:
+    def _sweep(self, show_progress: bool) -> SweepResult:
         if not self._clock_is_right():
-            return Ended.REFUSED
+            return SweepResult.CANNOT_SEND
         self._hold_restored()
         while not self._stop.requested and self._has_work():
-            self._wake_at(next_minute())  # should this process be killed
-            display = Display(wanted=shown)
-            ended = send_due(self._settings, self._database, self._tasklog, self._stop, display)
-            if self._stays:
-                log_sweep(display.counts, display.seconds, ended, self._settings.log_format)
-            if ended is Ended.UNLOGGED:
-                self._log_again_at = time.monotonic() + REST
-            elif ended is not Ended.DONE:
-                return ended
+            self._wake_at(next_minute())  # in case this process is killed
+            progress_bar = ProgressBar(enabled=show_progress)
+            result = send_due(self._settings, self._database, self._tasklog, self._stop, progress_bar)
+            if self._is_service:
+                log_sweep(progress_bar.counts, progress_bar.seconds, result, self._settings.log_format)
+            if result is SweepResult.LOG_FAILED:
+                self._log_again_at = time.monotonic() + RETRY_SECONDS
+            elif result is not SweepResult.DONE:
+                return result
         self._prune()
-        return Ended.DONE
+        return SweepResult.DONE
 
     def _prune(self) -> None:
-        """While nothing is to be sent, forget what is older than KEEP_FOR, for a moment: the next sweep goes on."""
+        """While nothing is due, prune what is older than KEEP_FOR for a short time; the next sweep continues."""
         before = int(time.time()) - self._settings.keep_for
         if self._settings.keep_for and self._database.any_prunable(before):
-            end = time.monotonic() + PRUNE_FOR
+            end = time.monotonic() + PRUNE_SECONDS
             self._database.prune(
                 before, lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
             )
@@ -126,12 +126,12 @@ class Sweeper:
         return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)
 
     def _could_send(self) -> bool:
-        return self.sweep() not in (Ended.REFUSED, Ended.FULL)
+        return self.sweep() not in (SweepResult.CANNOT_SEND, SweepResult.QUOTA_REACHED)
 
-    def _next_sweep_at(self, ended: Ended) -> int | None:
-        """When there is work again; what another sender has, or cannot be sent now, is looked at each minute."""
+    def _next_sweep_at(self, result: SweepResult) -> int | None:
+        """Return when there is work again, within a minute if another sender is at work or nothing could be sent."""
         due_at = self._database.next_work_at()
-        if ended is Ended.DONE:
+        if result is SweepResult.DONE:
             return int(time.time()) if self._has_work() else due_at
         return next_minute() if due_at is None or due_at <= time.time() else min(due_at, next_minute())
 
@@ -149,7 +149,7 @@ class Sweeper:
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
 
     def _clock_is_right(self) -> bool:
-        """A clock that jumped would send everything at once, or nothing: a person has to look."""
+        """Return whether the clock is plausible. With one that jumped, a sweep would send everything, or nothing."""
         now, last = int(time.time()), self._database.last_sweep_at()
         if not clock_is_plausible(now, last):
             self._tasklog.error(
@@ -162,11 +162,11 @@ class Sweeper:
         return True
 
     def _hold_restored(self) -> None:
-        """Nothing that a backup holds is sent a second time without a person."""
+        """Hold what a restored backup contains, so that nothing is sent twice unless a person decides so."""
         restored = self._database.progress.hold_restored(int(time.time()))
         if restored is not None:
             if restored.lost_commits:
-                self._tasklog.error(LOST_COMMITS.format(restored.lost_commits))
+                self._tasklog.error(LOST_COMMITS_MESSAGE.format(restored.lost_commits))
             self._tasklog.error(
                 f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
                 "begun or due are held, since they may have been sent already"
@@ -179,16 +179,16 @@ def run_queued() -> None:
     Raises only what an operator has to fix, so that the queue of failed jobs holds nothing else. It stops long before
     rq would kill it in the middle of a message.
     """
-    settings, stop = load_settings(), Stop()
+    settings, stop = load_settings(), StopRequest()
     stop.install()
-    stop.after(LONGEST)
+    stop.after(MAX_QUEUED_SWEEP_SECONDS)
     tasklog = TaskLog(settings.tasklog)
     wake_ups = _wake_ups(settings, tasklog)
     if wake_ups is not None:
-        wake_ups.drop_pile()  # before the database is read: all that they stand for is in there
+        wake_ups.drain_queue()  # before the database is read: everything they stand for is in it
     try:
         with open_database(settings) as database:
-            ended = Sweeper(settings, database, tasklog, stop, wake_ups, stays=True).sweep()
+            result = Sweeper(settings, database, tasklog, stop, wake_ups, is_service=True).sweep()
     except DBError as error:
         tasklog.error(str(error))
         if wake_ups is not None:
@@ -196,8 +196,8 @@ def run_queued() -> None:
         if not isinstance(error, DatabaseBusy):
             raise
     else:
-        if ended is Ended.REFUSED:
-            raise SweepRefused(f"{ended.value}: {settings.tasklog}")
+        if result is SweepResult.CANNOT_SEND:
+            raise SweepRefused(f"what is due cannot be sent now; the log says why: {settings.tasklog}")
 
 
 def run_command(arguments: list[str], description: str) -> int:
@@ -213,12 +213,12 @@ def run_command(arguments: list[str], description: str) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     tasklog = TaskLog(settings.tasklog)
-    stop = Stop()
+    stop = StopRequest()
     stop.install()
     try:
         with open_database(settings) as database:
             wake_ups = _wake_ups(settings, tasklog)
-            Sweeper(settings, database, tasklog, stop, wake_ups, stays=options.watch).run(options)
+            Sweeper(settings, database, tasklog, stop, wake_ups, is_service=options.watch).run(options)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -230,13 +230,13 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
     try:
         return wake_ups_of(settings)
-    except QueueUnavailable as error:  # mail goes out all the same
+    except QueueUnavailable as error:  # mail is sent nevertheless
         tasklog.error(str(error))
         return None
 
 
 def next_minute() -> int:
-    """The next second at which something that is not done yet is worth another look."""
+    """Return the start of the next minute: when to check again what could not be done now."""
     return (int(time.time()) // LEASE + 1) * LEASE
 
 

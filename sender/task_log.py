@@ -1,7 +1,7 @@
 """`tasklog.log`: one line for each finished email, one that starts with ERROR for each error.
 
-The file is opened for each line, so that it may be rotated at any time. Errors go to stderr too: cron mails
-that to its user.
+The file is opened for each line, so that it can be rotated at any time. Errors also go to stderr, which cron mails to
+its user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from intake.text import one_line
 
 
 class TaskLog:
-    """The sender's log. `errors` counts what was reported."""
+    """The sender's log. `errors` is the number of reported errors."""
 
     def __init__(self, path: Path, stderr: TextIO | None = None) -> None:
         self._path = path
@@ -37,23 +37,23 @@ class TaskLog:
             self._append(f"{line}\n")
         except OSError as error:
             self.cannot_write(error)
-        self._tell(line)
+        self._print_error(line)
 
     def cannot_write(self, error: OSError) -> None:
         """Report that the log itself cannot be written, with the remedy."""
         remedy = "let this user write it, or set TASKLOG to another file"
-        self._tell(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})")
+        self._print_error(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})")
 
-    def _tell(self, line: str) -> None:
+    def _print_error(self, line: str) -> None:
         self.errors += 1
-        with suppress(OSError):  # a terminal that is gone, or a full disk, must not stop the mail
+        with suppress(OSError):  # a closed terminal or a full disk must not stop the mail
             print(line, file=self._stderr, flush=True)
 
     def _append(self, lines: str) -> None:
         descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
         try:
-            octets = lines.encode()
-            if os.write(descriptor, octets) < len(octets):
+            data = lines.encode()
+            if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             _sync(descriptor)
         finally:
@@ -64,5 +64,5 @@ def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a pipe or a terminal, where there is nothing to sync
+        if error.errno != errno.EINVAL:  # a pipe or a terminal cannot be synced
             raise

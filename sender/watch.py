@@ -1,4 +1,4 @@
-"""A sender that stays: it sweeps whenever something is due, and outlives a database that is away for a while."""
+"""A long-running sender: it sweeps whenever something is due, and survives a database that is away for a while."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 
 from database import Database, DatabaseMissing, DatabaseUnavailable, SchemaMismatch
-from sender.shutdown import Stop
+from sender.shutdown import StopRequest
 from sender.task_log import TaskLog
-from sender.watch_loop import REST, watch
+from sender.watch_loop import RETRY_SECONDS, watch
 
 
 class Watcher:
-    """Runs `sweep`, which tells whether it could send, until a stop is requested."""
+    """Runs `sweep`, which returns whether it could send, until a stop is requested."""
 
-    def __init__(self, sweep: Callable[[], bool], database: Database, tasklog: TaskLog, stop: Stop) -> None:
+    def __init__(self, sweep: Callable[[], bool], database: Database, tasklog: TaskLog, stop: StopRequest) -> None:
         self._could_send = sweep
         self._database = database
         self._tasklog = tasklog
@@ -31,13 +31,13 @@ class Watcher:
             raise
         except DatabaseUnavailable as error:
             self._tasklog.error(str(error))
-            return self._came_back()
+            return self._wait_for_database()
 
-    def _came_back(self) -> bool:
-        """Wait for a database that is away, and let it be looked at once more; False where it answers all the time."""
+    def _wait_for_database(self) -> bool:
+        """Wait for a database that is away; return False at once if it answers, so that the next sweep comes later."""
         if self._answers():
             return False
-        self._stop.wait(REST, self._answers)
+        self._stop.wait(RETRY_SECONDS, self._answers)
         return True
 
     def _answers(self, after: float = 0) -> bool:
@@ -49,7 +49,7 @@ class Watcher:
         return True
 
     def _next_work_at(self) -> int | None:
-        """When there is work; one who does not know it looks again soon."""
+        """Return when there is work again; None if that is not known, so that the next check comes soon."""
         try:
             return self._database.next_work_at()
         except DatabaseMissing:
@@ -61,5 +61,5 @@ class Watcher:
         try:
             return self._database.wait_for_news(seconds)
         except DatabaseUnavailable:
-            time.sleep(seconds)  # the next sweep says so
+            time.sleep(seconds)  # the next sweep reports it
             return False

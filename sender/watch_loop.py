@@ -1,6 +1,6 @@
-"""Sweeping at the right second without cron's help: `--ahead` for a minute, `--watch` for good.
+"""Sweeps at the right second without cron's help: `--ahead` for a minute, `--watch` until it is stopped.
 
-Both remember a time, never an email: when it has come, they look at the database again.
+Both remember a time, never an email. When that time comes, they read the database again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-LOOK = 0.5  # seconds between looks: how late an email may be that was POSTed to be due at once
-REST = 60.0  # seconds after a sweep that could not send
+POLL_SECONDS = 0.5  # between checks: how late an email may be that was POSTed to be due at once
+RETRY_SECONDS = 60.0  # after a sweep that could not send
 
 
 class Waiter(Protocol):
-    """What can be asked to stop, and wakes up when it is."""
+    """A wait that ends early when a stop is requested."""
 
     requested: bool
 
     def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Sleep for that long, bit by bit, or until a stop is requested or a `sleep` returns True."""
+        """Call `sleep` for short times until `seconds` have passed, a stop is requested, or `sleep` returns True."""
 
 
 def watch(
@@ -28,18 +28,20 @@ def watch(
     stop: Waiter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Sweep whenever something becomes due, until a stop is requested. `sweep` tells whether it could send.
+    """Sweep whenever something becomes due, until a stop is requested. `sweep` returns whether it could send.
 
-    A `sleep` that returns True ends the wait: there is news.
+    If `sleep` returns True, the wait ends: something may have become due.
     """
     while not stop.requested:
         if sweep():
             stop.wait(_pause(next_work_at()), sleep)
         else:
-            stop.wait(REST)
+            stop.wait(RETRY_SECONDS)
 
 
-def ahead(sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: Waiter, seconds: float) -> None:
+def sweep_ahead(
+    sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: Waiter, seconds: float
+) -> None:
     """Sweep now, then at each second at which something falls due until `seconds` have passed."""
     end = time.time() + seconds
     while sweep() and not stop.requested:
@@ -50,6 +52,6 @@ def ahead(sweep: Callable[[], bool], next_work_at: Callable[[], int | None], sto
 
 
 def _pause(due_at: int | None) -> float:
-    # What is due already is in the hands of another sender: look now and then whether it left anything.
-    left = LOOK if due_at is None else due_at - time.time()
-    return min(left, LOOK) if left > 0 else LOOK
+    # What is already due is being sent by another sender: check again later whether it left anything.
+    left = POLL_SECONDS if due_at is None else due_at - time.time()
+    return min(left, POLL_SECONDS) if left > 0 else POLL_SECONDS

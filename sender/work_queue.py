@@ -1,8 +1,7 @@
-"""The work of one sender in a sweep: claims envelopes for it, and makes durable what it tells.
+"""The queue of one sender in a sweep: claims envelopes for it, and makes its reports durable.
 
-This is the `Work` that every sender in `delivery/` asks, on top of the data layer. Between the two of them
-stands the promise: what ends was recorded as `sending` before, what was answered is recorded before the next
-message of that connection ends.
+This is the `Queue` that the senders in `delivery/` use, on top of the data layer. Together they keep the promise: a
+message is recorded as `sending` before it ends, and its outcome before the next message of that connection ends.
 """
 
 from __future__ import annotations
@@ -27,27 +26,27 @@ from database import (
     Settlement,
     boot_clock,
 )
-from delivery.interface import Envelope, Kind, Outcome, Recording, new_envelope, not_built
+from delivery.interface import Envelope, Kind, Outcome, PendingCommit, classify_build_error, new_envelope
 from delivery.message.message import Message, MessageError
 from sender.outgoing import make_message
-from sender.progress_bar import Display
-from sender.retry_policy import LONGEST_REPLY, Policy, settle
-from sender.shutdown import Stop
+from sender.progress_bar import ProgressBar
+from sender.retry_policy import MAX_REPLY_LENGTH, Policy, next_state
+from sender.shutdown import StopRequest
 from sender.task_log import TaskLog
 from settings import Settings
 
-LAST_PATIENCE = 10.0
-PATIENCE = 120.0  # seconds for which a database that is busy or full is tried again
-MESSAGES_KEPT = 8  # rendered emails
+BUSY_RETRY_SECONDS = 120.0  # how long a database that is busy or full is tried again
+STOPPING_RETRY_SECONDS = 10.0  # the same after a stop was requested
+MAX_CACHED_MESSAGES = 8  # one for each email
 
-_SENT = Kind.SENT  # quicker than in its class
+_SENT = Kind.SENT  # faster than a look-up in the class
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ClaimedWork:
-    """Everything that is due, claimed bit by bit for the sender `sender_id`."""
+class DeliveryQueue:
+    """Everything that is due, claimed in batches for the sender `sender_id`."""
 
     def __init__(
         self,
@@ -55,8 +54,8 @@ class ClaimedWork:
         sender_id: int,
         settings: Settings,
         tasklog: TaskLog,
-        stop: Stop,
-        display: Display,
+        stop: StopRequest,
+        progress_bar: ProgressBar,
         leased_at: float,
     ) -> None:
         """`leased_at` is the boot clock just before this sender's lease began."""
@@ -67,53 +66,53 @@ class ClaimedWork:
         self._policy = Policy(settings.retry_for, settings.in_doubt)
         self._tasklog = tasklog
         self._stop = stop
-        self._display = display
+        self._progress_bar = progress_bar
         self._deferred: dict[int, tuple[int, str]] = {}  # email -> how many deliveries, and the last reply
-        self.took = False  # whether it had any work
+        self.had_work = False  # whether anything was due
         self._messages: dict[int, Message | MessageError] = {}
         self._last_claimed = 0
-        self._renewed = leased_at
-        self._lost = self._log_fails = False
+        self._renewed_at = leased_at
+        self._lease_lost = self._log_failed = False
 
     @property
     def stopping(self) -> bool:
-        """True once the sweep was asked to stop, or another sender took over what this one held."""
-        return self._stop.requested or self._lost
+        """True once a stop was requested, or another sender took over this one's claims."""
+        return self._stop.requested or self._lease_lost
 
-    def take(self, limit: int) -> list[Envelope]:
-        """Up to `limit` envelopes, from all emails that are due in turn; an empty list when nothing is."""
-        self.keep_alive()
+    def fetch(self, limit: int) -> list[Envelope]:
+        """Claim up to `limit` envelopes, from all emails that are due in turn; return an empty list if none is."""
+        self.renew_lease()
         self.log_finished()
         while not self.stopping:
             now = int(time.time())
-            begun = self._patiently(self._begin, now)
-            claims = self._patiently(self._claim, now, limit)
+            begun = self._retry(self._begin, now)
+            claims = self._retry(self._claim, now, limit)
             envelopes = self._envelopes(claims, now)
-            self.took = self.took or bool(claims or begun)
+            self.had_work = self.had_work or bool(claims or begun)
             if envelopes or not (claims or begun):
                 return envelopes
         return []
 
-    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        """Make `outcomes` durable, and that `ending` are about to end; returns those that may."""
-        self.keep_alive()
+    def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+        """Record `outcomes`, and that `ending` are about to end; return those that may end."""
+        self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
-        settlements = [self._patiently(self._settlement, *outcome) for outcome in others]
+        settlements = [self._retry(self._settlement, *outcome) for outcome in others]
         cleared = self._make_durable(sent, settlements, rows)
-        self._display.count("sent", len(sent))
+        self._progress_bar.count("sent", len(sent))
         for outcome, settlement in zip(others, settlements, strict=True):
             self._report(outcome.envelope.event_id, outcome.envelope.address, settlement)
         if len(cleared) == len(rows):
             return ending
-        # The others were cancelled, or are another sender's by now.
+        # The others were cancelled, or claimed by another sender.
         return [envelope for envelope, row in zip(ending, rows, strict=True) if row in cleared]
 
-    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
-        """Begin to `record`, where the database goes on with that by itself; None: it does not."""
+    def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
+        """Start a `commit` that the database server runs on its own; None: this one cannot."""
         if not self._deliveries.can_begin:
             return None
-        self.keep_alive()
+        self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
         running = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
         if running is None:
@@ -121,51 +120,51 @@ class ClaimedWork:
 
         def result() -> Collection[Envelope]:
             if not running.done():
-                return self.record(outcomes, ending)
-            self._display.count("sent", len(sent))
+                return self.commit(outcomes, ending)
+            self._progress_bar.count("sent", len(sent))
             return ending
 
-        return Recording(running.descriptor, result)
+        return PendingCommit(running.descriptor, result)
 
-    def give_back(self, envelopes: Sequence[Envelope]) -> None:
-        """Return envelopes that were not ended; no attempt is counted."""
+    def release(self, envelopes: Sequence[Envelope]) -> None:
+        """Give back envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
-        self._patiently(self._deliveries.give_back, self._sender_id, keys, int(time.time()))
+        self._retry(self._deliveries.give_back, self._sender_id, keys, int(time.time()))
 
-    def may_end(self) -> bool:
-        """Whether the lease holds, by the clock that no step of the wall clock touches."""
-        return not self._lost and boot_clock() < self._renewed + LEASE
+    def lease_is_valid(self) -> bool:
+        """Return whether the lease holds, by a clock that steps of the wall clock do not affect."""
+        return not self._lease_lost and boot_clock() < self._renewed_at + LEASE
 
-    def keep_alive(self) -> None:
+    def renew_lease(self) -> None:
         """Renew the lease every RENEW seconds."""
         began = boot_clock()
-        if self._lost or began < self._renewed + RENEW:
+        if self._lease_lost or began < self._renewed_at + RENEW:
             return
-        if self._patiently(self._database.senders.renew, self._sender_id, int(time.time())):
-            self._renewed = began
+        if self._retry(self._database.senders.renew, self._sender_id, int(time.time())):
+            self._renewed_at = began
         else:
-            self._lost = True
+            self._lease_lost = True
             self._tasklog.error("another sender took over: this one did not renew its lease in time")
 
     def log_finished(self) -> bool:
-        """Write the lines owed in the log; False when it cannot be written: they stay owed."""
-        if self._log_fails:
+        """Write the lines of finished emails to the log; return False if that fails: they are written later."""
+        if self._log_failed:
             return False
         try:
-            self._patiently(self._database.progress.log_finished, self._tasklog.finished)
+            self._retry(self._database.progress.log_finished, self._tasklog.finished)
         except OSError as error:
-            self._log_fails = True
+            self._log_failed = True
             self._tasklog.cannot_write(error)
-        return not self._log_fails
+        return not self._log_failed
 
     def close(self) -> None:
-        """Report what was deferred, and show the final numbers."""
+        """Report the deferred deliveries, and show the final counts."""
         for event_id, (count, reply) in self._deferred.items():
             self._tasklog.error(f"{count} deliveries deferred, to be tried again; the last reply: {reply}", event_id)
-        self._display.close()
+        self._progress_bar.close()
 
     def _begin(self, now: int) -> bool:
-        """Begin what is due; whether there was any."""
+        """Begin the emails that are due; return whether there were any."""
         begun = self._database.progress.begin_due(now, self._settings.hold_if_late)
         for event_id, held_because in begun:
             if held_because:
@@ -180,7 +179,7 @@ class ClaimedWork:
         return claims
 
     def _envelopes(self, claims: Sequence[Claim], now: int) -> list[Envelope]:
-        """The claims as a sender takes them; those whose message cannot be built have failed, or wait for memory."""
+        """Return the envelopes of claims. If a message cannot be built, its deliveries fail, or wait for memory."""
         envelopes: list[Envelope] = []
         for event_id, of_email in groupby(claims, itemgetter(0)):
             message = self._message(event_id)
@@ -188,13 +187,13 @@ class ClaimedWork:
                 envelopes += [new_envelope((*claim, message)) for claim in of_email]
             else:
                 for claim in of_email:
-                    self._not_built(claim, message, now)
+                    self._report_build_error(claim, message, now)
         return envelopes
 
     def _message(self, event_id: int) -> Message | Exception:
-        """The message of an email, rendered once; or why it cannot be, or a MemoryError: it cannot be now."""
+        """Return the message of an email, rendered once; or the reason why it cannot be; or, for now, a MemoryError."""
         if event_id not in self._messages:
-            while len(self._messages) >= MESSAGES_KEPT:
+            while len(self._messages) >= MAX_CACHED_MESSAGES:
                 del self._messages[next(iter(self._messages))]
             try:
                 self._messages[event_id] = self._render(event_id)
@@ -210,21 +209,21 @@ class ClaimedWork:
             return error
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one email stops no other
+        except Exception as error:  # noqa: BLE001 - a fault in one email must not stop the others
             return MessageError(f"the message cannot be built: {error!r}")
 
-    def _not_built(self, claim: Claim, error: Exception, now: int) -> None:
+    def _report_build_error(self, claim: Claim, error: Exception, now: int) -> None:
         event_id, recipient_id, address = claim
-        kind, reason = not_built(error)
-        delivery = self._patiently(self._deliveries.get, (event_id, recipient_id))
-        settlement = settle(delivery, kind.value, reason, now, self._policy)
+        kind, reason = classify_build_error(error)
+        delivery = self._retry(self._deliveries.get, (event_id, recipient_id))
+        settlement = next_state(delivery, kind.value, reason, now, self._policy)
         self._make_durable([], [settlement], [])
         self._report(event_id, address, settlement)
 
     def _sent(self, outcomes: Sequence[Outcome]) -> list[Sent]:
         sender_id = self._sender_id
         return [
-            (int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1], sender_id)
+            (int(at), reply[:MAX_REPLY_LENGTH], envelope[0], envelope[1], sender_id)
             for envelope, kind, reply, at in outcomes
             if kind is _SENT
         ]
@@ -234,13 +233,13 @@ class ClaimedWork:
         return [(envelope[0], envelope[1], sender_id) for envelope in envelopes]
 
     def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
-        return settle(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
+        return next_state(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(
         self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Ending]
     ) -> Sequence[Ending]:
         try:
-            return self._patiently(self._deliveries.record, self._sender_id, sent, settlements, ending)
+            return self._retry(self._deliveries.record, self._sender_id, sent, settlements, ending)
         except DatabaseUnavailable:
             for _, reply, event_id, _, _ in sent:
                 self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
@@ -250,7 +249,7 @@ class ClaimedWork:
             raise
 
     def _report(self, event_id: int, address: str, settlement: Settlement) -> None:
-        self._display.count(settlement.outcome)
+        self._progress_bar.count(settlement.outcome)
         if settlement.status in ("failed", "unknown"):
             reason = f"{settlement.status}: {settlement.reply}"
             self._tasklog.error(reason, event_id, address)
@@ -258,21 +257,21 @@ class ClaimedWork:
             count, _ = self._deferred.get(event_id, (0, ""))
             self._deferred[event_id] = count + 1, settlement.reply
 
-    def _patiently(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return patiently(self._stop, act, *args, **kwargs)
+    def _retry(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return retry_while_busy(self._stop, act, *args, **kwargs)
 
 
 def messages_per_day(settings: Settings) -> int:
-    """SMTP_MAX_PER_DAY, which bounds no Maildir; 0: no bound."""
+    """Return SMTP_MAX_PER_DAY, which does not apply to a Maildir; 0: no limit."""
     return 0 if settings.email_url.path is not None else settings.smtp_max_per_day
 
 
-def patiently(stop: Stop, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do something with the database, again and again for PATIENCE seconds while it is busy or full.
+def retry_while_busy(stop: StopRequest, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `act`, and retry for BUSY_RETRY_SECONDS while the database is busy or full.
 
-    Once a stop was requested, for LAST_PATIENCE.
+    Once a stop was requested, only for STOPPING_RETRY_SECONDS.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     delay = 0.1
     while True:
         try:
@@ -280,8 +279,8 @@ def patiently(stop: Stop, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         except (DatabaseMissing, DatabaseReadOnly, SchemaMismatch):
             raise  # retrying cannot fix this
         except DatabaseUnavailable:
-            patience = LAST_PATIENCE if stop.requested else PATIENCE
-            if time.monotonic() + delay > began + patience:
+            timeout = STOPPING_RETRY_SECONDS if stop.requested else BUSY_RETRY_SECONDS
+            if time.monotonic() + delay > started + timeout:
                 raise
         time.sleep(delay)
         delay = min(delay * 2, 1.0)

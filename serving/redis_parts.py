@@ -22,7 +22,7 @@ from rq_scheduler import Scheduler
 import sender.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
 from database import DBError, open_database
 from schedulers.errors import QueueUnavailable
-from schedulers.redis_queue import QUEUE, WakeUps
+from schedulers.redis_queue import QUEUE_NAME, WakeUps
 from schedulers.wake_ups import arm_all
 from serving.lifeline import stop_when_input_ends
 from serving.supervisor import say
@@ -50,7 +50,7 @@ class SweepWorker(Worker):
 
 def work() -> None:
     """Run a sweep for each wake-up in the queue, until told to stop."""
-    _while_redis_answers(lambda redis: SweepWorker([QUEUE], connection=redis).work(logging_level="WARNING"))
+    _while_redis_answers(lambda redis: SweepWorker([QUEUE_NAME], connection=redis).work(logging_level="WARNING"))
 
 
 def schedule() -> None:
@@ -66,7 +66,7 @@ def _while_redis_answers(run: Callable[[Redis], object]) -> None:
     try:
         run(Redis.from_url(settings.redis_url))
     except RedisError as error:
-        say(f"Redis at {wake_ups.place} went away: {error}")
+        say(f"Redis at {wake_ups.address} went away: {error}")
         sys.exit(1)
 
 
@@ -74,7 +74,7 @@ def _arm_now_and_then() -> None:
     settings, wake_ups = _configured()
     while True:
         if _lost_within(ARM_INTERVAL, wake_ups):
-            say(f"Redis at {wake_ups.place} was emptied: all wake-ups are armed again.")
+            say(f"Redis at {wake_ups.address} was emptied: all wake-ups are armed again.")
             _arm(settings, wake_ups)
         else:
             _arm(settings, wake_ups, WAKE_UPS_AHEAD)
@@ -86,7 +86,7 @@ def _lost_within(seconds: float, wake_ups: WakeUps) -> bool:
     while time.monotonic() < end:
         time.sleep(LOSS_CHECK_INTERVAL)
         with suppress(QueueUnavailable):  # who lives with Redis says so
-            if wake_ups.were_lost():
+            if wake_ups.was_flushed():
                 return True
     return False
 
@@ -107,7 +107,7 @@ def _wait_for(wake_ups: WakeUps) -> None:
 
 def _arm(settings: Settings, wake_ups: WakeUps, *most: int) -> None:
     try:
-        wake_ups.mark()
+        wake_ups.set_flush_marker()
         with open_database(settings) as database:
             arm_all(wake_ups, database, int(time.time()), *most)
     except (DBError, QueueUnavailable) as error:

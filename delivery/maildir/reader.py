@@ -1,7 +1,7 @@
-"""A Maildir, read: the names of its newest messages, and any one message.
+"""Reads a Maildir: the names of its newest messages, and single messages.
 
-Only names are listed, since they begin with the email's second: to ask when each file was made would take a minute for
-a million of them. Names that other programs have made count as the oldest.
+Only names are listed. They begin with the email's time, and looking up the times of a million files would take a
+minute. Names that other programs gave count as the oldest.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-MOST = 10_000  # names that a listing has
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._=+,:-]{0,250}")  # no way into another folder; with the marks of readers
-TIMED = re.compile(r"[0-9]{10}\.")
+MAX_LISTED_NAMES = 10_000
+VALID_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._=+,:-]{0,250}")  # no path; readers add flags
+TIMESTAMPED_NAME = re.compile(r"[0-9]{10}\.")
 FOLDERS = ("new", "cur")
 
 
 class Listing(NamedTuple):
-    """The newest names, in the order of time, as they were at a moment; and how many there were in all."""
+    """The newest names at one moment, oldest first, and the number of all names."""
 
     names: list[str]
     total: int
     seen_at: float
-    seconds: float  # that the look took
+    seconds: float  # that the listing took
 
     def before(self, name: str | None, count: int) -> list[str]:
-        """So many names before that one, newest first; the newest of all where none is given."""
-        end = len(self.names) if name is None else bisect_left(self.names, key(name), key=key)
+        """Return up to `count` names before `name`, newest first; without a `name`, the newest of all."""
+        end = len(self.names) if name is None else bisect_left(self.names, sort_key(name), key=sort_key)
         return self.names[max(end - count, 0) : end][::-1]
 
 
 class Names:
-    """Counts what it hands out."""
+    """Iterates over the sort keys of all names, and counts them in `total`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,40 +48,40 @@ class Names:
             try:
                 with os.scandir(self._path / folder) as files:
                     for file in files:
-                        if NAME.fullmatch(file.name):
+                        if VALID_NAME.fullmatch(file.name):
                             self.total += 1
-                            yield key(file.name)
+                            yield sort_key(file.name)
             except FileNotFoundError:
-                continue  # nothing was delivered yet
+                continue  # nothing has been delivered yet
 
 
-def key(name: str) -> tuple[str, str]:
-    """What names are ordered by: their time, if they tell it, and then themselves."""
-    return name[:10] if TIMED.match(name) else "", name
+def sort_key(name: str) -> tuple[str, str]:
+    """Return the key by which names are ordered: their time if they contain it, then the name."""
+    return name[:10] if TIMESTAMPED_NAME.match(name) else "", name
 
 
-def newest(path: Path, most: int = MOST) -> Listing:
-    """Look at every name in the Maildir at `path`, and keep the newest. Raises OSError."""
-    began = time.time()
+def newest(path: Path, most: int = MAX_LISTED_NAMES) -> Listing:
+    """Read every name in the Maildir at `path`; return the newest. Raises OSError."""
+    started = time.time()
     names = Names(path)
-    found = heapq.nlargest(most, names)
-    return Listing([name for _, name in reversed(found)], names.total, began, time.time() - began)
+    newest_keys = heapq.nlargest(most, names)
+    return Listing([name for _, name in reversed(newest_keys)], names.total, started, time.time() - started)
 
 
 def open_message(path: Path, name: str) -> BinaryIO:
-    """The message of this name. Raises FileNotFoundError, also for what is no file of this Maildir."""
-    if not NAME.fullmatch(name):
+    """Open the message of this name. Raises FileNotFoundError, also for anything but a file of this Maildir."""
+    if not VALID_NAME.fullmatch(name):
         raise FileNotFoundError(name)
     for folder in FOLDERS:
         try:
-            return _opened(path / folder / name)
+            return _open_regular(path / folder / name)
         except FileNotFoundError:
             continue
     raise FileNotFoundError(name)
 
 
-def _opened(file: Path) -> BinaryIO:
-    """Nothing is followed or waited for: neither a link that somebody has put there nor a pipe."""
+def _open_regular(file: Path) -> BinaryIO:
+    """Open a file without following a link, or waiting for a pipe, that somebody may have put there."""
     if file.is_symlink():
         raise FileNotFoundError(file)
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

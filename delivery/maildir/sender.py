@@ -1,10 +1,9 @@
-"""The embedded default: deliveries become files of a Maildir (https://cr.yp.to/proto/maildir.html).
+"""The embedded default: deliveries become files in a Maildir (https://cr.yp.to/proto/maildir.html).
 
-A file is written to tmp/, synced, and renamed into new/: no reader sees half a message. The rename is what the
-final dot is in SMTP, so the file is written before `Work.record` marks the delivery as sending, and nearly all
-that can go wrong has gone wrong by then. The name is made of the email's time, so that the names have the order of
-time, and of the Message-ID: a delivery that is done again after a kill takes the place of the first, unless a reader
-has moved that one on already.
+A file is written to tmp/, synced, and renamed into new/, so no reader sees half a message. The rename is what the
+final dot is in SMTP: the file is written before `Queue.commit` marks the delivery as sending, so nearly everything that
+can go wrong has gone wrong by then. The name is made of the email's time, so that names sort by time, and of the
+Message-ID: a delivery that is repeated after a kill replaces the first file, unless a reader has already moved that.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from delivery.interface import Envelope, Kind, Outcome, SessionError, Work, not_built
+from delivery.interface import Envelope, Kind, Outcome, Queue, SessionError, classify_build_error
 from delivery.message.address import header_address
 
-_LEFT_FOR = 36 * 3600  # seconds after which a file in tmp/ is nobody's
-_BATCH = 32  # envelopes taken at once: few, so that what falls due meanwhile waits behind few
+TMP_EXPIRY_SECONDS = 36 * 3600  # the Maildir convention: an older file in tmp/ was left by a killed process
+BATCH_SIZE = 32  # envelopes claimed at once: few, so that mail that falls due meanwhile waits behind few
 
 _LET_WRITE = "let this user write there (chown, chmod u+rwx)"
 _BE_A_FOLDER = "move away what is in its place, or name another folder in EMAIL_URL"
@@ -40,7 +39,7 @@ _REMEDIES = {
 
 
 class MaildirSender:
-    """Delivers into the Maildir at `path`, one message at a time, and makes the folders where they are missing."""
+    """Delivers into the Maildir at `path`, one message at a time, and creates missing folders."""
 
     def __init__(
         self,
@@ -51,19 +50,19 @@ class MaildirSender:
         self.maildir = _Maildir(path)
         self.clock = clock
 
-    def deliver(self, work: Work) -> None:
-        """Deliver all that `work` hands out. Raises SessionError when the folder cannot be written to.
+    def deliver(self, queue: Queue) -> None:
+        """Deliver everything in `queue`. Raises SessionError if the folder cannot be written to.
 
-        However it ends, outcomes are recorded and all other envelopes are given back first. Among these may be
-        one that `work.record` has let go on: it was certainly not delivered.
+        However it ends, outcomes are recorded and all other envelopes are given back first. One of these may be an
+        envelope that `queue.commit` let through: it was certainly not delivered.
         """
-        self.maildir.make(self.clock())
-        _Delivery(self, work).run()
+        self.maildir.create(self.clock())
+        _Delivery(self, queue).run()
 
-    def octets(self, envelope: Envelope) -> bytes:
-        """The whole file, with what a local delivery agent puts on top. Raises MessageError."""
+    def as_bytes(self, envelope: Envelope) -> bytes:
+        """Return the whole file, with the lines that a local delivery agent adds at the top. Raises MessageError."""
         message, address = envelope.message, envelope.address
-        octets = message.octets(address, envelope.recipient_id, self.clock(), eight_bit=True)
+        octets = message.as_bytes(address, envelope.recipient_id, self.clock(), eight_bit=True)
         trace = b"Return-Path: <%b>\nDelivered-To: %b\n" % (
             message.sender_address.encode("utf-8"),
             header_address(address),
@@ -72,51 +71,51 @@ class MaildirSender:
 
 
 class _Delivery:
-    """One `deliver`: what is taken and not decided, and what is decided and not recorded."""
+    """One `deliver`: `waiting` envelopes have no outcome yet, and `outcomes` are not recorded yet."""
 
-    def __init__(self, sender: MaildirSender, work: Work) -> None:
+    def __init__(self, sender: MaildirSender, queue: Queue) -> None:
         self.sender = sender
-        self.work = work
+        self.queue = queue
         self.waiting: deque[Envelope] = deque()
         self.outcomes: list[Outcome] = []
 
     def run(self) -> None:
         try:
-            while not self.work.stopping and self._take() and self._deliver_first():
+            while not self.queue.stopping and self._fetch() and self._deliver_first():
                 pass
         finally:
             self._close()
 
-    def _take(self) -> bool:
-        self.work.keep_alive()
+    def _fetch(self) -> bool:
+        self.queue.renew_lease()
         if not self.waiting:
-            self.waiting.extend(self.work.take(_BATCH))
+            self.waiting.extend(self.queue.fetch(BATCH_SIZE))
         return bool(self.waiting)
 
     def _deliver_first(self) -> bool:
-        """False when there is no sense in going on: the lease is another's."""
+        """Deliver the first of the waiting envelopes; return False if the lease has ended."""
         envelope = self.waiting[0]
         try:
-            octets = self.sender.octets(envelope)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
-            self._decide(self.waiting.popleft(), *not_built(error))
-            self._record([])
+            octets = self.sender.as_bytes(envelope)
+        except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
+            self._decide(self.waiting.popleft(), *classify_build_error(error))
+            self._commit([])
             return True
-        return self._save(envelope, octets)
+        return self._write_and_publish(envelope, octets)
 
-    def _save(self, envelope: Envelope, octets: bytes) -> bool:
+    def _write_and_publish(self, envelope: Envelope, octets: bytes) -> bool:
         maildir, name = self.sender.maildir, _file_name(envelope)
         with maildir.draft(name, octets) as draft:
-            if envelope not in self._record([envelope]):
-                self.waiting.popleft()  # cancelled, or another sender's by now: not ours to give back
+            if envelope not in self._commit([envelope]):
+                self.waiting.popleft()  # cancelled, or claimed by another sender: not ours to give back
                 return True
-            if not self.work.may_end():
+            if not self.queue.lease_is_valid():
                 return False
             self._publish(draft, name)
         return True
 
     def _publish(self, draft: Path, name: str) -> None:
-        """From the rename on, nothing that happens may give the envelope back."""
+        """Publish the draft. Once it is renamed, the envelope must not be given back, whatever happens."""
         maildir, envelope = self.sender.maildir, self.waiting.popleft()
         try:
             maildir.publish(draft, name)
@@ -126,57 +125,57 @@ class _Delivery:
         try:
             maildir.sync_new()
         except SessionError as error:
-            self._decide(envelope, Kind.IN_DOUBT, error.reason)  # there, but a power cut may take it away
+            self._decide(envelope, Kind.IN_DOUBT, error.reason)  # it is there, but a power cut may remove it
             raise
-        self._decide(envelope, Kind.SENT, f"saved as {maildir.shown(name)}")
+        self._decide(envelope, Kind.SENT, f"saved as {maildir.display_path(name)}")
 
     def _decide(self, envelope: Envelope, kind: Kind, reply: str) -> None:
         self.outcomes.append(Outcome(envelope, kind, reply, self.sender.clock()))
 
-    def _record(self, ending: list[Envelope]) -> Collection[Envelope]:
-        kept = self.work.record(tuple(self.outcomes), ending)
+    def _commit(self, ending: list[Envelope]) -> Collection[Envelope]:
+        kept = self.queue.commit(tuple(self.outcomes), ending)
         self.outcomes.clear()
         return kept
 
     def _close(self) -> None:
         try:
             if self.outcomes:
-                self._record([])
+                self._commit([])
         finally:
             if self.waiting:
-                self.work.give_back(tuple(self.waiting))
+                self.queue.release(tuple(self.waiting))
 
 
 class _Maildir:
-    """The folders. What the system refuses is a SessionError that says what to do."""
+    """The folders. An error of the system becomes a SessionError with a remedy."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.new = path / "new"
         self.tmp = path / "tmp"
 
-    def make(self, now: float) -> None:
-        """Make the folders that are missing, in such a way that they are still there after a power cut."""
-        with self._explained():
+    def create(self, now: float) -> None:
+        """Create missing folders, durably, and clean up tmp/."""
+        with self._explain_errors():
             missing = [each for each in (self.path, self.new, self.tmp, self.path / "cur") if not each.is_dir()]
             for folder in missing:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 _sync(folder.parent)
-            self._clean(now - _LEFT_FOR)
+            self._clean(now - TMP_EXPIRY_SECONDS)
 
     def _clean(self, before: float) -> None:
-        """Remove what killed processes have left in tmp/, as the convention has it."""
+        """Remove the files that killed processes left in tmp/."""
         for entry in os.scandir(self.tmp):
-            with suppress(FileNotFoundError):  # another process was quicker
+            with suppress(FileNotFoundError):  # another process was faster
                 if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(entry.path)  # noqa: PTH108
 
     @contextmanager
     def draft(self, name: str, octets: bytes) -> Iterator[Path]:
-        """A synced file in tmp/; it is gone afterwards unless it was published."""
+        """Write and sync a file in tmp/; it is removed at the end unless it was published."""
         path = self.tmp / f"{name}.P{os.getpid()}"
         try:
-            with self._explained():
+            with self._explain_errors():
                 _write(path, octets)
             yield path
         finally:
@@ -184,38 +183,40 @@ class _Maildir:
                 path.unlink()
 
     def publish(self, draft: Path, name: str) -> None:
-        """From here on readers see it."""
-        with self._explained():
+        """Rename the draft into new/, where readers see it."""
+        with self._explain_errors():
             draft.replace(self.new / name)
 
     def sync_new(self) -> None:
-        with self._explained():
+        with self._explain_errors():
             _sync(self.new)
 
-    def shown(self, name: str = "") -> str:
-        """The path of a message, or of all, as text that every log and database takes."""
+    def display_path(self, name: str = "") -> str:
+        """Return the path of a message, or of the Maildir, as text for logs and the database."""
         return os.fsencode(self.new / name if name else self.path).decode("utf-8", "replace")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "see EMAIL_URL")
-            raise SessionError(f"cannot write to the Maildir {self.shown()}: {error.strerror}; {remedy}") from error
+            raise SessionError(
+                f"cannot write to the Maildir {self.display_path()}: {error.strerror}; {remedy}"
+            ) from error
 
 
 def _file_name(envelope: Envelope) -> str:
-    """When the email could be sent first, and the left side of the Message-ID, which is never the same for two.
+    """Return the file name: when the email could first be sent, and the unique left side of the Message-ID.
 
-    It is of letters, digits, `-`, `_` and two dots.
+    It consists of letters, digits, `-`, `_` and two dots.
     """
     message = envelope.message
     return f"{max(message.ready_at, 0):010}.{message.message_id(envelope.recipient_id).strip('<>').partition('@')[0]}"
 
 
 def _write(path: Path, octets: bytes) -> None:
-    """Write over what a killed process of the same id may have left."""
+    """Write and sync a file, over one that a killed process with the same id may have left."""
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(octets)
         file.flush()
@@ -224,12 +225,12 @@ def _write(path: Path, octets: bytes) -> None:
 
 def _sync(folder: Path) -> None:
     if os.name == "nt":
-        return  # Windows opens no folders, and needs no sync of them
+        return  # Windows cannot open folders, and does not need to sync them
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems sync no folders
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some file systems cannot sync folders
             raise
     finally:
         os.close(descriptor)

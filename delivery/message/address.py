@@ -1,4 +1,4 @@
-"""Addresses as they stand in a header: the local part as it is, the domain as A-labels."""
+"""Addresses as header fields hold them: the local part unchanged, the domain in A-labels."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from unicodedata import normalize
 
 from delivery.errors import MessageError
 
-LONGEST = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
+MAX_ADDRESS_LENGTH = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
 
-# What nearly every address is made of. Deleting these octets and looking whether one is left is the cheapest
-# test that Python has. All else takes the exact look.
+# The octets of nearly every address. Deleting them and checking what is left is the cheapest test that Python has;
+# every other address takes the exact check.
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=^_`{|}~."  # no ?
 _AT = ord("@")
 
-# An atom or a quoted string, in UTF-8: beyond ASCII all belongs to an atom (RFC 6532).
+# An atom or a quoted string, in UTF-8: every character beyond ASCII belongs to an atom (RFC 6532).
 _LOCAL = re.compile(
     rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+"
     rb'|"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+"'
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+|\[[0-9A-Za-z:.]+\]")
 
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490: what people type for a dot
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490: characters that people type for a dot
 _NOT_IN_2003 = re.compile("[\xdf\u1e9e\u03c2\u200c\u200d]")
 
 
 @lru_cache(maxsize=64)  # asked twice for each message: for RCPT and for its To field
 def header_address(address: str) -> bytes:
-    """The address as header fields hold it. Raises MessageError for what would not stay one address."""
+    """Return the address as header fields hold it. Raises MessageError if it would not stay one address."""
     octets = address.encode("utf-8", "replace")
-    if octets.translate(None, _PLAIN) == b"@" and octets[0] != _AT != octets[-1] and len(octets) <= LONGEST:
+    if octets.translate(None, _PLAIN) == b"@" and octets[0] != _AT != octets[-1] and len(octets) <= MAX_ADDRESS_LENGTH:
         return octets
-    return _rare_address(address)
+    return _checked_address(address)
 
 
 def domain_of(address: bytes) -> str:
-    """The domain of what `header_address` gave."""
+    """Return the domain of an address that `header_address` returned."""
     return address.rpartition(b"@")[2].decode("ascii")
 
 
-def _rare_address(address: str) -> bytes:
-    if len(address) > LONGEST:
+def _checked_address(address: str) -> bytes:
+    if len(address) > MAX_ADDRESS_LENGTH:
         raise MessageError(f"{_short(address)} is longer than an address can be")
     local, _, domain = address.rpartition("@")
-    # What looks like an encoded word would be decoded by somebody on the way.
+    # Some server on the way would decode what looks like an encoded word.
     if not local.isprintable() or not _LOCAL.fullmatch(local.encode("utf-8")) or "=?" in local:
         raise MessageError(f"{_short(address)} is not an address that can be written to")
     octets = f"{local}@{ascii_domain(domain)}".encode()
-    if len(octets) > LONGEST:
+    if len(octets) > MAX_ADDRESS_LENGTH:
         raise MessageError(f"{_short(address)} is longer than an address can be")
     return octets
 
@@ -60,7 +60,7 @@ def _short(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def ascii_domain(domain: str) -> str:
-    """The domain as the DNS has it (IDNA 2008); ASCII ones and address literals stay as they are."""
+    """Return the domain in the form of the DNS (IDNA 2008); ASCII domains and address literals are unchanged."""
     try:
         name = domain if domain.isascii() else ".".join(map(_a_label, _DOTS.split(domain)))
     except UnicodeError as error:

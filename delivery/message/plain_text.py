@@ -1,8 +1,8 @@
-"""HTML -> plain text, for those who see no HTML.
+"""HTML -> plain text, for mail programs that do not show HTML.
 
-It has a tokenizer of its own. The standard library's takes 70 s for 60 kB of `<a ` (CVE-2025-6069), raises
-AssertionError for `<![x`, and answers otherwise from one Python to the next. This one is linear: each token is
-matched without backtracking, and what is never closed goes on to the end of the text, as in a browser.
+It has its own tokenizer. The one in the standard library takes 70 s for 60 kB of `<a ` (CVE-2025-6069), raises
+AssertionError for `<![x`, and differs between Python versions. This one is linear: each token is matched without
+backtracking, and anything that is never closed extends to the end of the text, as in a browser.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _LINES = (
     " li main nav option section summary tr"
 )
 _BREAKS = {**dict.fromkeys(_PARAGRAPHS.split(), "paragraph"), **dict.fromkeys(_LINES.split(), "line")}
-_DEEPEST = 8  # levels that are shown as indentation: hostile markup may have a million
+MAX_INDENTATION_LEVELS = 8  # hostile markup may have a million
 
 
 def plain_text(html: str) -> str:
-    """What a reader needs of `html`: its text in paragraphs, lists and cells, and where links lead."""
+    """Return the text of `html` in paragraphs, lists and cells, with the targets of its links."""
     page = _Page()
     for token in TOKEN.finditer(html):
         if text := token["text"]:
@@ -54,7 +54,7 @@ def plain_text(html: str) -> str:
 
 
 class _Level:
-    """A list or a quotation that is open."""
+    """An open list or quotation."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -70,16 +70,16 @@ class _Level:
 
 
 class _Page:
-    """Lines, and the line at work."""
+    """The finished lines, and the current one."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.line: list[str] = []  # in pieces
         self.levels: list[_Level] = []
-        self.marker = ""  # of a list's item that has no line yet
+        self.marker = ""  # of a list item that has no line yet
         self.in_next_cell = False
         self.preformatted = False
-        self.target = ""  # of the link that is open
+        self.target = ""  # of the open link
         self.label: list[str] = []  # its text so far, in pieces
 
     def write(self, text: str) -> None:
@@ -120,16 +120,16 @@ class _Page:
 
     def _indentation(self) -> str:
         marker, self.marker = self.marker, ""
-        outer = self.levels[: min(_DEEPEST, len(self.levels) - bool(marker and self.levels))]
+        outer = self.levels[: min(MAX_INDENTATION_LEVELS, len(self.levels) - bool(marker and self.levels))]
         return "".join(level.indentation for level in outer) + marker
 
 
 def _follow_tag(page: _Page, tag: str, attributes: str, *, closing: bool) -> None:
-    """First the break that the tag makes, then what else it does."""
+    """Apply a tag: first its line or paragraph break, then everything else it does."""
     nested_list = tag in _LISTS and len(page.levels) > closing
-    if (made := _BREAKS.get(tag)) == "paragraph" and not nested_list:
+    if (kind := _BREAKS.get(tag)) == "paragraph" and not nested_list:
         page.end_paragraph()
-    elif made:
+    elif kind:
         page.end_line()
     if closing and tag in _CLOSING:
         _CLOSING[tag](page)
@@ -174,14 +174,14 @@ def _image(page: _Page, attributes: str) -> None:
 
 
 def _open_link(page: _Page, attributes: str) -> None:
-    """Only a target that means something outside of a browser is kept."""
+    """Keep the target only if it means something outside a browser."""
     _close_link(page)
-    if found := _TARGET.fullmatch(_SPACE.sub("", _attribute(attributes, "href"))):
-        page.target = found["shown"]
+    if target := _TARGET.fullmatch(_SPACE.sub("", _attribute(attributes, "href"))):
+        page.target = target["shown"]
 
 
 def _close_link(page: _Page) -> None:
-    """Puts the target behind the link's text, unless it is the text."""
+    """Write the target after the link's text, unless they are equal."""
     label, target = "".join(page.label).strip(), page.target
     page.label, page.target = [], ""
     if target and target != label:
@@ -195,10 +195,10 @@ def _preformatted(on: bool) -> Callable[..., None]:
     return switch
 
 
-def _attribute(attributes: str, wanted: str) -> str:
-    """Its value; a reference in it counts only with its semicolon: `?a=1&copy=2` stays as it is."""
+def _attribute(attributes: str, attribute: str) -> str:
+    """Return the value of an attribute. Character references need their semicolon: `?a=1&copy=2` is unchanged."""
     for name, value in _ATTRIBUTE.findall(attributes):
-        if name.lower() == wanted:
+        if name.lower() == attribute:
             return _REFERENCE.sub(lambda reference: unescape(reference.group()), value.strip("\"'"))
     return ""
 

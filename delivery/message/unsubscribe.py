@@ -1,7 +1,7 @@
-"""The links by which recipients unsubscribe: signed, so that nobody can do it for another (RFC 8058, section 4).
+"""The unsubscribe links: signed, so that nobody can unsubscribe somebody else (RFC 8058, section 4).
 
-A link says which recipient it is for, never the address. It is signed with keyed BLAKE2b (RFC 7693), since each
-message needs a signature of its own: HMAC-SHA-256 takes three times as long.
+A link contains the recipient's number, never the address. It is signed with keyed BLAKE2b (RFC 7693), because each
+message needs its own signature and HMAC-SHA-256 takes three times as long.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
 
-from delivery.message.mime import LENGTH
+from delivery.message.mime import TOKEN_LENGTH
 
 PATH = "/unsubscribe/"
 
-_TOKEN = re.compile(f"[A-Za-z0-9_-]{{{LENGTH}}}")
+_TOKEN = re.compile(f"[A-Za-z0-9_-]{{{TOKEN_LENGTH}}}")
 _PURPOSE = b"unsubscribe"
-_SIGNATURE = 16  # octets; with 8 of a number they are LENGTH characters
+SIGNATURE_BYTES = 16  # together with the 8 of a number, TOKEN_LENGTH characters of base64
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Links(NamedTuple):
-    """What a message needs: its links are `prefix` and, behind it, the token of a recipient."""
+    """What a message needs: each link is `prefix` followed by the token of a recipient."""
 
     prefix: str
     token: Callable[[int], bytes]
 
 
 class Tokens:
-    """Makes and reads the tokens of one installation, which are valid for as long as its secret key."""
+    """Makes and reads the tokens of one installation. They stay valid as long as its secret key is the same."""
 
     def __init__(self, secret_key: str, installation: str) -> None:
         key = blake2b(f"{installation}\n{secret_key}".encode(), digest_size=32, person=_PURPOSE).digest()
-        self._signer = blake2b(key=key, digest_size=_SIGNATURE, person=_PURPOSE)
+        self._signer = blake2b(key=key, digest_size=SIGNATURE_BYTES, person=_PURPOSE)
 
     def links(self, public_url: str) -> Links:
-        """Links to the service at this URL."""
+        """Return the links to the service at this URL."""
         return Links(public_url + PATH, self.token)
 
     def token(self, recipient_id: int) -> bytes:
-        """LENGTH letters, digits, `-` and `_`: always the same for this recipient."""
+        """Return the recipient's token, always the same: TOKEN_LENGTH letters, digits, `-` and `_`."""
         number = recipient_id.to_bytes(8, "big")
         signer = self._signer.copy()
         signer.update(number)

@@ -1,7 +1,7 @@
-"""An SMTP client without I/O, and the one file that gives it sockets.
+"""An SMTP client without I/O, and the one file that adds sockets to it.
 
-Imports run one way: sender -> loop -> pool -> network -> connection -> session -> handshake, state, verdict ->
+Imports run one way: sender -> loop -> pool -> network -> connection -> session -> handshake, state, classification ->
 reply, command -> errors.
-`connection` and `network` reach sockets, TLS and time through `transport` alone; below them bytes go in, and
+Only `transport` uses sockets, TLS and the clock; `connection` and `network` call it. Below these, bytes go in, and
 outcomes and bytes come out.
 """

@@ -1,4 +1,4 @@
-"""When it is the server and not a message that is to blame: the same thing again and again, without a success."""
+"""Decides when the server is at fault and not a message: the same failure again and again, without a success."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from collections.abc import Iterable
 
 from delivery.interface import Envelope, Kind, Outcome
 
-EQUAL_REFUSALS = 20  # recipients refused with the same words (relaying denied, quota used up)
-MAILBOX_IS_TO_BLAME = re.compile(r"^5\d\d[ -]5\.(1\.(1|2|3|6|10)|2\.1)\b")  # RFC 3463 sections 3.2 and 3.3
-BREAKS = 20  # connections that broke over a message, and one more for each connection that may be open
+MAX_EQUAL_REFUSALS = 20  # recipients in a row refused with the same words (relaying denied, quota exceeded)
+MAILBOX_ERROR = re.compile(r"^5\d\d[ -]5\.(1\.(1|2|3|6|10)|2\.1)\b")  # RFC 3463 sections 3.2 and 3.3
+BASE_MAX_BREAKS = 20  # connections in a row that broke over a message; each connection that may be open adds one
 
 
-class Suspicion:
-    """Counts what speaks against the server. A method that returns a text has seen enough: that is the reason."""
+class CircuitBreaker:
+    """Counts failures that point to the server. A method that returns a text has tripped it: the text is the reason."""
 
     def __init__(self, connections: int) -> None:
-        self._most_breaks = BREAKS + connections
+        self._max_breaks = BASE_MAX_BREAKS + connections
         self._breaks = 0
-        self._words = ""
-        self._refusals = 0
+        self._last_refusal = ""
+        self._equal_refusals = 0
 
-    def refused(self, envelope: Envelope, reply: str) -> str | None:
-        """A recipient was refused for good. Replies are equal if they differ by the address alone.
+    def record_refusal(self, envelope: Envelope, reply: str) -> str | None:
+        """Count a recipient refused for good. Replies that differ only in the address are equal.
 
-        A mailbox that is not there speaks against nobody else: an old list may have many of them in a row.
+        A missing mailbox does not count: an old list may have many of them in a row.
         """
-        if MAILBOX_IS_TO_BLAME.search(reply):
+        if MAILBOX_ERROR.search(reply):
             return None
-        words = reply.replace(envelope.address, "")
-        self._refusals = self._refusals + 1 if words == self._words else 1
-        self._words = words
-        if self._refusals < EQUAL_REFUSALS:
+        refusal = reply.replace(envelope.address, "")
+        self._equal_refusals = self._equal_refusals + 1 if refusal == self._last_refusal else 1
+        self._last_refusal = refusal
+        if self._equal_refusals < MAX_EQUAL_REFUSALS:
             return None
-        return f"{self._refusals} recipients in a row were refused: {reply}"
+        return f"{self._equal_refusals} recipients in a row were refused: {reply}"
 
-    def broke(self, reason: str) -> str | None:
-        """A connection broke over a message."""
+    def record_break(self, reason: str) -> str | None:
+        """Count a connection that broke over a message."""
         self._breaks += 1
-        if self._breaks <= self._most_breaks:
+        if self._breaks <= self._max_breaks:
             return None
         return f"{self._breaks} connections in a row broke: {reason}"
 
-    def clear(self, outcomes: Iterable[Outcome]) -> None:
-        """What was decided clears the server: a message taken of everything, one refused of breaking."""
-        if not (self._breaks or self._refusals):
+    def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Reset the counts: an accepted message resets both, a refused one the broken connections."""
+        if not (self._breaks or self._equal_refusals):
             return
         kinds = {outcome.kind for outcome in outcomes}
         if Kind.SENT in kinds:
-            self._refusals = 0
+            self._equal_refusals = 0
         if Kind.SENT in kinds or Kind.FAILED in kinds:
             self._breaks = 0

@@ -1,8 +1,8 @@
 """Values -> bytes for the server (RFC 5321, 1870, 6152, 6531, 4954).
 
-Everything that comes from outside passes `line`, or `header_address` and a look at its length: nothing below 0x20
-and no 0x7F gets into a command, nothing leaves the angle brackets of a path, and nothing is longer than what a
-server must take.
+Every value from outside passes through `line`, or through `header_address` and a check of its length. So a command
+holds no octet below 0x20 and no 0x7F, nothing leaves the angle brackets of a path, and nothing is longer than what a
+server must accept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from delivery.message.address import header_address
-from delivery.smtp.errors import UnfitValueError
+from delivery.smtp.errors import UnsendableValueError
 
 DATA = b"DATA\r\n"
 RSET = b"RSET\r\n"
@@ -20,12 +20,12 @@ QUIT = b"QUIT\r\n"
 STARTTLS = b"STARTTLS\r\n"
 LONE_DOT = b".\r\n"
 
-LONGEST_PATH = 254  # 256 with its brackets (RFC 5321 section 4.5.3.1)
-LONGEST_LOCAL = 64
+MAX_PATH_LENGTH = 254  # octets; 256 with its brackets (RFC 5321 section 4.5.3.1)
+MAX_LOCAL_PART_LENGTH = 64  # octets
 
 
 class Step(IntEnum):
-    """What can be waited for. Integers, since members are dictionary keys for every message."""
+    """What a connection can be waiting for. Integers, since members are dictionary keys for every message."""
 
     CONNECT = 1
     TLS = 2
@@ -39,14 +39,14 @@ class Step(IntEnum):
     MAIL = 10
     RCPT = 11
     DATA = 12
-    BLOCK = 13  # the content is still on its way to the server
-    CONTENT = 14  # the content ended with its dot
+    BLOCK = 13  # the content is still being sent
+    CONTENT = 14  # the content and its final dot were sent
     LONE_DOT = 15
     QUIT = 16
 
 
-# Seconds for each: RFC 5321 section 4.5.3.2 where it names one. A deadline for the whole answer, not per read.
-LIMITS: Mapping[Step, float] = {
+# Seconds for each: RFC 5321 section 4.5.3.2 where it names one. For the whole reply, not for each read.
+STEP_TIMEOUTS: Mapping[Step, float] = {
     Step.CONNECT: 30,
     Step.TLS: 60,
     Step.GREETING: 300,
@@ -67,53 +67,55 @@ LIMITS: Mapping[Step, float] = {
 
 
 def line(text: str, limit: int = 512) -> bytes:
-    """One command line of ASCII; refuses control characters and lines of more than `limit` octets."""
+    """Return one command line of printable ASCII. Raises UnsendableValueError, also above `limit` octets."""
     if not (text.isascii() and text.isprintable()) or len(text) + 2 > limit:
-        raise UnfitValueError("a command with characters or a length that SMTP does not allow")
+        raise UnsendableValueError("a command with characters or a length that SMTP does not allow")
     return text.encode("ascii") + b"\r\n"
 
 
 def ehlo(hostname: str) -> bytes:
-    """EHLO with the name, or the address literal, that we go by."""
+    """EHLO with this host's name or address literal."""
     return line(f"EHLO {hostname}")
 
 
 class EnvelopeCommands:
-    """MAIL, RCPT and DATA with the parameters that one server takes: SIZE (RFC 1870), 8BITMIME, SMTPUTF8."""
+    """MAIL, RCPT and DATA with the parameters that one server supports: SIZE (RFC 1870), 8BITMIME, SMTPUTF8."""
 
-    __slots__ = ("_eight_bit", "_largest", "_sized", "_templates", "_utf8")
+    __slots__ = ("_declares_size", "_eight_bit", "_max_size", "_templates", "_utf8")
 
-    def __init__(self, largest: int | None = None, *, eight_bit: bool = False, utf8: bool = False) -> None:
-        """`largest`: what was announced with SIZE, 0 for no bound; None: no SIZE."""
-        self._sized = largest is not None
-        self._largest = largest or float("inf")
+    def __init__(self, max_size: int | None = None, *, eight_bit: bool = False, utf8: bool = False) -> None:
+        """`max_size`: what the server announced with SIZE, 0 for no limit; None: it does not support SIZE."""
+        self._declares_size = max_size is not None
+        self._max_size = max_size or float("inf")
         self._eight_bit = eight_bit
         self._utf8 = utf8
         self._templates: dict[tuple[str, bool, bool], bytes] = {}  # few senders, many recipients
 
     def lines(self, sender: str, recipient: str, content: bytes) -> bytes:
-        """The three lines before `content` with its final dot. UnfitValueError: the server would not take it."""
-        size = len(content) - len(LONE_DOT)  # with its stuffed dots: hardly more than the message has
-        if size > self._largest:
-            raise UnfitValueError(f"the message has {size} octets, the server takes {self._largest}")
+        """Return the three lines before `content`, which ends with its dot. Raises UnsendableValueError."""
+        size = len(content) - len(LONE_DOT)  # with stuffed dots: hardly more than the size of the message
+        if size > self._max_size:
+            raise UnsendableValueError(f"the message has {size} octets, the server takes {self._max_size}")
         octets = header_address(recipient)
         utf8 = not octets.isascii()
-        if utf8 or len(octets) > LONGEST_LOCAL:
+        if utf8 or len(octets) > MAX_LOCAL_PART_LENGTH:
             self._check(octets)
         key = sender, self._eight_bit and not content.isascii(), utf8
         template = self._templates.get(key) or self._new_template(*key)
-        return template % (size, octets) if self._sized else template % octets
+        return template % (size, octets) if self._declares_size else template % octets
 
     def _check(self, path: bytes) -> None:
         if not (self._utf8 or path.isascii()):
-            raise UnfitValueError("the server takes no addresses with non-ASCII characters (it offers no SMTPUTF8)")
-        if len(path) > LONGEST_PATH or path.rfind(b"@") > LONGEST_LOCAL:
-            raise UnfitValueError("the address is longer than SMTP allows")
+            raise UnsendableValueError(
+                "the server takes no addresses with non-ASCII characters (it offers no SMTPUTF8)"
+            )
+        if len(path) > MAX_PATH_LENGTH or path.rfind(b"@") > MAX_LOCAL_PART_LENGTH:
+            raise UnsendableValueError("the address is longer than SMTP allows")
 
     def _new_template(self, sender: str, eight_bit: bool, utf8: bool) -> bytes:
         path = header_address(sender)
         self._check(path)
-        parameters = b" SIZE=%d" * self._sized + b" BODY=8BITMIME" * eight_bit + b" SMTPUTF8" * utf8
+        parameters = b" SIZE=%d" * self._declares_size + b" BODY=8BITMIME" * eight_bit + b" SMTPUTF8" * utf8
         template = b"MAIL FROM:<" + path.replace(b"%", b"%%") + b">" + parameters + b"\r\nRCPT TO:<%b>\r\n" + DATA
         self._templates[sender, eight_bit, utf8] = template
         return template
@@ -125,7 +127,7 @@ def auth_plain(user: str, password: str) -> bytes:
 
 
 def auth_login() -> bytes:
-    """AUTH LOGIN; the server asks for user and password then."""
+    """AUTH LOGIN; the server then asks for user and password."""
     return b"AUTH LOGIN\r\n"
 
 

@@ -1,6 +1,6 @@
-"""One connection: its session's bytes to and from the kernel, through TLS where there is TLS, and its deadlines.
+"""One connection: moves its session's bytes to and from the kernel, through TLS if there is TLS; has deadlines.
 
-A deadline begins whenever the session waits for another answer, and is not moved by bytes that complete none.
+A deadline starts whenever the session waits for another reply. Bytes that do not complete a reply do not extend it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from delivery.smtp import transport
 from delivery.smtp.command import Step
 from delivery.smtp.errors import ProtocolError
 from delivery.smtp.session import Session
-from delivery.smtp.state import CLOSED, GO
-from delivery.smtp.transport import READ, RECORD, WRITE, Address, Poller, Tls
+from delivery.smtp.state import CLOSED, READY_FOR_CONTENT
+from delivery.smtp.transport import READ, TLS_RECORD_BYTES, WRITE, Address, Poller, Tls
 
-BLOCK = 64 * 1024  # the content's deadline begins anew with each block that the network took
-_RECEIVE = 16 * 1024
-_NOTHING = memoryview(b"")
+CONTENT_BLOCK_BYTES = 64 * 1024  # each block of a content that the network takes starts a new deadline
+_RECEIVE_BYTES = 16 * 1024
+_EMPTY = memoryview(b"")
 _CONNECT = Step.CONNECT
 
 
-class Watch:
-    """What all connections share: the poller, the time, the deadlines, and who has ended."""
+class EventLoopState:
+    """What all connections of a loop share: the poller, the time, the timeouts, and which connections have ended."""
 
-    def __init__(self, clock: Callable[[], float], limits: Mapping[Step, float], poller: Poller) -> None:
+    def __init__(self, clock: Callable[[], float], timeouts: Mapping[Step, float], poller: Poller) -> None:
         self.clock = clock
-        self.limits = limits
+        self.timeouts = timeouts
         self.poller = poller
         self.now = clock()
-        self.at = transport.wall_clock()  # the time of the outcomes that the last wait brought
+        self.wall_time = transport.wall_clock()  # of the last wait: the time of the outcomes that it brought
         self.connections: dict[int, Connection] = {}
         self.ended: list[Connection] = []
 
@@ -37,141 +37,143 @@ class Connection:
     """A socket and the session on it."""
 
     __slots__ = (
+        "_awaited",
+        "_awaited_since",
         "_broken",
-        "_mask",
+        "_connect_step",
+        "_events",
+        "_loop_state",
         "_new_tls",
-        "_plain",
-        "_sealed",
         "_socket",
-        "_stage",
         "_tls",
-        "_waited_for",
-        "_waiting_since",
-        "_watch",
+        "_unsent",
         "_wire",
+        "_wire_plain_bytes",
         "address",
         "closed",
         "fd",
         "session",
     )
 
-    def __init__(self, watch: Watch, address: Address, session: Session, new_tls: Callable[[], Tls] | None) -> None:
+    def __init__(
+        self, loop_state: EventLoopState, address: Address, session: Session, new_tls: Callable[[], Tls] | None
+    ) -> None:
         self.address = address
         self.session = session
         self.closed = False
-        self._watch = watch
+        self._loop_state = loop_state
         self._new_tls = new_tls
         self._tls: Tls | None = None
-        self._plain = _NOTHING  # waits
-        self._wire = _NOTHING  # what the kernel is to take next
-        self._sealed = 0  # plain octets in `_wire`, where that is ciphertext
-        self._broken = False  # writing has failed; what the server said before may still be read
-        self._stage: Step | None = Step.CONNECT  # before the session has anything to wait for
-        self._socket = transport.begin_connect(address)
+        self._unsent = _EMPTY  # plain bytes that wait behind `_wire`
+        self._wire = _EMPTY  # what the kernel takes next
+        self._wire_plain_bytes = 0  # plain octets in `_wire`, if that is ciphertext
+        self._broken = False  # writing failed; what the server sent before may still be read
+        self._connect_step: Step | None = Step.CONNECT  # CONNECT or TLS, while the session awaits nothing itself
+        self._socket = transport.start_connect(address)
         self.fd = self._socket.fileno()
-        self._mask = WRITE
-        self._waited_for: object = None
-        self._waiting_since = watch.now
-        watch.poller.register(self.fd, WRITE)
+        self._events = WRITE
+        self._awaited: object = None
+        self._awaited_since = loop_state.now
+        loop_state.poller.register(self.fd, WRITE)
 
-    def ready(self, mask: int) -> None:
-        """The socket can be written, or has failed; for reading alone there is `receive`."""
-        if self._stage is _CONNECT:
+    def handle_events(self, mask: int) -> None:
+        """Handle a socket that can be written or has failed; call `receive` for one that can only be read."""
+        if self._connect_step is _CONNECT:
             return self._connected()
         if mask & WRITE:
-            self._pump()
+            self._write_all()
         if mask & ~WRITE and not self.closed:
             self.receive()
         return None
 
     def flush(self) -> None:
-        """Hand to the kernel what the session has to say, as far as it takes it."""
+        """Write the session's output, as far as the kernel takes it."""
         data, tls = self.session.data_to_send(), self._tls
-        if self._mask != READ or self._broken or (tls is not None and not tls.takes(data)):
-            self._plain = memoryview(bytes(self._plain) + data)
-            return self._pump()
+        if self._events != READ or self._broken or (tls is not None and not tls.fits_one_record(data)):
+            self._unsent = memoryview(bytes(self._unsent) + data)
+            return self._write_all()
         wire = data if tls is None else tls.encrypt(data)
-        try:  # what nearly every write is: nothing waits, and the kernel takes it all
+        try:  # nearly every write: nothing is waiting, and the kernel takes it all
             sent = self._socket.send(wire)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             return self._write_failed(error)
         if sent == len(wire):
-            self.session.handed += len(data)
+            self.session.bytes_sent += len(data)
             return None
-        self._sealed = len(data)
-        self._count(sent)
+        self._wire_plain_bytes = len(data)
+        self._count_sent(sent)
         self._wire = memoryview(wire)[sent:]
-        return self._pump()
+        return self._write_all()
 
     def use_tls(self) -> None:
-        """From here on all bytes go through TLS."""
+        """Pass all bytes through TLS from now on."""
         if self._new_tls is not None:
             self._tls = self._new_tls()
             self._tls.handshake()
 
-    def check(self, now: float) -> None:
-        """Give up if what is waited for is late. Called now and then: nothing is spent on deadlines elsewhere.
+    def check_timeout(self, now: float) -> None:
+        """Close the connection if the awaited reply is late. Called at intervals, so that deadlines cost nothing else.
 
-        A deadline begins at the first look after an answer, or after a block of the content that was taken.
+        A deadline starts at the first check after a reply, or after a block of the content that was taken.
         """
         session = self.session
-        step = self._stage or session.step
-        waiting_for = (step, session.turn, session.handed // BLOCK)
-        if waiting_for != self._waited_for:
-            self._waited_for, self._waiting_since = waiting_for, now
-        elif step is not None and now - self._waiting_since >= self._watch.limits[step]:
-            session.fail(f"no answer in time to {step.name}", self._watch.at)
+        step = self._connect_step or session.step
+        awaited = (step, session.wait_count, session.bytes_sent // CONTENT_BLOCK_BYTES)
+        if awaited != self._awaited:
+            self._awaited, self._awaited_since = awaited, now
+        elif step is not None and now - self._awaited_since >= self._loop_state.timeouts[step]:
+            session.fail(f"no answer in time to {step.name}", self._loop_state.wall_time)
             self.close()
 
     def stop(self, reason: str) -> None:
-        """Close it now; what was not ended is returned."""
-        self.session.stop(reason, self._watch.at)
+        """Close the connection now; an envelope whose final dot was not sent is returned."""
+        self.session.stop(reason, self._loop_state.wall_time)
         self.close()
 
     def close(self) -> None:
-        """Close the socket; the session has been told, or nobody asks any more."""
+        """Close the socket, without notifying the session."""
         if self.closed:
             return
         self.closed = True
-        self._watch.connections.pop(self.fd, None)
-        self._watch.ended.append(self)
-        self._watch.poller.unregister(self.fd)
+        self._loop_state.connections.pop(self.fd, None)
+        self._loop_state.ended.append(self)
+        self._loop_state.poller.unregister(self.fd)
         self._socket.close()
 
     def _connected(self) -> None:
         error = transport.connect_error(self._socket)
         if error is not None:
-            return self._lose(error)
-        self._stage = None if self._tls is None else Step.TLS
-        return self._pump()
+            return self._connection_lost(error)
+        self._connect_step = None if self._tls is None else Step.TLS
+        return self._write_all()
 
     def receive(self) -> bool:
-        """Read once; True if there was something."""
+        """Read once; return whether there was anything to read."""
         try:
-            data: bytes | None = self._socket.recv(_RECEIVE)
+            data: bytes | None = self._socket.recv(_RECEIVE_BYTES)
             if self._tls is not None and data:
                 data = self._decrypt(self._tls, data)
         except BlockingIOError:
             return False
         except OSError as error:
-            self._lose(error)
+            self._connection_lost(error)
             return False
         if data:
             session = self.session
             try:
-                session.receive(data, self._watch.at)
+                session.receive(data, self._loop_state.wall_time)
             except ProtocolError as error:
-                session.fail(str(error), self._watch.at)
-            if session.state is not GO:
-                self._go_on(session)
+                session.fail(str(error), self._loop_state.wall_time)
+            if session.state is not READY_FOR_CONTENT:
+                self._act_on_session(session)
         elif data is not None:
-            self._lose(None)
+            self._connection_lost(None)
         return True
 
-    def _go_on(self, session: Session) -> None:
-        """Do what the session wants after a reply; where a message may go, that is its owner's to decide."""
+    def _act_on_session(self, session: Session) -> None:
+        """Do what the session needs after a reply. When a content may be sent is up to the owner."""
         if session.state is CLOSED:
             self.close()
         elif session.has_output:
@@ -186,61 +188,62 @@ class Connection:
             if tls.ready and self.session.wants_tls:
                 self.session.tls_started()
             if tls.ready:
-                self._stage = None
+                self._connect_step = None
             self.flush()
         return None if self.closed else plain
 
     def _start_tls(self) -> None:
         self.use_tls()
-        self._stage = Step.TLS
-        self._pump()
+        self._connect_step = Step.TLS
+        self._write_all()
 
-    def _pump(self) -> None:
+    def _write_all(self) -> None:
         """Write until all is written or the kernel takes no more."""
-        while not self._broken and (self._wire or self._load()):
+        while not self._broken and (self._wire or self._load_wire()):
             try:
                 sent = self._socket.send(self._wire)
             except BlockingIOError:
-                return self._listen(READ | WRITE)
+                return self._set_events(READ | WRITE)
             except OSError as error:
                 return self._write_failed(error)
-            self._count(sent)
+            self._count_sent(sent)
             self._wire = self._wire[sent:]
-        return self._listen(READ)
+        return self._set_events(READ)
 
-    def _count(self, sent: int) -> None:
-        """Under TLS the first octet of a record that is taken stands for the whole of it."""
+    def _count_sent(self, sent: int) -> None:
+        """Count plain octets that the kernel took; under TLS, the first octet of a record counts for all of it."""
         if self._tls is None:
-            self.session.handed += sent
+            self.session.bytes_sent += sent
         elif sent:
-            self.session.handed += self._sealed
-            self._sealed = 0
+            self.session.bytes_sent += self._wire_plain_bytes
+            self._wire_plain_bytes = 0
 
-    def _load(self) -> bool:
-        """Put the next piece on the wire, through TLS where there is TLS."""
+    def _load_wire(self) -> bool:
+        """Fill `_wire` with the next piece, through TLS if there is TLS; return whether there was one."""
         if self._tls is None:
-            self._wire, self._plain = self._plain, _NOTHING
+            self._wire, self._unsent = self._unsent, _EMPTY
         else:
-            piece = self._plain[:RECORD] if self._tls.ready else _NOTHING
-            self._plain = self._plain[len(piece) :]
-            self._sealed = len(piece)
+            piece = self._unsent[:TLS_RECORD_BYTES] if self._tls.ready else _EMPTY
+            self._unsent = self._unsent[len(piece) :]
+            self._wire_plain_bytes = len(piece)
             self._wire = memoryview(self._tls.encrypt(piece))
         return bool(self._wire)
 
     def _write_failed(self, error: OSError) -> None:
-        """The server may have said why before it hung up: that counts."""
+        """Read first: the server may have sent its reason before it closed the connection."""
         self._broken = True
-        self._listen(READ)
+        self._set_events(READ)
         while not self.closed and self.receive():
             pass
-        self._lose(error)
+        self._connection_lost(error)
 
-    def _lose(self, error: OSError | None) -> None:
+    def _connection_lost(self, error: OSError | None) -> None:
         if not self.closed:
-            self.session.lose(transport.reason(error) if error else "the server closed the connection", self._watch.at)
+            reason = transport.describe_error(error) if error else "the server closed the connection"
+            self.session.connection_lost(reason, self._loop_state.wall_time)
             self.close()
 
-    def _listen(self, mask: int) -> None:
-        if mask != self._mask:
-            self._mask = mask
-            self._watch.poller.modify(self.fd, mask)
+    def _set_events(self, mask: int) -> None:
+        if mask != self._events:
+            self._events = mask
+            self._loop_state.poller.modify(self.fd, mask)

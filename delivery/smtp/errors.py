@@ -1,4 +1,4 @@
-"""What can go wrong between us and an SMTP server: three kinds, ours, theirs, and a value nobody can send."""
+"""The errors of `delivery.smtp`: bugs of ours, faults of the server, and values that cannot be sent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class SMTPError(DeliveryError):
 
 
 class LocalError(SMTPError):
-    """We made a move that the session's table does not allow: a bug of ours."""
+    """A transition that the session's table does not allow: a bug of ours."""
 
 
 class ProtocolError(SMTPError):
-    """The server broke the protocol. Its connection is never used again."""
+    """The server violated the protocol. The connection is not used again."""
 
 
-class UnfitValueError(SMTPError):
-    """A value that no command to this server can carry: the delivery it belongs to fails, alone."""
+class UnsendableValueError(SMTPError):
+    """A value that cannot be sent to this server. Only the delivery it belongs to fails."""

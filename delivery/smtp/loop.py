@@ -1,7 +1,35 @@
-"""One `deliver`, round by round.
+"""The loop of one `deliver`: passes envelopes from the queue to the connections, and outcomes back.
 
-A round takes whatever the network brings, makes it durable in one `Work.record` together with what is about to
-end, and only then lets it end. It never waits to fill a round: many connections share each commit by themselves.
+Theory of operation
+-------------------
+One thread serves all connections. Each round has five steps:
+
+1. Renew the lease if it is time to, and check for a request to stop.
+2. Dispatch: fetch envelopes when few are left, begin one on each idle connection, open more connections.
+3. Wait for the network. Collect the outcomes that it brought, and the connections that are ready for the final dot.
+4. Commit all these outcomes, and that all these messages are about to end, in one commit.
+5. Send the final dots of the messages whose claim still holds, each with the next envelope behind it if possible.
+
+A round takes whatever the network brings and never waits for more. With many connections, one commit still covers many
+messages, because replies arrive while the previous commit is running.
+
+Invariants:
+
+1. No final dot is sent before a commit has recorded two things: the outcome of that connection's previous message, and
+   that this message is `sending`. A connection is ready only after the reply to its previous message, so that outcome
+   is in the same commit or an earlier one. After a crash, at most one message per connection is in doubt.
+2. A message whose claim was lost during the commit (cancelled, or claimed by another sender) gets no dot. Its
+   connection is closed, and so the server discards the message.
+3. The lease is checked right before each dot. Once it has ended, no message is ended any more.
+4. While a commit runs in the background (`begin_commit`), the loop reads replies and serves other connections, but
+   calls no method of the queue before it has taken the result. There is at most one pending commit.
+5. If the server is not usable (`pool.refusal`), a stop is requested, or the lease has ended, the loop drains: it
+   finishes the messages in flight and begins no others. A stop also has a deadline, `stop_timeout`. At the end, the
+   loop releases the envelopes that were not begun.
+6. A message that cannot be built or sent fails alone. Only a MemoryError in the session leaves the loop.
+
+If a method of the queue raises, the error leaves the loop, and `SMTPSender.deliver` closes all connections. Claims are
+given back when the sender unregisters, or taken over once its lease has ended.
 """
 
 from __future__ import annotations
@@ -9,276 +37,275 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.interface import Envelope, Outcome, Recording, Work, not_built
-from delivery.smtp.circuit_breaker import Suspicion
+from delivery.interface import Envelope, Outcome, PendingCommit, Queue, classify_build_error
+from delivery.smtp.circuit_breaker import CircuitBreaker
 from delivery.smtp.connection import Connection
 from delivery.smtp.network import Network
 from delivery.smtp.pool import Pool
-from delivery.smtp.rate_limit import Pace
+from delivery.smtp.rate_limit import RateLimiter
 from delivery.smtp.session import Session
-from delivery.smtp.state import CLOSED, GO, IDLE
+from delivery.smtp.state import CLOSED, IDLE, READY_FOR_CONTENT
 
 NEVER = float("inf")
-FIRST_BATCH = 10
-LARGEST_BATCH = 1000  # envelopes claimed at once, at full speed
-LONGEST_WAIT = 5.0  # the lease is looked at this often
-LOOK_AGAIN = 1.0  # how often to ask for work while the last messages are under way
+INITIAL_BATCH_SIZE = 10
+MAX_BATCH_SIZE = 1000  # envelopes claimed at once, at full speed
+MAX_WAIT_SECONDS = 5.0  # so that the lease is renewed in time
+REFETCH_SECONDS = 1.0  # how often to ask an empty queue while the last messages are in flight
 
 
-class Rounds:
-    """Takes envelopes from `work` to connections of `pool`, and what became of them back."""
+class DeliveryLoop:
+    """Passes envelopes from `queue` to the connections of `pool`, and their outcomes back."""
 
     def __init__(
         self,
-        work: Work,
+        queue: Queue,
         network: Network,
         pool: Pool,
-        pace: Pace,
-        suspicion: Suspicion,
+        rate_limiter: RateLimiter,
+        circuit_breaker: CircuitBreaker,
         *,
         messages_per_connection: float,
-        time_to_stop: float,
+        stop_timeout: float,
     ) -> None:
-        self._work = work
+        self._queue = queue
         self._network = network
         self._pool = pool
-        self._pace = pace
-        self._suspicion = suspicion
+        self._rate_limiter = rate_limiter
+        self._circuit_breaker = circuit_breaker
         self._messages_per_connection = messages_per_connection
-        self._time_to_stop = time_to_stop
-        self._queue: deque[Envelope] = deque()
-        self._batch = max(FIRST_BATCH, pool.most)
-        self._taken_at = network.now
-        self._look_at = network.now  # no need to ask for work before
-        self._going: list[Connection] = []  # their messages may end, once that is recorded
-        self._waiting: list[Connection] = []  # the same, and it is being recorded
-        self._recording: Recording | None = None
-        self._outcomes: list[Outcome] = []  # not recorded yet
+        self._stop_timeout = stop_timeout
+        self._envelopes: deque[Envelope] = deque()  # fetched, not begun
+        self._batch_size = max(INITIAL_BATCH_SIZE, pool.max_connections)
+        self._fetched_at = network.now
+        self._next_fetch_at = network.now  # no need to ask the queue before
+        self._ready_for_dot: list[Connection] = []  # all but content and dot is sent; that must be committed first
+        self._awaiting_commit: list[Connection] = []  # the same, and the commit has begun
+        self._pending_commit: PendingCommit | None = None
+        self._outcomes: list[Outcome] = []  # not committed yet
         self._draining = False
         self._stop_at = NEVER
 
     def run(self) -> None:
-        """Until there is no work left, or no sense in going on."""
-        while self._round():
+        """Send until the queue is empty, the server is not usable, or a stop was requested."""
+        while self._run_once():
             pass
-        if self._queue:
-            self._work.give_back(list(self._queue))
-        self._say_goodbye()
+        if self._envelopes:
+            self._queue.release(list(self._envelopes))
+        self._quit_all()
 
-    def _round(self) -> bool:
-        if self._recording is None:
-            self._work.keep_alive()
-        if self._work.stopping:
+    def _run_once(self) -> bool:
+        if self._pending_commit is None:
+            self._queue.renew_lease()
+        if self._queue.stopping:
             self._stop()
         if not self._draining:
-            self._hand_out()
+            self._dispatch()
         if self._finished():
             return False
-        self._read(self._network.wait(self._patience()))
-        recorded = self._recorded() if self._network.told else None
-        if self._recording is None and (self._outcomes or self._going):
+        self._collect(self._network.wait(self._poll_timeout()))
+        committed = self._finish_commit() if self._network.commit_ready else None
+        if self._pending_commit is None and (self._outcomes or self._ready_for_dot):
             self._commit()
-        if recorded is not None:
-            self._let_end(*recorded)
+        if committed is not None:
+            self._send_final_dots(*committed)
         if self._pool.refusal is not None and not self._draining:
             self._drain()
         return True
 
     def _finished(self) -> bool:
-        under_way = self._pool.working or self._outcomes or self._recording
-        return not under_way and (self._draining or not self._queue)
+        in_flight = self._pool.busy or self._outcomes or self._pending_commit
+        return not in_flight and (self._draining or not self._envelopes)
 
-    def _patience(self) -> float:
-        """How long to wait for the network at most."""
-        if self._outcomes and self._recording is None:
+    def _poll_timeout(self) -> float:
+        if self._outcomes and self._pending_commit is None:
             return 0.0
         now = self._network.now
-        wait = min(LONGEST_WAIT, self._stop_at - now)
+        wait = min(MAX_WAIT_SECONDS, self._stop_at - now)
         if self._draining:
             return wait
-        if not self._queue:
-            return min(wait, self._look_at - now)
-        return min(wait, self._pace.wait(now) or wait)
+        if not self._envelopes:
+            return min(wait, self._next_fetch_at - now)
+        return min(wait, self._rate_limiter.delay(now) or wait)
 
-    # Work out
+    # Envelopes to connections
 
-    def _hand_out(self) -> None:
+    def _dispatch(self) -> None:
         now, pool = self._network.now, self._pool
         reserve = len(pool.open) + len(pool.opening)
-        if self._recording:
-            reserve *= 2  # that has to end first, and then the waiting connections want the next envelope
-        if len(self._queue) <= reserve and now >= self._look_at:
-            self._take(now)
-        while pool.idle and self._queue and self._pace.start(now):
+        if self._pending_commit:
+            reserve *= 2  # a fetch waits for that commit, and then its connections need the next envelope as well
+        if len(self._envelopes) <= reserve and now >= self._next_fetch_at:
+            self._fetch(now)
+        while pool.idle and self._envelopes and self._rate_limiter.try_start(now):
             connection, _ = pool.idle.popitem()
             session = connection.session
-            if self._begin(session, session.begin):
+            if self._begin_next(session, session.begin):
                 connection.flush()
             else:
                 pool.idle[connection] = None
-        while pool.wants_more(len(self._queue), sparing=self._pace.bounded):
-            pool.open_one()
+        while pool.should_open(len(self._envelopes), few=self._rate_limiter.enabled):
+            pool.open_connection()
 
-    def _take(self, now: float) -> None:
-        """Claim about as much as goes out in half a second: nothing that is due later waits behind it."""
-        if now - self._taken_at < 0.25:
-            self._batch = min(self._batch * 2, LARGEST_BATCH)
-        elif now - self._taken_at > 1:
-            self._batch = max(self._batch // 2, len(self._pool.open), 1)
-        self._taken_at = now
-        recorded = self._recorded()
-        if recorded is not None:
-            self._let_end(*recorded)
-        taken = self._work.take(min(self._batch, self._pace.per_second))
-        if not taken:
-            self._look_at = now + LOOK_AGAIN
-        self._queue += taken
+    def _fetch(self, now: float) -> None:
+        """Claim about as much as is sent in half a second, so that nothing that falls due later waits behind it."""
+        if now - self._fetched_at < 0.25:
+            self._batch_size = min(self._batch_size * 2, MAX_BATCH_SIZE)
+        elif now - self._fetched_at > 1:
+            self._batch_size = max(self._batch_size // 2, len(self._pool.open), 1)
+        self._fetched_at = now
+        committed = self._finish_commit()
+        if committed is not None:
+            self._send_final_dots(*committed)
+        fetched = self._queue.fetch(min(self._batch_size, self._rate_limiter.per_second))
+        if not fetched:
+            self._next_fetch_at = now + REFETCH_SECONDS
+        self._envelopes += fetched
 
-    def _begin(self, session: Session, begin: Callable[[Envelope, bytes], None]) -> bool:
-        """`begin` the next envelope that can be sent; those that cannot have failed, alone."""
-        at, eight_bit = self._network.at, session.offers.eight_bit
-        while self._queue:
-            envelope = self._queue.popleft()
+    def _begin_next(self, session: Session, begin: Callable[[Envelope, bytes], None]) -> bool:
+        """`begin` the next envelope that can be sent. One that cannot be sent fails alone."""
+        at, eight_bit = self._network.wall_time, session.capabilities.eight_bit
+        while self._envelopes:
+            envelope = self._envelopes.popleft()
             _, recipient_id, address, message = envelope
             try:
                 content = message.smtp_data(address, recipient_id, at, eight_bit=eight_bit)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one message stops no other
-                self._outcomes.append(Outcome(envelope, *not_built(error), at))
+            except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
+                self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
                 continue
             try:
                 begin(envelope, content)
             except MemoryError:
-                raise  # the session may have half begun it
+                raise  # the session may have begun it in part
             except Exception as error:  # noqa: BLE001
-                self._outcomes.append(Outcome(envelope, *not_built(error), at))
+                self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
             else:
                 return True
         return False
 
-    # What came in
+    # Outcomes from connections
 
-    def _read(self, connections: list[Connection]) -> None:
+    def _collect(self, connections: list[Connection]) -> None:
         for connection in connections:
             session = connection.session
             if session.outcomes:
                 self._outcomes += session.outcomes
                 session.outcomes.clear()
-            if session.state is GO:
-                self._going.append(connection)
+            if session.state is READY_FOR_CONTENT:
+                self._ready_for_dot.append(connection)
             elif session.returned or session.refused or session.state is IDLE or session.state is CLOSED:
-                self._look_closer(connection)
+                self._handle_state_change(connection)
 
-    def _look_closer(self, connection: Connection) -> None:
+    def _handle_state_change(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
-        self._queue.extendleft(session.returned)
+        self._envelopes.extendleft(session.returned)
         session.returned.clear()
         for envelope, reply in session.refused:
-            self._note_refusal(envelope, reply)
+            self._record_refusal(envelope, reply)
         session.refused.clear()
         if session.state is IDLE:
-            self._rest(connection)
+            self._park(connection)
         elif session.state is CLOSED:
-            if session.broke:
-                pool.refusal = pool.refusal or self._suspicion.broke(session.reason)
-            pool.closed(connection)
+            if session.broken_mid_message:
+                pool.refusal = pool.refusal or self._circuit_breaker.record_break(session.reason)
+            pool.remove(connection)
 
-    def _note_refusal(self, envelope: Envelope, reply: str) -> None:
-        """Once the server is to blame, those that it refuses besides are not: they are the rest, given back."""
+    def _record_refusal(self, envelope: Envelope, reply: str) -> None:
+        """Count a refused recipient. Once the server is known to be at fault, take the envelope back instead."""
         if self._pool.refusal is None:
-            self._pool.refusal = self._suspicion.refused(envelope, reply)
+            self._pool.refusal = self._circuit_breaker.record_refusal(envelope, reply)
         else:
             self._outcomes = [outcome for outcome in self._outcomes if outcome.envelope is not envelope]
-            self._queue.append(envelope)
+            self._envelopes.append(envelope)
 
-    def _rest(self, connection: Connection) -> None:
+    def _park(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
         if session.refusal is not None:
             pool.refusal = pool.refusal or str(session.refusal)
-        if session.messages >= self._messages_per_connection or session.refusal is not None:
+        if session.message_count >= self._messages_per_connection or session.refusal is not None:
             pool.quit(connection)
         else:
-            pool.rest(connection)
+            pool.park(connection)
 
-    # What goes out
+    # Commits, and the final dots that they allow
 
     def _commit(self) -> None:
-        """Record what was answered and what is about to end; only then let it end."""
+        """Commit the outcomes, and that the messages that are ready are about to end; only then send their dots."""
         outcomes, self._outcomes = self._outcomes, []
-        going, self._going = self._going, []
-        ending = [c.session.envelope for c in going if c.session.envelope]
-        self._recording = self._work.begin_record(outcomes, ending)
-        if self._recording is None:
-            self._let_end(going, self._work.record(outcomes, ending))
+        ready, self._ready_for_dot = self._ready_for_dot, []
+        ending = [c.session.envelope for c in ready if c.session.envelope]
+        self._pending_commit = self._queue.begin_commit(outcomes, ending)
+        if self._pending_commit is None:
+            self._send_final_dots(ready, self._queue.commit(outcomes, ending))
         else:
-            self._waiting = going
-            self._network.watch(self._recording.descriptor)
-        self._suspicion.clear(outcomes)
+            self._awaiting_commit = ready
+            self._network.watch_commit(self._pending_commit.descriptor)
+        self._circuit_breaker.record_outcomes(outcomes)
 
-    def _recorded(self) -> tuple[list[Connection], Collection[Envelope]] | None:
-        """Wait for the rest of what is being recorded: what `_let_end` takes. The next record may begin before that."""
-        if self._recording is None:
+    def _finish_commit(self) -> tuple[list[Connection], Collection[Envelope]] | None:
+        """Wait for the pending commit; return the arguments for `_send_final_dots`. Before it, a commit may begin."""
+        if self._pending_commit is None:
             return None
-        self._network.watch(None)
-        recording, self._recording = self._recording, None
-        waiting, self._waiting = self._waiting, []
-        return waiting, recording.result()
+        self._network.watch_commit(None)
+        commit, self._pending_commit = self._pending_commit, None
+        ready, self._awaiting_commit = self._awaiting_commit, []
+        return ready, commit.result()
 
-    def _let_end(self, going: list[Connection], kept: Collection[Envelope]) -> None:
-        """Let the messages of `kept` end; a connection may have been lost while that was recorded."""
-        all_kept = len(kept) == len(going)
-        going = [connection for connection in going if not connection.closed]
+    def _send_final_dots(self, ready: list[Connection], kept: Collection[Envelope]) -> None:
+        """Send content and dot of the messages in `kept`. A connection may have been lost during the commit."""
+        all_kept = len(kept) == len(ready)
+        ready = [connection for connection in ready if not connection.closed]
         if not all_kept:
-            going = self._drop_lost(going, kept)
-        for connection in going:
-            if self._work.may_end():
-                self._end(connection)
+            ready = self._drop_lost_claims(ready, kept)
+        for connection in ready:
+            if self._queue.lease_is_valid():
+                self._send_final_dot(connection)
             else:
                 self._drain()
                 connection.stop("the lease has ended")
 
-    def _end(self, connection: Connection) -> None:
+    def _send_final_dot(self, connection: Connection) -> None:
         session = connection.session
-        follow = (
-            self._queue
-            and session.can_follow
+        pipeline_next = (
+            self._envelopes
+            and session.can_pipeline_next
             and not self._draining
-            and session.messages < self._messages_per_connection
-            and (not self._pace.bounded or self._pace.start(self._network.now))
+            and session.message_count < self._messages_per_connection
+            and (not self._rate_limiter.enabled or self._rate_limiter.try_start(self._network.now))
         )
-        if not (follow and self._begin(session, session.end_and_begin)):
+        if not (pipeline_next and self._begin_next(session, session.end_and_begin)):
             session.end()
         connection.flush()
 
-    def _drop_lost(self, going: list[Connection], kept: Collection[Envelope]) -> list[Connection]:
-        """Cancelled, or another sender's by now: without its dot the server forgets the message."""
-        ours = {(envelope.event_id, envelope.recipient_id) for envelope in kept}
-        still = []
-        for connection in going:
+    def _drop_lost_claims(self, ready: list[Connection], kept: Collection[Envelope]) -> list[Connection]:
+        """Close the connections whose message was cancelled or claimed by another sender: no dot, no message."""
+        kept_keys = {(envelope.event_id, envelope.recipient_id) for envelope in kept}
+        still_ready = []
+        for connection in ready:
             envelope = connection.session.envelope
-            if envelope is not None and (envelope.event_id, envelope.recipient_id) in ours:
-                still.append(connection)
+            if envelope is not None and (envelope.event_id, envelope.recipient_id) in kept_keys:
+                still_ready.append(connection)
             else:
-                connection.session.drop()
+                connection.session.drop_envelope()
                 connection.stop("the message is not to be sent any more")
-        return still
+        return still_ready
 
-    # Ends
+    # Stopping
 
     def _stop(self) -> None:
         if self._stop_at == NEVER:
-            self._stop_at = self._network.now + self._time_to_stop
+            self._stop_at = self._network.now + self._stop_timeout
             self._drain()
         elif self._network.now >= self._stop_at:
             self._pool.stop("stopped before the answer came")
 
     def _drain(self) -> None:
-        """Let what is under way end, and start nothing."""
+        """Finish the messages in flight, and start no more."""
         self._draining = True
         self._pool.stop_opening()
 
-    def _say_goodbye(self) -> None:
+    def _quit_all(self) -> None:
         self._pool.stop_opening()
         for connection in list(self._pool.idle):
             self._pool.quit(connection)
-        while self._pool.leaving:
-            self._read(self._network.wait(LONGEST_WAIT))
+        while self._pool.quitting:
+            self._collect(self._network.wait(MAX_WAIT_SECONDS))

@@ -1,73 +1,73 @@
-"""All connections of a sender: waiting for them, and their deadlines. The clock is an argument."""
+"""All connections of a sender: waits for events on them and checks their deadlines. The clock is an argument."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from delivery.smtp.command import Step
-from delivery.smtp.connection import Connection, Watch
+from delivery.smtp.connection import Connection, EventLoopState
 from delivery.smtp.session import Session
 from delivery.smtp.transport import READ, Address, Poller, Tls, wall_clock
 
 
-class Network(Watch):
-    """Every connection that is open, and what happens to them."""
+class Network(EventLoopState):
+    """Every connection that is open or opening."""
 
-    def __init__(self, clock: Callable[[], float], limits: Mapping[Step, float], poller: Poller) -> None:
-        super().__init__(clock, limits, poller)
-        self._check_every = min(limits.values()) / 4
+    def __init__(self, clock: Callable[[], float], timeouts: Mapping[Step, float], poller: Poller) -> None:
+        super().__init__(clock, timeouts, poller)
+        self._check_interval = min(timeouts.values()) / 4
         self._check_at = self.now
-        self._watched: int | None = None
-        self.told = False  # whether the last wait found that it can be read
+        self._commit_descriptor: int | None = None
+        self.commit_ready = False  # whether the last wait found the commit's descriptor readable
 
-    def watch(self, descriptor: int | None) -> None:
-        """Let `wait` end, too, when this one can be read; None: no more."""
-        if self._watched is not None:
-            self.poller.unregister(self._watched)
-        self._watched, self.told = descriptor, False
+    def watch_commit(self, descriptor: int | None) -> None:
+        """Make `wait` return when this descriptor is readable, too; None: no longer."""
+        if self._commit_descriptor is not None:
+            self.poller.unregister(self._commit_descriptor)
+        self._commit_descriptor, self.commit_ready = descriptor, False
         if descriptor is not None:
             self.poller.register(descriptor, READ)
 
     def connect(
-        self, address: Address, session: Session, tls: Callable[[], Tls] | None, *, at_once: bool
+        self, address: Address, session: Session, tls: Callable[[], Tls] | None, *, implicit_tls: bool
     ) -> Connection:
-        """Begin a connection, `at_once` in TLS. OSError: not even begun, as without a free file descriptor."""
+        """Start a connection; `implicit_tls`: in TLS from the start (RFC 8314). Raises OSError if it cannot start."""
         connection = Connection(self, address, session, tls)
-        if at_once:
+        if implicit_tls:
             connection.use_tls()
         self.connections[connection.fd] = connection
         return connection
 
     def wait(self, timeout: float) -> list[Connection]:
-        """The connections that something happened to, at the latest after `timeout` seconds."""
+        """Wait for up to `timeout` seconds; return the connections that something happened to."""
         timeout = 0.0 if self.ended else min(timeout, self._check_at - self.now)
         ready = self.poller.poll(max(0.0, timeout))
         self.now = now = self.clock()
-        self.at = wall_clock()
+        self.wall_time = wall_clock()
         connections = self.connections
         happened = []
-        self.told = False
+        self.commit_ready = False
         for fd, mask in ready:
             connection = connections.get(fd)
             if connection is not None:
                 if mask == READ:
                     connection.receive()
                 else:
-                    connection.ready(mask)
+                    connection.handle_events(mask)
                 happened.append(connection)
-            elif fd == self._watched:
-                self.told = True
+            elif fd == self._commit_descriptor:
+                self.commit_ready = True
         if now >= self._check_at:
-            self._check_at = now + self._check_every
+            self._check_at = now + self._check_interval
             for connection in list(connections.values()):
-                connection.check(now)
+                connection.check_timeout(now)
         if self.ended:
             happened = [connection for connection in happened if not connection.closed] + self.ended
             self.ended = []
         return happened
 
     def close(self) -> None:
-        """Close everything, whatever is under way."""
+        """Close all connections, whatever is under way."""
         for connection in list(self.connections.values()):
             connection.close()
         self.poller.close()

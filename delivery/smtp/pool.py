@@ -1,4 +1,4 @@
-"""The connections of one `deliver`: when to open one more, where, and when the server is not to be had."""
+"""The connections of one `deliver`: when to open another, to which address, and when to give up on the server."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ from collections.abc import Callable
 from delivery.smtp.connection import Connection
 from delivery.smtp.network import Network
 from delivery.smtp.session import Session
-from delivery.smtp.state import Form
+from delivery.smtp.state import PipeliningMode
 from delivery.smtp.transport import Address
 
 NEVER = float("inf")
-FEWER_FOR = 60.0  # seconds, after the server refused one connection more
+REDUCED_LIMIT_SECONDS = 60.0  # how long the limit stays lower after the server refused another connection
 
 
 class Pool:
-    """Opens connections, first one alone: a server that is down or refuses the login is asked once."""
+    """Opens connections, the first one alone: a server that is down or refuses the login is tried only once."""
 
     def __init__(
         self,
         network: Network,
         addresses: list[Address],
-        connect: Callable[[Address, Form], Connection],
-        most: int,
-        form: Form,
+        connect: Callable[[Address, PipeliningMode], Connection],
+        max_connections: int,
+        pipelining_mode: PipeliningMode,
     ) -> None:
         self.opening: dict[Connection, None] = {}
         self.open: dict[Connection, None] = {}
         self.idle: dict[Connection, None] = {}  # those of `open` that have nothing to do
-        self.leaving: dict[Connection, None] = {}  # QUIT was sent
-        self.form = form  # what the server is known to follow
-        self.refusal: str | None = None  # set once the server wants none of it
+        self.quitting: dict[Connection, None] = {}  # QUIT was sent
+        self.pipelining_mode = pipelining_mode  # the highest that the server is known to follow
+        self.refusal: str | None = None  # why the server is not usable, once that is known
         self._network = network
-        self._addresses = addresses  # the one to try next comes first
+        self._addresses = addresses  # the next one to try is first
         self._connect = connect
-        self.most = most
-        self._limit = most
+        self.max_connections = max_connections
+        self._limit = max_connections
         self._limit_until = NEVER
-        self._failures: list[str] = []  # of the addresses, since a connection was last opened
+        self._failures: list[str] = []  # one for each address tried since a connection was last opened
 
     @property
-    def working(self) -> bool:
+    def busy(self) -> bool:
         """Whether a message is under way anywhere."""
         return len(self.open) > len(self.idle)
 
-    def wants_more(self, waiting: int, *, sparing: bool) -> bool:
-        """Whether to open one more connection for `waiting` envelopes; `sparing`: a few will do."""
+    def should_open(self, waiting: int, *, few: bool) -> bool:
+        """Whether to open another connection for `waiting` envelopes; `few`: a few connections are enough."""
         if self._network.now >= self._limit_until:
-            self._limit, self._limit_until = self.most, NEVER
-        if len(self.opening) + len(self.open) + len(self.leaving) >= self._limit or self.refusal is not None:
+            self._limit, self._limit_until = self.max_connections, NEVER
+        if len(self.opening) + len(self.open) + len(self.quitting) >= self._limit or self.refusal is not None:
             return False
-        if self.opening and (sparing or not self.open):
+        if self.opening and (few or not self.open):
             return False
-        if self.idle and sparing:
+        if self.idle and few:
             return False
         return waiting > len(self.idle) + len(self.opening)
 
-    def open_one(self) -> None:
-        """Begin one more connection."""
+    def open_connection(self) -> None:
+        """Start another connection."""
         address = self._addresses[0]
         try:
-            self.opening[self._connect(address, self.form)] = None
+            self.opening[self._connect(address, self.pipelining_mode)] = None
         except OSError as error:
-            self._not_opened(f"{address}: {error.strerror or error}")
+            self._handle_open_failure(f"{address}: {error.strerror or error}")
 
-    def rest(self, connection: Connection) -> None:
-        """This one has nothing to do: it has just opened, or its message was decided."""
+    def park(self, connection: Connection) -> None:
+        """Make a connection idle: it has just opened, or its message has an outcome."""
         if connection in self.opening:
             del self.opening[connection]
             self.open[connection] = None
@@ -73,24 +73,24 @@ class Pool:
         self.idle[connection] = None
 
     def quit(self, connection: Connection) -> None:
-        """Say goodbye on this one."""
+        """Send QUIT on a connection."""
         self.open.pop(connection, None)
         self.idle.pop(connection, None)
-        self.leaving[connection] = None
+        self.quitting[connection] = None
         connection.session.quit()
         connection.flush()
 
-    def closed(self, connection: Connection) -> None:
-        """This one is gone; what it had under way has been seen to."""
+    def remove(self, connection: Connection) -> None:
+        """Remove a closed connection; the outcomes of what it had under way are already collected."""
         session = connection.session
         self.idle.pop(connection, None)
-        self.leaving.pop(connection, None)
+        self.quitting.pop(connection, None)
         if connection in self.opening:
             del self.opening[connection]
-            self._failed(session, f"{connection.address}: {session.reason}")
+            self._handle_failure(session, f"{connection.address}: {session.reason}")
         elif connection in self.open:
             del self.open[connection]
-            self._learn(session)
+            self._downgrade(session)
 
     def stop_opening(self) -> None:
         """Close the connections that are not open yet."""
@@ -103,28 +103,29 @@ class Pool:
         for connection in list(self.open):
             connection.stop(reason)
 
-    def _failed(self, session: Session, reason: str) -> None:
+    def _handle_failure(self, session: Session, reason: str) -> None:
         if session.refusal is not None and session.refusal.final:
             self.refusal = self.refusal or reason
         else:
-            self._not_opened(reason)
+            self._handle_open_failure(reason)
 
-    def _not_opened(self, reason: str) -> None:
-        """With others alive, the server wants no more of them; else the next address has its turn."""
+    def _handle_open_failure(self, reason: str) -> None:
+        """Keep to the open connections for a while if there are any; otherwise the next address is tried."""
         if self.open:
-            self._limit, self._limit_until = len(self.open), self._network.now + FEWER_FOR
+            self._limit, self._limit_until = len(self.open), self._network.now + REDUCED_LIMIT_SECONDS
             return
         self._failures.append(reason)
         self._addresses.append(self._addresses.pop(0))
         if len(self._failures) >= len(self._addresses):
             self.refusal = self.refusal or "; ".join(self._failures)
 
-    def _learn(self, session: Session) -> None:
-        """A server that trips gets the next plainer form; so does one that hung up on the first it was sent."""
-        form = session.tripped
-        if session.cut_off and not any(connection.session.follows for connection in self.open):
-            form = Form.GROUPED
-        if form is not None:
-            self.form = min(self.form, form)
+    def _downgrade(self, session: Session) -> None:
+        """Lower the pipelining mode if the server could not follow, or hung up on the first pipelined MAIL."""
+        mode = session.downgraded_to
+        sessions = (connection.session for connection in self.open)
+        if session.hung_up_on_pipelined_mail and not any(other.answered_pipelined_mail for other in sessions):
+            mode = PipeliningMode.ENVELOPE
+        if mode is not None:
+            self.pipelining_mode = min(self.pipelining_mode, mode)
             for connection in self.open:
-                connection.session.form = self.form
+                connection.session.pipelining_mode = self.pipelining_mode

@@ -1,30 +1,30 @@
-"""How fast: messages spread evenly over time."""
+"""The rate limit: messages spread evenly over time."""
 
 from __future__ import annotations
 
 import sys
 
-LATE = 0.02  # seconds: so much lateness of our own is caught up with, so that no bursts follow a pause
+MAX_CATCH_UP_SECONDS = 0.02  # lateness of our own that is made up for; a longer pause is not followed by a burst
 
 
-class Pace:
-    """One message each 1/rate seconds, over all connections; a rate of 0 is no bound."""
+class RateLimiter:
+    """One message each 1/rate seconds, over all connections; a rate of 0 means no limit."""
 
     def __init__(self, rate: float, now: float) -> None:
-        self.bounded = rate > 0
+        self.enabled = rate > 0
         self.per_second = max(1, int(rate)) if rate > 0 else sys.maxsize
         self._interval = 1 / rate if rate > 0 else 0.0
-        self._next = now
+        self._next_start = now
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next message may start."""
-        return max(0.0, self._next - now) if self.bounded else 0.0
+    def delay(self, now: float) -> float:
+        """Return the seconds until the next message may start."""
+        return max(0.0, self._next_start - now) if self.enabled else 0.0
 
-    def start(self, now: float) -> bool:
-        """Start a message, if its time has come."""
-        if not self.bounded:
+    def try_start(self, now: float) -> bool:
+        """Start a message if it may start now; return whether it may."""
+        if not self.enabled:
             return True
-        if now < self._next:
+        if now < self._next_start:
             return False
-        self._next = max(self._next, now - LATE) + self._interval
+        self._next_start = max(self._next_start, now - MAX_CATCH_UP_SECONDS) + self._interval
         return True

@@ -1,29 +1,29 @@
-"""The SMTP sender: what the sweep sees of it."""
+"""The SMTP sender, as the sweep uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from delivery.interface import SessionError, Work
+from delivery.interface import Queue, SessionError
 from delivery.smtp import transport
-from delivery.smtp.circuit_breaker import Suspicion
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.circuit_breaker import CircuitBreaker
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.connection import Connection
-from delivery.smtp.handshake import Login, Opening
-from delivery.smtp.loop import Rounds
+from delivery.smtp.handshake import Handshake, Login
+from delivery.smtp.loop import DeliveryLoop
 from delivery.smtp.network import Network
 from delivery.smtp.pool import Pool
-from delivery.smtp.rate_limit import Pace
+from delivery.smtp.rate_limit import RateLimiter
 from delivery.smtp.session import Session
-from delivery.smtp.state import Form
+from delivery.smtp.state import PipeliningMode
 from delivery.smtp.transport import Address, Poller, Tls
 
-TIME_TO_STOP = 60.0  # seconds for what is in flight when asked to stop
+STOP_TIMEOUT_SECONDS = 60.0  # for messages in flight, after a stop was requested
 
 
 class SMTPServer(NamedTuple):
-    """Where mail goes, and how. Its text shows no password."""
+    """Where mail goes, and how. Its repr does not show the password."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ class SMTPServer(NamedTuple):
 
 
 class SMTPSender:
-    """Delivers by SMTP. What it learns of the server (which commands it takes together) outlives a `deliver`."""
+    """Delivers by SMTP. What it learns about the server (the pipelining mode) outlives a `deliver`."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class SMTPSender:
         max_rate: float = 0,
         hostname: str | None = None,
         clock: Callable[[], float] = transport.monotonic,
-        limits: Mapping[Step, float] = LIMITS,
-        time_to_stop: float = TIME_TO_STOP,
+        timeouts: Mapping[Step, float] = STEP_TIMEOUTS,
+        stop_timeout: float = STOP_TIMEOUT_SECONDS,
         new_poller: Callable[[], Poller] = transport.new_poller,
     ) -> None:
         self._server = server
@@ -57,42 +57,42 @@ class SMTPSender:
         self._messages_per_connection = messages_per_connection or float("inf")
         self._max_rate = max_rate
         self._hostname = hostname
-        self._form = Form.FOLLOWING
+        self._pipelining_mode = PipeliningMode.ACROSS_MESSAGES
         self._clock = clock
-        self._limits = limits
-        self._time_to_stop = time_to_stop
+        self._step_timeouts = timeouts
+        self._stop_timeout = stop_timeout
         self._new_poller = new_poller
         self._tls: Callable[[], Tls] | None = None
 
-    def deliver(self, work: Work) -> None:
-        """Send all that `work` hands out. Raises SessionError when the server wants none of it."""
+    def deliver(self, queue: Queue) -> None:
+        """Send everything in `queue`. Raises SessionError if the server refuses the session."""
         addresses = self._addresses()
         network = self._network()
 
-        def connect(address: Address, form: Form) -> Connection:
-            return self._connect(network, address, form)
+        def connect(address: Address, pipelining_mode: PipeliningMode) -> Connection:
+            return self._connect(network, address, pipelining_mode)
 
-        pool = Pool(network, addresses, connect, self._connections, self._form)
-        rounds = Rounds(
-            work,
+        pool = Pool(network, addresses, connect, self._connections, self._pipelining_mode)
+        loop = DeliveryLoop(
+            queue,
             network,
             pool,
-            Pace(self._max_rate, network.now),
-            Suspicion(self._connections),
+            RateLimiter(self._max_rate, network.now),
+            CircuitBreaker(self._connections),
             messages_per_connection=self._messages_per_connection,
-            time_to_stop=self._time_to_stop,
+            stop_timeout=self._stop_timeout,
         )
         try:
-            rounds.run()
+            loop.run()
         finally:
-            self._form = pool.form
+            self._pipelining_mode = pool.pipelining_mode
             network.close()
         if pool.refusal is not None:
             raise SessionError(f"{self._server.host}:{self._server.port}: {pool.refusal}")
 
     def _network(self) -> Network:
         try:
-            return Network(self._clock, self._limits, self._new_poller())
+            return Network(self._clock, self._step_timeouts, self._new_poller())
         except OSError as error:  # no file descriptor left
             raise SessionError(f"cannot wait for connections: {error.strerror or error}") from error
 
@@ -102,16 +102,17 @@ class SMTPSender:
         except (OSError, UnicodeError) as error:
             raise SessionError(f"{self._server.host}: {getattr(error, 'strerror', None) or error}") from error
 
-    def _connect(self, network: Network, address: Address, form: Form) -> Connection:
+    def _connect(self, network: Network, address: Address, pipelining_mode: PipeliningMode) -> Connection:
         server = self._server
-        opening = Opening(
-            self._hostname or transport.own_name(address),
+        handshake = Handshake(
+            self._hostname or transport.ehlo_name(address),
             starttls=server.security == "starttls",
             login=Login(server.user, server.password or "") if server.user else None,
             protected=server.security == "tls" or address.is_loopback,
         )
         tls = self._new_tls() if server.security != "none" else None
-        return network.connect(address, Session(opening, form), tls, at_once=server.security == "tls")
+        session = Session(handshake, pipelining_mode)
+        return network.connect(address, session, tls, implicit_tls=server.security == "tls")
 
     def _new_tls(self) -> Callable[[], Tls]:
         if self._tls is None:

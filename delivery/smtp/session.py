@@ -1,14 +1,39 @@
-"""The state machine of one connection: replies in, outcomes and bytes out. No socket, no clock.
+"""The client side of one SMTP connection: replies in, outcomes and bytes out. No socket, no clock.
 
-Per message:
+Theory of operation
+-------------------
+The owner reads and writes the socket. It passes what the server sent to `receive`, writes what `data_to_send` returns,
+and adds to `bytes_sent` how much of that the network took. It sends each message in two steps:
 
-    begin(envelope, content)   MAIL, RCPT and DATA go out, together where the server allows it
-    state GO                   the recipient and DATA were accepted: the content may go
-    end()                      the content with its final dot goes out; from here the message can be in doubt
-    end_and_begin(next, ...)   the same, and the next envelope behind the dot: one round trip for each message
+    begin(envelope, content)    MAIL, RCPT and DATA are sent, together if the server supports PIPELINING
+    READY_FOR_CONTENT           the recipient and DATA were accepted: the content may be sent
+    end()                       the content and its final dot are sent: from here on the message can be in doubt
+    end_and_begin(next, ...)    the same, with the next envelope behind the dot: one round trip for each message
 
-The owner moves `data_to_send()` to the network and counts in `handed` what it took: that number alone tells
-whether a dot that got no answer can have arrived.
+Between the steps the owner records durably that the message is about to end (see `loop.py`).
+
+    HANDSHAKE -> IDLE -> ENVELOPE -> READY_FOR_CONTENT -> CONTENT -> IDLE
+                                  `-> CONTENT_AND_NEXT_ENVELOPE -> ENVELOPE -> READY_FOR_CONTENT -> ...
+
+Sending is checked against `TRANSITIONS` in `state.py`. Replies cause the other transitions: the end of the handshake
+and the last reply about a refused envelope lead to IDLE, 354 to READY_FOR_CONTENT, and the reply to the dot to IDLE, or
+to ENVELOPE if the next one was sent behind it. `end_and_begin` and `_handle_all_accepted` are shortcuts for nearly
+every message: they leave the same state as the steps that they replace, and must be changed together with those.
+
+Invariants:
+
+1. A reply belongs to the head of `pending`. One that does not fit there is a ProtocolError, and the connection is not
+   used again. 421 fits anywhere: the server is closing the connection.
+2. A content is sent only after the reply to the previous one. So at most one message of a connection is in doubt.
+3. A message without a valid reply is in doubt if, and only if, the network took any octet of its last line, the dot:
+   `bytes_sent > _dot_offset`. Before that, the server cannot have accepted it.
+4. Every envelope that was begun appears once in `outcomes`, or in `returned`, which counts no attempt. Only
+   `drop_envelope` forgets one. `refused` lists some of those in `outcomes` again.
+5. A refusal of the session, such as of the login or the sender, is in `refusal` and never in `outcomes`.
+6. A server that answers commands sent together with "bad sequence of commands" is not believed: the connection is
+   closed, the envelope returned, and `downgraded_to` is the mode for the next connections.
+7. No empty message is sent. If DATA is accepted although the recipient was refused, a lone dot ends it. If a recipient
+   was accepted although MAIL was refused, the connection is closed instead.
 """
 
 from __future__ import annotations
@@ -19,273 +44,279 @@ from collections.abc import Callable
 
 from delivery.interface import Envelope, Kind, Outcome, new_outcome
 from delivery.smtp import command
+from delivery.smtp.classification import classify_reply, is_idle_timeout, is_out_of_sequence
 from delivery.smtp.command import EnvelopeCommands, Step
 from delivery.smtp.errors import LocalError, ProtocolError
-from delivery.smtp.handshake import Offers, Opening, Refused
+from delivery.smtp.handshake import Capabilities, Handshake, SessionRefused
 from delivery.smtp.reply import Reply, ReplyParser
 from delivery.smtp.state import (
     CLOSED,
+    CONTENT_AND_NEXT_ENVELOPE,
     ENVELOPE,
-    FOLLOWED,
-    FOLLOWING,
-    GO,
-    GROUPED,
+    HANDSHAKE,
     IDLE,
-    ONE_BY_ONE,
-    OPENING,
+    NO_PIPELINING,
+    PIPELINE_ACROSS_MESSAGES,
+    PIPELINE_ENVELOPE,
     QUITTING,
-    Dialogue,
-    Form,
+    READY_FOR_CONTENT,
+    PipeliningMode,
+    ProtocolState,
 )
-from delivery.smtp.verdict import idled_out, out_of_order, verdict
 
-# Content from this size on goes out alone: the round trip saved is nothing beside it, and two such contents
-# would be in memory for each connection.
-LARGE = 128 * 1024
+# A content of this size or more is sent without the next envelope behind it: the round trip saved would be small
+# beside it, and each connection would hold two such contents in memory.
+LARGE_CONTENT_BYTES = 128 * 1024
 
-_MAIL, _RCPT, _DATA, _CONTENT = Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT  # quicker than in their class
+_MAIL, _RCPT, _DATA, _CONTENT = Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT  # faster than a look-up in the class
 _SENT = Kind.SENT
 
-# What nearly every read brings: a message accepted, and the next envelope too.
-_USUAL_GROUP = re.compile(rb"(250 [ -~]{0,900})\r?\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
-_ASKED = ((_MAIL, None), (_RCPT, None), (_DATA, None))
+# What nearly every read brings: a message was accepted, and so was the next envelope.
+_ALL_ACCEPTED = re.compile(rb"(250 [ -~]{0,900})\r?\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
+_ENVELOPE_STEPS = ((_MAIL, None), (_RCPT, None), (_DATA, None))
 
 
-class Session(Dialogue):
-    """One connection's dialogue. `outcomes`, `returned` and `refused` fill up; the owner empties them."""
+class Session(ProtocolState):
+    """The client side of one SMTP connection. It fills `outcomes`, `returned` and `refused`; the owner empties them."""
 
     __slots__ = (
-        "_accepted",
         "_commands",
         "_content",
-        "_opening",
+        "_handshake",
+        "_in_transaction",
         "_parser",
-        "_transaction",
-        "_unsent",
-        "form",
-        "messages",
-        "offers",
+        "_recipient_accepted",
+        "_unsent_commands",
+        "capabilities",
+        "downgraded_to",
+        "message_count",
         "opened",
+        "pipelining_mode",
         "refusal",
         "refused",
-        "tripped",
         "wants_tls",
     )
 
-    def __init__(self, opening: Opening, form: Form = FOLLOWING) -> None:
+    def __init__(self, handshake: Handshake, pipelining_mode: PipeliningMode = PIPELINE_ACROSS_MESSAGES) -> None:
         super().__init__()
-        self.form = form  # the most that this server is known to follow
-        self.messages = 0  # begun
-        self.refused: list[tuple[Envelope, str]] = []  # 5yz to RCPT; each has its outcome too
-        self.refusal: Refused | None = None  # the session as a whole is not wanted
-        self.tripped: Form | None = None  # the plainer form for a server that cannot follow this one
+        self.pipelining_mode = pipelining_mode  # the highest that this server is known to follow
+        self.message_count = 0  # how many were begun
+        self.refused: list[tuple[Envelope, str]] = []  # 5yz to RCPT; each has an outcome too
+        self.refusal: SessionRefused | None = None  # the server refused the session as a whole
+        self.downgraded_to: PipeliningMode | None = None  # the lower mode, once the server could not follow
         self.opened = False
         self.wants_tls = False
-        self.offers = Offers()  # what the server announced
+        self.capabilities = Capabilities()  # what the server announced
         self._commands = EnvelopeCommands()
-        self._opening = opening
+        self._handshake = handshake
         self._parser = ReplyParser()
-        self._unsent: deque[tuple[Step, bytes]] = deque()  # the envelope's commands that wait for their turn
-        self._accepted = False  # its recipient
-        self._transaction = False  # one is open at the server: RSET goes before the next MAIL
+        self._unsent_commands: deque[tuple[Step, bytes]] = deque()  # of the envelope, waiting for earlier replies
+        self._recipient_accepted = False
+        self._in_transaction = False  # the server has one open: RSET goes before the next MAIL
         self._content = b""  # of `envelope`
 
     @property
-    def can_follow(self) -> bool:
-        """Whether the next envelope may go out behind the content that may go now."""
-        return self.state is GO and self.form is FOLLOWING and len(self._content) < LARGE and self.offers.pipelining
+    def can_pipeline_next(self) -> bool:
+        """Whether the next envelope may be sent behind the content that may be sent now."""
+        return (
+            self.state is READY_FOR_CONTENT
+            and self.pipelining_mode is PIPELINE_ACROSS_MESSAGES
+            and len(self._content) < LARGE_CONTENT_BYTES
+            and self.capabilities.pipelining
+        )
 
-    # What the owner does
+    # Called by the owner
 
     def begin(self, envelope: Envelope, content: bytes) -> None:
-        """Ask the server to take `envelope`. UnfitValueError: it cannot be asked, and nothing was sent."""
+        """Send MAIL, RCPT and DATA for `envelope`. Raises UnsendableValueError, with nothing sent."""
         if self.state is not IDLE:
             raise LocalError(f"no envelope may begin in state {self.state.name}")
         commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
-        self._mail_answered = self._accepted = False
-        self._began_as = min(self.form, GROUPED) if self.offers.pipelining else ONE_BY_ONE
+        self._mail_answered = self._recipient_accepted = False
+        self._envelope_mode = (
+            min(self.pipelining_mode, PIPELINE_ENVELOPE) if self.capabilities.pipelining else NO_PIPELINING
+        )
         self._content = content
         self.envelope = envelope
-        self.messages += 1
-        if self._transaction:
-            self._unsent.append((Step.RSET, command.RSET))
-        self._unsent += zip((_MAIL, _RCPT, _DATA), commands.splitlines(keepends=True), strict=True)
+        self.message_count += 1
+        if self._in_transaction:
+            self._unsent_commands.append((Step.RSET, command.RSET))
+        self._unsent_commands += zip((_MAIL, _RCPT, _DATA), commands.splitlines(keepends=True), strict=True)
         self._advance()
 
     def end(self) -> None:
-        """Let the content and its final dot go out."""
+        """Send the content and its final dot."""
         content, envelope = self._content, self.envelope
-        self._dot_at = self._queued + len(content) - len(command.LONE_DOT)
+        self._dot_offset = self._bytes_queued + len(content) - len(command.LONE_DOT)
         self._send(_CONTENT, content, envelope)
         self._content, self.envelope = b"", None
-        self._transaction = False
+        self._in_transaction = False
 
     def end_and_begin(self, envelope: Envelope, content: bytes) -> None:
-        """`end`, and `envelope` behind the dot. UnfitValueError: it cannot be asked; nothing was sent or ended.
+        """`end`, with `envelope` behind the dot. Raises UnsendableValueError, with nothing sent or ended.
 
-        Nearly every message goes out here: in one piece, what `end` and `begin` would send in four.
+        Nearly every message is sent here, in one piece; `end` and `begin` would send it in four.
         """
-        if self.state is not GO:
+        if self.state is not READY_FOR_CONTENT:
             raise LocalError(f"no envelope may follow in state {self.state.name}")
         commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
         ending = self._content
         data = ending + commands
-        self._dot_at = self._queued + len(ending) - len(command.LONE_DOT)
-        self._queued += len(data)
-        self._out.append(data)
+        self._dot_offset = self._bytes_queued + len(ending) - len(command.LONE_DOT)
+        self._bytes_queued += len(data)
+        self._output.append(data)
         self.pending.append((_CONTENT, self.envelope))
-        self.pending.extend(_ASKED)
-        self.turn += 1
-        self.state = FOLLOWED
-        self._transaction = self._mail_answered = self._accepted = False
-        self._began_as = FOLLOWING
+        self.pending.extend(_ENVELOPE_STEPS)
+        self.wait_count += 1
+        self.state = CONTENT_AND_NEXT_ENVELOPE
+        self._in_transaction = self._mail_answered = self._recipient_accepted = False
+        self._envelope_mode = PIPELINE_ACROSS_MESSAGES
         self._content = content
         self.envelope = envelope
-        self.messages += 1
+        self.message_count += 1
 
     def quit(self) -> None:
-        """Say goodbye; whatever comes of it changes nothing."""
+        """Send QUIT; its reply changes nothing."""
         self._send(Step.QUIT, command.QUIT)
 
     def tls_started(self) -> None:
-        """TLS stands: begin again with EHLO."""
+        """Start over with EHLO, now that TLS is established."""
         self.wants_tls = False
-        self._send(*self._opening.tls_started())
-
-    # What the network brings
+        self._send(*self._handshake.tls_started())
 
     def receive(self, data: bytes, at: float) -> None:
-        """Take what the server sent. After a ProtocolError the owner calls `fail`; outcomes so far stand."""
-        if self.state is FOLLOWED and self._parser.empty and self.handed == self._queued:
-            usual = _USUAL_GROUP(data)
-            if usual is not None:
-                return self._take_usual_group(usual[1].decode("ascii").rstrip(), at)
+        """Handle what the server sent. After a ProtocolError the owner calls `fail`; earlier outcomes stand."""
+        if self.state is CONTENT_AND_NEXT_ENVELOPE and self._parser.empty and self.bytes_sent == self._bytes_queued:
+            all_accepted = _ALL_ACCEPTED(data)
+            if all_accepted is not None:
+                return self._handle_all_accepted(all_accepted[1].decode("ascii").rstrip(), at)
         for reply in self._parser.feed(data):
-            self._take(reply, at)
+            self._handle_reply(reply, at)
             if self.state is CLOSED:
                 break
         return None
 
     # Replies
 
-    def _take_usual_group(self, text: str, at: float) -> None:
-        """As `_take` would do it in four steps."""
+    def _handle_all_accepted(self, text: str, at: float) -> None:
+        """Do at once what `_handle_reply` would do in four steps."""
         envelope = self.pending[0][1]
         self.pending.clear()
-        self.turn += 4
-        self.state = GO
-        self._mail_answered = self._transaction = self.follows = True
+        self.wait_count += 4
+        self.state = READY_FOR_CONTENT
+        self._mail_answered = self._in_transaction = self.answered_pipelined_mail = True
         if envelope is not None:
             self.outcomes.append(new_outcome((envelope, _SENT, text, at)))
 
-    def _take(self, reply: Reply, at: float) -> None:
+    def _handle_reply(self, reply: Reply, at: float) -> None:
         if reply.code == 421 and self.state is not QUITTING:
-            return self._take_421(reply, at)
+            return self._handle_421(reply, at)
         if not self.pending:
-            raise ProtocolError(f"a reply that nothing asked for: {reply.text}")
+            raise ProtocolError(f"an unexpected reply: {reply.text}")
         step, envelope = self.pending[0]
-        _ON_REPLY[step](self, step, reply, envelope, at)
+        _REPLY_HANDLERS[step](self, step, reply, envelope, at)
         if self.state is not CLOSED:
             self.pending.popleft()
-            self.turn += 1
+            self.wait_count += 1
             self._advance()
         return None
 
-    def _take_421(self, reply: Reply, at: float) -> None:
-        """The server is closing; the message whose command it answers with that is deferred."""
-        if self.state is OPENING:
-            self.refusal = Refused(reply.text)
+    def _handle_421(self, reply: Reply, at: float) -> None:
+        """The server is closing the connection; the message whose command got this reply is deferred."""
+        if self.state is HANDSHAKE:
+            self.refusal = SessionRefused(reply.text)
         step, envelope = self.pending[0] if self.pending else (None, None)
         if step is Step.CONTENT and envelope is not None:
             self.pending.popleft()
             self.outcomes.append(Outcome(envelope, Kind.DEFERRED, reply.text, at))
-            return self.lose(reply.text, at)
-        if step is None or (step is Step.MAIL and idled_out(reply)):
-            return self.lose(reply.text, at)
+            return self.connection_lost(reply.text, at)
+        if step is None or (step is Step.MAIL and is_idle_timeout(reply)):
+            return self.connection_lost(reply.text, at)
         return self.fail(reply.text, at)
 
-    def _on_opening(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
+    def _on_handshake(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         try:
-            following = self._opening.after(step, reply)
-        except Refused as refusal:
+            command_to_send = self._handshake.next_command(step, reply)
+        except SessionRefused as refusal:
             self.refusal = refusal
             return self._close(str(refusal), at, charged=None)
-        self.offers = offers = self._opening.offers
-        self._commands = EnvelopeCommands(offers.size, eight_bit=offers.eight_bit, utf8=offers.utf8)
-        if following:
-            return self._send(*following)
+        self.capabilities = capabilities = self._handshake.capabilities
+        self._commands = EnvelopeCommands(capabilities.size, eight_bit=capabilities.eight_bit, utf8=capabilities.utf8)
+        if command_to_send:
+            return self._send(*command_to_send)
         if step is not Step.STARTTLS:
             self.opened = True
             self.state = IDLE
         elif self._parser.empty:
             self.wants_tls = True
         else:
-            raise ProtocolError("the server sent something between its answer to STARTTLS and TLS")
+            raise ProtocolError("the server sent something between its reply to STARTTLS and TLS")
         return None
 
     def _on_reset(self, _step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
-        self._transaction = False
+        self._in_transaction = False
         if reply.code // 100 != 2:
-            self.lose(f"RSET: {reply.text}", at)
+            self.connection_lost(f"RSET: {reply.text}", at)
 
     def _on_mail(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._mail_answered = True
-        self.follows = self.follows or self._began_as is FOLLOWING
+        self.answered_pipelined_mail = self.answered_pipelined_mail or self._envelope_mode is PIPELINE_ACROSS_MESSAGES
         if reply.code // 100 == 2:
-            self._transaction = True
+            self._in_transaction = True
         else:
-            self._refuse(step, reply, at)
+            self._handle_refusal(step, reply, at)
 
     def _on_rcpt(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
-        self._accepted = reply.code // 100 == 2
-        if self.envelope is not None and not self._accepted:
-            self._refuse(step, reply, at)
+        self._recipient_accepted = reply.code // 100 == 2
+        if self.envelope is not None and not self._recipient_accepted:
+            self._handle_refusal(step, reply, at)
 
     def _on_data(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         if reply.code == 354 and self.envelope is not None:
-            self.state = GO
-        elif reply.code == 354 and self._accepted:  # without a sender: a lone dot would be an empty mail to a person
+            self.state = READY_FOR_CONTENT
+        elif reply.code == 354 and self._recipient_accepted:  # without a sender; a lone dot would send an empty message
             self._close(reply.text, at, charged=None)
         elif reply.code == 354:
             self._send(Step.LONE_DOT, command.LONE_DOT)
         elif reply.code < 400:
-            raise ProtocolError(f"no answer to DATA: {reply.text}")
+            raise ProtocolError(f"not a valid reply to DATA: {reply.text}")
         elif self.envelope is not None:
-            self._refuse(step, reply, at)
+            self._handle_refusal(step, reply, at)
 
     def _on_content(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
-        if reply.code // 100 == 3 or (reply.code < 400 and not self.dot_left):
-            raise ProtocolError(f"no answer to the end of a message: {reply.text}")
-        kind = verdict(step, reply)
+        if reply.code // 100 == 3 or (reply.code < 400 and not self.dot_sent):
+            raise ProtocolError(f"not a valid reply to the end of a message: {reply.text}")
+        kind = classify_reply(step, reply)
         if envelope is not None and kind is not None:
             self.outcomes.append(Outcome(envelope, kind, reply.text, at))
-        if not self.dot_left:  # it will not read the rest: nothing more can be said on this connection
+        if not self.dot_sent:  # the server will not read the rest, so nothing more can be sent on this connection
             self.pending.popleft()
-            return self.lose(reply.text, at)
-        self.state = ENVELOPE if self.state is FOLLOWED else IDLE
+            return self.connection_lost(reply.text, at)
+        self.state = ENVELOPE if self.state is CONTENT_AND_NEXT_ENVELOPE else IDLE
         return None
 
     def _on_lone_dot(self, _step: Step, _reply: Reply, _envelope: Envelope | None, _at: float) -> None:
-        """A message without recipients is no delivery: its answer means nothing."""
-        self._transaction = False
+        """Ignore the reply: a message without recipients is not a delivery."""
+        self._in_transaction = False
 
     def _on_quit(self, _step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._close(reply.text, at, charged=None)
 
-    def _refuse(self, step: Step, reply: Reply, at: float) -> None:
-        """The server will not have this envelope, or none, or not in this form."""
+    def _handle_refusal(self, step: Step, reply: Reply, at: float) -> None:
+        """Handle a refusal of this envelope, of every envelope, or of commands that were sent together."""
         envelope = self.envelope
         if envelope is None or reply.code < 400:
-            raise ProtocolError(f"no answer to {step.name}: {reply.text}")
+            raise ProtocolError(f"not a valid reply to {step.name}: {reply.text}")
         self.envelope = None
-        self._unsent.clear()
-        if out_of_order(reply) and self._began_as > (GROUPED if step is Step.MAIL else ONE_BY_ONE):
-            self.tripped = Form(self._began_as - 1)
+        self._unsent_commands.clear()
+        lowest_mode = PIPELINE_ENVELOPE if step is Step.MAIL else NO_PIPELINING
+        if is_out_of_sequence(reply) and self._envelope_mode > lowest_mode:
+            self.downgraded_to = PipeliningMode(self._envelope_mode - 1)
             self.returned.append(envelope)
             return self._close(reply.text, at, charged=None)
-        kind = verdict(step, reply)
+        kind = classify_reply(step, reply)
         if kind is None:
-            self.refusal = Refused(reply.text, final=True)
+            self.refusal = SessionRefused(reply.text, final=True)
             self.returned.append(envelope)
             return None
         if step is Step.RCPT and kind is Kind.FAILED:
@@ -296,16 +327,16 @@ class Session(Dialogue):
     # Helpers
 
     def _advance(self) -> None:
-        """Send what may be sent; after the last reply about an envelope that is not to go on, be idle."""
-        while self._unsent and (not self.pending or self._began_as is not ONE_BY_ONE):
-            self._send(*self._unsent.popleft())
+        """Send what may be sent now; become idle after the last reply about a refused envelope."""
+        while self._unsent_commands and (not self.pending or self._envelope_mode is not NO_PIPELINING):
+            self._send(*self._unsent_commands.popleft())
         if self.state is ENVELOPE and not self.pending and self.envelope is None:
             self.state = IDLE
 
 
-_ON_REPLY: dict[Step, Callable[[Session, Step, Reply, Envelope | None, float], None]] = {
-    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.STARTTLS), Session._on_opening),
-    **dict.fromkeys((Step.AUTH_USER, Step.AUTH_PASSWORD, Step.AUTH), Session._on_opening),
+_REPLY_HANDLERS: dict[Step, Callable[[Session, Step, Reply, Envelope | None, float], None]] = {
+    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.STARTTLS), Session._on_handshake),
+    **dict.fromkeys((Step.AUTH_USER, Step.AUTH_PASSWORD, Step.AUTH), Session._on_handshake),
     Step.RSET: Session._on_reset,
     Step.MAIL: Session._on_mail,
     Step.RCPT: Session._on_rcpt,

@@ -1,7 +1,7 @@
-"""Sockets, TLS and time: the only file of `delivery.smtp` that knows of them, and it knows of nothing else.
+"""Sockets, TLS and time: the only file of `delivery.smtp` that uses them.
 
-Sockets are non-blocking, waited for with epoll, level-triggered (`selectors` where there is no epoll). TLS is
-bytes in, bytes out, by memory buffers, so that it takes the same path as plain bytes.
+Sockets are non-blocking and polled with epoll, level-triggered (`selectors` where there is no epoll). TLS works on
+memory buffers, bytes in, bytes out, so that it takes the same path as plain bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 monotonic = time.monotonic
 wall_clock = time.time
 
-_PIECE = 4 * 1024  # replies are short
-RECORD = 16 * 1024  # what TLS puts into one record
+_READ_BYTES = 4 * 1024  # replies are short
+TLS_RECORD_BYTES = 16 * 1024  # the most that one TLS record holds
 READ, WRITE = 1, 4  # EPOLLIN and EPOLLOUT
 
 
@@ -35,20 +35,20 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this same host."""
+        """Whether the address is of this same host."""
         name = str(self.socket_address[0])
         return name == "::1" or name.startswith("127.")
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host in the system's order of preference (RFC 6724). Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(Address(family, address) for family, _, _, _, address in found))
+    """Return the addresses of a host in the system's order of preference (RFC 6724). Raises OSError."""
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(Address(family, address) for family, _, _, _, address in infos))
 
 
 @lru_cache(maxsize=16)
-def own_name(address: Address) -> str:
-    """The name for EHLO: this host's if it is a full one, else the address from which `address` is reached."""
+def ehlo_name(address: Address) -> str:
+    """Return the name for EHLO: the host name if it is fully qualified, or the address that reaches `address`."""
     name = socket.gethostname()
     if "." in name and name.isascii():
         return name
@@ -59,12 +59,12 @@ def own_name(address: Address) -> str:
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Certificates and names are checked, against the system's authorities or those of a file."""
+    """Return a context that checks certificates and names, against the system's authorities or those in a file."""
     return ssl.create_default_context(cafile=ca_file)
 
 
 def new_poller() -> Poller:
-    """epoll where there is one."""
+    """Return an epoll object, or its replacement on systems without epoll."""
     return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
 
 
@@ -79,7 +79,7 @@ class Poller(Protocol):
 
 
 class SelectorPoller:
-    """The same from `selectors`, for systems without epoll."""
+    """A Poller on top of `selectors`, for systems without epoll."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -90,39 +90,39 @@ class SelectorPoller:
         self._selector.register(fd, mask & READ | (mask & WRITE) >> 1)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Watch it for something else."""
+        """Change the events that `fd` is watched for."""
         self._selector.modify(fd, mask & READ | (mask & WRITE) >> 1)
 
     def unregister(self, fd: int) -> None:
-        """Watch it no more."""
+        """Stop watching `fd`."""
         self._selector.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """What is ready, at the latest after `timeout` seconds."""
+        """Wait for up to `timeout` seconds; return the descriptors that are ready, each with its events."""
         return [(key.fd, mask & 1 | (mask & 2) << 1) for key, mask in self._selector.select(timeout)]
 
 
 class Tls:
-    """TLS over memory buffers: bytes in, bytes out, no socket. Its errors are OSErrors."""
+    """TLS over memory buffers: bytes in, bytes out, no socket. Raises OSError."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready = False
-        self._error: OSError | None = None  # what came behind plain bytes that had to be handed out first
+        self._error: OSError | None = None  # to be raised next: the plain bytes before it came first
 
     def feed(self, data: bytes) -> bytes | None:
-        """The plain bytes in the network's; None: none yet; b"": the server ended TLS."""
+        """Decrypt bytes from the network; None: no plain bytes yet; b"": the server closed TLS."""
         if self._error:
             raise self._error
         self._incoming.write(data)
         self.ready = self.ready or self.handshake()
         plain = b""
         try:
-            while self.ready and (piece := self._object.read(_PIECE)):
+            while self.ready and (piece := self._object.read(_READ_BYTES)):
                 plain += piece
                 if not self._object.pending() and not self._incoming.pending:
-                    return plain  # reading on would cost an exception to say that there is no more
+                    return plain  # another read would cost an exception
         except ssl.SSLWantReadError:
             return plain or None
         except OSError as error:
@@ -132,7 +132,7 @@ class Tls:
         return plain if self.ready else None
 
     def handshake(self) -> bool:
-        """Go on as far as the server's bytes allow; True once TLS stands."""
+        """Continue as far as the server's bytes allow; return whether TLS is established."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -141,28 +141,28 @@ class Tls:
 
     @property
     def version(self) -> str | None:
-        """What was agreed on, such as TLSv1.3."""
+        """The negotiated version, such as TLSv1.3."""
         return self._object.version()
 
     @property
-    def certificate_ends_at(self) -> float | None:
-        """Until when the server's certificate holds, in seconds since 1970 UTC."""
+    def certificate_expires_at(self) -> float | None:
+        """When the server's certificate expires, in seconds since 1970 UTC."""
         certificate = self._object.getpeercert()
         return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if certificate else None
 
-    def takes(self, plain: bytes) -> bool:
-        """Whether `plain` makes one record, now."""
-        return self.ready and 0 < len(plain) <= RECORD
+    def fits_one_record(self, plain: bytes) -> bool:
+        """Whether `plain` can be encrypted now, as one record."""
+        return self.ready and 0 < len(plain) <= TLS_RECORD_BYTES
 
     def encrypt(self, plain: bytes | memoryview) -> bytes:
-        """The network's bytes for plain ones, and whatever else TLS has to say."""
+        """Encrypt plain bytes; return all bytes that TLS has for the network."""
         if plain:
             self._object.write(plain)
         return self._outgoing.read() if self._outgoing.pending else b""
 
 
-def begin_connect(address: Address) -> socket.socket:
-    """A socket that is connecting. OSError: it cannot even begin."""
+def start_connect(address: Address) -> socket.socket:
+    """Return a socket that is connecting. Raises OSError if it cannot start."""
     connecting = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connecting.setblocking(False)
@@ -177,15 +177,15 @@ def begin_connect(address: Address) -> socket.socket:
 
 
 def connect_error(connecting: socket.socket) -> OSError | None:
-    """What became of it, once it can be written; None: it is connected."""
+    """Return the error of a socket that has become writable; None: it is connected."""
     error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return OSError(error, os.strerror(error)) if error else None
 
 
-def reason(error: OSError) -> str:
-    """The error for people: a TLS error says what does not hold of the certificate, without source lines."""
+def describe_error(error: OSError) -> str:
+    """Return an error as text for people; for TLS, what is wrong with the certificate, without source lines."""
     for name in ("verify_message", "reason"):
-        said = getattr(error, name, None)
-        if said:
-            return f"TLS: {said}"
+        tls_reason = getattr(error, name, None)
+        if tls_reason:
+            return f"TLS: {tls_reason}"
     return error.strerror or str(error)

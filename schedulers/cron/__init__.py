@@ -1,1 +1,1 @@
-"""The cron job: its line in the crontab, made, found, replaced and removed."""
+"""The cron job: writes, finds, replaces and removes its line in the crontab."""

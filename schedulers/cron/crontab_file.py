@@ -1,8 +1,7 @@
-"""The user's crontab as bytes: read it, find our block in it, replace it.
+"""The user's crontab as bytes: reads it, finds our block in it, and replaces it.
 
-It belongs to the user. Whatever stands outside our block is never parsed, decoded or rewritten, so it comes
-back byte for byte. One byte can be added: a newline that is missing at the very end, since crontab(1) refuses
-a text without it (and could not be given the old text back when the block is removed).
+It belongs to the user. Nothing outside our block is ever parsed, decoded or rewritten, so every other line stays byte
+for byte. One byte may be added: a missing newline at the very end, because crontab(1) refuses a text without it.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import subprocess
 BEGIN = b"# BEGIN email-endpoint (written by makecron.sh, which replaces all lines down to END)\n"
 END = b"# END email-endpoint\n"
 
-_MARK = re.compile(rb"^# (BEGIN|END) email-endpoint(?: .*)?\r?$", re.MULTILINE)
+_MARKER = re.compile(rb"^# (BEGIN|END) email-endpoint(?: .*)?\r?$", re.MULTILINE)
 
 
 class CronError(Exception):
-    """Base of everything that goes wrong with the cron job; its text is for the user."""
+    """Base of the errors of the cron job; the text is for the user."""
 
 
 class NoCrontabCommand(CronError):
@@ -32,49 +31,49 @@ class NoCrontabCommand(CronError):
 
 
 class CrontabRefused(CronError):
-    """`crontab` did not do what it was asked to."""
+    """The `crontab` command failed."""
 
 
 class CrontabChanged(CronError):
-    """Something else wrote the crontab at the same moment."""
+    """Another program wrote the crontab at the same time."""
 
 
 class BrokenBlock(CronError):
-    """The lines that mark our block are not one BEGIN and, after it, one END."""
+    """The marker lines of our block are not one BEGIN followed by one END."""
 
     def __init__(self, lines: list[int]) -> None:
         where = " and ".join(str(line) for line in lines)
         super().__init__(
-            f"The lines '# BEGIN email-endpoint' and '# END email-endpoint' must stand in the crontab "
-            f"once each, or not at all, but line {where} has one. Nothing was changed: mend it with crontab -e."
+            f"The lines '# BEGIN email-endpoint' and '# END email-endpoint' must be in the crontab "
+            f"once each, or not at all, but line {where} has one. Nothing was changed: fix it with crontab -e."
         )
 
 
 def read() -> bytes:
-    """The whole crontab; empty when the user has none."""
+    """Return the whole crontab; empty if the user has none."""
     listed = _crontab("-l")
     if listed.returncode == 0:
-        return _exact(listed.stdout)
+        return _exact_bytes(listed.stdout)
     if listed.returncode == 1 and b"no crontab for" in listed.stderr:
         return b""
-    raise CrontabRefused(f"The crontab cannot be read, so nothing was changed: {_said(listed)}")
+    raise CrontabRefused(f"The crontab cannot be read, so nothing was changed: {_error_text(listed)}")
 
 
 def replace(old: bytes, new: bytes) -> None:
-    """Write `new` where `old` was read. No lock exists between the two, so both are read again around it."""
+    """Write `new` in place of `old`. A crontab cannot be locked, so it is read again before and after."""
     if read() != old:
         raise CrontabChanged("Something else changed the crontab just now. Nothing was written: run this again.")
-    # Nothing left: no crontab, as before. FreeBSD's asks whether it should.
+    # If nothing is left, remove the crontab. FreeBSD asks for confirmation.
     written = _crontab("-", new) if new else _crontab("-r", b"y\n")
     if written.returncode != 0:
-        raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_said(written)}")
+        raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_error_text(written)}")
     if read() != new:
         raise CrontabChanged("Something else wrote the crontab at the same moment: see crontab -l, run this again.")
 
 
-def cut(crontab: bytes) -> tuple[bytes, bytes]:
-    """The crontab without our block, and the block, which is empty when there is none."""
-    marks = list(_MARK.finditer(crontab))
+def split_block(crontab: bytes) -> tuple[bytes, bytes]:
+    """Return the crontab without our block, and the block, empty if there is none. Raises BrokenBlock."""
+    marks = list(_MARKER.finditer(crontab))
     if not marks:
         return crontab, b""
     if [mark[1] for mark in marks] != [b"BEGIN", b"END"]:
@@ -84,25 +83,25 @@ def cut(crontab: bytes) -> tuple[bytes, bytes]:
 
 
 def append(crontab: bytes, block: bytes) -> bytes:
-    """The crontab with `block` at its end: the variables above apply to it, and it sets none for others."""
+    """Return the crontab with `block` at its end: variables above apply to it, and it sets none for others."""
     newline = b"" if crontab.endswith(b"\n") or not crontab else b"\n"
     return crontab + newline + block
 
 
-def _exact(listed: bytes) -> bytes:
-    r"""The bytes behind what was listed: Debian's `crontab -l` shows a carriage return as `\r`.
+def _exact_bytes(listed: bytes) -> bytes:
+    r"""Return the exact bytes of a listed crontab: Debian's `crontab -l` shows a carriage return as `\r`.
 
-    Its `crontab -e` hands the bytes as they are to an editor; one that only prints them changes nothing.
+    `crontab -e` passes the exact bytes to an editor; an editor that only prints them changes nothing.
     """
     if rb"\r" not in listed:
         return listed
     printed = _crontab("-e", VISUAL="cat", EDITOR="cat")
-    if printed.returncode == 0 and _shown(printed.stdout) == _shown(listed):
+    if printed.returncode == 0 and _escape_returns(printed.stdout) == _escape_returns(listed):
         return printed.stdout
-    raise CrontabRefused(f"The crontab cannot be read exactly, so nothing was changed: {_said(printed)}")
+    raise CrontabRefused(f"The crontab cannot be read exactly, so nothing was changed: {_error_text(printed)}")
 
 
-def _shown(crontab: bytes) -> bytes:
+def _escape_returns(crontab: bytes) -> bytes:
     return crontab.replace(b"\r", rb"\r")
 
 
@@ -114,6 +113,6 @@ def _crontab(option: str, text: bytes = b"", **variables: str) -> subprocess.Com
         raise NoCrontabCommand from None
 
 
-def _said(process: subprocess.CompletedProcess[bytes]) -> str:
-    said = " ".join(process.stderr.decode(errors="backslashreplace").split())
-    return said or f"crontab ended with {process.returncode} and said nothing"
+def _error_text(process: subprocess.CompletedProcess[bytes]) -> str:
+    text = " ".join(process.stderr.decode(errors="backslashreplace").split())
+    return text or f"crontab ended with {process.returncode} and printed nothing"

@@ -1,7 +1,7 @@
 """`./makecron.sh`: installs, moves to this folder, or removes the cron job that runs `task.py` every minute.
 
-Beside Redis (SCHEDULER=rq-scheduler) it is only a safety net, every five minutes, without a clock of its own.
-A user has one such job. Its standard error goes nowhere else, so that cron mails what went wrong.
+With Redis (SCHEDULER=rq-scheduler) it is only a safety net: it runs every five minutes, without `--ahead`.
+A user has one such job. Its standard error is not redirected, so that cron mails errors.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _DAEMONS = {"cron", "crond", "fcron"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: 0 for done, or nothing to do; 1 for an error, told on standard error."""
+    """Run the command line; return 0, or 1 after an error on standard error."""
     options = _options(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path may hold any bytes
+            stream.reconfigure(errors="backslashreplace")  # a path may contain any bytes
     try:
         print(remove() if options.remove else _install_here())
-    except (CronError, SettingsError) as error:  # a SettingsError has a line for each thing to mend
+    except (CronError, SettingsError) as error:  # a SettingsError has a line for each setting to fix
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def install(job: Job) -> str:
-    """Make `job` the one cron job of this user; returns what was done, as a sentence."""
+    """Make `job` the only cron job of this user; return what was done, as a sentence."""
     block = block_of(job)
     crontab = crontab_file.read()
-    others, former = crontab_file.cut(crontab)
+    others, former = crontab_file.split_block(crontab)
     if former == block:
         return "The cron job is in the crontab already; nothing was changed."
     crontab_file.replace(crontab, crontab_file.append(others, block))
@@ -46,9 +46,9 @@ def install(job: Job) -> str:
 
 
 def remove() -> str:
-    """Take the job out of this user's crontab; returns what was done, as a sentence."""
+    """Remove the job from this user's crontab; return what was done, as a sentence."""
     crontab = crontab_file.read()
-    others, block = crontab_file.cut(crontab)
+    others, block = crontab_file.split_block(crontab)
     if not block:
         return "There is no cron job of email-endpoint in this crontab; nothing was changed."
     crontab_file.replace(crontab, others)
@@ -57,12 +57,12 @@ def remove() -> str:
 
 
 def installed_job() -> Job | None:
-    """The job in this user's crontab, if there is one that was not changed by hand."""
-    return job_in(crontab_file.cut(crontab_file.read())[1])
+    """Return the job in this user's crontab; None if there is none, or if it was changed by hand."""
+    return job_in(crontab_file.split_block(crontab_file.read())[1])
 
 
 def daemon_is_running() -> bool | None:
-    """Whether a cron daemon is seen at work here; None where that cannot be told, for want of /proc."""
+    """Return whether a cron daemon is running here; None if that is not known because there is no /proc."""
     try:
         Path("/proc/1/comm").read_text()
     except OSError:
@@ -71,17 +71,17 @@ def daemon_is_running() -> bool | None:
 
 
 def _install_here() -> str:
-    settings = load_settings({})  # what the job will find: cron gives it nothing of this shell's environment
+    settings = load_settings({})  # as the job will load them: cron passes on nothing of this shell's environment
     job = Job(Path(sys.executable), _this_folder(), settings.scheduler == "rq-scheduler")
-    told = [install(job), f"  {line_of(job)}"]
+    messages = [install(job), f"  {line_of(job)}"]
     if settings.email_url.scheme == "maildir":
-        told.append(_still_local(settings))
+        messages.append(_local_mail_note(settings))
     if daemon_is_running() is False:
         print("Warning: no cron daemon seems to be running: start it (service cron start).", file=sys.stderr)
-    return "\n".join(told)
+    return "\n".join(messages)
 
 
-def _still_local(settings: Settings) -> str:
+def _local_mail_note(settings: Settings) -> str:
     return (
         f"Mail still goes to the local folder {settings.email_url.path}. To send it, name the mail server in "
         f"{settings.folder / '.env'} (cron sees no other variables): EMAIL_URL=smtp+tls://user:password@host:587"
@@ -97,14 +97,14 @@ def _what_changed(job: Job, former_block: bytes) -> str:
     if former is None:
         return "Replaced the cron job, which had been changed by hand:"
     if former.folder != job.folder:
-        return f"Moved the cron job from {former.folder} (which it serves no more) to this folder:"
+        return f"Moved the cron job from {former.folder} (which it no longer serves) to this folder:"
     return "Updated the cron job of this folder:"
 
 
 def _this_folder() -> Path:
-    """The project's folder by the name that the user knows, such as a link to the current release."""
-    named = Path(os.environ.get("PWD", FOLDER))
-    return named if named.is_absolute() and named.is_dir() and named.samefile(FOLDER) else FOLDER
+    """Return the project's folder by the path that the user knows, such as a link to the current release."""
+    path = Path(os.environ.get("PWD", FOLDER))
+    return path if path.is_absolute() and path.is_dir() and path.samefile(FOLDER) else FOLDER
 
 
 def _name_of(process: Path) -> str:

@@ -1,7 +1,7 @@
-"""Our own line of the crontab: made, checked and read by python-crontab, which sees no other line.
+"""Our own line of the crontab: written, checked and read with python-crontab, which sees no other line.
 
-python-crontab rewrites what it reads, and even switches off jobs that it does not understand. That is why it
-is kept away from the user's lines, which `crontab_file` handles.
+python-crontab rewrites what it reads, and even disables jobs that it does not understand. So it never gets the user's
+lines, which `crontab_file` handles.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 from schedulers.cron.crontab_file import BEGIN, END, CronError
 
-# Debian's and the BSDs' cron take no longer command; cronie does, but a crontab may move.
-_LONGEST_COMMAND = 998
+# The limit of Debian's and the BSDs' cron. cronie accepts more, but a crontab may move.
+_MAX_COMMAND_BYTES = 998
 
-# A backslash before it makes any character of a path plain to every shell that `SHELL=` may name, and cron leaves
-# it there (it takes away the one before a %). Only `\\` is never written: Debian's cron makes one of two, others not.
+# Every shell that `SHELL=` may name takes a character after a backslash literally, and cron passes the backslash on
+# (it removes the one before a %). Only `\\` is never written: Debian's cron turns two into one, others do not.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./\u0080-\U0010ffff-]")
 
 
@@ -32,7 +32,7 @@ EVERY_MINUTE, EVERY_FIVE_MINUTES = "* * * * *", "*/5 * * * *"
 class Job(NamedTuple):
     """The cron job of one installation: this Python runs the `task.py` of this folder.
 
-    As a safety net, it runs beside another clock and only sends what that one has left.
+    As a safety net, it sends only what the other scheduler has left.
     """
 
     python: Path
@@ -41,38 +41,38 @@ class Job(NamedTuple):
 
     @property
     def schedule(self) -> str:
-        """The five fields that say when."""
+        """The five fields for the time."""
         return EVERY_FIVE_MINUTES if self.is_safety_net else EVERY_MINUTE
 
     @property
     def command(self) -> str:
-        """The command as the shell gets it from cron (in the crontab each % has a backslash more)."""
+        """The command as the shell gets it from cron (in the crontab, each % has another backslash)."""
         words = [str(self.python), str(self.folder / "task.py")]
         ahead = "" if self.is_safety_net else " --ahead 60"
-        return " ".join(_UNSAFE.sub(_quoted, word) for word in words) + ahead
+        return " ".join(_UNSAFE.sub(_escape, word) for word in words) + ahead
 
 
 def line_of(job: Job) -> str:
-    """The line that runs `job`, checked by reading it back."""
+    """Return the line that runs `job`, checked by reading it back. Raises CronError."""
     if "\n" in job.command:
         raise CronError("The path of this folder has a line break in it, which no crontab can hold.")
     item = _python_crontab().CronTab(tab="").new(command=job.command)
     item.setall(job.schedule)
     line = str(item.render())
-    if len(os.fsencode(line)) - len(job.schedule + " ") > _LONGEST_COMMAND:
-        raise CronError(f"The path of this folder is too long: cron takes commands of {_LONGEST_COMMAND} bytes.")
+    if len(os.fsencode(line)) - len(job.schedule + " ") > _MAX_COMMAND_BYTES:
+        raise CronError(f"The path of this folder is too long: cron takes commands of {_MAX_COMMAND_BYTES} bytes.")
     if job_in(os.fsencode(line)) != job:
         raise CronError(f"This line would not be read as it was meant: {line}")
     return line
 
 
 def block_of(job: Job) -> bytes:
-    """All lines that `makecron.sh` puts into the crontab."""
+    """Return all lines that `makecron.sh` puts into the crontab."""
     return BEGIN + os.fsencode(line_of(job)) + b"\n" + END
 
 
 def job_in(block: bytes) -> Job | None:
-    """The job that `block` holds, or None if it is empty or was changed by hand."""
+    """Return the job in `block`; None if it is empty or was changed by hand."""
     jobs = [item for item in _python_crontab().CronTab(tab=os.fsdecode(block)) if item.is_enabled()]
     if len(jobs) != 1 or jobs[0].slices.render() not in (EVERY_MINUTE, EVERY_FIVE_MINUTES):
         return None
@@ -83,13 +83,13 @@ def job_in(block: bytes) -> Job | None:
     return Job(Path(python), Path(script).parent, jobs[0].slices.render() == EVERY_FIVE_MINUTES)
 
 
-def _quoted(character: re.Match[str]) -> str:
+def _escape(character: re.Match[str]) -> str:
     return r"'\'" if character[0] == "\\" else "\\" + character[0]
 
 
 @functools.cache
 def _python_crontab() -> ModuleType:
-    """The module of python-crontab, whoever owns the name `crontab` (rq-scheduler needs another)."""
+    """Load python-crontab by its file: rq-scheduler installs another module with the name `crontab`."""
     try:
         path = importlib.metadata.distribution("python-crontab").locate_file("crontab.py")
     except importlib.metadata.PackageNotFoundError:

@@ -14,7 +14,7 @@ from database import Database, db_init
 from monitoring import delivery_health, sending
 from monitoring.finding import Finding
 from schedulers.cron import install
-from sender.shutdown import Stop
+from sender.shutdown import StopRequest
 from settings import Settings, SettingsError, load_settings
 from tests.support.project_copy import copy_project, makecron
 
@@ -108,7 +108,7 @@ def test_ctrl_break_stops_a_sweep_as_sigterm_does(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
-        stop = Stop()
+        stop = StopRequest()
         stop.install()
         signal.raise_signal(signal.SIGUSR1)
         assert stop.requested

@@ -24,48 +24,48 @@ from tests.support.rendering import AT, assert_same_text, message, parsed
 NOBODY = 65534
 
 
-class ListedWork:
-    """Hands out the envelopes it was given, and keeps every call of record, in order."""
+class ListedQueue:
+    """Hands out the envelopes it was given, and records every call of commit, in order."""
 
     def __init__(self, *envelopes: Envelope) -> None:
         self.due = list(envelopes)
-        self.told: list[tuple[list[Outcome], list[Envelope]]] = []
+        self.commits: list[tuple[list[Outcome], list[Envelope]]] = []
         self.given_back: list[Envelope] = []
         self.lost: set[Envelope] = set()
         self.renewals = 0
-        self.may_end_for = len(envelopes)
-        self.stop_after = 1_000_000  # calls of record
-        self.on_record: Callable[[], None] = lambda: None
+        self.valid_checks = len(envelopes)
+        self.stop_after = 1_000_000  # calls of commit
+        self.on_commit: Callable[[], None] = lambda: None
 
-    def take(self, limit: int) -> list[Envelope]:
-        taken, self.due = self.due[:limit], self.due[limit:]
-        return taken
+    def fetch(self, limit: int) -> list[Envelope]:
+        fetched, self.due = self.due[:limit], self.due[limit:]
+        return fetched
 
-    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        self.on_record()
-        self.told.append((list(outcomes), list(ending)))
+    def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+        self.on_commit()
+        self.commits.append((list(outcomes), list(ending)))
         return [envelope for envelope in ending if envelope not in self.lost]
 
-    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
+    def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
         raise AssertionError("a file is there at once")
 
-    def give_back(self, envelopes: Sequence[Envelope]) -> None:
+    def release(self, envelopes: Sequence[Envelope]) -> None:
         self.given_back += envelopes
 
-    def may_end(self) -> bool:
-        self.may_end_for -= 1
-        return self.may_end_for >= 0
+    def lease_is_valid(self) -> bool:
+        self.valid_checks -= 1
+        return self.valid_checks >= 0
 
-    def keep_alive(self) -> None:
+    def renew_lease(self) -> None:
         self.renewals += 1
 
     @property
     def stopping(self) -> bool:
-        return len(self.told) >= self.stop_after
+        return len(self.commits) >= self.stop_after
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return [outcome for outcomes, _ in self.told for outcome in outcomes]
+        return [outcome for outcomes, _ in self.commits for outcome in outcomes]
 
     @property
     def sent(self) -> list[Envelope]:
@@ -113,28 +113,28 @@ def sender(outbox: Path) -> MaildirSender:
 
 
 def test_each_delivery_becomes_a_file_that_mail_readers_read(sender: MaildirSender, outbox: Path) -> None:
-    work = ListedWork(*envelopes(50))
-    sender.deliver(work)
+    queue = ListedQueue(*envelopes(50))
+    sender.deliver(queue)
     read = mailbox.Maildir(outbox, create=False)
     assert sorted(str(each["To"]) for each in read) == sorted(each.address for each in envelopes(50))
-    assert [each.recipient_id for each in work.sent] == list(range(1, 51))
-    assert work.renewals >= 50
+    assert [each.recipient_id for each in queue.sent] == list(range(1, 51))
+    assert queue.renewals >= 50
 
 
 def test_the_file_holds_the_message_as_a_delivery_agent_writes_it(outbox: Path) -> None:
     sender = MaildirSender(outbox, clock=lambda: AT)
-    sender.deliver(work := ListedWork(*envelopes(1, "Grüße\r\n.\nend " + "x" * 2000)))
+    sender.deliver(queue := ListedQueue(*envelopes(1, "Grüße\r\n.\nend " + "x" * 2000)))
     (file,) = files(outbox)
     octets = file.read_bytes()
     assert b"\r" not in octets
     assert octets.startswith(b"Return-Path: <no-reply@example.com>\nDelivered-To: reader1@example.org\nDate: Mon, 24")
     assert_same_text(parsed(octets), "Grüße\n.\nend " + "x" * 2000)
-    assert work.outcomes[0].reply == f"saved as {file}"
-    assert work.outcomes[0].at == AT
+    assert queue.outcomes[0].reply == f"saved as {file}"
+    assert queue.outcomes[0].at == AT
 
 
 def test_only_the_owner_sees_the_mail(sender: MaildirSender, outbox: Path) -> None:
-    sender.deliver(ListedWork(*envelopes(1)))
+    sender.deliver(ListedQueue(*envelopes(1)))
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (outbox, *(outbox / name for name in ("tmp", "new", "cur")))]
     assert modes == [0o700] * 4
     assert stat.S_IMODE(files(outbox)[0].stat().st_mode) == 0o600
@@ -142,59 +142,59 @@ def test_only_the_owner_sees_the_mail(sender: MaildirSender, outbox: Path) -> No
 
 def test_an_outcome_is_recorded_with_the_next_end(sender: MaildirSender) -> None:
     first, second = envelopes(2)
-    sender.deliver(work := ListedWork(first, second))
-    told = [([outcome.envelope for outcome in outcomes], ending) for outcomes, ending in work.told]
+    sender.deliver(queue := ListedQueue(first, second))
+    told = [([outcome.envelope for outcome in outcomes], ending) for outcomes, ending in queue.commits]
     assert told == [([], [first]), ([first], [second]), ([second], [])]
 
 
 def test_a_delivery_done_again_takes_the_place_of_the_first(sender: MaildirSender, outbox: Path) -> None:
-    sender.deliver(ListedWork(*envelopes(2)))
+    sender.deliver(ListedQueue(*envelopes(2)))
     before = files(outbox)
-    sender.deliver(ListedWork(*envelopes(2)))
+    sender.deliver(ListedQueue(*envelopes(2)))
     assert files(outbox) == before
     assert [file.name for file in before] == ["1764000000.T0ken.1", "1764000000.T0ken.2"]
 
 
 def test_what_a_killed_process_left_does_not_get_in_the_way(sender: MaildirSender, outbox: Path) -> None:
-    sender.deliver(ListedWork())
+    sender.deliver(ListedQueue())
     (outbox / "tmp" / f"1764000000.T0ken.1.P{os.getpid()}").write_text("half a mess" * 100)
-    sender.deliver(ListedWork(*envelopes(1)))
+    sender.deliver(ListedQueue(*envelopes(1)))
     assert not list((outbox / "tmp").iterdir())
     assert b"half" not in files(outbox)[0].read_bytes()
 
 
 def test_a_lost_claim_is_neither_delivered_nor_given_back(sender: MaildirSender, outbox: Path) -> None:
-    work = ListedWork(*envelopes(3))
-    work.lost = {lost := work.due[1]}
-    sender.deliver(work)
+    queue = ListedQueue(*envelopes(3))
+    queue.lost = {lost := queue.due[1]}
+    sender.deliver(queue)
     assert [file.name for file in files(outbox)] == ["1764000000.T0ken.1", "1764000000.T0ken.3"]
-    assert lost not in [outcome.envelope for outcome in work.outcomes] + work.given_back
+    assert lost not in [outcome.envelope for outcome in queue.outcomes] + queue.given_back
     assert not list((outbox / "tmp").iterdir())
 
 
 def test_without_the_lease_nothing_ends(sender: MaildirSender, outbox: Path) -> None:
-    work = ListedWork(*(all_three := envelopes(3)))
-    work.may_end_for = 1
-    sender.deliver(work)
+    queue = ListedQueue(*(all_three := envelopes(3)))
+    queue.valid_checks = 1
+    sender.deliver(queue)
     assert [file.name for file in files(outbox)] == ["1764000000.T0ken.1"]
-    assert work.sent == all_three[:1]
-    assert work.given_back == all_three[1:]
+    assert queue.sent == all_three[:1]
+    assert queue.given_back == all_three[1:]
 
 
 def test_asked_to_stop_it_gives_back_the_rest(sender: MaildirSender, outbox: Path) -> None:
-    work = ListedWork(*(all_three := envelopes(3)))
-    work.stop_after = 2
-    sender.deliver(work)
-    assert (work.sent, work.given_back) == (all_three[:2], all_three[2:])
+    queue = ListedQueue(*(all_three := envelopes(3)))
+    queue.stop_after = 2
+    sender.deliver(queue)
+    assert (queue.sent, queue.given_back) == (all_three[:2], all_three[2:])
     assert len(files(outbox)) == 2
 
 
 def test_a_message_that_cannot_be_built_fails_alone(sender: MaildirSender) -> None:
     first, second, third = envelopes(3)
-    sender.deliver(work := ListedWork(first, second._replace(address="two@b, <c@d>"), third))
-    assert [outcome.kind for outcome in work.outcomes] == [Kind.SENT, Kind.FAILED, Kind.SENT]
-    assert "is not an address" in work.outcomes[1].reply
-    assert [ending for _, ending in work.told] == [[first], [], [third], []]
+    sender.deliver(queue := ListedQueue(first, second._replace(address="two@b, <c@d>"), third))
+    assert [outcome.kind for outcome in queue.outcomes] == [Kind.SENT, Kind.FAILED, Kind.SENT]
+    assert "is not an address" in queue.outcomes[1].reply
+    assert [ending for _, ending in queue.commits] == [[first], [], [third], []]
 
 
 @pytest.mark.parametrize("path", ["file", "file/outbox", "missing/outbox", "with_a_file"])
@@ -202,37 +202,37 @@ def test_a_path_that_cannot_be_a_maildir_is_one_error_with_its_remedy(tmp_path: 
     (tmp_path / "file").write_text("")
     (tmp_path / "with_a_file").mkdir()
     (tmp_path / "with_a_file" / "new").write_text("")
-    work = ListedWork(*envelopes(2))
+    queue = ListedQueue(*envelopes(2))
     with pytest.raises(SessionError, match=rf"cannot write to the Maildir .*/{path}: .*; .* EMAIL_URL$"):
-        MaildirSender(tmp_path / path).deliver(work)
-    assert len(work.due) == 2
+        MaildirSender(tmp_path / path).deliver(queue)
+    assert len(queue.due) == 2
 
 
-def error_of(sender: MaildirSender, work: ListedWork) -> str:
+def error_of(sender: MaildirSender, queue: ListedQueue) -> str:
     try:
-        sender.deliver(work)
+        sender.deliver(queue)
     except SessionError as error:
-        return f"{error.reason} sent {len(work.sent)} given back {len(work.given_back)} told {len(work.told)}"
+        return f"{error.reason} sent {len(queue.sent)} given back {len(queue.given_back)} told {len(queue.commits)}"
     return ""
 
 
 def test_a_folder_that_may_not_be_written_to_is_one_error_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    MaildirSender(tmp_path / "outbox").deliver(ListedWork())
+    MaildirSender(tmp_path / "outbox").deliver(ListedQueue())
     for folder in (tmp_path, *tmp_path.rglob("*")):
         folder.chmod(0o555)
     monkeypatch.chdir(tmp_path)  # another user could not come here by the whole path
-    sender, work = MaildirSender(Path("outbox")), ListedWork(*envelopes(3))
-    error = in_a_process(be_no_root, lambda: error_of(sender, work))
+    sender, queue = MaildirSender(Path("outbox")), ListedQueue(*envelopes(3))
+    error = in_a_process(be_no_root, lambda: error_of(sender, queue))
     assert error.startswith("cannot write to the Maildir outbox: Permission denied; let this user write there (ch")
     assert error.endswith("sent 0 given back 3 told 0")
 
 
 def test_a_disk_that_takes_no_more_ends_the_sweep_and_loses_nothing(sender: MaildirSender, outbox: Path) -> None:
-    work = ListedWork(*envelopes(2), *envelopes(1, "x" * 50_000), *envelopes(1))
+    queue = ListedQueue(*envelopes(2), *envelopes(1, "x" * 50_000), *envelopes(1))
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))  # noqa: E731
-    error = in_a_process(limit, lambda: error_of(sender, work))
+    error = in_a_process(limit, lambda: error_of(sender, queue))
     assert "File too large; raise the size" in error
     assert error.endswith("sent 2 given back 2 told 3")
     assert len(files(outbox)) == 2
@@ -241,14 +241,14 @@ def test_a_disk_that_takes_no_more_ends_the_sweep_and_loses_nothing(sender: Mail
 
 def test_a_rename_that_fails_gives_the_envelope_back(sender: MaildirSender, outbox: Path) -> None:
     (outbox / "new" / "1764000000.T0ken.2").mkdir(parents=True)
-    work = ListedWork(*(all_three := envelopes(3)))
+    queue = ListedQueue(*(all_three := envelopes(3)))
     with pytest.raises(SessionError, match="Is a directory"):
-        sender.deliver(work)
-    assert (work.sent, work.given_back) == (all_three[:1], all_three[1:])
+        sender.deliver(queue)
+    assert (queue.sent, queue.given_back) == (all_three[:1], all_three[1:])
 
 
 def test_a_folder_that_vanishes_after_the_rename_leaves_the_delivery_in_doubt(outbox: Path) -> None:
-    sender, work = MaildirSender(outbox), ListedWork(*(both := envelopes(2)))
+    sender, queue = MaildirSender(outbox), ListedQueue(*(both := envelopes(2)))
     publish = sender.maildir.publish
 
     def publish_and_vanish(draft: Path, name: str) -> None:
@@ -257,35 +257,35 @@ def test_a_folder_that_vanishes_after_the_rename_leaves_the_delivery_in_doubt(ou
 
     sender.maildir.publish = publish_and_vanish  # type: ignore[method-assign]
     with pytest.raises(SessionError, match="No such file"):
-        sender.deliver(work)
-    assert [(outcome.envelope, outcome.kind) for outcome in work.outcomes] == [(both[0], Kind.IN_DOUBT)]
-    assert work.given_back == both[1:]
+        sender.deliver(queue)
+    assert [(outcome.envelope, outcome.kind) for outcome in queue.outcomes] == [(both[0], Kind.IN_DOUBT)]
+    assert queue.given_back == both[1:]
 
 
 def test_an_error_of_the_database_goes_out_and_the_outcome_is_recorded_all_the_same(sender: MaildirSender) -> None:
-    work = ListedWork(*(all_three := envelopes(3)))
+    queue = ListedQueue(*(all_three := envelopes(3)))
     calls = iter([None, DeliveryError("database is locked"), None])
 
     def fail_the_second() -> None:
         if error := next(calls):
             raise error
 
-    work.on_record = fail_the_second
+    queue.on_commit = fail_the_second
     with pytest.raises(DeliveryError, match="database is locked"):
-        sender.deliver(work)
-    assert (work.sent, work.given_back) == (all_three[:1], all_three[1:])
+        sender.deliver(queue)
+    assert (queue.sent, queue.given_back) == (all_three[:1], all_three[1:])
 
 
 def test_a_killed_sender_leaves_no_half_message_where_readers_look(outbox: Path) -> None:
     chance = random.Random(seed := random.randrange(10**9))
     print("seed", seed)
     content = "line\n" * 20_000
-    MaildirSender(outbox).deliver(ListedWork())
+    MaildirSender(outbox).deliver(ListedQueue())
     for _ in range(5):
         for file in files(outbox):
             file.unlink()
         if (child := os.fork()) == 0:
-            MaildirSender(outbox).deliver(ListedWork(*envelopes(5_000, content)))
+            MaildirSender(outbox).deliver(ListedQueue(*envelopes(5_000, content)))
             os._exit(0)
         wait_until(lambda: len(files(outbox)) > 0)
         time.sleep(chance.uniform(0, 0.02))
@@ -297,12 +297,12 @@ def test_a_killed_sender_leaves_no_half_message_where_readers_look(outbox: Path)
 
 def test_what_was_left_in_tmp_for_36_hours_is_removed(tmp_path: Path) -> None:
     sender = MaildirSender(tmp_path / "outbox")
-    sender.deliver(ListedWork())
+    sender.deliver(ListedQueue())
     left = {hours: tmp_path / "outbox" / "tmp" / f"{hours}.x" for hours in (35, 37)}
     for hours, path in left.items():
         path.write_bytes(b"half a mess")
         os.utime(path, (time.time() - hours * 3600,) * 2)
     (tmp_path / "outbox" / "tmp" / "folder").mkdir()
     os.utime(tmp_path / "outbox" / "tmp" / "folder", (0, 0))
-    sender.deliver(ListedWork())
+    sender.deliver(ListedQueue())
     assert sorted(each.name for each in (tmp_path / "outbox" / "tmp").iterdir()) == ["35.x", "folder"]

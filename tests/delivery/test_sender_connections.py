@@ -13,25 +13,25 @@ import pytest
 
 from delivery.interface import Kind, SessionError
 from delivery.smtp import transport
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.transport import Address
+from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.ports import unused_port
 from tests.support.smtp_sender import deliver, only, refusal, sender
 from tests.support.smtp_server import Close, Reset, ScriptedServer, Wait
 from tests.support.smtp_sink import needs_sink, sink
-from tests.support.smtp_work import KeptWork, envelopes
 
 
 def test_no_more_connections_are_opened_than_there_is_work_for() -> None:
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.1), "250 ok")}) as server:
-        deliver(server, KeptWork(envelopes(2)), connections=30)
+        deliver(server, FakeQueue(envelopes(2)), connections=30)
         assert len(server.peers) <= 2
 
 
 def test_a_connection_is_closed_after_its_number_of_messages() -> None:
     with ScriptedServer() as server:
-        work = deliver(server, KeptWork(envelopes(50), connections=3), connections=3, messages_per_connection=10)
-    assert len(work.of_kind(Kind.SENT)) == 50
+        queue = deliver(server, FakeQueue(envelopes(50), connections=3), connections=3, messages_per_connection=10)
+    assert len(queue.of_kind(Kind.SENT)) == 50
     used = [peer.raw for peer in server.peers if b"MAIL FROM" in peer.raw]
     assert len(used) >= 5
     assert all(raw.count(b"MAIL FROM") <= 10 and raw.endswith(b"QUIT\r\n") for raw in used)
@@ -44,8 +44,8 @@ def test_a_server_that_allows_fewer_connections_gets_fewer() -> None:
 
     on = {"CONNECT": greet, "CONTENT": lambda line, n: (Wait(0.01), "250 ok")}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(100)), connections=10)
-    assert len(work.of_kind(Kind.SENT)) == 100
+        queue = deliver(server, FakeQueue(envelopes(100)), connections=10)
+    assert len(queue.of_kind(Kind.SENT)) == 100
     assert len(server.peers) < 30
 
 
@@ -53,12 +53,12 @@ def test_without_descriptors_for_more_connections_the_sweep_goes_on_with_fewer()
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.005), "250 ok")}) as server:
         code = (
             "import sys, resource; sys.path.insert(0, '.')\n"
-            "from tests.support.smtp_work import *; from delivery.smtp.sender import *\n"
-            "work = KeptWork(envelopes(100))\n"
+            "from tests.support.fake_queue import *; from delivery.smtp.sender import *\n"
+            "queue = FakeQueue(envelopes(100))\n"
             "one = SMTPSender(SMTPServer('127.0.0.1', int(sys.argv[1])), connections=50)\n"
             "one._addresses()\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10))\n"
-            "one.deliver(work); print(len(work.of_kind(Kind.SENT)))\n"
+            "one.deliver(queue); print(len(queue.of_kind(Kind.SENT)))\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, str(server.port)], capture_output=True, text=True, check=False
@@ -69,16 +69,16 @@ def test_without_descriptors_for_more_connections_the_sweep_goes_on_with_fewer()
 @needs_sink
 def test_a_thousand_messages_over_sixteen_connections() -> None:
     with sink() as port:
-        work = KeptWork(envelopes(3000), connections=16)
-        sender(port, connections=16, messages_per_connection=50).deliver(work)
-    assert len(work.of_kind(Kind.SENT)) == 3000
-    assert work.records < 3000, "commits are shared"
+        queue = FakeQueue(envelopes(3000), connections=16)
+        sender(port, connections=16, messages_per_connection=50).deliver(queue)
+    assert len(queue.of_kind(Kind.SENT)) == 3000
+    assert queue.commits < 3000, "commits are shared"
 
 
 def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
     with ScriptedServer() as server:
-        deliver(server, KeptWork(envelopes(3)))
+        deliver(server, FakeQueue(envelopes(3)))
     for _ in range(100):
         if threading.active_count() <= before:
             break
@@ -89,58 +89,58 @@ def test_no_thread_is_left_behind() -> None:
 @pytest.mark.parametrize("end", [Close(), Reset(), ("421 4.4.2 idle too long", Close())], ids=["FIN", "RST", "421"])
 def test_an_idle_connection_that_was_closed_costs_no_attempt(end: Any) -> None:
     with ScriptedServer(on={"MAIL": lambda line, n: end if n in (3, 7) else None}) as server:
-        work = deliver(server, KeptWork(envelopes(10)), connections=1)
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 10
+        queue = deliver(server, FakeQueue(envelopes(10)), connections=1)
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 10
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "CONTENT"])
 def test_421_closes_the_connection_and_defers_that_message_alone(verb: str) -> None:
     with ScriptedServer(on={verb: only(4, ("421 4.3.2 closing", Wait(100)))}) as server:
         began = time.monotonic()
-        work = deliver(server, KeptWork(envelopes(20)), connections=2)
-    assert len(work.of_kind(Kind.DEFERRED)) == 1
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 19
+        queue = deliver(server, FakeQueue(envelopes(20)), connections=2)
+    assert len(queue.of_kind(Kind.DEFERRED)) == 1
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 19
     assert time.monotonic() - began < 50, "the connection was not kept"
 
 
 def test_connections_that_break_do_not_end_a_sweep_that_makes_progress() -> None:
     with ScriptedServer(on={"DATA": lambda line, n: Reset() if n % 3 == 2 else None}) as server:
-        work = deliver(server, KeptWork(envelopes(200)))
-    assert len(work.outcomes) == 200
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) > 100
+        queue = deliver(server, FakeQueue(envelopes(200)))
+    assert len(queue.outcomes) == 200
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) > 100
 
 
 def test_a_server_that_breaks_every_connection_ends_the_sweep() -> None:
     with ScriptedServer(on={"DATA": lambda line, n: Close()}) as server:
-        work = KeptWork(envelopes(500))
-        reason = refusal(server, work)
+        queue = FakeQueue(envelopes(500))
+        reason = refusal(server, queue)
     assert "connections in a row broke" in reason
-    assert len(work.of_kind(Kind.DEFERRED)) < 40
-    assert len(work.returned) + len(work.outcomes) + len(work.todo) == 500
+    assert len(queue.of_kind(Kind.DEFERRED)) < 40
+    assert len(queue.returned) + len(queue.outcomes) + len(queue.todo) == 500
 
 
 @needs_sink
 @pytest.mark.parametrize("command", ["rcpt", "data", "."])
 def test_disconnects_of_smtp_sink_end_the_sweep_and_lose_nothing(command: str) -> None:
     with sink("-q", command) as port:
-        work = KeptWork(envelopes(200))
+        queue = FakeQueue(envelopes(200))
         with pytest.raises(SessionError, match="in a row broke"):
-            sender(port).deliver(work)
-    assert not work.unaccounted
-    assert set(work.kinds.values()) == {Kind.IN_DOUBT if command == "." else Kind.DEFERRED}
+            sender(port).deliver(queue)
+    assert not queue.unaccounted
+    assert set(queue.kinds.values()) == {Kind.IN_DOUBT if command == "." else Kind.DEFERRED}
 
 
 @pytest.mark.parametrize("answer", ["500 5.5.1 no", Close(), Reset(), "what"], ids=["500", "FIN", "RST", "what"])
 def test_an_error_at_quit_changes_nothing(answer: Any) -> None:
     with ScriptedServer(on={"QUIT": lambda line, n: answer}) as server:
-        work = deliver(server, KeptWork(envelopes(3)))
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 3
+        queue = deliver(server, FakeQueue(envelopes(3)))
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 3
 
 
 def test_a_server_silent_at_quit_is_not_waited_for_long() -> None:
     began = time.monotonic()
     with ScriptedServer(on={"QUIT": lambda line, n: Wait(100)}) as server:
-        deliver(server, KeptWork(envelopes(3)), limits={**LIMITS, Step.QUIT: 0.3})
+        deliver(server, FakeQueue(envelopes(3)), timeouts={**STEP_TIMEOUTS, Step.QUIT: 0.3})
     assert time.monotonic() - began < 50
 
 
@@ -154,11 +154,11 @@ def test_the_addresses_of_a_host_are_tried_in_order(monkeypatch: pytest.MonkeyPa
         v6 = (socket.AF_INET6, ("::1", dead, 0, 0))
         v4 = (socket.AF_INET, ("127.0.0.1", server.port))
         with_addresses(monkeypatch, v6, (socket.AF_INET, ("127.0.0.1", dead)), v4)
-        work = deliver(server, KeptWork(envelopes(30)), messages_per_connection=5)
-    assert len(work.of_kind(Kind.SENT)) == 30
+        queue = deliver(server, FakeQueue(envelopes(30)), messages_per_connection=5)
+    assert len(queue.of_kind(Kind.SENT)) == 30
     with_addresses(monkeypatch, v6, (socket.AF_INET, ("127.0.0.1", dead)))
     with pytest.raises(SessionError) as caught:
-        sender(25).deliver(KeptWork(envelopes(1)))
+        sender(25).deliver(FakeQueue(envelopes(1)))
     assert caught.value.reason.count("refused") + caught.value.reason.count("unreachable") >= 1
     assert f"[127.0.0.1]:{dead}" in caught.value.reason
 
@@ -175,8 +175,8 @@ def test_an_address_that_swallows_everything_has_a_deadline(monkeypatch: pytest.
         with ScriptedServer() as server:
             black_hole = (socket.AF_INET, full.getsockname())
             with_addresses(monkeypatch, black_hole, (socket.AF_INET, ("127.0.0.1", server.port)))
-            work = deliver(server, KeptWork(envelopes(5)), limits={**LIMITS, Step.CONNECT: 0.3})
-        assert len(work.of_kind(Kind.SENT)) == 5
+            queue = deliver(server, FakeQueue(envelopes(5)), timeouts={**STEP_TIMEOUTS, Step.CONNECT: 0.3})
+        assert len(queue.of_kind(Kind.SENT)) == 5
     finally:
         for one in (full, *fillers):
             one.close()
@@ -189,5 +189,5 @@ def test_ipv6_works() -> None:
     except OSError:
         pytest.skip("no IPv6 loopback here")
     with server:
-        sender(server.port, host="::1").deliver(work := KeptWork(envelopes(5)))
-    assert len(work.of_kind(Kind.SENT)) == 5
+        sender(server.port, host="::1").deliver(queue := FakeQueue(envelopes(5)))
+    assert len(queue.of_kind(Kind.SENT)) == 5

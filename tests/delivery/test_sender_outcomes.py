@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 from delivery.interface import Envelope, Kind, Outcome, SessionError
+from tests.support.fake_queue import FakeQueue, envelope, envelopes, message
 from tests.support.smtp_sender import deliver, sender
 from tests.support.smtp_server import Close, Handler, Reset, ScriptedServer, Wait
 from tests.support.smtp_sink import needs_sink, sink
-from tests.support.smtp_work import KeptWork, envelope, envelopes, message
 
 
 def test_each_recipient_gets_the_message_once() -> None:
     with ScriptedServer() as server:
-        work = deliver(server, KeptWork(envelopes(500), connections=4))
+        queue = deliver(server, FakeQueue(envelopes(500), connections=4))
     assert Counter(server.recipients) == Counter(f"user{n}@example.com" for n in range(500))
-    assert work.of_kind(Kind.SENT) == sorted(server.recipients)
+    assert queue.of_kind(Kind.SENT) == sorted(server.recipients)
     assert server.most_at_once <= 4
 
 
 def test_nothing_to_do_opens_no_connection() -> None:
     with ScriptedServer() as server:
-        deliver(server, KeptWork([]))
+        deliver(server, FakeQueue([]))
         assert server.peers == []
 
 
@@ -36,11 +36,11 @@ def test_each_answer_becomes_its_own_outcome() -> None:
     answers = {b"user3@": "450 4.2.1 later", b"user5@": "550 5.1.1 no such user", b"user7@": "552 too many"}
     on = {"RCPT": lambda line, n: next((reply for part, reply in answers.items() if part in line), None)}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(10)))
-    assert work.of_kind(Kind.FAILED) == ["user5@example.com"]
-    assert work.of_kind(Kind.DEFERRED) == ["user3@example.com", "user7@example.com"]
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 7
-    assert all(abs(outcome.at - time.time()) < 60 for outcome in work.outcomes)
+        queue = deliver(server, FakeQueue(envelopes(10)))
+    assert queue.of_kind(Kind.FAILED) == ["user5@example.com"]
+    assert queue.of_kind(Kind.DEFERRED) == ["user3@example.com", "user7@example.com"]
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 7
+    assert all(abs(outcome.at - time.time()) < 60 for outcome in queue.outcomes)
 
 
 def test_what_cannot_be_sent_fails_alone() -> None:
@@ -51,30 +51,30 @@ def test_what_cannot_be_sent_fails_alone() -> None:
         envelope("big@example.com", 103, message("x\n" * 3000)),
     ]
     with ScriptedServer(offers=("PIPELINING", "SIZE 2000")) as server:
-        work = deliver(server, KeptWork([*odd, *envelopes(10), *[odd[0]._replace(recipient_id=104)]]))
-    assert len(work.of_kind(Kind.SENT)) == 10
-    assert len(work.of_kind(Kind.FAILED)) == 5
-    assert any("SMTPUTF8" in reply for reply in work.replies())
-    assert any("the server takes 2000" in reply for reply in work.replies())
+        queue = deliver(server, FakeQueue([*odd, *envelopes(10), *[odd[0]._replace(recipient_id=104)]]))
+    assert len(queue.of_kind(Kind.SENT)) == 10
+    assert len(queue.of_kind(Kind.FAILED)) == 5
+    assert any("SMTPUTF8" in reply for reply in queue.replies())
+    assert any("the server takes 2000" in reply for reply in queue.replies())
 
 
 def test_non_ascii_addresses_and_content_go_as_the_server_offers() -> None:
     german = message("Grüße aus München\n", subject="Grüße")
     todo = [envelope("jörg@münchen.example", 1, german), envelope("a@münchen.example", 2, german)]
     with ScriptedServer(offers=("PIPELINING", "8BITMIME", "SMTPUTF8")) as server:
-        deliver(server, KeptWork(todo))
+        deliver(server, FakeQueue(todo))
     assert sorted(server.recipients) == ["a@xn--mnchen-3ya.example", "jörg@xn--mnchen-3ya.example"]
     assert all("Grüße aus".encode() in one.content for one in server.accepted)
     with ScriptedServer(offers=("PIPELINING",)) as server:
-        work = deliver(server, KeptWork(todo))
-    assert work.of_kind(Kind.FAILED) == ["jörg@münchen.example"]
+        queue = deliver(server, FakeQueue(todo))
+    assert queue.of_kind(Kind.FAILED) == ["jörg@münchen.example"]
     assert all(one.content.isascii() for one in server.accepted)
 
 
 def test_dots_arrive_as_they_were_written() -> None:
     text = ".\n..\n.x\nMAIL FROM:<x>\n\r.\r\nlast."
     with ScriptedServer() as server:
-        deliver(server, KeptWork([envelope("a@example.com", 100, message(text)), *envelopes(3)]))
+        deliver(server, FakeQueue([envelope("a@example.com", 100, message(text)), *envelopes(3)]))
     raw = next(one.content for one in server.accepted if one.recipient == b"a@example.com")
     lines = raw.partition(b"\r\n\r\n")[2].split(b"\r\n")
     assert [line.removeprefix(b".") for line in lines] == [b".", b"..", b".x", b"MAIL FROM:<x>", b"", b".", b"last."]
@@ -85,63 +85,63 @@ def test_dots_arrive_as_they_were_written() -> None:
 def test_nothing_ends_before_it_is_recorded() -> None:
     early: list[int] = []
 
-    def on_record(outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
+    def on_commit(outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
         before = sum(peer.raw.count(b"\r\n.\r\n") for peer in server.peers)
         early.append(before - len(started))
         started.update(envelope.recipient_id for envelope in ending)
 
     started: set[int] = set()
     with ScriptedServer() as server:
-        work = KeptWork(envelopes(100), connections=4)
-        work.on_record = on_record
-        deliver(server, work)
+        queue = FakeQueue(envelopes(100), connections=4)
+        queue.on_commit = on_commit
+        deliver(server, queue)
     assert max(early) <= 0, "a dot left before it was recorded that it would"
-    assert work.most_in_doubt <= 4
+    assert queue.most_in_doubt <= 4
 
 
 def test_a_record_that_fails_lets_nothing_more_end() -> None:
     def fail(outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
-        if work.records == 5:
+        if queue.commits == 5:
             raise OSError("disk full")
 
     with ScriptedServer() as server:
-        work = KeptWork(envelopes(100))
-        work.on_record = fail
+        queue = FakeQueue(envelopes(100))
+        queue.on_commit = fail
         with pytest.raises(OSError, match="disk full"):
-            sender(server.port).deliver(work)
+            sender(server.port).deliver(queue)
         time.sleep(0.1)
         accepted = len(server.accepted)
-    assert work.records == 5
-    assert accepted <= len(work.of_kind(Kind.SENT)) + len(work.ending)
+    assert queue.commits == 5
+    assert accepted <= len(queue.of_kind(Kind.SENT)) + len(queue.ending)
 
 
 def test_an_envelope_that_is_no_longer_ours_is_not_ended() -> None:
     with ScriptedServer() as server:
-        work = KeptWork(envelopes(20))
-        work.lost = {3, 11}
-        deliver(server, work)
-    assert len(server.accepted) == len(work.of_kind(Kind.SENT)) == 18
-    assert not {"user3@example.com", "user11@example.com"} & {*server.recipients, *work.kinds}
+        queue = FakeQueue(envelopes(20))
+        queue.lost = {3, 11}
+        deliver(server, queue)
+    assert len(server.accepted) == len(queue.of_kind(Kind.SENT)) == 18
+    assert not {"user3@example.com", "user11@example.com"} & {*server.recipients, *queue.kinds}
     assert all(one.content for one in server.accepted), "no empty mail instead"
 
 
 def test_without_a_lease_nothing_more_ends() -> None:
     def lose(outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
-        work.lease_holds = work.records < 4
+        queue.lease_holds = queue.commits < 4
 
     with ScriptedServer() as server:
-        work = KeptWork(envelopes(100))
-        work.on_record = lose
-        sender(server.port).deliver(work)
+        queue = FakeQueue(envelopes(100))
+        queue.on_commit = lose
+        sender(server.port).deliver(queue)
         time.sleep(0.1)
-    assert not work.unaccounted
-    assert len(server.accepted) == len(work.of_kind(Kind.SENT)) < 100
+    assert not queue.unaccounted
+    assert len(server.accepted) == len(queue.of_kind(Kind.SENT)) < 100
 
 
 def test_a_known_answer_is_recorded_even_when_nothing_else_goes_on() -> None:
     with ScriptedServer() as server:
-        work = deliver(server, KeptWork(envelopes(1)))
-    assert work.replies() == ["250 2.0.0 Ok: queued"]
+        queue = deliver(server, FakeQueue(envelopes(1)))
+    assert queue.replies() == ["250 2.0.0 Ok: queued"]
 
 
 FAULTS: list[Any] = [
@@ -170,28 +170,28 @@ def test_random_faults_lose_nothing_and_double_nothing(offers: tuple[str, ...]) 
         faults = sometimes(random.Random(seed + number))
         verbs = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT", "RSET", "QUIT")
         with ScriptedServer(offers=offers, on=dict.fromkeys(verbs, faults)) as server:
-            work = KeptWork(envelopes(60), connections=3)
+            queue = FakeQueue(envelopes(60), connections=3)
             with suppress(SessionError):
-                sender(server.port, connections=3, messages_per_connection=7).deliver(work)
+                sender(server.port, connections=3, messages_per_connection=7).deliver(queue)
             time.sleep(0.02)
-        assert not work.unaccounted
+        assert not queue.unaccounted
         accepted = Counter(server.recipients)
         assert accepted.total() == len(accepted), "doubled"
-        assert set(work.of_kind(Kind.SENT)) <= set(accepted), "lost"
-        assert set(accepted) <= set(work.of_kind(Kind.SENT)) | set(work.of_kind(Kind.IN_DOUBT))
+        assert set(queue.of_kind(Kind.SENT)) <= set(accepted), "lost"
+        assert set(accepted) <= set(queue.of_kind(Kind.SENT)) | set(queue.of_kind(Kind.IN_DOUBT))
 
 
 @needs_sink
 @pytest.mark.parametrize("options", [[], ["-p"], ["-e"], ["-w", "1"], ["-8"]])
 def test_smtp_sink_takes_everything_whatever_it_offers(options: list[str]) -> None:
     with sink(*options) as port:
-        work = KeptWork(envelopes(12 if "-w" in options else 300))
+        queue = FakeQueue(envelopes(12 if "-w" in options else 300))
         if "-e" in options:  # no ESMTP: EHLO is refused
             with pytest.raises(SessionError):
-                sender(port).deliver(work)
+                sender(port).deliver(queue)
             return
-        sender(port, connections=8).deliver(work)
-    assert len(work.of_kind(Kind.SENT)) == len(work.outcomes)
+        sender(port, connections=8).deliver(queue)
+    assert len(queue.of_kind(Kind.SENT)) == len(queue.outcomes)
 
 
 @needs_sink
@@ -208,6 +208,6 @@ def test_smtp_sink_takes_everything_whatever_it_offers(options: list[str]) -> No
 )
 def test_refusals_of_smtp_sink_are_told_apart(options: list[str], kind: Kind) -> None:
     with sink(*options) as port:
-        work = KeptWork(envelopes(15))
-        sender(port).deliver(work)
-    assert Counter(work.kinds.values()) == {kind: 15}
+        queue = FakeQueue(envelopes(15))
+        sender(port).deliver(queue)
+    assert Counter(queue.kinds.values()) == {kind: 15}

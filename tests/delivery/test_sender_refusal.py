@@ -8,11 +8,11 @@ import pytest
 
 from delivery.interface import Kind, SessionError
 from delivery.smtp.sender import SMTPServer
+from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.ports import unused_port
 from tests.support.smtp_sender import deliver, only, refusal, sender
 from tests.support.smtp_server import Close, ScriptedServer
 from tests.support.smtp_sink import needs_sink, sink
-from tests.support.smtp_work import KeptWork, envelopes
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ from tests.support.smtp_work import KeptWork, envelopes
 )
 def test_a_server_that_refuses_the_session_gets_one_error_and_all_is_given_back(on: Any, said: str) -> None:
     with ScriptedServer(on=on) as server:
-        work = KeptWork(envelopes(300))
-        reason = refusal(server, work)
+        queue = FakeQueue(envelopes(300))
+        reason = refusal(server, queue)
     assert said in reason
     assert reason.startswith(f"127.0.0.1:{server.port}: ")
-    assert {outcome.kind for outcome in work.outcomes} <= {Kind.SENT}
-    assert len(server.accepted) == len(work.outcomes)
+    assert {outcome.kind for outcome in queue.outcomes} <= {Kind.SENT}
+    assert len(server.accepted) == len(queue.outcomes)
 
 
 def test_a_wrong_password_is_tried_once() -> None:
     with ScriptedServer(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "535 5.7.8 wrong"}) as server:
-        work = KeptWork(envelopes(300))
-        reason = refusal(server, work, user="user", password="secret", connections=20)
+        queue = FakeQueue(envelopes(300))
+        reason = refusal(server, queue, user="user", password="secret", connections=20)
     assert "535 5.7.8 wrong" in reason
     assert "secret" not in reason
     assert server.script.counts["AUTH"] == 1
@@ -48,50 +48,50 @@ def test_a_wrong_password_is_tried_once() -> None:
 
 def test_a_server_that_is_not_there_is_one_error() -> None:
     port = unused_port()
-    work = KeptWork(envelopes(300))
+    queue = FakeQueue(envelopes(300))
     with pytest.raises(SessionError, match="refused"):
-        sender(port).deliver(work)
-    assert len(work.returned) + len(work.todo) == 300
+        sender(port).deliver(queue)
+    assert len(queue.returned) + len(queue.todo) == 300
     for host in ("no-such-host.invalid", "a..b", "x" * 300):
         with pytest.raises(SessionError, match=host[:20]):
-            sender(25, host=host).deliver(KeptWork(envelopes(1)))
+            sender(25, host=host).deliver(FakeQueue(envelopes(1)))
 
 
 @needs_sink
 @pytest.mark.parametrize("command", ["connect", "ehlo", "mail"])
 def test_hard_refusals_of_the_session_by_smtp_sink_are_one_error(command: str) -> None:
     with sink("-f", command) as port:
-        work = KeptWork(envelopes(50))
+        queue = FakeQueue(envelopes(50))
         with pytest.raises(SessionError):
-            sender(port).deliver(work)
-    assert work.outcomes == []
-    assert not work.unaccounted
+            sender(port).deliver(queue)
+    assert queue.outcomes == []
+    assert not queue.unaccounted
 
 
 def test_twenty_equal_refusals_in_a_row_stop_the_sweep() -> None:
     on = {"RCPT": lambda line, n: f"554 5.7.1 {line[8:].decode()}: Relay access denied"}
     with ScriptedServer(on=on) as server:
-        work = KeptWork(envelopes(500))
-        reason = refusal(server, work, connections=30)
+        queue = FakeQueue(envelopes(500))
+        reason = refusal(server, queue, connections=30)
     assert "20 recipients in a row were refused: 554 5.7.1" in reason
     assert "Relay access denied" in reason
-    assert len(work.of_kind(Kind.FAILED)) == 20
-    assert len(work.returned) + len(work.outcomes) + len(work.todo) == 500
+    assert len(queue.of_kind(Kind.FAILED)) == 20
+    assert len(queue.returned) + len(queue.outcomes) + len(queue.todo) == 500
 
 
 def test_refusals_that_differ_or_have_a_success_between_stop_nothing() -> None:
     on = {"RCPT": lambda line, n: f"550 5.7.1 no {n}" if n < 60 else None}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(80)))
-    assert len(work.of_kind(Kind.FAILED)) == 60
+        queue = deliver(server, FakeQueue(envelopes(80)))
+    assert len(queue.of_kind(Kind.FAILED)) == 60
     on = {"RCPT": lambda line, n: None if n % 15 == 14 else "550 5.7.1 no"}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(90)), connections=1)
-    assert len(work.of_kind(Kind.FAILED)) == 84
+        queue = deliver(server, FakeQueue(envelopes(90)), connections=1)
+    assert len(queue.of_kind(Kind.FAILED)) == 84
 
 
 def test_dead_addresses_in_a_row_stop_nothing() -> None:
     on = {"RCPT": lambda line, n: "550 5.1.1 User unknown" if n < 60 else None}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(80)))
-    assert (len(work.of_kind(Kind.FAILED)), len(work.of_kind(Kind.SENT))) == (60, 20)
+        queue = deliver(server, FakeQueue(envelopes(80)))
+    assert (len(queue.of_kind(Kind.FAILED)), len(queue.of_kind(Kind.SENT))) == (60, 20)

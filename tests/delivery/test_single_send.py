@@ -11,7 +11,7 @@ import pytest
 from database import Email
 from sender import single_send
 from sender.outgoing import unsubscribe_links
-from sender.single_send import Trial, trial_message, try_message
+from sender.single_send import SingleSend, send_single, single_message
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.smtp_server import SILENCE, Close, Handler, ScriptedServer
@@ -22,31 +22,31 @@ ADDRESS = "me@example.com"
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_send, "SECONDS", 1.5)
-    monkeypatch.setattr(single_send, "STEP", 0.7)
+    monkeypatch.setattr(single_send, "TOTAL_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr(single_send, "STEP_TIMEOUT_SECONDS", 0.7)
 
 
-def tried(folder: Path, **on: Handler) -> tuple[Trial, ScriptedServer]:
+def tried(folder: Path, **on: Handler) -> tuple[SingleSend, ScriptedServer]:
     with ScriptedServer(on=on) as server:
         return tried_from(Installation(folder, EMAIL_URL=f"smtp://127.0.0.1:{server.port}")), server
 
 
-def tried_from(installation: Installation, address: str = ADDRESS) -> Trial:
+def tried_from(installation: Installation, address: str = ADDRESS) -> SingleSend:
     with installation.database() as database:
-        message = trial_message(installation.settings, database, EMAIL)
-    return try_message(installation.settings, message, address)
+        message = single_message(installation.settings, database, EMAIL)
+    return send_single(installation.settings, message, address)
 
 
 def test_the_message_is_the_one_that_recipients_get(tmp_path: Path) -> None:
     result, server = tried(tmp_path)
-    assert result == Trial("sent", "250 2.0.0 Ok: queued")
+    assert result == SingleSend("sent", "250 2.0.0 Ok: queued")
     (accepted,) = server.accepted
     assert accepted.recipient == b"me@example.com"
     assert b"\r\nSubject: =?" in accepted.content
     assert accepted.content.endswith("\r\n\r\nHello 😀\r\n..".encode())
 
 
-def test_two_trials_are_two_messages(tmp_path: Path) -> None:
+def test_two_single_sends_are_two_messages(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     for _ in range(2):
         assert tried_from(installation).result == "sent"
@@ -64,7 +64,7 @@ def test_the_database_knows_nothing_of_it_and_its_link_unsubscribes_nobody(tmp_p
         assert database.emails.get(7) is None and installation.statuses() == {}
     (message,) = installation.messages()
     token = str(message["List-Unsubscribe"]).rpartition("/")[2].rstrip(">")
-    assert links is not None and token.encode() == links.token(single_send.NOBODY)
+    assert links is not None and token.encode() == links.token(single_send.NO_RECIPIENT_ID)
 
 
 @pytest.mark.parametrize(

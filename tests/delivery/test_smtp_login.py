@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from delivery.interface import SessionError
-from delivery.smtp.login_check import Welcome, try_login
+from delivery.smtp.login_check import LoginResult, try_login
 from delivery.smtp.sender import SMTPServer
 from monitoring.mail_server import certificate as certificate_findings
 from monitoring.mail_server import remedy_for
@@ -39,7 +39,7 @@ def refusal(server: ScriptedServer, seconds: float = 60.0, **how: str) -> str:
 def test_a_server_without_a_login_is_greeted_and_left_without_mail() -> None:
     with ScriptedServer() as server:
         welcome = try_login(SMTPServer("127.0.0.1", server.port))
-        assert welcome == Welcome("[127.0.0.1]:" + str(server.port))
+        assert welcome == LoginResult("[127.0.0.1]:" + str(server.port))
         assert [line.split()[0] for line in server.script.lines] == [b"EHLO", b"QUIT"]
         assert server.accepted == []
 
@@ -54,8 +54,8 @@ def test_the_login_is_tried_under_tls_and_the_certificates_end_is_reported(secur
         welcome = try_login(SMTPServer("127.0.0.1", server.port, security, "me", "secret", certificate))
         assert [line.split()[0] for line in server.script.lines][-2:] == [b"AUTH", b"QUIT"]
     assert welcome.tls == "TLSv1.3"
-    assert welcome.certificate_ends_at is not None
-    assert welcome.certificate_ends_at == pytest.approx(time.time() + 2 * DAY, abs=60)
+    assert welcome.certificate_expires_at is not None
+    assert welcome.certificate_expires_at == pytest.approx(time.time() + 2 * DAY, abs=60)
 
 
 def test_a_refused_login_is_reported_in_the_servers_words() -> None:
@@ -107,6 +107,6 @@ def test_a_host_name_that_does_not_exist_is_reported() -> None:
 
 def test_a_certificate_that_ends_soon_is_a_warning() -> None:
     for days, level in ((13, "warning"), (15, "ok"), (-1, "warning")):
-        (finding,) = certificate_findings(Welcome("here", "TLSv1.3", 1_000_000 + days * DAY), now=1_000_000)
+        (finding,) = certificate_findings(LoginResult("here", "TLSv1.3", 1_000_000 + days * DAY), now=1_000_000)
         assert finding.level == level
-    assert list(certificate_findings(Welcome("here"), now=0)) == []
+    assert list(certificate_findings(LoginResult("here"), now=0)) == []

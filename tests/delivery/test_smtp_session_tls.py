@@ -87,7 +87,7 @@ class TlsOwner(Owner):
     def _write(self) -> None:
         if self._tunnel and self._tunnel.ours.ready:
             data = self.session.data_to_send()
-            self.session.handed += len(data)
+            self.session.bytes_sent += len(data)
             self._exchange(self._tunnel, data)
 
     def _receive(self, size: int) -> None:
@@ -160,6 +160,6 @@ def test_a_tls_connection_that_breaks_anywhere_gives_each_envelope_its_one_outco
         sent = [address for address, kind in result.kinds if kind.value == "sent"]
         in_doubt = [address for address, kind in result.kinds if kind.value == "in_doubt"]
         accepted = [one.recipient.decode() for one in owner.peer.script.accepted]
-        assert len(result.kinds) + len(result.returned) == result.session.messages
+        assert len(result.kinds) + len(result.returned) == result.session.message_count
         assert len(in_doubt) <= 1
         assert set(sent) <= set(accepted) <= {*sent, *in_doubt}

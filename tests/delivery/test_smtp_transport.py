@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from delivery.interface import Kind, SessionError
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.sender import SMTPSender, SMTPServer
-from delivery.smtp.transport import SelectorPoller, Tls, own_name, resolve, tls_context
+from delivery.smtp.transport import SelectorPoller, Tls, ehlo_name, resolve, tls_context
+from tests.support.fake_queue import FakeQueue, envelope, envelopes, message
 from tests.support.faults.killer import wait_until
 from tests.support.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait
-from tests.support.smtp_work import KeptWork, envelope, envelopes, message
 
 
 def scaled(**seconds: float) -> Mapping[Step, float]:
     """The usual deadlines, but for these."""
-    return {**LIMITS, **{Step[name]: value for name, value in seconds.items()}}
+    return {**STEP_TIMEOUTS, **{Step[name]: value for name, value in seconds.items()}}
 
 
 def sender(server: ScriptedServer, host: str = "127.0.0.1", **how: Any) -> SMTPSender:
@@ -31,19 +31,19 @@ def sender(server: ScriptedServer, host: str = "127.0.0.1", **how: Any) -> SMTPS
     return SMTPSender(SMTPServer(host, server.port, **to_server), hostname="client.example", **how)
 
 
-def deliver(server: ScriptedServer, work: KeptWork, **how: Any) -> KeptWork:
-    sender(server, **how).deliver(work)
-    assert not work.unaccounted
-    return work
+def deliver(server: ScriptedServer, queue: FakeQueue, **how: Any) -> FakeQueue:
+    sender(server, **how).deliver(queue)
+    assert not queue.unaccounted
+    return queue
 
 
 @pytest.mark.parametrize("new_poller", [None, SelectorPoller])
 def test_messages_arrive_whatever_waits_for_the_sockets(new_poller: Any) -> None:
     how = {"new_poller": new_poller} if new_poller else {}
     with ScriptedServer() as server:
-        work = deliver(server, KeptWork(envelopes(50), connections=4), connections=4, **how)
-    assert sorted(server.recipients) == work.of_kind(Kind.SENT)
-    assert len(work.outcomes) == 50
+        queue = deliver(server, FakeQueue(envelopes(50), connections=4), connections=4, **how)
+    assert sorted(server.recipients) == queue.of_kind(Kind.SENT)
+    assert len(queue.outcomes) == 50
 
 
 def test_replies_in_pieces_make_no_difference() -> None:
@@ -53,16 +53,16 @@ def test_replies_in_pieces_make_no_difference() -> None:
     replies = {"CONNECT": "220 hi", "MAIL": "250 ok", "RCPT": "250 ok", "CONTENT": "250 2.0.0 taken"}
     on = {verb: in_pieces(reply) for verb, reply in replies.items()}
     with ScriptedServer(on=on) as server:
-        work = deliver(server, KeptWork(envelopes(20)))
-    assert len(work.of_kind(Kind.SENT)) == 20
+        queue = deliver(server, FakeQueue(envelopes(20)))
+    assert len(queue.of_kind(Kind.SENT)) == 20
 
 
 def test_a_large_message_goes_out_in_as_many_pieces_as_it_takes() -> None:
     large = message("".join(f"line {n} of a long text\n" for n in range(40_000)))
     todo = [envelope("a@example.com", 1, large), envelope("b@example.com", 2, large)]
     with ScriptedServer(receive_buffer=4096, on={"DATA": lambda line, n: ("354 go", Wait(0.2))}) as server:
-        work = deliver(server, KeptWork(todo), connections=1)
-    assert work.of_kind(Kind.SENT) == ["a@example.com", "b@example.com"]
+        queue = deliver(server, FakeQueue(todo), connections=1)
+    assert queue.of_kind(Kind.SENT) == ["a@example.com", "b@example.com"]
     assert [
         len(one.content) > 800_000 and one.content.endswith(b"line 39999 of a long text") for one in server.accepted
     ] == [True, True]
@@ -71,25 +71,25 @@ def test_a_large_message_goes_out_in_as_many_pieces_as_it_takes() -> None:
 def test_a_refusal_in_the_middle_of_a_large_message_counts() -> None:
     large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
     with ScriptedServer(at_octet={1_000_000: ("552 5.3.4 too big", Close())}) as server:
-        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]))
-    assert work.replies() == ["552 5.3.4 too big"]
-    assert work.kinds == {"a@example.com": Kind.FAILED}
+        queue = deliver(server, FakeQueue([envelope("a@example.com", 1, large)]))
+    assert queue.replies() == ["552 5.3.4 too big"]
+    assert queue.kinds == {"a@example.com": Kind.FAILED}
 
 
 @pytest.mark.parametrize("end", [Close(), Reset()])
 def test_a_connection_lost_in_the_middle_of_a_message_defers_it(end: Any) -> None:
     large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
     with ScriptedServer(at_octet={1_000_000: end}) as server:
-        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]))
-    assert work.kinds == {"a@example.com": Kind.DEFERRED}
+        queue = deliver(server, FakeQueue([envelope("a@example.com", 1, large)]))
+    assert queue.kinds == {"a@example.com": Kind.DEFERRED}
 
 
 @pytest.mark.parametrize("end", [Close(), Reset()])
 def test_a_connection_lost_after_the_dot_leaves_that_message_in_doubt(end: Any) -> None:
     with ScriptedServer(on={"CONTENT": lambda content, n: end if n == 1 else None}) as server:
-        work = deliver(server, KeptWork(envelopes(6), connections=1), connections=1)
-    assert sorted(work.kinds.values(), key=str) == [Kind.IN_DOUBT] + [Kind.SENT] * 5
-    assert "after the final dot" in "".join(work.replies())
+        queue = deliver(server, FakeQueue(envelopes(6), connections=1), connections=1)
+    assert sorted(queue.kinds.values(), key=str) == [Kind.IN_DOUBT] + [Kind.SENT] * 5
+    assert "after the final dot" in "".join(queue.replies())
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
@@ -99,25 +99,25 @@ def test_messages_arrive_under_tls(security: str, certificate: str) -> None:
     how: Any = {"offers": offers, "offers_in_tls": ("PIPELINING", "AUTH PLAIN LOGIN", "SIZE")}
     with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", on=on, **how) as server:
         login = {"user": "user", "password": "secret", "ca_file": certificate, "security": security}
-        work = deliver(server, KeptWork(envelopes(40)), **login)
-    assert len(work.of_kind(Kind.SENT)) == len(server.accepted) == 40
+        queue = deliver(server, FakeQueue(envelopes(40)), **login)
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 40
     assert b"AUTH PLAIN AHVzZXIAc2VjcmV0" in server.script.lines
 
 
 def test_a_large_message_goes_through_tls(certificate: str) -> None:
     large = message("".join(f"line {n} of a long text\n" for n in range(50_000)))
     with ScriptedServer(certificate=certificate, tls_at_once=True, receive_buffer=4096) as server:
-        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), security="tls", ca_file=certificate)
-    assert work.kinds == {"a@example.com": Kind.SENT}
+        queue = deliver(server, FakeQueue([envelope("a@example.com", 1, large)]), security="tls", ca_file=certificate)
+    assert queue.kinds == {"a@example.com": Kind.SENT}
     assert server.accepted[0].content.endswith(b"line 49999 of a long text")
 
 
 def refused(server: ScriptedServer, **how: Any) -> str:
-    work = KeptWork(envelopes(30))
+    queue = FakeQueue(envelopes(30))
     with pytest.raises(SessionError) as caught:
-        sender(server, **how).deliver(work)
-    assert work.outcomes == []
-    assert not work.unaccounted
+        sender(server, **how).deliver(queue)
+    assert queue.outcomes == []
+    assert not queue.unaccounted
     assert not server.accepted
     return caught.value.reason
 
@@ -158,15 +158,15 @@ def test_what_was_slipped_in_before_tls_is_never_used(injected: tuple[Any, ...],
 
 def test_a_tls_handshake_that_stalls_has_a_deadline(certificate: str) -> None:
     with ScriptedServer(offers=("STARTTLS",), on={"STARTTLS": lambda line, n: ("220 go", Wait(100))}) as server:
-        reason = refused(server, security="starttls", ca_file=certificate, limits=scaled(TLS=0.2))
+        reason = refused(server, security="starttls", ca_file=certificate, timeouts=scaled(TLS=0.2))
     assert "no answer in time to TLS" in reason
 
 
 def test_tls_that_ends_without_a_goodbye_is_a_broken_connection(certificate: str) -> None:
     on = {"CONTENT": lambda content, n: Close() if n == 0 else None}
     with ScriptedServer(certificate=certificate, tls_at_once=True, on=on) as server:
-        work = deliver(server, KeptWork(envelopes(3)), security="tls", ca_file=certificate, connections=1)
-    assert sorted(work.kinds.values(), key=str) == [Kind.IN_DOUBT, Kind.SENT, Kind.SENT]
+        queue = deliver(server, FakeQueue(envelopes(3)), security="tls", ca_file=certificate, connections=1)
+    assert sorted(queue.kinds.values(), key=str) == [Kind.IN_DOUBT, Kind.SENT, Kind.SENT]
 
 
 @pytest.mark.parametrize(
@@ -180,31 +180,31 @@ def test_tls_that_ends_without_a_goodbye_is_a_broken_connection(certificate: str
 )
 def test_each_answer_has_a_deadline(verb: str, step: str, kind: Kind) -> None:
     with ScriptedServer(on={verb: lambda line, n: Wait(100) if n == 1 else None}) as server:
-        work = deliver(server, KeptWork(envelopes(3)), connections=1, limits=scaled(**{step: 0.5}))
-    assert sorted(work.kinds.values(), key=str) == sorted([kind, Kind.SENT, Kind.SENT], key=str)
-    assert any(f"no answer in time to {step}" in reply for reply in work.replies())
+        queue = deliver(server, FakeQueue(envelopes(3)), connections=1, timeouts=scaled(**{step: 0.5}))
+    assert sorted(queue.kinds.values(), key=str) == sorted([kind, Kind.SENT, Kind.SENT], key=str)
+    assert any(f"no answer in time to {step}" in reply for reply in queue.replies())
 
 
 def test_an_answer_just_within_its_deadline_counts() -> None:
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.4), "250 2.0.0 at last")}) as server:
-        work = deliver(server, KeptWork(envelopes(4)), connections=1, limits=scaled(CONTENT=1.4))
-    assert work.replies() == ["250 2.0.0 at last"] * 4
+        queue = deliver(server, FakeQueue(envelopes(4)), connections=1, timeouts=scaled(CONTENT=1.4))
+    assert queue.replies() == ["250 2.0.0 at last"] * 4
 
 
 def test_a_deadline_is_not_moved_by_an_answer_that_trickles_in() -> None:
     trickle = tuple(action for _ in range(2000) for action in (b"2", Wait(0.05)))
     began = time.monotonic()
     with ScriptedServer(on={"CONTENT": lambda line, n: (b"250-", *trickle)}) as server:
-        work = deliver(server, KeptWork(envelopes(1)), limits=scaled(CONTENT=0.3))
-    assert work.kinds == {"user0@example.com": Kind.IN_DOUBT}
+        queue = deliver(server, FakeQueue(envelopes(1)), timeouts=scaled(CONTENT=0.3))
+    assert queue.kinds == {"user0@example.com": Kind.IN_DOUBT}
     assert time.monotonic() - began < 50
 
 
 def test_a_server_that_stops_reading_a_message_has_a_deadline() -> None:
     large = message("x" * 70 + "\n" + ("y" * 70 + "\n") * 100_000)
     with ScriptedServer(receive_buffer=4096, at_octet={100_000: Wait(100)}) as server:
-        work = deliver(server, KeptWork([envelope("a@example.com", 1, large)]), limits=scaled(BLOCK=0.3))
-    assert work.kinds == {"a@example.com": Kind.DEFERRED}
+        queue = deliver(server, FakeQueue([envelope("a@example.com", 1, large)]), timeouts=scaled(BLOCK=0.3))
+    assert queue.kinds == {"a@example.com": Kind.DEFERRED}
 
 
 @pytest.mark.parametrize("end", ["EHLO of a million lines", "a line without an end"])
@@ -222,7 +222,7 @@ def test_descriptors_are_closed_after_use() -> None:
 
     with ScriptedServer(on={"MAIL": lambda line, n: Close() if n % 5 == 4 else None}) as server:
         before = count()
-        deliver(server, KeptWork(envelopes(60)), connections=4, messages_per_connection=3)
+        deliver(server, FakeQueue(envelopes(60)), connections=4, messages_per_connection=3)
         for _ in range(100):
             if count() <= before:
                 break
@@ -243,20 +243,20 @@ def test_the_name_for_ehlo_is_a_full_name_or_an_address(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: name)
-    own_name.cache_clear()
-    assert own_name(resolve("127.0.0.1", 25)[0]) == expected
-    own_name.cache_clear()
+    ehlo_name.cache_clear()
+    assert ehlo_name(resolve("127.0.0.1", 25)[0]) == expected
+    ehlo_name.cache_clear()
 
 
 def test_a_sender_asks_the_work_to_stay_alive_while_it_waits() -> None:
     def wait_for_two_more() -> None:
-        before = work.kept_alive
-        wait_until(lambda: work.kept_alive >= before + 2)
+        before = queue.lease_renewals
+        wait_until(lambda: queue.lease_renewals >= before + 2)
 
-    work = KeptWork(envelopes(1))
+    queue = FakeQueue(envelopes(1))
     with ScriptedServer(on={"CONTENT": lambda line, n: (Call(wait_for_two_more), "250 ok")}) as server:
-        deliver(server, work)
-    assert len(work.of_kind(Kind.SENT)) == 1
+        deliver(server, queue)
+    assert len(queue.of_kind(Kind.SENT)) == 1
 
 
 def test_a_reply_before_a_broken_record_in_the_same_read_counts(certificate: str) -> None:

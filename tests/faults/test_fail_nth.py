@@ -64,7 +64,7 @@ class Again:
 def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sender.work_queue, "time", impatient)
-    monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", MESSAGES // 2)  # so that there are several
+    monkeypatch.setattr("delivery.smtp.loop.INITIAL_BATCH_SIZE", MESSAGES // 2)  # so that there are several
     with ScriptedServer() as server:
         yield Again(tmp_path, server)
 
@@ -98,7 +98,7 @@ def test_a_failing_database_call_loses_nothing_and_doubles_only_what_was_in_doub
 ) -> None:
     if dead:
         again.with_a_dead_sender()
-    monkeypatch.setattr(sender.work_queue, "PATIENCE", 0.0 if for_good else 120.0)
+    monkeypatch.setattr(sender.work_queue, "BUSY_RETRY_SECONDS", 0.0 if for_good else 120.0)
     for number in itertools.count(1, stride):
         fault, mailing = Fault(number, error, for_good=for_good), again.begin()
         errors = sweep_once(mailing, partial(FailingDriver, fault=fault))
@@ -117,13 +117,13 @@ def test_a_failing_database_call_loses_nothing_and_doubles_only_what_was_in_doub
 def test_a_failing_socket_call_loses_nothing_and_doubles_only_what_was_in_doubt(
     half: bool, again: Again, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin_connect = transport.begin_connect
+    start_connect = transport.start_connect
 
     def connect(address: Address) -> Any:
         fault()
-        return FailingSocket(begin_connect(address), fault, half=half)
+        return FailingSocket(start_connect(address), fault, half=half)
 
-    monkeypatch.setattr(transport, "begin_connect", connect)
+    monkeypatch.setattr(transport, "start_connect", connect)
     for number in itertools.count(1):
         fault, mailing = Fault(number, connection_reset), again.begin()
         sweep_once(mailing)

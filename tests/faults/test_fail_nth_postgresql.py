@@ -15,7 +15,7 @@ import sender.work_queue
 import storage.postgresql.connection
 import storage.postgresql.pipeline
 import storage.postgresql.sql
-from sender.work_queue import ClaimedWork
+from sender.work_queue import DeliveryQueue
 from storage.postgresql.connection import PostgreSQLConnection
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing, check
@@ -38,9 +38,9 @@ class Faults:
         self.looks = itertools.count()
         self._statement = statement
         monkeypatch.setattr(sender.work_queue, "RENEW", 0)
-        keep_alive = ClaimedWork.keep_alive
+        renew_lease = DeliveryQueue.renew_lease
         monkeypatch.setattr(
-            ClaimedWork, "keep_alive", lambda work: None if next(self.looks) % RENEWED_EVERY else keep_alive(work)
+            DeliveryQueue, "renew_lease", lambda queue: None if next(self.looks) % RENEWED_EVERY else renew_lease(queue)
         )
         execute, rewritten = PostgreSQLConnection._execute, storage.postgresql.sql.rewritten
         for_libpq = storage.postgresql.pipeline._for_libpq
@@ -81,8 +81,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody naps, and there are several batches of claims."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sender.work_queue, "time", impatient)
-    monkeypatch.setattr("delivery.smtp.loop.FIRST_BATCH", CLAIMED_AT_ONCE)
-    monkeypatch.setattr("delivery.smtp.loop.LARGEST_BATCH", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.INITIAL_BATCH_SIZE", CLAIMED_AT_ONCE)
+    monkeypatch.setattr("delivery.smtp.loop.MAX_BATCH_SIZE", CLAIMED_AT_ONCE)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -28,7 +28,7 @@ import pytest
 import sender.run
 from database import Database
 from delivery.message.message import Message
-from delivery.smtp.command import LIMITS, Step
+from delivery.smtp.command import STEP_TIMEOUTS, Step
 from sender.outgoing import make_sender
 from tests.support.faults.killer import STRACE, Victim, killed_before, start_with_lease, wait_until
 from tests.support.in_process import sweep_once
@@ -45,7 +45,7 @@ def test_a_timeout_within_a_batch_repeats_nothing_that_was_answered(
 
     def impatient(settings: Any) -> Any:
         sender: Any = make_sender(settings)
-        sender._limits = {**LIMITS, Step.CONTENT: 0.2}
+        sender._step_timeouts = {**STEP_TIMEOUTS, Step.CONTENT: 0.2}
         return sender
 
     monkeypatch.setattr(sender.run, "make_sender", impatient)

@@ -63,7 +63,7 @@ def test_a_sweep_short_of_memory_loses_nothing_and_reports_it(tmp_path: Path) ->
     assert (ends[0], ends[-1]) == (127, 0)
 
 
-@pytest.mark.parametrize("where", ["__init__", "smtp_data", "octets"])
+@pytest.mark.parametrize("where", ["__init__", "smtp_data", "as_bytes"])
 def test_an_email_too_large_for_memory_waits_and_stops_no_other(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +77,7 @@ def test_an_email_too_large_for_memory_waits_and_stops_no_other(
     with ScriptedServer() as server:
         mailing = Mailing(tmp_path, server, 3)
         mailing.save_email(2, subject="2")
-        if where == "octets":
+        if where == "as_bytes":
             mailing.environment["EMAIL_URL"] = f"maildir:{tmp_path}/outbox"
         with monkeypatch.context() as short:
             short.setattr(Message, where, too_large)

@@ -274,7 +274,11 @@ def watched(url: str, folder: Path, look: float) -> Iterator[Installation]:
     """An installation with one recipient and a watcher, which looks at least every `look` seconds."""
     installation = Installation(folder, DATABASE_URL=url)
     installation.add_recipients(1)
-    watch = f"import sys, task, sender.watch_loop; sender.watch_loop.LOOK = {look}; sys.exit(task.main(['--watch']))"
+    watch = (
+        "import sys, task, sender.watch_loop\n"
+        f"sender.watch_loop.POLL_SECONDS = {look}\n"
+        "sys.exit(task.main(['--watch']))"
+    )
     watcher = start((sys.executable, "-c", watch), installation.environment)
     wait_until(lambda: is_waiting(url))
     yield installation

@@ -265,11 +265,11 @@ def test_a_sweep_prunes_if_a_setting_says_so(
     assert installation.log() == ["1", "2"]
 
 
-PRUNE_FOR = 60  # seconds
+PRUNE_SECONDS = 60  # seconds
 WATCH = f"""
 import sys, task
 from sender import sweeper
-sweeper.PRUNE_FOR = {PRUNE_FOR}
+sweeper.PRUNE_SECONDS = {PRUNE_SECONDS}
 sys.exit(task.main(['--watch']))
 """
 
@@ -285,7 +285,7 @@ def test_mail_does_not_wait_for_pruning(tmp_path: Path) -> None:
         wait_until(lambda: sum(map(bool, contents(installation))) < 300)
         due_at = installation.save_email(1000, due_in=1, subject="1000")
         wait_until(lambda: installation.log() != [])
-        assert time.time() < due_at + PRUNE_FOR / 2
+        assert time.time() < due_at + PRUNE_SECONDS / 2
     finally:
         watcher.terminate()
         watcher.communicate(timeout=20)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from database import Database, DBError, open_database
-from sender.shutdown import Stop
+from sender.shutdown import StopRequest
 from sender.sweeper import Sweeper
 from sender.task_log import TaskLog
 from tests.support.installation import Installation
@@ -22,7 +22,7 @@ def sweep_once(installation: Installation, wrap: Callable[[Any], Any] = lambda r
         connection: Any = database.connection
         connection._connection = wrap(connection._connection)
         try:
-            Sweeper(installation.settings, database, tasklog, Stop()).sweep()
+            Sweeper(installation.settings, database, tasklog, StopRequest()).sweep()
         except DBError as error:
             tasklog.error(str(error))
         except MemoryError as error:  # a real process would end here

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
-from schedulers.redis_queue import QUEUE
+from schedulers.redis_queue import QUEUE_NAME
 from tests.support import warm_python
 from tests.support.installation import PROJECT, ForkingInstallation
 from tests.support.ports import unused_port
@@ -61,11 +61,11 @@ class RedisServer:
 
     def in_line(self) -> int:
         """Return how many wake-ups wait for a worker."""
-        return int(self.client.llen(f"rq:queue:{QUEUE}"))
+        return int(self.client.llen(f"rq:queue:{QUEUE_NAME}"))
 
     def failed(self) -> list[str]:
         """Return the last line of each failed job's error."""
-        registry = FailedJobRegistry(QUEUE, connection=self.client)
+        registry = FailedJobRegistry(QUEUE_NAME, connection=self.client)
         jobs = [Job.fetch(job_id, connection=self.client) for job_id in registry.get_job_ids()]
         results = [job.latest_result() for job in jobs]
         return [(result.exc_string or "").strip().splitlines()[-1] for result in results if result is not None]
@@ -118,7 +118,7 @@ class RedisInstallation(ForkingInstallation):
         super().__init__(folder, SCHEDULER="rq-scheduler", REDIS_URL=redis.url, RQ_REDIS_URL=redis.url, **settings)
 
     def start_worker(self) -> Program:
-        return Program("rq", "worker", QUEUE, environment=self.environment, log=self.folder / "worker.log")
+        return Program("rq", "worker", QUEUE_NAME, environment=self.environment, log=self.folder / "worker.log")
 
     def start_scheduler(self) -> Program:
         return Program("rqscheduler", "-i", "0.25", environment=self.environment, log=self.folder / "scheduler.log")

@@ -29,7 +29,7 @@ def message(subject: str = "Hello", content: str = "Hello\n", **changed: object)
 def rendered(email: Message, address: str = "ann@example.org") -> Iterator[bytes]:
     """Yield the message in 8-bit and 7-bit form, after the checks that a strict server would make."""
     for eight_bit in (True, False):
-        octets = email.octets(address, 5, AT, eight_bit=eight_bit)
+        octets = email.as_bytes(address, 5, AT, eight_bit=eight_bit)
         data = email.smtp_data(address, 5, AT, eight_bit=eight_bit)
         assert unstuffed(data) == octets
         assert len(octets) <= email.size

@@ -7,21 +7,23 @@ from typing import Any, NamedTuple
 
 from delivery.interface import Envelope, Kind
 from delivery.smtp.errors import ProtocolError
-from delivery.smtp.handshake import Login, Opening
+from delivery.smtp.handshake import Handshake, Login
 from delivery.smtp.session import Session
-from delivery.smtp.state import Form, State
+from delivery.smtp.state import PipeliningMode, State
+from tests.support.fake_queue import envelope
 from tests.support.smtp_server import Close, Peer, Reset, Script, StartTLS, octets
-from tests.support.smtp_work import envelope
 
 AT = 1_700_000_000.0
 
 
-def new_session(form: Form = Form.FOLLOWING, login: Login | None = None, starttls: bool = False) -> Session:
-    return Session(Opening("client.example", starttls=starttls, login=login, protected=True), form)
+def new_session(
+    mode: PipeliningMode = PipeliningMode.ACROSS_MESSAGES, login: Login | None = None, starttls: bool = False
+) -> Session:
+    return Session(Handshake("client.example", starttls=starttls, login=login, protected=True), mode)
 
 
 def content_of(item: Envelope, session: Session) -> bytes:
-    return item.message.smtp_data(item.address, item.recipient_id, AT, eight_bit=session.offers.eight_bit)
+    return item.message.smtp_data(item.address, item.recipient_id, AT, eight_bit=session.capabilities.eight_bit)
 
 
 class Result(NamedTuple):
@@ -60,7 +62,7 @@ class Owner:
                     break
             self._receive(size)
         if self.session.state is not State.CLOSED:
-            self.session.lose("the connection broke", AT)
+            self.session.connection_lost("the connection broke", AT)
         return self._result()
 
     def _receive(self, size: int) -> None:
@@ -77,9 +79,9 @@ class Owner:
 
     def _act(self) -> None:
         session = self.session
-        if session.state is State.GO and self.todo and session.can_follow:
+        if session.state is State.READY_FOR_CONTENT and self.todo and session.can_pipeline_next:
             session.end_and_begin(*self._next())
-        elif session.state is State.GO:
+        elif session.state is State.READY_FOR_CONTENT:
             session.end()
         elif session.state is State.IDLE and self.todo:
             session.begin(*self._next())
@@ -92,7 +94,7 @@ class Owner:
 
     def _write(self) -> None:
         data = self.session.data_to_send()
-        self.session.handed += len(data)
+        self.session.bytes_sent += len(data)
         if self.eof is None and data:
             self._take(self.peer.feed(data))
 

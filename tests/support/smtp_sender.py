@@ -8,8 +8,8 @@ import pytest
 
 from delivery.interface import SessionError
 from delivery.smtp.sender import SMTPSender, SMTPServer
+from tests.support.fake_queue import FakeQueue
 from tests.support.smtp_server import Action, Handler, ScriptedServer
-from tests.support.smtp_work import KeptWork
 
 
 def sender(port: int, host: str = "127.0.0.1", **how: Any) -> SMTPSender:
@@ -18,18 +18,18 @@ def sender(port: int, host: str = "127.0.0.1", **how: Any) -> SMTPSender:
     return SMTPSender(SMTPServer(host, port, **to_server), hostname="client.example", **how)
 
 
-def deliver(server: ScriptedServer, work: KeptWork, **how: Any) -> KeptWork:
-    sender(server.port, **how).deliver(work)
-    assert not work.unaccounted
-    assert not work.todo
-    return work
+def deliver(server: ScriptedServer, queue: FakeQueue, **how: Any) -> FakeQueue:
+    sender(server.port, **how).deliver(queue)
+    assert not queue.unaccounted
+    assert not queue.todo
+    return queue
 
 
-def refusal(server: ScriptedServer, work: KeptWork, **how: Any) -> str:
+def refusal(server: ScriptedServer, queue: FakeQueue, **how: Any) -> str:
     """Deliver to a server that refuses everything, and return the reason."""
     with pytest.raises(SessionError) as caught:
-        sender(server.port, **how).deliver(work)
-    assert not work.unaccounted
+        sender(server.port, **how).deliver(queue)
+    assert not queue.unaccounted
     return caught.value.reason
 
 

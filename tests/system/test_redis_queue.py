@@ -15,7 +15,7 @@ import pytest
 from rq import Queue
 
 from schedulers.errors import QueueUnavailable
-from schedulers.redis_queue import FUNCTION, PILE, QUEUE, WakeUps
+from schedulers.redis_queue import JOB_FUNCTION, MAX_QUEUED_WAKE_UPS, QUEUE_NAME, WakeUps
 from tests.support import warm_python
 from tests.support.installation import PROJECT, subjects
 from tests.support.redis_server import SCHEDULED
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 PASSWORD = "hunter2"  # of the fixture's Redis
 UTC_8 = timezone(timedelta(hours=8))
 LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
-STOP_SOON = "import task; from sender import sweeper; sweeper.LONGEST = {}; task.run_due()"
+STOP_SOON = "import task; from sender import sweeper; sweeper.MAX_QUEUED_SWEEP_SECONDS = {}; task.run_due()"
 WITHOUT_RQ = "import sys; sys.modules['rq_scheduler'] = None; "
 
 
-def enqueue(redis: RedisServer, function: str = FUNCTION, **options: str) -> None:
-    Queue(QUEUE, connection=redis.client).enqueue(function, result_ttl=0, **options)
+def enqueue(redis: RedisServer, function: str = JOB_FUNCTION, **options: str) -> None:
+    Queue(QUEUE_NAME, connection=redis.client).enqueue(function, result_ttl=0, **options)
 
 
 def run_python(installation: RedisInstallation, code: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_a_wake_up_that_comes_too_early_sends_nothing_and_arms_the_next(
 def test_a_pile_of_wake_ups_is_one(installation: RedisInstallation, redis_server: RedisServer) -> None:
     installation.add_recipients(1)
     installation.save_email(1, subject="1")
-    for _ in range(3 * PILE):
+    for _ in range(3 * MAX_QUEUED_WAKE_UPS):
         enqueue(redis_server)
     with installation.queue() as worker:
         assert wait_until(lambda: installation.log() == ["1"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sender.result import Ended
+from sender.result import SweepResult
 from sender.sweep_log import log_sweep
 from tests.support.faults.killer import wait_until
 from tests.support.installation import ForkingInstallation, Installation
@@ -61,12 +61,12 @@ def test_cron_has_nothing_to_mail(installation: Installation, arguments: tuple[s
 def test_a_sweep_that_did_nothing_or_is_not_to_be_logged_says_nothing(
     capsys: pytest.CaptureFixture[str], sent: int, log_format: str
 ) -> None:
-    log_sweep({"sent": sent}, 0.1, Ended.IDLE, log_format)
+    log_sweep({"sent": sent}, 0.1, SweepResult.IDLE, log_format)
     assert capsys.readouterr() == ("", "")
 
 
 def test_text_names_each_number(capsys: pytest.CaptureFixture[str]) -> None:
-    log_sweep({"sent": 1_000_000, "in_doubt": 1}, 77.12345, Ended.FULL, "text")
+    log_sweep({"sent": 1_000_000, "in_doubt": 1}, 77.12345, SweepResult.QUOTA_REACHED, "text")
     _, _, rest = capsys.readouterr().err.partition("Z ")
     assert rest == "sweep sent=1000000 deferred=0 failed=0 in_doubt=1 seconds=77.123 ended=full\n"
 
@@ -74,7 +74,7 @@ def test_text_names_each_number(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_log_that_is_gone_stops_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails too
     monkeypatch.setattr("sys.stderr", full)
-    log_sweep({"sent": 1}, 0.1, Ended.DONE, "text")
+    log_sweep({"sent": 1}, 0.1, SweepResult.DONE, "text")
     monkeypatch.undo()
     with pytest.raises(OSError, match="No space left"):
         full.close()

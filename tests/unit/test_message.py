@@ -33,8 +33,8 @@ def test_all_fields_are_there() -> None:
 
 def test_a_retry_has_the_same_message_id_and_a_later_date() -> None:
     email = message()
-    first = email.octets("ann@example.org", 5, AT, eight_bit=True)
-    again = message().octets("ann@example.org", 5, AT + 3600, eight_bit=False)
+    first = email.as_bytes("ann@example.org", 5, AT, eight_bit=True)
+    again = message().as_bytes("ann@example.org", 5, AT + 3600, eight_bit=False)
     assert parsed(first)["Message-ID"] == parsed(again)["Message-ID"] == email.message_id(5)
     assert parsed(again)["Date"].datetime.timestamp() == int(AT) + 3600
 
@@ -42,7 +42,7 @@ def test_a_retry_has_the_same_message_id_and_a_later_date() -> None:
 def test_each_recipient_sees_only_itself() -> None:
     email = message()
     both = [
-        parsed(email.octets(f"{name}@example.org", number, AT, eight_bit=True))
+        parsed(email.as_bytes(f"{name}@example.org", number, AT, eight_bit=True))
         for number, name in enumerate(["ann", "bob"])
     ]
     assert [each["To"] for each in both] == ["ann@example.org", "bob@example.org"]
@@ -52,7 +52,7 @@ def test_each_recipient_sees_only_itself() -> None:
 def test_the_date_follows_the_clock_both_ways() -> None:
     email = message()
     times = [AT, AT + 0.4, AT + 0.5, AT + 86_400, AT - 1, 0.0, 951_782_400.0]
-    dates = [parsed(email.octets("ann@example.org", 5, at, eight_bit=True))["Date"] for at in times]
+    dates = [parsed(email.as_bytes("ann@example.org", 5, at, eight_bit=True))["Date"] for at in times]
     assert [date.datetime.timestamp() for date in dates] == [int(at) for at in times]
     assert dates[-2:] == ["Thu, 01 Jan 1970 00:00:00 +0000", "Tue, 29 Feb 2000 00:00:00 +0000"]
 
@@ -88,7 +88,7 @@ def test_the_envelope_sender_is_known() -> None:
 def test_the_size_is_a_bound_and_not_far_off(content: str) -> None:
     email = message(content=content, unsubscribe=TOKENS.links("https://" + "x" * 492))
     longest = "a" * 64 + "@" + "b" * 255
-    octets = email.octets(longest, 2**63 - 1, AT, eight_bit=False)
+    octets = email.as_bytes(longest, 2**63 - 1, AT, eight_bit=False)
     assert len(octets) <= email.size <= len(octets) * 1.4 + 3000
 
 

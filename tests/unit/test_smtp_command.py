@@ -6,7 +6,7 @@ import pytest
 
 from delivery.errors import DeliveryError
 from delivery.smtp import command
-from delivery.smtp.errors import UnfitValueError
+from delivery.smtp.errors import UnsendableValueError
 
 
 def path(address: str, *, utf8: bool) -> bytes:
@@ -24,7 +24,7 @@ def test_no_control_character_gets_into_a_path(octet: int, where: str) -> None:
 
 @pytest.mark.parametrize("octet", [*range(0x20), 0x7F, 0x80, 0x2028])
 def test_no_control_character_gets_into_a_line(octet: int) -> None:
-    with pytest.raises(UnfitValueError):
+    with pytest.raises(UnsendableValueError):
         command.ehlo(f"host{chr(octet)}.example")
 
 
@@ -72,7 +72,7 @@ def test_mailboxes_go_out_with_their_domain_as_a_labels(address: str, expected: 
 
 
 def test_a_non_ascii_local_part_needs_smtputf8() -> None:
-    with pytest.raises(UnfitValueError, match="SMTPUTF8"):
+    with pytest.raises(UnsendableValueError, match="SMTPUTF8"):
         path("jörg@example.com", utf8=False)
 
 
@@ -109,5 +109,5 @@ def test_login_lines() -> None:
 
 
 def test_every_step_has_a_deadline() -> None:
-    assert set(command.LIMITS) == set(command.Step)
-    assert all(seconds > 0 for seconds in command.LIMITS.values())
+    assert set(command.STEP_TIMEOUTS) == set(command.Step)
+    assert all(seconds > 0 for seconds in command.STEP_TIMEOUTS.values())

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from delivery.smtp.errors import ProtocolError
-from delivery.smtp.reply import MAX_REPLY, Reply, ReplyParser
+from delivery.smtp.reply import MAX_REPLY_BYTES, Reply, ReplyParser
 
 SAMPLES: list[tuple[bytes, list[Reply]]] = [
     (b"250 ok\r\n", [Reply(250, ("ok",), "")]),
@@ -79,7 +79,7 @@ def test_a_reply_without_an_end_is_cut_off(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="more than"):
         for start in range(0, len(data), 16384):
             list(parser.feed(data[start : start + 16384]))
-    assert start <= MAX_REPLY + 16384
+    assert start <= MAX_REPLY_BYTES + 16384
 
 
 def test_a_long_reply_within_the_bound_is_read() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from delivery.interface import Envelope, Kind
 from delivery.smtp.command import Step
-from delivery.smtp.errors import LocalError, ProtocolError, UnfitValueError
-from delivery.smtp.handshake import Login, Opening
-from delivery.smtp.session import LARGE, Session
-from delivery.smtp.state import MOVES, Form, State
+from delivery.smtp.errors import LocalError, ProtocolError, UnsendableValueError
+from delivery.smtp.handshake import Handshake, Login
+from delivery.smtp.session import LARGE_CONTENT_BYTES, Session
+from delivery.smtp.state import TRANSITIONS, PipeliningMode, State
+from tests.support.fake_queue import envelope, envelopes, message
 from tests.support.smtp_conversations import (
     AT,
     CONVERSATIONS,
@@ -33,7 +34,6 @@ from tests.support.smtp_conversations import (
     to,
 )
 from tests.support.smtp_server import Close, Script, StartTLS
-from tests.support.smtp_work import envelope, envelopes, message
 
 
 @pytest.mark.parametrize("pipelining", [True, False])
@@ -55,9 +55,9 @@ def test_outcomes_are_the_same_however_the_replies_are_cut(name: str, pipelining
         assert other.peer.script.accepted == whole.peer.script.accepted
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_each_form_sends_the_same_messages(form: Form) -> None:
-    result = Owner(new_session(form), script(), envelopes(5)).run(at_once)
+@pytest.mark.parametrize("mode", list(PipeliningMode))
+def test_each_pipelining_mode_sends_the_same_messages(mode: PipeliningMode) -> None:
+    result = Owner(new_session(mode), script(), envelopes(5)).run(at_once)
     assert [kind for _, kind in result.kinds] == [S] * 5
     accepted = result.peer.script.accepted
     assert [one.recipient for one in accepted] == [f"user{n}@example.com".encode() for n in range(5)]
@@ -71,7 +71,7 @@ def test_a_connection_that_breaks_anywhere_gives_each_envelope_its_one_outcome(p
     for position in range(1, whole.read):
         owner = Owner(new_session(), script(pipelining), todo)
         result = owner.run(one_by_one, stop_after=position)
-        begun = result.session.messages
+        begun = result.session.message_count
         kinds = [kind for _, kind in result.kinds]
         assert len(kinds) + len(result.returned) == begun
         assert kinds.count(Q) <= 1, "one message in doubt on a connection, at most"
@@ -85,7 +85,7 @@ def test_one_round_trip_for_each_message_with_pipelining() -> None:
     session = new_session()
     owner = Owner(session, script(), envelopes(3))
     owner.run(at_once)
-    assert session.messages == 3
+    assert session.message_count == 3
     trips = owner.peer.raw.count(b"\r\n.\r\nMAIL FROM")
     assert trips == 2
     assert owner.peer.raw.endswith(b"\r\n.\r\nQUIT\r\n")
@@ -143,20 +143,20 @@ def test_garbage_before_the_answer_to_a_dot_hides_no_later_answer(early: str) ->
     assert result.returned == ["b@example.com"]
 
 
-@pytest.mark.parametrize(("how", "form"), [("follows", Form.GROUPED), ("groups", Form.ONE_BY_ONE)])
-def test_a_server_that_trips_is_not_believed_and_gets_the_next_plainer_form(how: str, form: Form) -> None:
+@pytest.mark.parametrize(("how", "mode"), [("follows", PipeliningMode.ENVELOPE), ("groups", PipeliningMode.NONE)])
+def test_a_server_that_cannot_follow_is_not_believed_and_gets_the_next_mode(how: str, mode: PipeliningMode) -> None:
     todo = to("a", "b", "c")
     kinds: list[tuple[str, Kind]] = []
-    current, sessions = Form.FOLLOWING, 0
+    current, sessions = PipeliningMode.ACROSS_MESSAGES, 0
     while todo and sessions < 5:
         result = Owner(new_session(current), script(**{how: False}), todo).run(at_once)
         kinds += result.kinds
         done = {address for address, _ in kinds}
         todo = [item for item in todo if item.address not in done]
-        current = current if result.session.tripped is None else result.session.tripped
+        current = current if result.session.downgraded_to is None else result.session.downgraded_to
         sessions += 1
     assert [kind for _, kind in kinds] == [S, S, S]
-    assert current is form
+    assert current is mode
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_no_password_goes_out_unprotected_or_unasked() -> None:
         ((), True, "neither"),
         (("AUTH GSSAPI",), True, "neither"),
     ):
-        opening = Opening("client.example", starttls=False, login=Login("user", "secret"), protected=protected)
-        result = Owner(Session(opening), Script(offers=offers), to("a")).run(at_once)
+        handshake = Handshake("client.example", starttls=False, login=Login("user", "secret"), protected=protected)
+        result = Owner(Session(handshake), Script(offers=offers), to("a")).run(at_once)
         assert said in str(result.session.refusal)
         assert b"AUTH" not in result.peer.raw
     assert "secret" not in repr(Login("user", "secret"))
@@ -247,7 +247,7 @@ def opened(offers: tuple[str, ...]) -> Session:
     session = new_session()
     owner = Owner(session, Script(offers=offers), [])
     owner._act = lambda: None  # type: ignore[method-assign]
-    while session.state is State.OPENING:
+    while session.state is State.HANDSHAKE:
         owner._write()
         owner._receive(1 << 20)
     return session
@@ -256,7 +256,7 @@ def opened(offers: tuple[str, ...]) -> Session:
 def test_size_is_honoured_before_mail() -> None:
     session = opened(("SIZE 300", "PIPELINING"))
     item = envelope("a@example.com", of=message("x" * 500))
-    with pytest.raises(UnfitValueError, match="takes 300"):
+    with pytest.raises(UnsendableValueError, match="takes 300"):
         session.begin(item, content_of(item, session))
     assert session.state is State.IDLE
     assert not session.has_output
@@ -271,7 +271,7 @@ def test_eight_bit_content_and_utf8_addresses_go_as_offered() -> None:
     session.begin(item, content_of(item, session))
     assert session.data_to_send() == b"MAIL FROM:<news@example.org> BODY=8BITMIME SMTPUTF8\r\n"
     session = opened(("8BITMIME",))
-    with pytest.raises(UnfitValueError, match="SMTPUTF8"):
+    with pytest.raises(UnsendableValueError, match="SMTPUTF8"):
         session.begin(item, content_of(item, session))
     plain = envelope("a@example.com", of=message("Grüße\n"))
     session = opened(())
@@ -281,33 +281,33 @@ def test_eight_bit_content_and_utf8_addresses_go_as_offered() -> None:
 
 def test_a_large_content_goes_out_alone() -> None:
     session = opened(("PIPELINING",))
-    item = envelope("a@example.com", of=message("x" * 70 + "\n" * 1 + ("y" * 70 + "\n") * (LARGE // 70)))
+    item = envelope("a@example.com", of=message("x" * 70 + "\n" * 1 + ("y" * 70 + "\n") * (LARGE_CONTENT_BYTES // 70)))
     session.begin(item, content_of(item, session))
-    session.handed += len(session.data_to_send())
+    session.bytes_sent += len(session.data_to_send())
     session.receive(b"250 a\r\n250 b\r\n354 c\r\n", AT)
-    assert session.state is State.GO
-    assert not session.can_follow
+    assert session.state is State.READY_FOR_CONTENT
+    assert not session.can_pipeline_next
 
 
-def ended(handed_less: int, follow: list[Envelope] | None = None) -> Session:
+def ended(unsent: int, follow: list[Envelope] | None = None) -> Session:
     """A session whose content went out, but for so many octets."""
     session = opened(("PIPELINING",))
     item = to("a")[0]
     session.begin(item, content_of(item, session))
-    session.handed += len(session.data_to_send())
+    session.bytes_sent += len(session.data_to_send())
     session.receive(b"250 a\r\n250 b\r\n354 c\r\n", AT)
     if follow:
         session.end_and_begin(follow[0], content_of(follow[0], session))
     else:
         session.end()
-    session.handed += len(session.data_to_send()) - handed_less
+    session.bytes_sent += len(session.data_to_send()) - unsent
     return session
 
 
 @pytest.mark.parametrize(("missing", "kind"), [(0, Q), (1, Q), (2, Q), (3, D), (4, D), (100, D)])
 def test_a_message_is_in_doubt_once_any_octet_of_its_last_line_was_handed_over(missing: int, kind: Kind) -> None:
     session = ended(missing)
-    session.lose("the connection broke", AT)
+    session.connection_lost("the connection broke", AT)
     assert [outcome.kind for outcome in session.outcomes] == [kind]
 
 
@@ -361,7 +361,7 @@ def test_an_unexpected_reply_ends_an_idle_session_and_is_counted_against_nobody(
     else:
         session.receive(reply, AT)
     assert session.state is State.CLOSED
-    assert (session.outcomes, session.returned, session.broke) == ([], [], False)
+    assert (session.outcomes, session.returned, session.broken_mid_message) == ([], [], False)
 
 
 def test_every_move_that_is_not_in_the_table_is_refused() -> None:
@@ -369,14 +369,19 @@ def test_every_move_that_is_not_in_the_table_is_refused() -> None:
         for step in Step:
             session = new_session()
             session.state = state
-            if step in MOVES[state]:
+            if step in TRANSITIONS[state]:
                 session._send(step, b"")
-                assert session.state is MOVES[state][step]
+                assert session.state is TRANSITIONS[state][step]
             else:
                 with pytest.raises(LocalError):
                     session._send(step, b"")
-    together = MOVES[MOVES[State.GO][Step.CONTENT]][Step.MAIL]
-    assert together is MOVES[together][Step.RCPT] is MOVES[together][Step.DATA] is State.FOLLOWED
+    together = TRANSITIONS[TRANSITIONS[State.READY_FOR_CONTENT][Step.CONTENT]][Step.MAIL]
+    assert (
+        together
+        is TRANSITIONS[together][Step.RCPT]
+        is TRANSITIONS[together][Step.DATA]
+        is State.CONTENT_AND_NEXT_ENVELOPE
+    )
 
 
 def test_random_octets_from_the_server_raise_nothing_but_the_protocol_error() -> None:
@@ -386,19 +391,19 @@ def test_random_octets_from_the_server_raise_nothing_but_the_protocol_error() ->
     usual = [b"250 ok\r\n", b"354 go\r\n", b"220 hi\r\n", b"250-PIPELINING\r\n250 8BITMIME\r\n"]
     odd = [b"421 x\r\n", b"450 x\r\n", b"550 5.1.1 x\r\n", b"503 x\r\n", b"250", b"-", b"\n", b"\x00", b"\xff\r\n"]
     for _ in range(5_000):
-        session = new_session(source.choice(list(Form)))
+        session = new_session(source.choice(list(PipeliningMode)))
         todo = envelopes(3)
         while session.state is not State.CLOSED and source.random() < 0.97:
-            session.handed += len(session.data_to_send())
+            session.bytes_sent += len(session.data_to_send())
             _random_receive(session, source, usual if source.random() < 0.9 else odd)
-            if todo and session.can_follow:
+            if todo and session.can_pipeline_next:
                 session.end_and_begin(todo.pop(0), b"x\r\n.\r\n")
-            elif session.state is State.GO:
+            elif session.state is State.READY_FOR_CONTENT:
                 session.end()
             elif todo and session.state is State.IDLE:
                 session.begin(todo.pop(0), b"x\r\n.\r\n")
         if session.state is not State.CLOSED:
-            session.lose("over", AT)
+            session.connection_lost("over", AT)
         assert len(session.outcomes) + len(session.returned) == 3 - len(todo)
 
 

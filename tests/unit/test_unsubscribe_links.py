@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.message.mime import LENGTH
+from delivery.message.mime import TOKEN_LENGTH
 from delivery.message.unsubscribe import Links, Tokens
 from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import AT, message, normalised, parsed, rendered, text_of
@@ -47,7 +47,7 @@ def test_a_token_of_another_key_or_installation_is_invalid(other: Tokens) -> Non
 
 def test_a_token_with_any_character_changed_is_invalid() -> None:
     token = TOKENS.token(5).decode()
-    for place in range(LENGTH):
+    for place in range(TOKEN_LENGTH):
         for other in "A-_z!=.é\0":
             changed = token[:place] + other + token[place + 1 :]
             assert TOKENS.recipient_id(changed) == (5 if changed == token else None)
@@ -60,7 +60,7 @@ def test_what_is_not_a_token_is_invalid(text: str) -> None:
 
 
 def test_a_link_does_not_tell_the_address() -> None:
-    octets = message(unsubscribe=LINKS).octets("ann@example.org", 5, AT, eight_bit=True)
+    octets = message(unsubscribe=LINKS).as_bytes("ann@example.org", 5, AT, eight_bit=True)
     assert octets.count(b"ann") == octets.count(b"To: ann@example.org") == 1
 
 
@@ -117,7 +117,7 @@ def test_each_recipient_has_a_link_of_its_own_everywhere(content: str) -> None:
     email = message(content=content, unsubscribe=LINKS)
     for number in (1, 5, 10**12):
         for eight_bit in (True, False):
-            read = parsed(email.octets("ann@example.org", number, AT, eight_bit=eight_bit))
+            read = parsed(email.as_bytes("ann@example.org", number, AT, eight_bit=eight_bit))
             link = f"{LINKS.prefix}{TOKENS.token(number).decode()}"
             assert read["List-Unsubscribe"] == f"<{link}>"
             texts = [text_of(part) for part in read.walk() if not part.is_multipart()]
@@ -126,7 +126,7 @@ def test_each_recipient_has_a_link_of_its_own_everywhere(content: str) -> None:
 
 def test_the_fields_are_lines_of_their_own_that_no_server_has_to_fold() -> None:
     """M10: the form that mail providers look for (RFC 8058, section 3.1)."""
-    octets = message(unsubscribe=TOKENS.links("https://" + "x" * 492)).octets("a@b.example", 1, AT, eight_bit=True)
+    octets = message(unsubscribe=TOKENS.links("https://" + "x" * 492)).as_bytes("a@b.example", 1, AT, eight_bit=True)
     lines = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
     (link,) = [line for line in lines if line.startswith(b"List-Unsubscribe: ")]
     assert re.fullmatch(rb"List-Unsubscribe: <https://x{492}/unsubscribe/[A-Za-z0-9_-]{32}>", link)
@@ -137,7 +137,7 @@ def test_the_fields_are_lines_of_their_own_that_no_server_has_to_fold() -> None:
 @pytest.mark.parametrize("text", ["{{7*7}}", "{% raw", "%s %d %(x)s", "{0.__class__}", "$x ${x}", "\\1 \\g<0>"])
 def test_what_looks_like_a_template_is_none(text: str) -> None:
     """M12."""
-    octets = message(text, text, unsubscribe=LINKS).octets("ann@example.org", 5, AT, eight_bit=True)
+    octets = message(text, text, unsubscribe=LINKS).as_bytes("ann@example.org", 5, AT, eight_bit=True)
     email = parsed(octets)
     assert (email["Subject"], text_of(email)) == (text, f"{text}\n\nUnsubscribe: {OURS}\n")
 

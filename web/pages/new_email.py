@@ -27,7 +27,7 @@ from intake.fields import Fields, InvalidFields, invalid, number, text
 from intake.text import printable
 from monitoring.mail_server import remedy_for
 from sender.outgoing import unsubscribe_links
-from sender.single_send import Trial, trial_message, try_message
+from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
 from web.form import read_page_form
@@ -209,24 +209,24 @@ def _parts(content: str) -> dict[str, str]:
     """The texts that go out, by their kind; where a recipient has a link of its own, it ends with x."""
     links = in_database(lambda database: unsubscribe_links(current_settings(), database))
     parts = parts_of(content, links.prefix if links else None)
-    return {"html": "", **{part.subtype: part.filled.decode() for part in parts}}
+    return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
 
 
-def _try(email: Email, address: str) -> Trial:
+def _try(email: Email, address: str) -> SingleSend:
     settings = current_settings()
     try:
-        message = in_database(lambda database: trial_message(settings, database, email))
+        message = in_database(lambda database: single_message(settings, database, email))
     except MessageError as error:
-        return Trial("failed", str(error))
-    return try_message(settings, message, address)
+        return SingleSend("failed", str(error))
+    return send_single(settings, message, address)
 
 
-def _notice(trial: Trial) -> tuple[str, str]:
+def _notice(send: SingleSend) -> tuple[str, str]:
     """What became of a test: how it looks, and what it says."""
-    kind, beginning = TEST_NOTICES[trial.result]
-    reply = printable(trial.reply, MAX_REPLY_LENGTH)
-    if trial.result == "refused" and current_settings().email_url.path is None:
-        reply += f"; {remedy_for(trial.reply)}"
+    kind, beginning = TEST_NOTICES[send.result]
+    reply = printable(send.reply, MAX_REPLY_LENGTH)
+    if send.result == "refused" and current_settings().email_url.path is None:
+        reply += f"; {remedy_for(send.reply)}"
     return kind, _sentence(f"{beginning}:", reply)
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from flask import Blueprint, Flask, Response, abort, render_template, request, send_file, url_for
 
 from delivery.maildir.parsed_message import MAX_HEADER_BYTES, MAX_READ_BYTES, ParsedMessage, parse_fields, parse_message
-from delivery.maildir.reader import NAME, Listing, open_message
+from delivery.maildir.reader import VALID_NAME, Listing, open_message
 from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
 
@@ -37,7 +37,7 @@ def register(app: Flask) -> None:
 def show() -> str:
     """The newest messages; or where mail goes instead."""
     after = request.args.get("after")
-    if after is not None and not NAME.fullmatch(after):
+    if after is not None and not VALID_NAME.fullmatch(after):
         abort(400, "after= is the name of a message, and this is none")
     url, outbox = current_settings().email_url, current_services().outbox
     if url.path is None or outbox is None:

@@ -56,4 +56,4 @@ def _octets(database: Database, event_id: int) -> bytes:
     _email(database, event_id)
     text = database.emails.text_to_send(event_id)
     message = make_message(current_settings(), database, event_id, text)
-    return message.octets(*SAMPLE, time.time(), eight_bit=True)
+    return message.as_bytes(*SAMPLE, time.time(), eight_bit=True)

@@ -1,10 +1,10 @@
-"""A `Work` that records what a sender does, and checks the rules for every sender."""
+"""A `Queue` that records what a sender does, and checks the rules for every sender."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from delivery.interface import Envelope, Kind, Outcome, Recording
+from delivery.interface import Envelope, Kind, Outcome, PendingCommit
 from delivery.message.message import Message
 
 
@@ -32,7 +32,7 @@ def envelope(address: str, recipient_id: int = 0, of: Message = MESSAGE) -> Enve
     return Envelope(7, recipient_id, address, of)
 
 
-class KeptWork:
+class FakeQueue:
     """Hands out `todo`. A deferred or returned envelope is not handed out again."""
 
     def __init__(self, todo: Iterable[Envelope], connections: int = 100) -> None:
@@ -42,50 +42,50 @@ class KeptWork:
         self.returned: list[Envelope] = []
         self.lost: set[int] = set()  # recipients whose claim another sender has
         self.most_in_doubt = 0
-        self.records = 0
-        self.kept_alive = 0
+        self.commits = 0
+        self.lease_renewals = 0
         self.stopping = False
         self.lease_holds = True
-        self.on_record: Callable[[Sequence[Outcome], Sequence[Envelope]], None] = lambda outcomes, ending: None
+        self.on_commit: Callable[[Sequence[Outcome], Sequence[Envelope]], None] = lambda outcomes, ending: None
         self._connections = connections
-        self._taken: set[int] = set()
+        self._fetched: set[int] = set()
 
-    def take(self, limit: int) -> list[Envelope]:
+    def fetch(self, limit: int) -> list[Envelope]:
         assert limit > 0
-        taken, self.todo = self.todo[:limit], self.todo[limit:]
-        self._taken |= {envelope.recipient_id for envelope in taken}
-        return taken
+        fetched, self.todo = self.todo[:limit], self.todo[limit:]
+        self._fetched |= {envelope.recipient_id for envelope in fetched}
+        return fetched
 
-    def record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        self.records += 1
+    def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
+        self.commits += 1
         for outcome in outcomes:
-            self._taken.remove(outcome.envelope.recipient_id)  # fails unless it was handed out and has no outcome yet
+            self._fetched.remove(outcome.envelope.recipient_id)  # fails unless it was handed out and has no outcome yet
             self.ending.discard(outcome.envelope.recipient_id)
         self.outcomes += outcomes
-        self.on_record(outcomes, ending)
+        self.on_commit(outcomes, ending)
         kept = [envelope for envelope in ending if envelope.recipient_id not in self.lost]
         for envelope in kept:
-            assert envelope.recipient_id in self._taken
+            assert envelope.recipient_id in self._fetched
             assert envelope.recipient_id not in self.ending, "ended twice"
             self.ending.add(envelope.recipient_id)
         self.most_in_doubt = max(self.most_in_doubt, len(self.ending))
         assert len(self.ending) <= self._connections, "more than one message in doubt on a connection"
         return kept
 
-    def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
+    def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
         return None
 
-    def give_back(self, envelopes: Sequence[Envelope]) -> None:
+    def release(self, envelopes: Sequence[Envelope]) -> None:
         for envelope in envelopes:
-            self._taken.remove(envelope.recipient_id)
+            self._fetched.remove(envelope.recipient_id)
             self.ending.discard(envelope.recipient_id)
         self.returned += envelopes
 
-    def may_end(self) -> bool:
+    def lease_is_valid(self) -> bool:
         return self.lease_holds
 
-    def keep_alive(self) -> None:
-        self.kept_alive += 1
+    def renew_lease(self) -> None:
+        self.lease_renewals += 1
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -100,4 +100,4 @@ class KeptWork:
     @property
     def unaccounted(self) -> set[int]:
         """Recipients that were handed out, but have no outcome and were not given back."""
-        return self._taken - self.lost
+        return self._fetched - self.lost

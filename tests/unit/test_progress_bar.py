@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sender.progress_bar import Display
+from sender.progress_bar import ProgressBar
 from tests.support.installation import PROJECT, Installation
 
 
@@ -28,7 +28,7 @@ def test_a_terminal_sees_how_far_the_sweep_has_come(tmp_path: Path) -> None:
 
 def test_nothing_is_shown_anywhere_else() -> None:
     stream = io.StringIO()
-    display = Display(stream)
-    display.count("sent")
-    display.close()
+    progress_bar = ProgressBar(stream)
+    progress_bar.count("sent")
+    progress_bar.close()
     assert stream.getvalue() == ""
