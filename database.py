@@ -144,20 +144,20 @@ class Database:
 
     def meta(self, name: str) -> str:
         """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""
-        row = self.connection.row(META, name=name)
+        row = self.connection.fetch_one(META, name=name)
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
         return str(row[0])
 
     def last_sweep_at(self) -> int:
         """When a sweep last looked at the database (before the first one: when the tables were made)."""
-        row = self.connection.row(LAST_SWEEP)
+        row = self.connection.fetch_one(LAST_SWEEP)
         return int(row[0]) if row else 0
 
     def note_sweep(self, now: int) -> None:
         """Remember that a sweep looked at the database."""
         with self.connection.transaction():
-            self.connection.run(NOTE_SWEEP, now=now)
+            self.connection.execute(NOTE_SWEEP, now=now)
 
     def clock_lead(self) -> float | None:
         """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
@@ -173,7 +173,7 @@ class Database:
 
     def any_prunable(self, before: int) -> bool:
         """Whether an email was finished before this second and still has its content."""
-        return self.connection.row(ANY_PRUNABLE, before=before) is not None
+        return self.connection.fetch_one(ANY_PRUNABLE, before=before) is not None
 
     def prune(self, before: int, go_on: Callable[[], bool] = lambda: True) -> Pruned:
         """Forget content and deliveries of what was finished before this second, as long as `go_on`, bit by bit."""
@@ -189,14 +189,14 @@ class Database:
 
         Raises SchemaMismatch or DatabaseMissing if the database was upgraded or replaced since it was opened.
         """
-        self.connection.refuse_replaced()
+        self.connection.check_not_replaced()
         schema.check_version(self.connection)
-        found = self.connection.row(HAS_WORK, until=now, log=int(log))
+        found = self.connection.fetch_one(HAS_WORK, until=now, log=int(log))
         return found in ((True,), (1,)) or self.senders.any_dead()
 
-    def wait_for_news(self, seconds: float) -> bool:
+    def wait_for_notify(self, seconds: float) -> bool:
         """Sleep for so long, or until another process said that something may be due, where it can: then True."""
-        return self.connection.wait_for_news(seconds)
+        return self.connection.wait_for_notify(seconds)
 
     def close(self) -> None:
         """Close the connection."""
@@ -284,7 +284,7 @@ class Databases:
         """
         try:
             database = self.current()
-            database.connection.refuse_replaced()
+            database.connection.check_not_replaced()
             return act(database)
         except DatabaseMissing:
             self.close()

@@ -84,8 +84,8 @@ def queue_all(target: Installation) -> None:
     with target.database() as database:
         database.progress.begin_due(int(time.time()))
         with database.connection.transaction():
-            database.connection.run(FILL)
-            database.connection.run(NOTE)
+            database.connection.execute(FILL)
+            database.connection.execute(NOTE)
         database.connection.analyze()
 
 
@@ -105,7 +105,7 @@ def claim_together(target: Installation) -> None:
     claimed = Counter(key for keys, _ in results for key in keys)
     times = [milliseconds for _, each in results for milliseconds in each]
     with target.database() as database:
-        left = database.connection.row("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NULL")
+        left = database.connection.fetch_one("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NULL")
     print(
         f"{CLAIMERS} claimers at once: {len(claimed):,} rows claimed in {time.perf_counter() - began:.0f} s, "
         f"{sum(count > 1 for count in claimed.values())} of them twice, {left and left[0]} left; "

@@ -156,7 +156,7 @@ def no_doubt(delivery: Delivery) -> Settlement:
 def keep_ten_recipients(database: Database) -> None:
     """All but the last ten leave the list; the large email, which was started before, still goes to them."""
     with database.connection.transaction():
-        database.connection.run(
+        database.connection.execute(
             "DELETE FROM recipients WHERE recipient_id <= (SELECT MAX(recipient_id) - 10 FROM recipients)"
         )
 
@@ -175,7 +175,7 @@ def lateness(database: Database, due_at: int, sender: subprocess.Popen[str]) -> 
         progress = database.progress.get(TEN)
         if progress is not None and progress.sent == 10:
             seen = time.time()
-            row = database.connection.row("SELECT MAX(finished_at) FROM deliveries WHERE event_id = :id", id=TEN)
+            row = database.connection.fetch_one("SELECT MAX(finished_at) FROM deliveries WHERE event_id = :id", id=TEN)
             return (row[0] if row else 0) - due_at, seen - due_at
         time.sleep(0.01)
     return None

@@ -73,7 +73,7 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
     """A look through all of it, which takes seconds."""
     try:
         with open_database(settings) as database:
-            damage = database.health.damage(LOOK)
+            damage = database.health.integrity_check(LOOK)
     except DatabaseUnavailable:
         return  # the check before this says so
     except DBError as failure:

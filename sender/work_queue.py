@@ -115,17 +115,17 @@ class ClaimedWork:
             return None
         self.keep_alive()
         sent, rows = self._sent(outcomes), self._ending(ending)
-        running = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
-        if running is None:
+        pending = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
+        if pending is None:
             return None
 
         def result() -> Collection[Envelope]:
-            if not running.done():
+            if not pending.wait():
                 return self.record(outcomes, ending)
             self._display.count("sent", len(sent))
             return ending
 
-        return Recording(running.descriptor, result)
+        return Recording(pending.descriptor, result)
 
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""

@@ -29,7 +29,7 @@ UNFINISHED = "SELECT event_id FROM emails WHERE status = 'cancelled' AND finishe
 CANCEL_IN_LINE = """
 WITH chosen AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
-    WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id LIMIT :limit {claim_lock})
+    WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id LIMIT :limit {for_update_skip_locked})
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
 WHERE claimed_by IS NULL AND finished_at IS NULL AND (event_id, recipient_id) IN (
     SELECT event_id, recipient_id FROM chosen)
@@ -37,7 +37,8 @@ WHERE claimed_by IS NULL AND finished_at IS NULL AND (event_id, recipient_id) IN
 CANCEL_CLAIMED = """
 WITH chosen AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
-    WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND status = 'claimed' LIMIT :limit {claim_lock})
+    WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND status = 'claimed'
+    LIMIT :limit {for_update_skip_locked})
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
 WHERE claimed_by IS NOT NULL AND status = 'claimed' AND (event_id, recipient_id) IN (
     SELECT event_id, recipient_id FROM chosen)
@@ -70,13 +71,13 @@ def cancel(connection: Connection, progress: ProgressTable, event_id: int, now: 
     """Cancel an email; doing it again finishes what was broken off."""
     if _stop(connection, progress, event_id, now):
         _cancel_deliveries(connection, progress, event_id, now)
-    row = connection.row(NUMBERS, event_id=event_id)
+    row = connection.fetch_one(NUMBERS, event_id=event_id)
     return Cancelled(*row) if row else Cancelled(0, 0, 0)
 
 
 def cancelling(connection: Connection) -> list[int]:
     """The cancelled emails that still have deliveries in line or in flight."""
-    return [event_id for (event_id,) in connection.rows(UNFINISHED)]
+    return [event_id for (event_id,) in connection.fetch_all(UNFINISHED)]
 
 
 def _stop(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> bool:
@@ -87,16 +88,16 @@ def _stop(connection: Connection, progress: ProgressTable, event_id: int, now: i
         if status == "sent":
             raise NotCancellable(event_id, status)
         if not begun:
-            if connection.run(NEVER_BEGUN, event_id=event_id, now=now) or status == "cancelled":
+            if connection.execute(NEVER_BEGUN, event_id=event_id, now=now) or status == "cancelled":
                 return False
             raise DatabaseBusy(f"email {event_id} is being begun just now", "cancel it again")
-        connection.run(STOP, event_id=event_id)
+        connection.execute(STOP, event_id=event_id)
         progress.move_cursor(event_id, None, 0, now)
         return True
 
 
 def _status(connection: Connection, event_id: int) -> str:
-    row = connection.row(f"{STATUS} {connection.row_lock}", event_id=event_id)
+    row = connection.fetch_one(f"{STATUS} {connection.for_update}", event_id=event_id)
     if row is None:
         raise NoSuchEmail(event_id)
     return str(row[0])
@@ -114,7 +115,7 @@ def _cancel_deliveries(connection: Connection, progress: ProgressTable, event_id
 
 
 def _is_left(connection: Connection, event_id: int) -> bool:
-    return any(connection.row(sql, event_id=event_id) is not None for sql in (IN_LINE, CLAIMED))
+    return any(connection.fetch_one(sql, event_id=event_id) is not None for sql in (IN_LINE, CLAIMED))
 
 
 def _cancel_some(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> int:
@@ -122,8 +123,8 @@ def _cancel_some(connection: Connection, progress: ProgressTable, event_id: int,
         progress.lock(event_id)
         count = 0
         for sql in (CANCEL_CLAIMED, CANCEL_IN_LINE):
-            statement = sql.format(claim_lock=connection.claim_lock)
-            count += connection.run(statement, event_id=event_id, now=now, limit=CHUNK)
+            statement = sql.format(for_update_skip_locked=connection.for_update_skip_locked)
+            count += connection.execute(statement, event_id=event_id, now=now, limit=CHUNK)
         if count:
             progress.count(event_id, {"cancelled": count}, now)
         return count

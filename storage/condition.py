@@ -20,8 +20,8 @@ class Condition(NamedTuple):
 
 def look(connection: Connection) -> Condition:
     """Look at the database; what takes time is not looked at."""
-    mark = connection.row(BACKUP_MADE_AT)
-    return Condition(connection.product(), schema.version(connection), mark[0] if mark else None)
+    mark = connection.fetch_one(BACKUP_MADE_AT)
+    return Condition(connection.server_version(), schema.version(connection), mark[0] if mark else None)
 
 
 def clock_lead(connection: Connection) -> float | None:

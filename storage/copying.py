@@ -55,7 +55,7 @@ def copy(source: Connection, target: Connection) -> dict[str, int]:
         _refuse_senders(source)
         _refuse_rows(target)
         for table in MADE_WITH_THE_TABLES:
-            target.run(f"DELETE FROM {table}")  # noqa: S608 - a name of our own
+            target.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of our own
         rows = {table: _copy_table(source, target, table) for table in TABLES}
     target.analyze()
     return rows
@@ -76,13 +76,13 @@ def _rows(connection: Connection, table: str) -> Iterator[Row]:
 
 
 def _refuse_senders(source: Connection) -> None:
-    if source.row("SELECT 1 FROM senders") is not None:
+    if source.fetch_one("SELECT 1 FROM senders") is not None:
         raise CopyRefused("a sender is at work on the database to copy, or died: stop the service, run task.py once")
 
 
 def _refuse_rows(target: Connection) -> None:
     for table in TABLES:
-        if table not in MADE_WITH_THE_TABLES and target.row(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
+        if table not in MADE_WITH_THE_TABLES and target.fetch_one(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
             raise CopyRefused(f"the database to copy into is not empty: it has rows in {table}")
 
 

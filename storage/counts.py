@@ -11,5 +11,5 @@ COUNTS = "SELECT status, CAST(SUM(number) AS BIGINT) FROM counts WHERE noun = :n
 
 def by_status(connection: Connection, noun: str, statuses: Iterable[str]) -> dict[str, int]:
     """How many of these `emails` or `recipients` there are in each of `statuses`."""
-    counts: dict[str, int] = dict(connection.rows(COUNTS, noun=noun))
+    counts: dict[str, int] = dict(connection.fetch_all(COUNTS, noun=noun))
     return {status: counts.get(status, 0) for status in statuses}

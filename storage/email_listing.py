@@ -104,7 +104,9 @@ class EmailLists:
     ) -> list[EmailSummary]:
         """Return up to `limit` emails after this (due_at, event_id), in that order or, if `newest_first`, reversed."""
         values = key_values(after, newest_first)
-        return [_summary(*row) for row in self._connection.rows(PAGES[status, newest_first], limit=limit, **values)]
+        return [
+            _summary(*row) for row in self._connection.fetch_all(PAGES[status, newest_first], limit=limit, **values)
+        ]
 
     def page_with_failures(self, after: Key | None = None, limit: int = 100) -> list[EmailSummary]:
         """Return up to `limit` emails with failed or unknown deliveries, the last started first.
@@ -114,11 +116,11 @@ class EmailLists:
         key = {"started_at": LAST, "event_id": LAST}
         if after is not None:
             key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
-        return [_summary(*row) for row in self._connection.rows(PAGE_WITH_FAILURES, limit=limit, **key)]
+        return [_summary(*row) for row in self._connection.fetch_all(PAGE_WITH_FAILURES, limit=limit, **key)]
 
     def summary(self, event_id: int) -> EmailSummary | None:
         """Return an email without its content."""
-        row = self._connection.row(ONE, event_id=event_id)
+        row = self._connection.fetch_one(ONE, event_id=event_id)
         return None if row is None else _summary(*row)
 
 

@@ -94,11 +94,11 @@ class Emails(EmailLists):
         """As save_many, of the emails that `take` returns once the transaction has begun, each with its own now."""
         with self._connection.transaction():
             became = self._save(take())
-            self._connection.announce()
+            self._connection.notify()
         return became
 
     def get(self, event_id: int) -> Email | None:
-        row = self._connection.row(GET, event_id=event_id)
+        row = self._connection.fetch_one(GET, event_id=event_id)
         if row is None:
             return None
         number, subject, content, due_at, status, created_at, finished_at, why, digest = row
@@ -114,7 +114,7 @@ class Emails(EmailLists):
 
     def text_to_send(self, event_id: int) -> TextToSend:
         """Return what the messages of an email are made of. Raises NoSuchEmail."""
-        row = self._connection.row(TEXT_TO_SEND, event_id=event_id)
+        row = self._connection.fetch_one(TEXT_TO_SEND, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         subject, content, token, due_at, created_at = row
@@ -133,7 +133,7 @@ class Emails(EmailLists):
                 return "unchanged"
             else:
                 became = self._replace(email, now)
-            self._connection.announce()
+            self._connection.notify()
             return became
 
     def reschedule(self, event_id: int, due_at: datetime, now: datetime) -> None:
@@ -143,9 +143,9 @@ class Emails(EmailLists):
         """
         times = {"due_at": int(due_at.timestamp()), "created_at": int(now.timestamp())}
         with self._connection.transaction():
-            if not self._connection.run(RESCHEDULE, event_id=event_id, **times):
+            if not self._connection.execute(RESCHEDULE, event_id=event_id, **times):
                 raise NotReplaceable(event_id, self._status(event_id))
-            self._connection.announce()
+            self._connection.notify()
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of emails of each status, at the same cost for any number."""
@@ -174,13 +174,13 @@ class Emails(EmailLists):
             _, due_at = self._status_and_due_at(event_id)
             # An email that is due starts here, so that no sweep holds it again for being late.
             status = "sending" if is_started or due_at <= second else "scheduled"
-            if not self._connection.run(RELEASE, event_id=event_id, status=status):
+            if not self._connection.execute(RELEASE, event_id=event_id, status=status):
                 raise NotHeld(event_id, self._status(event_id))
             if is_started:
                 self._progress.finish_if_complete(event_id, second)
             elif status == "sending" and not self._progress.begin_at_once(event_id, second):
                 raise NoActiveRecipients(event_id)
-            self._connection.announce()
+            self._connection.notify()
             return self._status(event_id)
 
     def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[str]:
@@ -189,7 +189,7 @@ class Emails(EmailLists):
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows; of two with one event_id the first wins.
-        if self._connection.run_many(SAVE, sorted(rows, key=itemgetter(0))) == len(rows):
+        if self._connection.executemany(SAVE, sorted(rows, key=itemgetter(0))) == len(rows):
             return ["saved"] * len(rows)
         return [self._became(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
 
@@ -201,7 +201,7 @@ class Emails(EmailLists):
     def _replace(self, email: Email, now: datetime) -> str:
         texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
         times = {"due_at": int(email.due_at.timestamp()), "created_at": int(now.timestamp())}
-        if not self._connection.run(REPLACE, **texts, **times):
+        if not self._connection.execute(REPLACE, **texts, **times):
             raise NotReplaceable(email.event_id, self._status(email.event_id))
         return "replaced"
 
@@ -209,7 +209,7 @@ class Emails(EmailLists):
         return self._status_and_due_at(event_id)[0]
 
     def _status_and_due_at(self, event_id: int) -> tuple[str, int]:
-        row = self._connection.row(STATUS_AND_DUE_AT, event_id=event_id)
+        row = self._connection.fetch_one(STATUS_AND_DUE_AT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         return str(row[0]), int(row[1])

@@ -42,9 +42,9 @@ FORGET = "DELETE FROM hours WHERE hour > 0 AND hour < :before"
 def fold_old(connection: Connection, now: int) -> None:
     """Add what is older than a year up in the hour 0, so that there are never many. By one at a time only."""
     before = now // 3600 - KEPT_HOURS
-    if connection.row(ANY_OLD, before=before) is not None:
-        connection.run(FOLD, before=before)
-        connection.run(FORGET, before=before)
+    if connection.fetch_one(ANY_OLD, before=before) is not None:
+        connection.execute(FOLD, before=before)
+        connection.execute(FORGET, before=before)
 
 
 class Hours:
@@ -64,13 +64,13 @@ class Hours:
     def count_deferral(self, reply: str) -> None:
         """Count that a server put a delivery off with these words, or without any."""
         code = reply[:3]
-        self._connection.run(ADD_DEFERRAL, code=code if code.isascii() and code.isdigit() else "none")
+        self._connection.execute(ADD_DEFERRAL, code=code if code.isascii() and code.isdigit() else "none")
 
     def _due(self, event_id: int) -> int:
         """When it was due, or POSTed if that was later."""
         if event_id not in self._due_at:
             if len(self._due_at) >= KEPT:
                 self._due_at.clear()
-            ((due_at, created_at),) = self._connection.rows(DUE_AT, event_id=event_id)
+            ((due_at, created_at),) = self._connection.fetch_all(DUE_AT, event_id=event_id)
             self._due_at[event_id] = max(due_at, created_at)
         return self._due_at[event_id]

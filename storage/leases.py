@@ -58,15 +58,15 @@ class Senders:
         """Extend a sender's lease; False when another took over what it held, so that it must stop."""
         with self._connection.transaction():
             _, until = self._lease_end()
-            return self._connection.run(EXTEND, sender_id=sender_id, lease_until=until, now=now) == 1
+            return self._connection.execute(EXTEND, sender_id=sender_id, lease_until=until, now=now) == 1
 
     def leave(self, sender_id: int, settle: Settle, milliseconds: int | None = None) -> None:
         """Stop being a sender; what it still holds goes back in line. A sweep that had work says how long it took."""
         with self._connection.transaction():
-            self._connection.run(KEEP_HEARTBEAT, sender_id=sender_id)
+            self._connection.execute(KEEP_HEARTBEAT, sender_id=sender_id)
             self._take_over(sender_id, settle)
             if milliseconds is not None:
-                self._connection.run(COUNT_SWEEP, milliseconds=milliseconds)
+                self._connection.execute(COUNT_SWEEP, milliseconds=milliseconds)
         self._connection.release_sender_lock(sender_id)
 
     def _take_place(self, most: int, now: int) -> int | None:
@@ -75,7 +75,7 @@ class Senders:
             with self._connection.transaction():
                 number = sequences.take(self._connection, "sender_id")  # nobody else enters until this is committed
                 hours.fold_old(self._connection, now)
-                if len(self._connection.rows(ALL)) >= most:
+                if len(self._connection.fetch_all(ALL)) >= most:
                     return None
                 sender_id = number
                 # Before the row can be seen: who is killed from here on is known to be dead at once.
@@ -90,12 +90,14 @@ class Senders:
     def _add(self, sender_id: int, now: int) -> None:
         clock, until = self._lease_end()
         process_id = os.getpid()
-        self._connection.run(ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now)
+        self._connection.execute(
+            ENTER, sender_id=sender_id, clock=clock, lease_until=until, process_id=process_id, now=now
+        )
 
     def _take_over(self, sender_id: int, settle: Settle) -> None:
         in_doubt = self._deliveries.release(sender_id)
         self._deliveries.settle_each(sender_id, [settle(delivery) for delivery in in_doubt])
-        self._connection.run(LEAVE, sender_id=sender_id)
+        self._connection.execute(LEAVE, sender_id=sender_id)
 
     def _lease_end(self) -> LeaseTime:
         time = self._connection.lease_time()
@@ -105,14 +107,14 @@ class Senders:
 def running(connection: Connection) -> list[int]:
     """Return the process ids of the senders that have not died."""
     dead = _dead(connection)
-    return [process_id for sender_id, process_id in connection.rows(PROCESSES) if sender_id not in dead]
+    return [process_id for sender_id, process_id in connection.fetch_all(PROCESSES) if sender_id not in dead]
 
 
 def _dead(connection: Connection) -> list[int]:
     time = connection.lease_time()
     return [
         sender_id
-        for sender_id, clock, until in connection.rows(ALL)
+        for sender_id, clock, until in connection.fetch_all(ALL)
         if not _holds(LeaseTime(clock, until), time) or connection.sender_lock_is_free(sender_id)
     ]
 

@@ -56,7 +56,7 @@ WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created
 OWED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
 UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
 LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
-LOCK = "SELECT 1 FROM progress WHERE event_id = :event_id {row_lock}"
+LOCK = "SELECT 1 FROM progress WHERE event_id = :event_id {for_update}"
 REOPEN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
 READ = """
 SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
@@ -112,64 +112,64 @@ class ProgressTable:
 
     def get(self, event_id: int) -> Progress | None:
         """How far an email has come; None when it was never started."""
-        row = self._connection.row(READ, event_id=event_id)
+        row = self._connection.fetch_one(READ, event_id=event_id)
         return None if row is None else Progress(*row)
 
     def next_due_at(self) -> int | None:
         """When the next scheduled email is due."""
-        row = self._connection.row(NEXT_DUE)
+        row = self._connection.fetch_one(NEXT_DUE)
         return None if row is None else row[0]
 
     def next_due_seconds(self, now: int, most: int) -> list[int]:
         """The next seconds after `now` at which emails are due, up to `most` of them."""
-        return [row[0] for row in self._connection.rows(DUE_SECONDS, now=now, most=most)]
+        return [row[0] for row in self._connection.fetch_all(DUE_SECONDS, now=now, most=most)]
 
     def begin_due(self, now: int, hold_if_late: int = 0, most: int = BATCH) -> list[Begun]:
         """Begin up to `most` emails that are due; claims make their deliveries. Some are held instead."""
-        if self._connection.row(DUE, now=now, most=1) is None:
+        if self._connection.fetch_one(DUE, now=now, most=1) is None:
             return []
         with self._connection.transaction():
-            due = self._connection.rows(f"{DUE} {self._connection.claim_lock}", now=now, most=most)
+            due = self._connection.fetch_all(f"{DUE} {self._connection.for_update_skip_locked}", now=now, most=most)
             return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
 
     def mark_as_backup(self, now: int) -> None:
         """Say in a copy of a database that it is one: what it is about to send may have been sent since."""
         with self._connection.transaction():
-            self._connection.run(MARK, now=now)
+            self._connection.execute(MARK, now=now)
 
     def hold_restored(self, now: int) -> Restored | None:
         """In a database with the mark of a backup, hold what is begun or due, once; None without a mark."""
-        if self._connection.row(BACKUP_MADE_AT) is None:
+        if self._connection.fetch_one(BACKUP_MADE_AT) is None:
             return None
         with self._connection.transaction():
-            mark = self._connection.row(BACKUP_MADE_AT)
+            mark = self._connection.fetch_one(BACKUP_MADE_AT)
             if mark is None:
                 return None
-            held = self._connection.run(HOLD_RESTORED, reason=RESTORED, now=now, made_at=mark[0])
-            lost = self._connection.row(LOST_COMMITS) or (0,)
-            self._connection.run(UNMARK)
+            held = self._connection.execute(HOLD_RESTORED, reason=RESTORED, now=now, made_at=mark[0])
+            lost = self._connection.fetch_one(LOST_COMMITS) or (0,)
+            self._connection.execute(UNMARK)
             return Restored(mark[0], held, lost[0])
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""
-        self._connection.run(MOVE_CURSOR, event_id=event_id, to=to, added=added)
+        self._connection.execute(MOVE_CURSOR, event_id=event_id, to=to, added=added)
         if to is None:
             self.finish_if_complete(event_id, now)
 
     def unmade(self, event_id: int) -> Unmade | None:
         """Which deliveries of this email are still to be made; inside a transaction, by nobody else meanwhile."""
-        row = self._connection.row(
-            f"{UNFINISHED} AND event_id = :event_id {self._connection.row_lock}", event_id=event_id
+        row = self._connection.fetch_one(
+            f"{UNFINISHED} AND event_id = :event_id {self._connection.for_update}", event_id=event_id
         )
         return None if row is None else Unmade(*row)
 
     def any_unfinished(self) -> bool:
         """Whether deliveries of any email that was begun are still to be made."""
-        return self._connection.row(f"{UNFINISHED} LIMIT 1") is not None
+        return self._connection.fetch_one(f"{UNFINISHED} LIMIT 1") is not None
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
-        (told,) = self._connection.run_together([self.counting(event_id, changes, sent_at)])
+        (told,) = self._connection.execute_pipelined([self.counting(event_id, changes, sent_at)])
         if told == [(True,)]:
             self.finish_if_complete(event_id, now)
 
@@ -185,28 +185,31 @@ class ProgressTable:
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
         """Once each delivery of an email is made and in a final state it is `sent`; a cancelled one is finished."""
-        self._connection.run(FINISH, event_id=event_id, now=now)
+        self._connection.execute(FINISH, event_id=event_id, now=now)
 
     def lock(self, event_id: int) -> bool:
         """Let nobody else count, make deliveries or cancel until this transaction ends; False if it was not begun.
 
         Whoever needs the email's row, too, takes that one afterwards, so that no two wait for each other.
         """
-        return self._connection.row(LOCK.format(row_lock=self._connection.row_lock), event_id=event_id) is not None
+        return (
+            self._connection.fetch_one(LOCK.format(for_update=self._connection.for_update), event_id=event_id)
+            is not None
+        )
 
     def begin_at_once(self, event_id: int, now: int) -> bool:
         """Begin an email that its release made `sending`; False if there is no active recipient."""
-        if self._connection.row(ANY_ACTIVE) is None:
+        if self._connection.fetch_one(ANY_ACTIVE) is None:
             return False
-        return self._connection.run(FREEZE, event_id=event_id, now=now) == 1
+        return self._connection.execute(FREEZE, event_id=event_id, now=now) == 1
 
     def reopen(self, event_id: int) -> None:
         """Make a finished email `sending` again."""
-        self._connection.run(REOPEN, event_id=event_id)
+        self._connection.execute(REOPEN, event_id=event_id)
 
     def log_owed(self) -> bool:
         """Whether an email is finished whose line in the log is owed."""
-        return self._connection.row(OWED) is not None
+        return self._connection.fetch_one(OWED) is not None
 
     def log_finished(self, write: Callable[[list[int]], None]) -> int:
         """Call `write` with the event_ids of finished emails whose lines are owed, each once; how many in all.
@@ -217,24 +220,27 @@ class ProgressTable:
         count = 0
         while self.log_owed():
             with self._connection.transaction():
-                owed = [row[0] for row in self._connection.rows(f"{UNLOGGED} {self._connection.row_lock}", most=BATCH)]
+                owed = [
+                    row[0]
+                    for row in self._connection.fetch_all(f"{UNLOGGED} {self._connection.for_update}", most=BATCH)
+                ]
                 write(owed)
                 for event_id in owed:
-                    self._connection.run(LOGGED, event_id=event_id)
+                    self._connection.execute(LOGGED, event_id=event_id)
                 count += len(owed)
         return count
 
     def _begin(self, event_id: int, now: int, hold_if_late: int) -> str | None:
         reason = self._reason_to_hold(event_id, now, hold_if_late)
         if reason is not None:
-            self._connection.run(HOLD, event_id=event_id, reason=reason)
-        elif self._connection.run(BEGIN, event_id=event_id):
-            self._connection.run(FREEZE, event_id=event_id, now=now)
+            self._connection.execute(HOLD, event_id=event_id, reason=reason)
+        elif self._connection.execute(BEGIN, event_id=event_id):
+            self._connection.execute(FREEZE, event_id=event_id, now=now)
         return reason
 
     def _reason_to_hold(self, event_id: int, now: int, hold_if_late: int) -> str | None:
-        if self._connection.row(ANY_ACTIVE) is None:
+        if self._connection.fetch_one(ANY_ACTIVE) is None:
             return NO_RECIPIENTS
-        if hold_if_late and self._connection.row(IS_STALE, event_id=event_id, limit=now - hold_if_late):
+        if hold_if_late and self._connection.fetch_one(IS_STALE, event_id=event_id, limit=now - hold_if_late):
             return f"it would have been sent more than {hold_if_late} seconds late"
         return None

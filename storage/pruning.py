@@ -47,7 +47,7 @@ class NotPrunable(Exception):
 def prune(connection: Connection, progress: ProgressTable, before: int, go_on: Callable[[], bool]) -> Pruned:
     """Forget what was finished before this second, as long as `go_on`, which is asked between the transactions."""
     emails = deliveries = 0
-    while go_on() and (row := connection.row(OLDEST, before=before)):
+    while go_on() and (row := connection.fetch_one(OLDEST, before=before)):
         email = _Email(connection, progress, row[0], before)
         try:
             while go_on() and email.drop_some():
@@ -76,12 +76,12 @@ class _Email:
         with self._connection.transaction():
             self._hold()
             chunk = {"event_id": self._event_id, "after": self._after}
-            ((last,),) = self._connection.rows(END_OF_CHUNK, **chunk, most=CHUNK)
+            ((last,),) = self._connection.fetch_all(END_OF_CHUNK, **chunk, most=CHUNK)
             if last is None:
                 self.is_empty = True
                 return False
-            self._connection.run(DROP.format(table="attempts"), **chunk, last=last)
-            dropped = self._connection.run(DROP.format(table="deliveries"), **chunk, last=last)
+            self._connection.execute(DROP.format(table="attempts"), **chunk, last=last)
+            dropped = self._connection.execute(DROP.format(table="deliveries"), **chunk, last=last)
         self.dropped += dropped
         self._after = last
         return True
@@ -90,13 +90,13 @@ class _Email:
         """Drop the content; a digest of it stays, by which the same email is known when it is POSTed again."""
         with self._connection.transaction():
             content = self._hold()
-            return self._connection.run(FORGET, event_id=self._event_id, digest=digest_of(content))
+            return self._connection.execute(FORGET, event_id=self._event_id, digest=digest_of(content))
 
     def _hold(self) -> str:
         """Let nobody retry the email until the transaction ends; its content."""
         self._progress.lock(self._event_id)
-        sql = f"{STILL} {self._connection.row_lock}"
-        row = self._connection.row(sql, event_id=self._event_id, before=self._before)
+        sql = f"{STILL} {self._connection.for_update}"
+        row = self._connection.fetch_one(sql, event_id=self._event_id, before=self._before)
         if row is None:
             raise NotPrunable
         return str(row[0])

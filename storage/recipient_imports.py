@@ -138,33 +138,33 @@ class Imports:
         with self._connection.transaction():
             import_id = sequences.take(self._connection, "import_id")
             old = {"last": import_id, "kept": KEPT, "old": second - KEPT_FOR, "waited": second - WAITS_FOR}
-            if self._connection.run(FORGET, **old):
-                self._connection.run(FORGET_PARTS)
-            self._connection.run(CREATE, import_id=import_id, file_name=file_name, now=second)
+            if self._connection.execute(FORGET, **old):
+                self._connection.execute(FORGET_PARTS)
+            self._connection.execute(CREATE, import_id=import_id, file_name=file_name, now=second)
             size = 0
             for part, content in enumerate(parts):
-                self._connection.run(ADD_PART, import_id=import_id, part=part, content=content)
+                self._connection.execute(ADD_PART, import_id=import_id, part=part, content=content)
                 size += len(content)
-            self._connection.run(SIZE, import_id=import_id, size=size)
+            self._connection.execute(SIZE, import_id=import_id, size=size)
         return import_id
 
     def get(self, import_id: int) -> Import | None:
         """The import with this number."""
-        row = self._connection.row(GET, import_id=import_id)
+        row = self._connection.fetch_one(GET, import_id=import_id)
         return None if row is None else _import_of(*row)
 
     def recent(self, limit: int = 20) -> list[Import]:
         """The newest imports, the last one first."""
-        return [_import_of(*row) for row in self._connection.rows(RECENT, limit=limit)]
+        return [_import_of(*row) for row in self._connection.fetch_all(RECENT, limit=limit)]
 
     def part(self, import_id: int, part: int) -> bytes:
         """The bytes of a part; none behind the last one."""
-        row = self._connection.row(PART, import_id=import_id, part=part)
+        row = self._connection.fetch_one(PART, import_id=import_id, part=part)
         return b"" if row is None else bytes(row[0])
 
     def bad_lines(self, import_id: int) -> str | None:
         """The lines that cannot be taken, as it was given to `ready`."""
-        row = self._connection.row(BAD_LINES, import_id=import_id)
+        row = self._connection.fetch_one(BAD_LINES, import_id=import_id)
         return None if row is None else row[0]
 
     def begin(self, import_id: int, step: str, now: int) -> bool:
@@ -172,23 +172,23 @@ class Imports:
         before, status = STEPS[step]
         values = {"before": before, "step": status, "now": now, "patience": PATIENCE}
         with self._connection.transaction():
-            return self._connection.run(BEGIN, import_id=import_id, **values) == 1
+            return self._connection.execute(BEGIN, import_id=import_id, **values) == 1
 
     def note(self, import_id: int, position: int, now: int) -> None:
         """So many bytes are read, and this process lives."""
         with self._connection.transaction():
-            self._connection.run(NOTE, import_id=import_id, position=position, now=now)
+            self._connection.execute(NOTE, import_id=import_id, position=position, now=now)
 
     def break_off(self, import_id: int, fault: str) -> None:
         """Nobody is at work on it any more."""
         with self._connection.transaction():
-            self._connection.run(BREAK_OFF, import_id=import_id, fault=fault)
+            self._connection.execute(BREAK_OFF, import_id=import_id, fault=fault)
 
     def refuse(self, import_id: int, fault: str, bad: int = 0, bad_lines: str = "") -> None:
         """Nothing of it can be imported."""
         with self._connection.transaction():
-            self._connection.run(REFUSE, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
-            self._connection.run(DROP_PARTS, import_id=import_id)
+            self._connection.execute(REFUSE, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
+            self._connection.execute(DROP_PARTS, import_id=import_id)
 
     def compare(self, addresses: Iterable[Address]) -> Comparison:
         """What would become of these addresses; nothing is stored."""
@@ -209,7 +209,7 @@ class Imports:
         counts = {"lines": lines, "bad": bad, "left_out": left_out, "repeated": lines - sum(found)}
         texts = {"preview": preview, "bad_lines": bad_lines}
         with self._connection.transaction():
-            self._connection.run(READY, import_id=import_id, **counts, **texts, **found._asdict())
+            self._connection.execute(READY, import_id=import_id, **counts, **texts, **found._asdict())
 
     def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
         """Add those of the addresses that are not there; False if another process did it.
@@ -230,26 +230,26 @@ class Imports:
     def discard(self, import_id: int) -> bool:
         """Forget a file that was not imported; False if that is none."""
         with self._connection.transaction():
-            discarded = self._connection.run(DISCARD, import_id=import_id) == 1
+            discarded = self._connection.execute(DISCARD, import_id=import_id) == 1
             if discarded:
-                self._connection.run(DROP_PARTS, import_id=import_id)
+                self._connection.execute(DROP_PARTS, import_id=import_id)
         return discarded
 
     def _compare_staged(self) -> Comparison:
-        found: dict[str, int] = dict(self._connection.rows(COMPARE))
+        found: dict[str, int] = dict(self._connection.fetch_all(COMPARE))
         return Comparison(*(found.get(name, 0) for name in Comparison._fields))
 
     def _finish_staged(self, import_id: int, now: int) -> bool:
         count = staged(self._connection)
         found = self._compare_staged()
         with self._connection.transaction():
-            if self._connection.row(f"{HOLD} {self._connection.row_lock}", import_id=import_id) is None:
+            if self._connection.fetch_one(f"{HOLD} {self._connection.for_update}", import_id=import_id) is None:
                 return False
             inserted = insert_staged(self._connection, count, now)
             known = count - inserted.added - found.unsubscribed - found.rejected
             numbers = {**found._asdict(), **inserted._asdict(), "known": known}
-            self._connection.run(DONE, import_id=import_id, now=now, **numbers)
-            self._connection.run(DROP_PARTS, import_id=import_id)
+            self._connection.execute(DONE, import_id=import_id, now=now, **numbers)
+            self._connection.execute(DROP_PARTS, import_id=import_id)
         return True
 
 

@@ -146,7 +146,7 @@ class Recipients:
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries; return False if nothing changed."""
         with self._connection.transaction():
-            if not self._connection.run(UNSUBSCRIBE, recipient_id=recipient_id):
+            if not self._connection.execute(UNSUBSCRIBE, recipient_id=recipient_id):
                 return False
             self._cancel_deliveries(recipient_id, int(now.timestamp()))
             return True
@@ -154,20 +154,20 @@ class Recipients:
     def reactivate(self, address: Address, now: datetime) -> bool:
         """Make a recipient active again, and forget that servers rejected it; return False if nothing changed."""
         with self._connection.transaction():
-            return self._connection.run(REACTIVATE, key=address.key) == 1
+            return self._connection.execute(REACTIVATE, key=address.key) == 1
 
     def note_no_mailbox(self, recipient_id: int, event_id: int, now: int) -> None:
         """Record that a server said there is no such mailbox; the second email that this happens to is the last."""
-        row = self._connection.row(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
+        row = self._connection.fetch_one(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
 
     def get(self, recipient_id: int) -> Recipient | None:
-        row = self._connection.row(GET, recipient_id=recipient_id)
+        row = self._connection.fetch_one(GET, recipient_id=recipient_id)
         return None if row is None else _recipient(*row)
 
     def find(self, address: Address) -> Recipient | None:
-        row = self._connection.row(FIND, key=address.key)
+        row = self._connection.fetch_one(FIND, key=address.key)
         return None if row is None else _recipient(*row)
 
     def counts(self) -> dict[str, int]:
@@ -184,11 +184,11 @@ class Recipients:
         """
         sql = f"{COLUMNS} {OF_STATUS[status]}"
         if address_begins is None:
-            rows = self._connection.rows(f"{sql} {BY_ID}", after=after, limit=limit)
+            rows = self._connection.fetch_all(f"{sql} {BY_ID}", after=after, limit=limit)
         else:
             key = self._key(after) if after else ""
             values = {"begin": max(address_begins, key), "end": address_begins + LAST_CHARACTER}
-            rows = self._connection.rows(f"{sql} {BY_KEY}", after=key, limit=limit, **values)
+            rows = self._connection.fetch_all(f"{sql} {BY_KEY}", after=key, limit=limit, **values)
         return [_recipient(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
@@ -204,11 +204,11 @@ class Recipients:
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
         keys = email_listing.key_values(after, newest_first=True) | {"limit": WINDOW}
-        found = self._connection.rows(HISTORY.format(page=STARTED), recipient_id=recipient_id, **keys)
+        found = self._connection.fetch_all(HISTORY.format(page=STARTED), recipient_id=recipient_id, **keys)
         rows = [_history_row(*row) for row in found[:limit]]
         if len(found) >= limit:
             return HistoryPage(rows, (rows[-1].due_at, rows[-1].event_id))
-        window = self._connection.rows(STARTED, **keys)
+        window = self._connection.fetch_all(STARTED, **keys)
         if len(window) < WINDOW:
             return HistoryPage(rows, None)
         due_at, event_id = window[-1]
@@ -217,7 +217,7 @@ class Recipients:
     def _add_staged(self, now: int) -> Added:
         count = staged(self._connection)
         with self._connection.transaction():
-            added = self._connection.run(ADD_BACK) + insert_staged(self._connection, count, now).added
+            added = self._connection.execute(ADD_BACK) + insert_staged(self._connection, count, now).added
         return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
@@ -226,17 +226,17 @@ class Recipients:
             return False
         self._cancel_deliveries(recipient.recipient_id, now)
         if recipient.status == "unsubscribed":
-            self._connection.run(REMOVE_UNSUBSCRIBED, recipient_id=recipient.recipient_id, now=now)
+            self._connection.execute(REMOVE_UNSUBSCRIBED, recipient_id=recipient.recipient_id, now=now)
         else:
-            self._connection.run(FORGET, recipient_id=recipient.recipient_id)
+            self._connection.execute(FORGET, recipient_id=recipient.recipient_id)
         return True
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
-        for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
+        for (event_id,) in self._connection.fetch_all(CANCEL, recipient_id=recipient_id, now=now):
             self._progress.count(event_id, {"cancelled": 1}, now)
 
     def _key(self, recipient_id: int) -> str:
-        row = self._connection.row(KEY, recipient_id=recipient_id)
+        row = self._connection.fetch_one(KEY, recipient_id=recipient_id)
         if row is None:
             raise NoSuchRecipient(recipient_id)
         return str(row[0])
@@ -244,7 +244,7 @@ class Recipients:
 
 def staged(connection: Connection) -> int:
     """Return how many addresses are staged."""
-    row = connection.row(LAST_INCOMING)
+    row = connection.fetch_one(LAST_INCOMING)
     return row[0] if row and row[0] else 0
 
 
@@ -252,7 +252,7 @@ def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     """Add those of the `count` staged addresses that are new, inside the open transaction."""
     before = sequences.take(connection, "recipient_id", count) - 1
     values = {"before": before, "now": now, "size": CHUNK}
-    added = sum(connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
+    added = sum(connection.execute(ADD, after=after, **values) for after in range(0, count, CHUNK))
     return Inserted(added, before, before + count)
 
 

@@ -49,7 +49,7 @@ def check(connection: Connection) -> None:
 
 def check_version(connection: Connection) -> None:
     """Raise SchemaMismatch unless the schema is this program's. Runs one statement."""
-    require_current(connection.row(FOUND))
+    require_current(connection.fetch_one(FOUND))
 
 
 def require_current(row: Row | None) -> None:
@@ -71,7 +71,7 @@ def parsed(row: Row | None) -> tuple[int, str | None]:
 
 def version(connection: Connection) -> int:
     """Return the schema version of a database. Raises DamagedSchema if it has none."""
-    return parsed(connection.row(FOUND))[0]
+    return parsed(connection.fetch_one(FOUND))[0]
 
 
 GUARD = Guard(FOUND, require_current)
@@ -94,13 +94,13 @@ def look_after_boot(connection: Connection, now: int) -> None:
 
 def needs_look(connection: Connection) -> bool:
     """Return whether no process has called `look` since the machine started. Always False without a log."""
-    return connection.log is not None and connection.row(SEEN) != (boot_id(),)
+    return connection.wal_path is not None and connection.fetch_one(SEEN) != (boot_id(),)
 
 
 def look(connection: Connection, now: int) -> None:
     """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
-    lost = lost_commits(connection.log) if connection.log is not None else 0
+    lost = lost_commits(connection.wal_path) if connection.wal_path is not None else 0
     if lost:
-        connection.run(MARK, now=now)
-        connection.run(LOST, lost=lost)
-    connection.run(SEE, boot=boot_id())
+        connection.execute(MARK, now=now)
+        connection.execute(LOST, lost=lost)
+    connection.execute(SEE, boot=boot_id())

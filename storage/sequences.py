@@ -8,7 +8,7 @@ from storage.errors import RESTORE_BACKUP, DatabaseMissing
 
 def take(connection: Connection, name: str, count: int = 1) -> int:
     """Reserve `count` numbers of this counter, inside the transaction that is open; the first of them."""
-    row = connection.row(
+    row = connection.fetch_one(
         "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value",
         name=name,
         count=count,

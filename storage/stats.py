@@ -96,25 +96,25 @@ class Health:
     def prove_writable(self) -> None:
         """Commit something small, as a POST does; whatever would keep a POST from being saved is raised."""
         with self._connection.transaction():
-            self._connection.run(PROBE)
+            self._connection.execute(PROBE)
 
-    def damage(self, seconds: float) -> list[str] | None:
-        """What a look through all of it finds; None when so many seconds were not enough."""
-        return self._connection.damage(seconds)
+    def integrity_check(self, seconds: float) -> list[str] | None:
+        """Return the first few faults in the database, or None if `seconds` were not enough to check all of it."""
+        return self._connection.integrity_check(seconds)
 
     def overdue(self, before: int) -> Waiting:
         """Emails that were due by then and are not begun; of very many, MOST are counted."""
-        (row,) = self._connection.rows(OVERDUE, before=before, most=MOST)
+        (row,) = self._connection.fetch_all(OVERDUE, before=before, most=MOST)
         return Waiting(*row)
 
     def stalled(self, before: int) -> Waiting:
         """Emails that are being sent, of which nothing was accepted since then although something could be tried."""
-        (row,) = self._connection.rows(STALLED, before=before, most=LOOKED_AT)
+        (row,) = self._connection.fetch_all(STALLED, before=before, most=LOOKED_AT)
         return Waiting(*row)
 
     def at_work(self) -> AtWork:
         """The senders, a dead one that nobody has taken over yet among them."""
-        (row,) = self._connection.rows(SENDERS)
+        (row,) = self._connection.fetch_all(SENDERS)
         return AtWork(*row)
 
     def heartbeat_at(self) -> int:
@@ -127,15 +127,15 @@ class Health:
 
     def totals(self) -> Totals:
         """All that was counted since the tables were made."""
-        (row,) = self._connection.rows(SUMS)
+        (row,) = self._connection.fetch_all(SUMS)
         sums = [int(value or 0) for value in row]  # of no rows at all: NULL
         outcomes, late = sums[: len(OUTCOMES)], sums[len(OUTCOMES) : -1]
-        deferrals: dict[str, int] = dict(self._connection.rows(DEFERRALS))
+        deferrals: dict[str, int] = dict(self._connection.fetch_all(DEFERRALS))
         return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
 
     def hours(self, first: int) -> list[Hour]:
         """The hours from `first` on in which something was counted."""
-        rows = self._connection.rows(HOURS, first=first)
+        rows = self._connection.fetch_all(HOURS, first=first)
         return [Hour(*row[:COUNTS])._replace(late=row[COUNTS:-1], lateness=row[-1]) for row in rows]
 
     def size(self) -> int:
@@ -143,5 +143,5 @@ class Health:
         return self._connection.size()
 
     def _counter(self, name: str) -> int:
-        row = self._connection.row(COUNTERS, name=name)
+        row = self._connection.fetch_one(COUNTERS, name=name)
         return int(row[0]) if row else 0

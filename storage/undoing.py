@@ -45,23 +45,23 @@ UPDATE imports SET status = 'undone', position = last_id - before_id, finished_a
 def undo_some(connection: Connection, progress: ProgressTable, import_id: int, now: int) -> bool:
     """Look at the next recipients of an import that is `undoing`; False: there are no more of them."""
     with connection.transaction():
-        row = connection.row(f"{HOLD} {connection.row_lock}", import_id=import_id)
+        row = connection.fetch_one(f"{HOLD} {connection.for_update}", import_id=import_id)
         if row is None:
             return False
         before, last, position = row
         after = before + position
-        ((until, there),) = connection.rows(CHUNK_OF, after=after, last=last, most=CHUNK)
+        ((until, there),) = connection.fetch_all(CHUNK_OF, after=after, last=last, most=CHUNK)
         if until is None:
-            connection.run(UNDONE, import_id=import_id, now=now)
+            connection.execute(UNDONE, import_id=import_id, now=now)
             return False
         removed = _remove(connection, progress, {"before": before, "after": after, "until": until}, now)
-        connection.run(COUNT, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
+        connection.execute(COUNT, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
     return True
 
 
 def _remove(connection: Connection, progress: ProgressTable, ids: dict[str, int], now: int) -> int:
-    removed = connection.run(REMOVE, **ids)
-    cancelled = Counter(event_id for (event_id,) in connection.rows(CANCEL, now=now, **ids))
+    removed = connection.execute(REMOVE, **ids)
+    cancelled = Counter(event_id for (event_id,) in connection.fetch_all(CANCEL, now=now, **ids))
     for event_id, count in sorted(cancelled.items()):
         progress.count(event_id, {"cancelled": count}, now)
     return removed

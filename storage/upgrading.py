@@ -59,7 +59,7 @@ def _created_or_upgraded(connection: Connection, now: int) -> str:
     if not connection.has_tables():
         _create(connection, now)
         return f"created the tables (schema version {VERSION})"
-    version, digest = parsed(connection.row(FOUND))
+    version, digest = parsed(connection.fetch_one(FOUND))
     if version <= VERSION and (digest is None) != (version <= BASELINE):
         kept = "is missing" if digest is None else f"is {digest!r}"
         raise DamagedSchema(VERSION, f"its schema version is {version}, but its schema digest {kept}")
@@ -78,23 +78,23 @@ def _created_or_upgraded(connection: Connection, now: int) -> str:
 
 
 def _create(connection: Connection, now: int) -> None:
-    connection.run_script(SCHEMA.read_text(encoding="utf-8"))
-    connection.tune()
+    connection.executescript(SCHEMA.read_text(encoding="utf-8"))
+    connection.set_storage_parameters()
     meta = {"secret_key": os.urandom(32).hex(), "installation": os.urandom(8).hex()}
     names = ("recipient_id", "import_id", "sender_id", "sweeps", "sweep_milliseconds")
     counters = {**dict.fromkeys(names, 0), "last_sweep_at": now}
     _record_version(connection)
     for name, value in meta.items():
-        connection.run(SET_META, name=name, value=value)
+        connection.execute(SET_META, name=name, value=value)
     for counter, count in counters.items():
-        connection.run("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
+        connection.execute("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
 
 
 def migrate(connection: Connection, versions: range, folder: Path = MIGRATIONS) -> None:
     """Run the migrations to these versions, in order, in the open transaction. Raises UpgradeFailed."""
     for number in versions:
         try:
-            connection.run_script(script(number, connection.engine, folder))
+            connection.executescript(script(number, connection.engine, folder))
         except (StatementFailed, DatabaseMissing) as error:
             raise UpgradeFailed(number, error.reason) from error
 
@@ -137,4 +137,4 @@ def _require_no_sender(connection: Connection) -> None:
 
 def _record_version(connection: Connection) -> None:
     for name, value in {"schema_version": str(VERSION), "schema_digest": DIGEST}.items():
-        connection.run(SET_META, name=name, value=value)
+        connection.execute(SET_META, name=name, value=value)

@@ -17,12 +17,12 @@ FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
 # What keeps others off the rows of a SELECT differs between databases: a hole in the few statements that need it.
 # A sender that was taken over has no row, and claims nothing.
-IS_AT_WORK = "SELECT 1 FROM senders WHERE sender_id = :sender_id {row_lock}"
+IS_AT_WORK = "SELECT 1 FROM senders WHERE sender_id = :sender_id {for_update}"
 CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
     WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id AND next_attempt_at <= :now
-    ORDER BY next_attempt_at LIMIT :limit {claim_lock})
+    ORDER BY next_attempt_at LIMIT :limit {for_update_skip_locked})
 UPDATE deliveries SET status = 'claimed', claimed_by = :sender_id
 WHERE claimed_by IS NULL AND finished_at IS NULL AND (event_id, recipient_id) IN (
     SELECT event_id, recipient_id FROM due)
@@ -36,7 +36,7 @@ ORDER BY recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_IN_TURN = """
-SELECT e.event_id FROM emails e {by_sending} WHERE e.status = 'sending' AND e.event_id >= :first AND (
+SELECT e.event_id FROM emails e {sending_index_hint} WHERE e.status = 'sending' AND e.event_id >= :first AND (
     EXISTS (SELECT 1 FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
                 AND d.next_attempt_at <= :now)
@@ -44,7 +44,7 @@ SELECT e.event_id FROM emails e {by_sending} WHERE e.status = 'sending' AND e.ev
 ORDER BY e.event_id LIMIT 1
 """
 # Who claims under a quota waits until what others claim can be counted.
-ONE_AT_A_TIME = "SELECT value FROM counters WHERE name = 'sender_id' {row_lock}"
+ONE_AT_A_TIME = "SELECT value FROM counters WHERE name = 'sender_id' {for_update}"
 # Whole hours, so at least the last 24; what is claimed now counts as if it were sent.
 USED_TODAY = """
 SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hours WHERE hour >= :hour)
@@ -60,12 +60,12 @@ class Claims:
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection
         self._progress = progress
-        self._claim = CLAIM.format(claim_lock=connection.claim_lock)
+        self._claim = CLAIM.format(for_update_skip_locked=connection.for_update_skip_locked)
         self._rows_made = 0
         self._count_at = MANY  # how many are made when the database counts its rows anew
-        self._one_at_a_time = ONE_AT_A_TIME.format(row_lock=connection.row_lock)
-        self._next = NEXT_IN_TURN.format(by_sending=connection.by_sending)
-        self._is_at_work = IS_AT_WORK.format(row_lock=connection.row_lock)
+        self._one_at_a_time = ONE_AT_A_TIME.format(for_update=connection.for_update)
+        self._next = NEXT_IN_TURN.format(sending_index_hint=connection.sending_index_hint)
+        self._is_at_work = IS_AT_WORK.format(for_update=connection.for_update)
 
     def take(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Claim]:
         """Claim up to `limit` deliveries for a sender, from the emails in turn after the email `after`.
@@ -74,10 +74,10 @@ class Claims:
         """
         claimed: list[Claim] = []
         with self._connection.transaction():
-            if self._connection.row(self._is_at_work, sender_id=sender_id) is None:
+            if self._connection.fetch_one(self._is_at_work, sender_id=sender_id) is None:
                 return claimed
             if per_day:
-                self._connection.row(self._one_at_a_time)
+                self._connection.fetch_one(self._one_at_a_time)
                 limit = min(limit, per_day - self.used_today(now))
             for first in _in_turn_after(after):
                 while len(claimed) < limit and (event_id := self._next_in_turn(first, now)) is not None:
@@ -90,13 +90,13 @@ class Claims:
 
     def used_today(self, now: int) -> int:
         """How many messages were sent in the last 24 hours, or are about to be."""
-        row = self._connection.row(USED_TODAY, hour=now // 3600 - 24)
+        row = self._connection.fetch_one(USED_TODAY, hour=now // 3600 - 24)
         return int(row[0]) if row else 0
 
     def _next_in_turn(self, first: int, now: int) -> int | None:
         if first > LAST_EVENT_ID:
             return None
-        row = self._connection.row(self._next, first=first, now=now)
+        row = self._connection.fetch_one(self._next, first=first, now=now)
         return None if row is None else int(row[0])
 
     def _take_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:
@@ -112,7 +112,7 @@ class Claims:
         return claims
 
     def _rows(self, sql: str, **values: int) -> list[Claim]:
-        return cast("list[Claim]", sorted(self._connection.rows(sql, **values)))  # RETURNING keeps no order
+        return cast("list[Claim]", sorted(self._connection.fetch_all(sql, **values)))  # RETURNING keeps no order
 
 
 def _in_turn_after(event_id: int) -> list[int]:

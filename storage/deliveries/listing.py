@@ -117,16 +117,16 @@ class DeliveryLists:
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
         values = {"event_id": event_id, "after": after, "window": WINDOW}
-        found = self._connection.rows(PAGES[status], status=status or "any", limit=limit, **values)
+        found = self._connection.fetch_all(PAGES[status], status=status or "any", limit=limit, **values)
         rows = [row_of(*row) for row in found]
         if len(rows) == limit:
             return DeliveryPage(rows, rows[-1].recipient_id)
-        ((last, size),) = self._connection.rows(END_OF_WINDOW.format(window=WINDOWS[status]), **values)
+        ((last, size),) = self._connection.fetch_all(END_OF_WINDOW.format(window=WINDOWS[status]), **values)
         return DeliveryPage(rows, last if size == WINDOW else None)
 
     def next_of(self, event_id: int) -> datetime | None:
         """Return when the next queued delivery of an email is to be tried, which may be in the past."""
-        row = self._connection.row(NEXT, event_id=event_id)
+        row = self._connection.fetch_one(NEXT, event_id=event_id)
         return None if row is None else moment(row[0])
 
     def attempts(self, event_id: int, recipient_id: int) -> list[Attempt]:
@@ -138,7 +138,7 @@ class DeliveryLists:
         statements: list[Statement] = [
             (ATTEMPTS, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
         ]
-        results = cast("list[list[Row]]", self._connection.run_together(statements))
+        results = cast("list[list[Row]]", self._connection.execute_pipelined(statements))
         attempts = [[Attempt(moment(at), outcome, reply) for at, outcome, reply in rows] for rows in results]
         return dict(zip(recipient_ids, attempts, strict=True))
 
@@ -157,7 +157,7 @@ class DeliveryLists:
     def _replies(self, event_id: int, most: int) -> dict[tuple[str, str], tuple[int, str]]:
         """Return how often each status came with each reply, and the first address for which it did."""
         found: dict[tuple[str, str], tuple[int, str]] = {}
-        for status, reply, address in self._connection.rows(REPLIES, event_id=event_id, after=0, window=most):
+        for status, reply, address in self._connection.fetch_all(REPLIES, event_id=event_id, after=0, window=most):
             count, first = found.get((status, reply or ""), (0, address))
             found[status, reply or ""] = count + 1, first
         return found

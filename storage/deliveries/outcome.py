@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage.connection import Connection, Running, Statement
+from storage.connection import Connection, PendingTransaction, Statement
 from storage.deliveries.listing import DeliveryLists
 from storage.deliveries.retry import Retries
 from storage.errors import DatabaseUnavailable
@@ -128,12 +128,12 @@ class Deliveries(DeliveryLists, Retries):
 
     def next_attempt_at(self) -> int | None:
         """When the next queued delivery of any email that is being sent may be tried."""
-        row = self._connection.row(NEXT_ATTEMPT)
+        row = self._connection.fetch_one(NEXT_ATTEMPT)
         return None if row is None else row[0]
 
     def get(self, key: Key) -> Delivery:
         """The delivery of this key, which exists."""
-        (row,) = self._connection.rows(READ, event_id=key[0], recipient_id=key[1])
+        (row,) = self._connection.fetch_all(READ, event_id=key[0], recipient_id=key[1])
         return Delivery(*row)
 
     def record(
@@ -152,16 +152,16 @@ class Deliveries(DeliveryLists, Retries):
         except ClaimLost:
             with self._connection.transaction():
                 self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
-                return [one for one in ending if self._connection.run_many(END, [one]) == 1]
+                return [one for one in ending if self._connection.executemany(END, [one]) == 1]
 
     @property
     def can_begin(self) -> bool:
         """Whether `begin_record` can do anything here: each round of a sender asks, before it prepares for that."""
-        return self._connection.begin_together is not None
+        return self._connection.submit_transaction is not None
 
-    def begin_record(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> Running | None:
+    def begin_record(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> PendingTransaction | None:
         """Begin what `record` does. None, or not done in the end: it is not known to be recorded; use `record`."""
-        begin = self._connection.begin_together
+        begin = self._connection.submit_transaction
         try:
             return begin(self._of_every_message(sent, ending)) if begin else None
         except DatabaseUnavailable:
@@ -177,13 +177,13 @@ class Deliveries(DeliveryLists, Retries):
         """Put deliveries that were surely not ended back in line; no attempt is counted."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
-                self._connection.run(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
+                self._connection.execute(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
                 self._cancel_unwanted((event_id, recipient_id), now)
 
     def release(self, sender_id: int) -> list[Delivery]:
         """Put back in line all that a sender holds; returns those it left in doubt, which are to be settled."""
-        self._connection.run(RELEASE, sender_id=sender_id)
-        return [Delivery(*row) for row in self._connection.rows(IN_DOUBT, sender_id=sender_id)]
+        self._connection.execute(RELEASE, sender_id=sender_id)
+        return [Delivery(*row) for row in self._connection.fetch_all(IN_DOUBT, sender_id=sender_id)]
 
     def _settle_held(self, sender_id: int, settlement: Settlement) -> None:
         if not self._settle(sender_id, settlement):
@@ -194,7 +194,7 @@ class Deliveries(DeliveryLists, Retries):
         """What every message goes through, all at once."""
         statements = self._of_every_message(sent, ending)
         expected = [len(rows) for rows in (sent, ending) if rows]
-        if self._connection.run_together(statements)[: len(expected)] != expected:
+        if self._connection.execute_pipelined(statements)[: len(expected)] != expected:
             raise ClaimLost
 
     def _of_every_message(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> list[Statement]:
@@ -224,10 +224,10 @@ class Deliveries(DeliveryLists, Retries):
         """Count for the email, and for the hour."""
         if status != "queued":
             self._progress.count(event_id, {status: 1}, at, at if status == "sent" else None)
-        self._connection.run_together([self._hours.counting(outcome, event_id, at)])
+        self._connection.execute_pipelined([self._hours.counting(outcome, event_id, at)])
 
     def _settle(self, sender_id: int, settlement: Settlement) -> bool:
-        changed = self._connection.run(
+        changed = self._connection.execute(
             SETTLE,
             event_id=settlement.event_id,
             recipient_id=settlement.recipient_id,
@@ -244,7 +244,7 @@ class Deliveries(DeliveryLists, Retries):
 
     def _cancel_unwanted(self, key: Key, now: int) -> None:
         self._progress.lock(key[0])  # either a cancel sees that this one is queued, or this sees the cancel
-        if self._connection.run(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
+        if self._connection.execute(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
             self._progress.count(key[0], {"cancelled": 1}, now)
 
     def _accept_late(self, settlement: Settlement) -> bool:
@@ -252,16 +252,16 @@ class Deliveries(DeliveryLists, Retries):
         if settlement.status != "sent":
             return False
         key = {"event_id": settlement.event_id, "recipient_id": settlement.recipient_id}
-        row = self._connection.row(STATUS, **key)
+        row = self._connection.fetch_one(STATUS, **key)
         if row is None or row[0] in ("sending", "sent"):
             return False
-        self._connection.run(ACCEPTED_LATE, **key, found=row[0], finished_at=settlement.at, reply=settlement.reply)
+        self._connection.execute(ACCEPTED_LATE, **key, found=row[0], finished_at=settlement.at, reply=settlement.reply)
         if row[0] in FINAL:
             self._progress.count(settlement.event_id, {row[0]: -1}, settlement.at)
         return True
 
     def _note_attempt(self, settlement: Settlement) -> None:
-        self._connection.run(
+        self._connection.execute(
             ATTEMPT,
             event_id=settlement.event_id,
             recipient_id=settlement.recipient_id,

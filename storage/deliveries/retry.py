@@ -64,7 +64,7 @@ class Retries:
     def decide(self, event_id: int, recipient_id: int, status: str, now: int) -> None:
         """Record a person's decision that an `unknown` delivery was `sent`, or that it `failed`. Raises NotInDoubt."""
         if not self._decide_some(event_id, status, now, [recipient_id]):
-            row = self._connection.row(STATUS, event_id=event_id, recipient_id=recipient_id)
+            row = self._connection.fetch_one(STATUS, event_id=event_id, recipient_id=recipient_id)
             raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
 
     def decide_each(self, event_id: int, status: str, now: int, recipient_ids: Iterable[int] | None = None) -> int:
@@ -73,7 +73,7 @@ class Retries:
         return sum(self._decide_some(event_id, status, now, chunk) for chunk in chunks)
 
     def _refuse(self, event_id: int) -> None:
-        row = self._connection.row(EMAIL_STATUS, event_id=event_id)
+        row = self._connection.fetch_one(EMAIL_STATUS, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         if row[0] not in ("sending", "sent"):
@@ -86,11 +86,11 @@ class Retries:
             counts: Counter[str] = Counter()
             for status in statuses:
                 rows = [(now, now, event_id, recipient_id, status) for recipient_id in recipient_ids]
-                counts[status] -= self._connection.run_many(RETRY, rows)
+                counts[status] -= self._connection.executemany(RETRY, rows)
             if any(counts.values()):
                 self._progress.reopen(event_id)
                 self._progress.count(event_id, counts, now)
-                self._connection.announce()
+                self._connection.notify()
             return -counts.total()
 
     def _decide_some(self, event_id: int, status: str, now: int, recipient_ids: Sequence[int]) -> int:
@@ -100,13 +100,13 @@ class Retries:
                 {"event_id": event_id, "recipient_id": each, "now": now, "reply": DECIDED[status]}
                 for each in recipient_ids
             )
-            decided = [row for row in rows if self._connection.run(DECIDE, status=status, **row)]
+            decided = [row for row in rows if self._connection.execute(DECIDE, status=status, **row)]
             if status == "failed":
                 for row in decided:
-                    self._connection.run(NOTE, **row)
+                    self._connection.execute(NOTE, **row)
             if decided:
                 self._progress.count(event_id, {"unknown": -len(decided), status: len(decided)}, now)
-                self._connection.run_together([self._hours.counting(status, event_id, now, len(decided))])
+                self._connection.execute_pipelined([self._hours.counting(status, event_id, now, len(decided))])
             return len(decided)
 
     def _chunks(self, event_id: int, recipient_ids: Iterable[int] | None) -> Iterator[Sequence[int]]:
@@ -120,6 +120,6 @@ class Retries:
 
     def _tried(self, event_id: int) -> Iterator[Sequence[int]]:
         after = 0
-        while rows := self._connection.rows(TRIED, event_id=event_id, after=after, limit=CHUNK):
+        while rows := self._connection.fetch_all(TRIED, event_id=event_id, after=after, limit=CHUNK):
             after = rows[-1][0]
             yield [recipient_id for (recipient_id,) in rows]

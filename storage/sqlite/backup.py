@@ -76,13 +76,13 @@ def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
 
 def _look_through(copy: SQLiteConnection) -> None:
     schema.check(copy)
-    found = [str(row[0]) for row in copy.rows("PRAGMA integrity_check(5)")]
+    found = [str(row[0]) for row in copy.fetch_all("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         raise BackupRefused(f"the database is damaged, and no backup was made: {'; '.join(found)}")
 
 
 def _count(copy: Connection, table: str) -> int:
-    ((count,),) = copy.rows(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of our own
+    ((count,),) = copy.fetch_all(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of our own
     return int(count)
 
 

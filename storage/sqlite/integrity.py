@@ -9,7 +9,7 @@ from storage.sqlite.driver import driver
 STEPS = 10_000  # of SQLite's virtual machine, from one look at the clock to the next
 
 
-def damage(connection: driver.Connection, seconds: float) -> list[str] | None:
+def quick_check(connection: driver.Connection, seconds: float) -> list[str] | None:
     """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)

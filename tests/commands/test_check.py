@@ -203,7 +203,7 @@ def test_a_database_that_is_locked_is_an_error(
 
 def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
     with open_database(ready) as database:
-        database.connection.run("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        database.connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     finding = said(ready, "database")
     assert "schema version 99; this program needs version 2" in finding.text
     assert finding.remedy == "run the newer program that upgraded it"
@@ -211,7 +211,7 @@ def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
 
 def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> None:
     for number in range(2000):
-        database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
+        database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
     database.close()
     path = Path(str(settings.database_path))
     with closing(sqlite3.connect(path)) as connection:
@@ -233,10 +233,10 @@ def test_others_who_can_read_the_database_are_a_warning(settings: Settings, data
 def test_a_look_through_a_large_file_ends_in_time(database: Database) -> None:
     with database.connection.transaction():
         for number in range(20_000):
-            database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
-    assert database.health.damage(seconds=60) == []
-    assert database.health.damage(seconds=0) is None
-    assert database.health.damage(seconds=60) == []
+            database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
+    assert database.health.integrity_check(seconds=60) == []
+    assert database.health.integrity_check(seconds=0) is None
+    assert database.health.integrity_check(seconds=60) == []
 
 
 @pytest.mark.parametrize(
@@ -325,6 +325,6 @@ def test_mail_that_waits_is_an_error(ready: Settings) -> None:
         sql = (
             "INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (1, :due, 0, '', '', '')"
         )
-        database.connection.run(sql, due=int(time.time()) - 3 * 3600)
+        database.connection.execute(sql, due=int(time.time()) - 3 * 3600)
     finding = said(ready, "overdue")
     assert (finding.level, finding.text) == ("error", "1 email is due and not begun, the first for 3 h")

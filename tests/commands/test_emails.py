@@ -27,7 +27,7 @@ def emails(settings: Settings, database: Database) -> Command:
 
 def hold(database: Database, event_id: int) -> None:
     sql = "UPDATE emails SET status = 'held', held_because = 'because' WHERE event_id = :event_id"
-    assert database.connection.run(sql, event_id=event_id) == 1
+    assert database.connection.execute(sql, event_id=event_id) == 1
 
 
 def send(database: Database, recipients: int = 3, fails: int = 0) -> None:

@@ -57,7 +57,7 @@ def one_of_each(database: Database) -> None:
     for number in range(1, 6):
         database.emails.save(EMAIL._replace(event_id=number, due_at=NOON + number * HOUR), NOON)
     for number, one in enumerate(STATUSES, 1):
-        database.connection.run("UPDATE emails SET status = :status WHERE event_id = :n", status=one, n=number)
+        database.connection.execute("UPDATE emails SET status = :status WHERE event_id = :n", status=one, n=number)
 
 
 def interrupted(*_: object) -> int:
@@ -185,7 +185,7 @@ class TestReplace:
     @pytest.mark.parametrize("found", ["sending", "sent", "cancelled"])
     def test_what_has_begun_or_is_over_stays_as_it_is(self, database: Database, found: str) -> None:
         database.emails.save(EMAIL, NOON)
-        database.connection.run("UPDATE emails SET status = :status", status=found)
+        database.connection.execute("UPDATE emails SET status = :status", status=found)
         with pytest.raises(NotReplaceable) as caught:
             database.emails.replace(EMAIL._replace(content="B"), NOON)
         assert (caught.value.event_id, caught.value.status) == (7, found)
@@ -202,7 +202,7 @@ class TestReplace:
 
     def test_a_held_one_that_some_have_got_is_not_replaced(self, database: Database) -> None:
         start(database)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        database.connection.execute("UPDATE emails SET status = 'held'")
         with pytest.raises(NotReplaceable):
             database.emails.replace(EMAIL._replace(content="B"), NOON)
 
@@ -227,14 +227,14 @@ class TestReschedule:
     @pytest.mark.parametrize("found", ["sending", "sent", "cancelled"])
     def test_what_has_begun_or_is_over_keeps_its_time(self, database: Database, found: str) -> None:
         database.emails.save(EMAIL, NOON)
-        database.connection.run("UPDATE emails SET status = :status", status=found)
+        database.connection.execute("UPDATE emails SET status = :status", status=found)
         with pytest.raises(NotReplaceable) as caught:
             database.emails.reschedule(7, NOON + HOUR, NOON)
         assert (caught.value.event_id, caught.value.status) == (7, found)
 
     def test_a_held_one_that_some_have_got_keeps_its_time(self, database: Database) -> None:
         start(database)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        database.connection.execute("UPDATE emails SET status = 'held'")
         with pytest.raises(NotReplaceable):
             database.emails.reschedule(7, NOON + HOUR, NOON)
 
@@ -318,7 +318,7 @@ class TestCancel:
         sender_id = enter(database)
         claims = database.claims.take(sender_id, 0, NOW, 2)
         database.deliveries.give_back(sender_id, [key(claim) for claim in claims], NOW)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        database.connection.execute("UPDATE emails SET status = 'held'")
         assert database.emails.cancel(7, NOON) == (0, 0, 2)
 
 

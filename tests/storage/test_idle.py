@@ -39,7 +39,7 @@ def is_idle(installation: Installation, ahead: int = 0) -> bool:
 
 def change(installation: Installation, sql: str, **values: object) -> None:
     with installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def contents(installation: Installation) -> list[str]:

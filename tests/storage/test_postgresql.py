@@ -106,7 +106,7 @@ def _survives_a_lost_answer(postgresql: PostgreSQLServer, folder: Path, number: 
         mailing.task()
         mailing.environment["DATABASE_URL"] = direct
         with mailing.database() as database:  # a place taken with nobody in it is free again once its lease has ended
-            database.connection.run("UPDATE senders SET lease_until = 0")
+            database.connection.execute("UPDATE senders SET lease_until = 0")
         mailing.finish()
         found = mailing.check(most_in_doubt=0)
     assert (found.statuses, found.doubled) == ({"sent": 4}, 0), number
@@ -165,7 +165,7 @@ def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_a
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings) as database, pytest.raises(DatabaseUnavailable) as caught:
-        database.connection.run("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
+        database.connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
     assert caught.value.remedy == "report this as a bug"
 
 
@@ -176,7 +176,7 @@ def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_tur
     with open_database(settings) as database:
         database.recipients.add((Address(name, name) for name in map("{}@example.com".format, range(5000))), NOW)
         values = {"event_id": 1, "sender_id": 1, "now": 0, "after": 4000, "last": 5000, "limit": 100}
-        explained = database.connection.rows(f"EXPLAIN ANALYZE {MAKE_CLAIMED}", **values)
+        explained = database.connection.fetch_all(f"EXPLAIN ANALYZE {MAKE_CLAIMED}", **values)
     plan = "\n".join(line for (line,) in explained)
     assert "Sort" not in plan
     assert re.search(r"Index Scan using recipients_pkey.*actual time=\S+ rows=100 ", plan), plan
@@ -197,7 +197,7 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
         ((_, recipient_id, _),) = database.claims.take(sender_id, 0, int(time.time()), 1)
         database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
         database.deliveries.record(sender_id, [(1, reply, 1, recipient_id, sender_id)], [], [])
-        assert database.connection.rows("SELECT status, reply FROM deliveries") == [("sent", reply)]
+        assert database.connection.fetch_all("SELECT status, reply FROM deliveries") == [("sent", reply)]
 
 
 def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings) as database:
-        assert database.connection.row("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
+        assert database.connection.fetch_one("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
 
 
 def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
@@ -218,7 +218,7 @@ def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
     with open_database(settings) as database, database.connection.transaction():
         rows = list(database.connection.stream("SELECT name FROM meta"))
         time.sleep(0.8)
-        assert database.connection.row("SELECT COUNT(*) FROM meta") == (len(rows),)
+        assert database.connection.fetch_one("SELECT COUNT(*) FROM meta") == (len(rows),)
 
 
 def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
@@ -251,9 +251,9 @@ def test_a_deadlock_or_a_serialization_failure_is_reported_as_a_busy_database(
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END $$"
     connection = storage.postgresql.connection.PostgreSQLConnection(url, tmp_path)
     with pytest.raises(DatabaseBusy, match="try again"):
-        connection.run_script(statement)
+        connection.executescript(statement)
     with pytest.raises(DatabaseBusy, match="try again"), connection.transaction():
-        connection.run_script(statement)
+        connection.executescript(statement)
     connection.close()
 
 

@@ -126,9 +126,11 @@ def filled(database: Database) -> Database:
     database.recipients.remove([address(claims[6])], NOON)
     for number in (8, 9):
         database.emails.save(EMAIL._replace(event_id=number), NOON)
-    database.connection.run("UPDATE emails SET status = 'held' WHERE event_id = 9")
+    database.connection.execute("UPDATE emails SET status = 'held' WHERE event_id = 9")
     import_id = database.imports.create("people.csv", [], NOON)
-    database.connection.run("UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id)
+    database.connection.execute(
+        "UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id
+    )
     return database
 
 

@@ -69,7 +69,7 @@ def names(database: Database) -> list[str]:
 
 def statuses(database: Database) -> list[tuple[int, str]]:
     """Of each delivery, the recipient and its status."""
-    return database.connection.rows("SELECT recipient_id, status FROM deliveries ORDER BY recipient_id")
+    return database.connection.fetch_all("SELECT recipient_id, status FROM deliveries ORDER BY recipient_id")
 
 
 class TestSteps:
@@ -93,7 +93,7 @@ class TestSteps:
         for recipient_id in (1, 2):
             database.recipients.unsubscribe(recipient_id, NOON)
         database.recipients.remove(addresses(1), NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 3")
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 3")
         before = database.recipients.page()
         foreseen = database.imports.compare([*addresses(8), Address("P7@example.com", "p7@example.com")])
         assert foreseen == (3, 2, 2, 1)
@@ -131,7 +131,7 @@ class TestSteps:
     @pytest.mark.parametrize(("step", "status"), [("read", "reading"), ("import", "importing"), ("undo", "undoing")])
     def test_another_goes_on_when_the_heartbeat_has_stopped(self, database: Database, step: str, status: str) -> None:
         import_id = ready(database)
-        database.connection.run("UPDATE imports SET status = :status", status=status)
+        database.connection.execute("UPDATE imports SET status = :status", status=status)
         late = NOW + recipient_imports.PATIENCE
         assert get(database).is_running(late) and not get(database).is_broken_off(late)
         assert not database.imports.begin(import_id, step, late)

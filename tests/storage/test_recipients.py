@@ -71,7 +71,7 @@ class TestLists:
     def test_the_counts_follow_every_change(self, database: Database) -> None:
         add(database, "a", "b", "c", "d")
         database.recipients.unsubscribe(1, NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
         assert database.recipients.counts() == {"active": 2, "unsubscribed": 1, "rejected": 1}
         database.recipients.remove([Address(f"{name}@example.com", f"{name}@example.com") for name in "abc"], NOON)
         assert database.recipients.counts() == {"active": 1, "unsubscribed": 0, "rejected": 0}
@@ -128,7 +128,7 @@ class TestLeaving:
     def test_a_person_can_be_made_active_again(self, database: Database) -> None:
         (one,) = addresses(1)
         database.recipients.add([one], NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected', no_mailbox = 3")
+        database.connection.execute("UPDATE recipients SET status = 'rejected', no_mailbox = 3")
         assert database.recipients.reactivate(one, NOON)
         assert not database.recipients.reactivate(one, NOON)
-        assert database.connection.rows("SELECT status, no_mailbox FROM recipients") == [("active", None)]
+        assert database.connection.fetch_all("SELECT status, no_mailbox FROM recipients") == [("active", None)]

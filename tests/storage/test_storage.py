@@ -97,7 +97,7 @@ class TestRecipients:
 
     def test_removing_a_recipient_keeps_only_that_they_unsubscribed(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)
-        database.connection.run("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
+        database.connection.execute("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
         assert database.recipients.remove(addresses(3), NOON) == 2
         assert list(database.recipients.pages()) == []
         database.recipients.add(addresses(2), NOON)
@@ -130,7 +130,7 @@ class TestStart:
 
     def test_every_active_recipient_of_that_moment_gets_a_delivery(self, database: Database) -> None:
         database.recipients.add(addresses(5), NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected' WHERE address = 'p3@example.com'")
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE address = 'p3@example.com'")
         database.emails.save(EMAIL, NOON)
         database.progress.begin_due(NOW)
         database.recipients.add([Address("late@example.com", "late@example.com")], NOON)
@@ -144,7 +144,7 @@ class TestStart:
         start(database, 3)
         sender_id = enter(database)
         (first,) = database.claims.take(sender_id, 0, NOW, 1)
-        database.connection.run("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
+        database.connection.execute("UPDATE recipients SET status = 'unsubscribed' WHERE address = 'p1@example.com'")
         assert [claim[2] for claim in database.claims.take(sender_id, 0, NOW, 9)] == ["p2@example.com"]
         assert first[2] == "p0@example.com"
 
@@ -266,7 +266,7 @@ class TestDeliveries:
         start(database, 1)
         one = enter(database)
         (delivery,) = database.claims.take(one, 0, NOW, 1)
-        database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
+        database.connection.execute("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(second)
         assert second.claims.take(two, 0, NOW, 1) == [delivery]
         assert database.deliveries.record(one, [], [], [ending(delivery, one)]) == []
@@ -278,7 +278,7 @@ class TestDeliveries:
         one = enter(database)
         delivery, other = database.claims.take(one, 0, NOW, 2)
         database.deliveries.record(one, [], [], [ending(delivery, one), ending(other, one)])
-        database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
+        database.connection.execute("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
         if then != "queued":
             again = database.claims.take(two, 0, NOW, 2)
@@ -291,7 +291,7 @@ class TestDeliveries:
         one = enter(database)
         (delivery,) = database.claims.take(one, 0, NOW, 1)
         database.deliveries.record(one, [], [], [ending(delivery, one)])
-        database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
+        database.connection.execute("UPDATE senders SET clock = 'an earlier boot'")
         two = enter(database)
         (again,) = database.claims.take(two, 0, NOW, 1)
         database.deliveries.record(two, [], [], [ending(again, two)])
@@ -336,7 +336,7 @@ class TestDeliveries:
     def test_a_sender_that_was_taken_over_claims_nothing(self, database: Database) -> None:
         start(database, 1)
         one = enter(database)
-        database.connection.run("UPDATE senders SET clock = 'an earlier boot'")
+        database.connection.execute("UPDATE senders SET clock = 'an earlier boot'")
         enter(database)
         assert database.claims.take(one, 0, NOW, 1) == []
 
@@ -353,8 +353,10 @@ class TestDeliveries:
         sender_id = enter(database)
         (delivery,) = database.claims.take(sender_id, 0, NOW, 1)
         database.deliveries.record(sender_id, [], [failed(delivery)], [])
-        assert database.connection.rows("SELECT * FROM attempts") == [(7, 1, NOW, "failed", "550 no")]
-        assert database.connection.rows("SELECT hour, sent, deferred, failed FROM hours") == [(NOW // 3600, 0, 0, 1)]
+        assert database.connection.fetch_all("SELECT * FROM attempts") == [(7, 1, NOW, "failed", "550 no")]
+        assert database.connection.fetch_all("SELECT hour, sent, deferred, failed FROM hours") == [
+            (NOW // 3600, 0, 0, 1)
+        ]
 
 
 class TestNoMailbox:
@@ -417,7 +419,7 @@ class TestSenders:
         first, _ = database.claims.take(one, 0, NOW, 2)
         database.deliveries.record(one, [], [], [ending(first, one)])
         assert not database.senders.any_dead()
-        database.connection.run("UPDATE senders SET lease_until = lease_until - 60001")
+        database.connection.execute("UPDATE senders SET lease_until = lease_until - 60001")
         assert database.senders.any_dead()
         two = enter(database)
         again = [database.deliveries.get(key(claim)) for claim in database.claims.take(two, 0, NOW, 2)]
@@ -425,7 +427,7 @@ class TestSenders:
 
     def test_a_lease_further_ahead_than_any_reaches_has_ended(self, database: Database) -> None:
         enter(database)
-        database.connection.run("UPDATE senders SET lease_until = lease_until + 60000")
+        database.connection.execute("UPDATE senders SET lease_until = lease_until + 60000")
         assert database.senders.any_dead()
 
     def test_a_step_of_the_wall_clock_steals_nothing(self, database: Database, second: Database) -> None:
@@ -467,7 +469,7 @@ class TestSchema:
     def test_another_version_is_refused_with_the_remedy(
         self, settings: Settings, database: Database, version: int, remedy: str
     ) -> None:
-        database.connection.run("UPDATE meta SET value = :v WHERE name = 'schema_version'", v=str(version))
+        database.connection.execute("UPDATE meta SET value = :v WHERE name = 'schema_version'", v=str(version))
         with pytest.raises(SchemaMismatch, match=remedy):
             open_database(settings)
 
@@ -484,9 +486,13 @@ class TestHours:
         add = "INSERT INTO hours (hour, sent, failed, late_1, lateness) VALUES (:hour, 2, 1, 2, 5)"
         for added, ages in enumerate([(0, year, year + 1, 20_000), (year + 5,)]):
             for age in ages:
-                database.connection.run(add, hour=hour - age)
+                database.connection.execute(add, hour=hour - age)
             enter(database)
-            assert database.connection.rows("SELECT hour FROM hours ORDER BY hour") == [(0,), (hour - year,), (hour,)]
+            assert database.connection.fetch_all("SELECT hour FROM hours ORDER BY hour") == [
+                (0,),
+                (hour - year,),
+                (hour,),
+            ]
             totals = database.health.totals()
             assert (totals.outcomes["sent"], totals.late[0], totals.lateness) == tuple(
                 (4 + added) * each for each in (2, 2, 5)

@@ -24,8 +24,8 @@ def installation(tmp_path: Path) -> Installation:
     before = Installation(tmp_path)
     before.add_recipients(1)
     with before.database() as database:
-        database.connection.rows("PRAGMA wal_checkpoint(RESTART)")
-        database.connection.run("DELETE FROM meta WHERE name = 'boot'")
+        database.connection.fetch_all("PRAGMA wal_checkpoint(RESTART)")
+        database.connection.execute("DELETE FROM meta WHERE name = 'boot'")
         for event_id in range(COMMITS):
             before.save_into(database, event_id, -1, content="x" * 3000)
         for name in ("email.db", "email.db-wal"):
@@ -90,7 +90,7 @@ def test_a_write_that_was_broken_off_is_no_loss(installation: Installation) -> N
 
 def test_what_is_left_of_an_older_log_is_no_loss(installation: Installation) -> None:
     with installation.database() as database:
-        database.connection.rows("PRAGMA wal_checkpoint(RESTART)")
+        database.connection.fetch_all("PRAGMA wal_checkpoint(RESTART)")
         installation.save_into(database, 100, 3600)
         assert len(frames_of_commits(log_of(installation).read_bytes())) > COMMITS
         assert lost_commits(log_of(installation)) == 0

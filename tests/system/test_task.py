@@ -156,9 +156,9 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
     installation.save_email(1, subject="1")
     installation.task()
     with installation.database() as database:
-        database.connection.run("UPDATE deliveries SET status = 'failed' WHERE recipient_id = 1")
-        database.connection.run("UPDATE progress SET sent = 1, failed = 1")
-        database.connection.run("INSERT INTO attempts VALUES (1, 1, 0, 'failed', 'no')")
+        database.connection.execute("UPDATE deliveries SET status = 'failed' WHERE recipient_id = 1")
+        database.connection.execute("UPDATE progress SET sent = 1, failed = 1")
+        database.connection.execute("INSERT INTO attempts VALUES (1, 1, 0, 'failed', 'no')")
     for file in (installation.folder / "outbox" / "new").glob("*"):
         file.unlink()
     retried = installation.task("--retry-failed", "1")
@@ -205,7 +205,7 @@ def test_another_schema_version_is_refused_and_nothing_is_sent(installation: Ins
     installation.add_recipients(1)
     installation.save_email(1)
     with installation.database() as database:
-        database.connection.run("UPDATE meta SET value = '0' WHERE name = 'schema_version'")
+        database.connection.execute("UPDATE meta SET value = '0' WHERE name = 'schema_version'")
     swept = installation.task()
     assert swept.returncode == 1
     assert "run: flask init-db" in swept.stderr

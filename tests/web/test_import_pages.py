@@ -323,18 +323,18 @@ class TestBreaking:
     def test_a_database_that_fails_is_told_in_the_import(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         preview(api)
         with api.installation.database() as database:
-            database.connection.run("ALTER TABLE recipients RENAME TO elsewhere")
+            database.connection.execute("ALTER TABLE recipients RENAME TO elsewhere")
         page = step_without_list(api, "import")
         assert "<h1>Broken off</h1>" in page and "no tables of this program" in page
         with api.installation.database() as database:
-            database.connection.run("ALTER TABLE elsewhere RENAME TO recipients")
+            database.connection.execute("ALTER TABLE elsewhere RENAME TO recipients")
         assert "<h1>Imported</h1>" in step(api, "import")
 
     @staticmethod
     def set(api: Api, **columns: object) -> None:
         changes = ", ".join(f"{name} = :{name}" for name in columns)
         with api.installation.database() as database:
-            database.connection.run(f"UPDATE imports SET {changes}", **columns)
+            database.connection.execute(f"UPDATE imports SET {changes}", **columns)
 
 
 def step_without_list(api: Api, name: str) -> str:

@@ -73,7 +73,7 @@ def readiness(installation: Installation) -> dict[str, str]:
 
 def run(installation: Installation, sql: str, **values: object) -> None:
     with installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def sweep_was(installation: Installation, seconds: float) -> None:

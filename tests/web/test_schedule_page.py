@@ -59,7 +59,7 @@ def listed(api: Api, address: str) -> list[int]:
 
 def run(api: Api, sql: str, **values: object) -> None:
     with api.installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def settle(api: Api, event_id: int, *statuses: str) -> None:
