@@ -113,7 +113,7 @@ def fill(installation: Installation, recipients: int) -> None:
                 used = {key: value for key, value in {**values, "many": many}.items() if f":{key}" in statement}
                 database.connection.execute(statement, **used)
         database.connection.analyze()
-        database.note_sweep(values["now"])
+        database.record_heartbeat(values["now"])
 
 
 def pages(installation: Installation, recipients: int) -> list[str]:

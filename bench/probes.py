@@ -101,7 +101,7 @@ def seed(installation: Installation, rows: int, hours: int) -> None:
             with database.connection.transaction():
                 database.connection.execute(statement, **used)
         database.connection.analyze()
-        database.note_sweep(values["now"])
+        database.record_heartbeat(values["now"])
 
 
 def inside(installation: Installation) -> Callable[[str], tuple[int, str]]:

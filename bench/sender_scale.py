@@ -25,7 +25,7 @@ from contenders.ours import Ours, settings_for
 from measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from other_writer import OtherWriter, summary
 
-from database import Database, Delivery, Settlement
+from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import Installation
 
 CONNECTIONS = 32
@@ -137,19 +137,19 @@ class Sending:
 def start_all(database: Database) -> list[float]:
     """Begin what is due, and make all its deliveries; the seconds for each batch. They are in line afterwards."""
     now = int(time.time())
-    database.progress.begin_due(now)
-    sender_id = database.senders.enter(1, now, no_doubt)
+    database.progress.start_due_emails(now)
+    sender_id = database.senders.register(1, now, no_doubt)
     times = []
     more = True
     while sender_id is not None and more:
         began = time.perf_counter()
-        more = bool(database.claims.take(sender_id, 0, now, BATCH))
+        more = bool(database.claims.claim(sender_id, 0, now, BATCH))
         times.append(time.perf_counter() - began)
-    database.senders.leave(sender_id or 0, no_doubt)
+    database.senders.unregister(sender_id or 0, no_doubt)
     return times
 
 
-def no_doubt(delivery: Delivery) -> Settlement:
+def no_doubt(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 

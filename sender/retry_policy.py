@@ -6,7 +6,7 @@ import random
 import re
 from typing import NamedTuple
 
-from database import Delivery, Settlement
+from database import Delivery, DeliveryUpdate
 from sender.task_log import one_line
 
 BACKOFF = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # seconds after the first, second, … attempt; then the last of them
@@ -22,18 +22,20 @@ class Policy(NamedTuple):
     in_doubt: str
 
 
-def settle(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> Settlement:
+def settle(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> DeliveryUpdate:
     """What this outcome of an attempt that ended at `at`, and did not succeed, makes of the delivery."""
     reply = one_line(reply)[:LONGEST_REPLY]
     status, next_attempt_at = _next_state(delivery, outcome, at, policy)
     no_mailbox = status == "failed" and NO_MAILBOX.match(reply) is not None
-    return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at, no_mailbox)
+    return DeliveryUpdate(
+        delivery.event_id, delivery.recipient_id, outcome, status, reply, at, next_attempt_at, no_mailbox
+    )
 
 
-def settle_abandoned(delivery: Delivery, at: int, policy: Policy) -> Settlement:
+def settle_abandoned(delivery: Delivery, at: int, policy: Policy) -> DeliveryUpdate:
     """What becomes of a delivery whose sender died while the message ended: if it may be sent again, then now."""
-    settlement = settle(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
-    return settlement._replace(next_attempt_at=at) if settlement.status == "queued" else settlement
+    update = settle(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
+    return update._replace(next_attempt_at=at) if update.status == "queued" else update
 
 
 def _next_state(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tuple[str, int | None]:

@@ -6,7 +6,7 @@ import gc
 import time
 from datetime import UTC, datetime
 
-from database import Database, Delivery, Settlement, boot_clock
+from database import Database, Delivery, DeliveryUpdate, boot_clock
 from delivery.interface import SessionError
 from sender.outgoing import make_sender
 from sender.progress_bar import Display
@@ -22,14 +22,14 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     """Send until nothing more is due, if there is a place for one more sender."""
     policy = Policy(settings.retry_for, settings.in_doubt)
 
-    def settle(delivery: Delivery) -> Settlement:
-        settlement = settle_abandoned(delivery, int(time.time()), policy)
-        if settlement.status == "unknown":
-            tasklog.error(f"unknown: {settlement.reply}", delivery.event_id, delivery.address)
-        return settlement
+    def settle(delivery: Delivery) -> DeliveryUpdate:
+        update = settle_abandoned(delivery, int(time.time()), policy)
+        if update.status == "unknown":
+            tasklog.error(f"unknown: {update.reply}", delivery.event_id, delivery.address)
+        return update
 
     leased_at = boot_clock()
-    sender_id = patiently(stop, database.senders.enter, settings.senders, int(time.time()), settle)
+    sender_id = patiently(stop, database.senders.register, settings.senders, int(time.time()), settle)
     if sender_id is None:
         return Ended.BUSY
     gc.freeze()  # the modules loaded by now are never garbage; examining them is a fifth of the collector's work
@@ -44,7 +44,7 @@ def send_due(settings: Settings, database: Database, tasklog: TaskLog, stop: Sto
     finally:
         work.close()
         took = int((boot_clock() - leased_at) * 1000) if work.took else None
-        patiently(stop, database.senders.leave, sender_id, settle, took)
+        patiently(stop, database.senders.unregister, sender_id, settle, took)
 
 
 def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: TaskLog) -> Ended:
@@ -53,6 +53,6 @@ def _ended(work: ClaimedWork, settings: Settings, database: Database, tasklog: T
         if work.took:
             tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
         return Ended.FULL
-    if not work.log_finished():
+    if not work.flush_completion_log():
         return Ended.UNLOGGED
     return Ended.DONE if work.took else Ended.IDLE

@@ -43,7 +43,7 @@ class Watcher:
     def _answers(self, after: float = 0) -> bool:
         time.sleep(after)
         try:
-            self._database.last_sweep_at()
+            self._database.last_heartbeat_at()
         except DatabaseUnavailable:
             return False
         return True

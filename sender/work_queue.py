@@ -14,18 +14,20 @@ from operator import itemgetter
 from typing import ParamSpec, TypeVar
 
 from database import (
-    LEASE,
-    RENEW,
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    Accepted,
     Claim,
     Database,
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
-    Ending,
+    DeliveryUpdate,
     SchemaMismatch,
-    Sent,
-    Settlement,
+    SendIntent,
     boot_clock,
+    new_accepted,
+    new_send_intent,
 )
 from delivery.interface import Envelope, Kind, Outcome, Recording, new_envelope, not_built
 from delivery.message.message import Message, MessageError
@@ -83,7 +85,7 @@ class ClaimedWork:
     def take(self, limit: int) -> list[Envelope]:
         """Up to `limit` envelopes, from all emails that are due in turn; an empty list when nothing is."""
         self.keep_alive()
-        self.log_finished()
+        self.flush_completion_log()
         while not self.stopping:
             now = int(time.time())
             begun = self._patiently(self._begin, now)
@@ -99,11 +101,11 @@ class ClaimedWork:
         self.keep_alive()
         sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
-        settlements = [self._patiently(self._settlement, *outcome) for outcome in others]
-        cleared = self._make_durable(sent, settlements, rows)
+        updates = [self._patiently(self._update, *outcome) for outcome in others]
+        cleared = self._make_durable(sent, updates, rows)
         self._display.count("sent", len(sent))
-        for outcome, settlement in zip(others, settlements, strict=True):
-            self._report(outcome.envelope.event_id, outcome.envelope.address, settlement)
+        for outcome, update in zip(others, updates, strict=True):
+            self._report(outcome.envelope.event_id, outcome.envelope.address, update)
         if len(cleared) == len(rows):
             return ending
         # The others were cancelled, or are another sender's by now.
@@ -111,11 +113,11 @@ class ClaimedWork:
 
     def begin_record(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Recording | None:
         """Begin to `record`, where the database goes on with that by itself; None: it does not."""
-        if not self._deliveries.can_begin:
+        if not self._deliveries.can_submit:
             return None
         self.keep_alive()
         sent, rows = self._sent(outcomes), self._ending(ending)
-        pending = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
+        pending = self._deliveries.submit_record(sent, rows) if len(sent) == len(outcomes) else None
         if pending is None:
             return None
 
@@ -130,16 +132,16 @@ class ClaimedWork:
     def give_back(self, envelopes: Sequence[Envelope]) -> None:
         """Return envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
-        self._patiently(self._deliveries.give_back, self._sender_id, keys, int(time.time()))
+        self._patiently(self._deliveries.release, self._sender_id, keys, int(time.time()))
 
     def may_end(self) -> bool:
         """Whether the lease holds, by the clock that no step of the wall clock touches."""
-        return not self._lost and boot_clock() < self._renewed + LEASE
+        return not self._lost and boot_clock() < self._renewed + LEASE_SECONDS
 
     def keep_alive(self) -> None:
-        """Renew the lease every RENEW seconds."""
+        """Renew the lease every RENEW_SECONDS."""
         began = boot_clock()
-        if self._lost or began < self._renewed + RENEW:
+        if self._lost or began < self._renewed + RENEW_SECONDS:
             return
         if self._patiently(self._database.senders.renew, self._sender_id, int(time.time())):
             self._renewed = began
@@ -147,12 +149,12 @@ class ClaimedWork:
             self._lost = True
             self._tasklog.error("another sender took over: this one did not renew its lease in time")
 
-    def log_finished(self) -> bool:
+    def flush_completion_log(self) -> bool:
         """Write the lines owed in the log; False when it cannot be written: they stay owed."""
         if self._log_fails:
             return False
         try:
-            self._patiently(self._database.progress.log_finished, self._tasklog.finished)
+            self._patiently(self._database.progress.flush_completion_log, self._tasklog.finished)
         except OSError as error:
             self._log_fails = True
             self._tasklog.cannot_write(error)
@@ -166,7 +168,7 @@ class ClaimedWork:
 
     def _begin(self, now: int) -> bool:
         """Begin what is due; whether there was any."""
-        begun = self._database.progress.begin_due(now, self._settings.hold_if_late)
+        begun = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
         for event_id, held_because in begun:
             if held_because:
                 self._tasklog.error(f"held: {held_because}", event_id)
@@ -174,7 +176,7 @@ class ClaimedWork:
 
     def _claim(self, now: int, limit: int) -> list[Claim]:
         per_day = messages_per_day(self._settings)
-        claims = self._database.claims.take(self._sender_id, self._last_claimed, now, limit, per_day)
+        claims = self._database.claims.claim(self._sender_id, self._last_claimed, now, limit, per_day)
         if claims:
             self._last_claimed = claims[-1][0]
         return claims
@@ -217,46 +219,46 @@ class ClaimedWork:
         event_id, recipient_id, address = claim
         kind, reason = not_built(error)
         delivery = self._patiently(self._deliveries.get, (event_id, recipient_id))
-        settlement = settle(delivery, kind.value, reason, now, self._policy)
-        self._make_durable([], [settlement], [])
-        self._report(event_id, address, settlement)
+        update = settle(delivery, kind.value, reason, now, self._policy)
+        self._make_durable([], [update], [])
+        self._report(event_id, address, update)
 
-    def _sent(self, outcomes: Sequence[Outcome]) -> list[Sent]:
+    def _sent(self, outcomes: Sequence[Outcome]) -> list[Accepted]:
         sender_id = self._sender_id
         return [
-            (int(at), reply[:LONGEST_REPLY], envelope[0], envelope[1], sender_id)
+            new_accepted((envelope[0], envelope[1], sender_id, reply[:LONGEST_REPLY], int(at)))
             for envelope, kind, reply, at in outcomes
             if kind is _SENT
         ]
 
-    def _ending(self, envelopes: Sequence[Envelope]) -> list[Ending]:
+    def _ending(self, envelopes: Sequence[Envelope]) -> list[SendIntent]:
         sender_id = self._sender_id
-        return [(envelope[0], envelope[1], sender_id) for envelope in envelopes]
+        return [new_send_intent((envelope[0], envelope[1], sender_id)) for envelope in envelopes]
 
-    def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
+    def _update(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> DeliveryUpdate:
         return settle(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(
-        self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Ending]
-    ) -> Sequence[Ending]:
+        self, sent: Sequence[Accepted], updates: Sequence[DeliveryUpdate], ending: Sequence[SendIntent]
+    ) -> Sequence[SendIntent]:
         try:
-            return self._patiently(self._deliveries.record, self._sender_id, sent, settlements, ending)
+            return self._patiently(self._deliveries.record, self._sender_id, sent, updates, ending)
         except DatabaseUnavailable:
-            for _, reply, event_id, _, _ in sent:
-                self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
-            for other in settlements:
+            for accepted in sent:
+                self._tasklog.error(f"sent ({accepted.reply}), but this could not be recorded", accepted.event_id)
+            for other in updates:
                 reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
                 self._tasklog.error(reason, other.event_id)
             raise
 
-    def _report(self, event_id: int, address: str, settlement: Settlement) -> None:
-        self._display.count(settlement.outcome)
-        if settlement.status in ("failed", "unknown"):
-            reason = f"{settlement.status}: {settlement.reply}"
+    def _report(self, event_id: int, address: str, update: DeliveryUpdate) -> None:
+        self._display.count(update.outcome)
+        if update.status in ("failed", "unknown"):
+            reason = f"{update.status}: {update.reply}"
             self._tasklog.error(reason, event_id, address)
         else:
             count, _ = self._deferred.get(event_id, (0, ""))
-            self._deferred[event_id] = count + 1, settlement.reply
+            self._deferred[event_id] = count + 1, update.reply
 
     def _patiently(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return patiently(self._stop, act, *args, **kwargs)

@@ -68,8 +68,8 @@ class Connection(Protocol):
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
         """Run an INSERT or UPDATE for each of `rows`; return how many rows it changed in all.
 
-        Its placeholders are `?`, in the order of the values: named ones would take twice the time. PostgreSQL runs it
-        as one statement, so that no row sees the change that another made.
+        Its placeholders are `?`, or `?1`, `?2` and so on for the first, second value: named ones would take twice the
+        time. PostgreSQL runs it as one statement, so that no row sees the change that another made.
         """
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:

@@ -136,7 +136,7 @@ class Imports:
         """Keep a file; its import_id. Old imports are forgotten, and files that nobody wanted to import."""
         second = int(now.timestamp())
         with self._connection.transaction():
-            import_id = sequences.take(self._connection, "import_id")
+            import_id = sequences.reserve(self._connection, "import_id")
             old = {"last": import_id, "kept": KEPT, "old": second - KEPT_FOR, "waited": second - WAITS_FOR}
             if self._connection.execute(FORGET, **old):
                 self._connection.execute(FORGET_PARTS)

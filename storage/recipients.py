@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from storage import counts, email_listing, sequences
+from storage import email_listing, sequences, status_counts
 from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
@@ -156,8 +156,8 @@ class Recipients:
         with self._connection.transaction():
             return self._connection.execute(REACTIVATE, key=address.key) == 1
 
-    def note_no_mailbox(self, recipient_id: int, event_id: int, now: int) -> None:
-        """Record that a server said there is no such mailbox; the second email that this happens to is the last."""
+    def record_hard_bounce(self, recipient_id: int, event_id: int, now: int) -> None:
+        """Record that a server said there is no such mailbox. A second email with this result makes it `rejected`."""
         row = self._connection.fetch_one(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
@@ -172,7 +172,7 @@ class Recipients:
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients of each status, at the same cost for any number."""
-        return counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
+        return status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
 
     def page(
         self, after: int = 0, limit: int = 100, status: str | None = None, address_begins: str | None = None
@@ -250,7 +250,7 @@ def staged(connection: Connection) -> int:
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     """Add those of the `count` staged addresses that are new, inside the open transaction."""
-    before = sequences.take(connection, "recipient_id", count) - 1
+    before = sequences.reserve(connection, "recipient_id", count) - 1
     values = {"before": before, "now": now, "size": CHUNK}
     added = sum(connection.execute(ADD, after=after, **values) for after in range(0, count, CHUNK))
     return Inserted(added, before, before + count)

@@ -23,7 +23,7 @@ import time
 from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
 from storage.errors import NAMED_VALUE_LENGTH, DamagedSchema, DatabaseUnavailable, SchemaMismatch
-from storage.progress import MARK
+from storage.progress import MARK_AS_BACKUP
 from storage.sqlite.wal import lost_commits
 from storage.version import DIGEST, VERSION
 
@@ -101,6 +101,6 @@ def look(connection: Connection, now: int) -> None:
     """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
     lost = lost_commits(connection.wal_path) if connection.wal_path is not None else 0
     if lost:
-        connection.execute(MARK, now=now)
+        connection.execute(MARK_AS_BACKUP, now=now)
         connection.execute(LOST, lost=lost)
     connection.execute(SEE, boot=boot_id())

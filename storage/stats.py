@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from storage import schema
 from storage.connection import Connection
-from storage.hours import BUCKETS, COLUMNS, OUTCOMES
+from storage.hourly_stats import BUCKETS, COLUMNS, OUTCOMES
 
 MOST = 10_000  # overdue emails that are counted
 LOOKED_AT = 300  # emails that are being sent, those of the lowest event_ids

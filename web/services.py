@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from flask import Flask, current_app
 
-from database import (
-    Database,
-    Databases,
-    Email,
-    refuse_used,
-)
+from database import Database, Databases, Email, SaveResult, require_saved
 from schedulers.wake_ups import wake_ups_of
 from settings import Settings
 from storage.group_commit import GroupCommit
@@ -35,9 +30,9 @@ class EmailSaver:
 
     def save(self, email: Email, now: datetime) -> None:
         """Save it, durably. Raises EventIdUsed, also when the same email was saved before."""
-        refuse_used(email, self.groups.save((email, now)))
+        require_saved(email, self.groups.save((email, now)))
 
-    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[str]:
+    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
         return self.databases.act(lambda database: database.emails.save_group(take))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from storage.connection import Connection
 from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
-from storage.hours import Hours
+from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
 
 CHUNK = 2_000  # deliveries changed in one transaction
@@ -43,7 +43,7 @@ class Retries:
 
     _connection: Connection
     _progress: ProgressTable
-    _hours: Hours
+    _hours: HourlyStats
 
     def retry(
         self,
@@ -106,7 +106,7 @@ class Retries:
                     self._connection.execute(NOTE, **row)
             if decided:
                 self._progress.count(event_id, {"unknown": -len(decided), status: len(decided)}, now)
-                self._connection.execute_pipelined([self._hours.counting(status, event_id, now, len(decided))])
+                self._connection.execute_pipelined([self._hours.count_statement(status, event_id, now, len(decided))])
             return len(decided)
 
     def _chunks(self, event_id: int, recipient_ids: Iterable[int] | None) -> Iterator[Sequence[int]]:

@@ -32,11 +32,11 @@ from storage.sqlite.errors import (
     replaced,
     translated,
 )
-from storage.sqlite.write_lock import Gate, GateBusyError
+from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
 from storage.structure import SQLITE, Structure, of_sqlite
 from storage.values import Address
 
-NOTICED = 0.05  # seconds
+MIN_NOTICEABLE_WAIT = 0.05  # seconds; after a shorter wait for the write lock, SQLite's timeout stays as it is
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 INIT = "run: flask init-db"
 OBJECTS = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
@@ -63,7 +63,7 @@ class SQLiteConnection:
         self._file = _identity(path)
         self._wait = wait
         self._locks = SenderLocks(path)
-        self._gate = self._open_gate()
+        self._write_lock = self._open_write_lock()
         self._staging: staging.StagingFile | None = None
         try:
             self._connection = driver.connect(
@@ -71,7 +71,7 @@ class SQLiteConnection:
             )
             self._connection.execute("PRAGMA synchronous=FULL")
         except driver.Error as error:
-            self._gate.close()
+            self._write_lock.close()
             raise self._translated(error) from error
 
     def fetch_all(self, sql: str, **values: object) -> list[Row]:
@@ -242,7 +242,7 @@ class SQLiteConnection:
             yield
             return
         self.check_not_replaced()
-        with self._gate_passed():
+        with self._write_locked():
             try:
                 self.execute("BEGIN IMMEDIATE")
                 if self.guard is not None:
@@ -282,28 +282,28 @@ class SQLiteConnection:
         """Close it; a transaction that is open is rolled back."""
         self.unstage_addresses()
         self._connection.close()
-        self._gate.close()
+        self._write_lock.close()
 
-    def _open_gate(self) -> Gate:
+    def _open_write_lock(self) -> WriteLock:
         try:
-            return Gate(self._path)
+            return WriteLock(self._path)
         except OSError as error:
             raise self._no_lock_file(error) from error
 
     @contextmanager
-    def _gate_passed(self) -> Iterator[None]:
-        """Inside the gate; what was waited for it is not waited for SQLite's own lock again."""
+    def _write_locked(self) -> Iterator[None]:
+        """Hold the write lock. The time that this waited is taken off the wait for SQLite's own lock."""
         try:
-            waited = self._gate.enter(self._wait)
-        except GateBusyError as error:
+            waited = self._write_lock.acquire(self._wait)
+        except WriteLockTimeout as error:
             raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
         try:
-            if waited > NOTICED:
+            if waited > MIN_NOTICEABLE_WAIT:
                 self.execute(f"PRAGMA busy_timeout={int((self._wait - waited) * 1000)}")
             yield
         finally:
-            self._gate.leave()
-            if waited > NOTICED:
+            self._write_lock.release()
+            if waited > MIN_NOTICEABLE_WAIT:
                 self.execute(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:

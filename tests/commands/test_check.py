@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from database import RESTORE_BACKUP, Database, Delivery, Settlement, db_init, open_database
+from database import RESTORE_BACKUP, Database, Delivery, DeliveryUpdate, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
 from monitoring.checks import LIMIT, Finding, findings
 from monitoring.finding import ok
@@ -275,7 +275,7 @@ def test_little_room_is_a_warning_and_none_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ago", "level"), [(0, "ok"), (300 * 86400, "ok"), (367 * 86400, "error"), (-90_000, "error")])
 def test_a_clock_that_jumped_is_judged_as_a_sweep_judges_it(ready: Settings, ago: int, level: str) -> None:
     with open_database(ready) as database:
-        database.note_sweep(NOW - ago)
+        database.record_heartbeat(NOW - ago)
     finding = worst(list(clock.check_clock(ready)), "clock")
     assert finding.level == level
     assert level == "ok" or "--clock-is-right" in finding.remedy
@@ -290,22 +290,22 @@ def test_the_database_servers_clock_is_compared() -> None:
 def test_a_sender_that_did_not_run_for_fifteen_minutes_is_an_error(ready: Settings) -> None:
     for ago, level in ((0, "ok"), (200, "warning"), (901, "error")):
         with open_database(ready) as database:
-            database.note_sweep(int(time.time()) - ago)
+            database.record_heartbeat(int(time.time()) - ago)
         finding = said(ready, "sender")
         assert finding.level == level, ago
         assert level == "ok" or "./makecron.sh" in finding.remedy
     assert re.fullmatch(r"the last sweep looked 15 min( \d s)? ago", finding.text)
 
 
-def settled_by_nobody(delivery: Delivery) -> Settlement:
+def settled_by_nobody(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 
 def test_a_sender_that_has_been_at_work_for_hours_is_alive_by_its_lease(ready: Settings) -> None:
     now = int(time.time())
     with open_database(ready) as database:
-        assert database.senders.enter(1, now, settled_by_nobody) is not None
-        database.note_sweep(now - 3 * 3600)
+        assert database.senders.register(1, now, settled_by_nobody) is not None
+        database.record_heartbeat(now - 3 * 3600)
     assert said(ready, "sender").level == "ok"
 
 

@@ -116,10 +116,10 @@ def begin_for_ten_good_ones_an_email_behind_it(mailing: Mailing) -> None:
     with mailing.database() as database:
         now = datetime.now(UTC)
         second = int(now.timestamp())
-        database.progress.begin_due(second)
+        database.progress.start_due_emails(second)
         database.recipients.add((Address(*[f"{n}@good.example"] * 2) for n in range(10)), now)
         mailing.save_email(2, subject="2")
-        database.progress.begin_due(second)
+        database.progress.start_due_emails(second)
         database.progress.move_cursor(2, 3000, 0, second)  # past the others: it is not for them
 
 

@@ -37,7 +37,7 @@ class Faults:
         self.number = self.calls = 0
         self.looks = itertools.count()
         self._statement = statement
-        monkeypatch.setattr(sender.work_queue, "RENEW", 0)
+        monkeypatch.setattr(sender.work_queue, "RENEW_SECONDS", 0)
         keep_alive = ClaimedWork.keep_alive
         monkeypatch.setattr(
             ClaimedWork, "keep_alive", lambda work: None if next(self.looks) % RENEWED_EVERY else keep_alive(work)

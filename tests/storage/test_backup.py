@@ -39,9 +39,9 @@ def test_a_backup_is_whole_private_and_marked(settings: Settings, database: Data
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     with open_database(opened(tmp_path / "copy.db")) as copy:
         assert [email and email.subject for email in map(copy.emails.get, (1, 2))] == ["Subject", None]
-        made_at = copy.condition().backup_made_at
+        made_at = copy.info().backup_made_at
         assert made_at is not None and abs(made_at - time.time()) < 5
-    assert database.condition().backup_made_at is None
+    assert database.info().backup_made_at is None
 
 
 def test_the_same_as_json(settings: Settings, database: Database, tmp_path: Path) -> None:

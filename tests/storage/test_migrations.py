@@ -347,14 +347,14 @@ class TestRunningPrograms:
     def test_every_transaction_is_refused(
         self, settings: Settings, database: Database, changed: dict[str, str]
     ) -> None:
-        swept_at = database.last_sweep_at()
+        swept_at = database.last_heartbeat_at()
         set_meta(settings, **changed)
         for _ in range(7):  # more often than psycopg runs a statement before it prepares it
             with pytest.raises(SchemaMismatch):
-                database.note_sweep(swept_at + 1)
+                database.record_heartbeat(swept_at + 1)
             with pytest.raises(SchemaMismatch):
-                database.senders.enter(9, NOW, None)  # type: ignore[arg-type]
-        assert database.last_sweep_at() == swept_at
+                database.senders.register(9, NOW, None)  # type: ignore[arg-type]
+        assert database.last_heartbeat_at() == swept_at
 
     @pytest.mark.parametrize("changed", OTHER)
     def test_a_watching_sender_stops(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
@@ -381,8 +381,8 @@ class TestRunningPrograms:
             with upgrade.transaction():
                 upgrade.lock_for_upgrade()
                 with pytest.raises(DatabaseBusy):
-                    database.note_sweep(NOW + 1)
-            database.note_sweep(NOW + 1)
+                    database.record_heartbeat(NOW + 1)
+            database.record_heartbeat(NOW + 1)
 
 
 class TestFutureMigrations:
@@ -452,7 +452,7 @@ class TestLog:
         log.write_bytes(octets)
         db_init(settings, NOW)
         with open_database(settings) as database:
-            assert database.condition().backup_made_at == NOW
+            assert database.info().backup_made_at == NOW
             ((lost,),) = database.connection.fetch_all("SELECT value FROM counters WHERE name = 'lost_commits'")
         assert lost > 5
 

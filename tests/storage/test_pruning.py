@@ -57,11 +57,11 @@ def sent_email(database: Database, recipients: int = 3, event_id: int = 7, fails
     start(database, recipients, EMAIL._replace(event_id=event_id))
     sender_id = enter(database)
     if fails:
-        claims = database.claims.take(sender_id, 0, NOW, fails)
+        claims = database.claims.claim(sender_id, 0, NOW, fails)
         database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
         database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
     send_all(database, sender_id)
-    assert database.progress.log_finished(lambda event_ids: None) == 1
+    assert database.progress.flush_completion_log(lambda event_ids: None) == 1
 
 
 def left(database: Database, event_id: int = 7) -> tuple[int, int]:
@@ -112,7 +112,7 @@ def test_only_what_is_finished_and_old_and_logged_is_pruned(database: Database) 
     assert database.prune(LATER) == (0, 0)
     send_all(database, enter(database))
     assert not database.any_prunable(LATER), "its line in the log is owed"
-    database.progress.log_finished(lambda event_ids: None)
+    database.progress.flush_completion_log(lambda event_ids: None)
     assert not database.any_prunable(NOW - 1), "it was finished later than that"
     assert database.any_prunable(NOW)
     assert database.prune(LATER) == (1, 3)
@@ -180,12 +180,12 @@ def test_others_claim_and_record_while_it_runs(database: Database, second: Datab
     """A delivery is claimed and settled between any two transactions."""
     sent_email(database, recipients=1200)
     second.emails.save(EMAIL._replace(event_id=8), NOON)
-    second.progress.begin_due(NOW)
+    second.progress.start_due_emails(NOW)
     sender_id = enter(second)
     taken: list[tuple[int, int]] = []
 
     def go_on() -> bool:
-        claims = second.claims.take(sender_id, 0, NOW, 1)
+        claims = second.claims.claim(sender_id, 0, NOW, 1)
         second.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
         taken.extend(map(key, claims))
         return True

@@ -204,9 +204,9 @@ class TestUndoing:
         import_id = imported(database, 5)
         for event_id in (7, 8):
             database.emails.save(EMAIL._replace(event_id=event_id), NOON)
-        database.progress.begin_due(NOW)
+        database.progress.start_due_emails(NOW)
         sender_id = enter(database)
-        first, second, third, _ = database.claims.take(sender_id, 7, NOW, 4)
+        first, second, third, _ = database.claims.claim(sender_id, 7, NOW, 4)
         assert key(first) == (8, 1)
         database.deliveries.record(
             sender_id, [], [failed(second)], [ending(first, sender_id), ending(third, sender_id)]
@@ -223,8 +223,8 @@ class TestUndoing:
     def test_an_email_that_is_only_waiting_for_them_is_finished(self, database: Database) -> None:
         import_id = imported(database, 2)
         database.emails.save(EMAIL, NOON)
-        database.progress.begin_due(NOW)
-        database.claims.take(enter(database), 0, NOW, 9)
+        database.progress.start_due_emails(NOW)
+        database.claims.claim(enter(database), 0, NOW, 9)
         assert undo(database, import_id).removed == 2
         summary = database.emails.summary(7)
         assert summary and summary.status == "sent" and summary.cancelled == 2

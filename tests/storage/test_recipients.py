@@ -85,7 +85,7 @@ class TestHistory:
         database.emails.save(EMAIL._replace(event_id=9, subject="Later"), NOON)
         database.emails.save(EMAIL._replace(event_id=10), NOON)
         database.emails.cancel(10, NOON)
-        database.progress.begin_due(NOW)
+        database.progress.start_due_emails(NOW)
         send_all(database, enter(database))
         rows, next_after = database.recipients.deliveries(2)
         assert [(row.event_id, row.subject, row.delivery.status) for row in rows] == [
@@ -101,7 +101,7 @@ class TestHistory:
         monkeypatch.setattr("storage.recipients.WINDOW", 1)
         start(database, 1)
         enter(database)
-        database.claims.take(1, 0, NOW, 1)
+        database.claims.claim(1, 0, NOW, 1)
         database.emails.save(EMAIL._replace(event_id=9), NOON)
         database.emails.cancel(9, NOON)
         rows, next_after = database.recipients.deliveries(1)
@@ -113,12 +113,12 @@ class TestLeaving:
     def test_someone_who_unsubscribes_receives_nothing_that_is_not_already_leaving(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
-        first, second = database.claims.take(sender_id, 0, NOW, 2)
+        first, second = database.claims.claim(sender_id, 0, NOW, 2)
         database.deliveries.record(sender_id, [], [], [ending(first, sender_id)])
         assert database.recipients.unsubscribe(second[1], NOON)
         assert not database.recipients.unsubscribe(second[1], NOON)
         assert database.deliveries.record(sender_id, [], [], [ending(second, sender_id)]) == []
-        database.deliveries.give_back(sender_id, [key(first)], NOW)
+        database.deliveries.release(sender_id, [key(first)], NOW)
         assert status(database) == "sending"
 
     def test_nobody_is_no_error(self, database: Database) -> None:

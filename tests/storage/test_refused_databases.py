@@ -134,7 +134,7 @@ class TestSchemaVersion:
         table, name = missing.split(".")
         run(installation, f"DELETE FROM {table} WHERE name = '{name}'")
         with installation.database() as database, pytest.raises(DatabaseUnavailable) as caught:
-            database.meta(name) if table == "meta" else database.senders.enter(1, NOW, None)  # type: ignore[arg-type]
+            database.meta(name) if table == "meta" else database.senders.register(1, NOW, None)  # type: ignore[arg-type]
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
 
 

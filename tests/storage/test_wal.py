@@ -115,7 +115,7 @@ def test_a_damaged_database_sends_nothing_and_says_why(installation: Installatio
     assert "emails in it that were begun or due are held" in swept.stderr
     assert installation.messages() == []
     with installation.database() as database:
-        assert database.condition().backup_made_at is None
+        assert database.info().backup_made_at is None
     assert installation.task().stderr == ""
 
 

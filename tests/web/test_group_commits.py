@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from database import DatabaseBusy, DatabaseFull, Email, EventIdUsed
-from storage.sqlite.write_lock import Gate
+from storage.sqlite.write_lock import WriteLock
 from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
 from tests.support.faults.killer import STRACE, killed_before, wait_until
 from tests.support.faults.power_cut import Disk, traced
@@ -116,7 +116,7 @@ def test_a_group_is_one_transaction(savers: Savers) -> None:
 def transactions_of(connection: Any) -> list[str]:
     """The first word of each statement that is run from now on."""
     words: list[str] = []
-    name = "execute" if hasattr(connection, "_gate") else "_execute"
+    name = "execute" if connection.engine == "sqlite" else "_execute"
     real = getattr(connection, name)
 
     def noted(sql: str, *values: Any, **named: Any) -> Any:
@@ -151,18 +151,18 @@ def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Sa
 def test_a_group_that_finds_the_database_locked_is_refused_and_nothing_is_saved_later(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     saver = EmailSaver(installation.settings, wait=0.3)
-    gate = Gate(tmp_path / "email.db")
-    gate.enter(1)
+    lock = WriteLock(tmp_path / "email.db")
+    lock.acquire(1)
     with ThreadPoolExecutor(8) as pool:
         leader = pool.submit(saver.save, email(0), NOW)
         wait_until(lambda: len(saver.groups._queue) == 1)
         others = [pool.submit(saver.save, email(number), NOW) for number in range(1, 8)]
         assert {type(other.exception(5)) for other in others} == {DatabaseBusy}
-        gate.leave()
+        lock.release()
         assert leader.exception(10) is None
     with installation.database() as database:
         assert database.connection.fetch_all("SELECT event_id FROM emails") == [(0,)]
-    gate.close()
+    lock.close()
     saver.databases.close()
 
 

@@ -179,7 +179,7 @@ def test_only_one_look_is_under_way_however_many_ask(installation: Installation)
     looks: list[int] = []
 
     def look(database: Database) -> int:
-        looks.append(database.last_sweep_at())
+        looks.append(database.last_heartbeat_at())
         time.sleep(0.2)
         return len(looks)
 

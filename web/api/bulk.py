@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
 
-from database import Email
+from database import Email, SaveResult
 from intake.fields import InvalidFields, invalid
 from web.api import serializers
 from web.api.email_fields import clean_email
@@ -57,7 +57,9 @@ def _email_or_error(value: object, zone: ZoneInfo) -> Email | InvalidFields:
 def _save(emails: Sequence[Email]) -> Sequence[str]:
     now = datetime.now(UTC)
     outcomes = in_database(lambda database: database.emails.save_many(emails, now)) if emails else []
-    for due_at in sorted({email.due_at for email, outcome in zip(emails, outcomes, strict=True) if outcome == "saved"}):
+    for due_at in sorted(
+        {email.due_at for email, outcome in zip(emails, outcomes, strict=True) if outcome is SaveResult.SAVED}
+    ):
         wake_at(due_at)
     return outcomes
 
