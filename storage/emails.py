@@ -178,7 +178,7 @@ class Emails(EmailLists):
 
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted: none of their deliveries is queued afterwards."""
-        for event_id in cancellation.cancelling(self._connection):
+        for event_id in cancellation.unfinished_cancels(self._connection):
             self.cancel(event_id, now)
 
     def release(self, event_id: int, now: datetime) -> str:

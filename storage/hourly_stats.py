@@ -23,7 +23,7 @@ def _add(*columns: str) -> str:
 
 
 ADD_SENT = tuple(_add("sent", column, "lateness") for column in LATE_COLUMNS)
-ADD = {outcome: _add(outcome) for outcome in OUTCOMES}
+ADD_OUTCOME = {outcome: _add(outcome) for outcome in OUTCOMES}
 SELECT_DUE_AT = "SELECT due_at, created_at FROM emails WHERE event_id = :event_id"
 ADD_DEFERRAL = """
 INSERT INTO deferrals (code, times) VALUES (:code, 1) ON CONFLICT (code) DO UPDATE SET times = deferrals.times + 1
@@ -57,7 +57,7 @@ class HourlyStats:
     def count_statement(self, outcome: str, event_id: int, at: int, count: int = 1) -> Statement:
         """Return the statement that counts outcomes of an email's deliveries, for the transaction that records them."""
         if outcome != "sent":
-            return ADD[outcome], {"hour": at // 3600, outcome: count}
+            return ADD_OUTCOME[outcome], {"hour": at // 3600, outcome: count}
         late = max(at - self._ready_at(event_id), 0)
         return ADD_SENT[bisect_left(BUCKETS, late)], {"hour": at // 3600, "sent": count, "lateness": late * count}
 

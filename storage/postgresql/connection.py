@@ -18,7 +18,7 @@ from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
-from storage.structure import POSTGRESQL, Structure, of_postgresql
+from storage.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.values import Address
 
 try:
@@ -34,14 +34,14 @@ except ImportError as missing:
 # What goes wrong is raised; what psycopg says of it besides would stand on stderr, which cron mails.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-CHANNEL = "email_endpoint"
-INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
+NOTIFY_CHANNEL = "email_endpoint"
+INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock; any number that no other program uses
 # Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours. The
 # server does not take it for idle if only a part of what was sent together has come: then the network has to tell.
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
-KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
-KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
-CONNECT = {
+SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
+SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
+CONNECTION_OPTIONS = {
     "autocommit": True,
     "application_name": "email-endpoint",
     "connect_timeout": 5,  # seconds
@@ -51,8 +51,8 @@ CONNECT = {
 # Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
 # the table was small: it would read all deliveries to find thirty.
 # (And what is forbidden has a price so high that the compiler of queries, jit, would set to work.)
-NEVER_PLANNED = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
-LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+DISABLED_PLANS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
+SELECT_LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # Each change leaves a dead row behind: room on its page lets the next one take its place without touching an index,
 # and a number of them, not a share of a large table, is too many.
 STORAGE_PARAMETERS = """
@@ -64,18 +64,18 @@ ALTER TABLE hours SET (fillfactor = 20);
 ALTER TABLE counts SET (fillfactor = 20);
 ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 """
-SCHEMA_IN_USE = """
+SELECT_SCHEMA = """
 SELECT n.oid, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('meta')
 """
-STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
-SORT = """
+CREATE_UNSORTED = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
+CREATE_INCOMING = """
 CREATE TEMPORARY TABLE incoming AS
 SELECT row_number() OVER (ORDER BY address_key COLLATE "C") AS position, address, address_key
 FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each;
 CREATE UNIQUE INDEX ON incoming (position);
 CREATE UNIQUE INDEX ON incoming (address_key)
 """
-UNSTAGE = "DROP TABLE IF EXISTS unsorted, incoming"
+DROP_STAGED = "DROP TABLE IF EXISTS unsorted, incoming"
 
 
 class PostgreSQLConnection:
@@ -159,7 +159,7 @@ class PostgreSQLConnection:
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
-        ((schema, name),) = self.fetch_all(SCHEMA_IN_USE)
+        ((schema, name),) = self.fetch_all(SELECT_SCHEMA)
         return self._structure(schema, name)
 
     def structure_of(self, script: str) -> Structure:
@@ -176,7 +176,7 @@ class PostgreSQLConnection:
         return structure
 
     def _structure(self, schema: int, name: str) -> Structure:
-        return of_postgresql(self.fetch_all(POSTGRESQL, schema=schema), name)
+        return of_postgresql(self.fetch_all(SELECT_POSTGRESQL_SCHEMA, schema=schema), name)
 
     def lock_for_upgrade(self) -> None:
         """Wait for every transaction that has read `meta`, as all guarded ones have, and keep out new ones."""
@@ -184,7 +184,7 @@ class PostgreSQLConnection:
 
     def has_tables(self) -> bool:
         """Return whether the tables exist. Inside a transaction, others that ask wait until it ends."""
-        self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK])
+        self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK_KEY])
         return self.fetch_all("SELECT to_regclass('meta')") != [(None,)]
 
     def server_version(self) -> str:
@@ -208,13 +208,13 @@ class PostgreSQLConnection:
         """Fill the table `incoming`, sorted by key."""
         self.unstage_addresses()
         with self.transaction():
-            self._execute(STAGE, None)
+            self._execute(CREATE_UNSORTED, None)
             self.load("unsorted", ("address", "address_key"), addresses)
-            self._execute(SORT, None)
+            self._execute(CREATE_INCOMING, None)
 
     def unstage_addresses(self) -> None:
         """Drop that table."""
-        self._execute(UNSTAGE, None)
+        self._execute(DROP_STAGED, None)
 
     def check_not_replaced(self) -> None:
         """Do nothing: a server's database is not replaced while it is in use."""
@@ -242,12 +242,12 @@ class PostgreSQLConnection:
 
     def notify(self) -> None:
         """Notify waiting processes, once this transaction is committed, that something may be due."""
-        self._execute(f"NOTIFY {CHANNEL}", None)
+        self._execute(f"NOTIFY {NOTIFY_CHANNEL}", None)
 
     def wait_for_notify(self, seconds: float) -> bool:
         """Wait up to `seconds` for `notify`; return True at once if a notification may have been missed."""
         if not self._listens or self._connection.closed:
-            self._execute(f"LISTEN {CHANNEL}", None)
+            self._execute(f"LISTEN {NOTIFY_CHANNEL}", None)
             self._listens = True
             return True
         try:
@@ -257,7 +257,7 @@ class PostgreSQLConnection:
 
     def lease_time(self) -> LeaseTime:
         """Now, by the server's clock, the same for all machines."""
-        ((milliseconds,),) = self.fetch_all(LEASE_TIME)
+        ((milliseconds,),) = self.fetch_all(SELECT_LEASE_TIME)
         return LeaseTime("postgresql", milliseconds)
 
     def hold_sender_lock(self, sender_id: int) -> None:
@@ -288,7 +288,7 @@ class PostgreSQLConnection:
     def _connect(self) -> psycopg.Connection[Row]:
         self._listens = False
         try:
-            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
+            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECTION_OPTIONS))
         except psycopg.Error as error:
             raise translated(error) from error
         # psycopg sends each number as the smallest type that holds it, but 20000 + 20000 is not a SMALLINT.
@@ -331,7 +331,7 @@ class PostgreSQLConnection:
 def _options(timeouts: Mapping[str, float]) -> str:
     """What libpq tells the server at the start of a session; it has milliseconds."""
     settings: dict[str, object] = {name: round(seconds * 1000) for name, seconds in timeouts.items()}
-    settings |= KEEPALIVES | dict.fromkeys(NEVER_PLANNED, "off")
+    settings |= SERVER_KEEPALIVES | dict.fromkeys(DISABLED_PLANS, "off")
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 

@@ -33,13 +33,13 @@ from storage.sqlite.errors import (
     translated,
 )
 from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
-from storage.structure import SQLITE, Structure, of_sqlite
+from storage.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
 from storage.values import Address
 
 MIN_NOTICEABLE_WAIT = 0.05  # seconds; after a shorter wait for the write lock, SQLite's timeout stays as it is
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-INIT = "run: flask init-db"
-OBJECTS = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+MIN_SQLITE_VERSION = (3, 35, 0)  # RETURNING
+INIT_DB_REMEDY = "run: flask init-db"
+SELECT_OBJECT_NAMES = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
 class SQLiteConnection:
@@ -51,10 +51,10 @@ class SQLiteConnection:
     sending_index_hint = "INDEXED BY emails_sending"  # otherwise all are found by status, then sorted
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
-        if driver.sqlite_version_info < OLDEST_SQLITE:
+        if driver.sqlite_version_info < MIN_SQLITE_VERSION:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
         if _identity(path) is None:
-            raise DatabaseMissing(f"there is no database at {path}", INIT)
+            raise DatabaseMissing(f"there is no database at {path}", INIT_DB_REMEDY)
         if not path.is_file():
             raise not_a_database(path)
         self.guard: Guard | None = None
@@ -138,20 +138,20 @@ class SQLiteConnection:
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
-        return of_sqlite(self.fetch_all(SQLITE))
+        return of_sqlite(self.fetch_all(SELECT_SQLITE_SCHEMA))
 
     def structure_of(self, script: str) -> Structure:
         """Return what the tables consist of that a script creates, by running it in memory."""
         with closing(driver.connect(":memory:")) as scratch:
             scratch.executescript(script)
-            return of_sqlite(scratch.execute(SQLITE))
+            return of_sqlite(scratch.execute(SELECT_SQLITE_SCHEMA))
 
     def lock_for_upgrade(self) -> None:
         """Do nothing: there is one writer at a time, and no limit on how long it takes."""
 
     def has_tables(self) -> bool:
         """Whether the tables were made. Raises ForeignTables if there are only those of another program."""
-        names = {name for (name,) in self.fetch_all(OBJECTS)}
+        names = {name for (name,) in self.fetch_all(SELECT_OBJECT_NAMES)}
         if names and "meta" not in names:
             raise foreign(self._path)
         return bool(names)
@@ -202,8 +202,8 @@ class SQLiteConnection:
         self._attach_staging()
         self.execute("BEGIN")
         try:
-            self._connection.executemany(staging.STAGE, addresses)
-            self._connection.execute(staging.SORT)
+            self._connection.executemany(staging.INSERT_UNSORTED, addresses)
+            self._connection.execute(staging.FILL_INCOMING)
             self.execute("COMMIT")
         except driver.Error as error:
             raise self._translated(error) from error
@@ -227,7 +227,7 @@ class SQLiteConnection:
         self.execute(staging.ATTACH, file=file_uri(file.path))
         file.attached()
         self._staging = file
-        for statement in staging.TABLES:
+        for statement in staging.CREATE_TABLES:
             self.execute(statement)
 
     def check_not_replaced(self) -> None:
@@ -321,7 +321,7 @@ class SQLiteConnection:
 
     def _names_of_objects(self) -> set[str]:
         try:
-            return {name for (name,) in self._connection.execute(OBJECTS)}
+            return {name for (name,) in self._connection.execute(SELECT_OBJECT_NAMES)}
         except driver.Error:
             return set()
 

@@ -63,7 +63,7 @@ class TestLists:
     def test_a_bounded_search_finds_everything_in_the_end(
         self, database: Database, wanted: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storage.deliveries.listing.WINDOW", 2)
+        monkeypatch.setattr("storage.deliveries.listing.WINDOW_SIZE", 2)
         one_of_each(database)
         found, after = [], 0
         while True:
@@ -105,7 +105,7 @@ class TestRetry:
         assert database.deliveries.retry(7, NOW) == 0
 
     def test_more_than_fit_into_one_transaction(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("storage.deliveries.retry.CHUNK", 2)
+        monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 2)
         start(database, 5)
         sender_id = enter(database)
         claims = database.claims.claim(sender_id, 0, NOW, 5)

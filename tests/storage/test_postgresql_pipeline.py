@@ -28,8 +28,10 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%
 HALF = """
 import sys, time
 from pathlib import Path
-from storage.postgresql.connection import KEEPALIVES, PostgreSQLConnection
-KEEPALIVES.update(tcp_keepalives_idle=1, tcp_keepalives_interval=1, tcp_keepalives_count=1, tcp_user_timeout=2000)
+from storage.postgresql.connection import SERVER_KEEPALIVES, PostgreSQLConnection
+SERVER_KEEPALIVES.update(
+    tcp_keepalives_idle=1, tcp_keepalives_interval=1, tcp_keepalives_count=1, tcp_user_timeout=2000
+)
 connection = PostgreSQLConnection(sys.argv[1], Path(sys.argv[2]))._connection.pgconn
 connection.enter_pipeline_mode()
 connection.send_query_params(b"UPDATE things SET said = 'half' WHERE number = 1", [])

@@ -132,7 +132,7 @@ def test_a_cancelled_email_is_pruned_whether_it_was_begun_or_not(database: Datab
 def test_pruning_that_stopped_between_any_two_transactions_is_continued(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 2)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 2)
     sent_email(database, recipients=7, fails=3)
     rest = [left(database)[0]]
     while rest[-1] or not saved(database).content_digest:
@@ -146,7 +146,7 @@ def test_pruning_that_stopped_between_any_two_transactions_is_continued(
 def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
     database: Database, second: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 2)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 2)
     sent_email(database, recipients=6, fails=6)
     retried: list[int] = []
     steps = Steps(2, then=lambda: retried.append(second.deliveries.retry(7, NOW)))
@@ -163,7 +163,7 @@ def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
 def test_two_prunings_at_once_forget_everything_once(
     database: Database, second: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 3)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 3)
     for event_id in range(1, 6):
         sent_email(database, recipients=20, event_id=event_id)
     results = []
@@ -197,11 +197,11 @@ def test_others_claim_and_record_while_it_runs(database: Database, second: Datab
 
 def test_what_is_to_be_pruned_is_found_by_its_index(database: Database) -> None:
     explain = "EXPLAIN" if database.connection.server_version().startswith("PostgreSQL") else "EXPLAIN QUERY PLAN"
-    plan = str(database.connection.fetch_all(f"{explain} {pruning.OLDEST}", before=NOW))
+    plan = str(database.connection.fetch_all(f"{explain} {pruning.SELECT_OLDEST}", before=NOW))
     assert "emails_prunable" in plan
     assert "Sort" not in plan and "TEMP B-TREE" not in plan
-    statement = pruning.END_OF_CHUNK
-    plan = str(database.connection.fetch_all(f"{explain} {statement}", event_id=7, after=0, most=5))
+    statement = pruning.SELECT_END_OF_BATCH
+    plan = str(database.connection.fetch_all(f"{explain} {statement}", event_id=7, after=0, limit=5))
     assert "Seq Scan" not in plan and "SCAN deliveries" not in plan
 
 

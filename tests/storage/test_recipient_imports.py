@@ -132,7 +132,7 @@ class TestSteps:
     def test_another_goes_on_when_the_heartbeat_has_stopped(self, database: Database, step: str, status: str) -> None:
         import_id = ready(database)
         database.connection.execute("UPDATE imports SET status = :status", status=status)
-        late = NOW + recipient_imports.PATIENCE
+        late = NOW + recipient_imports.HEARTBEAT_TIMEOUT_SECONDS
         assert get(database).is_running(late) and not get(database).is_broken_off(late)
         assert not database.imports.begin(import_id, step, late)
         assert get(database).is_broken_off(late + 1)
@@ -164,14 +164,16 @@ class TestSteps:
 
     def test_old_ones_are_forgotten(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         waiting, done = ready(database), imported(database)
-        next_day = NOON + timedelta(seconds=recipient_imports.WAITS_FOR + 1)
+        next_day = NOON + timedelta(seconds=recipient_imports.UNUSED_RETENTION_SECONDS + 1)
         third = database.imports.create("a.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [third, done]
         assert database.imports.part(waiting, 0) == b"" and database.imports.part(third, 0) == PARTS[0]
-        monkeypatch.setattr(recipient_imports, "KEPT", 2)
+        monkeypatch.setattr(recipient_imports, "MAX_KEPT", 2)
         fourth = database.imports.create("b.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [fourth, third]
-        fifth = database.imports.create("c.csv", PARTS, next_day + timedelta(seconds=recipient_imports.KEPT_FOR + 1))
+        fifth = database.imports.create(
+            "c.csv", PARTS, next_day + timedelta(seconds=recipient_imports.RETENTION_SECONDS + 1)
+        )
         assert [each.import_id for each in database.imports.recent()] == [fifth]
 
 
@@ -179,7 +181,7 @@ class TestUndoing:
     def test_an_undo_removes_exactly_the_recipients_that_the_import_added(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(undoing, "CHUNK", 3)
+        monkeypatch.setattr(undoing, "BATCH_SIZE", 3)
         database.recipients.add([*addresses(2), Address("b@example.com", "b@example.com")], NOON)
         import_id = imported(database, 10)
         database.recipients.add([Address("z@example.com", "z@example.com")], NOON)
@@ -230,7 +232,7 @@ class TestUndoing:
         assert summary and summary.status == "sent" and summary.cancelled == 2
 
     def test_an_interrupted_undo_is_continued(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(undoing, "CHUNK", 2)
+        monkeypatch.setattr(undoing, "BATCH_SIZE", 2)
         import_id = imported(database, 5)
         assert database.imports.begin(import_id, "undo", NOW)
         assert database.imports.undo_some(import_id, NOW)

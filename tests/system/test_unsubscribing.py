@@ -17,7 +17,7 @@ import pytest
 from database import Address
 from email_app import create_app
 from settings import load_settings
-from storage.recipients import CANCEL, GET, UNSUBSCRIBE
+from storage.recipients import CANCEL_UNSENT, SELECT_BY_ID, SET_UNSUBSCRIBED
 from tests.support import warm_python
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import PROJECT, ForkingInstallation, Installation
@@ -276,7 +276,9 @@ def _one_line_end(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-@pytest.mark.parametrize("statement", [GET, UNSUBSCRIBE, CANCEL], ids=["get", "unsubscribe", "cancel"])
+@pytest.mark.parametrize(
+    "statement", [SELECT_BY_ID, SET_UNSUBSCRIBED, CANCEL_UNSENT], ids=["get", "unsubscribe", "cancel"]
+)
 def test_no_table_is_scanned(statement: str, where: dict[str, str], tmp_path: Path) -> None:
     installation = ForkingInstallation(tmp_path, **where)
     with installation.database() as database, database.connection.transaction():

@@ -306,7 +306,7 @@ class TestBreaking:
         self, api: Api, status: str
     ) -> None:
         preview(api)
-        self.set(api, status=status, heartbeat_at=int(time.time()) - storage_imports.PATIENCE - 1)
+        self.set(api, status=status, heartbeat_at=int(time.time()) - storage_imports.HEARTBEAT_TIMEOUT_SECONDS - 1)
         page = get(api, "/recipients/imports/1")
         assert "<h1>Broken off</h1>" in page and "Nothing was imported. The process" in page
         assert "data-refresh" not in page and "Start it again" in page
