@@ -1,9 +1,10 @@
 """The data layer as the rest of the program sees it.
 
-`open_database` gives a Database whose tables are of this program's version; the acts are grouped by noun:
-`database.emails`, `.recipients`, `.progress`, `.claims`, `.deliveries`, `.senders`. Everything that can go wrong is a
-DBError. No ORM: each act is a few lines of SQL in the module of its noun in `storage/`, and what differs between
-databases is in one class for each kind, such as `storage/sqlite/connection.py`.
+`open_database` returns a Database whose schema is of this program's version. Its methods are grouped by noun:
+`database.emails`, `.recipients`, `.progress`, `.claims`, `.deliveries`, `.senders`. All errors are DBErrors.
+
+There is no ORM: each method runs a few lines of SQL in the module of its noun in `storage/`. What differs between
+engines is in one class for each, such as `storage/sqlite/connection.py`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,25 @@ from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
-from storage import condition, copying, pruning, schema
+from storage import copying, database_info, pruning, schema
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, clock_is_plausible
-from storage.condition import Condition
 from storage.connection import Connection
+from storage.database_info import DatabaseInfo
 from storage.deliveries.claim import Claim, Claims
 from storage.deliveries.listing import Attempt, DeliveryPage, DeliveryRow, Reason
-from storage.deliveries.outcome import Deliveries, Delivery, Ending, Key, Sent, Settlement
+from storage.deliveries.outcome import (
+    Accepted,
+    Deliveries,
+    Delivery,
+    DeliveryKey,
+    DeliveryUpdate,
+    SendIntent,
+    new_accepted,
+    new_send_intent,
+)
 from storage.email_listing import EmailSummary
-from storage.emails import Email, Emails, TextToSend, refuse_used
+from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
     RESTORE_BACKUP,
     DatabaseBusy,
@@ -48,10 +58,10 @@ from storage.errors import (
     WrongStatus,
 )
 from storage.group_commit import GroupCommit
-from storage.hours import BUCKETS
+from storage.hourly_stats import BUCKETS
 from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
-from storage.leases import LEASE, RENEW, Senders
-from storage.progress import Begun, Progress, ProgressTable
+from storage.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
+from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
@@ -67,14 +77,14 @@ __all__ = [
     "DELIVERY_STATUSES",
     "EMAIL_STATUSES",
     "HEARTBEAT_SECONDS",
-    "LEASE",
+    "LEASE_SECONDS",
     "RECIPIENT_STATUSES",
-    "RENEW",
+    "RENEW_SECONDS",
     "RESTORE_BACKUP",
+    "Accepted",
     "Added",
     "Address",
     "Attempt",
-    "Begun",
     "Cancelled",
     "Claim",
     "DBError",
@@ -86,18 +96,19 @@ __all__ = [
     "DatabaseUnavailable",
     "Databases",
     "Delivery",
+    "DeliveryKey",
     "DeliveryPage",
     "DeliveryRow",
+    "DeliveryUpdate",
+    "DueEmail",
     "Email",
     "EmailSummary",
     "EmailWriter",
-    "Ending",
     "EventIdUsed",
     "HistoryPage",
     "HistoryRow",
     "Hour",
     "Import",
-    "Key",
     "NoActiveRecipients",
     "NoSuchEmail",
     "NoSuchRecipient",
@@ -109,29 +120,32 @@ __all__ = [
     "Progress",
     "Reason",
     "Recipient",
+    "ReplaceResult",
+    "SaveResult",
     "SchemaMismatch",
-    "Sent",
-    "Settlement",
+    "SendIntent",
     "TextToSend",
     "Totals",
     "WrongStatus",
     "boot_clock",
     "clock_is_plausible",
     "db_init",
+    "new_accepted",
+    "new_send_intent",
     "open_database",
-    "refuse_used",
+    "require_saved",
 ]
 
-META = "SELECT value FROM meta WHERE name = :name"
-LAST_SWEEP = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
-NOTE_SWEEP = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
+SELECT_META = "SELECT value FROM meta WHERE name = :name"
+SELECT_HEARTBEAT = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
+RECORD_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
 T = TypeVar("T")
 
 
 class Database:
-    """One connection, for one thread, and the acts on it."""
+    """The database by one connection, for one thread."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -146,44 +160,43 @@ class Database:
         self.sessions = EndedSessions(connection)
 
     def meta(self, name: str) -> str:
-        """A value of the installation as a whole, such as `secret_key`; made by `db_init`."""
-        row = self.connection.row(META, name=name)
+        """Return a value of the installation as a whole, such as `secret_key`, which `db_init` created."""
+        row = self.connection.fetch_one(SELECT_META, name=name)
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
         return str(row[0])
 
-    def last_sweep_at(self) -> int:
-        """When a sweep last looked at the database (before the first one: when the tables were made)."""
-        row = self.connection.row(LAST_SWEEP)
+    def last_heartbeat_at(self) -> int:
+        """Return when a sweep last checked the database, or when it was created if none has."""
+        row = self.connection.fetch_one(SELECT_HEARTBEAT)
         return int(row[0]) if row else 0
 
-    def note_sweep(self, now: int) -> None:
-        """Remember that a sweep looked at the database."""
+    def record_heartbeat(self, now: int) -> None:
+        """Record that a sweep checked the database."""
         with self.connection.transaction():
-            self.connection.run(NOTE_SWEEP, now=now)
+            self.connection.execute(RECORD_HEARTBEAT, now=now)
 
     def clock_lead(self) -> float | None:
-        """Seconds by which the clock of the database's server is ahead of ours; None where it is the same clock."""
-        return condition.clock_lead(self.connection)
+        """Return how many seconds the clock of the database server is ahead of ours; None if it is the same clock."""
+        return database_info.clock_lead(self.connection)
 
-    def condition(self) -> Condition:
-        """What an operator wants to know of it."""
-        return condition.look(self.connection)
+    def info(self) -> DatabaseInfo:
+        return database_info.database_info(self.connection)
 
     def back_up(self, target: Path, now: int) -> dict[str, int]:
-        """Make a copy of a database in use, whole or not at all; the rows of each table in it. Raises BackupRefused."""
+        """Back up a database in use, or nothing; return the number of rows by table. Raises BackupRefused."""
         return back_up(self.connection, target, now)
 
     def any_prunable(self, before: int) -> bool:
-        """Whether an email was finished before this second and still has its content."""
-        return self.connection.row(ANY_PRUNABLE, before=before) is not None
+        """Return whether an email was finished by this second and still has its content."""
+        return self.connection.fetch_one(ANY_PRUNABLE, before=before) is not None
 
     def prune(self, before: int, go_on: Callable[[], bool] = lambda: True) -> Pruned:
-        """Forget content and deliveries of what was finished before this second, as long as `go_on`, bit by bit."""
+        """Delete content and deliveries of emails that were finished by this second, in steps, while `go_on()`."""
         return pruning.prune(self.connection, self.progress, before, go_on)
 
     def next_work_at(self) -> int | None:
-        """When an email or a delivery is next due, in seconds since 1970 UTC; what is due now is in the past."""
+        """Return when an email or a delivery is next due, in seconds since 1970 UTC, or None. It may be in the past."""
         times = (self.progress.next_due_at(), self.deliveries.next_attempt_at())
         return min((time for time in times if time is not None), default=None)
 
@@ -192,14 +205,17 @@ class Database:
 
         Raises SchemaMismatch or DatabaseMissing if the database was upgraded or replaced since it was opened.
         """
-        self.connection.refuse_replaced()
+        self.connection.check_not_replaced()
         schema.check_version(self.connection)
-        found = self.connection.row(HAS_WORK, until=now, log=int(log))
+        found = self.connection.fetch_one(HAS_WORK, until=now, log=int(log))
         return found in ((True,), (1,)) or self.senders.any_dead()
 
-    def wait_for_news(self, seconds: float) -> bool:
-        """Sleep for so long, or until another process said that something may be due, where it can: then True."""
-        return self.connection.wait_for_news(seconds)
+    def wait_for_notify(self, seconds: float) -> bool:
+        """Sleep, until another process notifies this one that something may be due; return whether it may have.
+
+        With SQLite it sleeps the full time.
+        """
+        return self.connection.wait_for_notify(seconds)
 
     def close(self) -> None:
         """Close the connection."""
@@ -247,7 +263,7 @@ def db_init(settings: Settings, now: int) -> str:
 
 
 def copy_database(source: Database, target: Database) -> dict[str, int]:
-    """Copy everything into an empty database, all or nothing; how many rows of each table. Raises CopyRefused."""
+    """Copy everything into an empty database, or nothing; return the number of rows by table. Raises CopyRefused."""
     return copying.copy(source.connection, target.connection)
 
 
@@ -260,34 +276,34 @@ def _connect(settings: Settings, wait: float) -> Connection:
 
 
 class Databases:
-    """Databases kept between requests, opened when first needed: one for each thread, or one in a `place` of all."""
+    """Databases that stay open between requests: one for each thread, or a single one kept in `place`."""
 
     def __init__(self, settings: Settings, place: object | None = None) -> None:
         self._settings = settings
         self._place = place or threading.local()
 
     def current(self) -> Database:
-        """The database of this place."""
+        """Return the database of this place."""
         kept = cast("_Kept | None", self._place.__dict__.get("kept"))
         if kept is None:
             kept = self._place.__dict__["kept"] = _Kept(open_database(self._settings))
         return kept.database
 
     def close(self) -> None:
-        """Close it; the next use opens it anew."""
+        """Close it. It is opened again when it is next used."""
         kept = cast("_Kept | None", self._place.__dict__.pop("kept", None))
         if kept is not None:
             kept.close()
 
     def act(self, act: Callable[[Database], T]) -> T:
-        """What `act` returns for the database of this place. One that failed is never used again.
+        """Return what `act` returns for the database of this place. One that failed is never used again.
 
-        A file that was deleted or replaced underneath is refused before anything is done in it, so that it is
-        safe to try the one now in its place.
+        If the file was deleted or replaced, this is noticed before anything is done in it, so it is safe to try again
+        with the file that is there now.
         """
         try:
             database = self.current()
-            database.connection.refuse_replaced()
+            database.connection.check_not_replaced()
             return act(database)
         except DatabaseMissing:
             self.close()
@@ -311,21 +327,21 @@ class EmailWriter:
 
     def save(self, email: Email, now: datetime) -> None:
         """Save a new email durably. Raises EventIdUsed, also when the same email was saved before."""
-        refuse_used(email, self._group_commit.save((email, now)))
+        require_saved(email, self._group_commit.save((email, now)))
 
     def close(self) -> None:
         """Close the connection; the next email opens it again."""
         self._databases.close()
 
-    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[str]:
+    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
         """Save the emails that `take` returns once the write lock is held: those that arrived meanwhile join."""
         return self._databases.act(lambda database: database.emails.save_group(take))
 
 
 class _Kept:
-    """A database that is closed at the latest when its place goes, as that of a thread does with the thread."""
+    """A database that is closed at the latest when its place is gone, such as a thread that has ended."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.close = weakref.finalize(self, database.close)
-        self.close.atexit = False  # the kernel is quicker, and waits for nobody
+        self.close.atexit = False  # the kernel closes it more quickly

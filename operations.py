@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from database import Cancelled, Database, Email, EmailSummary, EmailWriter, NoSuchEmail
+from database import Cancelled, Database, Email, EmailSummary, EmailWriter, NoSuchEmail, ReplaceResult, SaveResult
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -31,16 +31,19 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
     wake_at(wake_ups, email.due_at)
 
 
-def save_emails(database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime) -> Sequence[str]:
-    """Save the emails that are new, all durably or none; return for each `saved`, `identical` or `different`."""
+def save_emails(
+    database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
+) -> Sequence[SaveResult]:
+    """Save the emails that are new, all durably or none; return the result for each."""
     results = database.emails.save_many(emails, now)
-    for due_at in sorted({email.due_at for email, result in zip(emails, results, strict=True) if result == "saved"}):
+    saved = (email for email, result in zip(emails, results, strict=True) if result is SaveResult.SAVED)
+    for due_at in sorted({email.due_at for email in saved}):
         wake_at(wake_ups, due_at)
     return results
 
 
-def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, now: datetime) -> str:
-    """Save an email or replace the one with its event_id; return `created`, `replaced` or `unchanged`.
+def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, now: datetime) -> ReplaceResult:
+    """Save an email, or replace the one with its event_id.
 
     Raises NotReplaceable unless the saved email is scheduled, or held and not started.
     """

@@ -59,7 +59,7 @@ def watch(installation: Installation, server: ScriptedServer) -> bool:
     counts: list[tuple[float, int]] = []
     with installation.database() as database:
         while installation.log() != ["1"]:
-            row = database.connection.row("SELECT COUNT(*) FROM senders")
+            row = database.connection.fetch_one("SELECT COUNT(*) FROM senders")
             senders = max(senders, row[0] if row else 0)
             counts.append((time.monotonic(), len(server.accepted)))
             while counts[-1][0] - counts[0][0] > 10:

@@ -59,7 +59,7 @@ SELECT n, :later + n, 0, 'token', 'Subject', 'Content' FROM numbers
 def fill(full: Installation) -> None:
     """Schedule the emails, at a second of its own each."""
     with full.database() as database, database.connection.transaction():
-        database.connection.run(FILL, later=LATER, count=SCHEDULED)
+        database.connection.execute(FILL, later=LATER, count=SCHEDULED)
 
 
 def seconds(command: list[str], copy: Installation) -> float:

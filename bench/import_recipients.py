@@ -78,7 +78,7 @@ class OtherWriter:
         with open_database(self._settings, wait=600) as database:
             while not self._stop.wait(0.02):
                 began = time.monotonic()
-                database.note_sweep(int(time.time()))
+                database.record_heartbeat(int(time.time()))
                 self.longest_wait = max(self.longest_wait, time.monotonic() - began)
 
     def __enter__(self) -> OtherWriter:

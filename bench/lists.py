@@ -89,9 +89,9 @@ def fill(database: Database) -> None:
     """A million of each; the counters of the large email are not made to add up."""
     with database.connection.transaction():
         for statement in FILL:
-            database.connection.run(statement, many=MANY)
+            database.connection.execute(statement, many=MANY)
     if hasattr(database.connection, "_execute"):
-        database.connection.run("ANALYZE")
+        database.connection.execute("ANALYZE")
 
 
 def measured(database: Database, rounds: int) -> dict[str, float]:

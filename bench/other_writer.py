@@ -59,7 +59,7 @@ class OtherWriter:
                 self.writes[phase].append(write(database, number))
 
     def _phase(self, database: Database) -> str:
-        started = database.connection.row(STARTED, event_id=self._event_id)
+        started = database.connection.fetch_one(STARTED, event_id=self._event_id)
         return "it is sent" if started else "nothing is sent"
 
 

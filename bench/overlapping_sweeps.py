@@ -61,7 +61,7 @@ def watch_senders(installation: Installation, processes: list[subprocess.Popen[s
     most = 0
     with installation.database() as database:
         while any(process.poll() is None for process in processes):
-            row = database.connection.row("SELECT COUNT(*) FROM senders")
+            row = database.connection.fetch_one("SELECT COUNT(*) FROM senders")
             most = max(most, row[0] if row else 0)
             time.sleep(0.02)
     return most

@@ -107,13 +107,13 @@ def fill(installation: Installation, recipients: int) -> None:
     with installation.database() as database:
         with database.connection.transaction():
             for table in ("deliveries", "progress", "emails", "recipients"):
-                database.connection.run(f"DELETE FROM {table}")
+                database.connection.execute(f"DELETE FROM {table}")
             for statement in FILL:
                 many = EMAILS if "INTO emails" in statement or "6000" in statement else recipients
                 used = {key: value for key, value in {**values, "many": many}.items() if f":{key}" in statement}
-                database.connection.run(statement, **used)
+                database.connection.execute(statement, **used)
         database.connection.analyze()
-        database.note_sweep(values["now"])
+        database.record_heartbeat(values["now"])
 
 
 def pages(installation: Installation, recipients: int) -> list[str]:

@@ -210,7 +210,7 @@ def wait_for_sent(database: Database, count: int) -> int:
 
 
 def sent(database: Database) -> int:
-    row = database.connection.row(SENT)
+    row = database.connection.fetch_one(SENT)
     return int(row[0]) if row else 0
 
 

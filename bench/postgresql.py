@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.on_postgresql import SYNCED
 from measured import print_machine
 
-from database import Database, Delivery, Settlement
+from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import PROJECT, Installation
 from tests.support.ports import unused_port
 from tests.support.postgresql_server import PostgreSQLServer
@@ -82,10 +82,10 @@ def copy(source: Installation, url: str) -> None:
 def queue_all(target: Installation) -> None:
     """All deliveries of the email in line."""
     with target.database() as database:
-        database.progress.begin_due(int(time.time()))
+        database.progress.start_due_emails(int(time.time()))
         with database.connection.transaction():
-            database.connection.run(FILL)
-            database.connection.run(NOTE)
+            database.connection.execute(FILL)
+            database.connection.execute(NOTE)
         database.connection.analyze()
 
 
@@ -93,7 +93,7 @@ def claim_alone(target: Installation) -> None:
     with target.database() as database:
         sender_id = enter(database)
         times = [claim(database, sender_id)[1] * 1000 for _ in range(200)]
-        database.senders.leave(sender_id, no_doubt)
+        database.senders.unregister(sender_id, no_doubt)
     print(f"a batch of {BATCH}: median {statistics.median(times):.2f} ms, longest {max(times):.2f} ms (200 batches)")
 
 
@@ -105,7 +105,7 @@ def claim_together(target: Installation) -> None:
     claimed = Counter(key for keys, _ in results for key in keys)
     times = [milliseconds for _, each in results for milliseconds in each]
     with target.database() as database:
-        left = database.connection.row("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NULL")
+        left = database.connection.fetch_one("SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NULL")
     print(
         f"{CLAIMERS} claimers at once: {len(claimed):,} rows claimed in {time.perf_counter() - began:.0f} s, "
         f"{sum(count > 1 for count in claimed.values())} of them twice, {left and left[0]} left; "
@@ -126,17 +126,17 @@ def claim_all(target: Installation) -> tuple[list[int], list[float]]:
 
 def claim(database: Database, sender_id: int) -> tuple[list[int], float]:
     began = time.perf_counter()
-    claims = database.claims.take(sender_id, 0, int(datetime.now(UTC).timestamp()), BATCH)
+    claims = database.claims.claim(sender_id, 0, int(datetime.now(UTC).timestamp()), BATCH)
     return [recipient_id for _, recipient_id, _ in claims], time.perf_counter() - began
 
 
 def enter(database: Database) -> int:
-    sender_id = database.senders.enter(100, int(time.time()), no_doubt)
+    sender_id = database.senders.register(100, int(time.time()), no_doubt)
     assert sender_id is not None
     return sender_id
 
 
-def no_doubt(delivery: Delivery) -> Settlement:
+def no_doubt(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 

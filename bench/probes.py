@@ -100,9 +100,9 @@ def seed(installation: Installation, rows: int, hours: int) -> None:
         for statement in SEED:
             used = {name: value for name, value in values.items() if f":{name}" in statement}
             with database.connection.transaction():
-                database.connection.run(statement, **used)
+                database.connection.execute(statement, **used)
         database.connection.analyze()
-        database.note_sweep(values["now"])
+        database.record_heartbeat(values["now"])
 
 
 def inside(installation: Installation) -> Callable[[str], tuple[int, str]]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from storage.emails import SAVE
+from storage.emails import INSERT_EMAIL
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 
 CONTENT = ("lorem ipsum " * 5 + "dolor\n") * 14
@@ -25,7 +25,7 @@ def main() -> None:
     event_id = first
     began = time.perf_counter()
     while time.perf_counter() < began + seconds:
-        connection.execute(SAVE, (event_id, *values))
+        connection.execute(INSERT_EMAIL, (event_id, *values))
         event_id += 1
     print((event_id - first) / (time.perf_counter() - began))
 

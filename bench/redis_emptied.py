@@ -78,7 +78,7 @@ def wait_for_all(installation: Installation, emails: int) -> list[int]:
     while len(lateness) < emails and time.monotonic() < deadline:
         time.sleep(1)
         with installation.database() as database:
-            lateness = [row[0] for row in database.connection.rows(LATENESS)]
+            lateness = [row[0] for row in database.connection.fetch_all(LATENESS)]
     return lateness
 
 

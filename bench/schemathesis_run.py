@@ -35,7 +35,7 @@ def main() -> int:
         installation.save_email(1)
         installation.save_email(2, due_in=10**6)
         with installation.database() as database:
-            database.connection.run("UPDATE emails SET status = 'held', held_because = 'a test' WHERE event_id = 2")
+            database.connection.execute("UPDATE emails SET status = 'held', held_because = 'a test' WHERE event_id = 2")
         with service(installation) as running, contextlib.chdir(folder):  # where it keeps what it remembers
             command = ["--config-file", str(CONFIGURATION), "run", f"http://127.0.0.1:{running.port}/openapi.json"]
             return int(command_line.main([*command, "--max-time", seconds, *options], standalone_mode=False) or 0)

@@ -25,7 +25,7 @@ from contenders.ours import Ours, settings_for
 from measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
 from other_writer import OtherWriter, summary
 
-from database import Database, Delivery, Settlement
+from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import Installation
 
 CONNECTIONS = 32
@@ -137,26 +137,26 @@ class Sending:
 def start_all(database: Database) -> list[float]:
     """Begin what is due, and make all its deliveries; the seconds for each batch. They are in line afterwards."""
     now = int(time.time())
-    database.progress.begin_due(now)
-    sender_id = database.senders.enter(1, now, no_doubt)
+    database.progress.start_due_emails(now)
+    sender_id = database.senders.register(1, now, no_doubt)
     times = []
     more = True
     while sender_id is not None and more:
         began = time.perf_counter()
-        more = bool(database.claims.take(sender_id, 0, now, BATCH))
+        more = bool(database.claims.claim(sender_id, 0, now, BATCH))
         times.append(time.perf_counter() - began)
-    database.senders.leave(sender_id or 0, no_doubt)
+    database.senders.unregister(sender_id or 0, no_doubt)
     return times
 
 
-def no_doubt(delivery: Delivery) -> Settlement:
+def no_doubt(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 
 def keep_ten_recipients(database: Database) -> None:
     """All but the last ten leave the list; the large email, which was started before, still goes to them."""
     with database.connection.transaction():
-        database.connection.run(
+        database.connection.execute(
             "DELETE FROM recipients WHERE recipient_id <= (SELECT MAX(recipient_id) - 10 FROM recipients)"
         )
 
@@ -175,7 +175,7 @@ def lateness(database: Database, due_at: int, sender: subprocess.Popen[str]) -> 
         progress = database.progress.get(TEN)
         if progress is not None and progress.sent == 10:
             seen = time.time()
-            row = database.connection.row("SELECT MAX(finished_at) FROM deliveries WHERE event_id = :id", id=TEN)
+            row = database.connection.fetch_one("SELECT MAX(finished_at) FROM deliveries WHERE event_id = :id", id=TEN)
             return (row[0] if row else 0) - due_at, seen - due_at
         time.sleep(0.01)
     return None

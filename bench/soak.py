@@ -173,9 +173,9 @@ def faults(soak: Soak, installation: Installation, taken: int) -> list[str]:
     if far:
         found.append(f"{len(far)} connections broke though no worker had been killed")
     with installation.database() as database:
-        statuses: dict[int, str] = dict(database.connection.rows("SELECT event_id, status FROM emails"))
-        (sent, unsent) = database.connection.row(TAKEN) or (0, 0)
-        whole = [row[0] for row in database.connection.rows("PRAGMA integrity_check")]
+        statuses: dict[int, str] = dict(database.connection.fetch_all("SELECT event_id, status FROM emails"))
+        (sent, unsent) = database.connection.fetch_one(TAKEN) or (0, 0)
+        whole = [row[0] for row in database.connection.fetch_all("PRAGMA integrity_check")]
     if lost := ledger.saved - set(statuses):
         found.append(f"{len(lost)} emails that were answered as saved are not in the database")
     if open_ := {n: status for n, status in statuses.items() if status not in ("sent", "cancelled")}:

@@ -63,8 +63,8 @@ def prepare(installation: Installation) -> None:
         for event_id, days in AGES.items():
             sample_installation.age(database, event_id, days * sample_installation.DAY + event_id % 7 * 3_600)
         for event_id in (sample_installation.CONCERT, sample_installation.OVERDUE):
-            database.connection.run("DELETE FROM emails WHERE event_id = :event_id", event_id=event_id)
-            database.connection.run("DELETE FROM progress WHERE event_id = :event_id", event_id=event_id)
+            database.connection.execute("DELETE FROM emails WHERE event_id = :event_id", event_id=event_id)
+            database.connection.execute("DELETE FROM progress WHERE event_id = :event_id", event_id=event_id)
     installation.save_email(
         sample_installation.NEXT_WEEK + 1, -1, "Tonight's concert begins at eight", sample_installation.TEXT
     )

@@ -18,7 +18,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
     """This machine's clock against the last sweep and the database server's clock; and the zone."""
     try:
         with open_database(settings) as database:
-            last, lead = database.last_sweep_at(), database.clock_lead()
+            last, lead = database.last_heartbeat_at(), database.clock_lead()
     except DBError:
         return  # the database's own check says so
     yield _against_last_sweep(int(time.time()), last)

@@ -23,10 +23,12 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         yield from _file(settings.database_path)
     try:
         with open_database(settings) as database:
-            condition = database.condition()
-            yield ok("database", f"{settings.database_name}: {condition.product}, schema version {condition.version}")
-            yield known_faults(condition.product)
-            if condition.backup_made_at is not None:
+            info = database.info()
+            yield ok(
+                "database", f"{settings.database_name}: {info.server_version}, schema version {info.schema_version}"
+            )
+            yield known_faults(info.server_version)
+            if info.backup_made_at is not None:
                 text = "it was restored from a backup: the next sweep holds what was begun or due in it"
                 yield warning("database", text, "then look at: flask emails list --status held")
             yield _written(database)
@@ -73,7 +75,7 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
     """Read through the whole database, which takes seconds."""
     try:
         with open_database(settings) as database:
-            damage = database.health.damage(DAMAGE_CHECK_SECONDS)
+            damage = database.health.integrity_check(DAMAGE_CHECK_SECONDS)
     except DatabaseUnavailable:
         return  # the check before this says so
     except DBError as failure:

@@ -6,7 +6,7 @@ import random
 import re
 from typing import NamedTuple
 
-from database import Delivery, Settlement
+from database import Delivery, DeliveryUpdate
 from intake.text import one_line
 
 BACKOFF_SECONDS = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # after the first, second, … attempt; then always the last
@@ -22,18 +22,20 @@ class Policy(NamedTuple):
     in_doubt: str
 
 
-def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> Settlement:
+def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> DeliveryUpdate:
     """Return the new state of a delivery after an attempt that ended at `at` and did not succeed."""
     reply = one_line(reply)[:MAX_REPLY_LENGTH]
     status, next_attempt_at = _next_status(delivery, outcome, at, policy)
     no_mailbox = status == "failed" and NO_SUCH_MAILBOX.match(reply) is not None
-    return Settlement(delivery.event_id, delivery.recipient_id, outcome, status, at, reply, next_attempt_at, no_mailbox)
+    return DeliveryUpdate(
+        delivery.event_id, delivery.recipient_id, outcome, status, reply, at, next_attempt_at, no_mailbox
+    )
 
 
-def next_state_after_crash(delivery: Delivery, at: int, policy: Policy) -> Settlement:
+def next_state_after_crash(delivery: Delivery, at: int, policy: Policy) -> DeliveryUpdate:
     """Return the new state of a delivery whose sender died while the message ended. If it is retried, then now."""
-    settlement = next_state(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
-    return settlement._replace(next_attempt_at=at) if settlement.status == "queued" else settlement
+    update = next_state(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
+    return update._replace(next_attempt_at=at) if update.status == "queued" else update
 
 
 def _next_status(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tuple[str, int | None]:

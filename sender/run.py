@@ -6,7 +6,7 @@ import gc
 import time
 from datetime import UTC, datetime
 
-from database import Database, Delivery, Settlement, boot_clock
+from database import Database, Delivery, DeliveryUpdate, boot_clock
 from delivery.interface import SessionError
 from sender.outgoing import make_sender
 from sender.progress_bar import ProgressBar
@@ -24,14 +24,14 @@ def send_due(
     """Send until nothing more is due, unless as many senders as SENDERS allows are at work."""
     policy = Policy(settings.retry_for, settings.in_doubt)
 
-    def resolve_abandoned(delivery: Delivery) -> Settlement:
-        settlement = next_state_after_crash(delivery, int(time.time()), policy)
-        if settlement.status == "unknown":
-            tasklog.error(f"unknown: {settlement.reply}", delivery.event_id, delivery.address)
-        return settlement
+    def resolve_abandoned(delivery: Delivery) -> DeliveryUpdate:
+        update = next_state_after_crash(delivery, int(time.time()), policy)
+        if update.status == "unknown":
+            tasklog.error(f"unknown: {update.reply}", delivery.event_id, delivery.address)
+        return update
 
     leased_at = boot_clock()
-    sender_id = retry_while_busy(stop, database.senders.enter, settings.senders, int(time.time()), resolve_abandoned)
+    sender_id = retry_while_busy(stop, database.senders.register, settings.senders, int(time.time()), resolve_abandoned)
     if sender_id is None:
         return SweepResult.BUSY
     gc.freeze()  # the modules loaded by now are never garbage; examining them is a fifth of the collector's work
@@ -46,7 +46,7 @@ def send_due(
     finally:
         queue.close()
         milliseconds = int((boot_clock() - leased_at) * 1000) if queue.had_work else None
-        retry_while_busy(stop, database.senders.leave, sender_id, resolve_abandoned, milliseconds)
+        retry_while_busy(stop, database.senders.unregister, sender_id, resolve_abandoned, milliseconds)
 
 
 def _result_of(queue: DeliveryQueue, settings: Settings, database: Database, tasklog: TaskLog) -> SweepResult:
@@ -55,6 +55,6 @@ def _result_of(queue: DeliveryQueue, settings: Settings, database: Database, tas
         if queue.had_work:
             tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
         return SweepResult.QUOTA_REACHED
-    if not queue.log_finished():
+    if not queue.flush_completion_log():
         return SweepResult.LOG_FAILED
     return SweepResult.DONE if queue.had_work else SweepResult.IDLE

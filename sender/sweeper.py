@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from database import (
     HEARTBEAT_SECONDS,
-    LEASE,
+    LEASE_SECONDS,
     Database,
     DatabaseBusy,
     DBError,
@@ -76,7 +76,7 @@ class Sweeper:
     def run(self, options: argparse.Namespace) -> None:
         """Carry out the options of the command line."""
         if options.clock_is_right:
-            self._database.note_sweep(int(time.time()))
+            self._database.record_heartbeat(int(time.time()))
         if options.retry_failed is not None:
             self._retry_failed(options.retry_failed)
         elif options.watch:
@@ -150,7 +150,7 @@ class Sweeper:
 
     def _clock_is_right(self) -> bool:
         """Return whether the clock is plausible. With one that jumped, a sweep would send everything, or nothing."""
-        now, last = int(time.time()), self._database.last_sweep_at()
+        now, last = int(time.time()), self._database.last_heartbeat_at()
         if not clock_is_plausible(now, last):
             self._tasklog.error(
                 f"the clock says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent. "
@@ -158,7 +158,7 @@ class Sweeper:
             )
             return False
         if now - last >= HEARTBEAT_SECONDS:
-            self._database.note_sweep(now)
+            self._database.record_heartbeat(now)
         return True
 
     def _hold_restored(self) -> None:
@@ -237,7 +237,7 @@ def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
 
 def next_minute() -> int:
     """Return the start of the next minute: when to check again what could not be done now."""
-    return (int(time.time()) // LEASE + 1) * LEASE
+    return (int(time.time()) // LEASE_SECONDS + 1) * LEASE_SECONDS
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ class Watcher:
 
     def run(self) -> None:
         """Sweep whenever something is due, until a stop is requested."""
-        watch(self._sweep, self._next_work_at, self._stop, self._wait_for_news)
+        watch(self._sweep, self._next_work_at, self._stop, self._wait_for_notify)
 
     def _sweep(self) -> bool:
         try:
@@ -43,7 +43,7 @@ class Watcher:
     def _answers(self, after: float = 0) -> bool:
         time.sleep(after)
         try:
-            self._database.last_sweep_at()
+            self._database.last_heartbeat_at()
         except DatabaseUnavailable:
             return False
         return True
@@ -57,9 +57,9 @@ class Watcher:
         except DatabaseUnavailable:
             return None
 
-    def _wait_for_news(self, seconds: float) -> bool:
+    def _wait_for_notify(self, seconds: float) -> bool:
         try:
-            return self._database.wait_for_news(seconds)
+            return self._database.wait_for_notify(seconds)
         except DatabaseUnavailable:
             time.sleep(seconds)  # the next sweep reports it
             return False

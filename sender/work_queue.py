@@ -13,18 +13,20 @@ from operator import itemgetter
 from typing import ParamSpec, TypeVar
 
 from database import (
-    LEASE,
-    RENEW,
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    Accepted,
     Claim,
     Database,
     DatabaseMissing,
     DatabaseReadOnly,
     DatabaseUnavailable,
-    Ending,
+    DeliveryUpdate,
     SchemaMismatch,
-    Sent,
-    Settlement,
+    SendIntent,
     boot_clock,
+    new_accepted,
+    new_send_intent,
 )
 from delivery.interface import Envelope, Kind, Outcome, PendingCommit, classify_build_error, new_envelope
 from delivery.message.message import Message, MessageError
@@ -82,7 +84,7 @@ class DeliveryQueue:
     def fetch(self, limit: int) -> list[Envelope]:
         """Claim up to `limit` envelopes, from all emails that are due in turn; return an empty list if none is."""
         self.renew_lease()
-        self.log_finished()
+        self.flush_completion_log()
         while not self.stopping:
             now = int(time.time())
             begun = self._retry(self._begin, now)
@@ -98,11 +100,11 @@ class DeliveryQueue:
         self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
-        settlements = [self._retry(self._settlement, *outcome) for outcome in others]
-        cleared = self._make_durable(sent, settlements, rows)
+        updates = [self._retry(self._settlement, *outcome) for outcome in others]
+        cleared = self._make_durable(sent, updates, rows)
         self._progress_bar.count("sent", len(sent))
-        for outcome, settlement in zip(others, settlements, strict=True):
-            self._report(outcome.envelope.event_id, outcome.envelope.address, settlement)
+        for outcome, update in zip(others, updates, strict=True):
+            self._report(outcome.envelope.event_id, outcome.envelope.address, update)
         if len(cleared) == len(rows):
             return ending
         # The others were cancelled, or claimed by another sender.
@@ -110,35 +112,35 @@ class DeliveryQueue:
 
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
         """Start a `commit` that the database server runs on its own; None: this one cannot."""
-        if not self._deliveries.can_begin:
+        if not self._deliveries.can_submit:
             return None
         self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
-        running = self._deliveries.begin_record(sent, rows) if len(sent) == len(outcomes) else None
-        if running is None:
+        pending = self._deliveries.submit_record(sent, rows) if len(sent) == len(outcomes) else None
+        if pending is None:
             return None
 
         def result() -> Collection[Envelope]:
-            if not running.done():
+            if not pending.wait():
                 return self.commit(outcomes, ending)
             self._progress_bar.count("sent", len(sent))
             return ending
 
-        return PendingCommit(running.descriptor, result)
+        return PendingCommit(pending.descriptor, result)
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
         """Give back envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
-        self._retry(self._deliveries.give_back, self._sender_id, keys, int(time.time()))
+        self._retry(self._deliveries.release, self._sender_id, keys, int(time.time()))
 
     def lease_is_valid(self) -> bool:
         """Return whether the lease holds, by a clock that steps of the wall clock do not affect."""
-        return not self._lease_lost and boot_clock() < self._renewed_at + LEASE
+        return not self._lease_lost and boot_clock() < self._renewed_at + LEASE_SECONDS
 
     def renew_lease(self) -> None:
-        """Renew the lease every RENEW seconds."""
+        """Renew the lease every RENEW_SECONDS seconds."""
         began = boot_clock()
-        if self._lease_lost or began < self._renewed_at + RENEW:
+        if self._lease_lost or began < self._renewed_at + RENEW_SECONDS:
             return
         if self._retry(self._database.senders.renew, self._sender_id, int(time.time())):
             self._renewed_at = began
@@ -146,12 +148,12 @@ class DeliveryQueue:
             self._lease_lost = True
             self._tasklog.error("another sender took over: this one did not renew its lease in time")
 
-    def log_finished(self) -> bool:
+    def flush_completion_log(self) -> bool:
         """Write the lines of finished emails to the log; return False if that fails: they are written later."""
         if self._log_failed:
             return False
         try:
-            self._retry(self._database.progress.log_finished, self._tasklog.finished)
+            self._retry(self._database.progress.flush_completion_log, self._tasklog.finished)
         except OSError as error:
             self._log_failed = True
             self._tasklog.cannot_write(error)
@@ -165,7 +167,7 @@ class DeliveryQueue:
 
     def _begin(self, now: int) -> bool:
         """Begin the emails that are due; return whether there were any."""
-        begun = self._database.progress.begin_due(now, self._settings.hold_if_late)
+        begun = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
         for event_id, held_because in begun:
             if held_because:
                 self._tasklog.error(f"held: {held_because}", event_id)
@@ -173,7 +175,7 @@ class DeliveryQueue:
 
     def _claim(self, now: int, limit: int) -> list[Claim]:
         per_day = messages_per_day(self._settings)
-        claims = self._database.claims.take(self._sender_id, self._last_claimed, now, limit, per_day)
+        claims = self._database.claims.claim(self._sender_id, self._last_claimed, now, limit, per_day)
         if claims:
             self._last_claimed = claims[-1][0]
         return claims
@@ -216,46 +218,46 @@ class DeliveryQueue:
         event_id, recipient_id, address = claim
         kind, reason = classify_build_error(error)
         delivery = self._retry(self._deliveries.get, (event_id, recipient_id))
-        settlement = next_state(delivery, kind.value, reason, now, self._policy)
-        self._make_durable([], [settlement], [])
-        self._report(event_id, address, settlement)
+        update = next_state(delivery, kind.value, reason, now, self._policy)
+        self._make_durable([], [update], [])
+        self._report(event_id, address, update)
 
-    def _sent(self, outcomes: Sequence[Outcome]) -> list[Sent]:
+    def _sent(self, outcomes: Sequence[Outcome]) -> list[Accepted]:
         sender_id = self._sender_id
         return [
-            (int(at), reply[:MAX_REPLY_LENGTH], envelope[0], envelope[1], sender_id)
+            new_accepted((envelope[0], envelope[1], sender_id, reply[:MAX_REPLY_LENGTH], int(at)))
             for envelope, kind, reply, at in outcomes
             if kind is _SENT
         ]
 
-    def _ending(self, envelopes: Sequence[Envelope]) -> list[Ending]:
+    def _ending(self, envelopes: Sequence[Envelope]) -> list[SendIntent]:
         sender_id = self._sender_id
-        return [(envelope[0], envelope[1], sender_id) for envelope in envelopes]
+        return [new_send_intent((envelope[0], envelope[1], sender_id)) for envelope in envelopes]
 
-    def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> Settlement:
+    def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> DeliveryUpdate:
         return next_state(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(
-        self, sent: Sequence[Sent], settlements: Sequence[Settlement], ending: Sequence[Ending]
-    ) -> Sequence[Ending]:
+        self, sent: Sequence[Accepted], updates: Sequence[DeliveryUpdate], ending: Sequence[SendIntent]
+    ) -> Sequence[SendIntent]:
         try:
-            return self._retry(self._deliveries.record, self._sender_id, sent, settlements, ending)
+            return self._retry(self._deliveries.record, self._sender_id, sent, updates, ending)
         except DatabaseUnavailable:
-            for _, reply, event_id, _, _ in sent:
-                self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
-            for other in settlements:
+            for accepted in sent:
+                self._tasklog.error(f"sent ({accepted.reply}), but this could not be recorded", accepted.event_id)
+            for other in updates:
                 reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
                 self._tasklog.error(reason, other.event_id)
             raise
 
-    def _report(self, event_id: int, address: str, settlement: Settlement) -> None:
-        self._progress_bar.count(settlement.outcome)
-        if settlement.status in ("failed", "unknown"):
-            reason = f"{settlement.status}: {settlement.reply}"
+    def _report(self, event_id: int, address: str, update: DeliveryUpdate) -> None:
+        self._progress_bar.count(update.outcome)
+        if update.status in ("failed", "unknown"):
+            reason = f"{update.status}: {update.reply}"
             self._tasklog.error(reason, event_id, address)
         else:
             count, _ = self._deferred.get(event_id, (0, ""))
-            self._deferred[event_id] = count + 1, settlement.reply
+            self._deferred[event_id] = count + 1, update.reply
 
     def _retry(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return retry_while_busy(self._stop, act, *args, **kwargs)

@@ -24,6 +24,6 @@ def boot_id() -> str:
         return "this machine"
 
 
-def clock_is_plausible(now: int, last_sweep_at: int) -> bool:
+def clock_is_plausible(now: int, last_heartbeat_at: int) -> bool:
     """Return whether the system clock can be right. A clock that jumped would send everything at once, or nothing."""
-    return last_sweep_at - MAX_CLOCK_BACK <= now <= last_sweep_at + MAX_CLOCK_FORWARD
+    return last_heartbeat_at - MAX_CLOCK_BACK <= now <= last_heartbeat_at + MAX_CLOCK_FORWARD

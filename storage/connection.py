@@ -1,4 +1,4 @@
-"""What a kind of database has to offer: `storage/sqlite/connection.py` and `storage/postgresql/connection.py` do."""
+"""The interface of a connection; `storage/sqlite/connection.py` and `storage/postgresql/connection.py` implement it."""
 
 from __future__ import annotations
 
@@ -14,83 +14,85 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 Values = dict[str, object]
-Statement = tuple[str, "Values | Sequence[tuple[object, ...]]"]  # its values, or those of many as `run_many` has them
+Statement = tuple[str, "Values | Sequence[tuple[object, ...]]"]  # with its values, or with rows as for `executemany`
 
 
 class Guard(NamedTuple):
-    """A statement that begins every transaction. `check` raises for a first row with which it must not go on."""
+    """A statement that begins every transaction. `check` gets its first row and raises to stop the transaction."""
 
     sql: str
     check: Callable[[Row | None], None]
 
 
 class LeaseTime(NamedTuple):
-    """A reading of the clock that leases are judged by: readings of different `clock`s cannot be compared."""
+    """A reading of the clock that leases are judged by. Readings of different `clock`s cannot be compared."""
 
     clock: str
     milliseconds: int
 
 
-class Running(Protocol):
-    """A transaction that goes on by itself."""
+class PendingTransaction(Protocol):
+    """A transaction that the server runs while the program does something else."""
 
     @property
     def descriptor(self) -> int:
-        """Can be read when it has ended."""
+        """A file descriptor that becomes readable when the transaction has ended."""
 
-    def done(self) -> bool:
-        """Wait for its end; whether it was surely committed."""
+    def wait(self) -> bool:
+        """Wait until it has ended; return whether it was certainly committed."""
 
 
 class Connection(Protocol):
-    """One connection. Statements are the same text for every database, with `:name` placeholders.
+    """A connection, with the methods of the DB-API (PEP 249) where it has them.
 
-    Whatever the driver raises comes out as a DBError.
+    Every engine gets the same SQL, with `:name` placeholders. Errors of the driver are raised as DBErrors.
     """
 
     engine: str  # "sqlite" or "postgresql"
     guard: Guard | None  # of every transaction from now on; None at first
-    claim_lock: str  # what a SELECT needs to get only rows that no other transaction holds, and to hold them
-    row_lock: str  # what it needs to wait for the others, and to hold the rows
-    log: Path | None  # the write-ahead log; None: a server looks after that
-    by_sending: str  # what it needs to go through emails that are being sent in the order of their numbers
+    wal_path: Path | None  # the write-ahead log; None: the server manages it
+    # Clauses that differ between engines. Statements that need them have placeholders of these names.
+    for_update: str  # ends a SELECT that waits for locked rows and locks them
+    for_update_skip_locked: str  # ends a SELECT that skips locked rows and locks the others
+    sending_index_hint: str  # follows `emails` in a SELECT that reads those being sent in the order of their event_ids
 
-    def rows(self, sql: str, **values: object) -> list[Row]:
-        """All rows of a statement."""
+    def fetch_all(self, sql: str, **values: object) -> list[Row]:
+        """Return all rows of a statement."""
 
-    def row(self, sql: str, **values: object) -> Row | None:
-        """The first row of a statement."""
+    def fetch_one(self, sql: str, **values: object) -> Row | None:
+        """Return the first row of a statement, or None."""
 
-    def run(self, sql: str, **values: object) -> int:
-        """Run a statement; how many rows it changed."""
+    def execute(self, sql: str, **values: object) -> int:
+        """Run a statement; return how many rows it changed."""
 
-    def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement for each of `rows`; how many rows were changed in all.
+    def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run an INSERT or UPDATE for each of `rows`; return how many rows it changed in all.
 
-        Its placeholders are `?`, in the order of the values: with names it would take twice the time.
+        Its placeholders are `?`, or `?1`, `?2` and so on for the first, second value: named ones would take twice the
+        time. PostgreSQL runs it as one statement, so that no row sees the change that another made.
         """
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in their order, in one round trip where there is a server.
+    def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in order, in one round trip to a database server.
 
-        Of each: the rows, if it has any to tell, or else how many it changed.
+        Returns for each statement its rows if it returns any, or else how many rows it changed.
         """
 
     @property
-    def begin_together(self) -> Callable[[Sequence[Statement]], Running] | None:
-        """Begins statements that are a transaction of their own; None: this database does not go on by itself.
+    def submit_transaction(self) -> Callable[[Sequence[Statement]], PendingTransaction] | None:
+        """A function that submits statements as a transaction of their own, or None if the engine cannot do that.
 
-        It is rolled back if one of those with many rows changes fewer than these.
+        The transaction is rolled back if a statement with rows changes fewer rows than it was given.
         """
 
     def stream(self, sql: str) -> Iterator[Row]:
-        """The rows of a statement without values, a few at a time: memory stays flat. Inside a transaction."""
+        """Yield the rows of a statement without values, inside the open transaction. Memory stays flat."""
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Insert many rows, inside the transaction that is open."""
+        """Insert many rows, inside the open transaction."""
 
-    def run_script(self, script: str) -> None:
-        """Run several statements, inside the transaction that is open."""
+    def executescript(self, script: str) -> None:
+        """Run several statements, inside the open transaction. (The driver's own `executescript` would commit it.)"""
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
@@ -99,58 +101,58 @@ class Connection(Protocol):
         """Return what the tables consist of that a script creates. Changes nothing. Inside a transaction."""
 
     def lock_for_upgrade(self) -> None:
-        """Keep all guarded transactions out until the one that is open ends, which may take as long as it needs."""
+        """Keep out all guarded transactions until the open one ends, which may take as long as it needs."""
 
     def has_tables(self) -> bool:
-        """Whether the tables were made. Asked inside a transaction, others who ask wait for its end."""
+        """Return whether the tables exist. Inside a transaction, others that ask wait until it ends."""
 
-    def product(self) -> str:
-        """The database's program and its version, such as `SQLite 3.53.4`."""
+    def server_version(self) -> str:
+        """Return the database program and its version, such as `SQLite 3.53.4`."""
 
-    def damage(self, seconds: float) -> list[str] | None:
-        """What a look through everything finds; None when so many seconds were not enough for all of it."""
+    def integrity_check(self, seconds: float) -> list[str] | None:
+        """Return the first few faults in the database's files, or None if `seconds` were not enough to check them."""
 
-    def tune(self) -> None:
-        """Tell the database how the tables, made in this transaction, are used, and let it keep `counts`."""
+    def set_storage_parameters(self) -> None:
+        """Tell the database how the tables are used, and add the triggers that keep `counts`; after creating them."""
 
     def analyze(self) -> None:
-        """The deliveries have changed much: let the database count anew, where it plans by such counts."""
+        """Update the planner's statistics, because the deliveries have changed much."""
 
-    def announce(self) -> None:
-        """Tell other processes, once this transaction is committed, that something may be due."""
+    def notify(self) -> None:
+        """Notify waiting processes, once this transaction is committed, that something may be due."""
 
-    def wait_for_news(self, seconds: float) -> bool:
-        """Sleep for so long, or until something was announced, where the database can tell: then True."""
+    def wait_for_notify(self, seconds: float) -> bool:
+        """Sleep until `notify` was called, for up to `seconds`; return whether it may have been. SQLite only sleeps."""
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
         """Fill this connection's own table `incoming` (position, address, address_key), each key once, in key order.
 
-        Nothing is locked meanwhile, and memory stays flat. What `addresses` raises comes out.
+        Nothing is locked meanwhile, and memory stays flat. An exception that `addresses` raises is passed on.
         """
 
     def unstage_addresses(self) -> None:
         """Drop that table."""
 
-    def refuse_replaced(self) -> None:
-        """Raise DatabaseMissing if this is no longer the installation's database; a transaction begins with that."""
+    def check_not_replaced(self) -> None:
+        """Raise DatabaseMissing if the database's file was deleted or replaced. Every transaction begins with this."""
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, durable when it ends; writers wait for it in turn. Inside another one it joins that."""
+        """Commit all of the block durably, or nothing. Writers take turns. A nested block joins the outer one."""
 
     def lease_time(self) -> LeaseTime:
-        """Now, by the clock that leases are judged by."""
+        """Return the time by the clock that leases are judged by."""
 
     def hold_sender_lock(self, sender_id: int) -> None:
-        """Hold, until it is released or this process dies, what shows others on this host that it lives."""
+        """Take the lock that shows other processes on this host that this sender is alive, until it is released."""
 
     def release_sender_lock(self, sender_id: int) -> None:
-        """Give that up."""
+        """Release that lock."""
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """True only if that sender surely died on this host; False where nothing is known."""
+        """Return whether that sender certainly died on this host; False if nothing is known of it."""
 
     def size(self) -> int:
-        """The bytes that the database has on its disk."""
+        """Return how many bytes the database takes on its disk."""
 
     def close(self) -> None:
-        """Close it; a transaction that is open is rolled back."""
+        """Close the connection and roll back an open transaction."""

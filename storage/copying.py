@@ -39,7 +39,7 @@ TABLES = {
     "deferrals": ("code", "times"),
     "ended_sessions": ("session_id", "ends_at"),
 }
-MADE_WITH_THE_TABLES = ("meta", "counters")
+FILLED_BY_DB_INIT = ("meta", "counters")
 
 
 class CopyRefused(DBError):
@@ -52,10 +52,10 @@ def copy(source: Connection, target: Connection) -> dict[str, int]:
     Raises CopyRefused. Nobody can write to a SQLite `source` meanwhile.
     """
     with source.transaction(), target.transaction():
-        _refuse_senders(source)
-        _refuse_rows(target)
-        for table in MADE_WITH_THE_TABLES:
-            target.run(f"DELETE FROM {table}")  # noqa: S608 - a name of our own
+        _check_no_senders(source)
+        _check_empty(target)
+        for table in FILLED_BY_DB_INIT:
+            target.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of our own
         rows = {table: _copy_table(source, target, table) for table in TABLES}
     target.analyze()
     return rows
@@ -75,14 +75,14 @@ def _rows(connection: Connection, table: str) -> Iterator[Row]:
     return connection.stream(f"SELECT {', '.join(TABLES[table])} FROM {table}")  # noqa: S608 - names of our own
 
 
-def _refuse_senders(source: Connection) -> None:
-    if source.row("SELECT 1 FROM senders") is not None:
+def _check_no_senders(source: Connection) -> None:
+    if source.fetch_one("SELECT 1 FROM senders") is not None:
         raise CopyRefused("a sender is at work on the database to copy, or died: stop the service, run task.py once")
 
 
-def _refuse_rows(target: Connection) -> None:
+def _check_empty(target: Connection) -> None:
     for table in TABLES:
-        if table not in MADE_WITH_THE_TABLES and target.row(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
+        if table not in FILLED_BY_DB_INIT and target.fetch_one(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
             raise CopyRefused(f"the database to copy into is not empty: it has rows in {table}")
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from storage.connection import Connection
 from storage.values import EMAIL_STATUSES, moment, moment_or_none
 
-FIRST, LAST = -(2**63), 2**63 - 1
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
-SUMMARY = """
+SELECT_SUMMARY = """
 SELECT e.event_id, e.subject, e.due_at, e.created_at, e.finished_at, e.status, e.held_because,
     COALESCE(p.deliveries, 0), COALESCE(p.sent, 0), COALESCE(p.failed, 0), COALESCE(p.unknown, 0),
     COALESCE(p.cancelled, 0), COALESCE(CASE
@@ -20,12 +20,12 @@ FROM {page} JOIN emails e ON e.event_id = page.event_id LEFT JOIN progress p ON 
 """
 # The statuses are in the text, since an index is only used where the text names them. One of each, then the first
 # of all: no more rows are looked at than a page for each status has.
-OF_STATUS = """
+KEYS_OF_STATUS = """
 SELECT due_at, event_id FROM emails
 WHERE status = '{status}' AND (due_at, event_id) {after} (:due_at, :event_id)
 ORDER BY due_at {order}, event_id {order} LIMIT :limit
 """
-WITH_FAILURES = """
+KEYS_WITH_FAILURES = """
 SELECT started_at, event_id FROM progress
 WHERE failed + unknown > 0 AND (started_at, event_id) < (:started_at, :event_id)
 ORDER BY started_at DESC, event_id DESC LIMIT :limit
@@ -72,7 +72,7 @@ class EmailSummary(NamedTuple):
 def keys_of(statuses: tuple[str, ...], newest_first: bool) -> str:
     """The statement for the next `limit` (due_at, event_id) of emails in any of `statuses`."""
     after, order = ("<", "DESC") if newest_first else (">", "ASC")
-    each = (OF_STATUS.format(status=status, after=after, order=order) for status in statuses)
+    each = (KEYS_OF_STATUS.format(status=status, after=after, order=order) for status in statuses)
     union = " UNION ALL ".join(f"SELECT * FROM ({one}) AS one" for one in each)  # noqa: S608 - texts of our own
     return f"SELECT due_at, event_id FROM ({union}) AS each ORDER BY due_at {order}, event_id {order} LIMIT :limit"  # noqa: S608
 
@@ -80,14 +80,14 @@ def keys_of(statuses: tuple[str, ...], newest_first: bool) -> str:
 def _page_of(statuses: tuple[str, ...], newest_first: bool) -> str:
     order = "DESC" if newest_first else "ASC"
     page = f"({keys_of(statuses, newest_first)}) AS page"
-    return f"{SUMMARY.format(page=page)} ORDER BY page.due_at {order}, page.event_id {order}"
+    return f"{SELECT_SUMMARY.format(page=page)} ORDER BY page.due_at {order}, page.event_id {order}"
 
 
-PAGE_WITH_FAILURES = (
-    SUMMARY.format(page=f"({WITH_FAILURES}) AS page") + "ORDER BY page.started_at DESC, page.event_id DESC"
+SELECT_PAGE_WITH_FAILURES = (
+    SELECT_SUMMARY.format(page=f"({KEYS_WITH_FAILURES}) AS page") + "ORDER BY page.started_at DESC, page.event_id DESC"
 )
-ONE = SUMMARY.format(page="(SELECT CAST(:event_id AS BIGINT) AS event_id) AS page")
-PAGES = {
+SELECT_ONE = SELECT_SUMMARY.format(page="(SELECT CAST(:event_id AS BIGINT) AS event_id) AS page")
+SELECT_PAGE = {
     (status, newest_first): _page_of(EMAIL_STATUSES if status is None else (status,), newest_first)
     for status in (None, *EMAIL_STATUSES)
     for newest_first in (False, True)
@@ -104,28 +104,31 @@ class EmailLists:
     ) -> list[EmailSummary]:
         """Return up to `limit` emails after this (due_at, event_id), in that order or, if `newest_first`, reversed."""
         values = key_values(after, newest_first)
-        return [_summary(*row) for row in self._connection.rows(PAGES[status, newest_first], limit=limit, **values)]
+        return [
+            _summary(*row)
+            for row in self._connection.fetch_all(SELECT_PAGE[status, newest_first], limit=limit, **values)
+        ]
 
     def page_with_failures(self, after: Key | None = None, limit: int = 100) -> list[EmailSummary]:
         """Return up to `limit` emails with failed or unknown deliveries, the last started first.
 
         The page begins after this (started_at, event_id).
         """
-        key = {"started_at": LAST, "event_id": LAST}
+        key = {"started_at": MAX_INTEGER, "event_id": MAX_INTEGER}
         if after is not None:
             key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
-        return [_summary(*row) for row in self._connection.rows(PAGE_WITH_FAILURES, limit=limit, **key)]
+        return [_summary(*row) for row in self._connection.fetch_all(SELECT_PAGE_WITH_FAILURES, limit=limit, **key)]
 
     def summary(self, event_id: int) -> EmailSummary | None:
         """Return an email without its content."""
-        row = self._connection.row(ONE, event_id=event_id)
+        row = self._connection.fetch_one(SELECT_ONE, event_id=event_id)
         return None if row is None else _summary(*row)
 
 
 def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
     """Return the parameters of a `keys_of` statement; None is the beginning."""
     if after is None:
-        edge = LAST if newest_first else FIRST
+        edge = MAX_INTEGER if newest_first else MIN_INTEGER
         return {"due_at": edge, "event_id": edge}
     return {"due_at": int(after[0].timestamp()), "event_id": after[1]}
 

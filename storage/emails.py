@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage import cancellation, counts
+from storage import cancellation, status_counts
 from storage.cancellation import Cancelled
 from storage.connection import Connection
 from storage.email_listing import EmailLists
@@ -19,30 +20,30 @@ from storage.values import EMAIL_STATUSES, moment, moment_or_none
 
 TOKEN_BYTES = 12
 
-SAVE = """
+INSERT_EMAIL = """
 INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
 """
-GET = """
+SELECT_EMAIL = """
 SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because,
     content_digest FROM emails
 WHERE event_id = :event_id
 """
-TEXT_TO_SEND = "SELECT subject, content, token, due_at, created_at FROM emails WHERE event_id = :event_id"
+SELECT_TEXT = "SELECT subject, content, token, due_at, created_at FROM emails WHERE event_id = :event_id"
 # The token stays, since no message was made with it.
-REPLACE = """
+REPLACE_UNSTARTED = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
     status = 'scheduled', held_because = NULL
 WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
-RESCHEDULE = """
+RESCHEDULE_UNSTARTED = """
 UPDATE emails SET due_at = :due_at, created_at = :created_at, status = 'scheduled', held_because = NULL
 WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
-RELEASE = "UPDATE emails SET status = :status, held_because = NULL WHERE event_id = :event_id AND status = 'held'"
-STATUS_AND_DUE_AT = "SELECT status, due_at FROM emails WHERE event_id = :event_id"
+RELEASE_HELD = "UPDATE emails SET status = :status, held_because = NULL WHERE event_id = :event_id AND status = 'held'"
+SELECT_STATUS_AND_DUE_AT = "SELECT status, due_at FROM emails WHERE event_id = :event_id"
 
 
 class Email(NamedTuple):
@@ -59,10 +60,26 @@ class Email(NamedTuple):
     content_digest: str | None = None  # all that is kept of a pruned content
 
 
-def refuse_used(email: Email, became: str) -> None:
-    """Raise EventIdUsed unless it became "saved"."""
-    if became != "saved":
-        raise EventIdUsed(email.event_id, identical=became == "identical")
+class SaveResult(StrEnum):
+    """What saving an email came to: it is new, or there is one with the same event_id."""
+
+    SAVED = "saved"
+    IDENTICAL = "identical"  # that one has the same subject, content and due time
+    DIFFERENT = "different"
+
+
+class ReplaceResult(StrEnum):
+    """What saving an email under an event_id that may be used came to."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+
+
+def require_saved(email: Email, result: SaveResult) -> None:
+    """Raise EventIdUsed unless the email was saved."""
+    if result is not SaveResult.SAVED:
+        raise EventIdUsed(email.event_id, identical=result is SaveResult.IDENTICAL)
 
 
 class TextToSend(NamedTuple):
@@ -82,59 +99,60 @@ class Emails(EmailLists):
         self._progress = progress
 
     def save(self, email: Email, now: datetime) -> None:
-        """Save a new email, durably. Raises EventIdUsed, also when the same email was saved before."""
-        (became,) = self.save_many([email], now)
-        refuse_used(email, became)
+        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before."""
+        (result,) = self.save_many([email], now)
+        require_saved(email, result)
 
-    def save_many(self, emails: Sequence[Email], now: datetime) -> list[str]:
-        """Save those that are new, all durably or none: "saved", or "identical" or "different" to one saved before."""
+    def save_many(self, emails: Sequence[Email], now: datetime) -> list[SaveResult]:
+        """Save the emails whose event_ids are new, all durably or none; return the result for each."""
         return self.save_group(lambda: [(email, now) for email in emails])
 
-    def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[str]:
-        """As save_many, of the emails that `take` returns once the transaction has begun, each with its own now."""
+    def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
+        """Do as save_many with the emails, each with its own `now`, that `take` returns inside the transaction."""
         with self._connection.transaction():
-            became = self._save(take())
-            self._connection.announce()
-        return became
+            results = self._save(take())
+            self._connection.notify()
+        return results
 
     def get(self, event_id: int) -> Email | None:
-        row = self._connection.row(GET, event_id=event_id)
+        row = self._connection.fetch_one(SELECT_EMAIL, event_id=event_id)
         if row is None:
             return None
         number, subject, content, due_at, status, created_at, finished_at, why, digest = row
         times = moment(created_at), moment_or_none(finished_at)
         return Email(number, subject, content, moment(due_at), status, *times, why, digest)
 
-    def saved_as(self, email: Email) -> str | None:
-        """Return what is saved under its event_id: this `identical` email, a `different` one, or None."""
+    def compare(self, email: Email) -> SaveResult | None:
+        """Return whether the email saved under its event_id is IDENTICAL or DIFFERENT, or None if there is none."""
         saved = self.get(email.event_id)
         if saved is None:
             return None
-        return "identical" if _is_same(email, saved) else "different"
+        return SaveResult.IDENTICAL if _is_same(email, saved) else SaveResult.DIFFERENT
 
     def text_to_send(self, event_id: int) -> TextToSend:
         """Return what the messages of an email are made of. Raises NoSuchEmail."""
-        row = self._connection.row(TEXT_TO_SEND, event_id=event_id)
+        row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         subject, content, token, due_at, created_at = row
         return TextToSend(subject, content, token, max(due_at, created_at))
 
-    def replace(self, email: Email, now: datetime) -> str:
-        """Save it under its event_id, used or not: `created`, `replaced`, or `unchanged` if it is saved as it is.
+    def replace(self, email: Email, now: datetime) -> ReplaceResult:
+        """Save an email, or replace the one saved under its event_id; it is scheduled then.
 
-        Raises NotReplaceable unless the saved one is scheduled, or held and not started. It is scheduled then.
+        Raises NotReplaceable if that one is neither the same, nor scheduled, nor held and not started.
         """
         with self._connection.transaction():
-            (became,) = self._save([(email, now)])
-            if became == "saved":
-                became = "created"
-            elif became == "identical" and self._status(email.event_id) != "cancelled":
-                return "unchanged"
+            (saved,) = self._save([(email, now)])
+            if saved is SaveResult.SAVED:
+                result = ReplaceResult.CREATED
+            elif saved is SaveResult.IDENTICAL and self._status(email.event_id) != "cancelled":
+                return ReplaceResult.UNCHANGED
             else:
-                became = self._replace(email, now)
-            self._connection.announce()
-            return became
+                self._replace(email, now)
+                result = ReplaceResult.REPLACED
+            self._connection.notify()
+            return result
 
     def reschedule(self, event_id: int, due_at: datetime, now: datetime) -> None:
         """Move its due time, as if it were POSTed now. It is scheduled then.
@@ -143,13 +161,13 @@ class Emails(EmailLists):
         """
         times = {"due_at": int(due_at.timestamp()), "created_at": int(now.timestamp())}
         with self._connection.transaction():
-            if not self._connection.run(RESCHEDULE, event_id=event_id, **times):
+            if not self._connection.execute(RESCHEDULE_UNSTARTED, event_id=event_id, **times):
                 raise NotReplaceable(event_id, self._status(event_id))
-            self._connection.announce()
+            self._connection.notify()
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of emails of each status, at the same cost for any number."""
-        return counts.by_status(self._connection, "emails", EMAIL_STATUSES)
+        return status_counts.by_status(self._connection, "emails", EMAIL_STATUSES)
 
     def cancel(self, event_id: int, now: datetime) -> Cancelled:
         """Cancel an email, up to the last moment; none of its messages starts to leave once this has returned.
@@ -160,7 +178,7 @@ class Emails(EmailLists):
 
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted: none of their deliveries is queued afterwards."""
-        for event_id in cancellation.cancelling(self._connection):
+        for event_id in cancellation.unfinished_cancels(self._connection):
             self.cancel(event_id, now)
 
     def release(self, event_id: int, now: datetime) -> str:
@@ -174,42 +192,41 @@ class Emails(EmailLists):
             _, due_at = self._status_and_due_at(event_id)
             # An email that is due starts here, so that no sweep holds it again for being late.
             status = "sending" if is_started or due_at <= second else "scheduled"
-            if not self._connection.run(RELEASE, event_id=event_id, status=status):
+            if not self._connection.execute(RELEASE_HELD, event_id=event_id, status=status):
                 raise NotHeld(event_id, self._status(event_id))
             if is_started:
                 self._progress.finish_if_complete(event_id, second)
-            elif status == "sending" and not self._progress.begin_at_once(event_id, second):
+            elif status == "sending" and not self._progress.start_now(event_id, second):
                 raise NoActiveRecipients(event_id)
-            self._connection.announce()
+            self._connection.notify()
             return self._status(event_id)
 
-    def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[str]:
-        """Save them as save_group does, inside the open transaction and with one statement."""
+    def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[SaveResult]:
+        """Save emails in the open transaction, with one statement."""
         random = os.urandom(TOKEN_BYTES * len(emails)).hex()
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows; of two with one event_id the first wins.
-        if self._connection.run_many(SAVE, sorted(rows, key=itemgetter(0))) == len(rows):
-            return ["saved"] * len(rows)
-        return [self._became(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
+        if self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
+            return [SaveResult.SAVED] * len(rows)
+        return [self._save_result(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
 
-    def _became(self, email: Email, token: str) -> str:
+    def _save_result(self, email: Email, token: str) -> SaveResult:
         if self.text_to_send(email.event_id).token == token:
-            return "saved"
-        return self.saved_as(email) or "different"
+            return SaveResult.SAVED
+        return self.compare(email) or SaveResult.DIFFERENT
 
-    def _replace(self, email: Email, now: datetime) -> str:
+    def _replace(self, email: Email, now: datetime) -> None:
         texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
         times = {"due_at": int(email.due_at.timestamp()), "created_at": int(now.timestamp())}
-        if not self._connection.run(REPLACE, **texts, **times):
+        if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times):
             raise NotReplaceable(email.event_id, self._status(email.event_id))
-        return "replaced"
 
     def _status(self, event_id: int) -> str:
         return self._status_and_due_at(event_id)[0]
 
     def _status_and_due_at(self, event_id: int) -> tuple[str, int]:
-        row = self._connection.row(STATUS_AND_DUE_AT, event_id=event_id)
+        row = self._connection.fetch_one(SELECT_STATUS_AND_DUE_AT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         return str(row[0]), int(row[1])

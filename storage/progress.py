@@ -1,4 +1,4 @@
-"""From a due email to a finished one: begun, counted, finished, logged."""
+"""The progress of an email: started when it is due, its deliveries counted, finished and logged."""
 
 from __future__ import annotations
 
@@ -7,72 +7,74 @@ from typing import NamedTuple
 
 from storage.connection import Connection, Statement
 
-BATCH = 200  # emails begun, or logged, in one transaction
+BATCH_SIZE = 200  # emails that are started, or logged, in one transaction
 
-DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :most"
-BEGIN = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
-HOLD = "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
+SELECT_DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :limit"
+SET_SENDING = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
+SET_HELD = (
+    "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
+)
 IS_STALE = """
 SELECT 1 FROM emails WHERE event_id = :event_id AND due_at < :limit AND created_at < :limit
 """
 ANY_ACTIVE = """
 SELECT 1 FROM counts WHERE noun = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(number) > 0
 """
-FREEZE = """
+SNAPSHOT_RECIPIENTS = """
 INSERT INTO progress (event_id, started_at, last_recipient_id, recipients)
 SELECT :event_id, :now, MAX(recipient_id), (
     SELECT CAST(SUM(number) AS BIGINT) FROM counts WHERE noun = 'recipients' AND status = 'active')
 FROM recipients WHERE recipient_id > 0
 """
-UNFINISHED = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"
+REMAINING = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"
 MOVE_CURSOR = """
 UPDATE progress SET cursor_id = COALESCE(:to, last_recipient_id), deliveries = deliveries + :added
 WHERE event_id = :event_id
 """
-COUNT = """
+ADD_COUNTS = """
 UPDATE progress SET sent = sent + :sent, failed = failed + :failed, unknown = unknown + :unknown,
     cancelled = cancelled + :cancelled, first_sent_at = COALESCE(first_sent_at, :sent_at),
     last_sent_at = COALESCE(:sent_at, last_sent_at)
 WHERE event_id = :event_id
 RETURNING cursor_id >= last_recipient_id AND deliveries = sent + failed + unknown + cancelled
 """
-FINISH = """
+FINISH_IF_COMPLETE = """
 UPDATE emails SET status = CASE status WHEN 'sending' THEN 'sent' ELSE status END, finished_at = :now
 WHERE event_id = :event_id AND (status = 'sending' OR (status = 'cancelled' AND finished_at IS NULL)) AND EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id AND p.cursor_id >= p.last_recipient_id
     AND p.deliveries = p.sent + p.failed + p.unknown + p.cancelled)
 """
-MARK = """
+MARK_AS_BACKUP = """
 INSERT INTO counters (name, value) VALUES ('backup_made_at', :now)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
-LOST_COMMITS = "SELECT value FROM counters WHERE name = 'lost_commits'"
-UNMARK = "DELETE FROM counters WHERE name IN ('backup_made_at', 'lost_commits')"
+SELECT_BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
+SELECT_LOST_COMMITS = "SELECT value FROM counters WHERE name = 'lost_commits'"
+REMOVE_BACKUP_MARK = "DELETE FROM counters WHERE name IN ('backup_made_at', 'lost_commits')"
 HOLD_RESTORED = """
 UPDATE emails SET status = 'held', held_because = :reason
 WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created_at <= :made_at)
 """
-OWED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
-UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :most"
-LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
-LOCK = "SELECT 1 FROM progress WHERE event_id = :event_id {row_lock}"
-REOPEN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
-READ = """
+ANY_UNLOGGED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
+SELECT_UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :limit"
+SET_LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
+LOCK_PROGRESS = "SELECT 1 FROM progress WHERE event_id = :event_id {for_update}"
+SET_SENDING_AGAIN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
+SELECT_PROGRESS = """
 SELECT event_id, deliveries, sent, failed, unknown, cancelled FROM progress WHERE event_id = :event_id
 """
-NEXT_DUE = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
-DUE_SECONDS = """
-SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now ORDER BY due_at LIMIT :most
+NEXT_DUE_AT = "SELECT MIN(due_at) FROM emails WHERE status = 'scheduled'"
+NEXT_DUE_SECONDS = """
+SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now ORDER BY due_at LIMIT :limit
 """
 
-NONE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # of each final state
+NO_CHANGE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # of each final status
 NO_RECIPIENTS = "there was no active recipient when it was due"
-RESTORED = "it is from a backup, and may have been sent since that was made"
+MAY_HAVE_BEEN_SENT = "it is from a backup, and may have been sent since that was made"
 
 
 class Progress(NamedTuple):
-    """How many deliveries an email has so far, and how many of them are in each final state."""
+    """How many deliveries an email has so far, and how many of them have each final status."""
 
     event_id: int
     deliveries: int
@@ -82,159 +84,165 @@ class Progress(NamedTuple):
     cancelled: int
 
 
-class Begun(NamedTuple):
-    """An email that was due; `held_because` says why it was not begun: then a person decides."""
+class DueEmail(NamedTuple):
+    """An email that was due. `held_because` is why it was held instead of started, so that a person decides."""
 
     event_id: int
     held_because: str | None
 
 
-class Unmade(NamedTuple):
-    """Deliveries are still to be made for the recipients behind `after`, up to `last`."""
+class RecipientRange(NamedTuple):
+    """The recipients after `after`, up to and including `last`, whose deliveries do not exist yet."""
 
     after: int
     last: int
 
 
 class Restored(NamedTuple):
-    """This database came from a backup made at that second, or lost commits then; so many emails are held for it."""
+    """The database is a backup made at `made_at`, or lost commits then; `held` emails were held because of that."""
 
     made_at: int
     held: int
-    lost_commits: int  # at least so many
+    lost_commits: int  # at least
 
 
 class ProgressTable:
-    """The acts on the progress of emails."""
+    """The progress of all emails of an installation."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, event_id: int) -> Progress | None:
-        """How far an email has come; None when it was never started."""
-        row = self._connection.row(READ, event_id=event_id)
+        """Return the progress of an email, or None if it was never started."""
+        row = self._connection.fetch_one(SELECT_PROGRESS, event_id=event_id)
         return None if row is None else Progress(*row)
 
     def next_due_at(self) -> int | None:
-        """When the next scheduled email is due."""
-        row = self._connection.row(NEXT_DUE)
+        """Return when the next scheduled email is due, or None."""
+        row = self._connection.fetch_one(NEXT_DUE_AT)
         return None if row is None else row[0]
 
-    def next_due_seconds(self, now: int, most: int) -> list[int]:
-        """The next seconds after `now` at which emails are due, up to `most` of them."""
-        return [row[0] for row in self._connection.rows(DUE_SECONDS, now=now, most=most)]
+    def next_due_seconds(self, now: int, limit: int) -> list[int]:
+        """Return the next seconds after `now` at which emails are due, up to `limit` of them."""
+        return [row[0] for row in self._connection.fetch_all(NEXT_DUE_SECONDS, now=now, limit=limit)]
 
-    def begin_due(self, now: int, hold_if_late: int = 0, most: int = BATCH) -> list[Begun]:
-        """Begin up to `most` emails that are due; claims make their deliveries. Some are held instead."""
-        if self._connection.row(DUE, now=now, most=1) is None:
+    def start_due_emails(self, now: int, hold_if_late: int = 0, limit: int = BATCH_SIZE) -> list[DueEmail]:
+        """Start up to `limit` emails that are due, or hold them. Their deliveries are created when they are claimed."""
+        if self._connection.fetch_one(SELECT_DUE, now=now, limit=1) is None:
             return []
         with self._connection.transaction():
-            due = self._connection.rows(f"{DUE} {self._connection.claim_lock}", now=now, most=most)
-            return [Begun(event_id, self._begin(event_id, now, hold_if_late)) for (event_id,) in due]
+            sql = f"{SELECT_DUE} {self._connection.for_update_skip_locked}"
+            due = self._connection.fetch_all(sql, now=now, limit=limit)
+            return [DueEmail(event_id, self._start(event_id, now, hold_if_late)) for (event_id,) in due]
 
     def mark_as_backup(self, now: int) -> None:
-        """Say in a copy of a database that it is one: what it is about to send may have been sent since."""
+        """Mark a copy of a database as a backup: what it is about to send may have been sent since it was made."""
         with self._connection.transaction():
-            self._connection.run(MARK, now=now)
+            self._connection.execute(MARK_AS_BACKUP, now=now)
 
     def hold_restored(self, now: int) -> Restored | None:
-        """In a database with the mark of a backup, hold what is begun or due, once; None without a mark."""
-        if self._connection.row(BACKUP_MADE_AT) is None:
+        """Hold what is started or due in a database marked as a backup, and remove the mark; None without a mark."""
+        if self._connection.fetch_one(SELECT_BACKUP_MADE_AT) is None:
             return None
         with self._connection.transaction():
-            mark = self._connection.row(BACKUP_MADE_AT)
+            mark = self._connection.fetch_one(SELECT_BACKUP_MADE_AT)
             if mark is None:
                 return None
-            held = self._connection.run(HOLD_RESTORED, reason=RESTORED, now=now, made_at=mark[0])
-            lost = self._connection.row(LOST_COMMITS) or (0,)
-            self._connection.run(UNMARK)
+            held = self._connection.execute(HOLD_RESTORED, reason=MAY_HAVE_BEEN_SENT, now=now, made_at=mark[0])
+            lost = self._connection.fetch_one(SELECT_LOST_COMMITS) or (0,)
+            self._connection.execute(REMOVE_BACKUP_MARK)
             return Restored(mark[0], held, lost[0])
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
-        """Deliveries exist up to the recipient `to` (None: the last), `added` of them new; finishes an empty email."""
-        self._connection.run(MOVE_CURSOR, event_id=event_id, to=to, added=added)
+        """Record that deliveries exist up to the recipient `to`, `added` of them new. None is the last recipient."""
+        self._connection.execute(MOVE_CURSOR, event_id=event_id, to=to, added=added)
         if to is None:
             self.finish_if_complete(event_id, now)
 
-    def unmade(self, event_id: int) -> Unmade | None:
-        """Which deliveries of this email are still to be made; inside a transaction, by nobody else meanwhile."""
-        row = self._connection.row(
-            f"{UNFINISHED} AND event_id = :event_id {self._connection.row_lock}", event_id=event_id
+    def remaining_recipients(self, event_id: int) -> RecipientRange | None:
+        """Return the recipients whose deliveries do not exist yet, or None. Locks the progress of the email."""
+        row = self._connection.fetch_one(
+            f"{REMAINING} AND event_id = :event_id {self._connection.for_update}", event_id=event_id
         )
-        return None if row is None else Unmade(*row)
+        return None if row is None else RecipientRange(*row)
 
-    def any_unfinished(self) -> bool:
-        """Whether deliveries of any email that was begun are still to be made."""
-        return self._connection.row(f"{UNFINISHED} LIMIT 1") is not None
+    def any_remaining(self) -> bool:
+        """Return whether any started email has recipients whose deliveries do not exist yet."""
+        return self._connection.fetch_one(f"{REMAINING} LIMIT 1") is not None
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
-        """Add to the counters, in the transaction of the deliveries' own change; finishes a complete email."""
-        (told,) = self._connection.run_together([self.counting(event_id, changes, sent_at)])
-        if told == [(True,)]:
+        """Add to the counts of an email, in the transaction that changes its deliveries; finish it if complete."""
+        (result,) = self._connection.execute_pipelined([self.count_statement(event_id, changes, sent_at)])
+        if result == [(True,)]:
             self.finish_if_complete(event_id, now)
 
     @staticmethod
-    def counting(event_id: int, changes: Mapping[str, int], sent_at: int | None) -> Statement:
-        """The statement that adds to the counters; it tells whether the email is complete now."""
-        return COUNT, {**NONE, **changes, "event_id": event_id, "sent_at": sent_at}
+    def count_statement(event_id: int, changes: Mapping[str, int], sent_at: int | None) -> Statement:
+        """Return the statement that adds to the counts of an email; its row says whether the email is complete now."""
+        return ADD_COUNTS, {**NO_CHANGE, **changes, "event_id": event_id, "sent_at": sent_at}
 
     @staticmethod
-    def finishing(event_id: int, now: int) -> Statement:
-        """The statement that finishes an email if it is complete: each delivery made, and in a final state."""
-        return FINISH, {"event_id": event_id, "now": now}
+    def finish_statement(event_id: int, now: int) -> Statement:
+        """Return the statement that finishes an email if all its deliveries exist and have a final status."""
+        return FINISH_IF_COMPLETE, {"event_id": event_id, "now": now}
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
-        """Once each delivery of an email is made and in a final state it is `sent`; a cancelled one is finished."""
-        self._connection.run(FINISH, event_id=event_id, now=now)
+        """Make an email `sent` if all its deliveries exist and have a final status; a cancelled one stays cancelled."""
+        self._connection.execute(FINISH_IF_COMPLETE, event_id=event_id, now=now)
 
     def lock(self, event_id: int) -> bool:
-        """Let nobody else count, make deliveries or cancel until this transaction ends; False if it was not begun.
+        """Lock the progress of an email for this transaction; return False if the email was not started.
 
-        Whoever needs the email's row, too, takes that one afterwards, so that no two wait for each other.
+        Counting, creating deliveries and cancelling take this lock. To avoid deadlocks, lock the row of the email only
+        after this one.
         """
-        return self._connection.row(LOCK.format(row_lock=self._connection.row_lock), event_id=event_id) is not None
+        return (
+            self._connection.fetch_one(LOCK_PROGRESS.format(for_update=self._connection.for_update), event_id=event_id)
+            is not None
+        )
 
-    def begin_at_once(self, event_id: int, now: int) -> bool:
-        """Begin an email that its release made `sending`; False if there is no active recipient."""
-        if self._connection.row(ANY_ACTIVE) is None:
+    def start_now(self, event_id: int, now: int) -> bool:
+        """Start an email that its release made `sending`; return False if there is no active recipient."""
+        if self._connection.fetch_one(ANY_ACTIVE) is None:
             return False
-        return self._connection.run(FREEZE, event_id=event_id, now=now) == 1
+        return self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=event_id, now=now) == 1
 
     def reopen(self, event_id: int) -> None:
-        """Make a finished email `sending` again."""
-        self._connection.run(REOPEN, event_id=event_id)
+        """Make a finished email `sending` again, because some of its deliveries are retried."""
+        self._connection.execute(SET_SENDING_AGAIN, event_id=event_id)
 
-    def log_owed(self) -> bool:
-        """Whether an email is finished whose line in the log is owed."""
-        return self._connection.row(OWED) is not None
+    def has_unlogged(self) -> bool:
+        """Return whether the line of a sent email has yet to be written to the log."""
+        return self._connection.fetch_one(ANY_UNLOGGED) is not None
 
-    def log_finished(self, write: Callable[[list[int]], None]) -> int:
-        """Call `write` with the event_ids of finished emails whose lines are owed, each once; how many in all.
+    def flush_completion_log(self, write: Callable[[list[int]], None]) -> int:
+        """Call `write` with the event_ids of sent emails that are not logged, each once; return how many there were.
 
-        The lock is held meanwhile, so that two sweeps never write the same line; when `write` raises, the
-        lines stay owed.
+        Their rows are locked meanwhile, so that two sweeps never write the same line. If `write` raises, the emails
+        are not marked as logged.
         """
         count = 0
-        while self.log_owed():
+        while self.has_unlogged():
             with self._connection.transaction():
-                owed = [row[0] for row in self._connection.rows(f"{UNLOGGED} {self._connection.row_lock}", most=BATCH)]
-                write(owed)
-                for event_id in owed:
-                    self._connection.run(LOGGED, event_id=event_id)
-                count += len(owed)
+                sql = f"{SELECT_UNLOGGED} {self._connection.for_update}"
+                event_ids = [event_id for (event_id,) in self._connection.fetch_all(sql, limit=BATCH_SIZE)]
+                write(event_ids)
+                for event_id in event_ids:
+                    self._connection.execute(SET_LOGGED, event_id=event_id)
+                count += len(event_ids)
         return count
 
-    def _begin(self, event_id: int, now: int, hold_if_late: int) -> str | None:
+    def _start(self, event_id: int, now: int, hold_if_late: int) -> str | None:
         reason = self._reason_to_hold(event_id, now, hold_if_late)
         if reason is not None:
-            self._connection.run(HOLD, event_id=event_id, reason=reason)
-        elif self._connection.run(BEGIN, event_id=event_id):
-            self._connection.run(FREEZE, event_id=event_id, now=now)
+            self._connection.execute(SET_HELD, event_id=event_id, reason=reason)
+        elif self._connection.execute(SET_SENDING, event_id=event_id):
+            self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=event_id, now=now)
         return reason
 
     def _reason_to_hold(self, event_id: int, now: int, hold_if_late: int) -> str | None:
-        if self._connection.row(ANY_ACTIVE) is None:
+        if self._connection.fetch_one(ANY_ACTIVE) is None:
             return NO_RECIPIENTS
-        if hold_if_late and self._connection.row(IS_STALE, event_id=event_id, limit=now - hold_if_late):
+        if hold_if_late and self._connection.fetch_one(IS_STALE, event_id=event_id, limit=now - hold_if_late):
             return f"it would have been sent more than {hold_if_late} seconds late"
         return None

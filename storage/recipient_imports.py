@@ -16,65 +16,65 @@ from storage.progress import ProgressTable
 from storage.recipients import insert_staged, staged
 from storage.values import Address, moment, moment_or_none
 
-PATIENCE = 60  # seconds without a heartbeat
-KEPT = 100  # imports
-KEPT_FOR = 30 * 86_400  # seconds
-WAITS_FOR = 86_400  # seconds: how long a file is kept that nobody imports
-RUNNING = ("reading", "importing", "undoing")
-# What a person asks for: from this status to that one, or again where it was broken off.
+HEARTBEAT_TIMEOUT_SECONDS = 60  # an import without a heartbeat for this long was interrupted
+MAX_KEPT = 100  # imports, of which older ones are deleted
+RETENTION_SECONDS = 30 * 86_400  # imports are deleted after this
+UNUSED_RETENTION_SECONDS = 86_400  # files that nobody imports are deleted after this
+RUNNING_STATUSES = ("reading", "importing", "undoing")
+# The status that each step requires, and the one it sets. An interrupted step can be repeated.
 STEPS = {"read": (None, "reading"), "import": ("ready", "importing"), "undo": ("done", "undoing")}
 
 COLUMNS = """
 import_id, file_name, status, created_at, finished_at, heartbeat_at, fault, size, position, lines, bad, left_out,
 repeated, added, known, unsubscribed, rejected, before_id, last_id, removed, kept, preview
 """
-GET = f"SELECT {COLUMNS} FROM imports WHERE import_id = :import_id"  # noqa: S608
-RECENT = f"SELECT {COLUMNS} FROM imports ORDER BY import_id DESC LIMIT :limit"  # noqa: S608
-PART = "SELECT content FROM import_parts WHERE import_id = :import_id AND part = :part"
-BAD_LINES = "SELECT bad_lines FROM imports WHERE import_id = :import_id"
-CREATE = """
+SELECT_IMPORT = f"SELECT {COLUMNS} FROM imports WHERE import_id = :import_id"  # noqa: S608
+SELECT_RECENT = f"SELECT {COLUMNS} FROM imports ORDER BY import_id DESC LIMIT :limit"  # noqa: S608
+SELECT_PART = "SELECT content FROM import_parts WHERE import_id = :import_id AND part = :part"
+SELECT_BAD_LINES = "SELECT bad_lines FROM imports WHERE import_id = :import_id"
+INSERT_IMPORT = """
 INSERT INTO imports (import_id, file_name, status, created_at, heartbeat_at, size)
 VALUES (:import_id, :file_name, 'reading', :now, :now, 0)
 """
-ADD_PART = "INSERT INTO import_parts (import_id, part, content) VALUES (:import_id, :part, :content)"
-SIZE = "UPDATE imports SET size = :size WHERE import_id = :import_id"
-FORGET = """
+INSERT_PART = "INSERT INTO import_parts (import_id, part, content) VALUES (:import_id, :part, :content)"
+SET_SIZE = "UPDATE imports SET size = :size WHERE import_id = :import_id"
+DELETE_OLD = """
 DELETE FROM imports WHERE import_id <= :last - :kept OR created_at < :old OR (
     status IN ('reading', 'refused', 'ready', 'importing') AND created_at < :waited AND heartbeat_at < :waited)
 """
-FORGET_PARTS = "DELETE FROM import_parts WHERE import_id NOT IN (SELECT import_id FROM imports)"
-DROP_PARTS = "DELETE FROM import_parts WHERE import_id = :import_id"
-DISCARD = "DELETE FROM imports WHERE import_id = :import_id AND status IN ('refused', 'ready')"
-BEGIN = """
+DELETE_ORPHANED_PARTS = "DELETE FROM import_parts WHERE import_id NOT IN (SELECT import_id FROM imports)"
+DELETE_PARTS = "DELETE FROM import_parts WHERE import_id = :import_id"
+DELETE_UNUSED = "DELETE FROM imports WHERE import_id = :import_id AND status IN ('refused', 'ready')"
+BEGIN_STEP = """
 UPDATE imports SET position = CASE WHEN status = :step THEN position ELSE 0 END, status = :step, heartbeat_at = :now,
     fault = NULL
-WHERE import_id = :import_id AND (status = :before OR (status = :step AND heartbeat_at < :now - :patience))
+WHERE import_id = :import_id AND (status = :before OR (status = :step AND heartbeat_at < :now - :timeout))
 """
-NOTE = """
+RECORD_POSITION = """
 UPDATE imports SET position = :position, heartbeat_at = :now
 WHERE import_id = :import_id AND status IN ('reading', 'importing')
 """
-BREAK_OFF = """
+RECORD_FAULT = """
 UPDATE imports SET fault = :fault, heartbeat_at = 0
 WHERE import_id = :import_id AND status IN ('reading', 'importing', 'undoing')
 """
-REFUSE = """
+SET_REFUSED = """
 UPDATE imports SET status = 'refused', fault = :fault, bad = :bad, bad_lines = :bad_lines
 WHERE import_id = :import_id AND status = 'reading'
 """
-READY = """
+SET_READY = """
 UPDATE imports SET status = 'ready', position = size, lines = :lines, bad = :bad, left_out = :left_out,
     repeated = :repeated, added = :added, known = :known, unsubscribed = :unsubscribed, rejected = :rejected,
     preview = :preview, bad_lines = :bad_lines
 WHERE import_id = :import_id AND status = 'reading'
 """
-HOLD = "SELECT 1 FROM imports WHERE import_id = :import_id AND status = 'importing'"
-DONE = """
+LOCK_IMPORTING = "SELECT 1 FROM imports WHERE import_id = :import_id AND status = 'importing'"
+SET_DONE = """
 UPDATE imports SET status = 'done', finished_at = :now, position = size, added = :added, known = :known,
     unsubscribed = :unsubscribed, rejected = :rejected, before_id = :before, last_id = :last
 WHERE import_id = :import_id
 """
-COMPARE = """
+COMPARE_INCOMING = """
 SELECT CASE WHEN r.recipient_id IS NULL THEN 'added' WHEN r.status = 'active' THEN 'known' ELSE r.status END, COUNT(*)
 FROM incoming i LEFT JOIN recipients r ON r.address_key = i.address_key
 GROUP BY 1
@@ -118,11 +118,11 @@ class Import(NamedTuple):
 
     def is_running(self, now: int) -> bool:
         """Whether a process is at work on it."""
-        return self.status in RUNNING and self.heartbeat_at >= now - PATIENCE
+        return self.status in RUNNING_STATUSES and self.heartbeat_at >= now - HEARTBEAT_TIMEOUT_SECONDS
 
     def is_broken_off(self, now: int) -> bool:
         """Whether the process died that was at work on it."""
-        return self.status in RUNNING and not self.is_running(now)
+        return self.status in RUNNING_STATUSES and not self.is_running(now)
 
 
 class Imports:
@@ -136,59 +136,64 @@ class Imports:
         """Keep a file; its import_id. Old imports are forgotten, and files that nobody wanted to import."""
         second = int(now.timestamp())
         with self._connection.transaction():
-            import_id = sequences.take(self._connection, "import_id")
-            old = {"last": import_id, "kept": KEPT, "old": second - KEPT_FOR, "waited": second - WAITS_FOR}
-            if self._connection.run(FORGET, **old):
-                self._connection.run(FORGET_PARTS)
-            self._connection.run(CREATE, import_id=import_id, file_name=file_name, now=second)
+            import_id = sequences.reserve(self._connection, "import_id")
+            old = {
+                "last": import_id,
+                "kept": MAX_KEPT,
+                "old": second - RETENTION_SECONDS,
+                "waited": second - UNUSED_RETENTION_SECONDS,
+            }
+            if self._connection.execute(DELETE_OLD, **old):
+                self._connection.execute(DELETE_ORPHANED_PARTS)
+            self._connection.execute(INSERT_IMPORT, import_id=import_id, file_name=file_name, now=second)
             size = 0
             for part, content in enumerate(parts):
-                self._connection.run(ADD_PART, import_id=import_id, part=part, content=content)
+                self._connection.execute(INSERT_PART, import_id=import_id, part=part, content=content)
                 size += len(content)
-            self._connection.run(SIZE, import_id=import_id, size=size)
+            self._connection.execute(SET_SIZE, import_id=import_id, size=size)
         return import_id
 
     def get(self, import_id: int) -> Import | None:
         """The import with this number."""
-        row = self._connection.row(GET, import_id=import_id)
+        row = self._connection.fetch_one(SELECT_IMPORT, import_id=import_id)
         return None if row is None else _import_of(*row)
 
     def recent(self, limit: int = 20) -> list[Import]:
         """The newest imports, the last one first."""
-        return [_import_of(*row) for row in self._connection.rows(RECENT, limit=limit)]
+        return [_import_of(*row) for row in self._connection.fetch_all(SELECT_RECENT, limit=limit)]
 
     def part(self, import_id: int, part: int) -> bytes:
         """The bytes of a part; none behind the last one."""
-        row = self._connection.row(PART, import_id=import_id, part=part)
+        row = self._connection.fetch_one(SELECT_PART, import_id=import_id, part=part)
         return b"" if row is None else bytes(row[0])
 
     def bad_lines(self, import_id: int) -> str | None:
         """The lines that cannot be taken, as it was given to `ready`."""
-        row = self._connection.row(BAD_LINES, import_id=import_id)
+        row = self._connection.fetch_one(SELECT_BAD_LINES, import_id=import_id)
         return None if row is None else row[0]
 
     def begin(self, import_id: int, step: str, now: int) -> bool:
         """Whether this process is to `read`, `import` or `undo` it: nobody else is at work on it, or did so."""
         before, status = STEPS[step]
-        values = {"before": before, "step": status, "now": now, "patience": PATIENCE}
+        values = {"before": before, "step": status, "now": now, "timeout": HEARTBEAT_TIMEOUT_SECONDS}
         with self._connection.transaction():
-            return self._connection.run(BEGIN, import_id=import_id, **values) == 1
+            return self._connection.execute(BEGIN_STEP, import_id=import_id, **values) == 1
 
     def note(self, import_id: int, position: int, now: int) -> None:
         """So many bytes are read, and this process lives."""
         with self._connection.transaction():
-            self._connection.run(NOTE, import_id=import_id, position=position, now=now)
+            self._connection.execute(RECORD_POSITION, import_id=import_id, position=position, now=now)
 
     def break_off(self, import_id: int, fault: str) -> None:
         """Nobody is at work on it any more."""
         with self._connection.transaction():
-            self._connection.run(BREAK_OFF, import_id=import_id, fault=fault)
+            self._connection.execute(RECORD_FAULT, import_id=import_id, fault=fault)
 
     def refuse(self, import_id: int, fault: str, bad: int = 0, bad_lines: str = "") -> None:
         """Nothing of it can be imported."""
         with self._connection.transaction():
-            self._connection.run(REFUSE, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
-            self._connection.run(DROP_PARTS, import_id=import_id)
+            self._connection.execute(SET_REFUSED, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
+            self._connection.execute(DELETE_PARTS, import_id=import_id)
 
     def compare(self, addresses: Iterable[Address]) -> Comparison:
         """What would become of these addresses; nothing is stored."""
@@ -209,7 +214,7 @@ class Imports:
         counts = {"lines": lines, "bad": bad, "left_out": left_out, "repeated": lines - sum(found)}
         texts = {"preview": preview, "bad_lines": bad_lines}
         with self._connection.transaction():
-            self._connection.run(READY, import_id=import_id, **counts, **texts, **found._asdict())
+            self._connection.execute(SET_READY, import_id=import_id, **counts, **texts, **found._asdict())
 
     def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
         """Add those of the addresses that are not there; False if another process did it.
@@ -230,26 +235,27 @@ class Imports:
     def discard(self, import_id: int) -> bool:
         """Forget a file that was not imported; False if that is none."""
         with self._connection.transaction():
-            discarded = self._connection.run(DISCARD, import_id=import_id) == 1
+            discarded = self._connection.execute(DELETE_UNUSED, import_id=import_id) == 1
             if discarded:
-                self._connection.run(DROP_PARTS, import_id=import_id)
+                self._connection.execute(DELETE_PARTS, import_id=import_id)
         return discarded
 
     def _compare_staged(self) -> Comparison:
-        found: dict[str, int] = dict(self._connection.rows(COMPARE))
+        found: dict[str, int] = dict(self._connection.fetch_all(COMPARE_INCOMING))
         return Comparison(*(found.get(name, 0) for name in Comparison._fields))
 
     def _finish_staged(self, import_id: int, now: int) -> bool:
         count = staged(self._connection)
         found = self._compare_staged()
         with self._connection.transaction():
-            if self._connection.row(f"{HOLD} {self._connection.row_lock}", import_id=import_id) is None:
+            sql = f"{LOCK_IMPORTING} {self._connection.for_update}"
+            if self._connection.fetch_one(sql, import_id=import_id) is None:
                 return False
             inserted = insert_staged(self._connection, count, now)
             known = count - inserted.added - found.unsubscribed - found.rejected
             numbers = {**found._asdict(), **inserted._asdict(), "known": known}
-            self._connection.run(DONE, import_id=import_id, now=now, **numbers)
-            self._connection.run(DROP_PARTS, import_id=import_id)
+            self._connection.execute(SET_DONE, import_id=import_id, now=now, **numbers)
+            self._connection.execute(DELETE_PARTS, import_id=import_id)
         return True
 
 

@@ -6,74 +6,74 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from storage import counts, email_listing, sequences
+from storage import email_listing, sequences, status_counts
 from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
 from storage.values import RECIPIENT_STATUSES, Address, moment
 
-CHUNK = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
-WINDOW = 500  # emails that one page of a recipient's history reads
-LAST_CHARACTER = "\U0010ffff"  # in no key, since it is in no address
+BATCH_SIZE = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
+HISTORY_WINDOW_SIZE = 500  # emails that one page of a recipient's history reads
+MAX_CHARACTER = "\U0010ffff"  # greater than any in an address
 
-LAST_INCOMING = "SELECT MAX(position) FROM incoming"
-ADD = """
+SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
+INSERT_INCOMING = """
 INSERT INTO recipients (recipient_id, address, address_key, created_at)
 SELECT :before + i.position, i.address, i.address_key, :now FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
 # The status stays: adding an unsubscribed recipient again does not make them active.
-ADD_BACK = """
+RESTORE_REMOVED = """
 UPDATE recipients SET removed_at = NULL
 WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
 """
-FORGET = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
-REMOVE_UNSUBSCRIBED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
-UNSUBSCRIBE = """
+DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
+SET_REMOVED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
+SET_UNSUBSCRIBED = """
 UPDATE recipients SET status = 'unsubscribed' WHERE recipient_id = :recipient_id AND status <> 'unsubscribed'
 """
-REACTIVATE = """
+SET_ACTIVE = """
 UPDATE recipients SET status = 'active', no_mailbox = NULL
 WHERE address_key = :key AND removed_at IS NULL AND (status <> 'active' OR no_mailbox IS NOT NULL)
 """
-CANCEL = """
+CANCEL_UNSENT = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
 WHERE event_id IN (SELECT event_id FROM emails WHERE status IN ('sending', 'held')) AND recipient_id = :recipient_id
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """
 # One reply may be a server's mistake, and the same email, sent again, proves nothing new.
-NO_MAILBOX = """
+RECORD_HARD_BOUNCE = """
 UPDATE recipients SET no_mailbox = COALESCE(no_mailbox, :event_id),
     status = CASE WHEN status = 'active' AND no_mailbox <> :event_id THEN 'rejected' ELSE status END
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
-COLUMNS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
-BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
-BY_KEY = """
+SELECT_RECIPIENTS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
+PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
+PAGE_BY_KEY = """
 AND address_key >= :begin AND address_key < :end AND address_key <> :after ORDER BY address_key LIMIT :limit
 """
 # The partial index on recipients that are not active is used only if the statement repeats its condition.
-OF_STATUS = {
+STATUS_CONDITIONS = {
     None: "",
     "active": "AND status = 'active'",
     "unsubscribed": "AND status = 'unsubscribed' AND status <> 'active'",
     "rejected": "AND status = 'rejected' AND status <> 'active'",
 }
-KEY = "SELECT address_key FROM recipients WHERE recipient_id = :recipient_id"
-GET = f"{COLUMNS} AND recipient_id = :recipient_id"
-FIND = f"{COLUMNS} AND address_key = :key"
-HISTORY = """
+SELECT_KEY = "SELECT address_key FROM recipients WHERE recipient_id = :recipient_id"
+SELECT_BY_ID = f"{SELECT_RECIPIENTS} AND recipient_id = :recipient_id"
+SELECT_BY_KEY = f"{SELECT_RECIPIENTS} AND address_key = :key"
+SELECT_HISTORY = """
 SELECT e.event_id, e.subject, e.due_at,
     d.recipient_id, d.address, d.status, d.attempts, d.next_attempt_at, d.finished_at, d.reply
 FROM ({page}) AS page JOIN deliveries d ON d.event_id = page.event_id AND d.recipient_id = :recipient_id
 JOIN emails e ON e.event_id = page.event_id
 ORDER BY page.due_at DESC, page.event_id DESC
 """
-STARTED = email_listing.keys_of(("sending", "sent", "held", "cancelled"), newest_first=True)
+STARTED_EMAIL_KEYS = email_listing.keys_of(("sending", "sent", "held", "cancelled"), newest_first=True)
 
 
 class Recipient(NamedTuple):
@@ -146,7 +146,7 @@ class Recipients:
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries; return False if nothing changed."""
         with self._connection.transaction():
-            if not self._connection.run(UNSUBSCRIBE, recipient_id=recipient_id):
+            if not self._connection.execute(SET_UNSUBSCRIBED, recipient_id=recipient_id):
                 return False
             self._cancel_deliveries(recipient_id, int(now.timestamp()))
             return True
@@ -154,25 +154,25 @@ class Recipients:
     def reactivate(self, address: Address, now: datetime) -> bool:
         """Make a recipient active again, and forget that servers rejected it; return False if nothing changed."""
         with self._connection.transaction():
-            return self._connection.run(REACTIVATE, key=address.key) == 1
+            return self._connection.execute(SET_ACTIVE, key=address.key) == 1
 
-    def note_no_mailbox(self, recipient_id: int, event_id: int, now: int) -> None:
-        """Record that a server said there is no such mailbox; the second email that this happens to is the last."""
-        row = self._connection.row(NO_MAILBOX, recipient_id=recipient_id, event_id=event_id)
+    def record_hard_bounce(self, recipient_id: int, event_id: int, now: int) -> None:
+        """Record that a server said there is no such mailbox. A second email with this result makes it `rejected`."""
+        row = self._connection.fetch_one(RECORD_HARD_BOUNCE, recipient_id=recipient_id, event_id=event_id)
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
 
     def get(self, recipient_id: int) -> Recipient | None:
-        row = self._connection.row(GET, recipient_id=recipient_id)
+        row = self._connection.fetch_one(SELECT_BY_ID, recipient_id=recipient_id)
         return None if row is None else _recipient(*row)
 
     def find(self, address: Address) -> Recipient | None:
-        row = self._connection.row(FIND, key=address.key)
+        row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
         return None if row is None else _recipient(*row)
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients of each status, at the same cost for any number."""
-        return counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
+        return status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
 
     def page(
         self, after: int = 0, limit: int = 100, status: str | None = None, address_begins: str | None = None
@@ -182,13 +182,13 @@ class Recipients:
         With `address_begins`, return only those whose Address.key starts with it, in the order of their keys; raises
         NoSuchRecipient if the recipient `after` has been removed since.
         """
-        sql = f"{COLUMNS} {OF_STATUS[status]}"
+        sql = f"{SELECT_RECIPIENTS} {STATUS_CONDITIONS[status]}"
         if address_begins is None:
-            rows = self._connection.rows(f"{sql} {BY_ID}", after=after, limit=limit)
+            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_ID}", after=after, limit=limit)
         else:
             key = self._key(after) if after else ""
-            values = {"begin": max(address_begins, key), "end": address_begins + LAST_CHARACTER}
-            rows = self._connection.rows(f"{sql} {BY_KEY}", after=key, limit=limit, **values)
+            values = {"begin": max(address_begins, key), "end": address_begins + MAX_CHARACTER}
+            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, limit=limit, **values)
         return [_recipient(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
@@ -203,13 +203,15 @@ class Recipients:
 
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
-        keys = email_listing.key_values(after, newest_first=True) | {"limit": WINDOW}
-        found = self._connection.rows(HISTORY.format(page=STARTED), recipient_id=recipient_id, **keys)
+        keys = email_listing.key_values(after, newest_first=True) | {"limit": HISTORY_WINDOW_SIZE}
+        found = self._connection.fetch_all(
+            SELECT_HISTORY.format(page=STARTED_EMAIL_KEYS), recipient_id=recipient_id, **keys
+        )
         rows = [_history_row(*row) for row in found[:limit]]
         if len(found) >= limit:
             return HistoryPage(rows, (rows[-1].due_at, rows[-1].event_id))
-        window = self._connection.rows(STARTED, **keys)
-        if len(window) < WINDOW:
+        window = self._connection.fetch_all(STARTED_EMAIL_KEYS, **keys)
+        if len(window) < HISTORY_WINDOW_SIZE:
             return HistoryPage(rows, None)
         due_at, event_id = window[-1]
         return HistoryPage(rows, (moment(due_at), event_id))
@@ -217,7 +219,7 @@ class Recipients:
     def _add_staged(self, now: int) -> Added:
         count = staged(self._connection)
         with self._connection.transaction():
-            added = self._connection.run(ADD_BACK) + insert_staged(self._connection, count, now).added
+            added = self._connection.execute(RESTORE_REMOVED) + insert_staged(self._connection, count, now).added
         return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
@@ -226,17 +228,17 @@ class Recipients:
             return False
         self._cancel_deliveries(recipient.recipient_id, now)
         if recipient.status == "unsubscribed":
-            self._connection.run(REMOVE_UNSUBSCRIBED, recipient_id=recipient.recipient_id, now=now)
+            self._connection.execute(SET_REMOVED, recipient_id=recipient.recipient_id, now=now)
         else:
-            self._connection.run(FORGET, recipient_id=recipient.recipient_id)
+            self._connection.execute(DELETE_RECIPIENT, recipient_id=recipient.recipient_id)
         return True
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
-        for (event_id,) in self._connection.rows(CANCEL, recipient_id=recipient_id, now=now):
+        for (event_id,) in self._connection.fetch_all(CANCEL_UNSENT, recipient_id=recipient_id, now=now):
             self._progress.count(event_id, {"cancelled": 1}, now)
 
     def _key(self, recipient_id: int) -> str:
-        row = self._connection.row(KEY, recipient_id=recipient_id)
+        row = self._connection.fetch_one(SELECT_KEY, recipient_id=recipient_id)
         if row is None:
             raise NoSuchRecipient(recipient_id)
         return str(row[0])
@@ -244,15 +246,15 @@ class Recipients:
 
 def staged(connection: Connection) -> int:
     """Return how many addresses are staged."""
-    row = connection.row(LAST_INCOMING)
+    row = connection.fetch_one(SELECT_LAST_POSITION)
     return row[0] if row and row[0] else 0
 
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     """Add those of the `count` staged addresses that are new, inside the open transaction."""
-    before = sequences.take(connection, "recipient_id", count) - 1
-    values = {"before": before, "now": now, "size": CHUNK}
-    added = sum(connection.run(ADD, after=after, **values) for after in range(0, count, CHUNK))
+    before = sequences.reserve(connection, "recipient_id", count) - 1
+    values = {"before": before, "now": now, "size": BATCH_SIZE}
+    added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
     return Inserted(added, before, before + count)
 
 

@@ -23,19 +23,19 @@ import time
 from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
 from storage.errors import NAMED_VALUE_LENGTH, DamagedSchema, DatabaseUnavailable, SchemaMismatch
-from storage.progress import MARK
+from storage.progress import MARK_AS_BACKUP
 from storage.sqlite.wal import lost_commits
 from storage.version import DIGEST, VERSION
 
-FOUND = """
+SELECT_VERSION_AND_DIGEST = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
 """
 _VERSION = re.compile("[0-9]{1,9}", re.ASCII)
-SEEN = "SELECT value FROM meta WHERE name = 'boot'"
-SEE = """
+SELECT_BOOT = "SELECT value FROM meta WHERE name = 'boot'"
+RECORD_BOOT = """
 INSERT INTO meta (name, value) VALUES ('boot', :boot) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-LOST = """
+ADD_LOST_COMMITS = """
 INSERT INTO counters (name, value) VALUES ('lost_commits', :lost)
 ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 """
@@ -44,23 +44,23 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 def check(connection: Connection) -> None:
     """Raise SchemaMismatch unless the schema is this program's; then look for lost commits."""
     check_version(connection)
-    look_after_boot(connection, int(time.time()))
+    check_wal_after_boot(connection, int(time.time()))
 
 
 def check_version(connection: Connection) -> None:
     """Raise SchemaMismatch unless the schema is this program's. Runs one statement."""
-    require_current(connection.row(FOUND))
+    require_current(connection.fetch_one(SELECT_VERSION_AND_DIGEST))
 
 
 def require_current(row: Row | None) -> None:
-    """Raise SchemaMismatch unless this row of FOUND matches this program's schema."""
+    """Raise SchemaMismatch unless this version and digest are those of this program's schema."""
     version, digest = parsed(row)
     if version != VERSION or digest != DIGEST:
         raise SchemaMismatch(version, VERSION)
 
 
 def parsed(row: Row | None) -> tuple[int, str | None]:
-    """Return the version and the digest from a row of FOUND. Raises DamagedSchema if there is no readable version."""
+    """Return the version and the digest of this row. Raises DamagedSchema if the version cannot be read."""
     version, digest = row or (None, None)
     if version is None:
         raise DamagedSchema(VERSION, "it has no schema version")
@@ -71,36 +71,36 @@ def parsed(row: Row | None) -> tuple[int, str | None]:
 
 def version(connection: Connection) -> int:
     """Return the schema version of a database. Raises DamagedSchema if it has none."""
-    return parsed(connection.row(FOUND))[0]
+    return parsed(connection.fetch_one(SELECT_VERSION_AND_DIGEST))[0]
 
 
-GUARD = Guard(FOUND, require_current)
+GUARD = Guard(SELECT_VERSION_AND_DIGEST, require_current)
 
 
-def look_after_boot(connection: Connection, now: int) -> None:
+def check_wal_after_boot(connection: Connection, now: int) -> None:
     """Once per boot, mark a database that has lost commits in the same way as a restored backup.
 
     What it is about to send may already have been sent. The first process that opens the database must do this, because
     the last one to close it removes the log that shows the loss.
     """
-    if not needs_look(connection):
+    if not wal_needs_check(connection):
         return
     try:
         with connection.transaction():
-            look(connection, now)
+            check_wal(connection, now)
     except DatabaseUnavailable:
         return  # It is still readable. The next process that can write to it checks.
 
 
-def needs_look(connection: Connection) -> bool:
-    """Return whether no process has called `look` since the machine started. Always False without a log."""
-    return connection.log is not None and connection.row(SEEN) != (boot_id(),)
+def wal_needs_check(connection: Connection) -> bool:
+    """Return whether no process has called `check_wal` since the machine started. Always False without a log."""
+    return connection.wal_path is not None and connection.fetch_one(SELECT_BOOT) != (boot_id(),)
 
 
-def look(connection: Connection, now: int) -> None:
+def check_wal(connection: Connection, now: int) -> None:
     """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
-    lost = lost_commits(connection.log) if connection.log is not None else 0
+    lost = lost_commits(connection.wal_path) if connection.wal_path is not None else 0
     if lost:
-        connection.run(MARK, now=now)
-        connection.run(LOST, lost=lost)
-    connection.run(SEE, boot=boot_id())
+        connection.execute(MARK_AS_BACKUP, now=now)
+        connection.execute(ADD_LOST_COMMITS, lost=lost)
+    connection.execute(RECORD_BOOT, boot=boot_id())

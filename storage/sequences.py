@@ -1,4 +1,4 @@
-"""Numbers given out one after the other, in the order of commits; a database's own sequences are not."""
+"""Numbers that are given out in the order of commits, without gaps, unlike those of a database's own sequences."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from storage.connection import Connection
 from storage.errors import RESTORE_BACKUP, DatabaseMissing
 
 
-def take(connection: Connection, name: str, count: int = 1) -> int:
-    """Reserve `count` numbers of this counter, inside the transaction that is open; the first of them."""
-    row = connection.row(
+def reserve(connection: Connection, name: str, count: int = 1) -> int:
+    """Reserve `count` numbers of this counter in the open transaction; return the first of them."""
+    row = connection.fetch_one(
         "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value",
         name=name,
         count=count,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from storage.connection import Connection
 
-HAS_ENDED = "SELECT 1 FROM ended_sessions WHERE session_id = :session_id"
-END = """
+SELECT_ENDED = "SELECT 1 FROM ended_sessions WHERE session_id = :session_id"
+INSERT_ENDED = """
 INSERT INTO ended_sessions (session_id, ends_at) VALUES (:session_id, :ends_at)
 ON CONFLICT (session_id) DO NOTHING
 """
-FORGET = "DELETE FROM ended_sessions WHERE ends_at < :now"
+DELETE_EXPIRED = "DELETE FROM ended_sessions WHERE ends_at < :now"
 
 
 class EndedSessions:
@@ -20,11 +20,11 @@ class EndedSessions:
 
     def has_ended(self, session_id: str) -> bool:
         """Whether this session was ended."""
-        self._connection.refuse_replaced()
-        return self._connection.row(HAS_ENDED, session_id=session_id) is not None
+        self._connection.check_not_replaced()
+        return self._connection.fetch_one(SELECT_ENDED, session_id=session_id) is not None
 
     def end(self, session_id: str, ends_at: int, now: int) -> None:
         """End a session that would have lasted until `ends_at`; those that would be over by now are forgotten."""
         with self._connection.transaction():
-            self._connection.run(FORGET, now=now)
-            self._connection.run(END, session_id=session_id, ends_at=ends_at)
+            self._connection.execute(DELETE_EXPIRED, now=now)
+            self._connection.execute(INSERT_ENDED, session_id=session_id, ends_at=ends_at)

@@ -1,4 +1,4 @@
-"""Is the mail going out? Looks that cost the same whatever the number of emails, recipients and deliveries."""
+"""Statistics and health of the installation, at the same cost for any number of emails, recipients and deliveries."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from storage import schema
 from storage.connection import Connection
-from storage.hours import BUCKETS, COLUMNS, OUTCOMES
+from storage.hourly_stats import BUCKETS, COLUMNS, OUTCOMES
 
-MOST = 10_000  # overdue emails that are counted
-LOOKED_AT = 300  # emails that are being sent, those of the lowest event_ids
+MAX_COUNTED = 10_000  # overdue emails
+MAX_CHECKED = 300  # emails that are being sent, those with the lowest event_ids
 
-OVERDUE = """
+SELECT_OVERDUE = """
 SELECT COUNT(*), MIN(due_at) FROM (
-    SELECT due_at FROM emails WHERE status = 'scheduled' AND due_at <= :before ORDER BY due_at LIMIT :most) AS overdue
+    SELECT due_at FROM emails WHERE status = 'scheduled' AND due_at <= :before ORDER BY due_at LIMIT :limit) AS overdue
 """
-# There is something to claim, and nothing of that email has been accepted for as long.
-STALLED = """
+# Something can be claimed, and no message of that email has been accepted for as long.
+SELECT_STALLED = """
 SELECT COUNT(*), MIN(COALESCE(p.last_sent_at, p.started_at))
-FROM (SELECT event_id FROM emails WHERE status = 'sending' ORDER BY event_id LIMIT :most) AS e
+FROM (SELECT event_id FROM emails WHERE status = 'sending' ORDER BY event_id LIMIT :limit) AS e
 JOIN progress p ON p.event_id = e.event_id
 WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
     p.cursor_id < p.last_recipient_id
@@ -27,28 +27,28 @@ WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
                WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
                    AND d.next_attempt_at <= :before))
 """
-SENDERS = "SELECT COUNT(*), MIN(heartbeat_at), MAX(heartbeat_at) FROM senders"
-COUNTERS = "SELECT value FROM counters WHERE name = :name"
-# Another value each time: SQLite writes nothing where nothing changes.
-PROBE = """
+SELECT_SENDERS = "SELECT COUNT(*), MIN(heartbeat_at), MAX(heartbeat_at) FROM senders"
+SELECT_COUNTER = "SELECT value FROM counters WHERE name = :name"
+# It changes the value each time, because SQLite writes nothing if nothing changes.
+WRITE_PROBE = """
 INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
 """
 # A row for each hour of the last year.
-SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hours"  # noqa: S608
-HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hours WHERE hour >= :first ORDER BY hour"  # noqa: S608
-COUNTS = 1 + len(OUTCOMES)  # columns of HOURS before those of the lateness
-DEFERRALS = "SELECT code, times FROM deferrals ORDER BY code"
+SELECT_SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hours"  # noqa: S608
+SELECT_HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hours WHERE hour >= :first ORDER BY hour"  # noqa: S608
+LATE_INDEX = 1 + len(OUTCOMES)  # of the first column of SELECT_HOURS that is about lateness
+SELECT_DEFERRALS = "SELECT code, times FROM deferrals ORDER BY code"
 
 
 class Waiting(NamedTuple):
-    """So many emails wait that should not, the first of them since then (seconds since 1970 UTC)."""
+    """How many emails are late, and since when the first of them has been (seconds since 1970 UTC)."""
 
     emails: int
     since: int | None
 
 
 class AtWork(NamedTuple):
-    """So many senders, with the oldest and the newest of their heartbeats."""
+    """How many senders are registered, and the oldest and the newest of their heartbeats."""
 
     senders: int
     oldest: int | None
@@ -56,23 +56,23 @@ class AtWork(NamedTuple):
 
 
 class Sweeps(NamedTuple):
-    """So many sweeps had work, which took so long in all."""
+    """How many sweeps had work, and how long these took in all."""
 
     sweeps: int
     milliseconds: int
 
 
 class Totals(NamedTuple):
-    """All that was ever counted."""
+    """The sums of all hours."""
 
     outcomes: Mapping[str, int]
-    late: Sequence[int]  # deliveries in each of BUCKETS, and at the end those that were later still
+    late: Sequence[int]  # deliveries in each of BUCKETS, then those that were later
     lateness: int  # their sum, in seconds
     deferrals: Mapping[str, int]  # by reply code, or `none`
 
 
 class Hour(NamedTuple):
-    """What was counted in one hour (seconds since 1970 UTC divided by 3600), as in Totals."""
+    """The counts of one hour (seconds since 1970 UTC divided by 3600), as in Totals."""
 
     hour: int
     sent: int = 0
@@ -84,64 +84,64 @@ class Hour(NamedTuple):
 
 
 class Health:
-    """What a probe looks at."""
+    """What probes and metrics need to know."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def check_tables(self) -> None:
-        """Raise SchemaMismatch if another program has changed them since this connection was made."""
+        """Raise SchemaMismatch if the database was upgraded since this connection was opened."""
         schema.check(self._connection)
 
     def prove_writable(self) -> None:
-        """Commit something small, as a POST does; whatever would keep a POST from being saved is raised."""
+        """Commit a small write, as a POST does. Raises the error that would keep a POST from being saved."""
         with self._connection.transaction():
-            self._connection.run(PROBE)
+            self._connection.execute(WRITE_PROBE)
 
-    def damage(self, seconds: float) -> list[str] | None:
-        """What a look through all of it finds; None when so many seconds were not enough."""
-        return self._connection.damage(seconds)
+    def integrity_check(self, seconds: float) -> list[str] | None:
+        """Return the first few faults in the database, or None if `seconds` were not enough to check all of it."""
+        return self._connection.integrity_check(seconds)
 
     def overdue(self, before: int) -> Waiting:
-        """Emails that were due by then and are not begun; of very many, MOST are counted."""
-        (row,) = self._connection.rows(OVERDUE, before=before, most=MOST)
+        """Return the emails that were due by then and are not started, of which at most MAX_COUNTED are counted."""
+        (row,) = self._connection.fetch_all(SELECT_OVERDUE, before=before, limit=MAX_COUNTED)
         return Waiting(*row)
 
     def stalled(self, before: int) -> Waiting:
-        """Emails that are being sent, of which nothing was accepted since then although something could be tried."""
-        (row,) = self._connection.rows(STALLED, before=before, most=LOOKED_AT)
+        """Return the started emails of which nothing was accepted since then, although something could be sent."""
+        (row,) = self._connection.fetch_all(SELECT_STALLED, before=before, limit=MAX_CHECKED)
         return Waiting(*row)
 
     def at_work(self) -> AtWork:
-        """The senders, a dead one that nobody has taken over yet among them."""
-        (row,) = self._connection.rows(SENDERS)
+        """Return the registered senders, including dead ones that have not been taken over yet."""
+        (row,) = self._connection.fetch_all(SELECT_SENDERS)
         return AtWork(*row)
 
     def heartbeat_at(self) -> int:
-        """When a sweep last looked at the database, or a sender that is at work renewed its lease."""
+        """Return when a sweep last checked the database, or a sender last renewed its lease."""
         return max(self._counter("last_sweep_at"), self.at_work().newest or 0)
 
     def sweeps(self) -> Sweeps:
-        """The sweeps so far that had work."""
+        """Return the number and the total duration of the sweeps that had work."""
         return Sweeps(self._counter("sweeps"), self._counter("sweep_milliseconds"))
 
     def totals(self) -> Totals:
-        """All that was counted since the tables were made."""
-        (row,) = self._connection.rows(SUMS)
-        sums = [int(value or 0) for value in row]  # of no rows at all: NULL
+        """Return all counts since the database was created."""
+        (row,) = self._connection.fetch_all(SELECT_SUMS)
+        sums = [int(value or 0) for value in row]  # NULL if there are no rows
         outcomes, late = sums[: len(OUTCOMES)], sums[len(OUTCOMES) : -1]
-        deferrals: dict[str, int] = dict(self._connection.rows(DEFERRALS))
+        deferrals: dict[str, int] = dict(self._connection.fetch_all(SELECT_DEFERRALS))
         return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
 
     def hours(self, first: int) -> list[Hour]:
-        """The hours from `first` on in which something was counted."""
-        rows = self._connection.rows(HOURS, first=first)
-        return [Hour(*row[:COUNTS])._replace(late=row[COUNTS:-1], lateness=row[-1]) for row in rows]
+        """Return the hours from `first` on in which something was counted."""
+        rows = self._connection.fetch_all(SELECT_HOURS, first=first)
+        return [Hour(*row[:LATE_INDEX])._replace(late=row[LATE_INDEX:-1], lateness=row[-1]) for row in rows]
 
     def size(self) -> int:
-        """The bytes that the database has on its disk."""
+        """Return how many bytes the database takes on its disk."""
         return self._connection.size()
 
     def _counter(self, name: str) -> int:
-        row = self._connection.row(COUNTERS, name=name)
+        row = self._connection.fetch_one(SELECT_COUNTER, name=name)
         return int(row[0]) if row else 0

@@ -17,8 +17,10 @@ _TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\w+|
 _COMMENTS = ("--", "/*")
 _TABLE_CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN")
 
-SQLITE = "SELECT tbl_name, type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-POSTGRESQL = """
+SELECT_SQLITE_SCHEMA = (
+    "SELECT tbl_name, type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+)
+SELECT_POSTGRESQL_SCHEMA = """
 WITH tables AS (SELECT oid, relname FROM pg_class WHERE relnamespace = :schema AND relkind IN ('r', 'p'))
 SELECT relname::text, 'table', '', '' FROM tables
 UNION ALL

@@ -1,4 +1,4 @@
-"""Undoing an import: those whom it added are removed, bit by bit, unless they are not active or were sent something."""
+"""Undoing an import: the recipients it added are removed in batches, except those not active or already written to."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import Counter
 from storage.connection import Connection
 from storage.progress import ProgressTable
 
-CHUNK = 200  # recipients looked at in one transaction
+BATCH_SIZE = 200  # recipients that are checked in one transaction
 
-HOLD = "SELECT before_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
-CHUNK_OF = """
+SELECT_UNDOING = "SELECT before_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
+SELECT_END_OF_BATCH = """
 SELECT MAX(recipient_id), COUNT(*) FROM (
     SELECT recipient_id FROM recipients
     WHERE recipient_id > :after AND recipient_id <= :last AND removed_at IS NULL
-    ORDER BY recipient_id LIMIT :most) AS chunk
+    ORDER BY recipient_id LIMIT :limit) AS batch
 """
-# Of an email whose deliveries were pruned it is not known any more who got it.
-REMOVE = """
+# For an email whose deliveries were pruned, it is no longer known who received it.
+DELETE_UNSENT = """
 DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM progress p JOIN emails e ON e.event_id = p.event_id
@@ -26,42 +26,42 @@ WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND
         d.status IN ('sending', 'sent', 'failed', 'unknown')
         OR (e.content_digest IS NOT NULL AND p.cursor_id >= recipients.recipient_id)))
 """
-CANCEL = """
+CANCEL_DELIVERIES = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
 WHERE event_id IN (SELECT event_id FROM progress WHERE last_recipient_id > :before)
     AND recipient_id > :after AND recipient_id <= :until AND status IN ('queued', 'claimed')
     AND NOT EXISTS (SELECT 1 FROM recipients r WHERE r.recipient_id = deliveries.recipient_id)
 RETURNING event_id
 """
-COUNT = """
+ADD_COUNTS = """
 UPDATE imports SET position = :until - before_id, removed = removed + :removed, kept = kept + :kept, heartbeat_at = :now
 WHERE import_id = :import_id
 """
-UNDONE = """
+SET_UNDONE = """
 UPDATE imports SET status = 'undone', position = last_id - before_id, finished_at = :now WHERE import_id = :import_id
 """
 
 
 def undo_some(connection: Connection, progress: ProgressTable, import_id: int, now: int) -> bool:
-    """Look at the next recipients of an import that is `undoing`; False: there are no more of them."""
+    """Check the next recipients of an import that is `undoing`; return False if there are no more."""
     with connection.transaction():
-        row = connection.row(f"{HOLD} {connection.row_lock}", import_id=import_id)
+        row = connection.fetch_one(f"{SELECT_UNDOING} {connection.for_update}", import_id=import_id)
         if row is None:
             return False
         before, last, position = row
         after = before + position
-        ((until, there),) = connection.rows(CHUNK_OF, after=after, last=last, most=CHUNK)
+        ((until, there),) = connection.fetch_all(SELECT_END_OF_BATCH, after=after, last=last, limit=BATCH_SIZE)
         if until is None:
-            connection.run(UNDONE, import_id=import_id, now=now)
+            connection.execute(SET_UNDONE, import_id=import_id, now=now)
             return False
         removed = _remove(connection, progress, {"before": before, "after": after, "until": until}, now)
-        connection.run(COUNT, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
+        connection.execute(ADD_COUNTS, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
     return True
 
 
 def _remove(connection: Connection, progress: ProgressTable, ids: dict[str, int], now: int) -> int:
-    removed = connection.run(REMOVE, **ids)
-    cancelled = Counter(event_id for (event_id,) in connection.rows(CANCEL, now=now, **ids))
+    removed = connection.execute(DELETE_UNSENT, **ids)
+    cancelled = Counter(event_id for (event_id,) in connection.fetch_all(CANCEL_DELIVERIES, now=now, **ids))
     for event_id, count in sorted(cancelled.items()):
         progress.count(event_id, {"cancelled": count}, now)
     return removed

@@ -31,7 +31,7 @@ from storage.errors import (
     UnknownSchema,
     UpgradeFailed,
 )
-from storage.schema import FOUND, look, look_after_boot, needs_look, parsed
+from storage.schema import SELECT_VERSION_AND_DIGEST, check_wal, check_wal_after_boot, parsed, wal_needs_check
 from storage.version import DIGEST, DIGESTS, VERSION
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
@@ -51,7 +51,7 @@ def create_or_upgrade(connection: Connection, now: int) -> str:
     """
     with connection.transaction():
         done = _created_or_upgraded(connection, now)
-    look_after_boot(connection, now)
+    check_wal_after_boot(connection, now)
     return done
 
 
@@ -59,7 +59,7 @@ def _created_or_upgraded(connection: Connection, now: int) -> str:
     if not connection.has_tables():
         _create(connection, now)
         return f"created the tables (schema version {VERSION})"
-    version, digest = parsed(connection.row(FOUND))
+    version, digest = parsed(connection.fetch_one(SELECT_VERSION_AND_DIGEST))
     if version <= VERSION and (digest is None) != (version <= BASELINE):
         kept = "is missing" if digest is None else f"is {digest!r}"
         raise DamagedSchema(VERSION, f"its schema version is {version}, but its schema digest {kept}")
@@ -70,31 +70,31 @@ def _created_or_upgraded(connection: Connection, now: int) -> str:
     connection.lock_for_upgrade()
     _require_baseline(connection, version)
     _require_no_sender(connection)
-    if needs_look(connection):
-        look(connection, now)
+    if wal_needs_check(connection):
+        check_wal(connection, now)
     migrate(connection, range(version + 1, VERSION + 1))
     _record_version(connection)
     return f"upgraded from schema version {version} to {VERSION}"
 
 
 def _create(connection: Connection, now: int) -> None:
-    connection.run_script(SCHEMA.read_text(encoding="utf-8"))
-    connection.tune()
+    connection.executescript(SCHEMA.read_text(encoding="utf-8"))
+    connection.set_storage_parameters()
     meta = {"secret_key": os.urandom(32).hex(), "installation": os.urandom(8).hex()}
     names = ("recipient_id", "import_id", "sender_id", "sweeps", "sweep_milliseconds")
     counters = {**dict.fromkeys(names, 0), "last_sweep_at": now}
     _record_version(connection)
     for name, value in meta.items():
-        connection.run(SET_META, name=name, value=value)
+        connection.execute(SET_META, name=name, value=value)
     for counter, count in counters.items():
-        connection.run("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
+        connection.execute("INSERT INTO counters (name, value) VALUES (:name, :value)", name=counter, value=count)
 
 
 def migrate(connection: Connection, versions: range, folder: Path = MIGRATIONS) -> None:
     """Run the migrations to these versions, in order, in the open transaction. Raises UpgradeFailed."""
     for number in versions:
         try:
-            connection.run_script(script(number, connection.engine, folder))
+            connection.executescript(script(number, connection.engine, folder))
         except (StatementFailed, DatabaseMissing) as error:
             raise UpgradeFailed(number, error.reason) from error
 
@@ -137,4 +137,4 @@ def _require_no_sender(connection: Connection) -> None:
 
 def _record_version(connection: Connection) -> None:
     for name, value in {"schema_version": str(VERSION), "schema_digest": DIGEST}.items():
-        connection.run(SET_META, name=name, value=value)
+        connection.execute(SET_META, name=name, value=value)

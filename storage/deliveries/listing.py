@@ -10,63 +10,69 @@ from typing import NamedTuple, cast
 from storage.connection import Connection, Row, Statement
 from storage.values import moment, moment_or_none
 
-WINDOW = 2_000  # rows that one page looks at
+WINDOW_SIZE = 2_000  # rows that one page reads
 
-# Where deliveries of that status are, by an index that has few others: no index speaks of `status`.
-ALL = """
+# Rows among which all deliveries with a status are. No index has `status`, so each uses one that finds few others.
+WINDOW_OF_ALL = """
 SELECT * FROM deliveries WHERE event_id = :event_id AND recipient_id > :after ORDER BY recipient_id LIMIT :window
 """
-TRIED = """
+WINDOW_OF_ATTEMPTED = """
 SELECT DISTINCT event_id, recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY event_id, recipient_id LIMIT :window
 """
-IN_LINE = """
+WINDOW_OF_QUEUED = """
 SELECT * FROM deliveries
 WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :window
 """
-# What senders hold of all emails is little; the + 0 keeps databases from looking for it among all of this one.
-CLAIMED = """
+# Senders hold few deliveries at a time. The + 0 keeps databases from looking for them among all those of the email.
+WINDOW_OF_CLAIMED = """
 SELECT * FROM deliveries WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND recipient_id + 0 > :after
 ORDER BY recipient_id LIMIT :window
 """
 WINDOWS = {
-    None: ALL,
-    "queued": IN_LINE,
-    "claimed": CLAIMED,
-    "sending": CLAIMED,
-    "sent": ALL,
-    "failed": TRIED,
-    "unknown": TRIED,
-    "cancelled": ALL,
+    None: WINDOW_OF_ALL,
+    "queued": WINDOW_OF_QUEUED,
+    "claimed": WINDOW_OF_CLAIMED,
+    "sending": WINDOW_OF_CLAIMED,
+    "sent": WINDOW_OF_ALL,
+    "failed": WINDOW_OF_ATTEMPTED,
+    "unknown": WINDOW_OF_ATTEMPTED,
+    "cancelled": WINDOW_OF_ALL,
 }
-# CROSS JOIN: in this order.
-OF_TRIED = """
+# A CROSS JOIN is done in this order.
+JOIN_ATTEMPTED = """
 ({window}) AS looked_at CROSS JOIN deliveries d
 WHERE d.event_id = looked_at.event_id AND d.recipient_id = looked_at.recipient_id
 """
 COLUMNS = "recipient_id, address, status, attempts, next_attempt_at, finished_at, reply"
-PAGE = f"SELECT {COLUMNS} FROM ({{window}}) AS looked_at WHERE {{wanted}} ORDER BY recipient_id LIMIT :limit"  # noqa: S608
-PAGES = {
-    status: PAGE.format(
-        window=f"SELECT d.* FROM {OF_TRIED.format(window=TRIED)}" if window is TRIED else window,  # noqa: S608
-        wanted="status = :status" if status else ":status = 'any'",
+SELECT_ATTEMPTED = f"SELECT d.* FROM {JOIN_ATTEMPTED}".format(window=WINDOW_OF_ATTEMPTED)  # noqa: S608
+PAGE_OF_WINDOW = """
+SELECT {columns} FROM ({window}) AS looked_at WHERE {condition} ORDER BY recipient_id LIMIT :limit
+"""
+SELECT_PAGE = {
+    status: PAGE_OF_WINDOW.format(
+        columns=COLUMNS,
+        window=SELECT_ATTEMPTED if window is WINDOW_OF_ATTEMPTED else window,
+        condition="status = :status" if status else ":status = 'any'",
     )
     for status, window in WINDOWS.items()
 }
-END_OF_WINDOW = "SELECT MAX(recipient_id), COUNT(*) FROM ({window}) AS looked_at"
-NEXT = """
+SELECT_END_OF_WINDOW = "SELECT MAX(recipient_id), COUNT(*) FROM ({window}) AS looked_at"
+NEXT_ATTEMPT_AT = """
 SELECT next_attempt_at FROM deliveries WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id
 ORDER BY next_attempt_at LIMIT 1
 """
-ATTEMPTS = """
+SELECT_ATTEMPTS = """
 SELECT attempted_at, outcome, reply FROM attempts WHERE event_id = :event_id AND recipient_id = :recipient_id
 ORDER BY attempted_at
 """
-REPLIES = f"SELECT d.status, d.reply, d.address FROM {OF_TRIED} AND d.status IN ('failed', 'unknown')".format(  # noqa: S608
-    window=TRIED
+SELECT_REPLIES = (
+    f"SELECT d.status, d.reply, d.address FROM {JOIN_ATTEMPTED} AND d.status IN ('failed', 'unknown')".format(  # noqa: S608
+        window=WINDOW_OF_ATTEMPTED
+    )
 )
-CODES = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3})\b)?")  # RFC 5321 section 4.2, RFC 3463
+REPLY_CODES = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3})\b)?")  # RFC 5321 section 4.2, RFC 3463
 
 
 class DeliveryRow(NamedTuple):
@@ -116,17 +122,17 @@ class DeliveryLists:
 
         The work is bounded: a page may be short, or empty, and still have a next one.
         """
-        values = {"event_id": event_id, "after": after, "window": WINDOW}
-        found = self._connection.rows(PAGES[status], status=status or "any", limit=limit, **values)
+        values = {"event_id": event_id, "after": after, "window": WINDOW_SIZE}
+        found = self._connection.fetch_all(SELECT_PAGE[status], status=status or "any", limit=limit, **values)
         rows = [row_of(*row) for row in found]
         if len(rows) == limit:
             return DeliveryPage(rows, rows[-1].recipient_id)
-        ((last, size),) = self._connection.rows(END_OF_WINDOW.format(window=WINDOWS[status]), **values)
-        return DeliveryPage(rows, last if size == WINDOW else None)
+        ((last, size),) = self._connection.fetch_all(SELECT_END_OF_WINDOW.format(window=WINDOWS[status]), **values)
+        return DeliveryPage(rows, last if size == WINDOW_SIZE else None)
 
     def next_of(self, event_id: int) -> datetime | None:
         """Return when the next queued delivery of an email is to be tried, which may be in the past."""
-        row = self._connection.row(NEXT, event_id=event_id)
+        row = self._connection.fetch_one(NEXT_ATTEMPT_AT, event_id=event_id)
         return None if row is None else moment(row[0])
 
     def attempts(self, event_id: int, recipient_id: int) -> list[Attempt]:
@@ -136,28 +142,30 @@ class DeliveryLists:
     def attempts_of_each(self, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
         """Return the same for several recipients, in one round trip to a database server."""
         statements: list[Statement] = [
-            (ATTEMPTS, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
+            (SELECT_ATTEMPTS, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
         ]
-        results = cast("list[list[Row]]", self._connection.run_together(statements))
+        results = cast("list[list[Row]]", self._connection.execute_pipelined(statements))
         attempts = [[Attempt(moment(at), outcome, reply) for at, outcome, reply in rows] for rows in results]
         return dict(zip(recipient_ids, attempts, strict=True))
 
-    def reasons(self, event_id: int, most: int = 5000) -> list[Reason]:
+    def reasons(self, event_id: int, limit: int = 5000) -> list[Reason]:
         """Return why deliveries are failed or unknown, the most frequent reason first.
 
-        Only the first `most` deliveries that had such an attempt are read.
+        Reads the first `limit` deliveries that had an unsuccessful attempt.
         """
         groups: dict[tuple[str, str], Reason] = {}
-        for (status, reply), (count, address) in self._replies(event_id, most).items():
+        for (status, reply), (count, address) in self._replies(event_id, limit).items():
             reason = _reason(reply)
             first = groups.get((status, reason)) or Reason(status, reason, 0, address, reply)
             groups[status, reason] = first._replace(count=first.count + count)
         return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
 
-    def _replies(self, event_id: int, most: int) -> dict[tuple[str, str], tuple[int, str]]:
+    def _replies(self, event_id: int, limit: int) -> dict[tuple[str, str], tuple[int, str]]:
         """Return how often each status came with each reply, and the first address for which it did."""
         found: dict[tuple[str, str], tuple[int, str]] = {}
-        for status, reply, address in self._connection.rows(REPLIES, event_id=event_id, after=0, window=most):
+        for status, reply, address in self._connection.fetch_all(
+            SELECT_REPLIES, event_id=event_id, after=0, window=limit
+        ):
             count, first = found.get((status, reply or ""), (0, address))
             found[status, reply or ""] = count + 1, first
         return found
@@ -177,5 +185,5 @@ def row_of(
 
 
 def _reason(reply: str) -> str:
-    codes = CODES.match(reply)
+    codes = REPLY_CODES.match(reply)
     return " ".join(code for code in codes.groups() if code) if codes else reply

@@ -1,77 +1,79 @@
-"""Deliveries as a sender changes them: `sending`, then settled. Each change is a conditional UPDATE.
+"""Deliveries as a sender changes them: first `sending`, then what came of the attempt.
 
-Its row count tells whether the delivery was still this sender's.
+Each change is a conditional UPDATE. Its row count tells whether the delivery was still this sender's.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage.connection import Connection, Running, Statement
+from storage.connection import Connection, PendingTransaction, Statement
 from storage.deliveries.listing import DeliveryLists
 from storage.deliveries.retry import Retries
 from storage.errors import DatabaseUnavailable
-from storage.hours import Hours
+from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
-# What a broken off cancel has left in line is work for a sweep, too: it cancels that.
-NEXT_ATTEMPT = """
+# What an interrupted cancel left queued is work for a sweep, too, which finishes the cancel.
+NEXT_ATTEMPT_AT = """
 SELECT MIN((SELECT d.next_attempt_at FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
             ORDER BY d.next_attempt_at LIMIT 1))
 FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
       SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e
 """
-# The two statements of every message; all others are rare beside them. Ending twice is for a commit that is
-# repeated because its answer was lost; cancelled, or another sender's, is neither. The + 0 keeps PostgreSQL from
-# looking for a row among all that a sender holds.
-END = """
+# These two statements run for every message; all others are rare in comparison. SET_SENDING accepts `sending`, for a
+# commit that is repeated because its answer was lost, but no delivery that was cancelled or is another sender's. The
+# + 0 keeps PostgreSQL from looking for a row among all that a sender holds.
+SET_SENDING = """
 UPDATE deliveries SET status = 'sending'
-WHERE event_id = ? AND recipient_id = ? AND claimed_by + 0 = ? AND status IN ('claimed', 'sending')
+WHERE event_id = ?1 AND recipient_id = ?2 AND claimed_by + 0 = ?3 AND status IN ('claimed', 'sending')
 """
-SENT = """
-UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = ?, reply = ?
-WHERE event_id = ? AND recipient_id = ? AND claimed_by + 0 = ? AND status = 'sending'
+SET_SENT = """
+UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = ?5, reply = ?4
+WHERE event_id = ?1 AND recipient_id = ?2 AND claimed_by + 0 = ?3 AND status = 'sending'
 """
-SETTLE = """
+APPLY_UPDATE = """
 UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1, doubts = doubts + :doubt,
     next_attempt_at = COALESCE(:next_attempt_at, next_attempt_at), finished_at = :finished_at, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
     AND status IN ('claimed', 'sending')
 """
-READ = """
+SELECT_DELIVERY = """
 SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
 WHERE event_id = :event_id AND recipient_id = :recipient_id
 """
-STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
-# An acceptance that is known is never forgotten, whoever holds the claim now; only another sender that may have
-# ended the message itself keeps its own verdict.
-ACCEPTED_LATE = """
+SELECT_STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
+# A known acceptance is always recorded, whoever holds the claim now, unless another sender may have sent the message
+# too: then the outcome of that one counts.
+SET_SENT_LATE = """
 UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = :finished_at,
     reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = :found
 """
-ATTEMPT = """
+INSERT_ATTEMPT = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
-GIVE_BACK = """
+RELEASE = """
 UPDATE deliveries SET status = 'queued', claimed_by = NULL
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
     AND status IN ('claimed', 'sending')
 """
-RELEASE = (
+RELEASE_ALL = (
     "UPDATE deliveries SET status = 'queued', claimed_by = NULL WHERE claimed_by = :sender_id AND status = 'claimed'"
 )
-IN_DOUBT = """
+SELECT_IN_DOUBT = """
 SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
 WHERE claimed_by = :sender_id AND status = 'sending'
 """
-# Who left while the message was under way gets no other try; nor does anybody if the email was cancelled.
+# A recipient who unsubscribed or was removed in the meantime gets no further attempt; nor does anyone once the email is
+# cancelled.
 CANCEL_UNWANTED = """
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND (
@@ -80,197 +82,225 @@ WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued
     OR EXISTS (SELECT 1 FROM emails e WHERE e.event_id = deliveries.event_id AND e.status = 'cancelled'))
 """
 
-Key = tuple[int, int]  # event_id, recipient_id
-# The two that every message goes through, ten thousands a second, are plain tuples as their statements take them.
-Ending = tuple[int, int, int]  # event_id, recipient_id, sender_id
-Sent = tuple[int, str, int, int, int]  # at, reply, event_id, recipient_id, sender_id
+DeliveryKey = tuple[int, int]  # event_id, recipient_id
 
-FINAL = ("sent", "failed", "unknown", "cancelled")
-_AT_AND_EVENT_ID = itemgetter(0, 2)
+FINAL_STATUSES = ("sent", "failed", "unknown", "cancelled")
+_AT_AND_EVENT_ID = itemgetter(4, 0)  # of an Accepted
+
+
+class SendIntent(NamedTuple):
+    """A message that is about to be sent. The fields are in the order of SET_SENDING's placeholders."""
+
+    event_id: int
+    recipient_id: int
+    sender_id: int
+
+
+class Accepted(NamedTuple):
+    """A message that a server accepted. The fields are in the order of SET_SENT's placeholders."""
+
+    event_id: int
+    recipient_id: int
+    sender_id: int
+    reply: str
+    at: int
+
+
+# The classes' own constructors run Python code, which matters for what is made for each message.
+new_send_intent: Callable[[tuple[int, int, int]], SendIntent] = partial(tuple.__new__, SendIntent)
+new_accepted: Callable[[tuple[int, int, int, str, int]], Accepted] = partial(tuple.__new__, Accepted)
 
 
 class Delivery(NamedTuple):
-    """One email to one recipient, as it is claimed."""
+    """One email to one recipient, as it was before an attempt."""
 
     event_id: int
     recipient_id: int
     address: str
-    attempts: int  # that have ended before this one
+    attempts: int  # so far
     doubts: int
-    queued_at: int  # when it was put in line, seconds since 1970 UTC
+    queued_at: int  # when it was created or last retried by a person, in seconds since 1970 UTC
 
 
-class Settlement(NamedTuple):
-    """What one attempt makes of a delivery: `status` is sent, failed, unknown, or queued for another attempt."""
+class DeliveryUpdate(NamedTuple):
+    """What came of an attempt, and the delivery's new status: sent, failed, unknown, or queued for another attempt."""
 
     event_id: int
     recipient_id: int
     outcome: str  # sent, deferred, failed, in_doubt
     status: str
-    at: int
     reply: str
+    at: int
     next_attempt_at: int | None = None
-    no_mailbox: bool = False  # the server said that there is no such mailbox
+    no_mailbox: bool = False  # the server said that the mailbox does not exist
 
 
 class ClaimLost(Exception):
-    """Something in a batch is no longer this sender's: the batch is rolled back, and done one by one."""
+    """A delivery of a batch is no longer this sender's: the batch is rolled back and its rows are recorded singly."""
 
 
 class Deliveries(DeliveryLists, Retries):
-    """All deliveries of an installation. What a sender does is here; lists and retries are in the base classes."""
+    """All deliveries of an installation. The base classes list and retry them."""
 
     def __init__(self, connection: Connection, progress: ProgressTable, recipients: Recipients) -> None:
         self._connection = connection
-        self._hours = Hours(connection)
+        self._hours = HourlyStats(connection)
         self._progress = progress
         self._recipients = recipients
 
     def next_attempt_at(self) -> int | None:
-        """When the next queued delivery of any email that is being sent may be tried."""
-        row = self._connection.row(NEXT_ATTEMPT)
+        """Return when the next queued delivery of any email may be tried, in seconds since 1970 UTC, or None."""
+        row = self._connection.fetch_one(NEXT_ATTEMPT_AT)
         return None if row is None else row[0]
 
-    def get(self, key: Key) -> Delivery:
-        """The delivery of this key, which exists."""
-        (row,) = self._connection.rows(READ, event_id=key[0], recipient_id=key[1])
+    def get(self, key: DeliveryKey) -> Delivery:
+        """Return the delivery of this key, which must exist."""
+        (row,) = self._connection.fetch_all(SELECT_DELIVERY, event_id=key[0], recipient_id=key[1])
         return Delivery(*row)
 
     def record(
-        self, sender_id: int, sent: Sequence[Sent], others: Sequence[Settlement], ending: Sequence[Ending]
-    ) -> Sequence[Ending]:
-        """Settle what was answered and make `ending` `sending`, in one commit.
+        self,
+        sender_id: int,
+        accepted: Sequence[Accepted],
+        updates: Sequence[DeliveryUpdate],
+        intents: Sequence[SendIntent],
+    ) -> Sequence[SendIntent]:
+        """Record in one commit which messages were accepted, what came of others, and which are about to be sent.
 
-        Returns those of `ending` whose claim still holds.
+        Returns those of `intents` whose claim still holds; the others must not be sent.
         """
         try:
             with self._connection.transaction():
-                for settlement in others:
-                    self._settle_held(sender_id, settlement)
-                self._sent_and_ending(sent, ending)
-                return ending
+                for update in updates:
+                    self._apply_held(sender_id, update)
+                self._record_messages(accepted, intents)
+                return intents
         except ClaimLost:
             with self._connection.transaction():
-                self.settle_each(sender_id, [*map(_as_settlement, sent), *others])
-                return [one for one in ending if self._connection.run_many(END, [one]) == 1]
+                self.apply_each(sender_id, [*map(_as_update, accepted), *updates])
+                return [intent for intent in intents if self._connection.executemany(SET_SENDING, [intent]) == 1]
 
     @property
-    def can_begin(self) -> bool:
-        """Whether `begin_record` can do anything here: each round of a sender asks, before it prepares for that."""
-        return self._connection.begin_together is not None
+    def can_submit(self) -> bool:
+        """Whether `submit_record` can do anything. A sender asks this before it prepares the arguments."""
+        return self._connection.submit_transaction is not None
 
-    def begin_record(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> Running | None:
-        """Begin what `record` does. None, or not done in the end: it is not known to be recorded; use `record`."""
-        begin = self._connection.begin_together
+    def submit_record(self, accepted: Sequence[Accepted], intents: Sequence[SendIntent]) -> PendingTransaction | None:
+        """Start to `record` these without waiting for the commit.
+
+        If this returns None, or the transaction was not certainly committed, call `record` with the same arguments.
+        """
+        submit = self._connection.submit_transaction
         try:
-            return begin(self._of_every_message(sent, ending)) if begin else None
+            return submit(self._message_statements(accepted, intents)) if submit else None
         except DatabaseUnavailable:
-            return None  # `record` says why
+            return None  # `record` raises it
 
-    def settle_each(self, sender_id: int, settlements: Sequence[Settlement]) -> None:
-        """Settle one by one, in the transaction that is open; what is no longer this sender's may be left as it is."""
-        for settlement in settlements:
-            if self._settle(sender_id, settlement) or self._accept_late(settlement):
-                self._account(settlement)
+    def apply_each(self, sender_id: int, updates: Sequence[DeliveryUpdate]) -> None:
+        """Apply updates one by one in the open transaction, except to deliveries that are no longer this sender's."""
+        for update in updates:
+            if self._apply(sender_id, update) or self._record_late_acceptance(update):
+                self._account(update)
 
-    def give_back(self, sender_id: int, keys: Collection[Key], now: int) -> None:
-        """Put deliveries that were surely not ended back in line; no attempt is counted."""
+    def release(self, sender_id: int, keys: Collection[DeliveryKey], now: int) -> None:
+        """Queue claimed deliveries again that were certainly not sent. No attempt is counted."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
-                self._connection.run(GIVE_BACK, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
+                self._connection.execute(RELEASE, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
                 self._cancel_unwanted((event_id, recipient_id), now)
 
-    def release(self, sender_id: int) -> list[Delivery]:
-        """Put back in line all that a sender holds; returns those it left in doubt, which are to be settled."""
-        self._connection.run(RELEASE, sender_id=sender_id)
-        return [Delivery(*row) for row in self._connection.rows(IN_DOUBT, sender_id=sender_id)]
+    def release_all(self, sender_id: int) -> list[Delivery]:
+        """Queue all claimed deliveries of a sender again; return those that it left in doubt, which need an update."""
+        self._connection.execute(RELEASE_ALL, sender_id=sender_id)
+        return [Delivery(*row) for row in self._connection.fetch_all(SELECT_IN_DOUBT, sender_id=sender_id)]
 
-    def _settle_held(self, sender_id: int, settlement: Settlement) -> None:
-        if not self._settle(sender_id, settlement):
+    def _apply_held(self, sender_id: int, update: DeliveryUpdate) -> None:
+        if not self._apply(sender_id, update):
             raise ClaimLost
-        self._account(settlement)
+        self._account(update)
 
-    def _sent_and_ending(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> None:
-        """What every message goes through, all at once."""
-        statements = self._of_every_message(sent, ending)
-        expected = [len(rows) for rows in (sent, ending) if rows]
-        if self._connection.run_together(statements)[: len(expected)] != expected:
+    def _record_messages(self, accepted: Sequence[Accepted], intents: Sequence[SendIntent]) -> None:
+        statements = self._message_statements(accepted, intents)
+        expected = [len(rows) for rows in (accepted, intents) if rows]
+        if self._connection.execute_pipelined(statements)[: len(expected)] != expected:
             raise ClaimLost
 
-    def _of_every_message(self, sent: Sequence[Sent], ending: Sequence[Ending]) -> list[Statement]:
-        """An email of which a message is about to end is not complete: it need not be asked about."""
-        statements: list[Statement] = [(sql, rows) for sql, rows in ((SENT, sent), (END, ending)) if rows]
-        counted = Counter(map(_AT_AND_EVENT_ID, sent))
+    def _message_statements(self, accepted: Sequence[Accepted], intents: Sequence[SendIntent]) -> list[Statement]:
+        """Return the statements that every message needs. An email of `intents` cannot be finished by them."""
+        statements: list[Statement] = [
+            (sql, rows) for sql, rows in ((SET_SENT, accepted), (SET_SENDING, intents)) if rows
+        ]
+        counted = Counter(map(_AT_AND_EVENT_ID, accepted))
         for (at, event_id), count in counted.items():
-            statements.append(self._progress.counting(event_id, {"sent": count}, at))
-            statements.append(self._hours.counting("sent", event_id, at, count))
-        under_way = {event_id for event_id, _, _ in ending}
+            statements.append(self._progress.count_statement(event_id, {"sent": count}, at))
+            statements.append(self._hours.count_statement("sent", event_id, at, count))
+        under_way = {event_id for event_id, _, _ in intents}
         last = {event_id: at for at, event_id in counted}
         return statements + [
-            self._progress.finishing(event_id, at) for event_id, at in last.items() if event_id not in under_way
+            self._progress.finish_statement(event_id, at) for event_id, at in last.items() if event_id not in under_way
         ]
 
-    def _account(self, settlement: Settlement) -> None:
-        """Count what was settled, and note a try that did not succeed."""
-        self._count(settlement.outcome, settlement.status, settlement.event_id, settlement.at)
-        if settlement.outcome != "sent":
-            self._note_attempt(settlement)
-        if settlement.outcome == "deferred":
-            self._hours.count_deferral(settlement.reply)
-        if settlement.no_mailbox:
-            self._recipients.note_no_mailbox(settlement.recipient_id, settlement.event_id, settlement.at)
+    def _account(self, update: DeliveryUpdate) -> None:
+        """Count the outcome of an applied update; record an attempt that did not succeed."""
+        self._count(update.outcome, update.status, update.event_id, update.at)
+        if update.outcome != "sent":
+            self._insert_attempt(update)
+        if update.outcome == "deferred":
+            self._hours.count_deferral(update.reply)
+        if update.no_mailbox:
+            self._recipients.record_hard_bounce(update.recipient_id, update.event_id, update.at)
 
     def _count(self, outcome: str, status: str, event_id: int, at: int) -> None:
-        """Count for the email, and for the hour."""
         if status != "queued":
             self._progress.count(event_id, {status: 1}, at, at if status == "sent" else None)
-        self._connection.run_together([self._hours.counting(outcome, event_id, at)])
+        self._connection.execute_pipelined([self._hours.count_statement(outcome, event_id, at)])
 
-    def _settle(self, sender_id: int, settlement: Settlement) -> bool:
-        changed = self._connection.run(
-            SETTLE,
-            event_id=settlement.event_id,
-            recipient_id=settlement.recipient_id,
+    def _apply(self, sender_id: int, update: DeliveryUpdate) -> bool:
+        """Apply an update unless the delivery is no longer this sender's; return whether it was."""
+        changed = self._connection.execute(
+            APPLY_UPDATE,
+            event_id=update.event_id,
+            recipient_id=update.recipient_id,
             sender_id=sender_id,
-            status=settlement.status,
-            doubt=int(settlement.outcome == "in_doubt"),
-            next_attempt_at=settlement.next_attempt_at,
-            finished_at=None if settlement.status == "queued" else settlement.at,
-            reply=settlement.reply,
+            status=update.status,
+            doubt=int(update.outcome == "in_doubt"),
+            next_attempt_at=update.next_attempt_at,
+            finished_at=None if update.status == "queued" else update.at,
+            reply=update.reply,
         )
-        if changed and settlement.status == "queued":
-            self._cancel_unwanted(settlement[:2], settlement.at)
+        if changed and update.status == "queued":
+            self._cancel_unwanted(update[:2], update.at)
         return changed == 1
 
-    def _cancel_unwanted(self, key: Key, now: int) -> None:
-        self._progress.lock(key[0])  # either a cancel sees that this one is queued, or this sees the cancel
-        if self._connection.run(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
+    def _cancel_unwanted(self, key: DeliveryKey, now: int) -> None:
+        self._progress.lock(key[0])  # either a concurrent cancel sees that this one is queued, or this sees the cancel
+        if self._connection.execute(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
             self._progress.count(key[0], {"cancelled": 1}, now)
 
-    def _accept_late(self, settlement: Settlement) -> bool:
-        """Record an acceptance although the claim was lost."""
-        if settlement.status != "sent":
+    def _record_late_acceptance(self, update: DeliveryUpdate) -> bool:
+        """Record an acceptance although the claim was lost; return whether it was recorded."""
+        if update.status != "sent":
             return False
-        key = {"event_id": settlement.event_id, "recipient_id": settlement.recipient_id}
-        row = self._connection.row(STATUS, **key)
+        key = {"event_id": update.event_id, "recipient_id": update.recipient_id}
+        row = self._connection.fetch_one(SELECT_STATUS, **key)
         if row is None or row[0] in ("sending", "sent"):
             return False
-        self._connection.run(ACCEPTED_LATE, **key, found=row[0], finished_at=settlement.at, reply=settlement.reply)
-        if row[0] in FINAL:
-            self._progress.count(settlement.event_id, {row[0]: -1}, settlement.at)
+        self._connection.execute(SET_SENT_LATE, **key, found=row[0], finished_at=update.at, reply=update.reply)
+        if row[0] in FINAL_STATUSES:
+            self._progress.count(update.event_id, {row[0]: -1}, update.at)
         return True
 
-    def _note_attempt(self, settlement: Settlement) -> None:
-        self._connection.run(
-            ATTEMPT,
-            event_id=settlement.event_id,
-            recipient_id=settlement.recipient_id,
-            at=settlement.at,
-            outcome=settlement.outcome,
-            reply=settlement.reply,
+    def _insert_attempt(self, update: DeliveryUpdate) -> None:
+        self._connection.execute(
+            INSERT_ATTEMPT,
+            event_id=update.event_id,
+            recipient_id=update.recipient_id,
+            at=update.at,
+            outcome=update.outcome,
+            reply=update.reply,
         )
 
 
-def _as_settlement(sent: Sent) -> Settlement:
-    at, reply, event_id, recipient_id, _ = sent
-    return Settlement(event_id, recipient_id, "sent", "sent", at, reply)
+def _as_update(accepted: Accepted) -> DeliveryUpdate:
+    event_id, recipient_id, _, reply, at = accepted
+    return DeliveryUpdate(event_id, recipient_id, "sent", "sent", reply, at)

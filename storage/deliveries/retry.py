@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from storage.connection import Connection
 from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
-from storage.hours import Hours
+from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
 
-CHUNK = 2_000  # deliveries changed in one transaction
+BATCH_SIZE = 2_000  # deliveries changed in one transaction
 
-EMAIL_STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
-TRIED = """
+SELECT_EMAIL_STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
+SELECT_ATTEMPTED = """
 SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :limit
 """
 # Only deliveries that were tried, and only to recipients who still want them.
-RETRY = """
+QUEUE_AGAIN = """
 UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, doubts = 0, finished_at = NULL
 WHERE event_id = ? AND recipient_id = ? AND status = ? AND EXISTS (
     SELECT 1 FROM attempts a
@@ -26,16 +26,16 @@ WHERE event_id = ? AND recipient_id = ? AND status = ? AND EXISTS (
     SELECT 1 FROM recipients r
     WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
 """
-DECIDE = """
+SET_DECIDED = """
 UPDATE deliveries SET status = :status, finished_at = :now, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'unknown'
 """
-STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
-NOTE = """
+SELECT_STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
+INSERT_ATTEMPT = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :now, 'failed', :reply)
 """
-DECIDED = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
+DECISION_REPLIES = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
 
 
 class Retries:
@@ -43,7 +43,7 @@ class Retries:
 
     _connection: Connection
     _progress: ProgressTable
-    _hours: Hours
+    _hours: HourlyStats
 
     def retry(
         self,
@@ -57,23 +57,23 @@ class Retries:
         Only deliveries to recipients who are still active. The email is `sending` then. Raises NoSuchEmail, or
         NotRetryable unless the email is being sent or was sent.
         """
-        self._refuse(event_id)
-        chunks = self._chunks(event_id, recipient_ids)
-        return sum(self._retry_some(event_id, now, statuses, chunk) for chunk in chunks)
+        self._check_retryable(event_id)
+        batches = self._batches(event_id, recipient_ids)
+        return sum(self._retry_some(event_id, now, statuses, batch) for batch in batches)
 
     def decide(self, event_id: int, recipient_id: int, status: str, now: int) -> None:
         """Record a person's decision that an `unknown` delivery was `sent`, or that it `failed`. Raises NotInDoubt."""
         if not self._decide_some(event_id, status, now, [recipient_id]):
-            row = self._connection.row(STATUS, event_id=event_id, recipient_id=recipient_id)
+            row = self._connection.fetch_one(SELECT_STATUS, event_id=event_id, recipient_id=recipient_id)
             raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
 
     def decide_each(self, event_id: int, status: str, now: int, recipient_ids: Iterable[int] | None = None) -> int:
         """Decide all `unknown` deliveries of an email, or those to these recipients; return how many there were."""
-        chunks = self._chunks(event_id, recipient_ids)
-        return sum(self._decide_some(event_id, status, now, chunk) for chunk in chunks)
+        batches = self._batches(event_id, recipient_ids)
+        return sum(self._decide_some(event_id, status, now, batch) for batch in batches)
 
-    def _refuse(self, event_id: int) -> None:
-        row = self._connection.row(EMAIL_STATUS, event_id=event_id)
+    def _check_retryable(self, event_id: int) -> None:
+        row = self._connection.fetch_one(SELECT_EMAIL_STATUS, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
         if row[0] not in ("sending", "sent"):
@@ -82,44 +82,44 @@ class Retries:
     def _retry_some(self, event_id: int, now: int, statuses: Sequence[str], recipient_ids: Sequence[int]) -> int:
         with self._connection.transaction():
             self._progress.lock(event_id)
-            self._refuse(event_id)  # it may be cancelled between two chunks
+            self._check_retryable(event_id)  # it may be cancelled between two batches
             counts: Counter[str] = Counter()
             for status in statuses:
                 rows = [(now, now, event_id, recipient_id, status) for recipient_id in recipient_ids]
-                counts[status] -= self._connection.run_many(RETRY, rows)
+                counts[status] -= self._connection.executemany(QUEUE_AGAIN, rows)
             if any(counts.values()):
                 self._progress.reopen(event_id)
                 self._progress.count(event_id, counts, now)
-                self._connection.announce()
+                self._connection.notify()
             return -counts.total()
 
     def _decide_some(self, event_id: int, status: str, now: int, recipient_ids: Sequence[int]) -> int:
         with self._connection.transaction():
             self._progress.lock(event_id)
             rows = (
-                {"event_id": event_id, "recipient_id": each, "now": now, "reply": DECIDED[status]}
+                {"event_id": event_id, "recipient_id": each, "now": now, "reply": DECISION_REPLIES[status]}
                 for each in recipient_ids
             )
-            decided = [row for row in rows if self._connection.run(DECIDE, status=status, **row)]
+            decided = [row for row in rows if self._connection.execute(SET_DECIDED, status=status, **row)]
             if status == "failed":
                 for row in decided:
-                    self._connection.run(NOTE, **row)
+                    self._connection.execute(INSERT_ATTEMPT, **row)
             if decided:
                 self._progress.count(event_id, {"unknown": -len(decided), status: len(decided)}, now)
-                self._connection.run_together([self._hours.counting(status, event_id, now, len(decided))])
+                self._connection.execute_pipelined([self._hours.count_statement(status, event_id, now, len(decided))])
             return len(decided)
 
-    def _chunks(self, event_id: int, recipient_ids: Iterable[int] | None) -> Iterator[Sequence[int]]:
-        """Return these recipients, or all with an attempt that did not succeed, CHUNK at a time."""
+    def _batches(self, event_id: int, recipient_ids: Iterable[int] | None) -> Iterator[Sequence[int]]:
+        """Return these recipients, or all with an attempt that did not succeed, BATCH_SIZE at a time."""
         if recipient_ids is None:
-            yield from self._tried(event_id)
+            yield from self._attempted(event_id)
             return
-        given = sorted(set(recipient_ids))
-        for start in range(0, len(given), CHUNK):
-            yield given[start : start + CHUNK]
+        ids = sorted(set(recipient_ids))
+        for start in range(0, len(ids), BATCH_SIZE):
+            yield ids[start : start + BATCH_SIZE]
 
-    def _tried(self, event_id: int) -> Iterator[Sequence[int]]:
+    def _attempted(self, event_id: int) -> Iterator[Sequence[int]]:
         after = 0
-        while rows := self._connection.rows(TRIED, event_id=event_id, after=after, limit=CHUNK):
+        while rows := self._connection.fetch_all(SELECT_ATTEMPTED, event_id=event_id, after=after, limit=BATCH_SIZE):
             after = rows[-1][0]
             yield [recipient_id for (recipient_id,) in rows]

@@ -1,7 +1,7 @@
 """PostgreSQL: connect, transaction, and what differs from other databases.
 
 Statements are those of SQLite, rewritten for psycopg once each. A transaction begins with a statement of its own,
-so that a connection that was lost while it lay idle is made anew before anything is done on it.
+so that a connection that was lost while idle is reopened before anything is done on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import for_many, named, rewritten
 from storage.sender_lock import SenderLocks
-from storage.structure import POSTGRESQL, Structure, of_postgresql
+from storage.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.values import Address
 
 try:
@@ -34,14 +34,14 @@ except ImportError as missing:
 # What goes wrong is raised; what psycopg says of it besides would stand on stderr, which cron mails.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-CHANNEL = "email_endpoint"
-INIT_LOCK = 0x656D61696C  # any number that nobody else's advisory locks have
+NOTIFY_CHANNEL = "email_endpoint"
+INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock; any number that no other program uses
 # Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours. The
 # server does not take it for idle if only a part of what was sent together has come: then the network has to tell.
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
-KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
-KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
-CONNECT = {
+SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
+SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
+CONNECTION_OPTIONS = {
     "autocommit": True,
     "application_name": "email-endpoint",
     "connect_timeout": 5,  # seconds
@@ -51,11 +51,11 @@ CONNECT = {
 # Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
 # the table was small: it would read all deliveries to find thirty.
 # (And what is forbidden has a price so high that the compiler of queries, jit, would set to work.)
-NEVER_PLANNED = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
-LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+DISABLED_PLANS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
+SELECT_LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 # Each change leaves a dead row behind: room on its page lets the next one take its place without touching an index,
 # and a number of them, not a share of a large table, is too many.
-TUNE = """
+STORAGE_PARAMETERS = """
 ALTER TABLE deliveries SET (fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
@@ -64,28 +64,28 @@ ALTER TABLE hours SET (fillfactor = 20);
 ALTER TABLE counts SET (fillfactor = 20);
 ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 """
-SCHEMA_IN_USE = """
+SELECT_SCHEMA = """
 SELECT n.oid, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('meta')
 """
-STAGE = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
-SORT = """
+CREATE_UNSORTED = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
+CREATE_INCOMING = """
 CREATE TEMPORARY TABLE incoming AS
 SELECT row_number() OVER (ORDER BY address_key COLLATE "C") AS position, address, address_key
 FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each;
 CREATE UNIQUE INDEX ON incoming (position);
 CREATE UNIQUE INDEX ON incoming (address_key)
 """
-UNSTAGE = "DROP TABLE IF EXISTS unsorted, incoming"
+DROP_STAGED = "DROP TABLE IF EXISTS unsorted, incoming"
 
 
 class PostgreSQLConnection:
     """A Connection to a PostgreSQL server. Waits up to `wait` seconds for another writer of the same rows."""
 
     engine = "postgresql"
-    claim_lock = "FOR UPDATE SKIP LOCKED"
-    row_lock = "FOR UPDATE"
-    by_sending = ""
-    log: Path | None = None
+    for_update_skip_locked = "FOR UPDATE SKIP LOCKED"
+    for_update = "FOR UPDATE"
+    sending_index_hint = ""
+    wal_path: Path | None = None
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
         """In `folder` are the locks by which senders of this host know of each other's death."""
@@ -94,31 +94,31 @@ class PostgreSQLConnection:
         self._options = _options({**TIMEOUTS, "lock_timeout": wait})
         self._in_transaction = False
         self._listens = False
-        self._running: PipelinedTransaction | None = None
+        self._pending: PipelinedTransaction | None = None
         self._connection = self._connect()
         self._locks = SenderLocks(folder / _file_name(self._connection.info))
 
-    def rows(self, sql: str, **values: object) -> list[Row]:
-        """All rows of a statement."""
+    def fetch_all(self, sql: str, **values: object) -> list[Row]:
+        """Return all rows of a statement."""
         cursor = self._execute(named(sql), values)
         return cursor.fetchall()
 
-    def row(self, sql: str, **values: object) -> Row | None:
-        """The first row of a statement."""
-        rows = self.rows(sql, **values)
+    def fetch_one(self, sql: str, **values: object) -> Row | None:
+        """Return the first row of a statement, or None."""
+        rows = self.fetch_all(sql, **values)
         return rows[0] if rows else None
 
-    def run(self, sql: str, **values: object) -> int:
-        """Run a statement; how many rows it changed."""
+    def execute(self, sql: str, **values: object) -> int:
+        """Run a statement; return how many rows it changed."""
         return self._execute(named(sql), values).rowcount
 
-    def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement, with `?` for the values, for all of `rows` at once; how many rows were changed in all."""
+    def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run a statement, with `?` for the values, for all of `rows` at once; return how many rows it changed."""
         return self._execute(*for_many(sql, rows)).rowcount
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in their order; of each the rows, or how many it changed. Writes: inside a transaction."""
-        self._let_end()
+    def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in order; return the rows of each, or how many it changed. Writes need a transaction."""
+        self._wait_for_pending()
         try:
             with self._connection.pipeline():
                 cursors = [self._connection.execute(*cast("Any", rewritten(*each))) for each in statements]
@@ -126,17 +126,17 @@ class PostgreSQLConnection:
             raise translated(error) from error
         return [cursor.fetchall() if cursor.description else cursor.rowcount for cursor in cursors]
 
-    def begin_together(self, statements: Sequence[Statement]) -> PipelinedTransaction:
-        """Send statements that are a transaction of their own, and go on; `done` of what is returned waits for it."""
-        self._let_end()
+    def submit_transaction(self, statements: Sequence[Statement]) -> PipelinedTransaction:
+        """Send statements as a transaction of their own, and return without waiting for its end."""
+        self._wait_for_pending()
         try:
-            self._running = self._pipeline.begin(statements)
+            self._pending = self._pipeline.submit(statements)
         except psycopg.Error as error:
             raise translated(error) from error
-        return self._running
+        return self._pending
 
     def stream(self, sql: str) -> Iterator[Row]:
-        """The rows of a statement, some at a time; whoever reads them may take its time until the transaction ends."""
+        """Yield the rows of a statement, some at a time. The transaction may be idle as long as the reader needs."""
         self._execute("SET LOCAL idle_in_transaction_session_timeout = 0", None)
         try:
             with self._connection.cursor("stream") as cursor:
@@ -153,13 +153,13 @@ class PostgreSQLConnection:
         except psycopg.Error as error:
             raise translated(error) from error
 
-    def run_script(self, script: str) -> None:
-        """Run several statements, inside the transaction that is open."""
+    def executescript(self, script: str) -> None:
+        """Run several statements, inside the open transaction."""
         self._execute(script, None)
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
-        ((schema, name),) = self.rows(SCHEMA_IN_USE)
+        ((schema, name),) = self.fetch_all(SELECT_SCHEMA)
         return self._structure(schema, name)
 
     def structure_of(self, script: str) -> Structure:
@@ -167,61 +167,61 @@ class PostgreSQLConnection:
 
         They need no more rights than an import of recipients. Temporary functions are only found by their full name.
         """
-        self.run("SAVEPOINT before_structure")
-        self.run("SET LOCAL search_path TO pg_temp")
-        self.run_script(script.replace("EXECUTE FUNCTION ", "EXECUTE FUNCTION pg_temp."))
-        ((schema,),) = self.rows("SELECT pg_my_temp_schema()")
+        self.execute("SAVEPOINT before_structure")
+        self.execute("SET LOCAL search_path TO pg_temp")
+        self.executescript(script.replace("EXECUTE FUNCTION ", "EXECUTE FUNCTION pg_temp."))
+        ((schema,),) = self.fetch_all("SELECT pg_my_temp_schema()")
         structure = self._structure(schema, "pg_temp")
-        self.run("ROLLBACK TO SAVEPOINT before_structure")
+        self.execute("ROLLBACK TO SAVEPOINT before_structure")
         return structure
 
     def _structure(self, schema: int, name: str) -> Structure:
-        return of_postgresql(self.rows(POSTGRESQL, schema=schema), name)
+        return of_postgresql(self.fetch_all(SELECT_POSTGRESQL_SCHEMA, schema=schema), name)
 
     def lock_for_upgrade(self) -> None:
         """Wait for every transaction that has read `meta`, as all guarded ones have, and keep out new ones."""
-        self.run_script("SET LOCAL statement_timeout = 0; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")
+        self.executescript("SET LOCAL statement_timeout = 0; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")
 
     def has_tables(self) -> bool:
-        """Whether the tables were made. Inside a transaction, others who ask wait for its end."""
-        self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK])
-        return self.rows("SELECT to_regclass('meta')") != [(None,)]
+        """Return whether the tables exist. Inside a transaction, others that ask wait until it ends."""
+        self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK_KEY])
+        return self.fetch_all("SELECT to_regclass('meta')") != [(None,)]
 
-    def product(self) -> str:
-        """PostgreSQL and its version."""
-        ((version,),) = self.rows("SHOW server_version")
+    def server_version(self) -> str:
+        """Return the version, as in `PostgreSQL 17.2`."""
+        ((version,),) = self.fetch_all("SHOW server_version")
         return f"PostgreSQL {str(version).partition(' ')[0]}"
 
-    def damage(self, seconds: float) -> list[str] | None:
-        """The server looks after that by itself (data_checksums)."""
+    def integrity_check(self, seconds: float) -> list[str] | None:
+        """Return no faults: the server checks its own files (data_checksums)."""
         return []
 
-    def tune(self) -> None:
-        """Tell the server how the tables, which were made just now, are used."""
-        self.run_script(TUNE + count_triggers.POSTGRESQL)
+    def set_storage_parameters(self) -> None:
+        """Set how the new tables are stored and vacuumed, and create the triggers that keep `counts`."""
+        self.executescript(STORAGE_PARAMETERS + count_triggers.POSTGRESQL)
 
     def analyze(self) -> None:
-        """The deliveries have changed much: without new statistics a claim could sort all of them."""
+        """Update the statistics of the deliveries: without them a claim could sort all of them."""
         self._execute("ANALYZE deliveries", None)
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
         """Fill the table `incoming`, sorted by key."""
         self.unstage_addresses()
         with self.transaction():
-            self._execute(STAGE, None)
+            self._execute(CREATE_UNSORTED, None)
             self.load("unsorted", ("address", "address_key"), addresses)
-            self._execute(SORT, None)
+            self._execute(CREATE_INCOMING, None)
 
     def unstage_addresses(self) -> None:
         """Drop that table."""
-        self._execute(UNSTAGE, None)
+        self._execute(DROP_STAGED, None)
 
-    def refuse_replaced(self) -> None:
-        """A database of a server is not replaced underneath."""
+    def check_not_replaced(self) -> None:
+        """Do nothing: a server's database is not replaced while it is in use."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when it ends. Inside another one it joins that."""
+        """Commit all of the block durably, or nothing. A nested block joins the outer one."""
         if self._in_transaction:
             yield
             return
@@ -240,14 +240,14 @@ class PostgreSQLConnection:
         if self.guard is not None and cursor.nextset():
             self.guard.check(cursor.fetchone())
 
-    def announce(self) -> None:
-        """Tell those who wait for it that something may be due; they hear it once this is committed."""
-        self._execute(f"NOTIFY {CHANNEL}", None)
+    def notify(self) -> None:
+        """Notify waiting processes, once this transaction is committed, that something may be due."""
+        self._execute(f"NOTIFY {NOTIFY_CHANNEL}", None)
 
-    def wait_for_news(self, seconds: float) -> bool:
-        """Wait until something was announced, for up to `seconds`; True at once if something may have been missed."""
+    def wait_for_notify(self, seconds: float) -> bool:
+        """Wait up to `seconds` for `notify`; return True at once if a notification may have been missed."""
         if not self._listens or self._connection.closed:
-            self._execute(f"LISTEN {CHANNEL}", None)
+            self._execute(f"LISTEN {NOTIFY_CHANNEL}", None)
             self._listens = True
             return True
         try:
@@ -257,7 +257,7 @@ class PostgreSQLConnection:
 
     def lease_time(self) -> LeaseTime:
         """Now, by the server's clock, the same for all machines."""
-        ((milliseconds,),) = self.rows(LEASE_TIME)
+        ((milliseconds,),) = self.fetch_all(SELECT_LEASE_TIME)
         return LeaseTime("postgresql", milliseconds)
 
     def hold_sender_lock(self, sender_id: int) -> None:
@@ -278,7 +278,7 @@ class PostgreSQLConnection:
 
     def size(self) -> int:
         """The bytes of this database on the server's disk."""
-        ((size,),) = self.rows("SELECT pg_database_size(current_database())")
+        ((size,),) = self.fetch_all("SELECT pg_database_size(current_database())")
         return int(size)
 
     def close(self) -> None:
@@ -288,17 +288,17 @@ class PostgreSQLConnection:
     def _connect(self) -> psycopg.Connection[Row]:
         self._listens = False
         try:
-            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECT))
+            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECTION_OPTIONS))
         except psycopg.Error as error:
             raise translated(error) from error
-        # Not each number as the smallest type that holds it: 20000 + 20000 is no SMALLINT.
+        # psycopg sends each number as the smallest type that holds it, but 20000 + 20000 is not a SMALLINT.
         connection.adapters.register_dumper(int, Int8Dumper)
-        self._pipeline, self._running = Pipeline(connection.pgconn), None
+        self._pipeline, self._pending = Pipeline(connection.pgconn), None
         return connection
 
     def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
         """Run a statement, or several without `values`. Outside a transaction a lost connection is reopened first."""
-        self._let_end()
+        self._wait_for_pending()
         prepare = False if values is None else None  # only a single statement can be prepared
         if self._connection.closed and not self._in_transaction:
             self._connection = self._connect()
@@ -313,11 +313,11 @@ class PostgreSQLConnection:
         except psycopg.Error as error:
             raise translated(error) from error
 
-    def _let_end(self) -> None:
-        """What was begun and left alone has the connection until it has ended."""
-        if self._running is not None:
-            self._running.done()
-            self._running = None
+    def _wait_for_pending(self) -> None:
+        """Wait for a submitted transaction, which has the connection until it ends."""
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
 
     def _roll_back(self) -> None:
         if self._connection.closed or self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
@@ -331,7 +331,7 @@ class PostgreSQLConnection:
 def _options(timeouts: Mapping[str, float]) -> str:
     """What libpq tells the server at the start of a session; it has milliseconds."""
     settings: dict[str, object] = {name: round(seconds * 1000) for name, seconds in timeouts.items()}
-    settings |= KEEPALIVES | dict.fromkeys(NEVER_PLANNED, "off")
+    settings |= SERVER_KEEPALIVES | dict.fromkeys(DISABLED_PLANS, "off")
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 

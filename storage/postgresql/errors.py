@@ -21,7 +21,7 @@ from storage.errors import (
 ANOTHER_SCHEMA = "set DATABASE_URL to another database or schema, or restore a backup (docs/backup.md, Restore)"
 
 # By SQLSTATE (PostgreSQL's Appendix A), not by class: psycopg's OperationalError has very different ones in it.
-ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
+SQLSTATE_ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
     (("55P03", "57014", "40001", "40P01", "53300"), DatabaseBusy, "try again in a moment"),
     (("53100",), DatabaseFull, "free some disk space on the server"),
     (
@@ -35,12 +35,12 @@ ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
     (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
 )
 # A table, type or function of that name exists already, or a table has other columns.
-CLASHES = ("42P07", "42710", "42723", "42703")
+NAME_CLASHES = ("42P07", "42710", "42723", "42703")
 CONNECTION_LOST = ("08", "53", "57", "58", "XX")
-META = re.compile(r"\bmeta\b")
-TEMPORARY = re.compile(r'temporary tables in database ("[^"]+")')
+_META = re.compile(r"\bmeta\b")
+_NO_TEMPORARY_TABLES = re.compile(r'temporary tables in database ("[^"]+")')
 # libpq tells no SQLSTATE of a connection that was refused.
-REFUSALS = (
+CONNECTION_ERRORS = (
     ("authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("too many clients", "53300"),
@@ -52,15 +52,15 @@ REFUSALS = (
 def translated(error: psycopg.Error) -> DatabaseUnavailable:
     """The error with its remedy, in one line; libpq puts no password into its texts."""
     said = " ".join(str(error).split())
-    code = error.sqlstate or next((code for words, code in REFUSALS if words in said), "")
-    if code in CLASHES:
+    code = error.sqlstate or next((code for words, code in CONNECTION_ERRORS if words in said), "")
+    if code in NAME_CLASHES:
         return ForeignTables("the database", ANOTHER_SCHEMA, said)
-    if code == "42P01" and META.search(said):
+    if code == "42P01" and _META.search(said):
         return DatabaseMissing(f"PostgreSQL: {said}", "run: flask init-db")
-    if code == "42501" and (database := TEMPORARY.search(said)):
+    if code == "42501" and (database := _NO_TEMPORARY_TABLES.search(said)):
         grant = f"GRANT TEMPORARY ON DATABASE {database[1]} TO the user of DATABASE_URL"
         return DatabaseReadOnly(f"PostgreSQL: {said}", f"let the owner of the database run: {grant}")
-    for prefixes, make, remedy in ERRORS:
+    for prefixes, make, remedy in SQLSTATE_ERRORS:
         if code.startswith(prefixes):
             return make(f"PostgreSQL: {said}", remedy)
     if code and not code.startswith(CONNECTION_LOST):

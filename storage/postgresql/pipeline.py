@@ -26,8 +26,8 @@ class Pipeline:
         self._connection = connection
         self._prepared: dict[str, bytes] = {}
 
-    def begin(self, statements: Sequence[Statement]) -> PipelinedTransaction:
-        """Send them all. Nothing else may use the connection until `done` was asked. Raises psycopg.Error."""
+    def submit(self, statements: Sequence[Statement]) -> PipelinedTransaction:
+        """Send the statements. Nothing else may use the connection until `wait` returned. Raises psycopg.Error."""
         connection, prepared = self._connection, self._prepared
         known = len(prepared)
         connection.enter_pipeline_mode()
@@ -46,17 +46,17 @@ class Pipeline:
 
 
 class PipelinedTransaction:
-    """Was sent; the server commits it by itself."""
+    """A PendingTransaction whose statements were all sent."""
 
     def __init__(self, connection: PGconn, *, all_known: bool) -> None:
-        """`all_known`: none of its statements was given its name here."""
+        """`all_known`: the server had prepared each of its statements before."""
         self.descriptor = connection.socket
         self._connection: PGconn | None = connection
         self._all_known = all_known
         self._good = True
 
-    def done(self) -> bool:
-        """Wait for its end; whether all of it was surely committed, each UPDATE of many with the rows it named."""
+    def wait(self) -> bool:
+        """Wait until it has ended; return whether it was certainly committed, with every row it was given changed."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -65,7 +65,7 @@ class PipelinedTransaction:
             except psycopg.Error:
                 self._good = False
             if not self._good and not (self._all_known and connection.status == ConnStatus.OK):
-                connection.finish()  # which names the server knows is not known: a rollback takes none back
+                connection.finish()  # it is not known which names the server knows: a rollback does not forget them
         return self._good
 
 

@@ -35,7 +35,7 @@ def rewritten(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[
 
 
 def for_many(sql: str, rows: Iterable[tuple[object, ...]]) -> tuple[str, list[str]]:
-    """An INSERT or UPDATE of one row, with `?`, as one of many: its values come as columns, an array each."""
+    """Return an INSERT or UPDATE of one row, with `?` or `?1`, as one of many rows, and each column as an array."""
     types, arrays = columns(rows)
     return _with_arrays(sql.replace("%", "%%"), types, ("%s",) * len(types)), arrays
 
@@ -70,7 +70,7 @@ def _counted(update: str, number: int) -> str:
 @lru_cache(maxsize=32)
 def _with_arrays(sql: str, types: tuple[str, ...], placeholders: tuple[str, ...]) -> str:
     numbers = iter(range(len(types)))
-    sql = re.sub(r"\?", lambda _: f"given.v{next(numbers)}", sql)
+    sql = re.sub(r"\?(\d*)", lambda place: f"given.v{int(place[1]) - 1 if place[1] else next(numbers)}", sql)
     arrays = ", ".join(f"{placeholder}::{kind}[]" for placeholder, kind in zip(placeholders, types, strict=True))
     names = ", ".join(f"v{number}" for number in range(len(types)))
     given = f"FROM unnest({arrays}) AS given ({names})"

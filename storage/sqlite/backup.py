@@ -16,7 +16,7 @@ from storage.errors import DBError
 from storage.progress import ProgressTable
 from storage.sqlite.connection import SQLiteConnection
 
-BESIDE = ("-wal", "-journal")  # what SQLite would take for a part of a file that is put in place of another
+LOG_SUFFIXES = ("-wal", "-journal")  # files that SQLite would take for a part of the file beside them
 
 
 class BackupRefused(DBError):
@@ -31,7 +31,7 @@ def back_up(connection: Connection, target: Path, now: int) -> dict[str, int]:
     if not isinstance(connection, SQLiteConnection):
         raise BackupRefused("flask backup is for SQLite; for PostgreSQL there is pg_dump: see docs/backup.md")
     target = target.resolve()
-    _refuse(connection, target)
+    _check_target(connection, target)
     with _folder_beside(target) as folder:
         copy = folder / target.name
         copy.touch(mode=0o600)
@@ -42,13 +42,13 @@ def back_up(connection: Connection, target: Path, now: int) -> dict[str, int]:
     return rows
 
 
-def _refuse(connection: SQLiteConnection, target: Path) -> None:
+def _check_target(connection: SQLiteConnection, target: Path) -> None:
     if target.exists():
         if not target.is_file():
             raise BackupRefused(f"{target} is no ordinary file")
         if connection._path.samefile(target):
             raise BackupRefused(f"{target} is the database itself")
-    for name in (target.with_name(target.name + end) for end in BESIDE):
+    for name in (target.with_name(target.name + end) for end in LOG_SUFFIXES):
         if name.exists() and name.stat().st_size:
             raise BackupRefused(f"{name} belongs to a database that was in this place; is it in use? remove it first")
 
@@ -68,21 +68,21 @@ def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
     try:
         source.copy_into(copy)
         ProgressTable(copy).mark_as_backup(now)
-        _look_through(copy)
+        _check_integrity(copy)
         return {table: _count(copy, table) for table in TABLES}
     finally:
         copy.close()  # what is left in a WAL goes into the file
 
 
-def _look_through(copy: SQLiteConnection) -> None:
+def _check_integrity(copy: SQLiteConnection) -> None:
     schema.check(copy)
-    found = [str(row[0]) for row in copy.rows("PRAGMA integrity_check(5)")]
+    found = [str(row[0]) for row in copy.fetch_all("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         raise BackupRefused(f"the database is damaged, and no backup was made: {'; '.join(found)}")
 
 
 def _count(copy: Connection, table: str) -> int:
-    ((count,),) = copy.rows(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of our own
+    ((count,),) = copy.fetch_all(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - a name of our own
     return int(count)
 
 

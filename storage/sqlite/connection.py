@@ -32,38 +32,38 @@ from storage.sqlite.errors import (
     replaced,
     translated,
 )
-from storage.sqlite.write_lock import Gate, GateBusyError
-from storage.structure import SQLITE, Structure, of_sqlite
+from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
+from storage.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
 from storage.values import Address
 
-NOTICED = 0.05  # seconds
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-INIT = "run: flask init-db"
-OBJECTS = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+MIN_NOTICEABLE_WAIT = 0.05  # seconds; after a shorter wait for the write lock, SQLite's timeout stays as it is
+MIN_SQLITE_VERSION = (3, 35, 0)  # RETURNING
+INIT_DB_REMEDY = "run: flask init-db"
+SELECT_OBJECT_NAMES = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
 class SQLiteConnection:
     """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
 
     engine = "sqlite"
-    claim_lock = row_lock = ""  # there is one writer at a time
-    begin_together = None  # it does nothing by itself
-    by_sending = "INDEXED BY emails_sending"  # or each would be found by its status, and all of them sorted
+    for_update_skip_locked = for_update = ""  # there is one writer at a time
+    submit_transaction = None  # SQLite has no server that would run it
+    sending_index_hint = "INDEXED BY emails_sending"  # otherwise all are found by status, then sorted
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
-        if driver.sqlite_version_info < OLDEST_SQLITE:
+        if driver.sqlite_version_info < MIN_SQLITE_VERSION:
             raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
         if _identity(path) is None:
-            raise DatabaseMissing(f"there is no database at {path}", INIT)
+            raise DatabaseMissing(f"there is no database at {path}", INIT_DB_REMEDY)
         if not path.is_file():
             raise not_a_database(path)
         self.guard: Guard | None = None
-        self.log: Path | None = path.with_name(f"{path.name}-wal")
+        self.wal_path: Path | None = path.with_name(f"{path.name}-wal")
         self._path = path
         self._file = _identity(path)
         self._wait = wait
         self._locks = SenderLocks(path)
-        self._gate = self._open_gate()
+        self._write_lock = self._open_write_lock()
         self._staging: staging.StagingFile | None = None
         try:
             self._connection = driver.connect(
@@ -71,42 +71,42 @@ class SQLiteConnection:
             )
             self._connection.execute("PRAGMA synchronous=FULL")
         except driver.Error as error:
-            self._gate.close()
+            self._write_lock.close()
             raise self._translated(error) from error
 
-    def rows(self, sql: str, **values: object) -> list[Row]:
-        """All rows of a statement."""
+    def fetch_all(self, sql: str, **values: object) -> list[Row]:
+        """Return all rows of a statement."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except driver.Error as error:
             raise self._translated(error) from error
 
-    def row(self, sql: str, **values: object) -> Row | None:
-        """The first row of a statement."""
-        rows = self.rows(sql, **values)
+    def fetch_one(self, sql: str, **values: object) -> Row | None:
+        """Return the first row of a statement, or None."""
+        rows = self.fetch_all(sql, **values)
         return rows[0] if rows else None
 
-    def run(self, sql: str, **values: object) -> int:
-        """Run a statement; how many rows it changed."""
+    def execute(self, sql: str, **values: object) -> int:
+        """Run a statement; return how many rows it changed."""
         try:
             return self._connection.execute(sql, values).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 
-    def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement, with `?` for the values, for each of `rows`; how many rows were changed in all."""
+    def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run a statement, with `?` for the values, for each of `rows`; return how many rows it changed in all."""
         try:
             return self._connection.executemany(sql, rows).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in their order; of each the rows, or how many it changed."""
+    def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
+        """Run statements in order; return the rows of each, or how many it changed."""
         return [self._result(*statement) for statement in statements]
 
     def _result(self, sql: str, values: Values | Sequence[tuple[object, ...]]) -> list[Row] | int:
         if not isinstance(values, dict):
-            return self.run_many(sql, values)
+            return self.executemany(sql, values)
         try:
             cursor = self._connection.execute(sql, values)
             return cursor.fetchall() if cursor.description else cursor.rowcount
@@ -114,7 +114,7 @@ class SQLiteConnection:
             raise self._translated(error) from error
 
     def stream(self, sql: str) -> Iterator[Row]:
-        """The rows of a statement, one by one."""
+        """Yield the rows of a statement."""
         try:
             yield from self._connection.execute(sql)
         except driver.Error as error:
@@ -123,88 +123,88 @@ class SQLiteConnection:
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
         """Insert many rows."""
         places = ", ".join("?" * len(columns))
-        self.run_many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608
+        self.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608
 
-    def run_script(self, script: str) -> None:
-        """Run several statements, inside the transaction that is open (executescript would commit it)."""
+    def executescript(self, script: str) -> None:
+        """Run several statements, inside the open transaction (the driver's executescript would commit it)."""
         statement = ""
         for part in re.split("(?<=;)", script):
             statement += part
             if driver.complete_statement(statement):
-                self.run(statement)
+                self.execute(statement)
                 statement = ""
         if statement.strip():
-            self.run(statement)
+            self.execute(statement)
 
     def structure(self) -> Structure:
         """Return what the tables of this database consist of."""
-        return of_sqlite(self.rows(SQLITE))
+        return of_sqlite(self.fetch_all(SELECT_SQLITE_SCHEMA))
 
     def structure_of(self, script: str) -> Structure:
         """Return what the tables consist of that a script creates, by running it in memory."""
         with closing(driver.connect(":memory:")) as scratch:
             scratch.executescript(script)
-            return of_sqlite(scratch.execute(SQLITE))
+            return of_sqlite(scratch.execute(SELECT_SQLITE_SCHEMA))
 
     def lock_for_upgrade(self) -> None:
-        """There is one writer at a time, and no limit on how long it takes."""
+        """Do nothing: there is one writer at a time, and no limit on how long it takes."""
 
     def has_tables(self) -> bool:
         """Whether the tables were made. Raises ForeignTables if there are only those of another program."""
-        names = {name for (name,) in self.rows(OBJECTS)}
+        names = {name for (name,) in self.fetch_all(SELECT_OBJECT_NAMES)}
         if names and "meta" not in names:
             raise foreign(self._path)
         return bool(names)
 
     def switch_to_wal(self) -> None:
         """Use a write-ahead log from now on, as files that `create_file` creates do. Not inside a transaction."""
-        self.run("PRAGMA journal_mode=WAL")
+        self.execute("PRAGMA journal_mode=WAL")
 
-    def product(self) -> str:
-        """SQLite and its version."""
+    def server_version(self) -> str:
+        """Return the version, as in `SQLite 3.53.4`."""
         return f"SQLite {driver.sqlite_version}"
 
-    def damage(self, seconds: float) -> list[str] | None:
-        """What a look through the whole file finds; None when there was not the time for all of it."""
+    def integrity_check(self, seconds: float) -> list[str] | None:
+        """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
         try:
-            return integrity.damage(self._connection, seconds)
+            return integrity.quick_check(self._connection, seconds)
         except driver.Error as error:
             raise self._translated(error) from error
 
     def copy_into(self, target: SQLiteConnection) -> None:
         """Copy all of it as it is at one moment, whoever writes meanwhile; a few pages at a time."""
-        self.run("BEGIN")  # and a first read: the moment
+        self.execute("BEGIN")  # and a first read: the moment
         try:
             self.has_tables()
             self._connection.backup(target._connection, pages=1024)
         except driver.Error as error:
             raise target._translated(error) from error
         finally:
-            self.run("ROLLBACK")
+            self.execute("ROLLBACK")
 
-    def tune(self) -> None:
-        """Make the triggers that count emails and recipients by status."""
-        self.run_script(count_triggers.SQLITE)
+    def set_storage_parameters(self) -> None:
+        """Create the triggers that count emails and recipients by status."""
+        self.executescript(count_triggers.SQLITE)
 
     def analyze(self) -> None:
-        """Plans do not depend on counts here."""
+        """Do nothing: no statement here is planned by statistics."""
 
-    def announce(self) -> None:
-        """Nobody can be told: others look now and then."""
+    def notify(self) -> None:
+        """Do nothing: SQLite cannot notify other processes, which look again every few seconds."""
 
-    def wait_for_news(self, seconds: float) -> bool:
-        """Sleep for so long."""
+    def wait_for_notify(self, seconds: float) -> bool:
+        """Sleep; return False."""
         time.sleep(seconds)
         return False
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
         """Fill the table `incoming`, sorted by key."""
         self._attach_staging()
-        self.run("BEGIN")
+        self.execute("BEGIN")
         try:
-            self._connection.executemany(staging.STAGE, addresses)
-            self._connection.execute(staging.SORT)
-            self.run("COMMIT")
+            self._connection.executemany(staging.INSERT_UNSORTED, addresses)
+            self._connection.execute(staging.FILL_INCOMING)
+            self.execute("COMMIT")
         except driver.Error as error:
             raise self._translated(error) from error
         finally:
@@ -214,7 +214,7 @@ class SQLiteConnection:
     def unstage_addresses(self) -> None:
         """Drop that table."""
         if self._staging is not None:
-            self.run(staging.DETACH)
+            self.execute(staging.DETACH)
             self._staging.remove()
             self._staging = None
 
@@ -224,35 +224,35 @@ class SQLiteConnection:
             file = staging.StagingFile(self._path)
         except OSError as error:
             raise self._no_lock_file(error) from error
-        self.run(staging.ATTACH, file=file_uri(file.path))
+        self.execute(staging.ATTACH, file=file_uri(file.path))
         file.attached()
         self._staging = file
-        for statement in staging.TABLES:
-            self.run(statement)
+        for statement in staging.CREATE_TABLES:
+            self.execute(statement)
 
-    def refuse_replaced(self) -> None:
-        """A file that was deleted or replaced would go on taking rows that nobody ever sees."""
+    def check_not_replaced(self) -> None:
+        """Raise DatabaseMissing if the file was deleted or replaced: what is written to it would be lost."""
         if self._is_replaced():
             raise replaced(self._path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when it ends. Inside another one it joins that."""
+        """Commit all of the block durably, or nothing. A nested block joins the outer one."""
         if self._connection.in_transaction:
             yield
             return
-        self.refuse_replaced()
-        with self._gate_passed():
+        self.check_not_replaced()
+        with self._write_locked():
             try:
-                self.run("BEGIN IMMEDIATE")
+                self.execute("BEGIN IMMEDIATE")
                 if self.guard is not None:
-                    self.guard.check(self.row(self.guard.sql))
+                    self.guard.check(self.fetch_one(self.guard.sql))
                 yield
-                self.run("COMMIT")
+                self.execute("COMMIT")
             finally:
                 # Some errors, such as a full disk, have rolled back already.
                 if self._connection.in_transaction:
-                    self.run("ROLLBACK")
+                    self.execute("ROLLBACK")
 
     def lease_time(self) -> LeaseTime:
         """Now, by the boot clock, which no step of the wall clock touches and which counts sleep."""
@@ -282,29 +282,29 @@ class SQLiteConnection:
         """Close it; a transaction that is open is rolled back."""
         self.unstage_addresses()
         self._connection.close()
-        self._gate.close()
+        self._write_lock.close()
 
-    def _open_gate(self) -> Gate:
+    def _open_write_lock(self) -> WriteLock:
         try:
-            return Gate(self._path)
+            return WriteLock(self._path)
         except OSError as error:
             raise self._no_lock_file(error) from error
 
     @contextmanager
-    def _gate_passed(self) -> Iterator[None]:
-        """Inside the gate; what was waited for it is not waited for SQLite's own lock again."""
+    def _write_locked(self) -> Iterator[None]:
+        """Hold the write lock. The time that this waited is taken off the wait for SQLite's own lock."""
         try:
-            waited = self._gate.enter(self._wait)
-        except GateBusyError as error:
+            waited = self._write_lock.acquire(self._wait)
+        except WriteLockTimeout as error:
             raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
         try:
-            if waited > NOTICED:
-                self.run(f"PRAGMA busy_timeout={int((self._wait - waited) * 1000)}")
+            if waited > MIN_NOTICEABLE_WAIT:
+                self.execute(f"PRAGMA busy_timeout={int((self._wait - waited) * 1000)}")
             yield
         finally:
-            self._gate.leave()
-            if waited > NOTICED:
-                self.run(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
+            self._write_lock.release()
+            if waited > MIN_NOTICEABLE_WAIT:
+                self.execute(f"PRAGMA busy_timeout={int(self._wait * 1000)}")
 
     def _no_lock_file(self, error: OSError) -> DatabaseReadOnly:
         return no_lock_file(self._path, error)
@@ -321,7 +321,7 @@ class SQLiteConnection:
 
     def _names_of_objects(self) -> set[str]:
         try:
-            return {name for (name,) in self._connection.execute(OBJECTS)}
+            return {name for (name,) in self._connection.execute(SELECT_OBJECT_NAMES)}
         except driver.Error:
             return set()
 

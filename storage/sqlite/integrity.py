@@ -6,13 +6,13 @@ import time
 
 from storage.sqlite.driver import driver
 
-STEPS = 10_000  # of SQLite's virtual machine, from one look at the clock to the next
+STEPS_PER_CLOCK_CHECK = 10_000  # of SQLite's virtual machine
 
 
-def damage(connection: driver.Connection, seconds: float) -> list[str] | None:
+def quick_check(connection: driver.Connection, seconds: float) -> list[str] | None:
     """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
     end = time.monotonic() + seconds
-    connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+    connection.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_CLOCK_CHECK)
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
     except driver.Error as error:

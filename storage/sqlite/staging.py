@@ -11,17 +11,17 @@ from pathlib import Path
 ATTACH = "ATTACH :file AS staging"
 DETACH = "DETACH staging"
 # What is lost here can be read again: no journal, no syncs.
-TABLES = (
+CREATE_TABLES = (
     "PRAGMA staging.journal_mode=OFF",
     "PRAGMA staging.synchronous=OFF",
     "CREATE TABLE staging.unsorted (address_key TEXT PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE staging.incoming
        (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)""",
 )
-STAGE = "INSERT INTO staging.unsorted (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
+INSERT_UNSORTED = "INSERT INTO staging.unsorted (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
 # In the order of the keys each index grows at one place; in any other order a million rows would hold the write
 # lock ten times as long.
-SORT = """
+FILL_INCOMING = """
 INSERT INTO staging.incoming (address, address_key) SELECT address, address_key FROM staging.unsorted ORDER BY 2
 """
 

@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-HEADER, FRAME_HEADER = 32, 24  # bytes
-WORDS = {0x377F0682: "<", 0x377F0683: ">"}  # the magic number -> the order of the bytes that are added up
+HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24  # bytes
+BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # the magic number -> the order of the bytes that are added up
 
 
 class _Frame(NamedTuple):
@@ -30,9 +30,9 @@ def lost_commits(log: Path) -> int:
     if not log.exists():
         return 0
     with log.open("rb") as file:
-        header = file.read(HEADER)
-        order = WORDS.get(int.from_bytes(header[:4], "big"))
-        if len(header) < HEADER or order is None:
+        header = file.read(HEADER_BYTES)
+        order = BYTE_ORDERS.get(int.from_bytes(header[:4], "big"))
+        if len(header) < HEADER_BYTES or order is None:
             return 0
         checksum = _added((0, 0), header[:24], order)
         if checksum != struct.unpack(">II", header[24:]):
@@ -47,10 +47,10 @@ def lost_commits(log: Path) -> int:
 
 
 def _frames(file: BinaryIO, page_size: int) -> Iterator[_Frame]:
-    size = FRAME_HEADER + page_size
+    size = FRAME_HEADER_BYTES + page_size
     while len(octets := file.read(size)) == size:
-        _, pages_after_commit, salts, one, two = struct.unpack(">II8sII", octets[:FRAME_HEADER])
-        yield _Frame(pages_after_commit > 0, salts, (one, two), octets[:8] + octets[FRAME_HEADER:])
+        _, pages_after_commit, salts, one, two = struct.unpack(">II8sII", octets[:FRAME_HEADER_BYTES])
+        yield _Frame(pages_after_commit > 0, salts, (one, two), octets[:8] + octets[FRAME_HEADER_BYTES:])
 
 
 def _added(checksum: tuple[int, int], octets: bytes, order: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from database import RESTORE_BACKUP, Database, Delivery, Settlement, db_init, open_database
+from database import RESTORE_BACKUP, Database, Delivery, DeliveryUpdate, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
 from monitoring.checks import CHECK_TIMEOUT, findings
 from monitoring.finding import Finding, ok
@@ -203,7 +203,7 @@ def test_a_database_that_is_locked_is_an_error(
 
 def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
     with open_database(ready) as database:
-        database.connection.run("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        database.connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     finding = said(ready, "database")
     assert "schema version 99; this program needs version 2" in finding.text
     assert finding.remedy == "run the newer program that upgraded it"
@@ -211,7 +211,7 @@ def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
 
 def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> None:
     for number in range(2000):
-        database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
+        database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
     database.close()
     path = Path(str(settings.database_path))
     with closing(sqlite3.connect(path)) as connection:
@@ -233,10 +233,10 @@ def test_others_who_can_read_the_database_are_a_warning(settings: Settings, data
 def test_a_look_through_a_large_file_ends_in_time(database: Database) -> None:
     with database.connection.transaction():
         for number in range(20_000):
-            database.connection.run("INSERT INTO hours (hour) VALUES (:number)", number=number)
-    assert database.health.damage(seconds=60) == []
-    assert database.health.damage(seconds=0) is None
-    assert database.health.damage(seconds=60) == []
+            database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
+    assert database.health.integrity_check(seconds=60) == []
+    assert database.health.integrity_check(seconds=0) is None
+    assert database.health.integrity_check(seconds=60) == []
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_little_room_is_a_warning_and_none_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ago", "level"), [(0, "ok"), (300 * 86400, "ok"), (367 * 86400, "error"), (-90_000, "error")])
 def test_a_clock_that_jumped_is_judged_as_a_sweep_judges_it(ready: Settings, ago: int, level: str) -> None:
     with open_database(ready) as database:
-        database.note_sweep(NOW - ago)
+        database.record_heartbeat(NOW - ago)
     finding = worst(list(clock.check_clock(ready)), "clock")
     assert finding.level == level
     assert level == "ok" or "--clock-is-right" in finding.remedy
@@ -292,22 +292,22 @@ def test_the_database_servers_clock_is_compared() -> None:
 def test_a_sender_that_did_not_run_for_fifteen_minutes_is_an_error(ready: Settings) -> None:
     for ago, level in ((0, "ok"), (200, "warning"), (901, "error")):
         with open_database(ready) as database:
-            database.note_sweep(int(time.time()) - ago)
+            database.record_heartbeat(int(time.time()) - ago)
         finding = said(ready, "sender")
         assert finding.level == level, ago
         assert level == "ok" or "./makecron.sh" in finding.remedy
     assert re.fullmatch(r"the last sweep looked 15 min( \d s)? ago", finding.text)
 
 
-def settled_by_nobody(delivery: Delivery) -> Settlement:
+def settled_by_nobody(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"nothing was sent, but {delivery} is in doubt")
 
 
 def test_a_sender_that_has_been_at_work_for_hours_is_alive_by_its_lease(ready: Settings) -> None:
     now = int(time.time())
     with open_database(ready) as database:
-        assert database.senders.enter(1, now, settled_by_nobody) is not None
-        database.note_sweep(now - 3 * 3600)
+        assert database.senders.register(1, now, settled_by_nobody) is not None
+        database.record_heartbeat(now - 3 * 3600)
     assert said(ready, "sender").level == "ok"
 
 
@@ -327,6 +327,6 @@ def test_mail_that_waits_is_an_error(ready: Settings) -> None:
         sql = (
             "INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (1, :due, 0, '', '', '')"
         )
-        database.connection.run(sql, due=int(time.time()) - 3 * 3600)
+        database.connection.execute(sql, due=int(time.time()) - 3 * 3600)
     finding = said(ready, "overdue")
     assert (finding.level, finding.text) == ("error", "1 email is due and not begun, the first for 3 h")

@@ -57,7 +57,7 @@ def test_without_a_crontab_command_the_others_are_named(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     assert cron_job(settings).level == "ok"
-    database.note_sweep(0)
+    database.record_heartbeat(0)
     finding = cron_job(settings)
     assert finding.level == "warning"
     assert finding.text.startswith("There is no crontab command here")

@@ -27,14 +27,14 @@ def emails(settings: Settings, database: Database) -> Command:
 
 def hold(database: Database, event_id: int) -> None:
     sql = "UPDATE emails SET status = 'held', held_because = 'because' WHERE event_id = :event_id"
-    assert database.connection.run(sql, event_id=event_id) == 1
+    assert database.connection.execute(sql, event_id=event_id) == 1
 
 
 def send(database: Database, recipients: int = 3, fails: int = 0) -> None:
     """Email 7 is sent at NOON; the first `fails` deliveries failed."""
     start(database, recipients)
     sender_id = enter(database)
-    claims = database.claims.take(sender_id, 0, NOW, fails) if fails else []
+    claims = database.claims.claim(sender_id, 0, NOW, fails) if fails else []
     database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
     database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
     send_all(database, sender_id)
@@ -82,7 +82,7 @@ def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command
 
 def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
     send(database)
-    database.progress.log_finished(lambda event_ids: None)
+    database.progress.flush_completion_log(lambda event_ids: None)
     database.prune(NOW)
     shown = emails("show", "7").stdout.splitlines()
     assert shown[-2:] == ["deliveries: 3 of 3 sent", "its content and its deliveries were pruned"]
@@ -100,7 +100,7 @@ def test_an_event_id_that_nobody_has_is_one_line(emails: Command, words: list[st
 def test_cancelling_says_how_many_had_gone_and_twice_is_fine(emails: Command, database: Database) -> None:
     start(database, recipients=5)
     sender_id = enter(database)
-    claims = database.claims.take(sender_id, 0, NOW, 2)
+    claims = database.claims.claim(sender_id, 0, NOW, 2)
     database.deliveries.record(sender_id, [], [], [ending(claims[0], sender_id)])
     for _ in range(2):
         result = emails("cancel", "7")

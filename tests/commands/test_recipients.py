@@ -28,7 +28,7 @@ def recipients(settings: Settings, database: Database) -> Command:
 
 def unsubscribe(database: Database, address: str) -> None:
     sql = "UPDATE recipients SET status = 'unsubscribed' WHERE address = :address"
-    assert database.connection.run(sql, address=address) == 1
+    assert database.connection.execute(sql, address=address) == 1
 
 
 def test_init_db_makes_the_tables_and_says_so(settings: Settings) -> None:
@@ -169,7 +169,7 @@ def test_export_then_import_gives_the_same_rows(
 ) -> None:
     (first, one), (second, other) = first_and_second
     for database in (one, other):
-        database.connection.run("DELETE FROM recipients")
+        database.connection.execute("DELETE FROM recipients")
     for local in names:
         first("add", "--", f"{local}@example.com")  # some are not addresses and are refused
     exported = first("export").stdout_bytes

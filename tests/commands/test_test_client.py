@@ -43,12 +43,12 @@ def url(settings: Settings) -> Iterator[str]:
 
 def test_a_real_server_gives_every_answer_as_it_should(settings: Settings, url: str) -> None:
     with open_database(settings) as database:
-        database.connection.run("DELETE FROM emails")
+        database.connection.execute("DELETE FROM emails")
     first, second = run(url), run(url, "--send")
     assert (first.returncode, first.stderr) == (0, "") and (second.returncode, second.stderr) == (0, "")
     assert "Größe 日本語 😀" in first.stdout and "WRONG" not in first.stdout + second.stdout
     with open_database(settings) as database:
-        due = [row[0] for row in database.connection.rows("SELECT due_at FROM emails ORDER BY due_at")]
+        due = [row[0] for row in database.connection.fetch_all("SELECT due_at FROM emails ORDER BY due_at")]
     assert len(due) == 5
     assert due[0] < time.time() and all(time.time() + 10**9 < later for later in due[1:])
 

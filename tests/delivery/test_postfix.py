@@ -32,12 +32,12 @@ def assert_nothing_was_sent(installation: Installation, postfix: Postfix, *, due
     """And all of it stays due, with no attempt counted."""
     assert postfix.received() == []
     with installation.database() as database:
-        made = database.connection.rows(
+        made = database.connection.fetch_all(
             "SELECT status, attempts, next_attempt_at <= :now FROM deliveries", now=time.time()
         )
         assert set(made) <= {("queued", 0, 1)}
         to_be_made = "SELECT 1 FROM progress JOIN recipients ON recipient_id > cursor_id"
-        assert len(made) + len(database.connection.rows(to_be_made)) == due
+        assert len(made) + len(database.connection.fetch_all(to_be_made)) == due
 
 
 def received_by(postfix: Postfix) -> Counter[str]:
@@ -51,7 +51,7 @@ def message_ids(postfix: Postfix) -> list[str]:
 def attempts(installation: Installation) -> list[tuple[str, str, str]]:
     with installation.database() as database:
         return list(
-            database.connection.rows(
+            database.connection.fetch_all(
                 "SELECT recipients.address, outcome, reply FROM attempts JOIN recipients USING (recipient_id)"
             )
         )
@@ -186,11 +186,11 @@ def test_a_deferred_recipient_is_due_again_in_about_five_minutes(installation: I
     assert reply.startswith("451 4.3.2 <r1@example.com>: ")
     assert received_by(postfix) == {"r0@example.com": 1, "r2@example.com": 1}
     with installation.database() as database:
-        assert database.connection.row("SELECT attempts FROM deliveries WHERE status = 'queued'") == (1,)
+        assert database.connection.fetch_one("SELECT attempts FROM deliveries WHERE status = 'queued'") == (1,)
         assert 240 <= (database.next_work_at() or 0) - began <= 370
 
         postfix.refuse_nothing()
-        database.connection.run("UPDATE deliveries SET next_attempt_at = 0 WHERE status = 'queued'")
+        database.connection.execute("UPDATE deliveries SET next_attempt_at = 0 WHERE status = 'queued'")
     assert installation.task().returncode == 0
     assert received_by(postfix) == {f"r{number}@example.com": 1 for number in range(3)}
     assert installation.log() == [line, "1"]
@@ -277,7 +277,7 @@ def test_a_server_that_refuses_everybody_ends_the_sweep_and_the_rest_stays_due(
     statuses = installation.statuses()  # of those that were made: the sweep ends in the middle of its claims
     assert statuses.pop("failed") == len(failed) and set(statuses) <= {"queued"}
     with installation.database() as database:
-        assert database.progress.any_unfinished() or statuses["queued"] == 60 - len(failed)
+        assert database.progress.any_remaining() or statuses["queued"] == 60 - len(failed)
 
 
 def test_a_server_that_wants_a_login_gets_no_mail_without_one(installation: Installation, postfix: Postfix) -> None:
@@ -294,9 +294,9 @@ def test_a_second_try_has_the_message_id_of_the_first(installation: Installation
     installation.task()
     first = sorted(message_ids(postfix))
     with installation.database() as database:  # as if the answers had been lost
-        database.connection.run("UPDATE deliveries SET status = 'failed'")
-        database.connection.run("UPDATE progress SET sent = 0, failed = 2")
-        database.connection.run("INSERT INTO attempts SELECT 1, recipient_id, 0, 'failed', 'no' FROM deliveries")
+        database.connection.execute("UPDATE deliveries SET status = 'failed'")
+        database.connection.execute("UPDATE progress SET sent = 0, failed = 2")
+        database.connection.execute("INSERT INTO attempts SELECT 1, recipient_id, 0, 'failed', 'no' FROM deliveries")
     installation.task("--retry-failed", "1")
     assert installation.task().returncode == 0
     assert sorted(message_ids(postfix)) == sorted(first * 2)

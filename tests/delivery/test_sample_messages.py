@@ -75,7 +75,7 @@ def _expected(installation: Installation) -> dict[bytes, tuple[str, str]]:
     """Which letter to whom each Message-ID stands for."""
     names = list(LETTERS)
     with installation.database() as database:
-        rows = database.connection.rows(
+        rows = database.connection.fetch_all(
             "SELECT token, recipient_id, event_id, deliveries.address FROM emails JOIN deliveries USING (event_id)"
         )
         return {f"<{token}.{number}@localhost>".encode(): (names[event], to) for token, number, event, to in rows}

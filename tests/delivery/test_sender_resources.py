@@ -77,8 +77,8 @@ def test_a_server_that_is_not_there_costs_one_error_and_nothing_for_each_message
         assert set(mailing.statuses()) == {"queued"}
         assert mailing.statuses().total() < 100, "made although nothing can be sent"
         with mailing.database() as database:
-            assert database.connection.rows("SELECT SUM(attempts) FROM deliveries") == [(0,)]
-            assert database.connection.rows("SELECT * FROM senders") == []
+            assert database.connection.fetch_all("SELECT SUM(attempts) FROM deliveries") == [(0,)]
+            assert database.connection.fetch_all("SELECT * FROM senders") == []
         mailing.move_to(server)
         assert mailing.task().returncode == 0
         found = mailing.check(most_in_doubt=0)
@@ -106,7 +106,7 @@ def test_thousands_of_recipients_at_a_dead_domain_keep_nobody_waiting_and_cost_o
     assert max(refused_before) < 500
     assert len(server.peers) == 4
     with mailing.database() as database:
-        counted = database.connection.rows("SELECT status, attempts, COUNT(*) FROM deliveries GROUP BY 1, 2")
+        counted = database.connection.fetch_all("SELECT status, attempts, COUNT(*) FROM deliveries GROUP BY 1, 2")
         assert sorted(counted) == [("queued", 1, 3000), ("sent", 1, 10)]
         check_whole(database)
 
@@ -116,10 +116,10 @@ def begin_for_ten_good_ones_an_email_behind_it(mailing: Mailing) -> None:
     with mailing.database() as database:
         now = datetime.now(UTC)
         second = int(now.timestamp())
-        database.progress.begin_due(second)
+        database.progress.start_due_emails(second)
         database.recipients.add((Address(*[f"{n}@good.example"] * 2) for n in range(10)), now)
         mailing.save_email(2, subject="2")
-        database.progress.begin_due(second)
+        database.progress.start_due_emails(second)
         database.progress.move_cursor(2, 3000, 0, second)  # past the others: it is not for them
 
 

@@ -53,7 +53,7 @@ def test_after_a_cancel_the_server_takes_no_more_than_was_in_flight(
         assert summary is not None
         assert (summary.status, summary.sent) == ("cancelled", len(server.accepted))
         assert summary.finished_at is not None
-        assert database.connection.row(LEFT_IN_LINE) == (0,)
+        assert database.connection.fetch_one(LEFT_IN_LINE) == (0,)
     assert mailing.log() == []
 
 
@@ -70,7 +70,7 @@ def test_what_the_server_defers_after_a_cancel_is_not_tried_again(tmp_path: Path
         check_whole(database)
         hurry(database)
         assert not database.has_work(int(time.time()))
-        assert database.connection.row(LEFT_IN_LINE) == (0,)
+        assert database.connection.fetch_one(LEFT_IN_LINE) == (0,)
 
 
 def test_a_sender_killed_just_after_a_cancel_leaves_nothing_queued(tmp_path: Path, where: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ def test_a_sender_killed_just_after_a_cancel_leaves_nothing_queued(tmp_path: Pat
         summary = database.emails.summary(1)
         assert summary is not None
         assert (summary.status, summary.finished_at is not None) == ("cancelled", True)
-        assert database.connection.rows("SELECT 1 FROM deliveries WHERE claimed_by IS NOT NULL") == []
+        assert database.connection.fetch_all("SELECT 1 FROM deliveries WHERE claimed_by IS NOT NULL") == []
 
 
 class People:
@@ -205,7 +205,7 @@ def test_random_acts_between_and_during_sweeps_leave_everything_whole(tmp_path: 
         mailing.finish(20)
     with mailing.database() as database:
         check_whole(database)
-        assert database.connection.row(LEFT_IN_LINE) == (0,)
-        assert database.connection.rows("SELECT event_id FROM emails WHERE status = 'sending'") == []
+        assert database.connection.fetch_one(LEFT_IN_LINE) == (0,)
+        assert database.connection.fetch_all("SELECT event_id FROM emails WHERE status = 'sending'") == []
     print(people.done)
     assert len({name for name in people.done if ":" not in name}) >= 5, people.done

@@ -37,7 +37,7 @@ class Faults:
         self.number = self.calls = 0
         self.looks = itertools.count()
         self._statement = statement
-        monkeypatch.setattr(sender.work_queue, "RENEW", 0)
+        monkeypatch.setattr(sender.work_queue, "RENEW_SECONDS", 0)
         renew_lease = DeliveryQueue.renew_lease
         monkeypatch.setattr(
             DeliveryQueue, "renew_lease", lambda queue: None if next(self.looks) % RENEWED_EVERY else renew_lease(queue)

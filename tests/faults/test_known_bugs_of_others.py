@@ -140,12 +140,12 @@ def test_a_sweep_much_longer_than_its_lease_is_not_taken_over_while_it_lives(tmp
 
 def test_a_dead_sender_is_found_behind_any_number_of_living_ones(database: Database) -> None:
     """River #1318: a full batch of jobs that were not stuck hid those behind that were."""
-    living = [database.senders.enter(200, 0, _never) for _ in range(150)]
-    dead = database.senders.enter(200, 0, _never)
-    database.connection.run("UPDATE senders SET clock = 'an earlier start' WHERE sender_id = :dead", dead=dead)
+    living = [database.senders.register(200, 0, _never) for _ in range(150)]
+    dead = database.senders.register(200, 0, _never)
+    database.connection.execute("UPDATE senders SET clock = 'an earlier start' WHERE sender_id = :dead", dead=dead)
     assert database.senders.any_dead()
-    assert database.senders.enter(200, 0, _never) is not None
-    left = [row[0] for row in database.connection.rows("SELECT sender_id FROM senders")]
+    assert database.senders.register(200, 0, _never) is not None
+    left = [row[0] for row in database.connection.fetch_all("SELECT sender_id FROM senders")]
     assert set(living) < set(left)
     assert dead not in left
 

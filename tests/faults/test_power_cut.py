@@ -58,7 +58,7 @@ def restore(mailing: Mailing, files: dict[str, bytes], accepted: list[Accepted])
     assert lost_commits(mailing.folder / "email.db-wal") == 0
     mailing.server.accepted[:] = accepted
     with mailing.database() as database:
-        database.connection.run(RESTART)
+        database.connection.execute(RESTART)
 
 
 def test_no_message_ends_before_the_disk_has_that_it_is_being_sent(swept: Sweep, later: Mailing) -> None:
@@ -70,7 +70,7 @@ def test_no_message_ends_before_the_disk_has_that_it_is_being_sent(swept: Sweep,
             assert disk.is_synced("email.db-wal"), f"written and not synced when the dot left: {recipients}"
             restore(later, disk.after_a_power_cut(), [])
             with later.database() as database:
-                rows = [database.connection.row(STATUS, address=address) for address in recipients]
+                rows = [database.connection.fetch_one(STATUS, address=address) for address in recipients]
             assert rows == [("sending",)] * len(recipients)
         ended += len(recipients)
     assert ended == MESSAGES

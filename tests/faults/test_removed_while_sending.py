@@ -37,4 +37,4 @@ def test_a_recipient_who_leaves_between_the_claim_and_the_dot_receives_nothing(
     assert mailing.statuses() == {"sent": 5, "cancelled": 1}
     with mailing.database() as database:
         check_whole(database)
-        assert database.connection.rows("SELECT * FROM attempts") == []
+        assert database.connection.fetch_all("SELECT * FROM attempts") == []

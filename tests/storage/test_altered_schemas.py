@@ -68,7 +68,7 @@ def test_what_an_operator_changed_can_be_undone(
 ) -> None:
     load(settings, VERSION_1)
     for statement in OPERATORS.get((connection.engine, change), change).split("; "):
-        connection.run(statement)
+        connection.execute(statement)
     before = content(connection), connection.structure()
     with pytest.raises(AlteredSchema) as caught:
         db_init(settings, NOW)
@@ -77,7 +77,7 @@ def test_what_an_operator_changed_can_be_undone(
     assert caught.value.remedy == f"{step}, then run: flask init-db"
     assert (content(connection), connection.structure()) == before
     for statement in OPERATORS.get((connection.engine, undo), undo).split("; "):
-        connection.run(statement)
+        connection.execute(statement)
     assert db_init(settings, NOW).startswith("upgraded")
 
 
@@ -85,13 +85,13 @@ def test_on_postgresql_a_constraint_that_was_added_can_be_dropped(postgresql: Po
     settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
     load(settings, VERSION_1)
     with closing(connect(settings)) as connection:
-        connection.run("ALTER TABLE emails ADD CONSTRAINT mine CHECK (subject > '')")
-        connection.run("DROP INDEX emails_sending")
+        connection.execute("ALTER TABLE emails ADD CONSTRAINT mine CHECK (subject > '')")
+        connection.execute("DROP INDEX emails_sending")
         with pytest.raises(AlteredSchema, match=r"constraint emails\.mine is not expected") as caught:
             db_init(settings, NOW)
         assert caught.value.remedy.startswith(f"drop what is not expected and {CREATE_INDEX}, then run")
-        connection.run("CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending'")
-        connection.run("ALTER TABLE emails DROP CONSTRAINT mine")
+        connection.execute("CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending'")
+        connection.execute("ALTER TABLE emails DROP CONSTRAINT mine")
     assert db_init(settings, NOW).startswith("upgraded")
 
 
@@ -114,7 +114,7 @@ def test_a_version_and_a_digest_that_contradict_each_other_are_damage(
         load(settings, VERSION_1)
     else:
         db_init(settings, NOW)
-    connection.run(statement)
+    connection.execute(statement)
     before = content(connection)
     with pytest.raises(SchemaMismatch, match=re.escape(reason)) as caught:
         db_init(settings, NOW)

@@ -39,9 +39,9 @@ def test_a_backup_is_whole_private_and_marked(settings: Settings, database: Data
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     with open_database(opened(tmp_path / "copy.db")) as copy:
         assert [email and email.subject for email in map(copy.emails.get, (1, 2))] == ["Subject", None]
-        made_at = copy.condition().backup_made_at
+        made_at = copy.info().backup_made_at
         assert made_at is not None and abs(made_at - time.time()) < 5
-    assert database.condition().backup_made_at is None
+    assert database.info().backup_made_at is None
 
 
 def test_the_same_as_json(settings: Settings, database: Database, tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_a_place_that_would_do_harm_is_refused(
 
 
 def test_a_damaged_database_gives_no_backup(settings: Settings, database: Database, tmp_path: Path) -> None:
-    database.connection.run("CREATE TABLE odd (a TEXT CHECK (a = 'b'))")
-    database.connection.run("PRAGMA ignore_check_constraints = 1")
-    database.connection.run("INSERT INTO odd VALUES ('c')")
+    database.connection.execute("CREATE TABLE odd (a TEXT CHECK (a = 'b'))")
+    database.connection.execute("PRAGMA ignore_check_constraints = 1")
+    database.connection.execute("INSERT INTO odd VALUES ('c')")
     result = commands_of(settings, "backup")(str(tmp_path / "copy.db"))
     assert result.exit_code == 1
     assert "the database is damaged, and no backup was made: CHECK constraint failed in odd" in result.stderr
@@ -146,7 +146,7 @@ def test_a_backup_that_is_killed_leaves_the_old_one_or_the_new_one(tmp_path: Pat
         assert number > 1, call
     assert sizes <= {0, 300} and 0 in sizes
     with installation.database() as database:
-        assert database.health.damage(60) == []
+        assert database.health.integrity_check(60) == []
 
 
 def test_a_full_disk_leaves_no_half_backup(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from database import Claim, Database, NotInDoubt, NotRetryable, Settlement
+from database import Claim, Database, DeliveryUpdate, NotInDoubt, NotRetryable
 from settings import Settings, load_settings
 from tests.support.deliveries import NOON, NOW, address, ending, enter, failed, key, sent, start, status
 from tests.support.invariants import check_whole
@@ -26,16 +26,16 @@ def _whole(database: Database) -> Iterator[None]:
     check_whole(database)
 
 
-def unknown(claim: Claim) -> Settlement:
-    return Settlement(*key(claim), "in_doubt", "unknown", NOW, "the connection broke")
+def unknown(claim: Claim) -> DeliveryUpdate:
+    return DeliveryUpdate(*key(claim), "in_doubt", "unknown", "the connection broke", NOW)
 
 
 def one_of_each(database: Database) -> list[Claim]:
     """The deliveries 1 to 7 of email 7 are in the order of STATUSES."""
     start(database, 7)
     sender_id = enter(database)
-    claims = database.claims.take(sender_id, 0, NOW, 7)
-    later = Settlement(*key(claims[3]), "deferred", "queued", NOW, "450 later", NOW + 300)
+    claims = database.claims.claim(sender_id, 0, NOW, 7)
+    later = DeliveryUpdate(*key(claims[3]), "deferred", "queued", "450 later", NOW, NOW + 300)
     ends = [ending(claims[0], sender_id), ending(claims[4], sender_id)]
     database.deliveries.record(sender_id, [], [failed(claims[1]), unknown(claims[2]), later], ends)
     database.deliveries.record(sender_id, [sent(claims[0], sender_id)], [], [])
@@ -63,7 +63,7 @@ class TestLists:
     def test_a_bounded_search_finds_everything_in_the_end(
         self, database: Database, wanted: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storage.deliveries.listing.WINDOW", 2)
+        monkeypatch.setattr("storage.deliveries.listing.WINDOW_SIZE", 2)
         one_of_each(database)
         found, after = [], 0
         while True:
@@ -86,7 +86,7 @@ class TestLists:
         start(database, 5)
         sender_id = enter(database)
         replies = ["550 5.1.1 <a> unknown", "550 5.1.1 <b> unknown", "550-5.7.1 spam", "552 full", "no route"]
-        for claim, reply in zip(database.claims.take(sender_id, 0, NOW, 5), replies, strict=True):
+        for claim, reply in zip(database.claims.claim(sender_id, 0, NOW, 5), replies, strict=True):
             database.deliveries.record(sender_id, [], [failed(claim)._replace(reply=reply)], [])
         assert database.deliveries.reasons(7) == [
             ("failed", "550 5.1.1", 2, "p0@example.com", "550 5.1.1 <a> unknown"),
@@ -105,10 +105,10 @@ class TestRetry:
         assert database.deliveries.retry(7, NOW) == 0
 
     def test_more_than_fit_into_one_transaction(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("storage.deliveries.retry.CHUNK", 2)
+        monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 2)
         start(database, 5)
         sender_id = enter(database)
-        claims = database.claims.take(sender_id, 0, NOW, 5)
+        claims = database.claims.claim(sender_id, 0, NOW, 5)
         database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
         assert status(database) == "sent"
         assert database.deliveries.retry(7, NOW) == 5
@@ -144,7 +144,7 @@ class TestDecide:
         progress = database.progress.get(7)
         assert progress is not None
         assert (progress.sent, progress.failed, progress.unknown) == (*sent_and_failed, 0)
-        assert database.connection.row("SELECT sent, failed FROM hours") == sent_and_failed
+        assert database.connection.fetch_one("SELECT sent, failed FROM hours") == sent_and_failed
 
     @pytest.mark.parametrize(("recipient_id", "found"), [(1, "sent"), (99, None)])
     def test_only_an_unknown_one_is_decided(self, database: Database, recipient_id: int, found: str | None) -> None:

@@ -11,13 +11,13 @@ import pytest
 from database import (
     Address,
     Database,
+    DeliveryUpdate,
     Email,
     NoActiveRecipients,
     NoSuchEmail,
     NotCancellable,
     NotHeld,
     NotReplaceable,
-    Settlement,
 )
 from settings import Settings, load_settings
 from tests.support.deliveries import (
@@ -57,7 +57,7 @@ def one_of_each(database: Database) -> None:
     for number in range(1, 6):
         database.emails.save(EMAIL._replace(event_id=number, due_at=NOON + number * HOUR), NOON)
     for number, one in enumerate(STATUSES, 1):
-        database.connection.run("UPDATE emails SET status = :status WHERE event_id = :n", status=one, n=number)
+        database.connection.execute("UPDATE emails SET status = :status WHERE event_id = :n", status=one, n=number)
 
 
 def interrupted(*_: object) -> int:
@@ -88,7 +88,7 @@ class TestLists:
     def test_a_summary_tells_how_far_an_email_has_come(self, database: Database) -> None:
         start(database, 3)
         sender_id = enter(database)
-        first, second, _ = database.claims.take(sender_id, 0, NOW, 3)
+        first, second, _ = database.claims.claim(sender_id, 0, NOW, 3)
         database.deliveries.record(sender_id, [], [failed(second)], [ending(first, sender_id)])
         database.deliveries.record(sender_id, [sent(first, sender_id)], [], [])
         found = database.emails.summary(7)
@@ -107,13 +107,13 @@ class TestLists:
         start(database, 9)
         sender_id = enter(database)
         database.recipients.add([Address("late@example.com", "late@example.com")], NOON)
-        claims = database.claims.take(sender_id, 0, NOW, 4)
+        claims = database.claims.claim(sender_id, 0, NOW, 4)
         database.deliveries.record(sender_id, [], [failed(claims[0])], [])
         found = database.emails.summary(7)
         assert found is not None
         assert (found.deliveries, found.expected, found.unfinished, found.started_at) == (4, 9, 8, NOON)
         database.recipients.remove(addresses(9), NOON)
-        while database.claims.take(sender_id, 0, NOW, 9):
+        while database.claims.claim(sender_id, 0, NOW, 9):
             pass
         found = database.emails.summary(7)
         assert found is not None
@@ -124,8 +124,10 @@ class TestLists:
         sender_id = enter(database)
         for number in (8, 9):
             start(database, 2, EMAIL._replace(event_id=number), NOW + number % 9)
-        claims = database.claims.take(sender_id, 0, NOW, 9)
-        doubts = [Settlement(*key(claim), "in_doubt", "unknown", NOW, "it broke") for claim in claims if claim[0] == 9]
+        claims = database.claims.claim(sender_id, 0, NOW, 9)
+        doubts = [
+            DeliveryUpdate(*key(claim), "in_doubt", "unknown", "it broke", NOW) for claim in claims if claim[0] == 9
+        ]
         lost = [failed(claim) for claim in claims if claim[0] == 7] + doubts
         assert database.emails.page_with_failures() == []
         database.deliveries.record(sender_id, [], lost, [])
@@ -153,10 +155,10 @@ class TestSaveMany:
         assert database.emails.counts()["scheduled"] == 2
 
     def test_an_email_can_be_compared_with_what_is_saved_under_its_number(self, database: Database) -> None:
-        assert database.emails.saved_as(EMAIL) is None
+        assert database.emails.compare(EMAIL) is None
         database.emails.save(EMAIL, NOON)
-        assert database.emails.saved_as(EMAIL) == "identical"
-        assert database.emails.saved_as(EMAIL._replace(due_at=NOON + HOUR)) == "different"
+        assert database.emails.compare(EMAIL) == "identical"
+        assert database.emails.compare(EMAIL._replace(due_at=NOON + HOUR)) == "different"
 
     def test_none_is_saved_if_one_cannot_be(self, database: Database) -> None:
         broken = EMAIL._replace(event_id=2**70)
@@ -175,7 +177,7 @@ class TestReplace:
 
     def test_a_held_one_is_scheduled_again(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
-        database.progress.begin_due(NOW)
+        database.progress.start_due_emails(NOW)
         assert status(database) == "held"
         assert database.emails.replace(EMAIL._replace(due_at=NOON + HOUR), NOON) == "replaced"
         email = database.emails.get(7)
@@ -185,7 +187,7 @@ class TestReplace:
     @pytest.mark.parametrize("found", ["sending", "sent", "cancelled"])
     def test_what_has_begun_or_is_over_stays_as_it_is(self, database: Database, found: str) -> None:
         database.emails.save(EMAIL, NOON)
-        database.connection.run("UPDATE emails SET status = :status", status=found)
+        database.connection.execute("UPDATE emails SET status = :status", status=found)
         with pytest.raises(NotReplaceable) as caught:
             database.emails.replace(EMAIL._replace(content="B"), NOON)
         assert (caught.value.event_id, caught.value.status) == (7, found)
@@ -202,7 +204,7 @@ class TestReplace:
 
     def test_a_held_one_that_some_have_got_is_not_replaced(self, database: Database) -> None:
         start(database)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        database.connection.execute("UPDATE emails SET status = 'held'")
         with pytest.raises(NotReplaceable):
             database.emails.replace(EMAIL._replace(content="B"), NOON)
 
@@ -212,29 +214,29 @@ class TestReschedule:
         database.emails.save(EMAIL, NOON)
         database.emails.reschedule(7, NOON + HOUR, NOON)
         assert (database.emails.get(7) or ())[:5] == EMAIL._replace(due_at=NOON + HOUR)[:5]
-        assert database.progress.begin_due(NOW) == []
+        assert database.progress.start_due_emails(NOW) == []
 
     def test_a_held_one_is_scheduled_and_not_held_for_its_lateness_again(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)
         database.emails.save(EMAIL, NOON)
         late = NOON + 9 * HOUR
-        database.progress.begin_due(int(late.timestamp()), hold_if_late=3600)
+        database.progress.start_due_emails(int(late.timestamp()), hold_if_late=3600)
         assert status(database) == "held"
         database.emails.reschedule(7, NOON, late)
-        (begun,) = database.progress.begin_due(int(late.timestamp()), hold_if_late=3600)
+        (begun,) = database.progress.start_due_emails(int(late.timestamp()), hold_if_late=3600)
         assert begun == (7, None)
 
     @pytest.mark.parametrize("found", ["sending", "sent", "cancelled"])
     def test_what_has_begun_or_is_over_keeps_its_time(self, database: Database, found: str) -> None:
         database.emails.save(EMAIL, NOON)
-        database.connection.run("UPDATE emails SET status = :status", status=found)
+        database.connection.execute("UPDATE emails SET status = :status", status=found)
         with pytest.raises(NotReplaceable) as caught:
             database.emails.reschedule(7, NOON + HOUR, NOON)
         assert (caught.value.event_id, caught.value.status) == (7, found)
 
     def test_a_held_one_that_some_have_got_keeps_its_time(self, database: Database) -> None:
         start(database)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        database.connection.execute("UPDATE emails SET status = 'held'")
         with pytest.raises(NotReplaceable):
             database.emails.reschedule(7, NOON + HOUR, NOON)
 
@@ -247,7 +249,7 @@ class TestCancel:
     def test_a_scheduled_one_is_simply_cancelled(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
         assert database.emails.cancel(7, NOON) == (0, 0, 0)
-        assert database.progress.begin_due(NOW) == []
+        assert database.progress.start_due_emails(NOW) == []
         email = database.emails.get(7)
         assert email is not None
         assert (email.status, email.finished_at) == ("cancelled", NOON)
@@ -255,13 +257,13 @@ class TestCancel:
     def test_what_is_under_way_is_counted_and_the_rest_is_cancelled(self, database: Database) -> None:
         start(database, 6)
         sender_id = enter(database)
-        first, second, third, fourth = database.claims.take(sender_id, 0, NOW, 4)
+        first, second, third, fourth = database.claims.claim(sender_id, 0, NOW, 4)
         database.deliveries.record(sender_id, [], [], [ending(first, sender_id), ending(second, sender_id)])
         database.deliveries.record(sender_id, [sent(first, sender_id)], [], [])
-        database.deliveries.give_back(sender_id, [key(third)], NOW)
+        database.deliveries.release(sender_id, [key(third)], NOW)
         assert database.emails.cancel(7, NOON) == (1, 1, 2)
         assert database.deliveries.record(sender_id, [], [], [ending(fourth, sender_id)]) == []
-        assert database.claims.take(sender_id, 0, NOW, 9) == []
+        assert database.claims.claim(sender_id, 0, NOW, 9) == []
         database.deliveries.record(sender_id, [sent(second, sender_id)], [], [])
         assert database.progress.get(7) == (7, 4, 2, 0, 0, 2)
         assert status(database) == "cancelled"
@@ -271,10 +273,10 @@ class TestCancel:
     def test_what_was_in_flight_is_not_tried_again(self, database: Database, outcome: str) -> None:
         start(database, 1)
         sender_id = enter(database)
-        (claim,) = database.claims.take(sender_id, 0, NOW, 1)
+        (claim,) = database.claims.claim(sender_id, 0, NOW, 1)
         database.deliveries.record(sender_id, [], [], [ending(claim, sender_id)])
         assert database.emails.cancel(7, NOON) == (0, 1, 0)
-        later = Settlement(*key(claim), outcome, "queued", NOW, "450 later", NOW)
+        later = DeliveryUpdate(*key(claim), outcome, "queued", "450 later", NOW, NOW)
         database.deliveries.record(sender_id, [], [later], [])
         assert database.progress.get(7) == (7, 1, 0, 0, 0, 1)
         email = database.emails.get(7)
@@ -303,11 +305,11 @@ class TestCancel:
     ) -> None:
         start(database, 5)
         sender_id = enter(database)
-        database.deliveries.give_back(sender_id, [key(c) for c in database.claims.take(sender_id, 0, NOW, 5)], NOW)
+        database.deliveries.release(sender_id, [key(c) for c in database.claims.claim(sender_id, 0, NOW, 5)], NOW)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr("storage.cancellation._cancel_some", interrupted)
             database.emails.cancel(7, NOON)
-        assert database.claims.take(sender_id, 0, NOW, 5) == []
+        assert database.claims.claim(sender_id, 0, NOW, 5) == []
         assert database.has_work(NOW)
         database.emails.finish_cancels(NOON)
         assert not database.has_work(NOW)
@@ -316,26 +318,26 @@ class TestCancel:
     def test_a_held_one_is_cancelled_with_what_it_began(self, database: Database) -> None:
         start(database, 3)
         sender_id = enter(database)
-        claims = database.claims.take(sender_id, 0, NOW, 2)
-        database.deliveries.give_back(sender_id, [key(claim) for claim in claims], NOW)
-        database.connection.run("UPDATE emails SET status = 'held'")
+        claims = database.claims.claim(sender_id, 0, NOW, 2)
+        database.deliveries.release(sender_id, [key(claim) for claim in claims], NOW)
+        database.connection.execute("UPDATE emails SET status = 'held'")
         assert database.emails.cancel(7, NOON) == (0, 0, 2)
 
 
 class TestRelease:
     def held(self, database: Database, email: Email = EMAIL) -> None:
         database.emails.save(email, NOON)
-        database.progress.begin_due(int(email.due_at.timestamp()))
+        database.progress.start_due_emails(int(email.due_at.timestamp()))
         assert status(database) == "held"
 
     def test_a_due_one_begins_at_once_and_is_never_held_for_its_lateness_again(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)
         database.emails.save(EMAIL, NOON)
         late = NOON + 9 * HOUR
-        (begun,) = database.progress.begin_due(int(late.timestamp()), hold_if_late=3600)
+        (begun,) = database.progress.start_due_emails(int(late.timestamp()), hold_if_late=3600)
         assert begun.held_because
         assert database.emails.release(7, late) == "sending"
-        assert database.progress.begin_due(int(late.timestamp()), hold_if_late=3600) == []
+        assert database.progress.start_due_emails(int(late.timestamp()), hold_if_late=3600) == []
         send_all(database, enter(database))
         assert status(database) == "sent"
 

@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from database import Database, DBError, Delivery, Email, Settlement
+from database import Database, DBError, Delivery, DeliveryUpdate, Email
 from storage.idle import idle_sweep
 from tests.support.in_process import die, sweep_once
 from tests.support.installation import PROJECT, Installation
@@ -39,7 +39,7 @@ def is_idle(installation: Installation, ahead: int = 0) -> bool:
 
 def change(installation: Installation, sql: str, **values: object) -> None:
     with installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def contents(installation: Installation) -> list[str]:
@@ -119,20 +119,20 @@ class RandomActs(RuleBasedStateMachine):
     def a_sender_settles_one_delivery(self, outcome: str, later: int, dies: bool) -> None:
         now = int(time.time())
 
-        def settle(delivery: Delivery) -> Settlement:
-            return Settlement(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", now, "died", now)
+        def settle(delivery: Delivery) -> DeliveryUpdate:
+            return DeliveryUpdate(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", "died", now, now)
 
         with self._installation.database() as database:
-            sender_id = database.senders.enter(9, now, settle)
+            sender_id = database.senders.register(9, now, settle)
             assert sender_id is not None
-            database.progress.begin_due(now)
-            for event_id, recipient_id, _ in database.claims.take(sender_id, 0, now, 1):
-                result = Settlement(event_id, recipient_id, "failed", outcome, now, "no", now + later)
+            database.progress.start_due_emails(now)
+            for event_id, recipient_id, _ in database.claims.claim(sender_id, 0, now, 1):
+                result = DeliveryUpdate(event_id, recipient_id, "failed", outcome, "no", now, now + later)
                 database.deliveries.record(sender_id, [], [result], [])
             if dies:
                 die(database)
             else:
-                database.senders.leave(sender_id, settle)
+                database.senders.unregister(sender_id, settle)
 
     @rule()
     def a_line_in_the_log_is_still_to_be_written(self) -> None:
@@ -159,7 +159,7 @@ class RandomActs(RuleBasedStateMachine):
     @rule()
     def the_clock_is_right(self) -> None:
         with self._installation.database() as database:
-            database.note_sweep(int(time.time()))
+            database.record_heartbeat(int(time.time()))
 
     def _try(self, act: Callable[[Database], object]) -> None:
         """Do it; a refusal is part of life."""
@@ -194,7 +194,7 @@ def test_after_a_sweep_it_is_idle_and_the_heartbeat_is_recorded(installation: In
     change(installation, AN_HOUR_AGO)
     assert is_idle(installation)
     with installation.database() as database:
-        assert time.time() - database.last_sweep_at() < 60
+        assert time.time() - database.last_heartbeat_at() < 60
     before = contents(installation)
     assert is_idle(installation)
     assert contents(installation) == before
@@ -202,9 +202,9 @@ def test_after_a_sweep_it_is_idle_and_the_heartbeat_is_recorded(installation: In
 
 def test_a_heartbeat_is_recorded_twice_a_minute_at_most(installation: Installation) -> None:
     with installation.database() as database:
-        recorded = database.last_sweep_at()
+        recorded = database.last_heartbeat_at()
         assert is_idle(installation)
-        assert database.last_sweep_at() == recorded
+        assert database.last_heartbeat_at() == recorded
 
 
 def test_it_looks_ahead(installation: Installation) -> None:

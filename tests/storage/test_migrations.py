@@ -26,7 +26,7 @@ from settings import Settings, load_settings
 from storage import count_triggers, schema, upgrading, version
 from storage.connection import Connection
 from storage.errors import SendersRunning, UnknownSchema, UpgradeFailed
-from storage.postgresql.connection import TUNE, PostgreSQLConnection
+from storage.postgresql.connection import STORAGE_PARAMETERS, PostgreSQLConnection
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from storage.structure import differences, digest
 from tests.support.installation import Installation
@@ -61,7 +61,7 @@ def database(settings: Settings) -> Iterator[Database]:
 def set_meta(settings: Settings, **values: str) -> None:
     with closing(connect(settings)) as connection:
         for name, value in values.items():
-            connection.run("UPDATE meta SET value = :value WHERE name = :name", name=name, value=value)
+            connection.execute("UPDATE meta SET value = :value WHERE name = :name", name=name, value=value)
 
 
 def run_init_db(settings: Settings) -> subprocess.Popen[str]:
@@ -103,7 +103,7 @@ class TestSchemas:
 
 
 def test_every_schema_change_has_its_own_version() -> None:
-    found = digest(upgrading.SCHEMA.read_text(), count_triggers.SQLITE, TUNE, count_triggers.POSTGRESQL)
+    found = digest(upgrading.SCHEMA.read_text(), count_triggers.SQLITE, STORAGE_PARAMETERS, count_triggers.POSTGRESQL)
     assert found == version.DIGEST, (
         f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
         f"{version.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
@@ -159,17 +159,19 @@ class TestUpgrade:
             ("deliveries", DELIVERY_STATUSES),
             ("recipients", RECIPIENT_STATUSES),
         ):
-            assert {status for (status,) in connection.rows(f"SELECT DISTINCT status FROM {table}")} == set(statuses)
+            assert {status for (status,) in connection.fetch_all(f"SELECT DISTINCT status FROM {table}")} == set(
+                statuses
+            )
 
     def test_the_next_sweep_finishes_what_was_under_way(self, settings: Settings, connection: Connection) -> None:
         load(settings, VERSION_1)
-        sent_before = set(connection.rows("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
+        sent_before = set(connection.fetch_all("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
         done = run_init_db(settings).communicate(timeout=60)[0]
         installation = installation_of(settings)
         swept = installation.task("--clock-is-right")
         assert (swept.returncode, swept.stderr) == (0, "")
-        emails: dict[int, str] = dict(connection.rows("SELECT event_id, status FROM emails"))
-        deliveries = Counter(connection.rows("SELECT event_id, status FROM deliveries"))
+        emails: dict[int, str] = dict(connection.fetch_all("SELECT event_id, status FROM emails"))
+        deliveries = Counter(connection.fetch_all("SELECT event_id, status FROM deliveries"))
         print(f"\n{done}emails after the sweep: {emails}")
         for (event_id, status), count in sorted(deliveries.items()):
             print(f"email {event_id}: {count} {status}")
@@ -190,10 +192,10 @@ class TestUpgrade:
         assert unfinished == set()
         assert (deliveries[3, "unknown"], deliveries[3, "failed"], deliveries[6, "cancelled"]) == (1, 1, 1)
         assert (deliveries[5, "sent"], deliveries[8, "sent"]) == (5, 5)
-        sent = set(connection.rows("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
-        subjects: dict[int, str] = dict(connection.rows("SELECT event_id, subject FROM emails"))
+        sent = set(connection.fetch_all("SELECT event_id, address FROM deliveries WHERE status = 'sent'"))
+        subjects: dict[int, str] = dict(connection.fetch_all("SELECT event_id, subject FROM emails"))
         assert installation.delivered() == Counter((subjects[n], address) for n, address in sent - sent_before)
-        assert connection.rows("SELECT * FROM senders") == []
+        assert connection.fetch_all("SELECT * FROM senders") == []
         assert [line.split()[-1] for line in installation.log()] == ["4", "5", "8"]
 
     def test_a_failed_migration_changes_nothing(
@@ -214,7 +216,7 @@ class TestUpgrade:
         (tmp_path / "0002_no_semicolon.sql").write_text("CREATE TABLE one (a TEXT); CREATE TABLE two (a TEXT)")
         with connection.transaction():
             upgrading.migrate(connection, range(2, 3), tmp_path)
-        assert connection.rows("SELECT * FROM two") == []
+        assert connection.fetch_all("SELECT * FROM two") == []
 
     def test_two_upgrades_at_once_take_turns(self, settings: Settings) -> None:
         load(settings, VERSION_1)
@@ -232,19 +234,19 @@ class TestUpgrade:
         load(settings, VERSION_1)
         until = connection.lease_time()
         extend = "UPDATE senders SET clock = :clock, lease_until = :until"
-        connection.run(extend, clock=until.clock, until=until.milliseconds + 30_000)
+        connection.execute(extend, clock=until.clock, until=until.milliseconds + 30_000)
         before = content(connection)
         with pytest.raises(SendersRunning, match=r"process 4711.*stop it, then run: flask init-db"):
             db_init(settings, NOW)
         assert content(connection) == before
-        connection.run(extend, clock=until.clock, until=until.milliseconds - 1)
+        connection.execute(extend, clock=until.clock, until=until.milliseconds - 1)
         assert db_init(settings, NOW).startswith("upgraded")
 
     def test_what_an_operator_added_is_kept(self, settings: Settings, connection: Connection) -> None:
         load(settings, VERSION_1)
-        connection.run("CREATE TABLE notes (a TEXT)")
-        connection.run("CREATE INDEX of_mine ON emails (subject)")
-        connection.run("CREATE VIEW open_emails AS SELECT * FROM emails WHERE status = 'scheduled'")
+        connection.execute("CREATE TABLE notes (a TEXT)")
+        connection.execute("CREATE INDEX of_mine ON emails (subject)")
+        connection.execute("CREATE VIEW open_emails AS SELECT * FROM emails WHERE status = 'scheduled'")
         assert db_init(settings, NOW).startswith("upgraded")
         parts = {str(part) for part in connection.structure()}
         assert {"table notes", "index of_mine"} <= parts
@@ -281,7 +283,7 @@ class TestRefusal:
     ) -> None:
         load(settings, VERSION_1)
         for statement in change.split("; "):
-            connection.run(statement)
+            connection.execute(statement)
         before = content(connection), connection.structure()
         with pytest.raises(UnknownSchema, match=difference):
             db_init(settings, NOW)
@@ -289,7 +291,7 @@ class TestRefusal:
 
     def test_a_missing_trigger_is_a_difference(self, settings: Settings, connection: Connection) -> None:
         load(settings, VERSION_1)
-        connection.run(
+        connection.execute(
             "DROP TRIGGER emails_updated" if connection.engine == "sqlite" else "DROP TRIGGER emails_update ON emails"
         )
         with pytest.raises(UnknownSchema, match=r"trigger emails\.emails_update"):
@@ -345,14 +347,14 @@ class TestRunningPrograms:
     def test_every_transaction_is_refused(
         self, settings: Settings, database: Database, changed: dict[str, str]
     ) -> None:
-        swept_at = database.last_sweep_at()
+        swept_at = database.last_heartbeat_at()
         set_meta(settings, **changed)
         for _ in range(7):  # more often than psycopg runs a statement before it prepares it
             with pytest.raises(SchemaMismatch):
-                database.note_sweep(swept_at + 1)
+                database.record_heartbeat(swept_at + 1)
             with pytest.raises(SchemaMismatch):
-                database.senders.enter(9, NOW, None)  # type: ignore[arg-type]
-        assert database.last_sweep_at() == swept_at
+                database.senders.register(9, NOW, None)  # type: ignore[arg-type]
+        assert database.last_heartbeat_at() == swept_at
 
     @pytest.mark.parametrize("changed", OTHER)
     def test_a_watching_sender_stops(self, settings: Settings, database: Database, changed: dict[str, str]) -> None:
@@ -379,8 +381,8 @@ class TestRunningPrograms:
             with upgrade.transaction():
                 upgrade.lock_for_upgrade()
                 with pytest.raises(DatabaseBusy):
-                    database.note_sweep(NOW + 1)
-            database.note_sweep(NOW + 1)
+                    database.record_heartbeat(NOW + 1)
+            database.record_heartbeat(NOW + 1)
 
 
 class TestFutureMigrations:
@@ -396,7 +398,9 @@ class TestFutureMigrations:
                 f"ALTER TABLE recipients ADD CONSTRAINT recipients_status_check {checked};\n"
             )
         else:
-            rows = connection.rows("SELECT type, sql FROM sqlite_master WHERE tbl_name = 'recipients' AND sql > ''")
+            rows = connection.fetch_all(
+                "SELECT type, sql FROM sqlite_master WHERE tbl_name = 'recipients' AND sql > ''"
+            )
             parts = [sql for kind, sql in rows if kind in ("index", "trigger")]
             (table,) = (sql for kind, sql in rows if kind == "table")
             wider = table.replace("TABLE recipients", "TABLE recipients_new").replace(*self.WIDER)
@@ -417,9 +421,9 @@ class TestFutureMigrations:
             expected = connection.structure_of(created_now(connection).replace(*self.WIDER))
             assert connection.structure() == expected
         assert content(connection) == before
-        connection.run("UPDATE recipients SET status = 'bounced' WHERE recipient_id = 1")
+        connection.execute("UPDATE recipients SET status = 'bounced' WHERE recipient_id = 1")
         bounced = "SELECT SUM(number) FROM counts WHERE noun = 'recipients' AND status = 'bounced'"
-        assert connection.row(bounced) == (1,)
+        assert connection.fetch_one(bounced) == (1,)
 
 
 class TestLog:
@@ -448,8 +452,8 @@ class TestLog:
         log.write_bytes(octets)
         db_init(settings, NOW)
         with open_database(settings) as database:
-            assert database.condition().backup_made_at == NOW
-            ((lost,),) = database.connection.rows("SELECT value FROM counters WHERE name = 'lost_commits'")
+            assert database.info().backup_made_at == NOW
+            ((lost,),) = database.connection.fetch_all("SELECT value FROM counters WHERE name = 'lost_commits'")
         assert lost > 5
 
 
@@ -470,7 +474,7 @@ def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, fr
 
 def created_now(connection: Connection) -> str:
     """Return the SQL that creates a new database."""
-    extra = count_triggers.SQLITE if connection.engine == "sqlite" else TUNE + count_triggers.POSTGRESQL
+    extra = count_triggers.SQLITE if connection.engine == "sqlite" else STORAGE_PARAMETERS + count_triggers.POSTGRESQL
     return upgrading.SCHEMA.read_text() + extra
 
 

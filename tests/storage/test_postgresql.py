@@ -17,18 +17,20 @@ import pytest
 
 import storage.postgresql.connection
 from database import (
+    Accepted,
     Address,
     DatabaseBusy,
     DatabaseUnavailable,
     DBError,
     Delivery,
+    DeliveryUpdate,
     Email,
-    Settlement,
+    SendIntent,
     db_init,
     open_database,
 )
 from settings import load_settings
-from storage.deliveries.claim import MAKE_CLAIMED
+from storage.deliveries.claim import INSERT_CLAIMED
 from tests.support.faults.cutting_proxy import CuttingProxy
 from tests.support.faults.killer import wait_until
 from tests.support.installation import PROJECT, Installation, subjects
@@ -106,7 +108,7 @@ def _survives_a_lost_answer(postgresql: PostgreSQLServer, folder: Path, number: 
         mailing.task()
         mailing.environment["DATABASE_URL"] = direct
         with mailing.database() as database:  # a place taken with nobody in it is free again once its lease has ended
-            database.connection.run("UPDATE senders SET lease_until = 0")
+            database.connection.execute("UPDATE senders SET lease_until = 0")
         mailing.finish()
         found = mailing.check(most_in_doubt=0)
     assert (found.statuses, found.doubled) == ({"sent": 4}, 0), number
@@ -165,7 +167,7 @@ def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_a
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings) as database, pytest.raises(DatabaseUnavailable) as caught:
-        database.connection.run("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
+        database.connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
     assert caught.value.remedy == "report this as a bug"
 
 
@@ -176,7 +178,7 @@ def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_tur
     with open_database(settings) as database:
         database.recipients.add((Address(name, name) for name in map("{}@example.com".format, range(5000))), NOW)
         values = {"event_id": 1, "sender_id": 1, "now": 0, "after": 4000, "last": 5000, "limit": 100}
-        explained = database.connection.rows(f"EXPLAIN ANALYZE {MAKE_CLAIMED}", **values)
+        explained = database.connection.fetch_all(f"EXPLAIN ANALYZE {INSERT_CLAIMED}", **values)
     plan = "\n".join(line for (line,) in explained)
     assert "Sort" not in plan
     assert re.search(r"Index Scan using recipients_pkey.*actual time=\S+ rows=100 ", plan), plan
@@ -191,13 +193,13 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
     with open_database(settings) as database:
         database.recipients.add([Address("a@example.com", "a@example.com")], NOW)
         database.emails.save(Email(1, "s", "c", NOW), NOW)
-        database.progress.begin_due(int(NOW.timestamp()))
-        sender_id = database.senders.enter(1, 0, settle_abandoned_never)
+        database.progress.start_due_emails(int(NOW.timestamp()))
+        sender_id = database.senders.register(1, 0, settle_abandoned_never)
         assert sender_id is not None
-        ((_, recipient_id, _),) = database.claims.take(sender_id, 0, int(time.time()), 1)
-        database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
-        database.deliveries.record(sender_id, [(1, reply, 1, recipient_id, sender_id)], [], [])
-        assert database.connection.rows("SELECT status, reply FROM deliveries") == [("sent", reply)]
+        ((_, recipient_id, _),) = database.claims.claim(sender_id, 0, int(time.time()), 1)
+        database.deliveries.record(sender_id, [], [], [SendIntent(1, recipient_id, sender_id)])
+        database.deliveries.record(sender_id, [Accepted(1, recipient_id, sender_id, reply, 1)], [], [])
+        assert database.connection.fetch_all("SELECT status, reply FROM deliveries") == [("sent", reply)]
 
 
 def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, int(time.time()))
     with open_database(settings) as database:
-        assert database.connection.row("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
+        assert database.connection.fetch_one("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
 
 
 def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
@@ -218,7 +220,7 @@ def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
     with open_database(settings) as database, database.connection.transaction():
         rows = list(database.connection.stream("SELECT name FROM meta"))
         time.sleep(0.8)
-        assert database.connection.row("SELECT COUNT(*) FROM meta") == (len(rows),)
+        assert database.connection.fetch_one("SELECT COUNT(*) FROM meta") == (len(rows),)
 
 
 def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
@@ -251,9 +253,9 @@ def test_a_deadlock_or_a_serialization_failure_is_reported_as_a_busy_database(
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}'; END $$"
     connection = storage.postgresql.connection.PostgreSQLConnection(url, tmp_path)
     with pytest.raises(DatabaseBusy, match="try again"):
-        connection.run_script(statement)
+        connection.executescript(statement)
     with pytest.raises(DatabaseBusy, match="try again"), connection.transaction():
-        connection.run_script(statement)
+        connection.executescript(statement)
     connection.close()
 
 
@@ -262,11 +264,11 @@ def test_a_lock_timeout_is_reported_as_a_busy_database(url: str, tmp_path: Path)
     db_init(settings, int(time.time()))
     with open_database(settings, wait=0.1) as one, open_database(settings, wait=0.1) as two:
         with one.connection.transaction():
-            one.note_sweep(1)
+            one.record_heartbeat(1)
             with pytest.raises(DatabaseBusy, match="try again"):
-                two.note_sweep(2)
-        two.note_sweep(2)
-        assert one.last_sweep_at() == 2
+                two.record_heartbeat(2)
+        two.record_heartbeat(2)
+        assert one.last_heartbeat_at() == 2
 
 
 @contextmanager
@@ -332,12 +334,12 @@ def test_four_senders_that_claim_at_once_share_the_daily_quota(url: str, tmp_pat
 
     def claim() -> None:
         with open_database(settings) as database:
-            sender_id = database.senders.enter(9, now, settle_abandoned_never)
+            sender_id = database.senders.register(9, now, settle_abandoned_never)
             assert sender_id is not None
-            claimed.extend(len(database.claims.take(sender_id, 0, now, 20, per_day=50)) for _ in range(3))
+            claimed.extend(len(database.claims.claim(sender_id, 0, now, 20, per_day=50)) for _ in range(3))
 
     with installation.database() as database:
-        database.progress.begin_due(now)
+        database.progress.start_due_emails(now)
     threads = [threading.Thread(target=claim) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -346,7 +348,7 @@ def test_four_senders_that_claim_at_once_share_the_daily_quota(url: str, tmp_pat
     assert sum(claimed) == 50
 
 
-def settle_abandoned_never(delivery: Delivery) -> Settlement:
+def settle_abandoned_never(delivery: Delivery) -> DeliveryUpdate:
     raise AssertionError(f"{delivery} was never ended")
 
 

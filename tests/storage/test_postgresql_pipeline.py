@@ -28,8 +28,10 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%
 HALF = """
 import sys, time
 from pathlib import Path
-from storage.postgresql.connection import KEEPALIVES, PostgreSQLConnection
-KEEPALIVES.update(tcp_keepalives_idle=1, tcp_keepalives_interval=1, tcp_keepalives_count=1, tcp_user_timeout=2000)
+from storage.postgresql.connection import SERVER_KEEPALIVES, PostgreSQLConnection
+SERVER_KEEPALIVES.update(
+    tcp_keepalives_idle=1, tcp_keepalives_interval=1, tcp_keepalives_count=1, tcp_user_timeout=2000
+)
 connection = PostgreSQLConnection(sys.argv[1], Path(sys.argv[2]))._connection.pgconn
 connection.enter_pipeline_mode()
 connection.send_query_params(b"UPDATE things SET said = 'half' WHERE number = 1", [])
@@ -61,7 +63,7 @@ def other(url: str, tmp_path: Path) -> Iterator[PostgreSQLConnection]:
 def with_things(url: str) -> str:
     connection = PostgreSQLConnection(url, Path())
     with connection.transaction():
-        connection.run_script(
+        connection.executescript(
             "CREATE TABLE things (number BIGINT PRIMARY KEY, said TEXT); INSERT INTO things VALUES (1), (2), (3);"
             "CREATE TABLE totals (changed BIGINT, by TEXT); INSERT INTO totals VALUES (0, NULL)"
         )
@@ -74,63 +76,63 @@ def changing(*rows: tuple[str, int], by: str | None = None) -> list[Statement]:
 
 
 def things(connection: PostgreSQLConnection) -> dict[int, str | None]:
-    return dict(connection.rows("SELECT number, said FROM things"))
+    return dict(connection.fetch_all("SELECT number, said FROM things"))
 
 
 def test_all_of_it_is_committed_once_it_is_done(connection: PostgreSQLConnection, other: PostgreSQLConnection) -> None:
-    running = connection.begin_together(changing(('a "quoted" \\ word', 1), ("ü", 3)))
-    assert running.done()
+    pending = connection.submit_transaction(changing(('a "quoted" \\ word', 1), ("ü", 3)))
+    assert pending.wait()
     assert things(other) == {1: 'a "quoted" \\ word', 2: None, 3: "ü"}
-    assert other.rows("SELECT changed, by FROM totals") == [(2, None)]
+    assert other.fetch_all("SELECT changed, by FROM totals") == [(2, None)]
 
 
 def test_its_descriptor_becomes_readable_at_the_end(
     connection: PostgreSQLConnection, other: PostgreSQLConnection
 ) -> None:
     with other.transaction():
-        other.run("UPDATE things SET said = 'first' WHERE number = 1")
-        running = connection.begin_together(changing(("second", 1)))
-        assert select.select([running.descriptor], [], [], 0.3)[0] == []
-    assert select.select([running.descriptor], [], [], 5)[0] == [running.descriptor]
-    assert running.done()
+        other.execute("UPDATE things SET said = 'first' WHERE number = 1")
+        pending = connection.submit_transaction(changing(("second", 1)))
+        assert select.select([pending.descriptor], [], [], 0.3)[0] == []
+    assert select.select([pending.descriptor], [], [], 5)[0] == [pending.descriptor]
+    assert pending.wait()
     assert things(other)[1] == "second"
 
 
 def test_fewer_rows_than_were_named_undo_all_of_it(connection: PostgreSQLConnection) -> None:
-    assert not connection.begin_together(changing(("one", 1), ("nobody", 9))).done()
+    assert not connection.submit_transaction(changing(("one", 1), ("nobody", 9))).wait()
     assert things(connection) == {1: None, 2: None, 3: None}
-    assert connection.rows("SELECT changed FROM totals") == [(0,)]
+    assert connection.fetch_all("SELECT changed FROM totals") == [(0,)]
 
 
 def test_a_statement_that_fails_undoes_all_of_it(connection: PostgreSQLConnection) -> None:
     fails: Statement = ("UPDATE totals SET changed = :none", {"none": "no number"})
-    assert not connection.begin_together([*changing(("one", 1)), fails]).done()
+    assert not connection.submit_transaction([*changing(("one", 1)), fails]).wait()
     assert things(connection)[1] is None
-    assert connection.begin_together(changing(("one", 1))).done()
+    assert connection.submit_transaction(changing(("one", 1))).wait()
 
 
 def test_asking_it_twice_gives_the_same_answer(connection: PostgreSQLConnection) -> None:
-    running = connection.begin_together(changing(("one", 1)))
-    assert running.done()
-    assert running.done()
+    pending = connection.submit_transaction(changing(("one", 1)))
+    assert pending.wait()
+    assert pending.wait()
 
 
 def test_whoever_uses_the_connection_first_waits_for_its_end(connection: PostgreSQLConnection) -> None:
-    running = connection.begin_together(changing(("one", 1)))
+    pending = connection.submit_transaction(changing(("one", 1)))
     assert things(connection)[1] == "one"
-    assert running.done()
+    assert pending.wait()
 
 
 def test_many_in_a_row_and_other_statements_between(connection: PostgreSQLConnection) -> None:
     for number in range(30):
-        assert connection.begin_together(changing((f"{number}", 1), by=f"{number}")).done()
+        assert connection.submit_transaction(changing((f"{number}", 1), by=f"{number}")).wait()
         assert things(connection)[1] == f"{number}"
-    assert connection.rows("SELECT changed, by FROM totals") == [(30, "29")]
+    assert connection.fetch_all("SELECT changed, by FROM totals") == [(30, "29")]
 
 
 def test_values_larger_than_any_buffer_go_through(connection: PostgreSQLConnection) -> None:
     large = "x" * 20_000_000
-    assert connection.begin_together(changing((large, 1), (large, 2))).done()
+    assert connection.submit_transaction(changing((large, 1), (large, 2))).wait()
     assert things(connection)[2] == large
 
 
@@ -138,18 +140,18 @@ def test_a_connection_that_is_cut_says_that_it_is_not_done_and_is_made_again(
     connection: PostgreSQLConnection, other: PostgreSQLConnection
 ) -> None:
     with other.transaction():
-        other.run("UPDATE things SET said = 'first' WHERE number = 1")
-        running = connection.begin_together(changing(("second", 1)))
-        wait_until(lambda: other.rows(CLEAR_SNAPSHOT) != [] and other.rows(TERMINATE) != [])
-        assert not running.done()
+        other.execute("UPDATE things SET said = 'first' WHERE number = 1")
+        pending = connection.submit_transaction(changing(("second", 1)))
+        wait_until(lambda: other.fetch_all(CLEAR_SNAPSHOT) != [] and other.fetch_all(TERMINATE) != [])
+        assert not pending.wait()
     assert things(connection)[1] == "first"
-    assert connection.begin_together(changing(("third", 1))).done()
+    assert connection.submit_transaction(changing(("third", 1))).wait()
 
 
 def test_a_lost_connection_cannot_begin(connection: PostgreSQLConnection) -> None:
     connection.close()
     with pytest.raises(DatabaseUnavailable):
-        connection.begin_together(changing(("one", 1)))
+        connection.submit_transaction(changing(("one", 1)))
     assert things(connection)[1] is None
 
 
@@ -160,9 +162,9 @@ def test_half_a_transaction_keeps_no_locks_once_its_host_is_gone(tmp_path: Path)
         near = PostgreSQLConnection(url, tmp_path, wait=60)
         command = host.command(sys.executable, "-c", HALF, url.replace("127.0.0.1", host.near(0)), str(tmp_path))
         far = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2])
-        wait_until(lambda: near.rows("SELECT 1 FROM things WHERE number = 1 FOR UPDATE SKIP LOCKED") == [])
+        wait_until(lambda: near.fetch_all("SELECT 1 FROM things WHERE number = 1 FOR UPDATE SKIP LOCKED") == [])
         host.cut(0)
-        assert near.run("UPDATE things SET said = 'whole' WHERE number = 1") == 1
+        assert near.execute("UPDATE things SET said = 'whole' WHERE number = 1") == 1
         assert things(near)[1] == "whole"
         near.close()
         far.kill()

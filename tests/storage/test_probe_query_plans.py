@@ -29,17 +29,17 @@ class Noting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def rows(self, sql: str, **values: object) -> Any:
+    def fetch_all(self, sql: str, **values: object) -> Any:
         self.asked.append((sql, values))
-        return self.real.rows(sql, **values)
+        return self.real.fetch_all(sql, **values)
 
-    def row(self, sql: str, **values: object) -> Any:
+    def fetch_one(self, sql: str, **values: object) -> Any:
         self.asked.append((sql, values))
-        return self.real.row(sql, **values)
+        return self.real.fetch_one(sql, **values)
 
-    def run(self, sql: str, **values: object) -> Any:
+    def execute(self, sql: str, **values: object) -> Any:
         self.asked.append((sql, values))
-        return self.real.run(sql, **values)
+        return self.real.execute(sql, **values)
 
 
 def asked(connection: Any, act: Callable[[Database], object]) -> list[tuple[str, dict[str, object]]]:
@@ -51,10 +51,10 @@ def asked(connection: Any, act: Callable[[Database], object]) -> list[tuple[str,
 def scanned(connection: Any, sql: str, values: dict[str, object]) -> set[str]:
     """The tables that this statement reads from their beginning to their end."""
     if isinstance(connection, SQLiteConnection):
-        details = [str(row[3]) for row in connection.rows(f"EXPLAIN QUERY PLAN {sql}", **values)]
+        details = [str(row[3]) for row in connection.fetch_all(f"EXPLAIN QUERY PLAN {sql}", **values)]
         scans = [detail.split()[1] for detail in details if detail.startswith("SCAN") and "CONSTANT" not in detail]
         return set(scans) - {"e", "overdue"}  # subqueries of at most a bounded number of rows
-    lines = [str(row[0]) for row in connection.rows(f"EXPLAIN {sql}", **values)]
+    lines = [str(row[0]) for row in connection.fetch_all(f"EXPLAIN {sql}", **values)]
     return {line.partition(" on ")[2].split()[0] for line in lines if "Seq Scan on " in line}
 
 

@@ -57,17 +57,17 @@ def sent_email(database: Database, recipients: int = 3, event_id: int = 7, fails
     start(database, recipients, EMAIL._replace(event_id=event_id))
     sender_id = enter(database)
     if fails:
-        claims = database.claims.take(sender_id, 0, NOW, fails)
+        claims = database.claims.claim(sender_id, 0, NOW, fails)
         database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
         database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
     send_all(database, sender_id)
-    assert database.progress.log_finished(lambda event_ids: None) == 1
+    assert database.progress.flush_completion_log(lambda event_ids: None) == 1
 
 
 def left(database: Database, event_id: int = 7) -> tuple[int, int]:
     """How many deliveries and attempts of an email there are."""
-    ((deliveries,),) = database.connection.rows(COUNT.format(table="deliveries"), event_id=event_id)
-    ((attempts,),) = database.connection.rows(COUNT.format(table="attempts"), event_id=event_id)
+    ((deliveries,),) = database.connection.fetch_all(COUNT.format(table="deliveries"), event_id=event_id)
+    ((attempts,),) = database.connection.fetch_all(COUNT.format(table="attempts"), event_id=event_id)
     return deliveries, attempts
 
 
@@ -107,12 +107,12 @@ def test_only_what_is_finished_and_old_and_logged_is_pruned(database: Database) 
     start(database)  # 7 is being sent
     for number, due_at in ((1, NOON + timedelta(days=1)), (2, NOON)):
         database.emails.save(EMAIL._replace(event_id=number, due_at=due_at), NOON)
-    database.connection.run("UPDATE emails SET status = 'held' WHERE event_id = 2")
+    database.connection.execute("UPDATE emails SET status = 'held' WHERE event_id = 2")
     assert not database.any_prunable(LATER)
     assert database.prune(LATER) == (0, 0)
     send_all(database, enter(database))
     assert not database.any_prunable(LATER), "its line in the log is owed"
-    database.progress.log_finished(lambda event_ids: None)
+    database.progress.flush_completion_log(lambda event_ids: None)
     assert not database.any_prunable(NOW - 1), "it was finished later than that"
     assert database.any_prunable(NOW)
     assert database.prune(LATER) == (1, 3)
@@ -132,7 +132,7 @@ def test_a_cancelled_email_is_pruned_whether_it_was_begun_or_not(database: Datab
 def test_pruning_that_stopped_between_any_two_transactions_is_continued(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 2)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 2)
     sent_email(database, recipients=7, fails=3)
     rest = [left(database)[0]]
     while rest[-1] or not saved(database).content_digest:
@@ -146,7 +146,7 @@ def test_pruning_that_stopped_between_any_two_transactions_is_continued(
 def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
     database: Database, second: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 2)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 2)
     sent_email(database, recipients=6, fails=6)
     retried: list[int] = []
     steps = Steps(2, then=lambda: retried.append(second.deliveries.retry(7, NOW)))
@@ -163,7 +163,7 @@ def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
 def test_two_prunings_at_once_forget_everything_once(
     database: Database, second: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "CHUNK", 3)
+    monkeypatch.setattr(pruning, "BATCH_SIZE", 3)
     for event_id in range(1, 6):
         sent_email(database, recipients=20, event_id=event_id)
     results = []
@@ -180,12 +180,12 @@ def test_others_claim_and_record_while_it_runs(database: Database, second: Datab
     """A delivery is claimed and settled between any two transactions."""
     sent_email(database, recipients=1200)
     second.emails.save(EMAIL._replace(event_id=8), NOON)
-    second.progress.begin_due(NOW)
+    second.progress.start_due_emails(NOW)
     sender_id = enter(second)
     taken: list[tuple[int, int]] = []
 
     def go_on() -> bool:
-        claims = second.claims.take(sender_id, 0, NOW, 1)
+        claims = second.claims.claim(sender_id, 0, NOW, 1)
         second.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claims])
         taken.extend(map(key, claims))
         return True
@@ -196,12 +196,12 @@ def test_others_claim_and_record_while_it_runs(database: Database, second: Datab
 
 
 def test_what_is_to_be_pruned_is_found_by_its_index(database: Database) -> None:
-    explain = "EXPLAIN" if database.connection.product().startswith("PostgreSQL") else "EXPLAIN QUERY PLAN"
-    plan = str(database.connection.rows(f"{explain} {pruning.OLDEST}", before=NOW))
+    explain = "EXPLAIN" if database.connection.server_version().startswith("PostgreSQL") else "EXPLAIN QUERY PLAN"
+    plan = str(database.connection.fetch_all(f"{explain} {pruning.SELECT_OLDEST}", before=NOW))
     assert "emails_prunable" in plan
     assert "Sort" not in plan and "TEMP B-TREE" not in plan
-    statement = pruning.END_OF_CHUNK
-    plan = str(database.connection.rows(f"{explain} {statement}", event_id=7, after=0, most=5))
+    statement = pruning.SELECT_END_OF_BATCH
+    plan = str(database.connection.fetch_all(f"{explain} {statement}", event_id=7, after=0, limit=5))
     assert "Seq Scan" not in plan and "SCAN deliveries" not in plan
 
 
@@ -218,7 +218,7 @@ def test_the_command_says_what_was_pruned(settings: Settings, database: Database
     prune = commands_of(settings, "prune")
     assert prune("--older-than", "36500d").stdout == "0 emails were pruned, with 0 deliveries\n"
     long_ago = int(time.time()) - 86400
-    database.connection.run("UPDATE emails SET finished_at = :long_ago", long_ago=long_ago)
+    database.connection.execute("UPDATE emails SET finished_at = :long_ago", long_ago=long_ago)
     result = prune("--older-than", "1h", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"emails": 1, "deliveries": 2})
 
@@ -241,12 +241,12 @@ def test_the_command_takes_its_age_from_the_settings_or_refuses(where: dict[str,
 def finished_long_ago(installation: Installation) -> None:
     with installation.database() as database:
         sql = "UPDATE emails SET finished_at = :long_ago WHERE status = 'sent'"
-        database.connection.run(sql, long_ago=int(time.time()) - 91 * 86400)
+        database.connection.execute(sql, long_ago=int(time.time()) - 91 * 86400)
 
 
 def contents(installation: Installation) -> list[str]:
     with installation.database() as database:
-        return [content for (content,) in database.connection.rows("SELECT content FROM emails ORDER BY event_id")]
+        return [content for (content,) in database.connection.fetch_all("SELECT content FROM emails ORDER BY event_id")]
 
 
 @pytest.mark.parametrize(("keep_for", "content"), [("90d", ""), ("0", "Content\n"), ("92d", "Content\n")])
@@ -308,13 +308,13 @@ SELECT e.event_id, n.i, 'sent', 0, 0, 1, 'somebody@example.com', '250 ok' FROM e
 def fill(database: Database, emails: int, deliveries: int) -> None:
     """Emails that were sent long ago, with so many deliveries each."""
     with database.connection.transaction():
-        database.connection.run(FILL_EMAILS, emails=emails)
-        database.connection.run(FILL_DELIVERIES, deliveries=deliveries)
+        database.connection.execute(FILL_EMAILS, emails=emails)
+        database.connection.execute(FILL_DELIVERIES, deliveries=deliveries)
 
 
 def test_an_import_is_not_undone_for_those_who_got_an_email_that_is_forgotten(database: Database) -> None:
     import_id = database.imports.create("people.csv", [], NOON)
-    database.connection.run("UPDATE imports SET status = 'importing'")
+    database.connection.execute("UPDATE imports SET status = 'importing'")
     assert database.imports.finish(import_id, addresses(2), NOON)
     sent_email(database, 3)
     assert database.prune(LATER) == (1, 3)

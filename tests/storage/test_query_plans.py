@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from database import Database, Settlement
+from database import Database, DeliveryUpdate
 from settings import Settings, load_settings
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, ending, enter, failed, key, sent, start
@@ -46,7 +46,7 @@ LISTS: dict[str, Act] = {
     "release": lambda database: database.emails.release(9, NOON),
     "replace": lambda database: database.emails.replace(EMAIL._replace(event_id=8, subject="B"), NOON),
     "reschedule": lambda database: database.emails.reschedule(8, NOON, NOON),
-    "compare": lambda database: database.emails.saved_as(EMAIL._replace(subject="B")),
+    "compare": lambda database: database.emails.compare(EMAIL._replace(subject="B")),
     "save many": lambda database: database.emails.save_many([EMAIL], NOON),
     "retry": lambda database: database.deliveries.retry(7, NOW),
     "decide": lambda database: database.deliveries.decide(7, 3, "failed", NOW),
@@ -54,8 +54,8 @@ LISTS: dict[str, Act] = {
     "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0], NOON),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
     "hours": lambda database: database.health.hours(9),
-    "claim": lambda database: database.claims.take(1, 0, NOW, 9),
-    "begin": lambda database: database.progress.begin_due(NOW),
+    "claim": lambda database: database.claims.claim(1, 0, NOW, 9),
+    "begin": lambda database: database.progress.start_due_emails(NOW),
     "undo": lambda database: database.imports.undo_some(1, NOW),
 }
 # These sort, but little: a page for each status, one window, what senders hold, the tries of one delivery, the parts
@@ -117,18 +117,20 @@ def filled(database: Database) -> Database:
     """Email 7 has a delivery in each state; 8 is scheduled, and 9 is held."""
     start(database, 30)
     sender_id = enter(database)
-    claims = database.claims.take(sender_id, 0, NOW, 8)
-    later = Settlement(*key(claims[3]), "deferred", "queued", NOW, "450 later", NOW + 300)
-    unknown = Settlement(*key(claims[2]), "in_doubt", "unknown", NOW, "the connection broke")
+    claims = database.claims.claim(sender_id, 0, NOW, 8)
+    later = DeliveryUpdate(*key(claims[3]), "deferred", "queued", "450 later", NOW, NOW + 300)
+    unknown = DeliveryUpdate(*key(claims[2]), "in_doubt", "unknown", "the connection broke", NOW)
     ends = [ending(claims[0], sender_id), ending(claims[4], sender_id)]
     database.deliveries.record(sender_id, [], [failed(claims[1]), unknown, later], ends)
     database.deliveries.record(sender_id, [sent(claims[0], sender_id)], [], [])
     database.recipients.remove([address(claims[6])], NOON)
     for number in (8, 9):
         database.emails.save(EMAIL._replace(event_id=number), NOON)
-    database.connection.run("UPDATE emails SET status = 'held' WHERE event_id = 9")
+    database.connection.execute("UPDATE emails SET status = 'held' WHERE event_id = 9")
     import_id = database.imports.create("people.csv", [], NOON)
-    database.connection.run("UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id)
+    database.connection.execute(
+        "UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id
+    )
     return database
 
 

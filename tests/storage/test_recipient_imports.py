@@ -69,7 +69,7 @@ def names(database: Database) -> list[str]:
 
 def statuses(database: Database) -> list[tuple[int, str]]:
     """Of each delivery, the recipient and its status."""
-    return database.connection.rows("SELECT recipient_id, status FROM deliveries ORDER BY recipient_id")
+    return database.connection.fetch_all("SELECT recipient_id, status FROM deliveries ORDER BY recipient_id")
 
 
 class TestSteps:
@@ -93,7 +93,7 @@ class TestSteps:
         for recipient_id in (1, 2):
             database.recipients.unsubscribe(recipient_id, NOON)
         database.recipients.remove(addresses(1), NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 3")
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 3")
         before = database.recipients.page()
         foreseen = database.imports.compare([*addresses(8), Address("P7@example.com", "p7@example.com")])
         assert foreseen == (3, 2, 2, 1)
@@ -131,8 +131,8 @@ class TestSteps:
     @pytest.mark.parametrize(("step", "status"), [("read", "reading"), ("import", "importing"), ("undo", "undoing")])
     def test_another_goes_on_when_the_heartbeat_has_stopped(self, database: Database, step: str, status: str) -> None:
         import_id = ready(database)
-        database.connection.run("UPDATE imports SET status = :status", status=status)
-        late = NOW + recipient_imports.PATIENCE
+        database.connection.execute("UPDATE imports SET status = :status", status=status)
+        late = NOW + recipient_imports.HEARTBEAT_TIMEOUT_SECONDS
         assert get(database).is_running(late) and not get(database).is_broken_off(late)
         assert not database.imports.begin(import_id, step, late)
         assert get(database).is_broken_off(late + 1)
@@ -164,14 +164,16 @@ class TestSteps:
 
     def test_old_ones_are_forgotten(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         waiting, done = ready(database), imported(database)
-        next_day = NOON + timedelta(seconds=recipient_imports.WAITS_FOR + 1)
+        next_day = NOON + timedelta(seconds=recipient_imports.UNUSED_RETENTION_SECONDS + 1)
         third = database.imports.create("a.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [third, done]
         assert database.imports.part(waiting, 0) == b"" and database.imports.part(third, 0) == PARTS[0]
-        monkeypatch.setattr(recipient_imports, "KEPT", 2)
+        monkeypatch.setattr(recipient_imports, "MAX_KEPT", 2)
         fourth = database.imports.create("b.csv", PARTS, next_day)
         assert [each.import_id for each in database.imports.recent()] == [fourth, third]
-        fifth = database.imports.create("c.csv", PARTS, next_day + timedelta(seconds=recipient_imports.KEPT_FOR + 1))
+        fifth = database.imports.create(
+            "c.csv", PARTS, next_day + timedelta(seconds=recipient_imports.RETENTION_SECONDS + 1)
+        )
         assert [each.import_id for each in database.imports.recent()] == [fifth]
 
 
@@ -179,7 +181,7 @@ class TestUndoing:
     def test_an_undo_removes_exactly_the_recipients_that_the_import_added(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(undoing, "CHUNK", 3)
+        monkeypatch.setattr(undoing, "BATCH_SIZE", 3)
         database.recipients.add([*addresses(2), Address("b@example.com", "b@example.com")], NOON)
         import_id = imported(database, 10)
         database.recipients.add([Address("z@example.com", "z@example.com")], NOON)
@@ -204,9 +206,9 @@ class TestUndoing:
         import_id = imported(database, 5)
         for event_id in (7, 8):
             database.emails.save(EMAIL._replace(event_id=event_id), NOON)
-        database.progress.begin_due(NOW)
+        database.progress.start_due_emails(NOW)
         sender_id = enter(database)
-        first, second, third, _ = database.claims.take(sender_id, 7, NOW, 4)
+        first, second, third, _ = database.claims.claim(sender_id, 7, NOW, 4)
         assert key(first) == (8, 1)
         database.deliveries.record(
             sender_id, [], [failed(second)], [ending(first, sender_id), ending(third, sender_id)]
@@ -223,14 +225,14 @@ class TestUndoing:
     def test_an_email_that_is_only_waiting_for_them_is_finished(self, database: Database) -> None:
         import_id = imported(database, 2)
         database.emails.save(EMAIL, NOON)
-        database.progress.begin_due(NOW)
-        database.claims.take(enter(database), 0, NOW, 9)
+        database.progress.start_due_emails(NOW)
+        database.claims.claim(enter(database), 0, NOW, 9)
         assert undo(database, import_id).removed == 2
         summary = database.emails.summary(7)
         assert summary and summary.status == "sent" and summary.cancelled == 2
 
     def test_an_interrupted_undo_is_continued(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(undoing, "CHUNK", 2)
+        monkeypatch.setattr(undoing, "BATCH_SIZE", 2)
         import_id = imported(database, 5)
         assert database.imports.begin(import_id, "undo", NOW)
         assert database.imports.undo_some(import_id, NOW)

@@ -71,7 +71,7 @@ class TestLists:
     def test_the_counts_follow_every_change(self, database: Database) -> None:
         add(database, "a", "b", "c", "d")
         database.recipients.unsubscribe(1, NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
         assert database.recipients.counts() == {"active": 2, "unsubscribed": 1, "rejected": 1}
         database.recipients.remove([Address(f"{name}@example.com", f"{name}@example.com") for name in "abc"], NOON)
         assert database.recipients.counts() == {"active": 1, "unsubscribed": 0, "rejected": 0}
@@ -85,7 +85,7 @@ class TestHistory:
         database.emails.save(EMAIL._replace(event_id=9, subject="Later"), NOON)
         database.emails.save(EMAIL._replace(event_id=10), NOON)
         database.emails.cancel(10, NOON)
-        database.progress.begin_due(NOW)
+        database.progress.start_due_emails(NOW)
         send_all(database, enter(database))
         rows, next_after = database.recipients.deliveries(2)
         assert [(row.event_id, row.subject, row.delivery.status) for row in rows] == [
@@ -98,10 +98,10 @@ class TestHistory:
         assert database.recipients.deliveries(2, after=first.next_after).rows == rows[1:]
 
     def test_a_bounded_search_goes_on(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("storage.recipients.WINDOW", 1)
+        monkeypatch.setattr("storage.recipients.HISTORY_WINDOW_SIZE", 1)
         start(database, 1)
         enter(database)
-        database.claims.take(1, 0, NOW, 1)
+        database.claims.claim(1, 0, NOW, 1)
         database.emails.save(EMAIL._replace(event_id=9), NOON)
         database.emails.cancel(9, NOON)
         rows, next_after = database.recipients.deliveries(1)
@@ -113,12 +113,12 @@ class TestLeaving:
     def test_someone_who_unsubscribes_receives_nothing_that_is_not_already_leaving(self, database: Database) -> None:
         start(database, 2)
         sender_id = enter(database)
-        first, second = database.claims.take(sender_id, 0, NOW, 2)
+        first, second = database.claims.claim(sender_id, 0, NOW, 2)
         database.deliveries.record(sender_id, [], [], [ending(first, sender_id)])
         assert database.recipients.unsubscribe(second[1], NOON)
         assert not database.recipients.unsubscribe(second[1], NOON)
         assert database.deliveries.record(sender_id, [], [], [ending(second, sender_id)]) == []
-        database.deliveries.give_back(sender_id, [key(first)], NOW)
+        database.deliveries.release(sender_id, [key(first)], NOW)
         assert status(database) == "sending"
 
     def test_nobody_is_no_error(self, database: Database) -> None:
@@ -128,7 +128,7 @@ class TestLeaving:
     def test_a_person_can_be_made_active_again(self, database: Database) -> None:
         (one,) = addresses(1)
         database.recipients.add([one], NOON)
-        database.connection.run("UPDATE recipients SET status = 'rejected', no_mailbox = 3")
+        database.connection.execute("UPDATE recipients SET status = 'rejected', no_mailbox = 3")
         assert database.recipients.reactivate(one, NOON)
         assert not database.recipients.reactivate(one, NOON)
-        assert database.connection.rows("SELECT status, no_mailbox FROM recipients") == [("active", None)]
+        assert database.connection.fetch_all("SELECT status, no_mailbox FROM recipients") == [("active", None)]

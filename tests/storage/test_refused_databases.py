@@ -47,7 +47,7 @@ def file(settings: Settings) -> Path:
 def run(installation: Installation, statement: str) -> None:
     with installation.database() as database:
         database.connection.guard = None
-        database.connection.run(statement)
+        database.connection.execute(statement)
 
 
 def make(file: Path, *statements: str) -> None:
@@ -134,7 +134,7 @@ class TestSchemaVersion:
         table, name = missing.split(".")
         run(installation, f"DELETE FROM {table} WHERE name = '{name}'")
         with installation.database() as database, pytest.raises(DatabaseUnavailable) as caught:
-            database.meta(name) if table == "meta" else database.senders.enter(1, NOW, None)  # type: ignore[arg-type]
+            database.meta(name) if table == "meta" else database.senders.register(1, NOW, None)  # type: ignore[arg-type]
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
 
 
@@ -197,7 +197,7 @@ class TestForeignTables:
         settings = load_settings({"DATABASE_URL": postgresql.new_database()}, tmp_path)
         db_init(settings, NOW)
         with open_database(settings) as database:
-            database.connection.run("DROP TABLE emails")
+            database.connection.execute("DROP TABLE emails")
             with pytest.raises(DatabaseUnavailable) as caught:
                 database.emails.get(1)
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
@@ -276,7 +276,7 @@ class TestFiles:
             installation.add_recipients(1)
             installation.save_email(1)
             with installation.database() as database:
-                database.connection.run("UPDATE counters SET value = value")
+                database.connection.execute("UPDATE counters SET value = value")
                 for path in (folder, *folder.iterdir()):
                     shutil.chown(path, "nobody", "nogroup")
                 shutil.chown(folder / closed, "root", "root")

@@ -24,13 +24,13 @@ def test_a_transaction_that_reads_first_can_still_write(database: Database, seco
     """A deferred one would fail at once, however long it is willing to wait."""
     count = "SELECT COUNT(*) FROM counters"
     with database.connection.transaction():
-        before = database.connection.row(count)
+        before = database.connection.fetch_one(count)
         with pytest.raises(DatabaseBusy), second.connection.transaction():
             pass
-        assert database.connection.run("INSERT INTO counters (name, value) VALUES ('a test', 1)") == 1
+        assert database.connection.execute("INSERT INTO counters (name, value) VALUES ('a test', 1)") == 1
     with second.connection.transaction():
-        assert second.connection.row(count) != before
-        assert second.connection.run("DELETE FROM counters WHERE name = 'a test'") == 1
+        assert second.connection.fetch_one(count) != before
+        assert second.connection.execute("DELETE FROM counters WHERE name = 'a test'") == 1
 
 
 @only_root
@@ -38,7 +38,7 @@ def test_files_that_root_looks_at_still_belong_to_their_owner() -> None:
     with tempfile.TemporaryDirectory() as name:  # not tmp_path, which other users cannot reach
         installation = owned_by_nobody(Path(name))
         with installation.database() as database:
-            database.connection.run("UPDATE counters SET value = value")
+            database.connection.execute("UPDATE counters SET value = value")
             assert {path.owner() for path in Path(name).iterdir()} == {"nobody"}
             swept = installation.task(user="nobody")
             assert (swept.returncode, swept.stderr) == (0, "")
@@ -51,7 +51,7 @@ def test_a_file_of_another_user_is_named_and_nothing_is_sent(beside: str) -> Non
     with tempfile.TemporaryDirectory() as name:
         installation = owned_by_nobody(Path(name))
         with installation.database() as database:
-            database.connection.run("UPDATE counters SET value = value")
+            database.connection.execute("UPDATE counters SET value = value")
             shutil.chown(Path(name, beside), "root", "root")
             swept = installation.task(user="nobody")
         assert swept.returncode == 1 and len(swept.stderr.splitlines()) == 1
@@ -93,14 +93,14 @@ def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     monkeypatch.setattr(database_health, "LARGE_WAL", 8_000_000)
     installation = Installation(tmp_path)
     reader = SQLiteConnection(tmp_path / "email.db")
-    reader.run("BEGIN")
+    reader.execute("BEGIN")
     assert reader.has_tables()
     wal = tmp_path / "email.db-wal"
     save_megabytes(installation, 0)
     grown = wal.stat().st_size
     assert grown > database_health.LARGE_WAL
     assert [found.text for found in findings(installation.settings) if "some program reads" in found.text]
-    reader.run("ROLLBACK")
+    reader.execute("ROLLBACK")
     save_megabytes(installation, 100)
     assert wal.stat().st_size < 1.5 * grown  # written from its beginning again
     reader.close()

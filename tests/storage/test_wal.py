@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.sqlite.wal import FRAME_HEADER, HEADER, lost_commits
+from storage.sqlite.wal import FRAME_HEADER_BYTES, HEADER_BYTES, lost_commits
 from tests.support.installation import Installation
 
 COMMITS = 20
-FRAME = FRAME_HEADER + 4096  # bytes
+FRAME = FRAME_HEADER_BYTES + 4096  # bytes
 SEED = random.randrange(2**32)
 
 
@@ -24,8 +24,8 @@ def installation(tmp_path: Path) -> Installation:
     before = Installation(tmp_path)
     before.add_recipients(1)
     with before.database() as database:
-        database.connection.rows("PRAGMA wal_checkpoint(RESTART)")
-        database.connection.run("DELETE FROM meta WHERE name = 'boot'")
+        database.connection.fetch_all("PRAGMA wal_checkpoint(RESTART)")
+        database.connection.execute("DELETE FROM meta WHERE name = 'boot'")
         for event_id in range(COMMITS):
             before.save_into(database, event_id, -1, content="x" * 3000)
         for name in ("email.db", "email.db-wal"):
@@ -41,7 +41,7 @@ def log_of(installation: Installation) -> Path:
 
 def frames_of_commits(log: bytes) -> list[int]:
     """The numbers of the frames with which a commit ends."""
-    heads = range(HEADER, len(log), FRAME)
+    heads = range(HEADER_BYTES, len(log), FRAME)
     return [number for number, begin in enumerate(heads) if int.from_bytes(log[begin + 4 : begin + 8], "big")]
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_byte_loses_all_commits_behind_it(installation: Installation, sh
     log = log_of(installation)
     commits = frames_of_commits(log.read_bytes())
     frame = commits[int(share * len(commits))]
-    flip(log, HEADER + frame * FRAME + random.Random(SEED).choice((2, 5, 9, 18, 30, 3000)))
+    flip(log, HEADER_BYTES + frame * FRAME + random.Random(SEED).choice((2, 5, 9, 18, 30, 3000)))
     behind = len([each for each in commits if each >= frame])
     found = lost_commits(log)
     assert behind - 1 <= found <= behind, "the one whose own mark was hit may not be counted"
@@ -79,8 +79,8 @@ def test_a_write_that_was_broken_off_is_no_loss(installation: Installation) -> N
     log = log_of(installation)
     whole = log.read_bytes()
     *_, last_but_one, last = frames_of_commits(whole)
-    begin = HEADER + (last_but_one + 1) * FRAME
-    for length in range(begin, HEADER + (last + 1) * FRAME, 1000):
+    begin = HEADER_BYTES + (last_but_one + 1) * FRAME
+    for length in range(begin, HEADER_BYTES + (last + 1) * FRAME, 1000):
         log.write_bytes(whole[:length])
         assert lost_commits(log) == 0
     for hole in range(begin, len(whole) - 512, 512):  # sectors reach the disk in any order
@@ -90,13 +90,13 @@ def test_a_write_that_was_broken_off_is_no_loss(installation: Installation) -> N
 
 def test_what_is_left_of_an_older_log_is_no_loss(installation: Installation) -> None:
     with installation.database() as database:
-        database.connection.rows("PRAGMA wal_checkpoint(RESTART)")
+        database.connection.fetch_all("PRAGMA wal_checkpoint(RESTART)")
         installation.save_into(database, 100, 3600)
         assert len(frames_of_commits(log_of(installation).read_bytes())) > COMMITS
         assert lost_commits(log_of(installation)) == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"short", bytes(HEADER), b"\xff" * 5000])
+@pytest.mark.parametrize("content", [b"", b"short", bytes(HEADER_BYTES), b"\xff" * 5000])
 def test_what_is_no_log_has_lost_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "wal").write_bytes(content)
     assert lost_commits(tmp_path / "wal") == 0
@@ -106,7 +106,7 @@ def test_what_is_no_log_has_lost_nothing(tmp_path: Path, content: bytes) -> None
 def test_a_damaged_database_sends_nothing_and_says_why(installation: Installation) -> None:
     log = log_of(installation)
     middle = frames_of_commits(log.read_bytes())[COMMITS // 2]
-    flip(log, HEADER + middle * FRAME + 100)
+    flip(log, HEADER_BYTES + middle * FRAME + 100)
     installation.database().close()  # who is first to open it, and last to close it, is no sweep
     assert not log.exists()
     swept = installation.task()
@@ -115,7 +115,7 @@ def test_a_damaged_database_sends_nothing_and_says_why(installation: Installatio
     assert "emails in it that were begun or due are held" in swept.stderr
     assert installation.messages() == []
     with installation.database() as database:
-        assert database.condition().backup_made_at is None
+        assert database.info().backup_made_at is None
     assert installation.task().stderr == ""
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from database import DatabaseBusy, open_database
 from settings import Settings, load_settings
-from storage.sqlite.write_lock import Gate, GateBusyError
+from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
 from tests.support.faults.killer import wait_until
 
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def hold(path: Path, held: multiprocessing.Queue[int]) -> None:
-    Gate(path).enter(5)
+    WriteLock(path).acquire(5)
     held.put(os.getpid())
     time.sleep(60)
 
@@ -31,56 +31,56 @@ def hold(path: Path, held: multiprocessing.Queue[int]) -> None:
 def commit_without_pause(folder: Path) -> None:
     with open_database(load_settings({}, folder)) as database:
         while True:
-            database.note_sweep(int(time.time()))
+            database.record_heartbeat(int(time.time()))
 
 
-def test_one_is_inside_at_a_time(path: Path) -> None:
-    one, two = Gate(path), Gate(path)
-    one.enter(5)
-    with pytest.raises(GateBusyError):
-        two.enter(0.05)
-    one.leave()
-    two.enter(0.05)
+def test_one_connection_at_a_time_holds_it(path: Path) -> None:
+    one, two = WriteLock(path), WriteLock(path)
+    one.acquire(5)
+    with pytest.raises(WriteLockTimeout):
+        two.acquire(0.05)
+    one.release()
+    two.acquire(0.05)
     one.close()
     two.close()
 
 
-def test_whoever_closes_it_inside_lets_the_next_one_in(path: Path) -> None:
-    one, two = Gate(path), Gate(path)
-    one.enter(5)
+def test_closing_it_releases_it(path: Path) -> None:
+    one, two = WriteLock(path), WriteLock(path)
+    one.acquire(5)
     one.close()
-    two.enter(0.05)
+    two.acquire(0.05)
     two.close()
 
 
-def test_threads_of_one_process_pass_in_the_order_in_which_they_came(path: Path) -> None:
-    inside, order = Gate(path), list[int]()
+def test_threads_of_one_process_get_it_in_the_order_in_which_they_asked(path: Path) -> None:
+    first, order = WriteLock(path), list[int]()
 
-    def enter(number: int, gate: Gate) -> None:
-        gate.enter(10)
+    def acquire(number: int, lock: WriteLock) -> None:
+        lock.acquire(10)
         order.append(number)
-        gate.leave()
+        lock.release()
 
-    inside.enter(5)
-    threads = [threading.Thread(target=enter, args=(number, Gate(path))) for number in range(8)]
+    first.acquire(5)
+    threads = [threading.Thread(target=acquire, args=(number, WriteLock(path))) for number in range(8)]
     for thread in threads:
         thread.start()
         time.sleep(0.02)
-    inside.leave()
+    first.release()
     for thread in threads:
         thread.join(10)
     assert order == list(range(8))
 
 
-def test_the_gate_is_free_when_the_one_inside_is_killed(path: Path) -> None:
+def test_it_is_free_once_the_process_that_held_it_is_killed(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held: multiprocessing.Queue[int] = context.Queue()
     process = context.Process(target=hold, args=(path, held), daemon=True)
     process.start()
     os.kill(held.get(timeout=20), signal.SIGKILL)
-    gate = Gate(path)
-    gate.enter(5)
-    gate.close()
+    lock = WriteLock(path)
+    lock.acquire(5)
+    lock.close()
     process.join()
 
 
@@ -90,11 +90,11 @@ def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_
     busy.start()
     waits = []
     with open_database(settings) as other:
-        other.note_sweep(0)
-        wait_until(lambda: other.last_sweep_at() != 0)
+        other.record_heartbeat(0)
+        wait_until(lambda: other.last_heartbeat_at() != 0)
         for _ in range(100):
             began = time.monotonic()
-            other.note_sweep(0)
+            other.record_heartbeat(0)
             waits.append(time.monotonic() - began)
     busy.kill()
     busy.join()
@@ -102,11 +102,11 @@ def test_a_busy_writer_lets_others_in(settings: Settings, database: object, tmp_
     assert sorted(waits)[50] < 0.1
 
 
-def test_a_gate_that_stays_shut_is_reported_as_a_busy_database(
+def test_a_lock_that_stays_held_is_reported_as_a_busy_database(
     settings: Settings, database: object, path: Path
 ) -> None:
-    gate = Gate(path)
-    gate.enter(1)
+    lock = WriteLock(path)
+    lock.acquire(1)
     with open_database(settings, wait=0.1) as other, pytest.raises(DatabaseBusy):
-        other.note_sweep(0)
-    gate.close()
+        other.record_heartbeat(0)
+    lock.close()

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from database import (
-    Address,
-    Claim,
-    Database,
-    Delivery,
-    Email,
-    Ending,
-    Sent,
-    Settlement,
-)
+from database import Accepted, Address, Claim, Database, Delivery, DeliveryKey, DeliveryUpdate, Email, SendIntent
 
 NOON = datetime(2026, 11, 25, 4, 0, 0, tzinfo=UTC)
 NOW = int(NOON.timestamp())
@@ -24,45 +15,45 @@ def addresses(count: int) -> list[Address]:
     return [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(count)]
 
 
-def in_doubt(delivery: Delivery) -> Settlement:
-    return Settlement(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", NOW, "died", NOW)
+def in_doubt(delivery: Delivery) -> DeliveryUpdate:
+    return DeliveryUpdate(delivery.event_id, delivery.recipient_id, "in_doubt", "queued", "died", NOW, NOW)
 
 
-def sent(claim: Claim, sender_id: int) -> Sent:
-    return NOW, "250 ok", *key(claim), sender_id
+def sent(claim: Claim, sender_id: int) -> Accepted:
+    return Accepted(*key(claim), sender_id, "250 ok", NOW)
 
 
-def failed(claim: Claim) -> Settlement:
-    return Settlement(*key(claim), "failed", "failed", NOW, "550 no")
+def failed(claim: Claim) -> DeliveryUpdate:
+    return DeliveryUpdate(*key(claim), "failed", "failed", "550 no", NOW)
 
 
-def key(claim: Claim) -> tuple[int, int]:
+def key(claim: Claim) -> DeliveryKey:
     return claim[:2]
 
 
-def ending(claim: Claim, sender_id: int) -> Ending:
-    return *key(claim), sender_id
+def ending(claim: Claim, sender_id: int) -> SendIntent:
+    return SendIntent(*key(claim), sender_id)
 
 
 def address(claim: Claim) -> Address:
-    return Address(claim[2], claim[2])
+    return Address(claim.address, claim.address)
 
 
 def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: int = NOW) -> None:
     """Add recipients, and save and start an email to them."""
     database.recipients.add(addresses(recipients), NOON)
     database.emails.save(email, NOON)
-    assert not any(begun.held_because for begun in database.progress.begin_due(now))
+    assert not any(begun.held_because for begun in database.progress.start_due_emails(now))
 
 
 def enter(database: Database) -> int:
-    sender_id = database.senders.enter(9, NOW, in_doubt)
+    sender_id = database.senders.register(9, NOW, in_doubt)
     assert sender_id is not None
     return sender_id
 
 
 def send_all(database: Database, sender_id: int) -> None:
-    while claimed := database.claims.take(sender_id, 0, NOW, 10):
+    while claimed := database.claims.claim(sender_id, 0, NOW, 10):
         database.deliveries.record(sender_id, [], [], [ending(claim, sender_id) for claim in claimed])
         database.deliveries.record(sender_id, [sent(claim, sender_id) for claim in claimed], [], [])
 

@@ -102,7 +102,7 @@ class Installation:
     def statuses(self) -> Counter[str]:
         """Return the number of deliveries with each status."""
         with self.database() as database:
-            rows = database.connection.rows("SELECT status, COUNT(*) FROM deliveries GROUP BY status")
+            rows = database.connection.fetch_all("SELECT status, COUNT(*) FROM deliveries GROUP BY status")
             return Counter(dict(rows))
 
 

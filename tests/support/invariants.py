@@ -111,12 +111,12 @@ class Mailing(ForkingInstallation):
 def hurry(database: Database) -> None:
     """Make every waiting retry due now."""
     with database.connection.transaction():
-        database.connection.run(HURRY, now=int(time.time()))
+        database.connection.execute(HURRY, now=int(time.time()))
 
 
 def check_whole(database: Database) -> None:
     """Check what holds at any moment: each commit was applied completely or not at all."""
-    rows = database.connection.rows
+    rows = database.connection.fetch_all
     if isinstance(database.connection, SQLiteConnection):
         assert rows("PRAGMA integrity_check") == [("ok",)]
     assert rows(MISCOUNTED) == [], "progress does not match the deliveries"
@@ -128,7 +128,7 @@ def check_whole(database: Database) -> None:
 def check(database: Database, accepted: Iterable[Accepted], *, most_in_doubt: int) -> Found:
     """Check every invariant once all sweeps have finished. `most_in_doubt` is the number of broken connections."""
     check_whole(database)
-    rows = database.connection.rows
+    rows = database.connection.fetch_all
     assert rows(HELD) == [], "still claimed after all senders have exited"
     assert rows(FORGOTTEN) == [], "recipients without a delivery"
     assert rows(TO_BE_SENT_THOUGH_CANCELLED) == [], "queued though the email was cancelled"

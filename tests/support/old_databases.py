@@ -46,7 +46,7 @@ def load(settings: Settings, commit: str) -> None:
 def content(connection: Connection) -> Content:
     """Return every row of every table, sorted."""
     return {
-        table: sorted(connection.rows(f"SELECT * FROM {table}"), key=repr)
+        table: sorted(connection.fetch_all(f"SELECT * FROM {table}"), key=repr)
         for table in ALL_TABLES
         if f"table {table} is missing" not in missing_tables(connection)
     }

@@ -117,9 +117,9 @@ def _import(installation: Installation) -> None:
                 assert database.imports.begin(import_id, step, int(time.time()))
                 import_job.run(settings, logger, import_id, step)
             if status in ("reading", "importing", "undoing"):
-                database.connection.run(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)
+                database.connection.execute(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)
             if status == "broken off":
-                database.connection.run(AT_WORK, import_id=import_id, status="importing", now=0)
+                database.connection.execute(AT_WORK, import_id=import_id, status="importing", now=0)
 
 
 def refuse_some(line: bytes, _: int) -> str | None:
@@ -141,7 +141,7 @@ def age(database: Database, event_id: int, seconds: int) -> None:
     """Make an email and its deliveries older by `seconds`."""
     with database.connection.transaction():
         for statement in AGE:
-            database.connection.run(statement, event_id=event_id, seconds=seconds)
+            database.connection.execute(statement, event_id=event_id, seconds=seconds)
 
 
 PEOPLE = (

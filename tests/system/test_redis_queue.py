@@ -85,7 +85,7 @@ def test_a_wake_up_that_comes_too_early_sends_nothing_and_arms_the_next(
         assert wait_until(lambda: redis_server.armed() == [f"wake-{due_at + 1}"])
         assert installation.log() == []
         with installation.database() as database:  # an hour passes
-            database.connection.run("UPDATE emails SET due_at = due_at - 3600")
+            database.connection.execute("UPDATE emails SET due_at = due_at - 3600")
         redis_server.client.zadd(SCHEDULED, {f"wake-{due_at + 1}": due_at + 1 - 3600})
         assert wait_until(lambda: installation.log() == ["1"])
 
@@ -213,7 +213,7 @@ def test_a_redis_that_comes_back_empty_loses_no_email(
     redis_server.start()
     assert redis_server.armed() == []
     with installation.database() as database, database.connection.transaction():
-        database.connection.run("UPDATE emails SET due_at = due_at - 49 WHERE due_at < :soon", soon=now + 60)
+        database.connection.execute("UPDATE emails SET due_at = due_at - 49 WHERE due_at < :soon", soon=now + 60)
     with installation.queue():
         if way == "flask wakeups arm":
             assert installation.arm().returncode == 0

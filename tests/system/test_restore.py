@@ -54,7 +54,7 @@ def test_sqlite_is_restored_as_the_page_says(tmp_path: Path, marked: bool) -> No
         assert shell(folder, SQLITE[0], **installation.environment).returncode == 0
     else:
         with installation.database() as database:
-            database.connection.run("VACUUM INTO :copy", copy=str(folder / "backups" / "email.db"))
+            database.connection.execute("VACUUM INTO :copy", copy=str(folder / "backups" / "email.db"))
     assert installation.task().returncode == 0  # sent after the backup
     for message in (folder / "outbox" / "new").iterdir():
         message.unlink()

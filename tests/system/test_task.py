@@ -103,7 +103,7 @@ def test_a_daily_quota_is_kept_and_the_rest_waits(installation: Installation) ->
     assert (again.returncode, again.stderr) == (0, "")
     assert installation.statuses() == {"sent": 2}
     with installation.database() as database:
-        assert database.progress.any_unfinished()
+        assert database.progress.any_remaining()
 
 
 def test_what_is_deferred_is_reported_once_for_each_email(installation: Installation) -> None:
@@ -156,9 +156,9 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
     installation.save_email(1, subject="1")
     installation.task()
     with installation.database() as database:
-        database.connection.run("UPDATE deliveries SET status = 'failed' WHERE recipient_id = 1")
-        database.connection.run("UPDATE progress SET sent = 1, failed = 1")
-        database.connection.run("INSERT INTO attempts VALUES (1, 1, 0, 'failed', 'no')")
+        database.connection.execute("UPDATE deliveries SET status = 'failed' WHERE recipient_id = 1")
+        database.connection.execute("UPDATE progress SET sent = 1, failed = 1")
+        database.connection.execute("INSERT INTO attempts VALUES (1, 1, 0, 'failed', 'no')")
     for file in (installation.folder / "outbox" / "new").glob("*"):
         file.unlink()
     retried = installation.task("--retry-failed", "1")
@@ -205,7 +205,7 @@ def test_another_schema_version_is_refused_and_nothing_is_sent(installation: Ins
     installation.add_recipients(1)
     installation.save_email(1)
     with installation.database() as database:
-        database.connection.run("UPDATE meta SET value = '0' WHERE name = 'schema_version'")
+        database.connection.execute("UPDATE meta SET value = '0' WHERE name = 'schema_version'")
     swept = installation.task()
     assert swept.returncode == 1
     assert "run: flask init-db" in swept.stderr
@@ -274,7 +274,7 @@ def test_a_disk_that_is_full_when_a_sender_enters_is_waited_for(small_disk: Path
     installation.save_email(1)
     filler = small_disk / "filler"
     with installation.database() as open_meanwhile:
-        open_meanwhile.note_sweep(int(time.time()))
+        open_meanwhile.record_heartbeat(int(time.time()))
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
@@ -311,7 +311,7 @@ def test_a_clock_that_jumped_sends_nothing_until_a_person_says_that_it_is_right(
     installation.add_recipients(1)
     installation.save_email(1, subject="1")
     with installation.database() as database:
-        database.note_sweep(int(time.time()) - days * 86_400)
+        database.record_heartbeat(int(time.time()) - days * 86_400)
     swept = installation.task()
     assert swept.returncode == 1
     assert "but the last sweep was on" in swept.stderr
@@ -343,7 +343,7 @@ def test_a_restored_backup_sends_nothing_a_second_time(installation: Installatio
     for event_id, due_in in ((1, -2), (2, -2), (3, 3600)):
         installation.save_email(event_id, due_in, subject=f"{event_id}")
     with installation.database() as database:
-        database.progress.begin_due(int(time.time()), most=1)
+        database.progress.start_due_emails(int(time.time()), limit=1)
         database.progress.mark_as_backup(int(time.time()))
     swept = installation.task()
     assert swept.returncode == 1

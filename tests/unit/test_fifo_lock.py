@@ -1,4 +1,4 @@
-"""Turns for threads: in order, one at a time, and never lost."""
+"""A FifoLock lets threads in one at a time and in order, and is never lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from storage.sqlite.write_lock import Turns
+from storage.sqlite.fifo_lock import FifoLock
 from tests.support.faults.killer import wait_until
 
 
@@ -18,75 +18,75 @@ def start(act: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_a_turn_that_is_free_is_taken_at_once() -> None:
-    turns = Turns()
-    assert turns.take(0)
-    turns.give()
-    assert turns.take(0)
+def test_a_free_lock_is_acquired_at_once() -> None:
+    lock = FifoLock()
+    assert lock.acquire(0)
+    lock.release()
+    assert lock.acquire(0)
 
 
-def test_a_thread_that_waits_too_long_gives_up_and_holds_up_no_other() -> None:
-    turns = Turns()
-    assert turns.take(0)
+def test_a_thread_that_times_out_does_not_hold_up_others() -> None:
+    lock = FifoLock()
+    assert lock.acquire(0)
     began = time.monotonic()
-    assert not turns.take(0.1)
+    assert not lock.acquire(0.1)
     assert 0.1 <= time.monotonic() - began < 10
-    turns.give()
-    assert turns.take(0)
+    lock.release()
+    assert lock.acquire(0)
 
 
-def test_turns_come_in_the_order_of_asking() -> None:
-    turns, order = Turns(), list[int]()
+def test_threads_get_the_lock_in_the_order_in_which_they_asked() -> None:
+    lock, order = FifoLock(), list[int]()
 
-    def take(number: int) -> None:
-        assert turns.take(30)
+    def acquire(number: int) -> None:
+        assert lock.acquire(30)
         order.append(number)
-        turns.give()
+        lock.release()
 
-    assert turns.take(0)
+    assert lock.acquire(0)
     threads = []
     for number in range(10):
-        threads.append(start(partial(take, number)))
-        wait_until(lambda: len(turns._waiting) == len(threads))
-    turns.give()
+        threads.append(start(partial(acquire, number)))
+        wait_until(lambda: len(lock._waiting) == len(threads))
+    lock.release()
     for thread in threads:
         thread.join(30)
     assert order == list(range(10))
 
 
-def test_one_that_comes_again_at_once_waits_behind_the_others() -> None:
-    turns, taken = Turns(), list[str]()
+def test_a_thread_that_asks_again_at_once_waits_behind_the_others() -> None:
+    lock, holders = FifoLock(), list[str]()
 
     def greedy() -> None:
-        while "other" not in taken:
-            assert turns.take(30)
-            taken.append("greedy, before the other" if turns._waiting else "greedy")
+        while "other" not in holders:
+            assert lock.acquire(30)
+            holders.append("greedy, before the other" if lock._waiting else "greedy")
             time.sleep(0.001)
-            turns.give()
+            lock.release()
 
     thread = start(greedy)
-    wait_until(lambda: taken.count("greedy") > 3)
-    assert turns.take(30)
-    taken.append("other")
-    turns.give()
+    wait_until(lambda: holders.count("greedy") > 3)
+    assert lock.acquire(30)
+    holders.append("other")
+    lock.release()
     thread.join(30)
-    assert taken.count("greedy, before the other") <= 1  # they may have come at the same moment
+    assert holders.count("greedy, before the other") <= 1  # they may have come at the same moment
 
 
-def test_whatever_happens_one_at_a_time_has_it_and_none_is_lost() -> None:
+def test_one_thread_at_a_time_holds_the_lock_and_it_is_never_lost() -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    turns, inside, given_up = Turns(), list[int](), list[int]()
+    lock, inside, given_up = FifoLock(), list[int](), list[int]()
 
     def work(number: int) -> None:
         chance = random.Random(seed + number)
         for _ in range(100):
-            if turns.take(chance.choice((0, 0.0005, 0.002, 5))):
+            if lock.acquire(chance.choice((0, 0.0005, 0.002, 5))):
                 inside.append(number)
                 assert len(inside) == 1
                 time.sleep(chance.choice((0, 0.0003)))
                 inside.clear()
-                turns.give()
+                lock.release()
             else:
                 given_up.append(number)
 
@@ -94,5 +94,5 @@ def test_whatever_happens_one_at_a_time_has_it_and_none_is_lost() -> None:
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
-    assert turns.take(0)
+    assert lock.acquire(0)
     assert given_up, "nobody had to give up: this has shown nothing"

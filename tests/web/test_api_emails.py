@@ -35,7 +35,7 @@ def change(api: Api, event_id: int, **values: object) -> None:
     with api.installation.database() as database:
         for column, value in values.items():
             sql = f"UPDATE emails SET {column} = :value WHERE event_id = :event_id"
-            assert database.connection.run(sql, value=value, event_id=event_id) == 1
+            assert database.connection.execute(sql, value=value, event_id=event_id) == 1
 
 
 def test_an_email_is_put_and_shown_as_it_was_put(api: Api) -> None:

@@ -55,12 +55,14 @@ def test_a_full_database_takes_nothing_and_goes_on_once_there_is_room(
     sqlite: Api, method: str, path: str, body: object
 ) -> None:
     before = contents(sqlite)
-    sqlite.databases.current().connection.rows("PRAGMA max_page_count = 1")  # SQLite takes this as: not a page more
+    sqlite.databases.current().connection.fetch_all(
+        "PRAGMA max_page_count = 1"
+    )  # SQLite takes this as: not a page more
     large = [EMAIL | {"event_id": number, "content": "x" * 50_000} for number in range(100)]
     for rows in (large, [EMAIL | {"event_id": -1, "content": "x" * 1_000_000}]):
         assert is_unavailable(sqlite("POST", "/emails", rows), "no room is left")
         assert contents(sqlite) == before
-        sqlite.databases.current().connection.rows("PRAGMA max_page_count = 1")
+        sqlite.databases.current().connection.fetch_all("PRAGMA max_page_count = 1")
     sqlite.close()  # as after the error of a write
     assert sqlite(method, path, body).status_code in (200, 201, 204)
 
@@ -68,7 +70,7 @@ def test_a_full_database_takes_nothing_and_goes_on_once_there_is_room(
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
 def test_a_database_that_cannot_be_written_is_read_still(sqlite: Api, method: str, path: str, body: object) -> None:
     before = contents(sqlite)
-    sqlite.databases.current().connection.rows("PRAGMA query_only = 1")
+    sqlite.databases.current().connection.fetch_all("PRAGMA query_only = 1")
     assert contents(sqlite) == before
     assert is_unavailable(sqlite(method, path, body), "cannot be written")
     assert contents(sqlite) == before  # by a new connection
@@ -103,7 +105,9 @@ def test_a_file_that_was_put_in_its_place_is_the_database_from_then_on(sqlite: A
 def test_tables_of_another_version_are_left_alone(tmp_path: Path, version: int, remedy: str) -> None:
     api = Api(tmp_path)
     with api.installation.database() as database:
-        database.connection.run("UPDATE meta SET value = :version WHERE name = 'schema_version'", version=str(version))
+        database.connection.execute(
+            "UPDATE meta SET value = :version WHERE name = 'schema_version'", version=str(version)
+        )
     assert is_unavailable(api("GET", "/emails"), remedy)
     assert is_unavailable(api("PUT", "/emails/1", EMAIL), remedy)
 

@@ -27,7 +27,7 @@ def unsubscribe(api: Api, *addresses: str) -> None:
     with api.installation.database() as database:
         for address in addresses:
             sql = "UPDATE recipients SET status = 'unsubscribed' WHERE address = :address"
-            assert database.connection.run(sql, address=address) == 1
+            assert database.connection.execute(sql, address=address) == 1
 
 
 def import_csv(api: Api, text: str | bytes) -> Any:

@@ -36,7 +36,9 @@ def test_what_is_kept_is_closed_once_nobody_has_its_place(tmp_path: Path, where:
 def use_in_a_thread(databases: Databases) -> None:
     """As a request does."""
     sums: list[object] = []
-    thread = threading.Thread(target=lambda: sums.append(databases.act(lambda one: one.connection.row("SELECT 1"))))
+    thread = threading.Thread(
+        target=lambda: sums.append(databases.act(lambda one: one.connection.fetch_one("SELECT 1")))
+    )
     thread.start()
     thread.join(SOON)
     assert sums == [(1,)]

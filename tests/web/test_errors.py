@@ -36,7 +36,7 @@ def database_of(app: Flask) -> Database:
 
 
 def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask, client: FlaskClient) -> None:
-    database_of(app).connection.rows("PRAGMA max_page_count = 1")  # SQLite takes this as: not a page more
+    database_of(app).connection.fetch_all("PRAGMA max_page_count = 1")  # SQLite takes this as: not a page more
     answer = client.post("/send-emails", data=GOOD | {"email_content": "x" * 1_000_000})
     assert answer.status_code == 503 and answer.text.startswith("Error: no room is left")
     assert answer.headers["Retry-After"] == "60" and answer.content_type == "text/plain; charset=utf-8"
@@ -45,7 +45,7 @@ def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask
 
 
 def test_a_database_that_cannot_be_written_is_answered_with_503(app: Flask, client: FlaskClient) -> None:
-    database_of(app).connection.rows("PRAGMA query_only = 1")
+    database_of(app).connection.fetch_all("PRAGMA query_only = 1")
     answer = client.post("/send-emails", data=GOOD)
     assert answer.status_code == 503 and "cannot be written" in answer.text and "Retry-After" in answer.headers
 
@@ -55,7 +55,7 @@ def test_tables_of_another_version_are_answered_with_503(
     app: Flask, client: FlaskClient, version: int, remedy: str
 ) -> None:
     with database_of(app).connection.transaction():
-        database_of(app).connection.run("UPDATE meta SET value = :v WHERE name = 'schema_version'", v=str(version))
+        database_of(app).connection.execute("UPDATE meta SET value = :v WHERE name = 'schema_version'", v=str(version))
     services_of(app).email_writer.close()
     answer = client.post("/send-emails", data=GOOD)
     assert answer.status_code == 503 and remedy in answer.text

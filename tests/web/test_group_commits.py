@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from database import DatabaseBusy, DatabaseFull, Email, EmailWriter, EventIdUsed
-from storage.sqlite.write_lock import Gate
+from storage.sqlite.write_lock import WriteLock
 from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
 from tests.support.faults.killer import STRACE, killed_before, wait_until
 from tests.support.faults.power_cut import Disk, traced
@@ -59,7 +59,7 @@ class Writers:
     def saved(self) -> Counter[int]:
         """The event_ids in the database."""
         with self.installation.database() as database:
-            return Counter(row[0] for row in database.connection.rows("SELECT event_id FROM emails"))
+            return Counter(row[0] for row in database.connection.fetch_all("SELECT event_id FROM emails"))
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -115,7 +115,7 @@ def test_a_group_is_one_transaction(writers: Writers) -> None:
 def transactions_of(connection: Any) -> list[str]:
     """The first word of each statement that is run from now on."""
     words: list[str] = []
-    name = "run" if hasattr(connection, "_gate") else "_execute"
+    name = "execute" if connection.engine == "sqlite" else "_execute"
     real = getattr(connection, name)
 
     def noted(sql: str, *values: Any, **named: Any) -> Any:
@@ -140,7 +140,7 @@ def test_two_groups_with_the_same_event_ids_in_different_orders_never_wait_for_e
 
 
 def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Writers) -> None:
-    on_sqlite.writer.connect().connection.rows("PRAGMA max_page_count = 1")  # not a page more
+    on_sqlite.writer.connect().connection.fetch_all("PRAGMA max_page_count = 1")  # not a page more
     big = [email(number, "x" * 100_000) for number in range(8)]
     assert {type(error) for error in on_sqlite.save(*big)} == {DatabaseFull}
     assert on_sqlite.saved() == Counter()
@@ -150,18 +150,18 @@ def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Wr
 def test_a_group_that_finds_the_database_locked_is_refused_and_nothing_is_saved_later(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     writer = EmailWriter(installation.settings, wait=0.3)
-    gate = Gate(tmp_path / "email.db")
-    gate.enter(1)
+    lock = WriteLock(tmp_path / "email.db")
+    lock.acquire(1)
     with ThreadPoolExecutor(8) as pool:
         leader = pool.submit(writer.save, email(0), NOW)
         wait_until(lambda: len(writer._group_commit._queue) == 1)
         others = [pool.submit(writer.save, email(number), NOW) for number in range(1, 8)]
         assert {type(other.exception(5)) for other in others} == {DatabaseBusy}
-        gate.leave()
+        lock.release()
         assert leader.exception(10) is None
     with installation.database() as database:
-        assert database.connection.rows("SELECT event_id FROM emails") == [(0,)]
-    gate.close()
+        assert database.connection.fetch_all("SELECT event_id FROM emails") == [(0,)]
+    lock.close()
     writer.close()
 
 
@@ -219,7 +219,7 @@ def _keeps_its_word(folder: Path, call: str, number: int) -> bool:
     answered = folder / "answered"
     promised = {int(line) for line in answered.read_text().split()} if answered.exists() else set()
     with installation.database() as database:
-        assert promised <= {row[0] for row in database.connection.rows("SELECT event_id FROM emails")}, number
+        assert promised <= {row[0] for row in database.connection.fetch_all("SELECT event_id FROM emails")}, number
     return killed
 
 
@@ -255,7 +255,7 @@ def _after_a_cut(folder: Path, files: dict[str, bytes]) -> set[int]:
         if name in files:
             (folder / name).write_bytes(files[name])
     with Installation(folder).database() as database:
-        return {row[0] for row in database.connection.rows("SELECT event_id FROM emails")}
+        return {row[0] for row in database.connection.fetch_all("SELECT event_id FROM emails")}
 
 
 CLIENTS, IDS = 8, 200
@@ -268,7 +268,7 @@ def test_of_eight_clients_with_the_same_event_ids_each_id_succeeds_once(
     with serve(tmp_path, free_port, WEB_WORKERS="2", **where) as server, ThreadPoolExecutor(CLIENTS) as clients:
         answers = [answer for each in clients.map(partial(post_all, server), range(CLIENTS)) for answer in each]
     with installation.database() as database:
-        rows = database.connection.rows("SELECT event_id, content FROM emails ORDER BY event_id")
+        rows = database.connection.fetch_all("SELECT event_id, content FROM emails ORDER BY event_id")
     assert Counter(status for _, _, status in answers) == {200: IDS, 400: (CLIENTS - 1) * IDS}
     assert [(event_id, str(client)) for event_id, client, status in sorted(answers) if status == 200] == rows
 

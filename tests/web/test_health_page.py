@@ -58,7 +58,7 @@ def press(api: Api) -> TestResponse:
 def sweep_was(api: Api, seconds: float) -> None:
     """Ago."""
     with api.installation.database() as database:
-        database.note_sweep(int(time.time() - seconds))
+        database.record_heartbeat(int(time.time() - seconds))
 
 
 def test_what_is_found_is_told_the_bad_first_with_its_remedy(api: Api) -> None:

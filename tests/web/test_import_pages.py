@@ -306,7 +306,7 @@ class TestBreaking:
         self, api: Api, status: str
     ) -> None:
         preview(api)
-        self.set(api, status=status, heartbeat_at=int(time.time()) - storage_imports.PATIENCE - 1)
+        self.set(api, status=status, heartbeat_at=int(time.time()) - storage_imports.HEARTBEAT_TIMEOUT_SECONDS - 1)
         page = get(api, "/recipients/imports/1")
         assert "<h1>Broken off</h1>" in page and "Nothing was imported. The process" in page
         assert "data-refresh" not in page and "Start it again" in page
@@ -323,18 +323,18 @@ class TestBreaking:
     def test_a_database_that_fails_is_told_in_the_import(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         preview(api)
         with api.installation.database() as database:
-            database.connection.run("ALTER TABLE recipients RENAME TO elsewhere")
+            database.connection.execute("ALTER TABLE recipients RENAME TO elsewhere")
         page = step_without_list(api, "import")
         assert "<h1>Broken off</h1>" in page and "no tables of this program" in page
         with api.installation.database() as database:
-            database.connection.run("ALTER TABLE elsewhere RENAME TO recipients")
+            database.connection.execute("ALTER TABLE elsewhere RENAME TO recipients")
         assert "<h1>Imported</h1>" in step(api, "import")
 
     @staticmethod
     def set(api: Api, **columns: object) -> None:
         changes = ", ".join(f"{name} = :{name}" for name in columns)
         with api.installation.database() as database:
-            database.connection.run(f"UPDATE imports SET {changes}", **columns)
+            database.connection.execute(f"UPDATE imports SET {changes}", **columns)
 
 
 def step_without_list(api: Api, name: str) -> str:

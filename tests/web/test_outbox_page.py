@@ -50,7 +50,7 @@ def send(api: Api, *contents: str, recipients: int = 1) -> None:
     for number, content in enumerate(contents):
         api.installation.save_email(number + 1, -100 + number, f"Größe & <b>{number}</b>", content)
     with api.installation.database() as database, database.connection.transaction():
-        database.connection.run("UPDATE emails SET created_at = due_at")
+        database.connection.execute("UPDATE emails SET created_at = due_at")
     assert api.sweep() == []
 
 

@@ -75,7 +75,7 @@ def readiness(installation: Installation) -> dict[str, str]:
 
 def run(installation: Installation, sql: str, **values: object) -> None:
     with installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def sweep_was(installation: Installation, seconds: float) -> None:
@@ -181,7 +181,7 @@ def test_only_one_look_is_under_way_however_many_ask(installation: Installation)
     looks: list[int] = []
 
     def look(database: Database) -> int:
-        looks.append(database.last_sweep_at())
+        looks.append(database.last_heartbeat_at())
         time.sleep(0.2)
         return len(looks)
 

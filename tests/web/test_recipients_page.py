@@ -126,7 +126,7 @@ class TestAdding:
         add(api, ["gone", "known", "left"])
         unsubscribe(api, 3)
         with api.installation.database() as database:
-            database.connection.run("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 1")
+            database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 1")
         lines = "new@example.com\r\n\r\n KNOWN@example.com \r\nleft@example.com\r\ngone@example.com\r\nNew@Example.com"
         page = after(api, "/recipients", addresses=lines)
         assert "1 recipient added: new@example.com." in page
@@ -202,7 +202,7 @@ class TestOne:
         assert "No email was sent to this recipient yet." in get(api, "/recipients/1")
         assert api.sweep() == []
         with api.installation.database() as database:
-            database.connection.run(
+            database.connection.execute(
                 "UPDATE deliveries SET status = 'failed', reply = '550 5.1.1 <no>' WHERE recipient_id = 2"
             )
         page = api.client.get("/recipients/2", headers=BROWSER).text

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from werkzeug.test import TestResponse
 
-from database import Settlement
+from database import Accepted, DeliveryUpdate, SendIntent
 from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
 from tests.support.forms import csrf_token
@@ -60,25 +60,25 @@ def listed(api: Api, address: str) -> list[int]:
 
 def run(api: Api, sql: str, **values: object) -> None:
     with api.installation.database() as database, database.connection.transaction():
-        database.connection.run(sql, **values)
+        database.connection.execute(sql, **values)
 
 
 def settle(api: Api, event_id: int, *statuses: str) -> None:
     """Begin an email that is due, and let a delivery end in each of these states, the rest stays in line."""
     now = int(time.time())
     with api.installation.database() as database:
-        database.progress.begin_due(now)
-        sender_id = database.senders.enter(1, now, in_doubt)
+        database.progress.start_due_emails(now)
+        sender_id = database.senders.register(1, now, in_doubt)
         assert sender_id is not None
-        claims = database.claims.take(sender_id, 0, now, len(statuses))
+        claims = database.claims.claim(sender_id, 0, now, len(statuses))
         for claim, status in zip(claims, statuses, strict=True):
             if status == "sent":
-                database.deliveries.record(sender_id, [], [], [(*claim[:2], sender_id)])
-                database.deliveries.record(sender_id, [(now, "250 ok", *claim[:2], sender_id)], [], [])
+                database.deliveries.record(sender_id, [], [], [SendIntent(*claim[:2], sender_id)])
+                database.deliveries.record(sender_id, [Accepted(*claim[:2], sender_id, "250 ok", now)], [], [])
             else:
-                lost = Settlement(event_id, claim[1], OUTCOMES[status], status, now, "no", now + 290)
+                lost = DeliveryUpdate(*claim[:2], OUTCOMES[status], status, "no", now, now + 290)
                 database.deliveries.record(sender_id, [], [lost], [])
-        database.senders.leave(sender_id, in_doubt)
+        database.senders.unregister(sender_id, in_doubt)
 
 
 class TestBeforeThereIsAnything:

@@ -37,7 +37,7 @@ def link(settings: Settings, database: Database) -> str:
 
 
 def status(database: Database) -> str:
-    return database.connection.rows("SELECT status FROM recipients")[0][0]  # type: ignore[no-any-return]
+    return database.connection.fetch_all("SELECT status FROM recipients")[0][0]  # type: ignore[no-any-return]
 
 
 def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, database: Database) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 import operations
-from database import EMAIL_STATUSES, Database, NoSuchEmail
+from database import EMAIL_STATUSES, Database, NoSuchEmail, ReplaceResult
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number
 from operations import RETRYABLE, get_summary
@@ -53,7 +53,7 @@ def put_email(event_id: str) -> Response:
     number = clean_event_id(event_id)
     email = clean_addressed_email(read_json(request, settings.max_body), settings.timezone, number)
     result = perform(operations.replace_email, email, datetime.now(UTC))
-    return _shown(number, 201 if result == "created" else 200, result=result)
+    return _shown(number, 201 if result is ReplaceResult.CREATED else 200, result=result)
 
 
 @blueprint.post("/emails/<event_id>/cancel")

@@ -74,7 +74,7 @@ def _counted() -> tuple[str | None, list[Hour] | None]:
     first = int(time.time()) // 3600 - HOURS + 1
 
     def read(database: Database) -> tuple[str, list[Hour]]:
-        return database.connection.product(), database.health.hours(first)
+        return database.connection.server_version(), database.health.hours(first)
 
     try:
         return in_database(read)

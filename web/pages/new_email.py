@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Email, EventIdUsed
+from database import Email, EventIdUsed, SaveResult
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
 from intake.email_fields import (
@@ -92,12 +92,12 @@ def show_html(form: Form) -> Response:
 def check(form: Form) -> AnyResponse:
     """The page that says what will happen. A number that is taken is said, or replaced if nobody chose it."""
     email = _clean(form)
-    match in_database(lambda database: database.emails.saved_as(email)):
-        case "identical":
+    match in_database(lambda database: database.emails.compare(email)):
+        case SaveResult.IDENTICAL:
             return _saved_before(email)
-        case "different" if form.get("event_id"):
+        case SaveResult.DIFFERENT if form.get("event_id"):
             raise invalid("event_id", "is another email's already; leave it empty to have a free one taken")
-        case "different":
+        case SaveResult.DIFFERENT:
             email = email._replace(event_id=_free_number())
     return _confirm(email, form)
 

@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import storage.leases
 import task
 
-usual = {name: vars(storage.leases)[name] for name in ("LEASE", "RENEW")}
+usual = {name: vars(storage.leases)[name] for name in ("LEASE_SECONDS", "RENEW_SECONDS")}
 lease = float(sys.argv.pop(1))
 for module in list(sys.modules.values()):  # each module imports them under the same names
-    for name, value in (("LEASE", lease), ("RENEW", lease / 4)):
+    for name, value in (("LEASE_SECONDS", lease), ("RENEW_SECONDS", lease / 4)):
         if getattr(module, "__dict__", {}).get(name) == usual[name]:
             setattr(module, name, value)
 

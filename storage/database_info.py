@@ -1,0 +1,28 @@
+"""What an operator wants to know about a database."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from storage import schema
+from storage.connection import Connection
+from storage.progress import SELECT_BACKUP_MADE_AT
+
+
+class DatabaseInfo(NamedTuple):
+    server_version: str  # such as "SQLite 3.53.4"
+    schema_version: int
+    backup_made_at: int | None  # set while no sweep has run since the database was restored from this backup
+
+
+def database_info(connection: Connection) -> DatabaseInfo:
+    """Return what is known about the database without reading much of it."""
+    mark = connection.fetch_one(SELECT_BACKUP_MADE_AT)
+    return DatabaseInfo(connection.server_version(), schema.version(connection), mark[0] if mark else None)
+
+
+def clock_lead(connection: Connection) -> float | None:
+    """Return how many seconds the clock of the database server is ahead of ours; None if it is the same clock."""
+    reading = connection.lease_time()
+    return reading.milliseconds / 1000 - time.time() if reading.clock == "postgresql" else None

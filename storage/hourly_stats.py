@@ -1,0 +1,76 @@
+"""Counts of outcomes for each hour, in the commit of what they count. `storage/stats.py` reads them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from storage.connection import Connection, Statement
+
+BUCKETS = (1, 5, 15, 60, 300, 900, 3600)  # seconds of lateness, up to and including each number
+LATE_COLUMNS = (*(f"late_{seconds}" for seconds in BUCKETS), "late_more")
+OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
+COLUMNS = (*OUTCOMES, *LATE_COLUMNS, "lateness")
+RETENTION_HOURS = 366 * 24
+MAX_CACHED_EMAILS = 1000  # whose due times are kept in memory
+
+
+def _add(*columns: str) -> str:
+    """Return a statement that adds to these columns of an hour, from parameters of their names; `late_…` gets :sent."""
+    values = ", ".join(":sent" if column in LATE_COLUMNS else f":{column}" for column in columns)
+    sums = ", ".join(f"{column} = hours.{column} + excluded.{column}" for column in columns)
+    names = ", ".join(columns)
+    return f"INSERT INTO hours (hour, {names}) VALUES (:hour, {values}) ON CONFLICT (hour) DO UPDATE SET {sums}"  # noqa: S608 - names of our own
+
+
+ADD_SENT = tuple(_add("sent", column, "lateness") for column in LATE_COLUMNS)
+ADD_OUTCOME = {outcome: _add(outcome) for outcome in OUTCOMES}
+SELECT_DUE_AT = "SELECT due_at, created_at FROM emails WHERE event_id = :event_id"
+ADD_DEFERRAL = """
+INSERT INTO deferrals (code, times) VALUES (:code, 1) ON CONFLICT (code) DO UPDATE SET times = deferrals.times + 1
+"""
+
+# This changes no sum over all hours.
+ANY_OLD = "SELECT 1 FROM hours WHERE hour > 0 AND hour < :before LIMIT 1"
+ROLL_UP_OLD = f"""
+INSERT INTO hours (hour, {", ".join(COLUMNS)})
+SELECT 0, {", ".join(f"SUM({column})" for column in COLUMNS)} FROM hours WHERE hour > 0 AND hour < :before
+ON CONFLICT (hour) DO UPDATE SET {", ".join(f"{column} = hours.{column} + excluded.{column}" for column in COLUMNS)}
+"""  # noqa: S608 - names of our own
+DELETE_OLD = "DELETE FROM hours WHERE hour > 0 AND hour < :before"
+
+
+def roll_up_old_hours(connection: Connection, now: int) -> None:
+    """Add hours older than a year to the hour 0 and delete them. Only one process at a time may call this."""
+    before = now // 3600 - RETENTION_HOURS
+    if connection.fetch_one(ANY_OLD, before=before) is not None:
+        connection.execute(ROLL_UP_OLD, before=before)
+        connection.execute(DELETE_OLD, before=before)
+
+
+class HourlyStats:
+    """The counts of an installation for each hour."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._ready_at_of: dict[int, int] = {}
+
+    def count_statement(self, outcome: str, event_id: int, at: int, count: int = 1) -> Statement:
+        """Return the statement that counts outcomes of an email's deliveries, for the transaction that records them."""
+        if outcome != "sent":
+            return ADD_OUTCOME[outcome], {"hour": at // 3600, outcome: count}
+        late = max(at - self._ready_at(event_id), 0)
+        return ADD_SENT[bisect_left(BUCKETS, late)], {"hour": at // 3600, "sent": count, "lateness": late * count}
+
+    def count_deferral(self, reply: str) -> None:
+        """Count a deferral by the code of the server's reply; one without a code counts as `none`."""
+        code = reply[:3]
+        self._connection.execute(ADD_DEFERRAL, code=code if code.isascii() and code.isdigit() else "none")
+
+    def _ready_at(self, event_id: int) -> int:
+        """Return when an email was due, or POSTed if that was later."""
+        if event_id not in self._ready_at_of:
+            if len(self._ready_at_of) >= MAX_CACHED_EMAILS:
+                self._ready_at_of.clear()
+            ((due_at, created_at),) = self._connection.fetch_all(SELECT_DUE_AT, event_id=event_id)
+            self._ready_at_of[event_id] = max(due_at, created_at)
+        return self._ready_at_of[event_id]
