@@ -100,7 +100,7 @@ class DeliveryQueue:
         self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
-        updates = [self._retry(self._settlement, *outcome) for outcome in others]
+        updates = [self._retry(self._update, *outcome) for outcome in others]
         cleared = self._make_durable(sent, updates, rows)
         self._progress_bar.count("sent", len(sent))
         for outcome, update in zip(others, updates, strict=True):
@@ -138,7 +138,7 @@ class DeliveryQueue:
         return not self._lease_lost and boot_clock() < self._renewed_at + LEASE_SECONDS
 
     def renew_lease(self) -> None:
-        """Renew the lease every RENEW_SECONDS seconds."""
+        """Renew the lease every RENEW_SECONDS."""
         began = boot_clock()
         if self._lease_lost or began < self._renewed_at + RENEW_SECONDS:
             return
@@ -234,7 +234,7 @@ class DeliveryQueue:
         sender_id = self._sender_id
         return [new_send_intent((envelope[0], envelope[1], sender_id)) for envelope in envelopes]
 
-    def _settlement(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> DeliveryUpdate:
+    def _update(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> DeliveryUpdate:
         return next_state(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
 
     def _make_durable(

@@ -126,7 +126,7 @@ class Import(NamedTuple):
 
 
 class Imports:
-    """The acts on imports."""
+    """All imports of an installation."""
 
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection

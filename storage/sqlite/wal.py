@@ -1,9 +1,9 @@
-"""What SQLite does not tell of its write-ahead log: that a wrong byte in it has lost commits.
+"""Detect lost commits in SQLite's write-ahead log, which SQLite itself does not report.
 
-SQLite reads the log up to the first frame whose checksum is wrong, and takes all behind it for a write that a power cut
-broke off; its integrity check says "ok". But only one write can have been broken off, since the next begins after the
-sync of the one before: two commits behind a wrong frame were on the disk once. (A log whose first 32 bytes are wrong
-cannot be told from one that was begun anew.) The format: https://sqlite.org/fileformat2.html, section 4.
+SQLite reads the log up to the first frame whose checksum is wrong, and takes all that follows for a write that a power
+cut interrupted; its integrity check says "ok". But only one write can have been interrupted, since the next begins
+after the sync of the one before: two commits after a wrong frame were on the disk once. (A log whose first 32 bytes are
+wrong cannot be told from a new one.) The format: https://sqlite.org/fileformat2.html, section 4.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Frame(NamedTuple):
 
 
 def lost_commits(log: Path) -> int:
-    """How many commits at the end of this log SQLite will never read. Nobody may write to it meanwhile."""
+    """Return how many commits at the end of this log SQLite will never read. Nobody may write to it meanwhile."""
     if not log.exists():
         return 0
     with log.open("rb") as file:
