@@ -18,7 +18,7 @@ from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
-from storage import copying, database_info, pruning, schema
+from storage import copying, database_info, pruning
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, clock_is_plausible
 from storage.connection import Connection
@@ -65,11 +65,12 @@ from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
+from storage.schema import guard
+from storage.schema.upgrading import create_or_upgrade
 from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
-from storage.upgrading import create_or_upgrade
 from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
 
 __all__ = [
@@ -206,7 +207,7 @@ class Database:
         Raises SchemaMismatch or DatabaseMissing if the database was upgraded or replaced since it was opened.
         """
         self.connection.check_not_replaced()
-        schema.check_version(self.connection)
+        guard.check_version(self.connection)
         found = self.connection.fetch_one(HAS_WORK, until=now, log=int(log))
         return found in ((True,), (1,)) or self.senders.any_dead()
 
@@ -237,11 +238,11 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     """
     connection = _connect(settings, wait)
     try:
-        schema.check(connection)
+        guard.check(connection)
     except DBError:
         connection.close()
         raise
-    connection.guard = schema.GUARD
+    connection.guard = guard.GUARD
     return Database(connection)
 
 

@@ -4,7 +4,7 @@
 -- validated before, since SQLite would take 'soon' in a BIGINT. Identifiers come from `counters`, so that they
 -- appear in the order in which their rows were committed.
 
--- What holds for the installation as a whole: schema_version and schema_digest (storage/schema.py), secret_key,
+-- What holds for the installation as a whole: schema_version and schema_digest (storage/schema/guard.py), secret_key,
 -- installation; boot is the start of the machine after which its disk was looked at.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -121,7 +121,7 @@ CREATE TABLE import_parts (
     PRIMARY KEY (import_id, part)
 );
 
--- How many emails and recipients there are of each status, kept by triggers (storage/count_triggers.py): the sum over all
+-- How many emails and recipients there are of each status, kept by triggers (storage/schema/count_triggers.py): the sum over all
 -- parts. Each connection to PostgreSQL counts in one of 64 parts, so that writers hardly ever wait for each other.
 CREATE TABLE counts (
     noun   TEXT NOT NULL CHECK (noun IN ('emails', 'recipients')),

@@ -14,7 +14,7 @@ from serving import demo
 from serving.address import Address, AddressError, reserve
 from serving.supervisor import ManagedProcess, StopSignals, say, supervise
 from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
-from storage.upgrading import UP_TO_DATE
+from storage.schema.upgrading import UP_TO_DATE
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from storage.values import Address
 
 if TYPE_CHECKING:
-    from storage.structure import Structure
+    from storage.schema.structure import Structure
 
 Row = tuple[Any, ...]
 Values = dict[str, object]

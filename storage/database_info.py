@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from storage import schema
 from storage.connection import Connection
 from storage.progress import SELECT_BACKUP_MADE_AT
+from storage.schema import guard
 
 
 class DatabaseInfo(NamedTuple):
@@ -19,7 +19,7 @@ class DatabaseInfo(NamedTuple):
 def database_info(connection: Connection) -> DatabaseInfo:
     """Return what is known about the database without reading much of it."""
     mark = connection.fetch_one(SELECT_BACKUP_MADE_AT)
-    return DatabaseInfo(connection.server_version(), schema.version(connection), mark[0] if mark else None)
+    return DatabaseInfo(connection.server_version(), guard.version(connection), mark[0] if mark else None)
 
 
 def clock_lead(connection: Connection) -> float | None:

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, boot_id
+from storage.schema.version import DIGEST, VERSION
 from storage.sqlite.driver import driver, file_uri
-from storage.version import DIGEST, VERSION
 
 HEARTBEAT_SECONDS = 30  # a heartbeat is recorded this often at most
 

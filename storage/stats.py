@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from storage import schema
 from storage.connection import Connection
 from storage.hourly_stats import BUCKETS, COLUMNS, OUTCOMES
+from storage.schema import guard
 
 MAX_COUNTED = 10_000  # overdue emails
 MAX_CHECKED = 300  # emails that are being sent, those with the lowest event_ids
@@ -91,7 +91,7 @@ class Health:
 
     def check_tables(self) -> None:
         """Raise SchemaMismatch if the database was upgraded since this connection was opened."""
-        schema.check(self._connection)
+        guard.check(self._connection)
 
     def prove_writable(self) -> None:
         """Commit a small write, as a POST does. Raises the error that would keep a POST from being saved."""

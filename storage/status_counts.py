@@ -1,4 +1,4 @@
-"""The numbers of emails and recipients by status, which triggers keep (`storage/count_triggers.py`)."""
+"""The numbers of emails and recipients by status, which triggers keep (`storage/schema/count_triggers.py`)."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from storage import count_triggers
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import for_many, named, rewritten
+from storage.schema import count_triggers
+from storage.schema.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.sender_lock import SenderLocks
-from storage.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.values import Address
 
 try:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage import schema
 from storage.connection import Connection
 from storage.copying import TABLES
 from storage.errors import DBError
 from storage.progress import ProgressTable
+from storage.schema import guard
 from storage.sqlite.connection import SQLiteConnection
 
 LOG_SUFFIXES = ("-wal", "-journal")  # files that SQLite would take for a part of the file beside them
@@ -75,7 +75,7 @@ def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
 
 
 def _check_integrity(copy: SQLiteConnection) -> None:
-    schema.check(copy)
+    guard.check(copy)
     found = [str(row[0]) for row in copy.fetch_all("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         raise BackupRefused(f"the database is damaged, and no backup was made: {'; '.join(found)}")

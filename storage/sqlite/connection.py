@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from storage import count_triggers
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
+from storage.schema import count_triggers
+from storage.schema.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
 from storage.sender_lock import SenderLocks
 from storage.sqlite import integrity, staging
 from storage.sqlite.driver import driver, file_uri
@@ -33,7 +34,6 @@ from storage.sqlite.errors import (
     translated,
 )
 from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
-from storage.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
 from storage.values import Address
 
 MIN_NOTICEABLE_WAIT = 0.05  # seconds; after a shorter wait for the write lock, SQLite's timeout stays as it is

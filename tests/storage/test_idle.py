@@ -282,7 +282,7 @@ def test_an_idle_sweep_imports_only_the_settings_and_the_question(installation: 
         "storage.idle",
         "storage.sqlite",
         "storage.sqlite.driver",
-        "storage.version",
+        "storage.schema.version",
     ]
 
 

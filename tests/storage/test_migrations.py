@@ -23,17 +23,17 @@ from database import (
 )
 from email_app import create_app
 from settings import Settings, load_settings
-from storage import count_triggers, schema, upgrading, version
 from storage.connection import Connection
 from storage.errors import SendersRunning, UnknownSchema, UpgradeFailed
 from storage.postgresql.connection import STORAGE_PARAMETERS, PostgreSQLConnection
+from storage.schema import count_triggers, guard, upgrading, version
+from storage.schema.structure import differences, digest
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
-from storage.structure import differences, digest
 from tests.support.installation import Installation
 from tests.support.old_databases import ALL_TABLES, DEVELOPMENT, VERSION_1, connect, content, load
 from tests.support.service import Service, give_venv, linux_only
 
-PROJECT = Path(schema.__file__).resolve().parent.parent
+PROJECT = Path(guard.__file__).resolve().parent.parent
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
 NOW = int(time.time())
 
@@ -107,7 +107,7 @@ def test_every_schema_change_has_its_own_version() -> None:
     assert found == version.DIGEST, (
         f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
         f"{version.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
-        "storage/version.py and add the digest to DIGESTS. If it was not, update its migration and its digest."
+        "storage/schema/version.py and add the digest to DIGESTS. If it was not, update its migration and its digest."
     )
 
 

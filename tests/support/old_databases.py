@@ -8,12 +8,12 @@ from pathlib import Path
 import psycopg
 
 from settings import Settings
-from storage import upgrading
 from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.postgresql.connection import PostgreSQLConnection
+from storage.schema import upgrading
+from storage.schema.structure import differences
 from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
-from storage.structure import differences
 
 DUMPS = Path(__file__).resolve().parent.parent / "storage" / "dumps"
 VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"

@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage import leases, structure
+from storage import leases
 from storage.connection import Connection
 from storage.errors import (
     AlteredSchema,
@@ -31,11 +31,12 @@ from storage.errors import (
     UnknownSchema,
     UpgradeFailed,
 )
-from storage.schema import SELECT_VERSION_AND_DIGEST, check_wal, check_wal_after_boot, parsed, wal_needs_check
-from storage.version import DIGEST, DIGESTS, VERSION
+from storage.schema import structure
+from storage.schema.guard import SELECT_VERSION_AND_DIGEST, check_wal, check_wal_after_boot, parsed, wal_needs_check
+from storage.schema.version import DIGEST, DIGESTS, VERSION
 
-SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
-MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 BASELINE = 1  # the first version, which records no digest
 UP_TO_DATE = "up to date"
 

@@ -12,7 +12,7 @@ This is checked
   that was upgraded or replaced while the process had it open. No upgrade can come between the check and the writes: on
   PostgreSQL an upgrade waits for transactions that have read `meta`, and SQLite has one writer at a time.
 
-`storage/upgrading.py` creates and upgrades the schema.
+`storage/schema/upgrading.py` creates and upgrades the schema.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from storage.clock import boot_id
 from storage.connection import Connection, Guard, Row
 from storage.errors import NAMED_VALUE_LENGTH, DamagedSchema, DatabaseUnavailable, SchemaMismatch
 from storage.progress import MARK_AS_BACKUP
+from storage.schema.version import DIGEST, VERSION
 from storage.sqlite.wal import lost_commits
-from storage.version import DIGEST, VERSION
 
 SELECT_VERSION_AND_DIGEST = """
 SELECT (SELECT value FROM meta WHERE name = 'schema_version'), (SELECT value FROM meta WHERE name = 'schema_digest')
