@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.support.installation import Installation
 from tests.support.project_copy import copy_project, makecron
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 RATE = 10
 CONNECTIONS = 4

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from database import Address, Database
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 MANY = 1_000_000
 BIG = -1  # the event_id of the email with all those deliveries

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from postgresql import started_server
 
 from tests.support.installation import Installation, subjects
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 EMAILS = 10
 

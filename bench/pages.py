@@ -24,7 +24,7 @@ from measured import free_port, percentile, print_machine
 from email_app import create_app
 from sender.outgoing import unsubscribe_tokens
 from tests.support.installation import Installation
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 BOUND = 50  # ms, the median
 MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule

@@ -26,7 +26,7 @@ from measured import print_machine
 from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import PROJECT, Installation
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 CLAIMERS, BATCH = 20, 100
 FILL = """

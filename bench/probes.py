@@ -19,8 +19,8 @@ from measured import free_port, percentile, print_machine
 
 from email_app import create_app
 from tests.support.installation import Installation
-from tests.support.postgresql_server import PostgreSQLServer
-from tests.support.web_server import Server, serve
+from tests.support.servers.postgresql_server import PostgreSQLServer
+from tests.support.servers.web_server import Server, serve
 from web.services import services_of
 
 TOKEN = "a-token-of-the-benchmark"

@@ -20,7 +20,7 @@ from measured import free_port, percentile, print_machine
 from wakeup_latency import service
 
 from tests.support.installation import Installation
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 SECONDS = 20  # over which the emails are due, from BEFORE seconds after they were saved
 BEFORE = 10

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from wakeup_latency import service
 
 from tests.support.installation import Installation
-from tests.support.smtp_server import Action, Close, ScriptedServer
+from tests.support.servers.smtp_server import Action, Close, ScriptedServer
 
 CONFIGURATION = Path(__file__).resolve().with_suffix(".toml")
 JSON_LINES = ["application/x-ndjson", "application/ndjson", "application/jsonl"]

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.support.faults.sender_killer import SenderCrashes
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 
 def main() -> int:

@@ -28,8 +28,8 @@ from measured import free_port, print_machine, wait_for
 from postgresql import started_server
 
 from tests.support.installation import PROJECT, Installation
-from tests.support.redis_server import RedisServer
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 UTC_8 = timezone(timedelta(hours=8))
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

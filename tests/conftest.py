@@ -16,8 +16,8 @@ import pytest
 
 from settings import Settings, load_settings
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer, installed
 from tests.support.project_copy import copy_project
+from tests.support.servers.postgresql_server import PostgreSQLServer, installed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,9 +34,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = (
     "tests.support.certificate",
-    "tests.support.cron_daemon",
-    "tests.support.postfix",
-    "tests.support.redis_server",
+    "tests.support.servers.cron_daemon",
+    "tests.support.servers.postfix",
+    "tests.support.servers.redis_server",
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from contenders.ours import Ours, settings_for
 from tests.support.installation import PROJECT
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 SYNCED = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 TEMPLATE, RUN = "prepared", "run"

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import Elsewhere, Tab
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.web_server import serve
+from tests.support.servers.web_server import serve
 
 EVIL = "http://evil.example"
 MARKUP = f"""<!DOCTYPE html><html><head>

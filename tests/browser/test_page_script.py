@@ -15,8 +15,8 @@ from tests.support.browser import Elsewhere, Tab
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.smtp_server import Call, ScriptedServer
-from tests.support.web_server import Server, serve
+from tests.support.servers.smtp_server import Call, ScriptedServer
+from tests.support.servers.web_server import Server, serve
 
 SLOW = 30_000  # milliseconds
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import Elsewhere, Tab
+from tests.support.servers.smtp_server import ScriptedServer
 from tests.support.service import Service, give_venv, linux_only, started
-from tests.support.smtp_server import ScriptedServer
 from tests.support.user_input import Hands, Keyboard, Mouse
 
 pytestmark = linux_only

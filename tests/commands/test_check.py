@@ -22,7 +22,7 @@ from monitoring.finding import Finding, ok
 from settings import Settings, load_settings
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of
-from tests.support.smtp_server import SILENCE, ScriptedServer
+from tests.support.servers.smtp_server import SILENCE, ScriptedServer
 
 NOW = int(time.time())
 

@@ -19,8 +19,8 @@ from settings import Settings, SettingsError, load_settings
 from tests.support.project_copy import copy_project, makecron
 
 if TYPE_CHECKING:
-    from tests.support.cron_daemon import Crontab
-    from tests.support.redis_server import RedisInstallation, RedisServer
+    from tests.support.servers.cron_daemon import Crontab
+    from tests.support.servers.redis_server import RedisInstallation, RedisServer
 
 
 def found(settings: Settings, subject: str) -> list[Finding]:

@@ -12,10 +12,10 @@ import pytest
 from schedulers.cron.crontab_file import BEGIN, END, BrokenBlock, CronError, CrontabChanged, CrontabRefused, append
 from schedulers.cron.install import install, installed_job, remove
 from schedulers.cron.job_line import Job, block_of, job_in, line_of
-from tests.support.cron_daemon import ODD_FOLDERS
+from tests.support.servers.cron_daemon import ODD_FOLDERS
 
 if TYPE_CHECKING:
-    from tests.support.cron_daemon import Crontab
+    from tests.support.servers.cron_daemon import Crontab
 
 HERE = Job(Path("/srv/mail/.venv/bin/python"), Path("/srv/mail"))
 THERE = Job(Path("/opt/mail/.venv/bin/python"), Path("/opt/mail"))

@@ -13,7 +13,7 @@ import pytest
 from tests.support.project_copy import copy_project, makecron
 
 if TYPE_CHECKING:
-    from tests.support.cron_daemon import Crontab
+    from tests.support.servers.cron_daemon import Crontab
 
 WITHOUT_OTHER_PROCESSES = ["unshare", "--fork", "--pid", "--mount-proc"]
 

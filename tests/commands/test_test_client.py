@@ -16,7 +16,7 @@ from database import db_init, open_database
 from settings import Settings, load_settings
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.ports import unused_port
-from tests.support.web_server import serve
+from tests.support.servers.web_server import serve
 
 CLIENT = Path(__file__).resolve().parents[2] / "test_client.py"
 

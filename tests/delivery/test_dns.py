@@ -14,8 +14,8 @@ import pytest
 from tests.support.faults.killer import SHORT_LEASE, start_with_lease, wait_until
 from tests.support.installation import TASK
 from tests.support.invariants import Mailing
-from tests.support.name_server import LOOPBACK, SERVFAIL, NameServer, asking_it
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.name_server import LOOPBACK, SERVFAIL, NameServer, asking_it
+from tests.support.servers.smtp_server import ScriptedServer
 
 LEASE = 1  # second
 

@@ -14,7 +14,7 @@ from tests.support.installation import Installation
 from tests.support.rendering import parsed
 
 if TYPE_CHECKING:
-    from tests.support.postfix import Postfix
+    from tests.support.servers.postfix import Postfix
 
 PORTS = ["smtp", "smtp+tls", "smtp+ssl", "old"]
 WITH_TLS = ["smtp+tls", "smtp+ssl"]

@@ -14,10 +14,10 @@ import pytest
 from intake.email_fields import clean_address
 from tests.support.installation import Installation
 from tests.support.rendering import normalised, parsed, text_of
-from tests.support.sample_messages import LETTERS, Letter
+from tests.support.samples.messages import LETTERS, Letter
 
 if TYPE_CHECKING:
-    from tests.support.postfix import Postfix
+    from tests.support.servers.postfix import Postfix
 
 ADDRESSES = [
     "ann@example.com",

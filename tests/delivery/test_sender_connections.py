@@ -15,11 +15,11 @@ from delivery.interface import Kind, SessionError
 from delivery.smtp import transport
 from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.transport import Address
-from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.ports import unused_port
-from tests.support.smtp_sender import deliver, only, refusal, sender
-from tests.support.smtp_server import Close, Reset, ScriptedServer, Wait
-from tests.support.smtp_sink import needs_sink, sink
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, only, refusal, sender
+from tests.support.servers.smtp_server import Close, Reset, ScriptedServer, Wait
+from tests.support.servers.smtp_sink import needs_sink, sink
 
 
 def test_no_more_connections_are_opened_than_there_is_work_for() -> None:
@@ -53,7 +53,7 @@ def test_without_descriptors_for_more_connections_the_sweep_goes_on_with_fewer()
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.005), "250 ok")}) as server:
         code = (
             "import sys, resource; sys.path.insert(0, '.')\n"
-            "from tests.support.fake_queue import *; from delivery.smtp.sender import *\n"
+            "from tests.support.servers.fake_queue import *; from delivery.smtp.sender import *\n"
             "queue = FakeQueue(envelopes(100))\n"
             "one = SMTPSender(SMTPServer('127.0.0.1', int(sys.argv[1])), connections=50)\n"
             "one._addresses()\n"

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from delivery.interface import Envelope, Kind, Outcome, SessionError
-from tests.support.fake_queue import FakeQueue, envelope, envelopes, message
-from tests.support.smtp_sender import deliver, sender
-from tests.support.smtp_server import Close, Handler, Reset, ScriptedServer, Wait
-from tests.support.smtp_sink import needs_sink, sink
+from tests.support.servers.fake_queue import FakeQueue, envelope, envelopes, message
+from tests.support.servers.smtp_sender import deliver, sender
+from tests.support.servers.smtp_server import Close, Handler, Reset, ScriptedServer, Wait
+from tests.support.servers.smtp_sink import needs_sink, sink
 
 
 def test_each_recipient_gets_the_message_once() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from delivery.interface import Kind
 from delivery.smtp.rate_limit import MAX_CATCH_UP_SECONDS, RateLimiter
-from tests.support.fake_queue import FakeQueue, envelopes
-from tests.support.smtp_sender import deliver, sender
-from tests.support.smtp_server import Call, ScriptedServer
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, sender
+from tests.support.servers.smtp_server import Call, ScriptedServer
 
 
 def test_messages_are_spread_evenly_at_the_highest_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from delivery.interface import Kind
-from tests.support.fake_queue import FakeQueue, envelopes
-from tests.support.smtp_sender import deliver, only
-from tests.support.smtp_server import Close, ScriptedServer
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, only
+from tests.support.servers.smtp_server import Close, ScriptedServer
 
 
 @pytest.mark.parametrize("how", [{"follows": False}, {"groups": False}, {"offers": ()}])

@@ -13,9 +13,9 @@ import pytest
 
 from delivery.interface import Envelope, Kind, Outcome, PendingCommit
 from delivery.smtp.transport import SelectorPoller
-from tests.support.fake_queue import FakeQueue, envelopes
-from tests.support.smtp_sender import deliver, only, sender
-from tests.support.smtp_server import Action, Call, Close, ScriptedServer, Wait
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, only, sender
+from tests.support.servers.smtp_server import Action, Call, Close, ScriptedServer, Wait
 
 SEED = random.randrange(2**32)
 

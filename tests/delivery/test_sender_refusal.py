@@ -8,11 +8,11 @@ import pytest
 
 from delivery.interface import Kind, SessionError
 from delivery.smtp.sender import SMTPServer
-from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.ports import unused_port
-from tests.support.smtp_sender import deliver, only, refusal, sender
-from tests.support.smtp_server import Close, ScriptedServer
-from tests.support.smtp_sink import needs_sink, sink
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, only, refusal, sender
+from tests.support.servers.smtp_server import Close, ScriptedServer
+from tests.support.servers.smtp_sink import needs_sink, sink
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from database import Address
 from tests.support.faults.killer import Victim, in_shell
 from tests.support.invariants import Mailing, check_whole
 from tests.support.ports import unused_port
-from tests.support.smtp_server import Call, Handler, ScriptedServer, Wait
+from tests.support.servers.smtp_server import Call, Handler, ScriptedServer, Wait
 
 
 def test_with_32_descriptors_100_connections_become_as_many_as_there_can_be(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from delivery.interface import Kind
-from tests.support.fake_queue import FakeQueue, envelopes
 from tests.support.faults.killer import wait_until
-from tests.support.smtp_sender import deliver, only, sender
-from tests.support.smtp_server import Call, ScriptedServer, Wait
+from tests.support.servers.fake_queue import FakeQueue, envelopes
+from tests.support.servers.smtp_sender import deliver, only, sender
+from tests.support.servers.smtp_server import Call, ScriptedServer, Wait
 
 
 def test_stopping_finishes_what_is_in_flight_and_gives_back_the_rest() -> None:
@@ -84,7 +84,7 @@ def test_a_killed_sender_leaves_at_most_one_message_in_doubt_on_each_connection(
     log = tmp_path / "log"
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from tests.support.fake_queue import *; from delivery.smtp.sender import *\n"
+        "from tests.support.servers.fake_queue import *; from delivery.smtp.sender import *\n"
         "log = open(sys.argv[2], 'a', buffering=1)\n"
         "def write(outcomes, ending):\n"
         "    for o in outcomes: log.write(f'done {o.envelope.recipient_id} {o.kind.value}\\n')\n"

@@ -14,7 +14,7 @@ from sender.outgoing import unsubscribe_links
 from sender.single_send import SingleSend, send_single, single_message
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.smtp_server import SILENCE, Close, Handler, ScriptedServer
+from tests.support.servers.smtp_server import SILENCE, Close, Handler, ScriptedServer
 
 EMAIL = Email(7, "Größe 日本", "Hello 😀\n.\n", datetime(2030, 1, 2, tzinfo=UTC))
 ADDRESS = "me@example.com"

@@ -14,7 +14,7 @@ from delivery.smtp.sender import SMTPServer
 from monitoring.mail_server import certificate as certificate_findings
 from monitoring.mail_server import remedy_for
 from tests.support.ports import unused_port
-from tests.support.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
+from tests.support.servers.smtp_server import SILENCE, ScriptedServer, StartTLS, Wait
 
 DAY = 24 * 60 * 60
 

@@ -13,7 +13,7 @@ import pytest
 from delivery.interface import Envelope
 from delivery.smtp.errors import ProtocolError
 from delivery.smtp.transport import Tls, tls_context
-from tests.support.smtp_conversations import (
+from tests.support.samples.smtp_conversations import (
     AT,
     CONVERSATIONS,
     Owner,
@@ -25,7 +25,7 @@ from tests.support.smtp_conversations import (
     script,
     to,
 )
-from tests.support.smtp_server import Script
+from tests.support.servers.smtp_server import Script
 
 CUTS = 6  # random ones for each conversation, besides whole and octet by octet
 

@@ -15,9 +15,9 @@ from delivery.interface import Kind, SessionError
 from delivery.smtp.command import STEP_TIMEOUTS, Step
 from delivery.smtp.sender import SMTPSender, SMTPServer
 from delivery.smtp.transport import SelectorPoller, Tls, ehlo_name, resolve, tls_context
-from tests.support.fake_queue import FakeQueue, envelope, envelopes, message
 from tests.support.faults.killer import wait_until
-from tests.support.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait
+from tests.support.servers.fake_queue import FakeQueue, envelope, envelopes, message
+from tests.support.servers.smtp_server import Call, Close, Handler, Pieces, Reset, ScriptedServer, StartTLS, Wait
 
 
 def scaled(**seconds: float) -> Mapping[Step, float]:

@@ -17,7 +17,7 @@ from database import Address, Cancelled, Database, DBError, Email
 from tests.support.faults.killer import Victim
 from tests.support.installation import Installation
 from tests.support.invariants import Mailing, check_whole, hurry
-from tests.support.smtp_server import Action, Call, Close, ScriptedServer, Wait
+from tests.support.servers.smtp_server import Action, Call, Close, ScriptedServer, Wait
 
 LEFT_IN_LINE = "SELECT COUNT(*) FROM deliveries WHERE status IN ('queued', 'claimed')"
 

@@ -18,7 +18,7 @@ from tests.support.faults.killer import STRACE, killed_before
 from tests.support.in_process import sweep_once
 from tests.support.installation import PROJECT
 from tests.support.invariants import Mailing, check_whole
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 FLASK = (sys.executable, "-m", "flask", "--app", "email_app")

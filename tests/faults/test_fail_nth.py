@@ -24,7 +24,7 @@ from tests.support.faults.failing_calls import FailingDriver, FailingSocket, Fau
 from tests.support.faults.killer import Victim
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Found, Mailing, check_whole, hurry
-from tests.support.smtp_server import Accepted, ScriptedServer
+from tests.support.servers.smtp_server import Accepted, ScriptedServer
 
 MESSAGES, CONNECTIONS = 9, 3
 

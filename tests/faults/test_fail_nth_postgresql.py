@@ -19,8 +19,8 @@ from sender.work_queue import DeliveryQueue
 from storage.postgresql.connection import PostgreSQLConnection
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing, check
-from tests.support.postgresql_server import PostgreSQLServer
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.postgresql_server import PostgreSQLServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 T = TypeVar("T")
 MESSAGES, CONNECTIONS, CLAIMED_AT_ONCE, RENEWED_EVERY = 4, 2, 3, 3

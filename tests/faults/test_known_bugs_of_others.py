@@ -33,7 +33,7 @@ from sender.outgoing import make_sender
 from tests.support.faults.killer import STRACE, Victim, killed_before, start_with_lease, wait_until
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
-from tests.support.smtp_server import Close, ScriptedServer, Wait
+from tests.support.servers.smtp_server import Close, ScriptedServer, Wait
 
 LEASE = 2  # seconds, of a sender that looks up at least every 0.75
 

@@ -13,8 +13,8 @@ import pytest
 from tests.support.faults.killer import SHORT_LEASE, start_with_lease, wait_until
 from tests.support.faults.network_namespace import POSSIBLE, SecondHost
 from tests.support.invariants import Mailing
-from tests.support.postgresql_server import PostgreSQLServer, installed, server_for_other_hosts
-from tests.support.smtp_server import ScriptedServer, Wait
+from tests.support.servers.postgresql_server import PostgreSQLServer, installed, server_for_other_hosts
+from tests.support.servers.smtp_server import ScriptedServer, Wait
 
 LEASE = 2  # seconds
 CONNECTIONS = 2

@@ -15,7 +15,7 @@ from tests.support.faults.killer import STRACE
 from tests.support.faults.power_cut import Disk, Event, Wire, traced
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
-from tests.support.smtp_server import Accepted, ScriptedServer
+from tests.support.servers.smtp_server import Accepted, ScriptedServer
 
 MESSAGES, CONNECTIONS = 6, 2
 STATUS = "SELECT status FROM deliveries WHERE address = :address"

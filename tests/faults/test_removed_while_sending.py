@@ -9,7 +9,7 @@ import pytest
 
 from database import Address
 from tests.support.invariants import Mailing, check_whole
-from tests.support.smtp_server import Call, Handler, ScriptedServer
+from tests.support.servers.smtp_server import Call, Handler, ScriptedServer
 
 ONE_BY_ONE, TOGETHER = ("8BITMIME",), ("PIPELINING", "8BITMIME")
 ANSWERS = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}

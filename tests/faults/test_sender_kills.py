@@ -14,7 +14,7 @@ import pytest
 from tests.support.faults.killer import STRACE, Victim, killed_before, start_with_lease, wait_until
 from tests.support.faults.sender_killer import SenderCrashes
 from tests.support.invariants import Mailing
-from tests.support.smtp_server import Call, Close, Handler, ScriptedServer, Wait
+from tests.support.servers.smtp_server import Call, Close, Handler, ScriptedServer, Wait
 
 ONE = {"SMTP_CONNECTIONS": "1"}
 PIPELINED, PLAIN = ("PIPELINING", "8BITMIME", "SIZE 10000000"), ("8BITMIME",)

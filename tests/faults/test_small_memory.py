@@ -14,7 +14,7 @@ from delivery.message.message import Message
 from tests.support.faults.killer import Victim, in_shell
 from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
-from tests.support.smtp_server import Call, ScriptedServer
+from tests.support.servers.smtp_server import Call, ScriptedServer
 
 CONNECTIONS, RECIPIENTS = 4, 6
 LARGE = "one line of many\n" * 60_000  # a megabyte, so that a sweep's memory is mostly messages

@@ -14,8 +14,8 @@ from database import RESTORE_BACKUP, SchemaMismatch, db_init
 from settings import Settings, load_settings
 from storage.connection import Connection
 from storage.errors import AlteredSchema
-from tests.support.old_databases import VERSION_1, connect, content, load
-from tests.support.postgresql_server import PostgreSQLServer
+from tests.support.samples.old_databases import VERSION_1, connect, content, load
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 NOW = int(time.time())
 CREATE_INDEX = "create the indexes as in storage/migrations/0001_baseline.sql"

@@ -10,8 +10,8 @@ import pytest
 
 from settings import Settings
 from tests.support.installation import Installation, subjects
-from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.recipients_command import commands_of
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 
 def copied(settings: Settings, source: Installation, target: Mapping[str, str]) -> tuple[int, str]:

@@ -30,7 +30,7 @@ from storage.schema import count_triggers, guard, upgrading, version
 from storage.schema.structure import differences, digest
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from tests.support.installation import Installation
-from tests.support.old_databases import ALL_TABLES, DEVELOPMENT, VERSION_1, connect, content, load
+from tests.support.samples.old_databases import ALL_TABLES, DEVELOPMENT, VERSION_1, connect, content, load
 from tests.support.service import Service, give_venv, linux_only
 
 PROJECT = Path(guard.__file__).resolve().parent.parent

@@ -35,8 +35,8 @@ from tests.support.faults.cutting_proxy import CuttingProxy
 from tests.support.faults.killer import wait_until
 from tests.support.installation import PROJECT, Installation, subjects
 from tests.support.invariants import Mailing
-from tests.support.postgresql_server import PASSWORD, PostgreSQLServer
-from tests.support.smtp_server import Action, Call, ScriptedServer, Wait
+from tests.support.servers.postgresql_server import PASSWORD, PostgreSQLServer
+from tests.support.servers.smtp_server import Action, Call, ScriptedServer, Wait
 from tests.support.warm_python import start
 
 NOW = datetime.fromtimestamp(1_700_000_000, UTC)

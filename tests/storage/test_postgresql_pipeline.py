@@ -15,7 +15,7 @@ from storage.errors import DatabaseUnavailable
 from storage.postgresql.connection import PostgreSQLConnection
 from tests.support.faults.killer import wait_until
 from tests.support.faults.network_namespace import POSSIBLE, SecondHost
-from tests.support.postgresql_server import PostgreSQLServer, server_for_other_hosts
+from tests.support.servers.postgresql_server import PostgreSQLServer, server_for_other_hosts
 
 CHANGE = "UPDATE things SET said = ? WHERE number = ?"
 COUNT = "UPDATE totals SET changed = changed + :more, by = :by"

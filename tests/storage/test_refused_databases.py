@@ -21,8 +21,8 @@ from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from tests.support.faults.killer import wait_until
 from tests.support.installation import PROJECT, Installation
 from tests.support.other_user import as_user
-from tests.support.postgresql_server import PostgreSQLServer
 from tests.support.recipients_command import commands_of
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 NOW = int(time.time())
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from database import Database
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import ForkingInstallation
-from tests.support.smtp_server import Accepted, ScriptedServer
+from tests.support.servers.smtp_server import Accepted, ScriptedServer
 
 DELIVERIES = "SELECT event_id, address, status FROM deliveries"
 DOUBTS = """

@@ -15,11 +15,11 @@ import pytest
 from schedulers.cron.crontab_file import BEGIN, END
 from schedulers.cron.install import daemon_is_running
 from schedulers.cron.job_line import Job, line_of
-from tests.support.cron_daemon import ODD_FOLDERS, Crontab, crontab_for_this_test, running_daemon
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.project_copy import copy_project, makecron, stand_in, with_venv
-from tests.support.web_server import serve
+from tests.support.servers.cron_daemon import ODD_FOLDERS, Crontab, crontab_for_this_test, running_daemon
+from tests.support.servers.web_server import serve
 
 UTC_8 = timezone(timedelta(hours=8))
 LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one

@@ -31,8 +31,8 @@ from sender.task_log import TaskLog
 from settings import FROM_FILES, load_settings
 from tests.support.ports import unused_port
 from tests.support.project_copy import copy_project, missing
+from tests.support.servers.web_server import FORM, serve
 from tests.support.service import wait_until
-from tests.support.web_server import FORM, serve
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = PROJECT / "deploy"

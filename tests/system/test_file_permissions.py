@@ -15,7 +15,7 @@ import pytest
 from settings import FOLDER, SettingsError, load_settings
 from tests.support.installation import PROJECT, Installation
 from tests.support.other_user import as_user
-from tests.support.web_server import serve
+from tests.support.servers.web_server import serve
 
 TOKEN = "a-token-of-the-tests"
 

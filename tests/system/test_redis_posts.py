@@ -12,10 +12,10 @@ import pytest
 
 from schedulers.redis_queue import REDIS_TIMEOUT_SECONDS
 from tests.support.installation import subjects
-from tests.support.web_server import Server, serve
+from tests.support.servers.web_server import Server, serve
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisInstallation, RedisServer
+    from tests.support.servers.redis_server import RedisInstallation, RedisServer
 
 UTC_8 = timezone(timedelta(hours=8))
 POSTS = 10

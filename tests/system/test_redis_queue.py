@@ -18,13 +18,13 @@ from schedulers.errors import QueueUnavailable
 from schedulers.redis_queue import JOB_FUNCTION, MAX_QUEUED_WAKE_UPS, QUEUE_NAME, WakeUps
 from tests.support import warm_python
 from tests.support.installation import PROJECT, subjects
-from tests.support.redis_server import SCHEDULED
+from tests.support.servers.redis_server import SCHEDULED
+from tests.support.servers.smtp_server import ScriptedServer, Wait
+from tests.support.servers.web_server import serve
 from tests.support.service import wait_until
-from tests.support.smtp_server import ScriptedServer, Wait
-from tests.support.web_server import serve
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisInstallation, RedisServer
+    from tests.support.servers.redis_server import RedisInstallation, RedisServer
 
 PASSWORD = "hunter2"  # of the fixture's Redis
 UTC_8 = timezone(timedelta(hours=8))

@@ -15,11 +15,11 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.installation import Installation
+from tests.support.servers.smtp_server import ScriptedServer, Wait
 from tests.support.service import Service, give_venv, linux_only, started, wait_until
-from tests.support.smtp_server import ScriptedServer, Wait
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisServer
+    from tests.support.servers.redis_server import RedisServer
 
 pytestmark = linux_only
 UTC_8 = timezone(timedelta(hours=8))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import PROJECT, ForkingInstallation, Installation, subjects
-from tests.support.postgresql_server import PostgreSQLServer, _program
 from tests.support.project_copy import copy_project
+from tests.support.servers.postgresql_server import PostgreSQLServer, _program
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs" / "backup.md").read_text(), re.DOTALL)
 SQLITE, POSTGRESQL = BLOCKS[:3], BLOCKS[3:5]  # back up, restore; for SQLite, the mark of another copy

@@ -12,7 +12,7 @@ from sender.result import SweepResult
 from sender.sweep_log import log_sweep
 from tests.support.faults.killer import wait_until
 from tests.support.installation import ForkingInstallation, Installation
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support import warm_python
 from tests.support.installation import PROJECT, ForkingInstallation, Installation, subjects
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
 
 LATE_ON_A_BUSY_MACHINE = 5  # seconds; bench/wakeup_latency.py measures it on a quiet one
 

@@ -23,12 +23,12 @@ from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import PROJECT, ForkingInstallation, Installation
 from tests.support.invariants import Mailing, check_whole, hurry
 from tests.support.rendering import normalised, parsed, text_of
-from tests.support.sample_messages import LETTERS
-from tests.support.smtp_server import Action, Call, Close, Handler, ScriptedServer
-from tests.support.web_server import FORM, Answer, Server, serve
+from tests.support.samples.messages import LETTERS
+from tests.support.servers.smtp_server import Action, Call, Close, Handler, ScriptedServer
+from tests.support.servers.web_server import FORM, Answer, Server, serve
 
 if TYPE_CHECKING:
-    from tests.support.postfix import Postfix
+    from tests.support.servers.postfix import Postfix
 
 PUBLIC = "https://mail.example.com"
 ONE_CLICK = b"List-Unsubscribe=One-Click"

@@ -10,7 +10,7 @@ from delivery.errors import MessageError
 from delivery.message.mime import is_html
 from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import assert_same_text, message, parsed, rendered, text_of
-from tests.support.sample_contents import CONTENTS
+from tests.support.samples.contents import CONTENTS
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=lambda text: ascii(text)[:30])

@@ -14,8 +14,7 @@ from delivery.smtp.errors import LocalError, ProtocolError, UnsendableValueError
 from delivery.smtp.handshake import Handshake, Login
 from delivery.smtp.session import LARGE_CONTENT_BYTES, Session
 from delivery.smtp.state import TRANSITIONS, PipeliningMode, State
-from tests.support.fake_queue import envelope, envelopes, message
-from tests.support.smtp_conversations import (
+from tests.support.samples.smtp_conversations import (
     AT,
     CONVERSATIONS,
     D,
@@ -33,7 +32,8 @@ from tests.support.smtp_conversations import (
     script,
     to,
 )
-from tests.support.smtp_server import Close, Script, StartTLS
+from tests.support.servers.fake_queue import envelope, envelopes, message
+from tests.support.servers.smtp_server import Close, Script, StartTLS
 
 
 @pytest.mark.parametrize("pipelining", [True, False])

@@ -13,8 +13,8 @@ from delivery.message.mime import TOKEN_LENGTH
 from delivery.message.unsubscribe import Links, Tokens
 from tests.support.properties import AT_ANY_SPEED
 from tests.support.rendering import AT, message, normalised, parsed, rendered, text_of
-from tests.support.sample_contents import CONTENTS
-from tests.support.sample_messages import LETTERS
+from tests.support.samples.contents import CONTENTS
+from tests.support.samples.messages import LETTERS
 
 TOKENS = Tokens("s" * 16, "installation")
 LINKS = TOKENS.links("https://mail.example.com/app")

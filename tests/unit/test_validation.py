@@ -29,7 +29,7 @@ from intake.email_fields import (
     clean_subject,
     clean_timestamp,
 )
-from tests.support import invalid_values
+from tests.support.samples import invalid_values
 
 SINGAPORE = ZoneInfo("Asia/Singapore")
 NEW_YORK = ZoneInfo("America/New_York")

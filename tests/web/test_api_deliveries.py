@@ -12,7 +12,7 @@ import pytest
 
 from intake.recipients_csv.format import unescape
 from tests.support.api_client import Api, fields_of, is_problem
-from tests.support.smtp_server import Action, Close, ScriptedServer
+from tests.support.servers.smtp_server import Action, Close, ScriptedServer
 
 REFUSED = "550 5.7.1 =cmd|' /C calc'!A0"
 REASON = "550 5.7.1"

@@ -18,12 +18,12 @@ from database import Email, db_init, open_database
 from email_app import create_app
 from settings import load_settings
 from tests.support.api_client import EMAIL, Api, is_problem
-from tests.support.postgresql_server import PostgreSQLServer
-from tests.support.web_server import Server, serve
+from tests.support.servers.postgresql_server import PostgreSQLServer
+from tests.support.servers.web_server import Server, serve
 from web.services import services_of
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisInstallation, RedisServer
+    from tests.support.servers.redis_server import RedisInstallation, RedisServer
 
 JSON = {"Content-Type": "application/json"}
 TERMINATE = """

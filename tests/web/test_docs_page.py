@@ -18,7 +18,7 @@ from settings import Settings
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.web_server import serve
+from tests.support.servers.web_server import serve
 from web.api.openapi import FILE
 from web.pages.openapi_reader import prose
 

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from database import Address, EmailSummary
 from tests.support.api_client import Api
-from tests.support.smtp_server import Action, Close, ScriptedServer
+from tests.support.servers.smtp_server import Action, Close, ScriptedServer
 from web.pages.email import wording
 
 BROWSER = {"Accept": "text/html"}

@@ -24,7 +24,7 @@ from tests.support.faults.failing_calls import FailingDriver, Fault, broken_disk
 from tests.support.faults.killer import STRACE, killed_before, wait_until
 from tests.support.faults.power_cut import Disk, traced
 from tests.support.installation import Installation
-from tests.support.web_server import FORM, Server, serve
+from tests.support.servers.web_server import FORM, Server, serve
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RUNNER = (sys.executable, str(Path(__file__).parents[1] / "support" / "save_emails.py"))

@@ -16,7 +16,7 @@ from monitoring.finding import Finding
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in
-from tests.support.smtp_server import SILENCE, ScriptedServer
+from tests.support.servers.smtp_server import SILENCE, ScriptedServer
 from web.auth import sessions
 from web.pages import health
 from web.services import services_of

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
+from tests.support.servers.web_server import Server, serve
 from tests.support.service import linux_only
-from tests.support.web_server import Server, serve
 
 pytestmark = linux_only
 TOKEN = "a-token-of-the-tests"

@@ -20,8 +20,8 @@ from settings import Settings
 from tests.support.forms import csrf_token
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.redis_server import RedisServer
-from tests.support.web_server import Server, serve
+from tests.support.servers.redis_server import RedisServer
+from tests.support.servers.web_server import Server, serve
 from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE, Limits, client_of
 
 TOKEN = "a-token-of-the-tests"

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from sender.single_send import TOTAL_TIMEOUT_SECONDS
 from tests.support.api_client import Api
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
 from web.auth.rate_limits import TRIALS_PER_MINUTE
 
 BROWSER = {"Accept": "text/html"}

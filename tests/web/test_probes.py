@@ -29,8 +29,8 @@ from tests.support.disk import fill
 from tests.support.faults.killer import wait_until
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
-from tests.support.postgresql_server import PostgreSQLServer, installed
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.postgresql_server import PostgreSQLServer, installed
+from tests.support.servers.smtp_server import ScriptedServer
 from web.services import services_of
 
 TOKEN = "a-token-of-the-tests"

@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 
 from email_app import create_app
 from settings import Settings
-from tests.support.invalid_values import short
-from tests.support.web_server import serve
+from tests.support.samples.invalid_values import short
+from tests.support.servers.web_server import serve
 from web.auth.access import OPEN_ENDPOINTS, is_token
 from web.middleware import HEADERS
 

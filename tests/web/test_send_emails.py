@@ -14,9 +14,9 @@ import pytest
 
 from database import Email, db_init, open_database
 from settings import load_settings
-from tests.support.invalid_values import EVENT_IDS, SUBJECTS, TIMESTAMPS, short
 from tests.support.ports import unused_port
-from tests.support.web_server import FORM, Answer, Server, serve
+from tests.support.samples.invalid_values import EVENT_IDS, SUBJECTS, TIMESTAMPS, short
+from tests.support.servers.web_server import FORM, Answer, Server, serve
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
 POST = b"POST /send-emails HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

@@ -14,7 +14,7 @@ from database import db_init
 from serving.web_server import THREADS
 from settings import load_settings
 from tests.support.forms import csrf_token
-from tests.support.web_server import FORM, Answer, Server, serve
+from tests.support.servers.web_server import FORM, Answer, Server, serve
 from web.body_limits import MAX_ANONYMOUS_READS, MAX_AUTHENTICATED_READS
 
 TOKEN = "the-only-token-here"

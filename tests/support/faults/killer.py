@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.support.installation import TASK, Installation
-from tests.support.smtp_server import Call
+from tests.support.servers.smtp_server import Call
 from tests.support.warm_python import start
 
 STRACE = shutil.which("strace")

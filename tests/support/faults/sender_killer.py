@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.invariants import Found, Mailing
-from tests.support.smtp_server import Action, ScriptedServer, Wait
+from tests.support.servers.smtp_server import Action, ScriptedServer, Wait
 
 SENDERS, CONNECTIONS = 4, 4
 LONGEST_LIFE = 0.25  # at most, in seconds, between two kills

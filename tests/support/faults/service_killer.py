@@ -13,9 +13,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tests.support.installation import TASK, Installation
-from tests.support.smtp_server import ScriptedServer
+from tests.support.servers.smtp_server import ScriptedServer
+from tests.support.servers.web_server import Server, serve
 from tests.support.warm_python import start
-from tests.support.web_server import Server, serve
 
 RECIPIENTS = 3
 UTC_8 = timezone(timedelta(hours=8))

@@ -13,7 +13,7 @@ from database import Address, Database
 from intake.recipients_csv import import_job
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
-from tests.support.smtp_server import Close, ScriptedServer
+from tests.support.servers.smtp_server import Close, ScriptedServer
 
 FIRST = ("Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ida", "Jean", "Kurt")
 LAST = (

@@ -10,8 +10,8 @@ from delivery.smtp.errors import ProtocolError
 from delivery.smtp.handshake import Handshake, Login
 from delivery.smtp.session import Session
 from delivery.smtp.state import PipeliningMode, State
-from tests.support.fake_queue import envelope
-from tests.support.smtp_server import Close, Peer, Reset, Script, StartTLS, octets
+from tests.support.servers.fake_queue import envelope
+from tests.support.servers.smtp_server import Close, Peer, Reset, Script, StartTLS, octets
 
 AT = 1_700_000_000.0
 

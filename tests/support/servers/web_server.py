@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from tests.support.environment import CLEAN_ENVIRONMENT
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # An empty value means the default, so that a local `.env` does not affect the tests.
 DEFAULTS = dict.fromkeys(("API_TOKEN", "PUBLIC_URL", "TRUSTED_PROXIES", "MAX_BODY", "TIMEZONE", "SCHEDULER"), "")

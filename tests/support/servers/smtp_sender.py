@@ -8,8 +8,8 @@ import pytest
 
 from delivery.interface import SessionError
 from delivery.smtp.sender import SMTPSender, SMTPServer
-from tests.support.fake_queue import FakeQueue
-from tests.support.smtp_server import Action, Handler, ScriptedServer
+from tests.support.servers.fake_queue import FakeQueue
+from tests.support.servers.smtp_server import Action, Handler, ScriptedServer
 
 
 def sender(port: int, host: str = "127.0.0.1", **how: Any) -> SMTPSender:

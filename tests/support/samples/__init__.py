@@ -1,0 +1,1 @@
+"""Values, messages and databases that tests use as input."""
