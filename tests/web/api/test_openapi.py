@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 from email_app import create_app
 from settings import Settings
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 FILE = PROJECT / "web" / "api" / "openapi.json"
 # Not described: pages for people and what they are made of, and the addresses that stand whole in messages.
 FOR_PEOPLE = ("static", "login", "pages", "unsubscribe")
