@@ -15,7 +15,7 @@ from storage.schema import upgrading
 from storage.schema.structure import differences
 from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
 
-DUMPS = Path(__file__).resolve().parent.parent / "storage" / "dumps"
+DUMPS = Path(__file__).resolve().parents[2] / "storage" / "dumps"
 VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"
 ALL_TABLES = (*TABLES, "counts", "senders")
 
