@@ -8,7 +8,7 @@ Other modules cover the rest:
 - tests/unit/test_smtp_command.py, test_header.py, test_body.py: injection, smuggling, folding and encoded words
   (CVE-2024-6923, CVE-2023-51764, cpython #77710, #102988, #122476)
 - tests/faults/test_sender_kills.py: kills (healthchecks #212, RQ #2015, Oban #862)
-- tests/web/api/test_recipients.py, test_api_deliveries.py: formulas in an export (modoboa #4061, web2py #2629)
+- tests/web/api/test_recipients.py, test_deliveries.py: formulas in an export (modoboa #4061, web2py #2629)
 - tests/web/api/test_requests.py: content served as a page (listmonk CVE-2026-21483), forged requests (listmonk
   GHSA-rf24-wg77-gq7w), answers that a proxy caches (Flask CVE-2023-30861)
 - tests/web/api/test_service.py: a save that is repeated because its connection was cut (unstract #2121)

@@ -26,14 +26,13 @@ from settings import Settings, load_settings
 from storage.connection import Connection
 from storage.errors import SendersRunning, UnknownSchema, UpgradeFailed
 from storage.postgresql.connection import STORAGE_PARAMETERS, PostgreSQLConnection
-from storage.schema import count_triggers, guard, upgrading, version
+from storage.schema import count_triggers, upgrading, version
 from storage.schema.structure import differences, digest
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
-from tests.support.installation import Installation
+from tests.support.installation import PROJECT, Installation
 from tests.support.samples.old_databases import ALL_TABLES, DEVELOPMENT, VERSION_1, connect, content, load
 from tests.support.service import Service, give_venv, linux_only
 
-PROJECT = Path(guard.__file__).resolve().parent.parent
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
 NOW = int(time.time())
 
