@@ -280,9 +280,10 @@ def test_an_idle_sweep_imports_only_the_settings_and_the_question(installation: 
         "storage",
         "storage.clock",
         "storage.idle",
+        "storage.schema",
+        "storage.schema.version",
         "storage.sqlite",
         "storage.sqlite.driver",
-        "storage.schema.version",
     ]
 
 

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from schedulers.redis_queue import WakeUps
 from tests.support.installation import Installation
 from tests.support.servers.smtp_server import ScriptedServer, Wait
 from tests.support.service import Service, give_venv, linux_only, started, wait_until
@@ -75,6 +76,9 @@ def test_a_redis_that_somebody_emptied_is_armed_again_within_seconds(
     service: Service, project: Path, redis_server: RedisServer, web_port: int
 ) -> None:
     Installation(project).add_recipients(1)
+    wake_ups = WakeUps(redis_server.url)
+    # Both arm the wake-ups once when they start.
+    assert wait_until(lambda: wake_ups.stats().workers and wake_ups.stats().has_scheduler), service.output
     post(web_port, 1, 4)
     redis_server.client.flushall()
     assert wait_until(lambda: Installation(project).log() == ["1"]), service.output
