@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
-
-from storage.connection import Row
+from typing import Any, NamedTuple
 
 _TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\w+|[^\w\s]", re.DOTALL)
 _COMMENTS = ("--", "/*")
@@ -98,13 +96,13 @@ def digest(*scripts: str) -> str:
     return hashlib.sha256("\n".join(map(_normalised, scripts)).encode()).hexdigest()[:16]
 
 
-def of_postgresql(rows: Iterable[Row], schema: str) -> Structure:
+def of_postgresql(rows: Iterable[tuple[Any, ...]], schema: str) -> Structure:
     """Return the structure of the named schema, from the rows of POSTGRESQL."""
     own = re.compile(rf"\b(?:pg_temp(?:_\d+)?|{re.escape(schema)})\.")
     return {Part(table, kind, name): _normalised(own.sub("", definition)) for table, kind, name, definition in rows}
 
 
-def of_sqlite(rows: Iterable[Row]) -> Structure:
+def of_sqlite(rows: Iterable[tuple[Any, ...]]) -> Structure:
     """Return the structure, from the rows of SQLITE."""
     structure: Structure = {}
     for table, kind, name, sql in rows:

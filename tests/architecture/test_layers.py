@@ -5,11 +5,14 @@ Unlike import-linter, these tests include the single files at the top.
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.support.python_files import PROJECT, imported_modules
+from tests.support.python_files import PROJECT, imported_modules, statements
 
 LAYERS = (
     {"serving"},
@@ -45,6 +48,30 @@ def test_a_part_imports_only_what_is_below_it(part: str) -> None:
     above = {name for name, depth in DEPTH.items() if depth <= DEPTH[part]} - {part}
     for file in files:
         assert not above & packages_imported_by(file), file
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    files = [file for part in DEPTH for file in files_of(part)]
+    modules = {module_name(file): file for file in files}
+    assert len(modules) > 150
+    imports = {name: imported_from(file, modules) - {name} for name, file in modules.items()}
+    tuple(TopologicalSorter(imports).static_order())  # CycleError names the modules of a cycle
+
+
+def module_name(file: Path) -> str:
+    return file.relative_to(PROJECT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+def imported_from(file: Path, modules: Collection[str]) -> set[str]:
+    """Return which of `modules` a file imports, or imports names from."""
+    found = set()
+    for node in statements(file):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & {*modules}
+            found |= submodules or {str(node.module)}
+    return found & {*modules}
 
 
 def test_every_part_has_a_layer() -> None:
