@@ -19,7 +19,8 @@ from commands.import_file import ShownImportFile
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
-from intake.email_fields import ValidationError, clean_address
+from intake.address import clean_address
+from intake.errors import ValidationError
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
 from intake.text import printable
 from web.services import current_settings

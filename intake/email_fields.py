@@ -13,29 +13,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Email
-from intake.address import clean_address
 from intake.encoded_words import hidden_text
 from intake.errors import BadEventId, BadTime, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
-
-__all__ = [
-    "FIELDS",
-    "SUBJECT_LIMIT",
-    "BadEventId",
-    "BadTime",
-    "BadTimestamp",
-    "MissingFields",
-    "RepeatedTime",
-    "SkippedTime",
-    "ValidationError",
-    "clean_address",
-    "clean_content",
-    "clean_email",
-    "clean_event_id",
-    "clean_local_time",
-    "clean_subject",
-    "clean_time",
-    "clean_timestamp",
-]
 
 FIELDS = ("event_id", "email_subject", "email_content", "timestamp")
 SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2.1.1), were it not folded

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from database import open_database
-from intake.email_fields import clean_address
+from intake.address import clean_address
 from serving.supervisor import say
 from settings import ADDRESS, FOLDER, FROM_FILES, Settings
 

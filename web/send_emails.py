@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from database import EventIdUsed
-from intake.email_fields import FIELDS, BadEventId, BadTimestamp, MissingFields, ValidationError, clean_email
+from intake.email_fields import FIELDS, clean_email
+from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
 from web.errors import plain_text
 from web.form import read_form
 from web.services import current_settings, save_email

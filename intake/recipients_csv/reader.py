@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from database import Address
-from intake.email_fields import clean_address
+from intake.address import clean_address
 from intake.errors import ValidationError
 from intake.recipients_csv.format import BadLine, Row, Unreadable, read_rows
 from intake.text import printable

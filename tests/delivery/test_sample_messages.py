@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from intake.email_fields import clean_address
+from intake.address import clean_address
 from tests.support.installation import Installation
 from tests.support.rendering import normalised, parsed, text_of
 from tests.support.samples.messages import LETTERS, Letter

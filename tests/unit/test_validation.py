@@ -13,15 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from intake.address import clean_address
 from intake.email_fields import (
     SUBJECT_LIMIT,
-    BadEventId,
-    BadTimestamp,
-    MissingFields,
-    RepeatedTime,
-    SkippedTime,
-    ValidationError,
-    clean_address,
     clean_content,
     clean_email,
     clean_event_id,
@@ -29,6 +23,7 @@ from intake.email_fields import (
     clean_subject,
     clean_timestamp,
 )
+from intake.errors import BadEventId, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
 from tests.support.samples import invalid_values
 
 SINGAPORE = ZoneInfo("Asia/Singapore")

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from database import RECIPIENT_STATUSES, Address, Database, Recipient
-from intake.address import fold
-from intake.email_fields import UNSTORABLE, clean_address
+from intake.address import clean_address, fold
+from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number, recipient_number, text
 from web.api import serializers

@@ -15,14 +15,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from database import Email, EventIdUsed, SaveResult
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
-from intake.email_fields import (
-    RepeatedTime,
-    ValidationError,
-    clean_address,
-    clean_content,
-    clean_local_time,
-    clean_subject,
-)
+from intake.address import clean_address
+from intake.email_fields import clean_content, clean_local_time, clean_subject
+from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, invalid, number, text
 from intake.text import printable
 from monitoring.mail_server import remedy_for

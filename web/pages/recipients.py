@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
-from intake.address import fold
-from intake.email_fields import UNSTORABLE, clean_address, clean_event_id
+from intake.address import clean_address, fold
+from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
 from monitoring.humanize import pluralize
