@@ -139,7 +139,7 @@ __all__ = [
 
 SELECT_META = "SELECT value FROM meta WHERE name = :name"
 SELECT_HEARTBEAT = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
-RECORD_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
+SET_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ class Database:
     def record_heartbeat(self, now: int) -> None:
         """Record that a sweep checked the database."""
         with self.connection.transaction():
-            self.connection.execute(RECORD_HEARTBEAT, now=now)
+            self.connection.execute(SET_HEARTBEAT, now=now)
 
     def clock_lead(self) -> float | None:
         """Return how many seconds the clock of the database server is ahead of ours; None if it is the same clock."""
@@ -299,19 +299,22 @@ class Databases:
     def act(self, act: Callable[[Database], T]) -> T:
         """Return what `act` returns for the database of this place. One that failed is never used again.
 
-        If the file was deleted or replaced, this is noticed before anything is done in it, so it is safe to try again
-        with the file that is there now.
+        A file that was deleted or replaced is noticed before `act` is called. Then the file that is there now is used.
         """
         try:
-            database = self.current()
-            database.connection.check_not_replaced()
-            return act(database)
-        except DatabaseMissing:
-            self.close()
-            return act(self.current())
+            return act(self._usable())
         except DatabaseUnavailable:
             self.close()
             raise
+
+    def _usable(self) -> Database:
+        try:
+            database = self.current()
+            database.connection.check_not_replaced()
+        except DatabaseMissing:
+            self.close()
+            return self.current()
+        return database
 
 
 class EmailWriter:

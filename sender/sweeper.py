@@ -244,12 +244,11 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python task.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    one_of = parser.add_mutually_exclusive_group()
-    one_of.add_argument(
+    parser.add_argument(
         "--ahead", metavar="SECONDS", type=_seconds, help="then also send what falls due within SECONDS, at its second"
     )
-    one_of.add_argument("--watch", action="store_true", help="sweep whenever something is due, until stopped")
-    one_of.add_argument(
+    parser.add_argument("--watch", action="store_true", help="sweep whenever something is due, until stopped")
+    parser.add_argument(
         "--retry-failed",
         metavar="EVENT_ID",
         type=_event_id,

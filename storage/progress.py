@@ -166,10 +166,6 @@ class ProgressTable:
         )
         return None if row is None else RecipientRange(*row)
 
-    def any_remaining(self) -> bool:
-        """Return whether any started email has recipients whose deliveries do not exist yet."""
-        return self._connection.fetch_one(f"{REMAINING} LIMIT 1") is not None
-
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
         """Add to the counts of an email, in the transaction that changes its deliveries; finish it if complete."""
         (result,) = self._connection.execute_pipelined([self.count_statement(event_id, changes, sent_at)])

@@ -36,7 +36,7 @@ SQLSTATE_ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], .
 )
 # A table, type or function of that name exists already, or a table has other columns.
 NAME_CLASHES = ("42P07", "42710", "42723", "42703")
-CONNECTION_LOST = ("08", "53", "57", "58", "XX")
+CONNECTION_LOST = ("08", "25P03", "53", "57", "58", "XX")
 _META = re.compile(r"\bmeta\b")
 _NO_TEMPORARY_TABLES = re.compile(r'temporary tables in database ("[^"]+")')
 # libpq tells no SQLSTATE of a connection that was refused.

@@ -97,13 +97,13 @@ def digest(*scripts: str) -> str:
 
 
 def of_postgresql(rows: Iterable[tuple[Any, ...]], schema: str) -> Structure:
-    """Return the structure of the named schema, from the rows of POSTGRESQL."""
+    """Return the structure of the named schema, from the rows of SELECT_POSTGRESQL_SCHEMA."""
     own = re.compile(rf"\b(?:pg_temp(?:_\d+)?|{re.escape(schema)})\.")
     return {Part(table, kind, name): _normalised(own.sub("", definition)) for table, kind, name, definition in rows}
 
 
 def of_sqlite(rows: Iterable[tuple[Any, ...]]) -> Structure:
-    """Return the structure, from the rows of SQLITE."""
+    """Return the structure, from the rows of SELECT_SQLITE_SCHEMA."""
     structure: Structure = {}
     for table, kind, name, sql in rows:
         tokens = list(_tokens(sql))

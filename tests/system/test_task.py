@@ -103,7 +103,7 @@ def test_a_daily_quota_is_kept_and_the_rest_waits(installation: Installation) ->
     assert (again.returncode, again.stderr) == (0, "")
     assert installation.statuses() == {"sent": 2}
     with installation.database() as database:
-        assert database.progress.any_remaining()
+        assert database.progress.remaining_recipients(1)
 
 
 def test_what_is_deferred_is_reported_once_for_each_email(installation: Installation) -> None:
