@@ -48,6 +48,7 @@ class Again:
         self._keep()
 
     def begin(self) -> Mailing:
+        self.mailing.server.wait_until_idle()  # or what it reads late would count for this time
         for file in self._folder.iterdir():
             file.unlink()
         for file, octets in self._files.items():

@@ -56,6 +56,7 @@ def restore(mailing: Mailing, files: dict[str, bytes], accepted: list[Accepted])
         if name in files:
             (mailing.folder / name).write_bytes(files[name])
     assert lost_commits(mailing.folder / "email.db-wal") == 0
+    mailing.server.wait_until_idle()
     mailing.server.accepted[:] = accepted
     with mailing.database() as database:
         database.connection.execute(RESTART)

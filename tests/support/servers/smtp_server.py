@@ -264,6 +264,13 @@ class ScriptedServer:
         """The number of connections being served."""
         return len(self._being_served)
 
+    def wait_until_idle(self) -> None:
+        """Wait until all that clients sent before they closed their connections has been read, and counts."""
+        end = time.monotonic() + 20
+        while self._being_served:
+            assert time.monotonic() < end, f"{self.at_once} connections are still open"
+            time.sleep(0.001)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
