@@ -71,7 +71,7 @@ from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
-from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, Address
+from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, RETRYABLE_STATUSES, Address
 
 __all__ = [
     "BUCKETS",
@@ -82,6 +82,7 @@ __all__ = [
     "RECIPIENT_STATUSES",
     "RENEW_SECONDS",
     "RESTORE_BACKUP",
+    "RETRYABLE_STATUSES",
     "Accepted",
     "Added",
     "Address",

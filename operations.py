@@ -10,12 +10,20 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from database import Cancelled, Database, Email, EmailSummary, EmailWriter, NoSuchEmail, ReplaceResult, SaveResult
+from database import (
+    RETRYABLE_STATUSES,
+    Cancelled,
+    Database,
+    Email,
+    EmailSummary,
+    EmailWriter,
+    NoSuchEmail,
+    ReplaceResult,
+    SaveResult,
+)
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
-
-RETRYABLE = ("failed", "unknown")  # statuses of deliveries
 
 
 class Released(NamedTuple):
@@ -87,7 +95,7 @@ def retry_deliveries(
     wake_ups: WakeUps | None,
     event_id: int,
     now: datetime,
-    statuses: Sequence[str] = RETRYABLE,
+    statuses: Sequence[str] = RETRYABLE_STATUSES,
     recipient_ids: Collection[int] = (),
 ) -> int:
     """Queue the deliveries of an email that have one of `statuses` again; return how many.

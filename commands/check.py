@@ -1,4 +1,4 @@
-"""`flask check`: is everything as it has to be, and what mends it."""
+"""`flask check`: checks the installation, and says how to fix each problem."""
 
 from __future__ import annotations
 

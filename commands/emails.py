@@ -12,9 +12,9 @@ import click
 import operations
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
-from database import EMAIL_STATUSES, Database, EmailSummary, open_database
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, open_database
 from intake.text import printable
-from operations import RETRYABLE, get_summary
+from operations import get_summary
 from web.services import current_services, current_settings
 
 PAGE_SIZE = 200
@@ -102,12 +102,12 @@ def cancel(event_id: int, as_json: bool) -> None:
 
 @emails.command(context_settings=NEGATIVE)
 @event_id_argument
-@click.option("--only", type=click.Choice(RETRYABLE), help="Without it: both.")
+@click.option("--only", type=click.Choice(RETRYABLE_STATUSES), help="Without it: both.")
 @json_option
 @plain_errors
 def retry(event_id: int, only: str | None, as_json: bool) -> None:
     """Put the failed and unknown deliveries of an email in line again."""
-    statuses = (only,) if only else RETRYABLE
+    statuses = (only,) if only else RETRYABLE_STATUSES
     wake_ups = current_services().wake_ups
     with _database() as database:
         count = operations.retry_deliveries(database, wake_ups, event_id, datetime.now(UTC), statuses)

@@ -10,7 +10,6 @@ import click
 
 
 def echo_json(values: Mapping[str, object]) -> None:
-    """Print an object."""
     click.echo(json_line(values))
 
 

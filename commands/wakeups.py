@@ -1,4 +1,4 @@
-"""`flask wakeups`: what Redis has to hold, made anew from the database."""
+"""`flask wakeups`: arms the wake-ups in Redis again, from the database."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class MissingFields(ValidationError):
 
 
 class BadEventId(ValidationError):
-    """The event_id is no integer of 64 bits."""
+    """The event_id is not a 64-bit integer."""
 
     def __init__(self) -> None:
         super().__init__("event_id", "is not an integer of 64 bits")

@@ -11,7 +11,8 @@ from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
 WARNING_OFFSET, ERROR_OFFSET = 2.0, 60.0  # seconds between this clock and the database server's
-SET_CLOCK = "set the clock, and let it be kept right by NTP (timedatectl set-ntp true)"
+SET_CLOCK = "set the clock, and keep it right with NTP (timedatectl set-ntp true)"
+CONFIRM_CLOCK = "if it is right, run: python task.py --clock-is-right"
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
@@ -31,7 +32,7 @@ def _against_last_sweep(now: int, last: int) -> Finding:
     """Check it as every sweep does: if the clock has jumped, nothing is sent."""
     if clock_is_plausible(now, last):
         return ok("clock", f"{_date(now)}, not far from the last sweep")
-    remedy = f"{SET_CLOCK}; if it is right: python task.py --clock-is-right"
+    remedy = f"{SET_CLOCK}; {CONFIRM_CLOCK}"
     return error("clock", f"it says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent", remedy)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from database import Database
+from monitoring.clock import CONFIRM_CLOCK
 from monitoring.finding import Finding, error, ok, warning
 from monitoring.humanize import duration, pluralize
 from storage.stats import Waiting
@@ -22,7 +23,6 @@ START_SENDER = {
     "rq-scheduler": "run ./makecron.sh, and see that rq worker and rqscheduler run, as ./start_flask.sh has them; "
     "python task.py says what is wrong",
 }
-SET_CLOCK = "set the clock; if it is right, run: python task.py --clock-is-right"
 SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up, or a sender hangs"
 
 
@@ -44,7 +44,11 @@ def problems(database: Database, scheduler: str) -> list[Finding]:
 def heartbeat(age: float, scheduler: str) -> Finding:
     """The finding for a last sweep so many seconds ago."""
     if age < -DAY:
-        return error("sender", f"the last sweep was {duration(-age)} ahead of this machine's clock", SET_CLOCK)
+        return error(
+            "sender",
+            f"the last sweep was {duration(-age)} ahead of this machine's clock",
+            f"set the clock; {CONFIRM_CLOCK}",
+        )
     text = f"the last sweep looked {duration(max(age, 0))} ago"
     if age <= LATE_AFTER[scheduler]:
         return ok("sender", text)

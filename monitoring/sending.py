@@ -1,4 +1,4 @@
-"""Does anything look at what is due, cron, a watcher, or the Redis queue; and does the mail go out."""
+"""Checks that something starts sweeps (cron, a watcher or the Redis queue), and that mail goes out."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class SingleMessageQueue:
         return fetched
 
     def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        """Keep the outcome."""
+        """Keep the last outcome, and let every message end."""
         for outcome in outcomes:
             self.outcome = outcome
         return ending

@@ -13,7 +13,7 @@ from settings import FOLDER
 
 
 def main() -> None:
-    """Run the part that the command line names, until it is told to stop."""
+    """Run the part that the command line names, until a request to stop."""
     stop_when_input_ends()
     part, *arguments = sys.argv[1:]
     # Each part imports only what it runs: a sender needs no web server, and the packages of Redis are optional.

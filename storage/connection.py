@@ -131,7 +131,7 @@ class Connection(Protocol):
         """
 
     def unstage_addresses(self) -> None:
-        """Drop that table."""
+        """Drop the table of `stage_addresses`."""
 
     def check_not_replaced(self) -> None:
         """Raise DatabaseMissing if the database's file was deleted or replaced. Every transaction begins with this."""
@@ -146,7 +146,7 @@ class Connection(Protocol):
         """Take the lock that shows other processes on this host that this sender is alive, until it is released."""
 
     def release_sender_lock(self, sender_id: int) -> None:
-        """Release that lock."""
+        """Release the lock of `hold_sender_lock`."""
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
         """Return whether that sender certainly died on this host; False if nothing is known of it."""

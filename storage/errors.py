@@ -20,7 +20,7 @@ class DBError(Exception):
 
 
 class DatabaseUnavailable(DBError):
-    """The database cannot be used now: `reason` names what is wrong, `remedy` what mends it."""
+    """The database cannot be used now. `reason` names the problem, `remedy` how to fix it."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} ({remedy})")
@@ -142,7 +142,7 @@ class EventIdUsed(DBError):
 
 
 class NoSuchEmail(DBError):
-    """There is no email of this event_id."""
+    """No email has this event_id."""
 
     def __init__(self, event_id: int) -> None:
         super().__init__(f"there is no email with the event_id {event_id}")
@@ -179,7 +179,7 @@ class NotHeld(WrongStatus):
 
 
 class NotRetryable(WrongStatus):
-    """Only deliveries of an email that is being sent, or was sent, can be put in line again."""
+    """Deliveries can only be retried if their email is being sent or was sent."""
 
     asked = "retried"
 

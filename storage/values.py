@@ -9,6 +9,7 @@ from typing import NamedTuple
 EMAIL_STATUSES = ("scheduled", "sending", "sent", "held", "cancelled")
 DELIVERY_STATUSES = ("queued", "claimed", "sending", "sent", "failed", "unknown", "cancelled")
 RECIPIENT_STATUSES = ("active", "unsubscribed", "rejected")
+RETRYABLE_STATUSES = ("failed", "unknown")  # of deliveries
 
 
 class Address(NamedTuple):

@@ -49,7 +49,7 @@ def answer_forged(_: ForgedToken) -> Response:
 
 @blueprint.errorhandler(DatabaseUnavailable)
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
-    """Nothing was changed; what is wrong is no business of a stranger's."""
+    """Nothing was changed. The page does not show the error, because anyone can see it; the log does."""
     current_app.logger.error("%s unsubscribing failed: %s", request_id(), error)
     response = _page("unavailable", None, 503)
     response.headers["Retry-After"] = "60"

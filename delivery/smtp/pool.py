@@ -57,7 +57,7 @@ class Pool:
         return waiting > len(self.idle) + len(self.opening)
 
     def open_connection(self) -> None:
-        """Start another connection."""
+        """Start connecting to the first address; the others are tried if that fails."""
         address = self._addresses[0]
         try:
             self.opening[self._connect(address, self.pipelining_mode)] = None

@@ -69,7 +69,7 @@ def new_poller() -> Poller:
 
 
 class Poller(Protocol):
-    """What `select.epoll` offers."""
+    """The part of `select.epoll` that the loop uses."""
 
     def register(self, fd: int, mask: int, /) -> None: ...
     def modify(self, fd: int, mask: int, /) -> None: ...
@@ -94,7 +94,6 @@ class SelectorPoller:
         self._selector.modify(fd, mask & READ | (mask & WRITE) >> 1)
 
     def unregister(self, fd: int) -> None:
-        """Stop watching `fd`."""
         self._selector.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:

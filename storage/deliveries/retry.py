@@ -9,6 +9,7 @@ from storage.connection import Connection
 from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
+from storage.values import RETRYABLE_STATUSES
 
 BATCH_SIZE = 2_000  # deliveries changed in one transaction
 
@@ -49,7 +50,7 @@ class Retries:
         self,
         event_id: int,
         now: int,
-        statuses: Sequence[str] = ("failed", "unknown"),
+        statuses: Sequence[str] = RETRYABLE_STATUSES,
         recipient_ids: Iterable[int] | None = None,
     ) -> int:
         """Queue failed and unknown deliveries again, of all recipients or of these; return how many.

@@ -36,8 +36,8 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 NOTIFY_CHANNEL = "email_endpoint"
 INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock; any number that no other program uses
-# Of a session, by the server. Who is cut off in the middle of a transaction must not keep its locks for hours. The
-# server does not take it for idle if only a part of what was sent together has come: then the network has to tell.
+# The server ends a session that loses its client in the middle of a transaction, so that it does not keep its locks for
+# hours. A session that has received only part of a pipeline does not count as idle; the keepalives below end it.
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
 SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
 SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
@@ -145,7 +145,7 @@ class PostgreSQLConnection:
             raise translated(error) from error
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Insert many rows."""
+        """Insert many rows with COPY."""
         try:
             with self._connection.cursor().copy(cast("Any", f"COPY {table} ({', '.join(columns)}) FROM STDIN")) as copy:
                 for row in rows:
@@ -213,7 +213,6 @@ class PostgreSQLConnection:
             self._execute(CREATE_INCOMING, None)
 
     def unstage_addresses(self) -> None:
-        """Drop that table."""
         self._execute(DROP_STAGED, None)
 
     def check_not_replaced(self) -> None:
@@ -269,7 +268,6 @@ class PostgreSQLConnection:
             raise DatabaseReadOnly(reason, "let this user write to the folder of the program") from error
 
     def release_sender_lock(self, sender_id: int) -> None:
-        """Give that up."""
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:

@@ -121,7 +121,6 @@ class SQLiteConnection:
             raise self._translated(error) from error
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Insert many rows."""
         places = ", ".join("?" * len(columns))
         self.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608
 
@@ -193,7 +192,7 @@ class SQLiteConnection:
         """Do nothing: SQLite cannot notify other processes, which look again every few seconds."""
 
     def wait_for_notify(self, seconds: float) -> bool:
-        """Sleep; return False."""
+        """Sleep for `seconds`, and return False: nobody can notify."""
         time.sleep(seconds)
         return False
 
@@ -212,7 +211,6 @@ class SQLiteConnection:
                 self._connection.rollback()
 
     def unstage_addresses(self) -> None:
-        """Drop that table."""
         if self._staging is not None:
             self.execute(staging.DETACH)
             self._staging.remove()
@@ -266,7 +264,6 @@ class SQLiteConnection:
             raise self._no_lock_file(error) from error
 
     def release_sender_lock(self, sender_id: int) -> None:
-        """Give that up."""
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:

@@ -1,6 +1,6 @@
-"""Addresses on their way in, sorted, in a database file of their own beside the real one: nothing is locked meanwhile.
+"""Stages the addresses of an import, sorted, in a second database file, so that the real one stays unlocked meanwhile.
 
-Not a temporary table: some builds of SQLite, pysqlite3's among them, keep those in memory whatever they are told.
+A temporary table would not do: some builds of SQLite, such as pysqlite3's, always keep those in memory.
 """
 
 from __future__ import annotations
@@ -39,5 +39,4 @@ class StagingFile:
             self.remove()
 
     def remove(self) -> None:
-        """Remove it."""
         self.path.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -31,14 +30,6 @@ OPERATORS = {  # what an operator may add, and its removal
 @pytest.fixture
 def settings(where: dict[str, str], tmp_path: Path) -> Settings:
     return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where}, tmp_path)
-
-
-@pytest.fixture
-def connection(settings: Settings) -> Iterator[Connection]:
-    """A connection without the schema check, whatever the schema."""
-    connection = connect(settings)
-    yield connection
-    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,6 @@ def settings(where: dict[str, str], tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def connection(settings: Settings) -> Iterator[Connection]:
-    """A connection without the schema check, whatever the schema."""
-    connection = connect(settings)
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     db_init(settings, int(time.time()))
     with open_database(settings) as opened:

@@ -16,7 +16,7 @@ SUBJECT, CONTENT = text(clean_subject), text(clean_content)
 
 
 def clean_email(values: object, zone: ZoneInfo) -> Email:
-    """The email that a list of them holds. Raises InvalidFields with all that is wrong."""
+    """Return one email of a list. Raises InvalidFields, which names every invalid field."""
     fields = Fields(values, FIELDS)
     return _email(fields, fields.take("event_id", number), zone)
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 import operations
-from database import EMAIL_STATUSES, Database, NoSuchEmail, ReplaceResult
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, NoSuchEmail, ReplaceResult
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number
-from operations import RETRYABLE, get_summary
+from operations import get_summary
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
@@ -74,9 +74,9 @@ def release_email(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/retry")
 def retry_deliveries(event_id: str) -> Response:
-    """Put its failed and unknown deliveries in line again, or those of them that the body names."""
+    """Retry the failed and unknown deliveries of an email, or those that the body selects."""
     fields = Fields(read_optional_json(request, current_settings().max_body), ("statuses", "recipient_ids"))
-    statuses = fields.take_each("statuses", choice(*RETRYABLE), len(RETRYABLE), RETRYABLE)
+    statuses = fields.take_each("statuses", choice(*RETRYABLE_STATUSES), len(RETRYABLE_STATUSES), RETRYABLE_STATUSES)
     ids = fields.take_each("recipient_ids", number, MAX_RECIPIENTS, ())
     fields.check()
     email = clean_event_id(event_id)

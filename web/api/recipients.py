@@ -45,7 +45,7 @@ def list_recipients() -> Response:
 
 @blueprint.post("/recipients")
 def add_recipients() -> Response:
-    """Add these addresses, all or, if one is bad, none. Who has unsubscribed, or was rejected, stays so."""
+    """Add addresses, or none if one is invalid. Unsubscribed and rejected recipients keep their status."""
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
     parsed = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
     fields.check()

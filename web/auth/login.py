@@ -25,7 +25,7 @@ def show() -> AnyResponse:
 
 @blueprint.post("/login")
 def log_in() -> AnyResponse:
-    """Begin a session, or say that this is no token of the service."""
+    """Start a session, or report that the token is wrong."""
     page = safe_path(request.args.get("next"))
     if _needs_no_login():
         return redirect(page, 303)
@@ -44,7 +44,7 @@ def log_in() -> AnyResponse:
 
 @blueprint.post("/logout")
 def log_out() -> AnyResponse:
-    """End the session."""
+    """End the session, and go to the login page."""
     sessions.end()
     return redirect("/login", 303)
 

@@ -54,7 +54,7 @@ blueprint = Blueprint("new_email", __name__)
 
 @blueprint.get("/emails/new")
 def show() -> Response:
-    """An empty form."""
+    """Show an empty form."""
     return _form({})
 
 
@@ -75,7 +75,7 @@ def answer_unreadable(error: ValidationError) -> Response:
 
 
 def change(form: Form) -> Response:
-    """Back to the form, with all that was typed."""
+    """Show the form again, as it was filled in."""
     return _form(form)
 
 
@@ -136,7 +136,7 @@ def _read() -> dict[str, str]:
 
 
 def _clean(form: Form) -> Email:
-    """The email. Raises InvalidFields with all that is wrong."""
+    """Return the email. Raises InvalidFields, which names every invalid field."""
     zone, chosen = current_settings().timezone, form.get("offset", "")
     fields = Fields({**form, "event_id": form.get("event_id", "").strip() or form.get("proposed")}, (*form, "event_id"))
     event_id = fields.take("event_id", number)

@@ -17,7 +17,6 @@ blueprint.register_blueprint(actions.blueprint)
 
 @blueprint.get("/emails/<event_id>")
 def show(event_id: str) -> Response:
-    """The page."""
     return email_page(read_query(event_id))
 
 

@@ -12,12 +12,12 @@ from flask import Blueprint, Response, flash, redirect, request, url_for
 from markupsafe import Markup
 
 import operations
-from database import DELIVERY_STATUSES, Cancelled, NoActiveRecipients, WrongStatus
+from database import DELIVERY_STATUSES, RETRYABLE_STATUSES, Cancelled, NoActiveRecipients, WrongStatus
 from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
-from operations import RETRYABLE, get_summary
+from operations import get_summary
 from web.pages.email.view import email_page, number_of, read_query
 from web.pages.email.wording import WORDS
 from web.pages.filters import format_datetime, relative_time
@@ -55,7 +55,7 @@ def release(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/reschedule")
 def reschedule(event_id: str) -> Response:
-    """Move its time."""
+    """Change the due time of an email."""
     email = number_of(event_id)
     typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
     try:
@@ -72,12 +72,12 @@ def reschedule(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/retry")
 def retry(event_id: str) -> Response:
-    """Put deliveries in line again: those that are ticked, or all of a status."""
+    """Retry deliveries: the selected ones, or all with one status."""
     email = number_of(event_id)
-    which, ids = _which("ticked", *RETRYABLE)
+    which, ids = _which("ticked", *RETRYABLE_STATUSES)
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
-    statuses = RETRYABLE if which == "ticked" else (which,)
+    statuses = RETRYABLE_STATUSES if which == "ticked" else (which,)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
     return _done(email, _retried(queued, len(ids) or queued), "message" if queued else "warning")
 
