@@ -1,25 +1,25 @@
--- The tables of email-endpoint: one text for SQLite and PostgreSQL.
+-- The tables of email-endpoint, for SQLite and PostgreSQL.
 --
--- Times are seconds since 1970 UTC. Whole numbers are BIGINT and texts are TEXT on both; what goes in was
--- validated before, since SQLite would take 'soon' in a BIGINT. Identifiers come from `counters`, so that they
--- appear in the order in which their rows were committed.
+-- Times are in seconds since 1970 UTC. Integers are BIGINT and texts are TEXT on both engines. The program validates
+-- values before it stores them, because SQLite would accept 'soon' in a BIGINT column. New ids come from `counters`, so
+-- they increase in the order in which their rows were committed.
 
--- What holds for the installation as a whole: schema_version and schema_digest (storage/schema/guard.py), secret_key,
--- installation; boot is the start of the machine after which its disk was looked at.
+-- Facts about the installation: schema_version and schema_digest (storage/schema/guard.py), secret_key, installation,
+-- and boot: the machine's last start after which the database was checked for lost commits.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id and sender_id given out, when a sweep last looked (last_sweep_at), how many sweeps had
--- work and for how long in all (sweeps, sweep_milliseconds). Until a sweep has seen to it: that this was restored
--- (backup_made_at), that commits were lost (lost_commits).
+-- The last recipient_id, import_id and sender_id that were assigned; when a sweep last checked for work
+-- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds). Two rows
+-- exist only until the next sweep has dealt with them: backup_made_at, in a restored backup, and lost_commits.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
 );
 
--- An email as it was POSTed. The content stands last: who reads only the rest never touches its pages.
+-- Emails as they were POSTed. The large columns come last, so that reading only the others does not touch their pages.
 CREATE TABLE emails (
     event_id     BIGINT PRIMARY KEY,
     due_at       BIGINT NOT NULL,
@@ -28,32 +28,32 @@ CREATE TABLE emails (
     status       TEXT NOT NULL DEFAULT 'scheduled'
                  CHECK (status IN ('scheduled', 'sending', 'sent', 'held', 'cancelled')),
     held_because TEXT,
-    logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- its event_id is in tasklog.log
-    token        TEXT NOT NULL,                                      -- random; its Message-IDs derive from it
-    content_digest TEXT, -- SHA-256 in hexadecimal; NULL until the content was pruned
+    logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- whether its event_id is in tasklog.log
+    token        TEXT NOT NULL, -- random; the Message-IDs are derived from it
+    content_digest TEXT,        -- SHA-256 in hexadecimal, once the content has been pruned
     subject      TEXT NOT NULL,
     content      TEXT NOT NULL
 );
--- What is due, and when the next email will be, without touching the others; and the lists, by status and by time.
+-- Finds due emails and the next due time, and lists emails by status and time.
 CREATE INDEX emails_by_status ON emails (status, due_at, event_id);
--- The emails that a sweep takes in turn.
+-- Emails that are being sent, in the order in which a sweep takes them.
 CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
--- The finished ones whose line in tasklog.log is still owed.
+-- Finished emails that have no line in tasklog.log yet.
 CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
--- The cancelled ones that still have deliveries in line or in flight.
+-- Cancelled emails with deliveries that are still queued or being sent.
 CREATE INDEX emails_cancelling ON emails (status, finished_at, event_id)
     WHERE status = 'cancelled' AND finished_at IS NULL;
--- The finished ones that can be pruned, oldest first.
+-- Finished emails that can be pruned, oldest first.
 CREATE INDEX emails_prunable ON emails (finished_at) WHERE finished_at IS NOT NULL AND content_digest IS NULL;
 
--- How far an email that was started has come: how many deliveries it has, and in which final states. Apart from
--- `emails`, because these counters change with every commit of a sender and a content can be large.
+-- The progress of each started email: how many deliveries it has, and how many are in each final status. It is a
+-- separate table because a sender updates it in every commit, and the content of an email can be large.
 CREATE TABLE progress (
     event_id          BIGINT PRIMARY KEY,
     started_at        BIGINT NOT NULL,
-    last_recipient_id BIGINT NOT NULL,           -- the last recipient of the moment it was started
-    recipients        BIGINT NOT NULL DEFAULT 0, -- how many were active at that moment
-    cursor_id         BIGINT NOT NULL DEFAULT 0, -- deliveries exist for every recipient up to this one
+    last_recipient_id BIGINT NOT NULL,           -- the last recipient that existed when it was started
+    recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients at that time
+    cursor_id         BIGINT NOT NULL DEFAULT 0, -- every recipient up to this one has a delivery
     deliveries        BIGINT NOT NULL DEFAULT 0,
     sent              BIGINT NOT NULL DEFAULT 0,
     failed            BIGINT NOT NULL DEFAULT 0,
@@ -62,14 +62,15 @@ CREATE TABLE progress (
     first_sent_at     BIGINT,
     last_sent_at      BIGINT
 );
--- The emails that were begun when a recipient was there already.
+-- Emails that were started when a given recipient already existed.
 CREATE INDEX progress_by_last_recipient ON progress (last_recipient_id);
--- The starts that a sweep has to go on with.
+-- Started emails that do not have all their deliveries yet.
 CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
--- The emails that not everybody got, for who lists them.
+-- Emails with failed or unknown deliveries, to list them.
 CREATE INDEX progress_with_failures ON progress (started_at, event_id) WHERE failed + unknown > 0;
 
--- An address once, whatever its case. A removed one that had unsubscribed stays, so that it is never written to again.
+-- Each address once, ignoring case. A recipient who had unsubscribed keeps this row when they are removed (removed_at),
+-- so that they are never written to again.
 CREATE TABLE recipients (
     recipient_id BIGINT PRIMARY KEY,
     address      TEXT NOT NULL,
@@ -77,43 +78,44 @@ CREATE TABLE recipients (
     status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
     created_at   BIGINT NOT NULL,
     removed_at   BIGINT,
-    no_mailbox   BIGINT -- the email of which a server said that there is no such mailbox; a second one: rejected
+    bounced_event_id BIGINT -- the first email for which a server said there is no such mailbox; a second one: rejected
 );
--- The few who left, among a million who did not: in the order in which they were added, and by address.
+-- The few recipients who are not active, in the order in which they were added, and by address.
 CREATE INDEX recipients_inactive ON recipients (status, recipient_id) WHERE status <> 'active' AND removed_at IS NULL;
 CREATE INDEX recipients_inactive_by_key ON recipients (status, address_key)
     WHERE status <> 'active' AND removed_at IS NULL;
 
--- Files of recipients that were uploaded, each from its reading to its undoing. What one added has the recipient_ids after
--- `before_id`, up to `last_id`: they are given out in its own commit. A process at work on it says so by `heartbeat_at`.
+-- Uploaded files of recipients. The recipients that an import added are those with after_id < recipient_id <= last_id,
+-- because one commit assigns all of these ids. The process that works on an import updates `heartbeat_at`.
 CREATE TABLE imports (
-    import_id    BIGINT PRIMARY KEY,
-    file_name    TEXT NOT NULL,
-    status       TEXT NOT NULL
-                 CHECK (status IN ('reading', 'refused', 'ready', 'importing', 'done', 'undoing', 'undone')),
-    created_at   BIGINT NOT NULL,
-    finished_at  BIGINT,
-    heartbeat_at BIGINT NOT NULL,
-    fault        TEXT,                      -- why it was refused or broke off
-    size         BIGINT NOT NULL,           -- bytes
-    position     BIGINT NOT NULL DEFAULT 0, -- bytes that are read, or recipients that the undoing has come by
-    lines        BIGINT NOT NULL DEFAULT 0, -- with an address that can be taken
-    bad          BIGINT NOT NULL DEFAULT 0, -- that cannot be taken
-    left_out     BIGINT NOT NULL DEFAULT 0, -- not active by the file's own word
-    repeated     BIGINT NOT NULL DEFAULT 0,
-    added        BIGINT NOT NULL DEFAULT 0, -- of the addresses, each counted once; before the import: would be
-    known        BIGINT NOT NULL DEFAULT 0,
-    unsubscribed BIGINT NOT NULL DEFAULT 0,
-    rejected     BIGINT NOT NULL DEFAULT 0,
-    before_id    BIGINT NOT NULL DEFAULT 0,
-    last_id      BIGINT NOT NULL DEFAULT 0,
-    removed      BIGINT NOT NULL DEFAULT 0, -- by undoing it
-    kept         BIGINT NOT NULL DEFAULT 0, -- although it was undone
-    preview      TEXT,                      -- JSON: the form of the file, and its first lines
-    bad_lines    TEXT                       -- the first of them as CSV
+    import_id     BIGINT PRIMARY KEY,
+    file_name     TEXT NOT NULL,
+    status        TEXT NOT NULL
+                  CHECK (status IN ('reading', 'refused', 'ready', 'importing', 'done', 'undoing', 'undone')),
+    created_at    BIGINT NOT NULL,
+    finished_at   BIGINT,
+    heartbeat_at  BIGINT NOT NULL,
+    error         TEXT,                      -- why it was refused or interrupted
+    size          BIGINT NOT NULL,           -- bytes
+    position      BIGINT NOT NULL DEFAULT 0, -- bytes that have been read; when undoing, ids that have been checked
+    valid         BIGINT NOT NULL DEFAULT 0, -- lines with an address to import
+    invalid       BIGINT NOT NULL DEFAULT 0, -- lines that cannot be imported
+    skipped       BIGINT NOT NULL DEFAULT 0, -- lines that the file itself marks as not active
+    duplicates    BIGINT NOT NULL DEFAULT 0, -- lines that repeat an address of the file
+    -- The distinct addresses: new, active already, or inactive, which they stay. Until the import is done, a forecast.
+    added         BIGINT NOT NULL DEFAULT 0,
+    existing      BIGINT NOT NULL DEFAULT 0,
+    unsubscribed  BIGINT NOT NULL DEFAULT 0,
+    rejected      BIGINT NOT NULL DEFAULT 0,
+    after_id      BIGINT NOT NULL DEFAULT 0,
+    last_id       BIGINT NOT NULL DEFAULT 0,
+    removed       BIGINT NOT NULL DEFAULT 0, -- recipients that undoing the import removed
+    kept          BIGINT NOT NULL DEFAULT 0, -- recipients that it left
+    preview       TEXT,                      -- JSON: the format of the file, and its first lines
+    invalid_lines TEXT                       -- the first invalid lines, as CSV
 );
 
--- Such a file, in parts, until it is imported.
+-- The content of an uploaded file, in parts, until it has been imported.
 CREATE TABLE import_parts (
     import_id BIGINT NOT NULL,
     part      BIGINT NOT NULL,
@@ -121,45 +123,47 @@ CREATE TABLE import_parts (
     PRIMARY KEY (import_id, part)
 );
 
--- How many emails and recipients there are of each status, kept by triggers (storage/schema/count_triggers.py): the sum over all
--- parts. Each connection to PostgreSQL counts in one of 64 parts, so that writers hardly ever wait for each other.
-CREATE TABLE counts (
-    noun   TEXT NOT NULL CHECK (noun IN ('emails', 'recipients')),
-    status TEXT NOT NULL, -- of a recipient: 'removed', too
-    part   BIGINT NOT NULL,
-    number BIGINT NOT NULL,
-    PRIMARY KEY (noun, status, part)
+-- The number of emails and recipients of each status: the sum of `total` over all shards. Triggers maintain it
+-- (storage/schema/count_triggers.py). On PostgreSQL each connection writes to one of 64 shards, so that writers rarely
+-- wait for each other.
+CREATE TABLE status_counts (
+    entity TEXT NOT NULL CHECK (entity IN ('emails', 'recipients')),
+    status TEXT NOT NULL, -- recipients also have 'removed'
+    shard  BIGINT NOT NULL,
+    total  BIGINT NOT NULL,
+    PRIMARY KEY (entity, status, shard)
 );
 
--- One email to one recipient. Few indexes, and partial ones: each that a change of status touches costs speed.
+-- One email to one recipient. Every index that a status change touches slows down sending, so there are few, and all
+-- but the primary key are partial.
 CREATE TABLE deliveries (
     event_id        BIGINT NOT NULL,
     recipient_id    BIGINT NOT NULL,
     status          TEXT NOT NULL DEFAULT 'queued'
-                    -- not IN: SQLite would build a set of the seven for each row that changes, at 40 % of the cost
+                    -- not IN: SQLite would build a set of the seven for each changed row: 40 % of the cost
                     CHECK (status = 'sent' OR status = 'sending' OR status = 'claimed' OR status = 'queued'
                            OR status = 'failed' OR status = 'unknown' OR status = 'cancelled'),
-    claimed_by      BIGINT,                    -- the sender at work on it
-    queued_at       BIGINT NOT NULL,           -- when it was put in line; it is tried until RETRY_FOR after this
+    claimed_by      BIGINT,                    -- the sender_id that holds the claim
+    queued_at       BIGINT NOT NULL,           -- it is retried until RETRY_FOR after this
     next_attempt_at BIGINT NOT NULL,
     attempts        BIGINT NOT NULL DEFAULT 0, -- that have ended
-    doubts          BIGINT NOT NULL DEFAULT 0, -- of which in doubt
+    attempts_in_doubt BIGINT NOT NULL DEFAULT 0, -- attempts that may or may not have delivered the message
     finished_at     BIGINT,
-    address         TEXT NOT NULL,             -- as it is sent to, whatever becomes of the recipient
-    reply           TEXT,                      -- the server's last
+    address         TEXT NOT NULL,             -- a copy: it stays when the recipient is removed
+    reply           TEXT,                      -- the server's last reply
     PRIMARY KEY (event_id, recipient_id)
 );
--- What can be claimed, email by email: the queued ones. No index speaks of `status`, so that the change to `sending`,
--- which every message goes through, touches none.
+-- Queued deliveries, to claim them email by email. No index mentions `status`, so that the change to `sending`, which
+-- every message needs, touches no index.
 CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
--- The same, for who lists them.
-CREATE INDEX deliveries_in_line ON deliveries (event_id, recipient_id)
+-- Queued deliveries, to list them.
+CREATE INDEX deliveries_queued_by_recipient ON deliveries (event_id, recipient_id)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
--- What a sender holds, to be taken over when it died.
+-- The deliveries that a sender has claimed, to take them over if it dies.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
 
--- Each try that did not succeed, so that a page can say why; every delivery that failed or is unknown has one here.
+-- Attempts that did not succeed, with the reason. Every failed or unknown delivery has at least one.
 CREATE TABLE attempts (
     event_id     BIGINT NOT NULL,
     recipient_id BIGINT NOT NULL,
@@ -169,10 +173,10 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_of_delivery ON attempts (event_id, recipient_id);
 
--- What was sent in each hour (seconds since 1970 UTC divided by 3600); the hour 0 is the sum of all before the last year.
--- Each sent one is also in one of the
--- columns late_: accepted at most so many seconds after its email was due, or POSTed if that was later.
-CREATE TABLE hours (
+-- Outcomes of attempts in each hour (seconds since 1970 UTC, divided by 3600). Hours older than a year are added up in
+-- the hour 0. Each sent message is also counted in one `late_` column: late_5 counts messages that were accepted more
+-- than 1 and at most 5 seconds after their email was due, or after it was POSTed if that was later.
+CREATE TABLE hourly_stats (
     hour      BIGINT PRIMARY KEY,
     sent      BIGINT NOT NULL DEFAULT 0,
     deferred  BIGINT NOT NULL DEFAULT 0,
@@ -185,28 +189,29 @@ CREATE TABLE hours (
     late_300  BIGINT NOT NULL DEFAULT 0,
     late_900  BIGINT NOT NULL DEFAULT 0,
     late_3600 BIGINT NOT NULL DEFAULT 0,
-    late_more BIGINT NOT NULL DEFAULT 0,
-    lateness  BIGINT NOT NULL DEFAULT 0 -- of all that were sent, seconds
+    late_over_3600   BIGINT NOT NULL DEFAULT 0,
+    lateness_seconds BIGINT NOT NULL DEFAULT 0 -- the sum over all sent messages
 );
 
--- How often servers put off a delivery, by the code of their reply (451), or none: they said nothing.
+-- How often servers deferred a delivery, by reply code such as 451; `none` if there was no reply.
 CREATE TABLE deferrals (
     code  TEXT PRIMARY KEY,
-    times BIGINT NOT NULL
+    total BIGINT NOT NULL
 );
 
--- Who logged out of the pages: sessions that are not taken again, until they would have ended anyway.
+-- Sessions that people logged out of. They stay until they would have expired, so that their cookies are not accepted.
 CREATE TABLE ended_sessions (
     session_id TEXT PRIMARY KEY,
     ends_at    BIGINT NOT NULL
 );
 
--- One process at work on a sweep. Its claims end with its lease, which is judged by `clock`: the boot of this
--- machine on SQLite, the database server on PostgreSQL; never by the wall clock, which may be stepped.
+-- Running senders. When its lease expires, a sender loses its claims. Leases are measured by `clock`, which is the
+-- current boot of this machine on SQLite, and the database server on PostgreSQL. The wall clock is not used, because it
+-- can be set back or forward.
 CREATE TABLE senders (
     sender_id    BIGINT PRIMARY KEY,
     clock        TEXT NOT NULL,
-    lease_until  BIGINT NOT NULL, -- milliseconds of that clock
+    lease_until  BIGINT NOT NULL, -- milliseconds on that clock
     process_id   BIGINT NOT NULL,
     started_at   BIGINT NOT NULL,
     heartbeat_at BIGINT NOT NULL

@@ -45,7 +45,7 @@ SEED = (
     "INSERT INTO progress (event_id, started_at, last_recipient_id, cursor_id, deliveries)"
     " SELECT event_id, :now - :day, :rows, :rows, 1 FROM emails WHERE status IN ('sending', 'sent')",
     NUMBERS.replace(":rows", ":hours")
-    + " INSERT INTO hours (hour, sent, late_1) SELECT :now / 3600 - n, n, n FROM numbers",
+    + " INSERT INTO hourly_stats (hour, sent, late_1) SELECT :now / 3600 - n, n, n FROM numbers",
 )
 
 

@@ -11,17 +11,17 @@ from typing import IO, Any, BinaryIO
 import click
 
 from database import Address
-from intake.recipients_csv.format import BadLine, Row, read_rows
-from intake.recipients_csv.reader import BadLinesError, ImportFile
+from intake.recipients_csv.format import InvalidLine, Row, read_rows
+from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from intake.text import printable
 
 STEP = 10_000  # rows from one look at the progress to the next
 
 
 class RefusedFileError(click.ClickException):
-    """Nothing of the file was imported, because of its bad lines."""
+    """Nothing of the file was imported, because of its invalid lines."""
 
-    def __init__(self, error: BadLinesError) -> None:
+    def __init__(self, error: InvalidLinesError) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -35,7 +35,7 @@ class RefusedFileError(click.ClickException):
 
 
 class ShownImportFile(ImportFile):
-    """Says on a terminal how far it is read; ends with RefusedFileError if a line is bad."""
+    """Shows on a terminal how far it has been read. Raises RefusedFileError if a line is invalid."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -44,10 +44,10 @@ class ShownImportFile(ImportFile):
     def __iter__(self) -> Iterator[Address]:
         try:
             yield from super().__iter__()
-        except BadLinesError as error:
+        except InvalidLinesError as error:
             raise RefusedFileError(error) from None
 
-    def _rows(self) -> Iterator[Row | BadLine]:
+    def _rows(self) -> Iterator[Row | InvalidLine]:
         if not sys.stderr.isatty():
             yield from read_rows(self._stream)
             return

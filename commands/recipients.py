@@ -47,7 +47,7 @@ def add(addresses: tuple[str, ...], as_json: bool) -> None:
         inactive = [each for each in saved if each.status != "active"]
     if as_json:
         stays = {each.address: each.status for each in inactive}
-        echo_json({"added": added.added, "known": added.known, "inactive": stays})
+        echo_json({"added": added.added, "known": added.existing, "inactive": stays})
         return
     click.echo(_summary(added))
     for each in inactive:
@@ -104,9 +104,9 @@ def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     if as_json:
         echo_json(_imported(content, added))
     elif added is None:
-        click.echo(f"{content.count:,} can be imported{_left_out(content)}; nothing was stored")
+        click.echo(f"{content.count:,} can be imported{_skipped(content)}; nothing was stored")
     else:
-        click.echo(_summary(added) + _repeated(content.count - sum(added)) + _left_out(content))
+        click.echo(_summary(added) + _duplicates(content.count - sum(added)) + _skipped(content))
 
 
 @recipients.command()
@@ -151,22 +151,23 @@ def _checked(texts: Iterable[str]) -> list[Address]:
 
 
 def _summary(added: Added) -> str:
-    return f"{added.added:,} added, {added.known:,} already there"
+    return f"{added.added:,} added, {added.existing:,} already there"
 
 
 def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | bool]:
-    counts = {"lines": content.count, "left_out": content.inactive}
+    counts = {"lines": content.count, "left_out": content.skipped}
     if added is None:
         return {"stored": False, **counts}
-    return {"stored": True, **added._asdict(), "repeated": content.count - sum(added), **counts}
+    numbers = {"added": added.added, "known": added.existing, "repeated": content.count - sum(added)}
+    return {"stored": True, **numbers, **counts}
 
 
-def _repeated(count: int) -> str:
+def _duplicates(count: int) -> str:
     return f", {count:,} repeated in the file" if count else ""
 
 
-def _left_out(content: ShownImportFile) -> str:
-    return f", {content.inactive:,} left out (not active by the file)" if content.inactive else ""
+def _skipped(content: ShownImportFile) -> str:
+    return f", {content.skipped:,} left out (not active by the file)" if content.skipped else ""
 
 
 def _as_text(recipient: Recipient) -> str:

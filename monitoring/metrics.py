@@ -81,7 +81,7 @@ def _counted(totals: Totals) -> Iterator[Metric]:
         f"{PREFIX}lateness_seconds",
         "From the second at which an email was due, or POSTed if that was later, to a server's acceptance.",
         buckets=list(zip(bounds, accumulate(totals.late), strict=True)),
-        sum_value=totals.lateness,
+        sum_value=totals.lateness_seconds,
     )
     deferrals = CounterMetricFamily(
         f"{PREFIX}deferrals", "Deliveries put off, by reply code; none: the connection failed.", labels=["code"]

@@ -26,9 +26,9 @@ def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Po
     """Return the new state of a delivery after an attempt that ended at `at` and did not succeed."""
     reply = one_line(reply)[:MAX_REPLY_LENGTH]
     status, next_attempt_at = _next_status(delivery, outcome, at, policy)
-    no_mailbox = status == "failed" and NO_SUCH_MAILBOX.match(reply) is not None
+    hard_bounce = status == "failed" and NO_SUCH_MAILBOX.match(reply) is not None
     return DeliveryUpdate(
-        delivery.event_id, delivery.recipient_id, outcome, status, reply, at, next_attempt_at, no_mailbox
+        delivery.event_id, delivery.recipient_id, outcome, status, reply, at, next_attempt_at, hard_bounce
     )
 
 
@@ -41,7 +41,7 @@ def next_state_after_crash(delivery: Delivery, at: int, policy: Policy) -> Deliv
 def _next_status(delivery: Delivery, outcome: str, at: int, policy: Policy) -> tuple[str, int | None]:
     if outcome == "failed":
         return outcome, None
-    if outcome == "in_doubt" and (policy.in_doubt == "hold" or delivery.doubts > 0):
+    if outcome == "in_doubt" and (policy.in_doubt == "hold" or delivery.attempts_in_doubt > 0):
         return "unknown", None
     give_up_at = delivery.queued_at + policy.retry_for
     if at >= give_up_at:

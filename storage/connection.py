@@ -113,7 +113,7 @@ class Connection(Protocol):
         """Return the first few faults in the database's files, or None if `seconds` were not enough to check them."""
 
     def set_storage_parameters(self) -> None:
-        """Tell the database how the tables are used, and add the triggers that keep `counts`; after creating them."""
+        """After creating the tables, set how they are stored, and create the triggers that maintain `status_counts`."""
 
     def analyze(self) -> None:
         """Update the planner's statistics, because the deliveries have changed much."""

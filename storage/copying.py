@@ -20,23 +20,32 @@ TABLES = {
         *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "deliveries", "sent"),
         *("failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
     ),
-    "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "no_mailbox"),
+    "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "bounced_event_id"),
     "imports": (
-        *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "fault", "size", "position"),
-        *("lines", "bad", "left_out", "repeated", "added", "known", "unsubscribed", "rejected"),
-        *("before_id", "last_id", "removed", "kept", "preview", "bad_lines"),
+        *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "error", "size", "position"),
+        *("valid", "invalid", "skipped", "duplicates", "added", "existing", "unsubscribed", "rejected"),
+        *("after_id", "last_id", "removed", "kept", "preview", "invalid_lines"),
     ),
     "import_parts": ("import_id", "part", "content"),
     "deliveries": (
-        *("event_id", "recipient_id", "status", "claimed_by", "queued_at", "next_attempt_at", "attempts", "doubts"),
+        *(
+            "event_id",
+            "recipient_id",
+            "status",
+            "claimed_by",
+            "queued_at",
+            "next_attempt_at",
+            "attempts",
+            "attempts_in_doubt",
+        ),
         *("finished_at", "address", "reply"),
     ),
     "attempts": ("event_id", "recipient_id", "attempted_at", "outcome", "reply"),
-    "hours": (
+    "hourly_stats": (
         *("hour", "sent", "deferred", "failed", "in_doubt", "late_1", "late_5", "late_15", "late_60", "late_300"),
-        *("late_900", "late_3600", "late_more", "lateness"),
+        *("late_900", "late_3600", "late_over_3600", "lateness_seconds"),
     ),
-    "deferrals": ("code", "times"),
+    "deferrals": ("code", "total"),
     "ended_sessions": ("session_id", "ends_at"),
 }
 FILLED_BY_DB_INIT = ("meta", "counters")

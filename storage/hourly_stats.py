@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from storage.connection import Connection, Statement
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 3600)  # seconds of lateness, up to and including each number
-LATE_COLUMNS = (*(f"late_{seconds}" for seconds in BUCKETS), "late_more")
+LATE_COLUMNS = (*(f"late_{seconds}" for seconds in BUCKETS), f"late_over_{BUCKETS[-1]}")
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
-COLUMNS = (*OUTCOMES, *LATE_COLUMNS, "lateness")
+COLUMNS = (*OUTCOMES, *LATE_COLUMNS, "lateness_seconds")
 RETENTION_HOURS = 366 * 24
 MAX_CACHED_EMAILS = 1000  # whose due times are kept in memory
 
 
+def _sums(columns: Iterable[str]) -> str:
+    return ", ".join(f"{column} = hourly_stats.{column} + excluded.{column}" for column in columns)
+
+
 def _add(*columns: str) -> str:
     """Return a statement that adds to these columns of an hour, from parameters of their names; `late_…` gets :sent."""
-    values = ", ".join(":sent" if column in LATE_COLUMNS else f":{column}" for column in columns)
-    sums = ", ".join(f"{column} = hours.{column} + excluded.{column}" for column in columns)
     names = ", ".join(columns)
-    return f"INSERT INTO hours (hour, {names}) VALUES (:hour, {values}) ON CONFLICT (hour) DO UPDATE SET {sums}"  # noqa: S608 - names of our own
+    values = ", ".join(":sent" if column in LATE_COLUMNS else f":{column}" for column in columns)
+    return f"""
+INSERT INTO hourly_stats (hour, {names}) VALUES (:hour, {values}) ON CONFLICT (hour) DO UPDATE SET {_sums(columns)}
+"""  # noqa: S608 - names of our own
 
 
-ADD_SENT = tuple(_add("sent", column, "lateness") for column in LATE_COLUMNS)
+ADD_SENT = tuple(_add("sent", column, "lateness_seconds") for column in LATE_COLUMNS)
 ADD_OUTCOME = {outcome: _add(outcome) for outcome in OUTCOMES}
 SELECT_DUE_AT = "SELECT due_at, created_at FROM emails WHERE event_id = :event_id"
 ADD_DEFERRAL = """
-INSERT INTO deferrals (code, times) VALUES (:code, 1) ON CONFLICT (code) DO UPDATE SET times = deferrals.times + 1
+INSERT INTO deferrals (code, total) VALUES (:code, 1) ON CONFLICT (code) DO UPDATE SET total = deferrals.total + 1
 """
 
 # This changes no sum over all hours.
-ANY_OLD = "SELECT 1 FROM hours WHERE hour > 0 AND hour < :before LIMIT 1"
+ANY_OLD = "SELECT 1 FROM hourly_stats WHERE hour > 0 AND hour < :before LIMIT 1"
 ROLL_UP_OLD = f"""
-INSERT INTO hours (hour, {", ".join(COLUMNS)})
-SELECT 0, {", ".join(f"SUM({column})" for column in COLUMNS)} FROM hours WHERE hour > 0 AND hour < :before
-ON CONFLICT (hour) DO UPDATE SET {", ".join(f"{column} = hours.{column} + excluded.{column}" for column in COLUMNS)}
+INSERT INTO hourly_stats (hour, {", ".join(COLUMNS)})
+SELECT 0, {", ".join(f"SUM({column})" for column in COLUMNS)} FROM hourly_stats WHERE hour > 0 AND hour < :before
+ON CONFLICT (hour) DO UPDATE SET {_sums(COLUMNS)}
 """  # noqa: S608 - names of our own
-DELETE_OLD = "DELETE FROM hours WHERE hour > 0 AND hour < :before"
+DELETE_OLD = "DELETE FROM hourly_stats WHERE hour > 0 AND hour < :before"
 
 
 def roll_up_old_hours(connection: Connection, now: int) -> None:
@@ -59,7 +65,11 @@ class HourlyStats:
         if outcome != "sent":
             return ADD_OUTCOME[outcome], {"hour": at // 3600, outcome: count}
         late = max(at - self._ready_at(event_id), 0)
-        return ADD_SENT[bisect_left(BUCKETS, late)], {"hour": at // 3600, "sent": count, "lateness": late * count}
+        return ADD_SENT[bisect_left(BUCKETS, late)], {
+            "hour": at // 3600,
+            "sent": count,
+            "lateness_seconds": late * count,
+        }
 
     def count_deferral(self, reply: str) -> None:
         """Count a deferral by the code of the server's reply; one without a code counts as `none`."""

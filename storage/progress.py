@@ -18,12 +18,12 @@ IS_STALE = """
 SELECT 1 FROM emails WHERE event_id = :event_id AND due_at < :limit AND created_at < :limit
 """
 ANY_ACTIVE = """
-SELECT 1 FROM counts WHERE noun = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(number) > 0
+SELECT 1 FROM status_counts WHERE entity = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(total) > 0
 """
 SNAPSHOT_RECIPIENTS = """
 INSERT INTO progress (event_id, started_at, last_recipient_id, recipients)
 SELECT :event_id, :now, MAX(recipient_id), (
-    SELECT CAST(SUM(number) AS BIGINT) FROM counts WHERE noun = 'recipients' AND status = 'active')
+    SELECT CAST(SUM(total) AS BIGINT) FROM status_counts WHERE entity = 'recipients' AND status = 'active')
 FROM recipients WHERE recipient_id > 0
 """
 REMAINING = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"

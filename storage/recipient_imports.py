@@ -1,7 +1,7 @@
-"""Files of recipients on their way in: kept in parts, read, imported in one commit, undone bit by bit.
+"""Uploaded files of recipients: stored in parts, read, imported in one commit, undone in batches.
 
-A process at work on one says so by its heartbeat. When that has stopped another may go on: the commit that imports is
-for an import that is `importing` only, so that of two processes one does it, and what is undone stays undone.
+The process that works on an import updates its heartbeat. If the heartbeat stops, another process may continue. Only an
+import in the status `importing` can be committed, so one of two processes does it, and what is undone stays undone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ RUNNING_STATUSES = ("reading", "importing", "undoing")
 STEPS = {"read": (None, "reading"), "import": ("ready", "importing"), "undo": ("done", "undoing")}
 
 COLUMNS = """
-import_id, file_name, status, created_at, finished_at, heartbeat_at, fault, size, position, lines, bad, left_out,
-repeated, added, known, unsubscribed, rejected, before_id, last_id, removed, kept, preview
+import_id, file_name, status, created_at, finished_at, heartbeat_at, error, size, position, valid, invalid, skipped,
+duplicates, added, existing, unsubscribed, rejected, after_id, last_id, removed, kept, preview
 """
 SELECT_IMPORT = f"SELECT {COLUMNS} FROM imports WHERE import_id = :import_id"  # noqa: S608
 SELECT_RECENT = f"SELECT {COLUMNS} FROM imports ORDER BY import_id DESC LIMIT :limit"  # noqa: S608
 SELECT_PART = "SELECT content FROM import_parts WHERE import_id = :import_id AND part = :part"
-SELECT_BAD_LINES = "SELECT bad_lines FROM imports WHERE import_id = :import_id"
+SELECT_INVALID_LINES = "SELECT invalid_lines FROM imports WHERE import_id = :import_id"
 INSERT_IMPORT = """
 INSERT INTO imports (import_id, file_name, status, created_at, heartbeat_at, size)
 VALUES (:import_id, :file_name, 'reading', :now, :now, 0)
@@ -47,51 +47,52 @@ DELETE_PARTS = "DELETE FROM import_parts WHERE import_id = :import_id"
 DELETE_UNUSED = "DELETE FROM imports WHERE import_id = :import_id AND status IN ('refused', 'ready')"
 BEGIN_STEP = """
 UPDATE imports SET position = CASE WHEN status = :step THEN position ELSE 0 END, status = :step, heartbeat_at = :now,
-    fault = NULL
+    error = NULL
 WHERE import_id = :import_id AND (status = :before OR (status = :step AND heartbeat_at < :now - :timeout))
 """
 RECORD_POSITION = """
 UPDATE imports SET position = :position, heartbeat_at = :now
 WHERE import_id = :import_id AND status IN ('reading', 'importing')
 """
-RECORD_FAULT = """
-UPDATE imports SET fault = :fault, heartbeat_at = 0
+RECORD_ERROR = """
+UPDATE imports SET error = :error, heartbeat_at = 0
 WHERE import_id = :import_id AND status IN ('reading', 'importing', 'undoing')
 """
 SET_REFUSED = """
-UPDATE imports SET status = 'refused', fault = :fault, bad = :bad, bad_lines = :bad_lines
+UPDATE imports SET status = 'refused', error = :error, invalid = :invalid, invalid_lines = :invalid_lines
 WHERE import_id = :import_id AND status = 'reading'
 """
 SET_READY = """
-UPDATE imports SET status = 'ready', position = size, lines = :lines, bad = :bad, left_out = :left_out,
-    repeated = :repeated, added = :added, known = :known, unsubscribed = :unsubscribed, rejected = :rejected,
-    preview = :preview, bad_lines = :bad_lines
+UPDATE imports SET status = 'ready', position = size, valid = :valid, invalid = :invalid, skipped = :skipped,
+    duplicates = :duplicates, added = :added, existing = :existing, unsubscribed = :unsubscribed, rejected = :rejected,
+    preview = :preview, invalid_lines = :invalid_lines
 WHERE import_id = :import_id AND status = 'reading'
 """
 LOCK_IMPORTING = "SELECT 1 FROM imports WHERE import_id = :import_id AND status = 'importing'"
 SET_DONE = """
-UPDATE imports SET status = 'done', finished_at = :now, position = size, added = :added, known = :known,
-    unsubscribed = :unsubscribed, rejected = :rejected, before_id = :before, last_id = :last
+UPDATE imports SET status = 'done', finished_at = :now, position = size, added = :added, existing = :existing,
+    unsubscribed = :unsubscribed, rejected = :rejected, after_id = :after_id, last_id = :last_id
 WHERE import_id = :import_id
 """
 COMPARE_INCOMING = """
-SELECT CASE WHEN r.recipient_id IS NULL THEN 'added' WHEN r.status = 'active' THEN 'known' ELSE r.status END, COUNT(*)
+SELECT CASE WHEN r.recipient_id IS NULL THEN 'added' WHEN r.status = 'active' THEN 'existing' ELSE r.status END,
+    COUNT(*)
 FROM incoming i LEFT JOIN recipients r ON r.address_key = i.address_key
 GROUP BY 1
 """
 
 
 class Comparison(NamedTuple):
-    """Of addresses, each counted once: how many are new, active already, and stay what they are."""
+    """How many of the distinct addresses are new, are active already, or are inactive, which they stay."""
 
     added: int
-    known: int
+    existing: int
     unsubscribed: int
     rejected: int
 
 
 class Import(NamedTuple):
-    """A file that was uploaded, and how far it has come."""
+    """An uploaded file, and how far its import has come."""
 
     import_id: int
     file_name: str
@@ -99,29 +100,29 @@ class Import(NamedTuple):
     created_at: datetime
     finished_at: datetime | None
     heartbeat_at: int
-    fault: str | None
+    error: str | None
     size: int
     position: int
-    lines: int
-    bad: int
-    left_out: int
-    repeated: int
+    valid: int
+    invalid: int
+    skipped: int
+    duplicates: int
     added: int
-    known: int
+    existing: int
     unsubscribed: int
     rejected: int
-    before_id: int
+    after_id: int
     last_id: int
     removed: int
     kept: int
     preview: str | None
 
     def is_running(self, now: int) -> bool:
-        """Whether a process is at work on it."""
+        """Whether a process is working on it."""
         return self.status in RUNNING_STATUSES and self.heartbeat_at >= now - HEARTBEAT_TIMEOUT_SECONDS
 
     def is_broken_off(self, now: int) -> bool:
-        """Whether the process died that was at work on it."""
+        """Whether the process that was working on it died."""
         return self.status in RUNNING_STATUSES and not self.is_running(now)
 
 
@@ -133,7 +134,7 @@ class Imports:
         self._progress = progress
 
     def create(self, file_name: str, parts: Iterable[bytes], now: datetime) -> int:
-        """Keep a file; its import_id. Old imports are forgotten, and files that nobody wanted to import."""
+        """Store a file; return its import_id. Deletes old imports, and files that nobody imported."""
         second = int(now.timestamp())
         with self._connection.transaction():
             import_id = sequences.reserve(self._connection, "import_id")
@@ -154,49 +155,50 @@ class Imports:
         return import_id
 
     def get(self, import_id: int) -> Import | None:
-        """The import with this number."""
+        """Return this import, or None."""
         row = self._connection.fetch_one(SELECT_IMPORT, import_id=import_id)
         return None if row is None else _import_of(*row)
 
     def recent(self, limit: int = 20) -> list[Import]:
-        """The newest imports, the last one first."""
+        """Return the newest imports, newest first."""
         return [_import_of(*row) for row in self._connection.fetch_all(SELECT_RECENT, limit=limit)]
 
     def part(self, import_id: int, part: int) -> bytes:
-        """The bytes of a part; none behind the last one."""
+        """Return the bytes of a part; empty after the last one."""
         row = self._connection.fetch_one(SELECT_PART, import_id=import_id, part=part)
         return b"" if row is None else bytes(row[0])
 
-    def bad_lines(self, import_id: int) -> str | None:
-        """The lines that cannot be taken, as it was given to `ready`."""
-        row = self._connection.fetch_one(SELECT_BAD_LINES, import_id=import_id)
+    def invalid_lines(self, import_id: int) -> str | None:
+        """Return the first invalid lines as CSV, as given to `ready` or `refuse`; None if there are none."""
+        row = self._connection.fetch_one(SELECT_INVALID_LINES, import_id=import_id)
         return None if row is None else row[0]
 
     def begin(self, import_id: int, step: str, now: int) -> bool:
-        """Whether this process is to `read`, `import` or `undo` it: nobody else is at work on it, or did so."""
+        """Begin to `read`, `import` or `undo` it; return False if another process is doing this, or has done it."""
         before, status = STEPS[step]
         values = {"before": before, "step": status, "now": now, "timeout": HEARTBEAT_TIMEOUT_SECONDS}
         with self._connection.transaction():
             return self._connection.execute(BEGIN_STEP, import_id=import_id, **values) == 1
 
     def note(self, import_id: int, position: int, now: int) -> None:
-        """So many bytes are read, and this process lives."""
+        """Record how many bytes have been read, and a heartbeat."""
         with self._connection.transaction():
             self._connection.execute(RECORD_POSITION, import_id=import_id, position=position, now=now)
 
-    def break_off(self, import_id: int, fault: str) -> None:
-        """Nobody is at work on it any more."""
+    def break_off(self, import_id: int, error: str) -> None:
+        """Record that the step failed. It can be repeated."""
         with self._connection.transaction():
-            self._connection.execute(RECORD_FAULT, import_id=import_id, fault=fault)
+            self._connection.execute(RECORD_ERROR, import_id=import_id, error=error)
 
-    def refuse(self, import_id: int, fault: str, bad: int = 0, bad_lines: str = "") -> None:
-        """Nothing of it can be imported."""
+    def refuse(self, import_id: int, error: str, invalid: int = 0, invalid_lines: str = "") -> None:
+        """Record that nothing of the file can be imported."""
         with self._connection.transaction():
-            self._connection.execute(SET_REFUSED, import_id=import_id, fault=fault, bad=bad, bad_lines=bad_lines)
+            values = {"error": error, "invalid": invalid, "invalid_lines": invalid_lines}
+            self._connection.execute(SET_REFUSED, import_id=import_id, **values)
             self._connection.execute(DELETE_PARTS, import_id=import_id)
 
     def compare(self, addresses: Iterable[Address]) -> Comparison:
-        """What would become of these addresses; nothing is stored."""
+        """Return what importing these addresses would do. Stores nothing."""
         self._connection.stage_addresses(addresses)
         try:
             return self._compare_staged()
@@ -204,23 +206,31 @@ class Imports:
             self._connection.unstage_addresses()
 
     def ready(
-        self, import_id: int, found: Comparison, *, lines: int, bad: int, left_out: int, preview: str, bad_lines: str
+        self,
+        import_id: int,
+        found: Comparison,
+        *,
+        valid: int,
+        invalid: int,
+        skipped: int,
+        preview: str,
+        invalid_lines: str,
     ) -> None:
-        """It was read to its end, and waits for a person to import it.
+        """Record that the file was read to its end. It waits for a person to import it.
 
-        In so many of its lines there is an address, which became `found`; so many are bad, or not active by the file's
-        own word.
+        `valid` lines have an address, and `found` compares these with the list; `invalid` lines cannot be imported; the
+        file itself marks `skipped` lines as not active. `invalid_lines` are the first invalid lines as CSV.
         """
-        counts = {"lines": lines, "bad": bad, "left_out": left_out, "repeated": lines - sum(found)}
-        texts = {"preview": preview, "bad_lines": bad_lines}
+        counts = {"valid": valid, "invalid": invalid, "skipped": skipped, "duplicates": valid - sum(found)}
+        texts = {"preview": preview, "invalid_lines": invalid_lines}
         with self._connection.transaction():
             self._connection.execute(SET_READY, import_id=import_id, **counts, **texts, **found._asdict())
 
     def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
-        """Add those of the addresses that are not there; False if another process did it.
+        """Add the addresses that are new; return False if another process did it.
 
-        They are taken one by one before anything is locked. Nobody who unsubscribed, or was rejected, becomes active
-        again, nor does one who unsubscribed and was removed come back into the list.
+        They are read one by one before anything is locked. Recipients who unsubscribed or were rejected keep their
+        status, and those who were removed after they had unsubscribed stay removed.
         """
         self._connection.stage_addresses(addresses)
         try:
@@ -229,11 +239,14 @@ class Imports:
             self._connection.unstage_addresses()
 
     def undo_some(self, import_id: int, now: int) -> bool:
-        """Remove some of those that it added, if they are active and were sent nothing; False: it is undone."""
+        """Remove a batch of the recipients that it added, except inactive ones and those already written to.
+
+        Returns False if there are no more.
+        """
         return undoing.undo_some(self._connection, self._progress, import_id, now)
 
     def discard(self, import_id: int) -> bool:
-        """Forget a file that was not imported; False if that is none."""
+        """Delete a file that was not imported; return False if there is no such file."""
         with self._connection.transaction():
             discarded = self._connection.execute(DELETE_UNUSED, import_id=import_id) == 1
             if discarded:
@@ -252,8 +265,8 @@ class Imports:
             if self._connection.fetch_one(sql, import_id=import_id) is None:
                 return False
             inserted = insert_staged(self._connection, count, now)
-            known = count - inserted.added - found.unsubscribed - found.rejected
-            numbers = {**found._asdict(), **inserted._asdict(), "known": known}
+            existing = count - inserted.added - found.unsubscribed - found.rejected
+            numbers = {**found._asdict(), **inserted._asdict(), "existing": existing}
             self._connection.execute(SET_DONE, import_id=import_id, now=now, **numbers)
             self._connection.execute(DELETE_PARTS, import_id=import_id)
         return True

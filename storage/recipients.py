@@ -20,7 +20,7 @@ MAX_CHARACTER = "\U0010ffff"  # greater than any in an address
 SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
 INSERT_INCOMING = """
 INSERT INTO recipients (recipient_id, address, address_key, created_at)
-SELECT :before + i.position, i.address, i.address_key, :now FROM incoming i
+SELECT :after_id + i.position, i.address, i.address_key, :now FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
@@ -35,8 +35,8 @@ SET_UNSUBSCRIBED = """
 UPDATE recipients SET status = 'unsubscribed' WHERE recipient_id = :recipient_id AND status <> 'unsubscribed'
 """
 SET_ACTIVE = """
-UPDATE recipients SET status = 'active', no_mailbox = NULL
-WHERE address_key = :key AND removed_at IS NULL AND (status <> 'active' OR no_mailbox IS NOT NULL)
+UPDATE recipients SET status = 'active', bounced_event_id = NULL
+WHERE address_key = :key AND removed_at IS NULL AND (status <> 'active' OR bounced_event_id IS NOT NULL)
 """
 CANCEL_UNSENT = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
@@ -46,8 +46,8 @@ RETURNING event_id
 """
 # One reply may be a server's mistake, and the same email, sent again, proves nothing new.
 RECORD_HARD_BOUNCE = """
-UPDATE recipients SET no_mailbox = COALESCE(no_mailbox, :event_id),
-    status = CASE WHEN status = 'active' AND no_mailbox <> :event_id THEN 'rejected' ELSE status END
+UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
+    status = CASE WHEN status = 'active' AND bounced_event_id <> :event_id THEN 'rejected' ELSE status END
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
@@ -86,18 +86,18 @@ class Recipient(NamedTuple):
 
 
 class Added(NamedTuple):
-    """How many addresses were new, and how many were known."""
+    """How many of the distinct addresses were new, and how many were in the list before."""
 
     added: int
-    known: int
+    existing: int
 
 
 class Inserted(NamedTuple):
-    """How many of the staged addresses were new; their recipient_ids are after `before`, up to `last`."""
+    """How many of the staged addresses were new; after_id < their recipient_ids <= last_id."""
 
     added: int
-    before: int
-    last: int
+    after_id: int
+    last_id: int
 
 
 class HistoryRow(NamedTuple):
@@ -252,10 +252,10 @@ def staged(connection: Connection) -> int:
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     """Add those of the `count` staged addresses that are new, inside the open transaction."""
-    before = sequences.reserve(connection, "recipient_id", count) - 1
-    values = {"before": before, "now": now, "size": BATCH_SIZE}
+    after_id = sequences.reserve(connection, "recipient_id", count) - 1
+    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE}
     added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
-    return Inserted(added, before, before + count)
+    return Inserted(added, after_id, after_id + count)
 
 
 def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:

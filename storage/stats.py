@@ -34,10 +34,10 @@ WRITE_PROBE = """
 INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
 """
 # A row for each hour of the last year.
-SELECT_SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hours"  # noqa: S608
-SELECT_HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hours WHERE hour >= :first ORDER BY hour"  # noqa: S608
+SELECT_SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hourly_stats"  # noqa: S608
+SELECT_HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hourly_stats WHERE hour >= :first ORDER BY hour"  # noqa: S608
 LATE_INDEX = 1 + len(OUTCOMES)  # of the first column of SELECT_HOURS that is about lateness
-SELECT_DEFERRALS = "SELECT code, times FROM deferrals ORDER BY code"
+SELECT_DEFERRALS = "SELECT code, total FROM deferrals ORDER BY code"
 
 
 class Waiting(NamedTuple):
@@ -67,7 +67,7 @@ class Totals(NamedTuple):
 
     outcomes: Mapping[str, int]
     late: Sequence[int]  # deliveries in each of BUCKETS, then those that were later
-    lateness: int  # their sum, in seconds
+    lateness_seconds: int  # their sum, in seconds
     deferrals: Mapping[str, int]  # by reply code, or `none`
 
 
@@ -80,7 +80,7 @@ class Hour(NamedTuple):
     failed: int = 0
     in_doubt: int = 0
     late: Sequence[int] = (0,) * (len(BUCKETS) + 1)
-    lateness: int = 0
+    lateness_seconds: int = 0
 
 
 class Health:
@@ -136,7 +136,7 @@ class Health:
     def hours(self, first: int) -> list[Hour]:
         """Return the hours from `first` on in which something was counted."""
         rows = self._connection.fetch_all(SELECT_HOURS, first=first)
-        return [Hour(*row[:LATE_INDEX])._replace(late=row[LATE_INDEX:-1], lateness=row[-1]) for row in rows]
+        return [Hour(*row[:LATE_INDEX])._replace(late=row[LATE_INDEX:-1], lateness_seconds=row[-1]) for row in rows]
 
     def size(self) -> int:
         """Return how many bytes the database takes on its disk."""

@@ -1,4 +1,4 @@
-"""The numbers of emails and recipients by status, which triggers keep (`storage/schema/count_triggers.py`)."""
+"""The numbers of emails and recipients by status, which triggers maintain (`storage/schema/count_triggers.py`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from storage.connection import Connection
 
-SELECT_COUNTS = "SELECT status, CAST(SUM(number) AS BIGINT) FROM counts WHERE noun = :noun GROUP BY status"
+SELECT_COUNTS = "SELECT status, CAST(SUM(total) AS BIGINT) FROM status_counts WHERE entity = :entity GROUP BY status"
 
 
-def by_status(connection: Connection, noun: str, statuses: Iterable[str]) -> dict[str, int]:
+def by_status(connection: Connection, entity: str, statuses: Iterable[str]) -> dict[str, int]:
     """Return how many `emails` or `recipients` there are with each of `statuses`."""
-    counts: dict[str, int] = dict(connection.fetch_all(SELECT_COUNTS, noun=noun))
+    counts: dict[str, int] = dict(connection.fetch_all(SELECT_COUNTS, entity=entity))
     return {status: counts.get(status, 0) for status in statuses}

@@ -9,11 +9,11 @@ from storage.progress import ProgressTable
 
 BATCH_SIZE = 200  # recipients that are checked in one transaction
 
-SELECT_UNDOING = "SELECT before_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
+SELECT_UNDOING = "SELECT after_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
 SELECT_END_OF_BATCH = """
 SELECT MAX(recipient_id), COUNT(*) FROM (
     SELECT recipient_id FROM recipients
-    WHERE recipient_id > :after AND recipient_id <= :last AND removed_at IS NULL
+    WHERE recipient_id > :after AND recipient_id <= :last_id AND removed_at IS NULL
     ORDER BY recipient_id LIMIT :limit) AS batch
 """
 # For an email whose deliveries were pruned, it is no longer known who received it.
@@ -22,23 +22,23 @@ DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM progress p JOIN emails e ON e.event_id = p.event_id
     LEFT JOIN deliveries d ON d.event_id = p.event_id AND d.recipient_id = recipients.recipient_id
-    WHERE p.last_recipient_id > :before AND (
+    WHERE p.last_recipient_id > :after_id AND (
         d.status IN ('sending', 'sent', 'failed', 'unknown')
         OR (e.content_digest IS NOT NULL AND p.cursor_id >= recipients.recipient_id)))
 """
 CANCEL_DELIVERIES = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
-WHERE event_id IN (SELECT event_id FROM progress WHERE last_recipient_id > :before)
+WHERE event_id IN (SELECT event_id FROM progress WHERE last_recipient_id > :after_id)
     AND recipient_id > :after AND recipient_id <= :until AND status IN ('queued', 'claimed')
     AND NOT EXISTS (SELECT 1 FROM recipients r WHERE r.recipient_id = deliveries.recipient_id)
 RETURNING event_id
 """
 ADD_COUNTS = """
-UPDATE imports SET position = :until - before_id, removed = removed + :removed, kept = kept + :kept, heartbeat_at = :now
+UPDATE imports SET position = :until - after_id, removed = removed + :removed, kept = kept + :kept, heartbeat_at = :now
 WHERE import_id = :import_id
 """
 SET_UNDONE = """
-UPDATE imports SET status = 'undone', position = last_id - before_id, finished_at = :now WHERE import_id = :import_id
+UPDATE imports SET status = 'undone', position = last_id - after_id, finished_at = :now WHERE import_id = :import_id
 """
 
 
@@ -48,13 +48,13 @@ def undo_some(connection: Connection, progress: ProgressTable, import_id: int, n
         row = connection.fetch_one(f"{SELECT_UNDOING} {connection.for_update}", import_id=import_id)
         if row is None:
             return False
-        before, last, position = row
-        after = before + position
-        ((until, there),) = connection.fetch_all(SELECT_END_OF_BATCH, after=after, last=last, limit=BATCH_SIZE)
+        after_id, last_id, position = row
+        after = after_id + position
+        ((until, there),) = connection.fetch_all(SELECT_END_OF_BATCH, after=after, last_id=last_id, limit=BATCH_SIZE)
         if until is None:
             connection.execute(SET_UNDONE, import_id=import_id, now=now)
             return False
-        removed = _remove(connection, progress, {"before": before, "after": after, "until": until}, now)
+        removed = _remove(connection, progress, {"after_id": after_id, "after": after, "until": until}, now)
         connection.execute(ADD_COUNTS, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
     return True
 

@@ -48,14 +48,14 @@ class Row(NamedTuple):
     status: str = "active"
 
 
-class BadLine(NamedTuple):
+class InvalidLine(NamedTuple):
     """A line that cannot be read, and why."""
 
     line: int
     reason: str
 
 
-class Unreadable(BadLine):
+class Unreadable(InvalidLine):
     """A line with which reading ends: nothing after it can be trusted."""
 
 
@@ -73,7 +73,7 @@ class _UnreadableError(Exception):
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
-        self.bad_line = Unreadable(line, reason)
+        self.invalid_line = Unreadable(line, reason)
 
 
 class _Layout(NamedTuple):
@@ -85,7 +85,7 @@ class _Layout(NamedTuple):
     header_line: int = 0
 
 
-def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
+def read_rows(stream: BinaryIO) -> Iterator[Row | InvalidLine]:
     """Yield each line that is not blank, in order; the last is Unreadable where the rest cannot be read.
 
     Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
@@ -95,7 +95,7 @@ def read_rows(stream: BinaryIO) -> Iterator[Row | BadLine]:
     try:
         yield from _rows(_lines(text))
     except _UnreadableError as error:
-        yield error.bad_line
+        yield error.invalid_line
     finally:
         text.detach()  # else the wrapper closes the caller's stream
 
@@ -131,7 +131,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: Iterator[str]) -> Iterator[Row | BadLine]:
+def _rows(lines: Iterator[str]) -> Iterator[Row | InvalidLine]:
     head = list(islice(lines, HEAD_LINES))
     layout = _layout(head)
     for line, cells in _records(chain(head, lines), layout.delimiter):
@@ -202,19 +202,19 @@ def _layout_by_header(delimiter: str, line: int, names: list[str]) -> _Layout:
     return _Layout(delimiter, len(names), address, status, max(address, status or 0) + 1, line)
 
 
-def _row(line: int, cells: list[str], layout: _Layout) -> Row | BadLine | None:
+def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | None:
     """Return what a record says, or None for a blank one."""
     whole = "".join(cells)
     if not whole or whole.isspace():
         return None
     if reason := _bad_text(whole) or _bad_shape(cells, layout):
-        return BadLine(line, reason)
+        return InvalidLine(line, reason)
     text = unescape(cells[layout.address].strip())
     if layout.status is None:
         return Row(line, text)
     status = cells[layout.status].strip().lower()
     if status not in RECIPIENT_STATUSES:
-        return BadLine(line, f"{STATUS_COLUMN} is none of {', '.join(RECIPIENT_STATUSES)}")
+        return InvalidLine(line, f"{STATUS_COLUMN} is none of {', '.join(RECIPIENT_STATUSES)}")
     return Row(line, text, status)
 
 

@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
 from database import Database, DBError, open_database
-from intake.recipients_csv.format import BadLine, encode_rows, form_of
+from intake.recipients_csv.format import InvalidLine, encode_rows, form_of
 from intake.recipients_csv.reader import AddressFile, PreviewFile, Seen
 from settings import Settings
 
 PART_BYTES = 1 << 18  # a file is stored and read in parts of this size
-MAX_BAD_LINES = 10_000  # that are named
+MAX_INVALID_LINES = 10_000  # the number that is listed
 PREVIEW_ROWS = 10
 WRITE_TIMEOUT = 60.0  # seconds to wait for other writers
 
@@ -73,15 +73,15 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
 
 
 def _read(database: Database, other: Database, import_id: int) -> None:
-    file = PreviewFile(_stream(other, import_id), MAX_BAD_LINES, PREVIEW_ROWS)
+    file = PreviewFile(_stream(other, import_id), MAX_INVALID_LINES, PREVIEW_ROWS)
     comparison = database.imports.compare(file)
-    fault = _fault(file)
-    if fault:
-        database.imports.refuse(import_id, fault, file.bad_count, _csv_of(file.bad))
+    error = _error(file)
+    if error:
+        database.imports.refuse(import_id, error, file.invalid_count, _csv_of(file.invalid_lines))
         return
     preview = json.dumps(_preview(database, file.seen, other.imports.part(import_id, 0)))
-    read = {"lines": file.count, "bad": file.bad_count, "left_out": file.inactive}
-    database.imports.ready(import_id, comparison, **read, preview=preview, bad_lines=_csv_of(file.bad))
+    read = {"valid": file.count, "invalid": file.invalid_count, "skipped": file.skipped}
+    database.imports.ready(import_id, comparison, **read, preview=preview, invalid_lines=_csv_of(file.invalid_lines))
 
 
 def _import(database: Database, other: Database, import_id: int) -> None:
@@ -105,14 +105,14 @@ def _stream(database: Database, import_id: int) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(parts, PART_BYTES))
 
 
-def _fault(file: PreviewFile) -> str:
-    """Why nothing of it can be imported."""
+def _error(file: PreviewFile) -> str:
+    """Return why nothing of the file can be imported, or an empty string."""
     if file.unreadable:
         return f"from line {file.unreadable.line:,} on it cannot be read: {file.unreadable.reason}"
-    if not file.bad_count + file.count + file.inactive:
+    if not file.invalid_count + file.count + file.skipped:
         return "it has no recipients in it"
-    if not file.count + file.inactive:
-        return f"none of its lines can be taken; line {file.bad[0].line:,}: {file.bad[0].reason}"
+    if not file.count + file.skipped:
+        return f"none of its lines can be taken; line {file.invalid_lines[0].line:,}: {file.invalid_lines[0].reason}"
     return ""
 
 
@@ -120,21 +120,21 @@ def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str
     rows = []
     keys: set[str] = set()
     for row in seen:
-        fate = _fate(database, row, keys)
-        rows.append({"line": row.line, "text": row.text, "fate": fate, "reason": row.reason})
+        result = _result(database, row, keys)
+        rows.append({"line": row.line, "text": row.text, "result": result, "reason": row.reason})
     return {**form_of(start)._asdict(), "rows": rows}
 
 
-def _fate(database: Database, row: Seen, keys: set[str]) -> str:
-    """Return what an import makes of a row: a field of the comparison, `repeated`, or '' for a bad row."""
+def _result(database: Database, row: Seen, keys: set[str]) -> str:
+    """Return what an import makes of a row: a field of Comparison, `duplicate`, or '' for an invalid or skipped row."""
     if row.address is None:
         return ""
     if row.address.key in keys:
-        return "repeated"
+        return "duplicate"
     keys.add(row.address.key)
     comparison = database.imports.compare([row.address])
-    return next(fate for fate, number in comparison._asdict().items() if number)
+    return next(result for result, number in comparison._asdict().items() if number)
 
 
-def _csv_of(bad: Iterable[BadLine]) -> str:
-    return encode_rows([("line", "reason"), *((str(line), reason) for line, reason in bad)]).decode()
+def _csv_of(lines: Iterable[InvalidLine]) -> str:
+    return encode_rows([("line", "reason"), *((str(line), reason) for line, reason in lines)]).decode()

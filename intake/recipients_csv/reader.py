@@ -1,4 +1,4 @@
-"""The CSV file that an import reads: its addresses one at a time, and at its end what was wrong with it."""
+"""The CSV file that an import reads: its addresses one at a time, and its invalid lines."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from typing import BinaryIO, NamedTuple
 from database import Address
 from intake.address import clean_address
 from intake.errors import ValidationError
-from intake.recipients_csv.format import BadLine, Row, Unreadable, read_rows
+from intake.recipients_csv.format import InvalidLine, Row, Unreadable, read_rows
 from intake.text import printable
 
 
-class BadLinesError(Exception):
-    """The file has bad lines: the first of them, and how many. Out of the iteration, it takes back what was stored."""
+class InvalidLinesError(Exception):
+    """The file has invalid lines: the first of them, and how many.
 
-    def __init__(self, lines: list[BadLine], count: int) -> None:
+    The iteration raises it at its end, so that whoever stores the addresses rolls back.
+    """
+
+    def __init__(self, lines: list[InvalidLine], count: int) -> None:
         super().__init__(f"{count:,} bad line{'s' if count > 1 else ''}; nothing was imported")
         self.lines = lines
         self.count = count
 
 
 class AddressFile:
-    """Iterates over the addresses of a CSV file in constant memory, and notes the lines that are bad."""
+    """Iterates over the addresses of a CSV file in constant memory, and records its invalid lines."""
 
-    def __init__(self, file: BinaryIO, most_bad: int = 20) -> None:
+    def __init__(self, file: BinaryIO, max_listed: int = 20) -> None:
         self._file = file
-        self._most_bad = most_bad
-        self.bad: list[BadLine] = []  # the first of them
-        self.bad_count = 0
-        self.count = 0  # addresses given out
-        self.inactive = 0  # rows whose recipient is not active by the file's own word: they are left out
+        self._max_listed = max_listed
+        self.invalid_lines: list[InvalidLine] = []  # the first ones
+        self.invalid_count = 0
+        self.count = 0  # addresses that were yielded
+        self.skipped = 0  # rows that the file itself marks as not active
 
     def __iter__(self) -> Iterator[Address]:
         for row in self._rows():
@@ -38,43 +41,43 @@ class AddressFile:
                 self.count += 1
                 yield address
 
-    def _rows(self) -> Iterable[Row | BadLine]:
+    def _rows(self) -> Iterable[Row | InvalidLine]:
         return read_rows(self._file)
 
-    def _address(self, row: Row | BadLine) -> Address | None:
-        """Return the address to add, or None where there is none; what is bad is noted."""
-        if isinstance(row, BadLine):
-            self._note(row)
+    def _address(self, row: Row | InvalidLine) -> Address | None:
+        """Return the address to add; if there is none, count the row as invalid or skipped, and return None."""
+        if isinstance(row, InvalidLine):
+            self._record_invalid(row)
             return None
         try:
             address = clean_address(row.text)
         except ValidationError as error:
-            self._note(BadLine(row.line, f"{printable(row.text, 80)} {error.message}"))
+            self._record_invalid(InvalidLine(row.line, f"{printable(row.text, 80)} {error.message}"))
             return None
         if row.status == "active":
             return address
-        self.inactive += 1
+        self.skipped += 1
         return None
 
-    def _note(self, bad: BadLine) -> None:
-        self.bad_count += 1
-        if len(self.bad) < self._most_bad:
-            self.bad.append(bad)
+    def _record_invalid(self, line: InvalidLine) -> None:
+        self.invalid_count += 1
+        if len(self.invalid_lines) < self._max_listed:
+            self.invalid_lines.append(line)
 
 
 class ImportFile(AddressFile):
-    """One that is taken in whole or not at all: it ends with BadLinesError if a line is bad."""
+    """A file that is imported as a whole or not at all: the iteration raises InvalidLinesError if a line is invalid."""
 
     def __iter__(self) -> Iterator[Address]:
         for address in super().__iter__():
-            if not self.bad:
+            if not self.invalid_lines:
                 yield address
-        if self.bad:
-            raise BadLinesError(self.bad, self.bad_count)
+        if self.invalid_lines:
+            raise InvalidLinesError(self.invalid_lines, self.invalid_count)
 
 
 class Seen(NamedTuple):
-    """One of the first rows: its address, or why there is none to be added."""
+    """One of the first rows: its address, or the reason why there is none to add."""
 
     line: int
     text: str
@@ -83,22 +86,22 @@ class Seen(NamedTuple):
 
 
 class PreviewFile(AddressFile):
-    """One that is looked at before it is taken: its first rows are kept, and where it cannot be read any further."""
+    """A file that is previewed: keeps its first rows, and the line from which on it cannot be read."""
 
-    def __init__(self, file: BinaryIO, most_bad: int, most_seen: int) -> None:
-        super().__init__(file, most_bad)
+    def __init__(self, file: BinaryIO, max_listed: int, max_seen: int) -> None:
+        super().__init__(file, max_listed)
         self.seen: list[Seen] = []
         self.unreadable: Unreadable | None = None
-        self._most_seen = most_seen
+        self._max_seen = max_seen
 
-    def _address(self, row: Row | BadLine) -> Address | None:
-        bad = self.bad_count
+    def _address(self, row: Row | InvalidLine) -> Address | None:
+        invalid_before = self.invalid_count
         address = super()._address(row)
         if isinstance(row, Unreadable):
             self.unreadable = row
-        if len(self.seen) < self._most_seen:
-            reason = (
-                "" if address else self.bad[-1].reason if self.bad_count > bad else "not active, by the file itself"
-            )
-            self.seen.append(Seen(row.line, "" if isinstance(row, BadLine) else row.text, address, reason))
+        if len(self.seen) < self._max_seen:
+            reason = "" if address else "not active, by the file itself"
+            if self.invalid_count > invalid_before:
+                reason = self.invalid_lines[-1].reason
+            self.seen.append(Seen(row.line, "" if isinstance(row, InvalidLine) else row.text, address, reason))
         return address

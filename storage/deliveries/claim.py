@@ -48,7 +48,7 @@ ORDER BY e.event_id LIMIT 1
 LOCK_QUOTA = "SELECT value FROM counters WHERE name = 'sender_id' {for_update}"
 # In whole hours, so at least the last 24. What is claimed counts as sent.
 USED_TODAY = """
-SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hours WHERE hour >= :hour)
+SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hourly_stats WHERE hour >= :hour)
     + (SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL)
 """
 

@@ -39,13 +39,14 @@ UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 
 WHERE event_id = ?1 AND recipient_id = ?2 AND claimed_by + 0 = ?3 AND status = 'sending'
 """
 APPLY_UPDATE = """
-UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1, doubts = doubts + :doubt,
+UPDATE deliveries SET status = :status, claimed_by = NULL, attempts = attempts + 1,
+    attempts_in_doubt = attempts_in_doubt + :in_doubt,
     next_attempt_at = COALESCE(:next_attempt_at, next_attempt_at), finished_at = :finished_at, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
     AND status IN ('claimed', 'sending')
 """
 SELECT_DELIVERY = """
-SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
+SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE event_id = :event_id AND recipient_id = :recipient_id
 """
 SELECT_STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
@@ -69,7 +70,7 @@ RELEASE_ALL = (
     "UPDATE deliveries SET status = 'queued', claimed_by = NULL WHERE claimed_by = :sender_id AND status = 'claimed'"
 )
 SELECT_IN_DOUBT = """
-SELECT event_id, recipient_id, address, attempts, doubts, queued_at FROM deliveries
+SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE claimed_by = :sender_id AND status = 'sending'
 """
 # A recipient who unsubscribed or was removed in the meantime gets no further attempt; nor does anyone once the email is
@@ -118,7 +119,7 @@ class Delivery(NamedTuple):
     recipient_id: int
     address: str
     attempts: int  # so far
-    doubts: int
+    attempts_in_doubt: int
     queued_at: int  # when it was created or last retried by a person, in seconds since 1970 UTC
 
 
@@ -132,7 +133,7 @@ class DeliveryUpdate(NamedTuple):
     reply: str
     at: int
     next_attempt_at: int | None = None
-    no_mailbox: bool = False  # the server said that the mailbox does not exist
+    hard_bounce: bool = False  # the server said that the mailbox does not exist
 
 
 class ClaimLost(Exception):
@@ -247,7 +248,7 @@ class Deliveries(DeliveryLists, Retries):
             self._insert_attempt(update)
         if update.outcome == "deferred":
             self._hours.count_deferral(update.reply)
-        if update.no_mailbox:
+        if update.hard_bounce:
             self._recipients.record_hard_bounce(update.recipient_id, update.event_id, update.at)
 
     def _count(self, outcome: str, status: str, event_id: int, at: int) -> None:
@@ -263,7 +264,7 @@ class Deliveries(DeliveryLists, Retries):
             recipient_id=update.recipient_id,
             sender_id=sender_id,
             status=update.status,
-            doubt=int(update.outcome == "in_doubt"),
+            in_doubt=int(update.outcome == "in_doubt"),
             next_attempt_at=update.next_attempt_at,
             finished_at=None if update.status == "queued" else update.at,
             reply=update.reply,

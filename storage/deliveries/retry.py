@@ -20,7 +20,7 @@ ORDER BY recipient_id LIMIT :limit
 """
 # Only deliveries that were tried, and only to recipients who still want them.
 QUEUE_AGAIN = """
-UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, doubts = 0, finished_at = NULL
+UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
 WHERE event_id = ? AND recipient_id = ? AND status = ? AND EXISTS (
     SELECT 1 FROM attempts a
     WHERE a.event_id = deliveries.event_id AND a.recipient_id = deliveries.recipient_id) AND EXISTS (

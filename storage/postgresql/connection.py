@@ -60,8 +60,8 @@ ALTER TABLE deliveries SET (fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 ALTER TABLE progress SET (fillfactor = 20);
-ALTER TABLE hours SET (fillfactor = 20);
-ALTER TABLE counts SET (fillfactor = 20);
+ALTER TABLE hourly_stats SET (fillfactor = 20);
+ALTER TABLE status_counts SET (fillfactor = 20);
 ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 """
 SELECT_SCHEMA = """
@@ -197,7 +197,7 @@ class PostgreSQLConnection:
         return []
 
     def set_storage_parameters(self) -> None:
-        """Set how the new tables are stored and vacuumed, and create the triggers that keep `counts`."""
+        """Set how the new tables are stored and vacuumed, and create the triggers that maintain `status_counts`."""
         self.executescript(STORAGE_PARAMETERS + count_triggers.POSTGRESQL)
 
     def analyze(self) -> None:

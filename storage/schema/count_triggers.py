@@ -1,69 +1,71 @@
-"""The triggers that keep the table `counts`: whatever changes a status, and however, the numbers are exact.
+"""The triggers that maintain the table `status_counts`. Its numbers are exact, whoever changes a status, and however.
 
-SQLite counts row by row, in the one part 0. PostgreSQL counts once for each
-statement, in one of 64 parts: an import of a million rows changes a count once, and writers hardly ever wait.
+SQLite counts each changed row, always in shard 0. PostgreSQL counts once for each statement, in one of 64 shards, so
+that an import of a million rows changes a total once, and writers rarely wait for each other.
 """
 
 from __future__ import annotations
 
-# What each row of a table is counted as.
+# The counted tables, and the status that a row counts as.
 COUNTED = {
     "emails": "{row}status",
     "recipients": "CASE WHEN {row}removed_at IS NULL THEN {row}status ELSE 'removed' END",
 }
 
 SQLITE_ADD = """
-    INSERT INTO counts (noun, status, part, number) VALUES ('{noun}', {status}, 0, {change})
-    ON CONFLICT (noun, status, part) DO UPDATE SET number = number + excluded.number;"""
+    INSERT INTO status_counts (entity, status, shard, total) VALUES ('{table}', {status}, 0, {change})
+    ON CONFLICT (entity, status, shard) DO UPDATE SET total = total + excluded.total;"""
 SQLITE_TRIGGERS = """
-CREATE TRIGGER {noun}_inserted AFTER INSERT ON {noun} BEGIN{new}
+CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} BEGIN{new}
 END;
-CREATE TRIGGER {noun}_deleted AFTER DELETE ON {noun} BEGIN{old}
+CREATE TRIGGER {table}_deleted AFTER DELETE ON {table} BEGIN{old}
 END;
-CREATE TRIGGER {noun}_updated AFTER UPDATE ON {noun} WHEN {old_status} <> {new_status} BEGIN{old}{new}
+CREATE TRIGGER {table}_updated AFTER UPDATE ON {table} WHEN {old_status} <> {new_status} BEGIN{old}{new}
 END;
 """
 
 POSTGRESQL_TRIGGER = """
-CREATE FUNCTION count_{noun}_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION count_{table}_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO counts (noun, status, part, number)
-    SELECT '{noun}', changed.status, pg_backend_pid() & 63, SUM(changed.number) FROM ({changed}) AS changed
-    GROUP BY changed.status HAVING SUM(changed.number) <> 0 ORDER BY changed.status
-    ON CONFLICT (noun, status, part) DO UPDATE SET number = counts.number + excluded.number;
+    INSERT INTO status_counts (entity, status, shard, total)
+    SELECT '{table}', changed.status, pg_backend_pid() & 63, SUM(changed.change) FROM ({changed}) AS changed
+    GROUP BY changed.status HAVING SUM(changed.change) <> 0 ORDER BY changed.status
+    ON CONFLICT (entity, status, shard) DO UPDATE SET total = status_counts.total + excluded.total;
     RETURN NULL;
 END $$;
-CREATE TRIGGER {noun}_{event} AFTER {event} ON {noun} REFERENCING {tables}
-    FOR EACH STATEMENT EXECUTE FUNCTION count_{noun}_{event}();
+CREATE TRIGGER {table}_{event} AFTER {event} ON {table} REFERENCING {transition_tables}
+    FOR EACH STATEMENT EXECUTE FUNCTION count_{table}_{event}();
 """
-REFERENCED = {
-    "INSERT": ("NEW TABLE AS arrived",),
-    "DELETE": ("OLD TABLE AS gone",),
-    "UPDATE": ("OLD TABLE AS gone", "NEW TABLE AS arrived"),
+# The transition tables of each event, and what each of their rows adds to a total.
+TRANSITION_TABLES = {
+    "INSERT": {"NEW TABLE AS new_rows": 1},
+    "DELETE": {"OLD TABLE AS old_rows": -1},
+    "UPDATE": {"OLD TABLE AS old_rows": -1, "NEW TABLE AS new_rows": 1},
 }
 
 
-def _sqlite(noun: str, status: str) -> str:
+def _sqlite(table: str, status: str) -> str:
     old, new = status.format(row="OLD."), status.format(row="NEW.")
     return SQLITE_TRIGGERS.format(
-        noun=noun,
+        table=table,
         old_status=old,
         new_status=new,
-        old=SQLITE_ADD.format(noun=noun, status=old, change=-1),
-        new=SQLITE_ADD.format(noun=noun, status=new, change=1),
+        old=SQLITE_ADD.format(table=table, status=old, change=-1),
+        new=SQLITE_ADD.format(table=table, status=new, change=1),
     )
 
 
-def _postgresql(noun: str, status: str, event: str) -> str:
-    tables = REFERENCED[event]
-    changes = {"arrived": 1, "gone": -1}
+def _postgresql(table: str, status: str, event: str) -> str:
+    transition_tables = TRANSITION_TABLES[event]
     changed = " UNION ALL ".join(
-        f"SELECT {status.format(row='')} AS status, {change} AS number FROM {table}"  # noqa: S608 - names of our own
-        for table, change in changes.items()
-        if any(table in clause for clause in tables)
+        f"SELECT {status.format(row='')} AS status, {change} AS change FROM {clause.split()[-1]}"  # noqa: S608 - names of our own
+        for clause, change in transition_tables.items()
     )
-    return POSTGRESQL_TRIGGER.format(noun=noun, event=event, tables=" ".join(tables), changed=changed)
+    clauses = " ".join(transition_tables)
+    return POSTGRESQL_TRIGGER.format(table=table, event=event, transition_tables=clauses, changed=changed)
 
 
-SQLITE = "".join(_sqlite(noun, status) for noun, status in COUNTED.items())
-POSTGRESQL = "".join(_postgresql(noun, status, event) for noun, status in COUNTED.items() for event in REFERENCED)
+SQLITE = "".join(_sqlite(table, status) for table, status in COUNTED.items())
+POSTGRESQL = "".join(
+    _postgresql(table, status, event) for table, status in COUNTED.items() for event in TRANSITION_TABLES
+)

@@ -1,5 +1,5 @@
 """The version of the tables that this program works with."""
 
-VERSION = 2
-DIGESTS = {2: "e393190d2aba5627"}  # of schema.sql, for each version that records one
+VERSION = 3
+DIGESTS = {2: "e393190d2aba5627", 3: "f2f8931f7d4fd553"}  # of schema.sql, for each version that records one
 DIGEST = DIGESTS[VERSION]

@@ -20,6 +20,7 @@ from monitoring import clock, configuration, database_health, delivery_health, d
 from monitoring.checks import CHECK_TIMEOUT, findings
 from monitoring.finding import Finding, ok
 from settings import Settings, load_settings
+from storage.schema.version import VERSION
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
@@ -205,17 +206,17 @@ def test_tables_of_another_version_are_an_error(ready: Settings) -> None:
     with open_database(ready) as database:
         database.connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     finding = said(ready, "database")
-    assert "schema version 99; this program needs version 2" in finding.text
+    assert f"schema version 99; this program needs version {VERSION}" in finding.text
     assert finding.remedy == "run the newer program that upgraded it"
 
 
 def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> None:
     for number in range(2000):
-        database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
+        database.connection.execute("INSERT INTO hourly_stats (hour) VALUES (:number)", number=number)
     database.close()
     path = Path(str(settings.database_path))
     with closing(sqlite3.connect(path)) as connection:
-        rootpage = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'hours'").fetchone()[0]
+        rootpage = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'hourly_stats'").fetchone()[0]
     with path.open("r+b") as file:
         file.seek((rootpage - 1) * 4096 + 8)
         file.write(b"\xff" * 64)
@@ -233,7 +234,7 @@ def test_others_who_can_read_the_database_are_a_warning(settings: Settings, data
 def test_a_look_through_a_large_file_ends_in_time(database: Database) -> None:
     with database.connection.transaction():
         for number in range(20_000):
-            database.connection.execute("INSERT INTO hours (hour) VALUES (:number)", number=number)
+            database.connection.execute("INSERT INTO hourly_stats (hour) VALUES (:number)", number=number)
     assert database.health.integrity_check(seconds=60) == []
     assert database.health.integrity_check(seconds=0) is None
     assert database.health.integrity_check(seconds=60) == []

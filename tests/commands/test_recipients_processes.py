@@ -16,6 +16,7 @@ import pytest
 
 from database import Database
 from settings import FOLDER, Settings
+from storage.schema.version import VERSION
 from tests.support import warm_python
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.project_copy import copy_project
@@ -85,10 +86,10 @@ def test_the_command_reads_the_settings_that_task_py_reads(tmp_path: Path, comma
     line = [sys.executable, *command, "init-db"]
     environ = CLEAN_ENVIRONMENT | {"HOME": "elsewhere"}
     done = subprocess.run(line, cwd=project, env=environ, capture_output=True, text=True)
-    assert done.stdout == f"{project}/${{HOME}}.db: created the tables (schema version 2)\n", done.stderr
+    assert done.stdout == f"{project}/${{HOME}}.db: created the tables (schema version {VERSION})\n", done.stderr
     given = environ | {"DATABASE_URL": "sqlite:///given.db", "FLASK_RUN_FROM_CLI": "true", "PORT": "5001"}
     done = subprocess.run(line, cwd=project, env=given, capture_output=True, text=True)
-    assert done.stdout == f"{project}/given.db: created the tables (schema version 2)\n", done.stderr
+    assert done.stdout == f"{project}/given.db: created the tables (schema version {VERSION})\n", done.stderr
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint(start: Start, recipients: Command, many: Path) -> None:

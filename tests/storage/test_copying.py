@@ -32,7 +32,9 @@ def source(tmp_path: Path, where: dict[str, str]) -> Installation:
     installation.task()
     installation.save_email(2, due_in=3600, subject="2", content="Größe 👋\t\\N \\. 日本\n" * 500)
     with installation.database() as database:
-        database.connection.execute("UPDATE recipients SET status = 'rejected', no_mailbox = 1 WHERE recipient_id = 7")
+        database.connection.execute(
+            "UPDATE recipients SET status = 'rejected', bounced_event_id = 1 WHERE recipient_id = 7"
+        )
         database.connection.execute("INSERT INTO attempts VALUES (1, 3, 0, 'failed', '550 é')")
         database.imports.create("people.csv", [b"\xff\x00\r\n\\x41\\N", b"b"], datetime.now(UTC))
     return installation
@@ -77,7 +79,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(
     settings: Settings, source: Installation, target: dict[str, str], tmp_path: Path
 ) -> None:
     with source.database() as database:  # what the other kind would have refused to store
-        database.connection.execute("DROP TABLE hours")
+        database.connection.execute("DROP TABLE hourly_stats")
     code, _ = copied(settings, source, target)
     assert code == 1
     with Installation(tmp_path, **target).database() as database:

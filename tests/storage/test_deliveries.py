@@ -144,7 +144,7 @@ class TestDecide:
         progress = database.progress.get(7)
         assert progress is not None
         assert (progress.sent, progress.failed, progress.unknown) == (*sent_and_failed, 0)
-        assert database.connection.fetch_one("SELECT sent, failed FROM hours") == sent_and_failed
+        assert database.connection.fetch_one("SELECT sent, failed FROM hourly_stats") == sent_and_failed
 
     @pytest.mark.parametrize(("recipient_id", "found"), [(1, "sent"), (99, None)])
     def test_only_an_unknown_one_is_decided(self, database: Database, recipient_id: int, found: str | None) -> None:

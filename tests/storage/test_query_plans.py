@@ -17,7 +17,7 @@ from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, endin
 
 Act = Callable[[Database], object]
 
-TABLES = "emails|deliveries|recipients|progress|attempts|hours|[edpra]"
+TABLES = "emails|deliveries|recipients|progress|attempts|hourly_stats|[edpra]"
 SCAN = re.compile(rf"\bSCAN ({TABLES})\b|Seq Scan on ({TABLES})\b")
 SORT = re.compile(r"USE TEMP B-TREE FOR (ORDER|GROUP)|\bSort Key|Incremental Sort")
 KEY = NOON - timedelta(hours=1), 3

@@ -37,8 +37,8 @@ def get(database: Database, import_id: int = 1) -> Import:
 
 
 def make_ready(database: Database, import_id: int) -> None:
-    texts = {"preview": '{"rows": []}', "bad_lines": "line,reason\r\n"}
-    database.imports.ready(import_id, FOUND, lines=4, bad=1, left_out=2, **texts)
+    texts = {"preview": '{"rows": []}', "invalid_lines": "line,reason\r\n"}
+    database.imports.ready(import_id, FOUND, valid=4, invalid=1, skipped=2, **texts)
 
 
 def ready(database: Database) -> int:
@@ -79,12 +79,12 @@ class TestSteps:
         found = get(database, import_id)
         assert (found.file_name, found.status, found.size, found.created_at) == ("Größe.csv", "reading", 1008, NOON)
         make_ready(database, import_id)
-        assert database.imports.bad_lines(import_id) == "line,reason\r\n"
+        assert database.imports.invalid_lines(import_id) == "line,reason\r\n"
         assert database.imports.begin(import_id, "import", NOW)
         assert database.imports.finish(import_id, addresses(3), NOON)
         found = get(database, import_id)
         assert (found.status, found.finished_at, found.added) == ("done", NOON, 3)
-        assert (found.lines, found.bad, found.left_out, found.repeated) == (4, 1, 2, 1)
+        assert (found.valid, found.invalid, found.skipped, found.duplicates) == (4, 1, 2, 1)
         assert database.imports.part(import_id, 0) == b""
         assert names(database) == ["p0", "p1", "p2"]
 
@@ -99,7 +99,7 @@ class TestSteps:
         assert foreseen == (3, 2, 2, 1)
         assert database.recipients.page() == before
         found = get(database, imported(database, 8))
-        assert (found.added, found.known, found.unsubscribed, found.rejected) == foreseen
+        assert (found.added, found.existing, found.unsubscribed, found.rejected) == foreseen
         assert database.recipients.page()[:4] == before
         assert names(database) == ["p1", "p2", "p3", "p4", "p5", "p6", "p7"]  # p0 left, and was removed
 
@@ -123,9 +123,9 @@ class TestSteps:
             database.imports.finish(import_id, broken(), NOON)
         assert names(database) == []
         database.imports.break_off(import_id, "the disk is full")
-        assert get(database).is_broken_off(NOW) and get(database).fault == "the disk is full"
+        assert get(database).is_broken_off(NOW) and get(database).error == "the disk is full"
         assert database.imports.begin(import_id, "import", NOW)
-        assert get(database).fault is None
+        assert get(database).error is None
         assert database.imports.finish(import_id, addresses(1), NOON)
 
     @pytest.mark.parametrize(("step", "status"), [("read", "reading"), ("import", "importing"), ("undo", "undoing")])
@@ -151,7 +151,7 @@ class TestSteps:
     def test_a_refused_file_is_not_kept(self, database: Database) -> None:
         import_id = database.imports.create("people.csv", PARTS, NOON)
         database.imports.refuse(import_id, "it is empty")
-        assert (get(database).status, get(database).fault) == ("refused", "it is empty")
+        assert (get(database).status, get(database).error) == ("refused", "it is empty")
         assert database.imports.part(import_id, 0) == b""
         assert not any(database.imports.begin(import_id, step, NOW) for step in recipient_imports.STEPS)
 

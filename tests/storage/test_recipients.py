@@ -128,7 +128,7 @@ class TestLeaving:
     def test_a_person_can_be_made_active_again(self, database: Database) -> None:
         (one,) = addresses(1)
         database.recipients.add([one], NOON)
-        database.connection.execute("UPDATE recipients SET status = 'rejected', no_mailbox = 3")
+        database.connection.execute("UPDATE recipients SET status = 'rejected', bounced_event_id = 3")
         assert database.recipients.reactivate(one, NOON)
         assert not database.recipients.reactivate(one, NOON)
-        assert database.connection.fetch_all("SELECT status, no_mailbox FROM recipients") == [("active", None)]
+        assert database.connection.fetch_all("SELECT status, bounced_event_id FROM recipients") == [("active", None)]

@@ -354,7 +354,7 @@ class TestDeliveries:
         (delivery,) = database.claims.claim(sender_id, 0, NOW, 1)
         database.deliveries.record(sender_id, [], [failed(delivery)], [])
         assert database.connection.fetch_all("SELECT * FROM attempts") == [(7, 1, NOW, "failed", "550 no")]
-        assert database.connection.fetch_all("SELECT hour, sent, deferred, failed FROM hours") == [
+        assert database.connection.fetch_all("SELECT hour, sent, deferred, failed FROM hourly_stats") == [
             (NOW // 3600, 0, 0, 1)
         ]
 
@@ -364,7 +364,7 @@ class TestNoMailbox:
 
     def refuse(self, database: Database, sender_id: int) -> None:
         (claim,) = database.claims.claim(sender_id, 0, NOW, 9)
-        gone = DeliveryUpdate(*key(claim), "failed", "failed", "550 5.1.1", NOW, no_mailbox=True)
+        gone = DeliveryUpdate(*key(claim), "failed", "failed", "550 5.1.1", NOW, hard_bounce=True)
         database.deliveries.record(sender_id, [], [gone], [])
 
     def test_the_same_email_tried_again_says_nothing_new(self, database: Database) -> None:
@@ -382,7 +382,7 @@ class TestNoMailbox:
         for event_id in (8, 9):
             start(database, 1, EMAIL._replace(event_id=event_id))
         waiting, refused = database.claims.claim(sender_id, 8, NOW, 9)
-        gone = DeliveryUpdate(*key(refused), "failed", "failed", "550 5.1.1", NOW, no_mailbox=True)
+        gone = DeliveryUpdate(*key(refused), "failed", "failed", "550 5.1.1", NOW, hard_bounce=True)
         database.deliveries.record(sender_id, [], [gone], [])
         assert database.recipients.counts()["active"] == 0
         assert database.deliveries.record(sender_id, [], [], [ending(waiting, sender_id)]) == []
@@ -423,7 +423,7 @@ class TestSenders:
         assert database.senders.any_dead()
         two = enter(database)
         again = [database.deliveries.get(key(claim)) for claim in database.claims.claim(two, 0, NOW, 2)]
-        assert [(delivery.attempts, delivery.doubts) for delivery in again] == [(1, 1), (0, 0)]
+        assert [(delivery.attempts, delivery.attempts_in_doubt) for delivery in again] == [(1, 1), (0, 0)]
 
     def test_a_lease_further_ahead_than_any_reaches_has_ended(self, database: Database) -> None:
         enter(database)
@@ -483,17 +483,17 @@ class TestSchema:
 class TestHours:
     def test_what_is_older_than_a_year_becomes_one_row_and_the_sums_stay(self, database: Database) -> None:
         hour, year = NOW // 3600, 366 * 24
-        add = "INSERT INTO hours (hour, sent, failed, late_1, lateness) VALUES (:hour, 2, 1, 2, 5)"
+        add = "INSERT INTO hourly_stats (hour, sent, failed, late_1, lateness_seconds) VALUES (:hour, 2, 1, 2, 5)"
         for added, ages in enumerate([(0, year, year + 1, 20_000), (year + 5,)]):
             for age in ages:
                 database.connection.execute(add, hour=hour - age)
             enter(database)
-            assert database.connection.fetch_all("SELECT hour FROM hours ORDER BY hour") == [
+            assert database.connection.fetch_all("SELECT hour FROM hourly_stats ORDER BY hour") == [
                 (0,),
                 (hour - year,),
                 (hour,),
             ]
             totals = database.health.totals()
-            assert (totals.outcomes["sent"], totals.late[0], totals.lateness) == tuple(
+            assert (totals.outcomes["sent"], totals.late[0], totals.lateness_seconds) == tuple(
                 (4 + added) * each for each in (2, 2, 5)
             )

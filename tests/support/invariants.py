@@ -32,11 +32,11 @@ HAVING p.deliveries <> COUNT(d.event_id)
     OR p.cancelled <> COUNT(CASE WHEN d.status = 'cancelled' THEN 1 END)
 """
 COUNTED_WRONG = """
-SELECT noun, status FROM (
-    SELECT 'emails' AS noun, status, 1 AS number FROM emails UNION ALL
+SELECT entity, status FROM (
+    SELECT 'emails' AS entity, status, 1 AS total FROM emails UNION ALL
     SELECT 'recipients', CASE WHEN removed_at IS NULL THEN status ELSE 'removed' END, 1 FROM recipients UNION ALL
-    SELECT noun, status, -number FROM counts) AS one
-GROUP BY noun, status HAVING SUM(number) <> 0
+    SELECT entity, status, -total FROM status_counts) AS one
+GROUP BY entity, status HAVING SUM(total) <> 0
 """
 TO_BE_SENT_THOUGH_CANCELLED = """
 SELECT e.event_id, d.address FROM emails e JOIN deliveries d ON d.event_id = e.event_id
@@ -51,8 +51,8 @@ WHERE (e.status = 'sent' OR (e.status = 'cancelled' AND e.finished_at IS NOT NUL
 MISCOUNTED_HOURS = """
 SELECT h.sent, h.late, d.sent FROM (
     SELECT COALESCE(SUM(sent), 0) AS sent,
-        COALESCE(SUM(late_1 + late_5 + late_15 + late_60 + late_300 + late_900 + late_3600 + late_more), 0) AS late
-    FROM hours) AS h, (SELECT COUNT(*) AS sent FROM deliveries WHERE status = 'sent') AS d
+        COALESCE(SUM(late_1 + late_5 + late_15 + late_60 + late_300 + late_900 + late_3600 + late_over_3600), 0) AS late
+    FROM hourly_stats) AS h, (SELECT COUNT(*) AS sent FROM deliveries WHERE status = 'sent') AS d
 WHERE h.sent <> h.late OR h.sent <> d.sent
 """
 HELD = "SELECT event_id, address FROM deliveries WHERE claimed_by IS NOT NULL OR status IN ('claimed', 'sending')"
@@ -120,8 +120,8 @@ def check_whole(database: Database) -> None:
     if isinstance(database.connection, SQLiteConnection):
         assert rows("PRAGMA integrity_check") == [("ok",)]
     assert rows(MISCOUNTED) == [], "progress does not match the deliveries"
-    assert rows(COUNTED_WRONG) == [], "counts does not match the rows"
-    assert rows(MISCOUNTED_HOURS) == [], "hours does not add up to what was sent"
+    assert rows(COUNTED_WRONG) == [], "status_counts does not match the rows"
+    assert rows(MISCOUNTED_HOURS) == [], "hourly_stats does not add up to what was sent"
     assert rows(NOT_MADE_THOUGH_FINISHED) == [], "finished before its last delivery"
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intake.recipients_csv.format import MAX_LINE_LENGTH, BadLine, Row, encode_rows, escape, read_rows, unescape
+from intake.recipients_csv.format import MAX_LINE_LENGTH, InvalidLine, Row, encode_rows, escape, read_rows, unescape
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
 
 
-def read(data: bytes) -> list[Row | BadLine]:
+def read(data: bytes) -> list[Row | InvalidLine]:
     return list(read_rows(io.BytesIO(data)))
 
 
@@ -27,9 +27,9 @@ def texts(data: bytes) -> list[str]:
     return [row[1] for row in rows]
 
 
-def only_error(data: bytes) -> BadLine:
-    (bad,) = (row for row in read(data) if isinstance(row, BadLine))
-    return bad
+def only_error(data: bytes) -> InvalidLine:
+    (invalid,) = (row for row in read(data) if isinstance(row, InvalidLine))
+    return invalid
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_named_with_its_line(data: bytes, line: int, reas
 
 def test_each_bad_line_is_named_not_only_the_first() -> None:
     data = b"a@x.com\n\xff@x.com\nb@x.com\nc@x.com,d@x.com\n"
-    assert [row.line for row in read(data) if isinstance(row, BadLine)] == [2, 4]
+    assert [row.line for row in read(data) if isinstance(row, InvalidLine)] == [2, 4]
 
 
 def test_a_cell_of_200_kilobytes_in_another_column_does_no_harm() -> None:
@@ -141,7 +141,9 @@ def test_a_quotation_mark_that_is_never_closed_takes_little_memory() -> None:
     rows = list(read_rows(io.BufferedReader(endless)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert rows == [BadLine(1, "a cell is longer than 1,048,576 characters (a quotation mark may lack its partner)")]
+    assert rows == [
+        InvalidLine(1, "a cell is longer than 1,048,576 characters (a quotation mark may lack its partner)")
+    ]
     assert endless.given < 2 * MAX_LINE_LENGTH
     assert peak < 16 * MAX_LINE_LENGTH
 

@@ -6,7 +6,7 @@ from database import Delivery
 from sender.retry_policy import Policy, next_state, next_state_after_crash
 
 NOW = 1_800_000_000
-DELIVERY = Delivery(7, 1, "p@example.com", attempts=0, doubts=0, queued_at=NOW)
+DELIVERY = Delivery(7, 1, "p@example.com", attempts=0, attempts_in_doubt=0, queued_at=NOW)
 RESEND = Policy(retry_for=86_400, in_doubt="resend")
 HOLD = Policy(retry_for=86_400, in_doubt="hold")
 
@@ -16,7 +16,7 @@ HOLD = Policy(retry_for=86_400, in_doubt="hold")
     [("550 5.1.1 no such user", True), ("550 5.1.10 null MX", True), ("550 5.7.1 denied", False), ("550 no", False)],
 )
 def test_a_mailbox_is_known_to_be_missing_by_its_enhanced_code_alone(reply: str, missing: bool) -> None:
-    assert next_state(DELIVERY, "failed", reply, NOW, RESEND).no_mailbox is missing
+    assert next_state(DELIVERY, "failed", reply, NOW, RESEND).hard_bounce is missing
 
 
 def test_a_failure_is_final() -> None:
@@ -45,7 +45,7 @@ def test_the_last_attempt_is_at_the_end_of_the_time_for_retries() -> None:
 
 def test_the_first_doubt_is_resent_and_the_second_is_left_to_a_person() -> None:
     assert next_state(DELIVERY, "in_doubt", "lost", NOW, RESEND).status == "queued"
-    assert next_state(DELIVERY._replace(doubts=1), "in_doubt", "lost", NOW, RESEND).status == "unknown"
+    assert next_state(DELIVERY._replace(attempts_in_doubt=1), "in_doubt", "lost", NOW, RESEND).status == "unknown"
 
 
 def test_with_hold_every_doubt_is_left_to_a_person() -> None:

@@ -53,7 +53,8 @@ def add_recipients() -> Response:
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
     recipients = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
-    return json_response({**added._asdict(), "recipients": [serializers.recipient(each) for each in recipients]})
+    counts = {"added": added.added, "known": added.existing}
+    return json_response({**counts, "recipients": [serializers.recipient(each) for each in recipients]})
 
 
 @blueprint.get("/recipients/<recipient:recipient>")

@@ -10,34 +10,39 @@ from flask import Blueprint, Response, request
 
 from database import Database, Recipient
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
-from intake.recipients_csv.reader import BadLinesError, ImportFile
+from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
 from web.api.params import MAX_PAGE_SIZE, csv_response
 from web.problem_details import INVALID, json_response, problem
 from web.services import current_settings, in_database
 
-MAX_BAD_LINES = 1_000  # lines that are named
+MAX_INVALID_LINES = 1_000  # the number that is listed
 blueprint = Blueprint("recipients_csv", __name__)
 
 
 @blueprint.post("/recipients/import")
 def import_recipients() -> Response:
-    """Add the recipients of a CSV file: all of them, or none if a line is bad. Nobody becomes active again by it."""
+    """Add the recipients of a CSV file, or none of them if a line is invalid. Existing recipients keep their status."""
     octets = read_whole(request, current_settings().max_body, CSV)
     now = datetime.now(UTC)
 
     def add(database: Database) -> serializers.Document:
-        content = ImportFile(io.BytesIO(octets), MAX_BAD_LINES)
+        content = ImportFile(io.BytesIO(octets), MAX_INVALID_LINES)
         added = database.recipients.add(content, now)
-        return {**added._asdict(), "repeated": content.count - sum(added), "left_out": content.inactive}
+        return {
+            "added": added.added,
+            "known": added.existing,
+            "repeated": content.count - sum(added),
+            "left_out": content.skipped,
+        }
 
     return json_response(in_database(add))
 
 
-@blueprint.errorhandler(BadLinesError)
-def answer_bad_lines(error: BadLinesError) -> Response:
-    """400: nothing was imported, and each bad line is named."""
+@blueprint.errorhandler(InvalidLinesError)
+def answer_invalid_lines(error: InvalidLinesError) -> Response:
+    """400: nothing was imported, and each invalid line is listed."""
     errors = [{"field": f"line {line}", "message": reason} for line, reason in error.lines]
     return problem(400, str(error), INVALID, "The request is not valid", errors=errors, bad_lines=error.count)
 

@@ -41,9 +41,9 @@ def upload() -> AnyResponse:
     import_id = in_database(lambda database: database.imports.create(name, _parts(file.stream), datetime.now(UTC)))
     _start(import_id, "read")
     import_ = _get(import_id)
-    if import_ is not None and import_.status == "refused" and import_.bad <= 1:
+    if import_ is not None and import_.status == "refused" and import_.invalid <= 1:
         in_database(lambda database: database.imports.discard(import_id))
-        return Response(_form(f"{name}: {import_.fault}"), 400)
+        return Response(_form(f"{name}: {import_.error}"), 400)
     return redirect(f"/recipients/imports/{import_id}", 303)
 
 
@@ -57,14 +57,14 @@ def show(import_id: int) -> AnyResponse:
     running, broken_off = import_.is_running(now), import_.is_broken_off(now)
     preview = json.loads(import_.preview or "{}")
     shown = {"import_": import_, "running": running, "broken_off": broken_off, "preview": preview}
-    shown["most_bad"] = import_job.MAX_BAD_LINES
+    shown["max_listed"] = import_job.MAX_INVALID_LINES
     return etag.page("import.html", (import_._replace(heartbeat_at=0), running), **shown)
 
 
 @blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")
-def bad_lines(import_id: int) -> AnyResponse:
+def invalid_lines(import_id: int) -> AnyResponse:
     """The lines that could not be taken, with the reasons."""
-    text = None if import_id >= 2**63 else in_database(lambda database: database.imports.bad_lines(import_id))
+    text = None if import_id >= 2**63 else in_database(lambda database: database.imports.invalid_lines(import_id))
     if text is None:
         return error_answer(404, NOT_THERE)
     response = Response(text, content_type="text/csv; charset=utf-8; header=present")
@@ -104,9 +104,9 @@ def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
     return Response(_form("it is larger than this page takes; flask recipients import FILE takes it"), 413)
 
 
-def _form(fault: str = "") -> str:
+def _form(error: str = "") -> str:
     recent = in_database(lambda database: database.imports.recent())
-    return render_template("import_new.html", recent=recent, fault=fault, most=current_settings().max_body)
+    return render_template("import_new.html", recent=recent, error=error, most=current_settings().max_body)
 
 
 def _parts(stream: IO[bytes]) -> Iterator[bytes]:

@@ -158,13 +158,13 @@ def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
 
 def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str]]:
     """Add them, and say of each what became of it."""
-    known = {address.key for address in addresses if database.recipients.find(address)}
+    existing = {address.key for address in addresses if database.recipients.find(address)}
     database.recipients.add(addresses, datetime.now(UTC))
-    outcomes: dict[str, list[str]] = {"added": [], "known": [], "unsubscribed": [], "rejected": []}
+    outcomes: dict[str, list[str]] = {"added": [], "existing": [], "unsubscribed": [], "rejected": []}
     for address in addresses:
         recipient = database.recipients.find(address)
         status = recipient.status if recipient else "active"
-        outcome = status if status != "active" else "known" if address.key in known else "added"
+        outcome = status if status != "active" else "existing" if address.key in existing else "added"
         outcomes[outcome].append(address.text)
     return outcomes
 
@@ -173,7 +173,7 @@ def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
     """What to say about an addition, each sentence with its category."""
     forms = {
         "added": ("{} added: {}.", "message"),
-        "known": ("{} already there: {}.", "message"),
+        "existing": ("{} already there: {}.", "message"),
         "unsubscribed": ("{} unsubscribed and stays so: {}. Adding makes nobody active again.", "warning"),
         "rejected": ("{} rejected by a server and stays so: {}. Adding makes nobody active again.", "warning"),
     }

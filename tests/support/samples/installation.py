@@ -150,7 +150,7 @@ PEOPLE = (
     "sofja.kowalewskaja@example.com,Софья Ковалевская\r\nMary.Somerville@example.com,Mary Somerville\r\n"
 ).encode()
 AT_WORK = """
-UPDATE imports SET status = :status, heartbeat_at = :now, position = size / 3, last_id = before_id + size
+UPDATE imports SET status = :status, heartbeat_at = :now, position = size / 3, last_id = after_id + size
 WHERE import_id = :import_id
 """
 AGE = (

@@ -11,13 +11,13 @@ from settings import Settings
 from storage.connection import Connection, Row
 from storage.copying import TABLES
 from storage.postgresql.connection import PostgreSQLConnection
-from storage.schema import upgrading
-from storage.schema.structure import differences
+from storage.schema import upgrading, version
 from storage.sqlite.connection import SQLiteConnection, create_file, driver  # type: ignore[attr-defined]
 
 DUMPS = Path(__file__).resolve().parents[2] / "storage" / "dumps"
 VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"
-ALL_TABLES = (*TABLES, "counts", "senders")
+ALL_TABLES = (*TABLES, "status_counts", "senders")
+OLD_NAMES = {"status_counts": "counts", "hourly_stats": "hours"}  # until version 2
 
 Content = dict[str, list[Row]]
 
@@ -43,15 +43,22 @@ def load(settings: Settings, commit: str) -> None:
         file.executescript((DUMPS / f"{commit}.sqlite.sql").read_text())
 
 
+def load_version(settings: Settings, number: int) -> None:
+    """Load the dump of version 1, upgraded to an earlier version as the program of that version did it."""
+    load(settings, VERSION_1)
+    with closing(connect(settings)) as connection, connection.transaction():
+        upgrading.migrate(connection, range(2, number + 1))
+        recorded = {"schema_version": str(number), "schema_digest": version.DIGESTS.get(number)}
+        for name, value in recorded.items():
+            connection.execute("UPDATE meta SET value = :value WHERE name = :name", name=name, value=value)
+
+
 def content(connection: Connection) -> Content:
-    """Return every row of every table, sorted."""
+    """Return every row of every table, sorted, by the table's present name."""
+    existing = {part.table for part in connection.structure()}
+    names = {table: table if table in existing else OLD_NAMES.get(table) for table in ALL_TABLES}
     return {
-        table: sorted(connection.fetch_all(f"SELECT * FROM {table}"), key=repr)
-        for table in ALL_TABLES
-        if f"table {table} is missing" not in missing_tables(connection)
+        table: sorted(connection.fetch_all(f"SELECT * FROM {name}"), key=repr)
+        for table, name in names.items()
+        if name in existing
     }
-
-
-def missing_tables(connection: Connection) -> list[str]:
-    with connection.transaction():
-        return differences(connection.structure_of(upgrading.script(1, connection.engine)), connection.structure())

@@ -179,7 +179,7 @@ class TestSteps:
         assert '<a href="/recipients/imports/1"><bdi>people.csv</bdi></a>' in page and "waits for you" in page
 
     def test_of_very_many_bad_lines_the_first_are_named(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(import_job, "MAX_BAD_LINES", 3)
+        monkeypatch.setattr(import_job, "MAX_INVALID_LINES", 3)
         page = preview(api, b"ada@example.com\n" + b"x\n" * 9)
         assert "9 lines that cannot be taken" in page and "(the first 3)" in page
         assert len(api.client.get("/recipients/imports/1/bad-lines.csv").text.splitlines()) == 4
