@@ -33,7 +33,7 @@ MEANWHILE = {
 MAX_TICKED = 1_000  # deliveries
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
 
-blueprint = Blueprint("acts", __name__)
+blueprint = Blueprint("actions", __name__)
 
 
 @blueprint.post("/emails/<event_id>/cancel")
