@@ -338,9 +338,9 @@ class EmailWriter:
         """Close the connection; the next email opens it again."""
         self._databases.close()
 
-    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Save the emails that `take` returns once the write lock is held: those that arrived meanwhile join."""
-        return self._databases.act(lambda database: database.emails.save_group(take))
+    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
+        """Save what `drain_queue` returns once the write lock is held: emails that arrived meanwhile are included."""
+        return self._databases.act(lambda database: database.emails.save_group(drain_queue))
 
 
 class _Kept:

@@ -107,10 +107,10 @@ class Emails(EmailLists):
         """Save the emails whose event_ids are new, all durably or none; return the result for each."""
         return self.save_group(lambda: [(email, now) for email in emails])
 
-    def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Do as save_many with the emails, each with its own `now`, that `take` returns inside the transaction."""
+    def save_group(self, drain_queue: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
+        """Do as save_many with the emails that `drain_queue` returns in the transaction, each with its own `now`."""
         with self._connection.transaction():
-            results = self._save(take())
+            results = self._save(drain_queue())
             self._connection.notify()
         return results
 
