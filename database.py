@@ -1,7 +1,14 @@
 """The data layer as the rest of the program sees it.
 
 `open_database` returns a Database whose schema is of this program's version. Its methods are grouped by noun:
-`database.emails`, `.recipients`, `.progress`, `.claims`, `.deliveries`, `.senders`. All errors are DBErrors.
+`database.emails`, `.recipients`, `.deliveries`, `.imports` and so on. All errors are DBErrors.
+
+Times. The tables hold whole seconds since 1970 UTC. Everything that pages, the API, commands and monitoring call takes
+and returns aware datetimes: `emails`, `recipients`, `imports`, `sessions`, `health`, the lists, `retry` and `decide` of
+`deliveries`, and the methods and functions of this module. They convert at once (`storage.values.epoch_seconds` and
+`moment`); whatever they call below works with integers. What a sweep calls for each message or batch, or to find out
+when there is work, takes and returns these integers and never makes a datetime: `claims`, `progress`, `senders`,
+claiming, recording and releasing `deliveries`, and here the heartbeat, `has_work` and `next_work_at`.
 
 There is no ORM: each method runs a few lines of SQL in the module of its noun in `storage/`. What differs between
 engines is in one class for each, such as `storage/sqlite/connection.py`.
@@ -71,7 +78,14 @@ from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
-from storage.values import DELIVERY_STATUSES, EMAIL_STATUSES, RECIPIENT_STATUSES, RETRYABLE_STATUSES, Address
+from storage.values import (
+    DELIVERY_STATUSES,
+    EMAIL_STATUSES,
+    RECIPIENT_STATUSES,
+    RETRYABLE_STATUSES,
+    Address,
+    epoch_seconds,
+)
 
 __all__ = [
     "BUCKETS",
@@ -185,17 +199,21 @@ class Database:
     def info(self) -> DatabaseInfo:
         return database_info.database_info(self.connection)
 
-    def back_up(self, target: Path, now: int) -> dict[str, int]:
+    def back_up(self, target: Path, now: datetime) -> dict[str, int]:
         """Back up a database in use, or nothing; return the number of rows by table. Raises BackupRefused."""
-        return back_up(self.connection, target, now)
+        return back_up(self.connection, target, epoch_seconds(now))
 
-    def any_prunable(self, before: int) -> bool:
-        """Return whether an email was finished by this second and still has its content."""
-        return self.connection.fetch_one(ANY_PRUNABLE, before=before) is not None
+    def mark_as_restored(self, now: datetime) -> None:
+        """Mark a database that was restored from another program's backup: the next sweep holds what was due in it."""
+        self.progress.mark_as_backup(epoch_seconds(now))
 
-    def prune(self, before: int, go_on: Callable[[], bool] = lambda: True) -> Pruned:
-        """Delete content and deliveries of emails that were finished by this second, in steps, while `go_on()`."""
-        return pruning.prune(self.connection, self.progress, before, go_on)
+    def any_prunable(self, before: datetime) -> bool:
+        """Return whether an email was finished by then and still has its content."""
+        return self.connection.fetch_one(ANY_PRUNABLE, before=epoch_seconds(before)) is not None
+
+    def prune(self, before: datetime, go_on: Callable[[], bool] = lambda: True) -> Pruned:
+        """Delete content and deliveries of emails that were finished by then, in steps, while `go_on()`."""
+        return pruning.prune(self.connection, self.progress, epoch_seconds(before), go_on)
 
     def next_work_at(self) -> int | None:
         """Return when an email or a delivery is next due, in seconds since 1970 UTC, or None. It may be in the past."""
@@ -247,7 +265,7 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
     return Database(connection)
 
 
-def db_init(settings: Settings, now: int) -> str:
+def db_init(settings: Settings, now: datetime) -> str:
     """Create the schema, or upgrade it to this program's version; return what was done. Safe to repeat.
 
     Raises DatabaseUnavailable, SchemaMismatch among them, and has changed nothing then.
@@ -256,7 +274,7 @@ def db_init(settings: Settings, now: int) -> str:
         create_file(settings.database_path)
     connection = _connect(settings, wait=60.0)
     try:
-        done = create_or_upgrade(connection, now)
+        done = create_or_upgrade(connection, epoch_seconds(now))
         if isinstance(connection, SQLiteConnection):
             connection.switch_to_wal()
         return done
@@ -338,9 +356,9 @@ class EmailWriter:
         """Close the connection; the next email opens it again."""
         self._databases.close()
 
-    def _commit(self, take: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Save the emails that `take` returns once the write lock is held: those that arrived meanwhile join."""
-        return self._databases.act(lambda database: database.emails.save_group(take))
+    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
+        """Save what `drain_queue` returns once the write lock is held: emails that arrived meanwhile are included."""
+        return self._databases.act(lambda database: database.emails.save_group(drain_queue))
 
 
 class _Kept:

@@ -103,7 +103,7 @@ def retry_deliveries(
     `recipient_ids` limits this to some recipients; empty: all. Only active recipients count. Raises NoSuchEmail, or
     NotRetryable unless the email is being sent or was sent.
     """
-    queued = database.deliveries.retry(event_id, int(now.timestamp()), statuses, recipient_ids or None)
+    queued = database.deliveries.retry(event_id, now, statuses, recipient_ids or None)
     wake_at(wake_ups, now)
     return queued
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = load_settings({}, folder)
-        db_init(settings, int(time.time()))
+        db_init(settings, datetime.now(UTC))
         show("1,000 rows", cost(settings, csv_file(folder / "few.csv", 1000, "few")))
         path = csv_file(folder / "many.csv", rows, "person")
         show(f"{rows:,} rows", cost(settings, path))

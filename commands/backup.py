@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -37,7 +38,7 @@ def backup(file: Path, as_json: bool) -> None:
         raise click.ClickException(FOR_POSTGRESQL.format(file=file, name=settings.database_name))
     began = time.monotonic()
     with open_database(settings) as database:
-        rows = database.back_up(file, int(time.time()))
+        rows = database.back_up(file, datetime.now(UTC))
     if as_json:
         echo_json({"file": str(file.resolve()), "bytes": file.stat().st_size, "rows": rows})
         return
@@ -54,9 +55,8 @@ def restored(as_json: bool) -> None:
     The next sweep holds what was begun or due in it: it may have been sent since the copy was made. What
     `flask backup` made says so by itself.
     """
-    now = int(time.time())
     with open_database(current_settings()) as database:
-        database.progress.mark_as_backup(now)
+        database.mark_as_restored(datetime.now(UTC))
     if as_json:
         echo_json({"restored": True})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import click
 
@@ -17,7 +18,7 @@ from web.services import current_settings
 def init_db() -> None:
     """Make the tables, or bring them to the version of this program. Safe to repeat."""
     settings = current_settings()
-    done = db_init(settings, int(time.time()))
+    done = db_init(settings, datetime.now(UTC))
     click.echo(f"{settings.database_name}: {done}")
 
 
@@ -32,7 +33,7 @@ def copy_database_command(source: str, target: str) -> None:
     the original, row by row. Stop the service first; then set DATABASE_URL to the new one, and start it again.
     """
     old, new = _settings_for(source), _settings_for(target)
-    db_init(new, int(time.time()))
+    db_init(new, datetime.now(UTC))
     began = time.monotonic()
     with open_database(old) as original, open_database(new) as copy:
         rows = copy_database(original, copy)

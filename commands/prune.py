@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -34,7 +34,7 @@ def prune(older_than: int | None, as_json: bool) -> None:
     if keep_for is None:
         raise click.UsageError("KEEP_FOR is not set, so everything is kept; say how old: flask prune --older-than 90d")
     with open_database(current_settings(), wait=60.0) as database:
-        pruned = database.prune(int(time.time()) - keep_for)
+        pruned = database.prune(datetime.now(UTC) - timedelta(seconds=keep_for))
     if as_json:
         echo_json(pruned._asdict())
     else:

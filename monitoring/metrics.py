@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from prometheus_client import generate_latest
@@ -47,7 +47,7 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
     yield InfoMetricFamily(f"{PREFIX}build", "The program, and the kind of its database.", value=build)
     yield _by_label("emails", "Emails by status.", "status", database.emails.counts())
     yield _by_label("recipients", "Recipients by status.", "status", database.recipients.counts())
-    yield from _waiting(database, settings, int(time.time()))
+    yield from _waiting(database, settings, datetime.now(UTC).replace(microsecond=0))
     yield from _counted(database.health.totals())
     sweeps = database.health.sweeps()
     yield SummaryMetricFamily(
@@ -59,15 +59,16 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
     yield _gauge("database_bytes", "The database on its disk.", database.health.size())
 
 
-def _waiting(database: Database, settings: Settings, now: int) -> Iterator[Metric]:
+def _waiting(database: Database, settings: Settings, now: datetime) -> Iterator[Metric]:
     health = database.health
     overdue = health.overdue(now - LATE_AFTER[settings.scheduler])
-    oldest = 0 if overdue.since is None else now - overdue.since
+    oldest = now - (overdue.since or now)
     stalled = health.stalled(now - STALLED_AFTER)
     yield _gauge("overdue_emails", "Emails that should have been begun; at most 10,000 are counted.", overdue.emails)
-    yield _gauge("overdue_oldest_seconds", "For how long the first of them has been due.", oldest)
+    yield _gauge("overdue_oldest_seconds", "For how long the first of them has been due.", oldest.total_seconds())
     yield _gauge("stalled_emails", "Emails that are being sent and do not move.", stalled.emails)
-    yield _gauge("heartbeat_age_seconds", "Since a sweep last looked at the database.", now - health.heartbeat_at())
+    heartbeat_age = now - health.heartbeat_at()
+    yield _gauge("heartbeat_age_seconds", "Since a sweep last looked at the database.", heartbeat_age.total_seconds())
     yield _gauge("senders", "Senders at work.", health.at_work().senders)
 
 

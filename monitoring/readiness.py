@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from database import Database, DatabaseUnavailable, SchemaMismatch
 from monitoring.delivery_health import check_delivery_health
@@ -22,7 +22,7 @@ def readiness(database: Database, settings: Settings) -> list[Finding]:
     return [
         ok("database", "it answers, and can be written"),
         ok("schema", "the schema is current"),
-        *check_delivery_health(database, settings.scheduler, int(time.time())),
+        *check_delivery_health(database, settings.scheduler, datetime.now(UTC)),
     ]
 
 

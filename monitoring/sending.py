@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from database import DBError, open_database
 from monitoring.delivery_health import LATE_AFTER, START_SENDER, check_delivery_health
@@ -21,7 +21,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
     swept = False
     try:
         with open_database(settings) as database:
-            now = int(time.time())
+            now = datetime.now(UTC)
             swept = now - database.health.heartbeat_at() < LATE_AFTER["cron"]
             yield from check_delivery_health(database, settings.scheduler, now)
             yield from _held(database.emails.counts()["held"])

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from database import (
@@ -115,7 +116,7 @@ class Sweeper:
 
     def _prune(self) -> None:
         """While nothing is due, prune what is older than KEEP_FOR for a short time; the next sweep continues."""
-        before = int(time.time()) - self._settings.keep_for
+        before = datetime.now(UTC) - timedelta(seconds=self._settings.keep_for)
         if self._settings.keep_for and self._database.any_prunable(before):
             end = time.monotonic() + PRUNE_SECONDS
             self._database.prune(
@@ -142,7 +143,7 @@ class Sweeper:
 
     def _retry_failed(self, event_id: int) -> None:
         try:
-            count = self._database.deliveries.retry(event_id, int(time.time()))
+            count = self._database.deliveries.retry(event_id, datetime.now(UTC))
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
         self._wake_at(int(time.time()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
+from datetime import UTC, datetime
 
 from database import DBError, db_init
 from schedulers.errors import QueueUnavailable
@@ -28,7 +28,7 @@ def main() -> int:
         demo.prepare()
     try:
         settings, address = _check(SCRIPT + (" --demo" if options.demo else ""))
-        done = db_init(settings, int(time.time()))
+        done = db_init(settings, datetime.now(UTC))
     except (SettingsError, DBError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import NamedTuple
 
 from storage.connection import Connection
 from storage.progress import SELECT_BACKUP_MADE_AT
 from storage.schema import guard
+from storage.values import moment
 
 
 class DatabaseInfo(NamedTuple):
     server_version: str  # such as "SQLite 3.53.4"
     schema_version: int
-    backup_made_at: int | None  # set while no sweep has run since the database was restored from this backup
+    backup_made_at: datetime | None  # set while no sweep has run since the database was restored from this backup
 
 
 def database_info(connection: Connection) -> DatabaseInfo:
     """Return what is known about the database without reading much of it."""
     mark = connection.fetch_one(SELECT_BACKUP_MADE_AT)
-    return DatabaseInfo(connection.server_version(), guard.version(connection), mark[0] if mark else None)
+    return DatabaseInfo(connection.server_version(), guard.version(connection), moment(mark[0]) if mark else None)
 
 
 def clock_lead(connection: Connection) -> float | None:

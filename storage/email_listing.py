@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from storage.connection import Connection
-from storage.values import EMAIL_STATUSES, moment, moment_or_none
+from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
@@ -116,7 +116,7 @@ class EmailLists:
         """
         key = {"started_at": MAX_INTEGER, "event_id": MAX_INTEGER}
         if after is not None:
-            key = {"started_at": int(after[0].timestamp()), "event_id": after[1]}
+            key = {"started_at": epoch_seconds(after[0]), "event_id": after[1]}
         return [_summary(*row) for row in self._connection.fetch_all(SELECT_PAGE_WITH_FAILURES, limit=limit, **key)]
 
     def summary(self, event_id: int) -> EmailSummary | None:
@@ -130,7 +130,7 @@ def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
     if after is None:
         edge = MAX_INTEGER if newest_first else MIN_INTEGER
         return {"due_at": edge, "event_id": edge}
-    return {"due_at": int(after[0].timestamp()), "event_id": after[1]}
+    return {"due_at": epoch_seconds(after[0]), "event_id": after[1]}
 
 
 def _summary(*row: Any) -> EmailSummary:

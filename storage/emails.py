@@ -16,7 +16,7 @@ from storage.email_listing import EmailLists
 from storage.errors import EventIdUsed, NoActiveRecipients, NoSuchEmail, NotHeld, NotReplaceable
 from storage.progress import ProgressTable
 from storage.pruning import digest_of
-from storage.values import EMAIL_STATUSES, moment, moment_or_none
+from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
 
 TOKEN_BYTES = 12
 
@@ -107,10 +107,10 @@ class Emails(EmailLists):
         """Save the emails whose event_ids are new, all durably or none; return the result for each."""
         return self.save_group(lambda: [(email, now) for email in emails])
 
-    def save_group(self, take: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Do as save_many with the emails, each with its own `now`, that `take` returns inside the transaction."""
+    def save_group(self, drain_queue: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
+        """Do as save_many with the emails that `drain_queue` returns in the transaction, each with its own `now`."""
         with self._connection.transaction():
-            results = self._save(take())
+            results = self._save(drain_queue())
             self._connection.notify()
         return results
 
@@ -159,7 +159,7 @@ class Emails(EmailLists):
 
         Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
         """
-        times = {"due_at": int(due_at.timestamp()), "created_at": int(now.timestamp())}
+        times = {"due_at": epoch_seconds(due_at), "created_at": epoch_seconds(now)}
         with self._connection.transaction():
             if not self._connection.execute(RESCHEDULE_UNSTARTED, event_id=event_id, **times):
                 raise NotReplaceable(event_id, self._status(event_id))
@@ -174,7 +174,7 @@ class Emails(EmailLists):
 
         Cancelling it again changes nothing. Raises NoSuchEmail, or NotCancellable if it was sent.
         """
-        return cancellation.cancel(self._connection, self._progress, event_id, int(now.timestamp()))
+        return cancellation.cancel(self._connection, self._progress, event_id, epoch_seconds(now))
 
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted: none of their deliveries is queued afterwards."""
@@ -186,7 +186,7 @@ class Emails(EmailLists):
 
         Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
         """
-        second = int(now.timestamp())
+        second = epoch_seconds(now)
         with self._connection.transaction():
             is_started = self._progress.lock(event_id)
             _, due_at = self._status_and_due_at(event_id)
@@ -218,7 +218,7 @@ class Emails(EmailLists):
 
     def _replace(self, email: Email, now: datetime) -> None:
         texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
-        times = {"due_at": int(email.due_at.timestamp()), "created_at": int(now.timestamp())}
+        times = {"due_at": epoch_seconds(email.due_at), "created_at": epoch_seconds(now)}
         if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times):
             raise NotReplaceable(email.event_id, self._status(email.event_id))
 
@@ -241,4 +241,4 @@ def _is_same(email: Email, saved: Email) -> bool:
 
 
 def _row(email: Email, now: datetime, token: str) -> tuple[int, int, int, str, str, str]:
-    return email.event_id, int(email.due_at.timestamp()), int(now.timestamp()), token, email.subject, email.content
+    return email.event_id, epoch_seconds(email.due_at), epoch_seconds(now), token, email.subject, email.content

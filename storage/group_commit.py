@@ -1,8 +1,9 @@
-"""Group commit: what many threads want saved at one time goes into one transaction, with one sync of the disk.
+"""Group commit: items that several threads save at the same time share one transaction, and one sync of the disk.
 
-A thread leaves its item in a queue. Who finds no leader there leads: it commits all that wait, wakes the threads
-whose items they were, and gives the lead to the first that came meanwhile. So a lone client never waits for
-company, and the more there are, the more share a sync. Nobody sleeps on a lock that several wait for.
+Each thread puts its item in a queue. A thread that finds no leader becomes the leader: it commits everything in the
+queue, wakes the threads that own the items, and makes the first thread that came meanwhile the next leader. So a single
+client never waits for others, and the more clients there are, the more of them share a sync. Each thread sleeps on a
+lock of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from storage.errors import DatabaseBusy, DatabaseUnavailable, DBError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Take = Callable[[], list[Item]]
+DrainQueue = Callable[[], list[Item]]
 
 
 class _Waiting(Generic[Item, Result]):
-    """An item, and the thread that waits for what becomes of it."""
+    """An item, and the thread that waits for its result."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -30,29 +31,30 @@ class _Waiting(Generic[Item, Result]):
         self._awake.acquire()
 
     def sleep(self, seconds: float = -1) -> bool:
-        """Until it is woken; False if it was not in time."""
+        """Sleep until `wake` is called; return False if `seconds` passed first."""
         return self._awake.acquire(timeout=seconds)
 
     def wake(self) -> None:
         self._awake.release()
 
     def fail(self, error: BaseException) -> None:
-        """What is no DBError is raised where it happened, and only told to the others."""
+        """Store the error that `save` raises. An error other than a DBError is raised in the leader's thread only."""
         if not self.leads and not isinstance(error, DBError):
-            told = f"the transaction was broken off by another request's {type(error).__name__}"
-            self.error = DatabaseUnavailable(told, "try again")
+            reason = f"the transaction was broken off by another request's {type(error).__name__}"
+            self.error = DatabaseUnavailable(reason, "try again")
         else:
             self.error = error
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Saves what threads give it, in groups, by `commit(take)`.
+    """Saves the items of many threads in groups, by calling `commit(drain_queue)`.
 
-    That begins a transaction, has `take()` give it the items, and returns one result for each once all are durable;
-    or it raises, and none of them is saved. Run a second time, it gets the same items, and those that came meanwhile.
+    `commit` begins a transaction, then calls `drain_queue()` to get the items, and returns one result for each once all
+    of them are durable. If it raises, none of them is saved. If it calls `drain_queue()` again, it gets the same items
+    and those that came meanwhile.
     """
 
-    def __init__(self, commit: Callable[[Take[Item]], Sequence[Result]], wait: float = 5.0) -> None:
+    def __init__(self, commit: Callable[[DrainQueue[Item]], Sequence[Result]], wait: float = 5.0) -> None:
         self._commit = commit
         self._wait = wait
         self._lock = threading.Lock()  # held for a few steps at a time
@@ -60,7 +62,7 @@ class GroupCommit(Generic[Item, Result]):
         self._is_led = False
 
     def save(self, item: Item) -> Result:
-        """The item's result, once it is durable. Raises what the commit of its group raised.
+        """Return the item's result, once it is durable. Raises what the commit of its group raised.
 
         An item whose transaction has not begun within `wait` seconds is withdrawn: DatabaseBusy.
         """
@@ -82,7 +84,7 @@ class GroupCommit(Generic[Item, Result]):
         return mine
 
     def _wait_for(self, mine: _Waiting[Item, Result]) -> None:
-        """Sleep until the item was dealt with, or has to lead."""
+        """Sleep until the item has a result, or its thread becomes the leader."""
         if mine.sleep(self._wait):
             return
         with self._lock:
@@ -92,30 +94,30 @@ class GroupCommit(Generic[Item, Result]):
         mine.sleep()  # its transaction has begun, or the lead has just been given to it
 
     def _lead(self) -> None:
-        """Commit all that wait, and wake them, whatever happens."""
+        """Commit everything in the queue, and wake its threads, whatever happens."""
         group: list[_Waiting[Item, Result]] = []
 
-        def take() -> list[Item]:
+        def drain_queue() -> list[Item]:
             with self._lock:
                 group.extend(self._queue)
                 self._queue.clear()
             return [each.item for each in group]
 
         try:
-            results = self._commit(take)
+            results = self._commit(drain_queue)
             for each, result in zip(group, results, strict=True):
                 each.result = result
         except BaseException as error:  # noqa: BLE001 - each of them raises it in its own thread
             if not group:
-                take()
+                drain_queue()
             for each in group:
                 each.fail(error)
         finally:
-            self._give_the_lead()
+            self._hand_over()
             for each in group:
                 each.wake()
 
-    def _give_the_lead(self) -> None:
+    def _hand_over(self) -> None:
         with self._lock:
             self._is_led = bool(self._queue)
             if self._queue:

@@ -7,14 +7,14 @@ import in the status `importing` can be committed, so one of two processes does 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from storage import sequences, undoing
 from storage.connection import Connection
 from storage.progress import ProgressTable
 from storage.recipients import insert_staged, staged
-from storage.values import Address, moment, moment_or_none
+from storage.values import Address, epoch_seconds, moment, moment_or_none
 
 HEARTBEAT_TIMEOUT_SECONDS = 60  # an import without a heartbeat for this long was interrupted
 MAX_KEPT = 100  # imports, of which older ones are deleted
@@ -99,7 +99,7 @@ class Import(NamedTuple):
     status: str
     created_at: datetime
     finished_at: datetime | None
-    heartbeat_at: int
+    heartbeat_at: datetime
     error: str | None
     size: int
     position: int
@@ -117,12 +117,13 @@ class Import(NamedTuple):
     kept: int
     preview: str | None
 
-    def is_running(self, now: int) -> bool:
-        """Whether a process is working on it."""
-        return self.status in RUNNING_STATUSES and self.heartbeat_at >= now - HEARTBEAT_TIMEOUT_SECONDS
+    def is_running(self, now: datetime) -> bool:
+        """Return whether a process is working on it."""
+        earliest = now.replace(microsecond=0) - timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS)
+        return self.status in RUNNING_STATUSES and self.heartbeat_at >= earliest
 
-    def is_broken_off(self, now: int) -> bool:
-        """Whether the process that was working on it died."""
+    def is_broken_off(self, now: datetime) -> bool:
+        """Return whether the process that was working on it has died."""
         return self.status in RUNNING_STATUSES and not self.is_running(now)
 
 
@@ -135,7 +136,7 @@ class Imports:
 
     def create(self, file_name: str, parts: Iterable[bytes], now: datetime) -> int:
         """Store a file; return its import_id. Deletes old imports, and files that nobody imported."""
-        second = int(now.timestamp())
+        second = epoch_seconds(now)
         with self._connection.transaction():
             import_id = sequences.reserve(self._connection, "import_id")
             old = {
@@ -173,17 +174,17 @@ class Imports:
         row = self._connection.fetch_one(SELECT_INVALID_LINES, import_id=import_id)
         return None if row is None else row[0]
 
-    def begin(self, import_id: int, step: str, now: int) -> bool:
-        """Begin to `read`, `import` or `undo` it; return False if another process is doing this, or has done it."""
+    def begin(self, import_id: int, step: str, now: datetime) -> bool:
+        """Begin to `read`, `import` or `undo` it; return False if another process is doing so, or has done it."""
         before, status = STEPS[step]
-        values = {"before": before, "step": status, "now": now, "timeout": HEARTBEAT_TIMEOUT_SECONDS}
+        values = {"before": before, "step": status, "now": epoch_seconds(now), "timeout": HEARTBEAT_TIMEOUT_SECONDS}
         with self._connection.transaction():
             return self._connection.execute(BEGIN_STEP, import_id=import_id, **values) == 1
 
-    def note(self, import_id: int, position: int, now: int) -> None:
+    def note(self, import_id: int, position: int, now: datetime) -> None:
         """Record how many bytes have been read, and a heartbeat."""
         with self._connection.transaction():
-            self._connection.execute(RECORD_POSITION, import_id=import_id, position=position, now=now)
+            self._connection.execute(RECORD_POSITION, import_id=import_id, position=position, now=epoch_seconds(now))
 
     def break_off(self, import_id: int, error: str) -> None:
         """Record that the step failed. It can be repeated."""
@@ -234,16 +235,16 @@ class Imports:
         """
         self._connection.stage_addresses(addresses)
         try:
-            return self._finish_staged(import_id, int(now.timestamp()))
+            return self._finish_staged(import_id, epoch_seconds(now))
         finally:
             self._connection.unstage_addresses()
 
-    def undo_some(self, import_id: int, now: int) -> bool:
+    def undo_some(self, import_id: int, now: datetime) -> bool:
         """Remove a batch of the recipients that it added, except inactive ones and those already written to.
 
         Returns False if there are no more.
         """
-        return undoing.undo_some(self._connection, self._progress, import_id, now)
+        return undoing.undo_some(self._connection, self._progress, import_id, epoch_seconds(now))
 
     def discard(self, import_id: int) -> bool:
         """Delete a file that was not imported; return False if there is no such file."""
@@ -273,7 +274,13 @@ class Imports:
 
 
 def _import_of(
-    import_id: int, file_name: str, status: str, created_at: int, finished_at: int | None, *others: object
+    import_id: int,
+    file_name: str,
+    status: str,
+    created_at: int,
+    finished_at: int | None,
+    heartbeat_at: int,
+    *others: object,
 ) -> Import:
-    times = moment(created_at), moment_or_none(finished_at)
+    times = moment(created_at), moment_or_none(finished_at), moment(heartbeat_at)
     return Import(import_id, file_name, status, *times, *others)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
-from storage.values import RECIPIENT_STATUSES, Address, moment
+from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
 BATCH_SIZE = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
 HISTORY_WINDOW_SIZE = 500  # emails that one page of a recipient's history reads
@@ -131,7 +131,7 @@ class Recipients:
         """
         self._connection.stage_addresses(addresses)
         try:
-            return self._add_staged(int(now.timestamp()))
+            return self._add_staged(epoch_seconds(now))
         finally:
             self._connection.unstage_addresses()
 
@@ -141,17 +141,17 @@ class Recipients:
         That a recipient unsubscribed is remembered.
         """
         with self._connection.transaction():
-            return sum(self._remove(address, int(now.timestamp())) for address in addresses)
+            return sum(self._remove(address, epoch_seconds(now)) for address in addresses)
 
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries; return False if nothing changed."""
         with self._connection.transaction():
             if not self._connection.execute(SET_UNSUBSCRIBED, recipient_id=recipient_id):
                 return False
-            self._cancel_deliveries(recipient_id, int(now.timestamp()))
+            self._cancel_deliveries(recipient_id, epoch_seconds(now))
             return True
 
-    def reactivate(self, address: Address, now: datetime) -> bool:
+    def reactivate(self, address: Address) -> bool:
         """Make a recipient active again, and forget that servers rejected it; return False if nothing changed."""
         with self._connection.transaction():
             return self._connection.execute(SET_ACTIVE, key=address.key) == 1

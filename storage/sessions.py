@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from storage.connection import Connection
+from storage.values import epoch_seconds
 
 SELECT_ENDED = "SELECT 1 FROM ended_sessions WHERE session_id = :session_id"
 INSERT_ENDED = """
@@ -23,8 +26,8 @@ class EndedSessions:
         self._connection.check_not_replaced()
         return self._connection.fetch_one(SELECT_ENDED, session_id=session_id) is not None
 
-    def end(self, session_id: str, ends_at: int, now: int) -> None:
-        """End a session that would have lasted until `ends_at`; those that would be over by now are forgotten."""
+    def end(self, session_id: str, ends_at: datetime, now: datetime) -> None:
+        """End a session that would have lasted until `ends_at`. Sessions that would be over by now are deleted."""
         with self._connection.transaction():
-            self._connection.execute(DELETE_EXPIRED, now=now)
-            self._connection.execute(INSERT_ENDED, session_id=session_id, ends_at=ends_at)
+            self._connection.execute(DELETE_EXPIRED, now=epoch_seconds(now))
+            self._connection.execute(INSERT_ENDED, session_id=session_id, ends_at=epoch_seconds(ends_at))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from storage.connection import Connection
 from storage.hourly_stats import BUCKETS, COLUMNS, OUTCOMES
 from storage.schema import guard
+from storage.values import epoch_seconds, moment, moment_or_none
 
+SECONDS_PER_HOUR = 3600
 MAX_COUNTED = 10_000  # overdue emails
 MAX_CHECKED = 300  # emails that are being sent, those with the lowest event_ids
 
@@ -27,7 +30,7 @@ WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
                WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
                    AND d.next_attempt_at <= :before))
 """
-SELECT_SENDERS = "SELECT COUNT(*), MIN(heartbeat_at), MAX(heartbeat_at) FROM senders"
+SELECT_SENDERS = "SELECT COUNT(*), MAX(heartbeat_at) FROM senders"
 SELECT_COUNTER = "SELECT value FROM counters WHERE name = :name"
 # It changes the value each time, because SQLite writes nothing if nothing changes.
 WRITE_PROBE = """
@@ -36,23 +39,21 @@ INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UP
 # A row for each hour of the last year.
 SELECT_SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hourly_stats"  # noqa: S608
 SELECT_HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hourly_stats WHERE hour >= :first ORDER BY hour"  # noqa: S608
-LATE_INDEX = 1 + len(OUTCOMES)  # of the first column of SELECT_HOURS that is about lateness
 SELECT_DEFERRALS = "SELECT code, total FROM deferrals ORDER BY code"
 
 
 class Waiting(NamedTuple):
-    """How many emails are late, and since when the first of them has been (seconds since 1970 UTC)."""
+    """How many emails are late, and since when the first of them has been."""
 
     emails: int
-    since: int | None
+    since: datetime | None
 
 
 class AtWork(NamedTuple):
-    """How many senders are registered, and the oldest and the newest of their heartbeats."""
+    """How many senders are registered, and the newest of their heartbeats."""
 
     senders: int
-    oldest: int | None
-    newest: int | None
+    newest: datetime | None
 
 
 class Sweeps(NamedTuple):
@@ -72,9 +73,9 @@ class Totals(NamedTuple):
 
 
 class Hour(NamedTuple):
-    """The counts of one hour (seconds since 1970 UTC divided by 3600), as in Totals."""
+    """The counts of the hour that began at `began_at`, as in Totals."""
 
-    hour: int
+    began_at: datetime
     sent: int = 0
     deferred: int = 0
     failed: int = 0
@@ -102,24 +103,25 @@ class Health:
         """Return the first few faults in the database, or None if `seconds` were not enough to check all of it."""
         return self._connection.integrity_check(seconds)
 
-    def overdue(self, before: int) -> Waiting:
+    def overdue(self, before: datetime) -> Waiting:
         """Return the emails that were due by then and are not started, of which at most MAX_COUNTED are counted."""
-        (row,) = self._connection.fetch_all(SELECT_OVERDUE, before=before, limit=MAX_COUNTED)
-        return Waiting(*row)
+        ((emails, since),) = self._connection.fetch_all(SELECT_OVERDUE, before=epoch_seconds(before), limit=MAX_COUNTED)
+        return Waiting(emails, moment_or_none(since))
 
-    def stalled(self, before: int) -> Waiting:
+    def stalled(self, before: datetime) -> Waiting:
         """Return the started emails of which nothing was accepted since then, although something could be sent."""
-        (row,) = self._connection.fetch_all(SELECT_STALLED, before=before, limit=MAX_CHECKED)
-        return Waiting(*row)
+        ((emails, since),) = self._connection.fetch_all(SELECT_STALLED, before=epoch_seconds(before), limit=MAX_CHECKED)
+        return Waiting(emails, moment_or_none(since))
 
     def at_work(self) -> AtWork:
         """Return the registered senders, including dead ones that have not been taken over yet."""
-        (row,) = self._connection.fetch_all(SELECT_SENDERS)
-        return AtWork(*row)
+        ((senders, newest),) = self._connection.fetch_all(SELECT_SENDERS)
+        return AtWork(senders, moment_or_none(newest))
 
-    def heartbeat_at(self) -> int:
+    def heartbeat_at(self) -> datetime:
         """Return when a sweep last checked the database, or a sender last renewed its lease."""
-        return max(self._counter("last_sweep_at"), self.at_work().newest or 0)
+        last_sweep_at = moment(self._counter("last_sweep_at"))
+        return max(last_sweep_at, self.at_work().newest or last_sweep_at)
 
     def sweeps(self) -> Sweeps:
         """Return the number and the total duration of the sweeps that had work."""
@@ -133,10 +135,13 @@ class Health:
         deferrals: dict[str, int] = dict(self._connection.fetch_all(SELECT_DEFERRALS))
         return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
 
-    def hours(self, first: int) -> list[Hour]:
-        """Return the hours from `first` on in which something was counted."""
-        rows = self._connection.fetch_all(SELECT_HOURS, first=first)
-        return [Hour(*row[:LATE_INDEX])._replace(late=row[LATE_INDEX:-1], lateness_seconds=row[-1]) for row in rows]
+    def hours(self, since: datetime) -> list[Hour]:
+        """Return the hours, from that of `since` on, in which something was counted."""
+        rows = self._connection.fetch_all(SELECT_HOURS, first=epoch_seconds(since) // SECONDS_PER_HOUR)
+        return [
+            Hour(moment(hour * SECONDS_PER_HOUR), sent, deferred, failed, in_doubt, late, lateness)
+            for hour, sent, deferred, failed, in_doubt, *late, lateness in rows
+        ]
 
     def size(self) -> int:
         """Return how many bytes the database takes on its disk."""

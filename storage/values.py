@@ -24,6 +24,11 @@ def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def epoch_seconds(at: datetime) -> int:
+    """Return an aware time as whole seconds since 1970 UTC."""
+    return int(at.timestamp())
+
+
 def moment_or_none(seconds: int | None) -> datetime | None:
     """Return seconds since 1970 UTC as an aware time, or None for None."""
     return None if seconds is None else moment(seconds)

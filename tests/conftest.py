@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ def settings(tmp_path: Path) -> Settings:
 def database(settings: Settings) -> Iterator[Database]:
     from database import db_init, open_database
 
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as opened:
         yield opened
 

@@ -20,7 +20,7 @@ from database import Address, Email, db_init, open_database
 from settings import load_settings
 
 settings, now = load_settings(), datetime.now(UTC)
-db_init(settings, int(now.timestamp()))
+db_init(settings, now)
 with open_database(settings) as database:
     database.recipients.add((Address(name, name) for name in sys.stdin.read().split()), now)
     database.emails.save(Email(1, "Subject", sys.argv[1], now), now)

@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -89,7 +88,7 @@ def _import(database: Database, other: Database, import_id: int) -> None:
 
 
 def _undo(database: Database, _: Database, import_id: int) -> None:
-    while database.imports.undo_some(import_id, int(time.time())):
+    while database.imports.undo_some(import_id, datetime.now(UTC)):
         pass
 
 
@@ -100,7 +99,7 @@ def _stream(database: Database, import_id: int) -> BinaryIO:
     imports = database.imports
     parts = Parts(
         lambda part: imports.part(import_id, part),
-        lambda position: imports.note(import_id, position, int(time.time())),
+        lambda position: imports.note(import_id, position, datetime.now(UTC)),
     )
     return cast(BinaryIO, io.BufferedReader(parts, PART_BYTES))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from storage.connection import Connection
 from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
-from storage.values import RETRYABLE_STATUSES
+from storage.values import RETRYABLE_STATUSES, epoch_seconds
 
 BATCH_SIZE = 2_000  # deliveries changed in one transaction
 
@@ -49,7 +50,7 @@ class Retries:
     def retry(
         self,
         event_id: int,
-        now: int,
+        now: datetime,
         statuses: Sequence[str] = RETRYABLE_STATUSES,
         recipient_ids: Iterable[int] | None = None,
     ) -> int:
@@ -59,19 +60,21 @@ class Retries:
         NotRetryable unless the email is being sent or was sent.
         """
         self._check_retryable(event_id)
+        second = epoch_seconds(now)
         batches = self._batches(event_id, recipient_ids)
-        return sum(self._retry_some(event_id, now, statuses, batch) for batch in batches)
+        return sum(self._retry_some(event_id, second, statuses, batch) for batch in batches)
 
-    def decide(self, event_id: int, recipient_id: int, status: str, now: int) -> None:
+    def decide(self, event_id: int, recipient_id: int, status: str, now: datetime) -> None:
         """Record a person's decision that an `unknown` delivery was `sent`, or that it `failed`. Raises NotInDoubt."""
-        if not self._decide_some(event_id, status, now, [recipient_id]):
+        if not self._decide_some(event_id, status, epoch_seconds(now), [recipient_id]):
             row = self._connection.fetch_one(SELECT_STATUS, event_id=event_id, recipient_id=recipient_id)
             raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
 
-    def decide_each(self, event_id: int, status: str, now: int, recipient_ids: Iterable[int] | None = None) -> int:
+    def decide_each(self, event_id: int, status: str, now: datetime, recipient_ids: Iterable[int] | None = None) -> int:
         """Decide all `unknown` deliveries of an email, or those to these recipients; return how many there were."""
+        second = epoch_seconds(now)
         batches = self._batches(event_id, recipient_ids)
-        return sum(self._decide_some(event_id, status, now, batch) for batch in batches)
+        return sum(self._decide_some(event_id, status, second, batch) for batch in batches)
 
     def _check_retryable(self, event_id: int) -> None:
         row = self._connection.fetch_one(SELECT_EMAIL_STATUS, event_id=event_id)

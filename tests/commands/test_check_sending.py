@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,9 @@ def cron_job(settings: Settings) -> Finding:
 
 def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings({}, copy_project(tmp_path / "here"))
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     assert cron_job(settings).level == "ok"  # something swept just now
-    db_init(settings._replace(database_path=tmp_path / "old.db"), 0)
+    db_init(settings._replace(database_path=tmp_path / "old.db"), datetime.fromtimestamp(0, UTC))
     old = settings._replace(database_path=tmp_path / "old.db")
     assert (cron_job(old).level, cron_job(old).remedy) == ("warning", delivery_health.START_SENDER["cron"])
     assert makecron(tmp_path / "here").returncode == 0

@@ -83,7 +83,7 @@ def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command
 def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
     send(database)
     database.progress.flush_completion_log(lambda event_ids: None)
-    database.prune(NOW)
+    database.prune(NOON)
     shown = emails("show", "7").stdout.splitlines()
     assert shown[-2:] == ["deliveries: 3 of 3 sent", "its content and its deliveries were pruned"]
     assert json.loads(emails("show", "7", "--json").stdout)["pruned"] is True

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = load_settings({}, tmp_path_factory.mktemp("server"))
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     return settings
 
 
@@ -54,7 +55,7 @@ def test_a_real_server_gives_every_answer_as_it_should(settings: Settings, url: 
 
 
 def test_a_server_with_a_token(tmp_path: Path, free_port: int) -> None:
-    db_init(load_settings({}, tmp_path), int(time.time()))
+    db_init(load_settings({}, tmp_path), datetime.now(UTC))
     with serve(tmp_path, free_port, API_TOKEN="the-token-of-this-test") as server:
         url = f"http://127.0.0.1:{server.port}/"
         right, none, wrong = run(url, "--token", "the-token-of-this-test"), run(url), run(url, "--token", "another")

@@ -120,7 +120,7 @@ class People:
 
     def retry(self, database: Database, event_id: int) -> None:
         some = self._random.sample(range(1, 31), 9) if self._random.random() < 0.5 else None
-        database.deliveries.retry(event_id, int(time.time()), recipient_ids=some)
+        database.deliveries.retry(event_id, datetime.now(UTC), recipient_ids=some)
 
     def release(self, database: Database, event_id: int) -> None:
         database.emails.release(event_id, datetime.now(UTC))
@@ -140,17 +140,17 @@ class People:
     def come_back(self, database: Database, number: int) -> None:
         recipient = database.recipients.get(number)
         if recipient is not None:
-            database.recipients.reactivate(_address(recipient.address), datetime.now(UTC))
+            database.recipients.reactivate(_address(recipient.address))
 
     def decide(self, database: Database, event_id: int) -> None:
         rows = database.deliveries.page(event_id, status="unknown").rows
         for row in rows[:1]:
             wanted = self._random.choice(("sent", "failed"))
-            database.deliveries.decide(event_id, row.recipient_id, wanted, int(time.time()))
+            database.deliveries.decide(event_id, row.recipient_id, wanted, datetime.now(UTC))
 
     def decide_each(self, database: Database, event_id: int) -> None:
         if self._random.random() < 0.3:
-            database.deliveries.decide_each(event_id, "failed", int(time.time()))
+            database.deliveries.decide_each(event_id, "failed", datetime.now(UTC))
 
     def _email(self, event_id: int, content: str) -> Email:
         due_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=self._random.randint(-2, 2))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from storage.schema.version import VERSION
 from tests.support.samples.old_databases import VERSION_1, connect, content, load
 from tests.support.servers.postgresql_server import PostgreSQLServer
 
-NOW = int(time.time())
+NOW = datetime.now(UTC).replace(microsecond=0)
 CREATE_INDEX = "create the indexes as in storage/migrations/0001_baseline.sql"
 OPERATORS = {  # what an operator may add, and its removal
     ("sqlite", "a trigger"): "CREATE TRIGGER mine AFTER DELETE ON emails BEGIN SELECT 1;END",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def test_a_backup_is_whole_private_and_marked(settings: Settings, database: Data
     with open_database(opened(tmp_path / "copy.db")) as copy:
         assert [email and email.subject for email in map(copy.emails.get, (1, 2))] == ["Subject", None]
         made_at = copy.info().backup_made_at
-        assert made_at is not None and abs(made_at - time.time()) < 5
+        assert made_at is not None and abs(made_at - datetime.now(UTC)) < timedelta(seconds=5)
     assert database.info().backup_made_at is None
 
 
@@ -84,7 +84,7 @@ def test_others_write_while_it_is_made_and_it_is_of_one_moment(
         most = 0
         while len(counts) < 3 or most < 3 * 2:  # two transactions may end and begin outside of it
             before = saved[0]
-            rows = database.back_up(tmp_path / f"{len(counts)}.db", 0)
+            rows = database.back_up(tmp_path / f"{len(counts)}.db", datetime.now(UTC))
             counts.append(rows["emails"])
             most = max(most, saved[0] - before)
             assert len(counts) < 100, "the writer was kept out"
@@ -133,7 +133,7 @@ def test_a_backup_that_is_killed_leaves_the_old_one_or_the_new_one(tmp_path: Pat
     target, sizes = tmp_path / "backups" / "copy.db", set()
     target.parent.mkdir()
     with installation.database() as database:
-        database.back_up(target, 0)
+        database.back_up(target, datetime.now(UTC))
         for event_id in range(300):
             save(database, event_id)
     calls = ("fsync,fdatasync", "rename", "pwrite64", "unlink,unlinkat")

@@ -99,10 +99,10 @@ class TestLists:
 class TestRetry:
     def test_a_retry_queues_exactly_those_asked_for(self, database: Database) -> None:
         one_of_each(database)
-        assert database.deliveries.retry(7, NOW, recipient_ids=[3, 1, 99]) == 1
+        assert database.deliveries.retry(7, NOON, recipient_ids=[3, 1, 99]) == 1
         assert database.progress.get(7) == (7, 7, 1, 1, 0, 1)
-        assert database.deliveries.retry(7, NOW, statuses=("failed",)) == 1
-        assert database.deliveries.retry(7, NOW) == 0
+        assert database.deliveries.retry(7, NOON, statuses=("failed",)) == 1
+        assert database.deliveries.retry(7, NOON) == 0
 
     def test_more_than_fit_into_one_transaction(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 2)
@@ -111,14 +111,14 @@ class TestRetry:
         claims = database.claims.claim(sender_id, 0, NOW, 5)
         database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
         assert status(database) == "sent"
-        assert database.deliveries.retry(7, NOW) == 5
+        assert database.deliveries.retry(7, NOON) == 5
         assert status(database) == "sending"
 
     def test_nothing_of_a_cancelled_email_is_tried_again(self, database: Database) -> None:
         one_of_each(database)
         database.emails.cancel(7, NOON)
         with pytest.raises(NotRetryable) as caught:
-            database.deliveries.retry(7, NOW)
+            database.deliveries.retry(7, NOON)
         assert caught.value.status == "cancelled"
 
 
@@ -136,7 +136,7 @@ class TestDecide:
     @pytest.mark.parametrize("wanted", ["sent", "failed"])
     def test_a_person_says_what_became_of_an_unknown_one(self, database: Database, wanted: str) -> None:
         one_of_each(database)
-        database.deliveries.decide(7, 3, wanted, NOW)
+        database.deliveries.decide(7, 3, wanted, NOON)
         (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
         assert row.status == wanted
         assert (row.reply or "").startswith("a person decided")
@@ -150,7 +150,7 @@ class TestDecide:
     def test_only_an_unknown_one_is_decided(self, database: Database, recipient_id: int, found: str | None) -> None:
         one_of_each(database)
         with pytest.raises(NotInDoubt) as caught:
-            database.deliveries.decide(7, recipient_id, "sent", NOW)
+            database.deliveries.decide(7, recipient_id, "sent", NOON)
         assert caught.value.status == found
 
     @pytest.mark.parametrize("wanted", ["sent", "failed"])
@@ -159,8 +159,8 @@ class TestDecide:
         self, database: Database, wanted: str, recipient_ids: list[int] | None
     ) -> None:
         one_of_each(database)
-        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 1
-        assert database.deliveries.decide_each(7, wanted, NOW, recipient_ids) == 0
+        assert database.deliveries.decide_each(7, wanted, NOON, recipient_ids) == 1
+        assert database.deliveries.decide_each(7, wanted, NOON, recipient_ids) == 0
         assert [row.recipient_id for row in database.deliveries.page(7, status="unknown").rows] == []
         (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
         assert row.status == wanted

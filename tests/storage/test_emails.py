@@ -136,7 +136,7 @@ class TestLists:
         rest = database.emails.page_with_failures(after=(first[0].started_at, first[0].event_id))
         assert [email.event_id for email in first + rest] == [9, 7]
         assert database.emails.page_with_failures(limit=9) == first + rest
-        database.deliveries.retry(7, NOW)
+        database.deliveries.retry(7, NOON)
         assert [email.event_id for email in database.emails.page_with_failures()] == [9]
 
     def test_the_counts_follow_every_change_of_a_status(self, database: Database) -> None:

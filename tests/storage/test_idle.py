@@ -99,7 +99,7 @@ class RandomActs(RuleBasedStateMachine):
 
     @rule(event_id=NUMBERS)
     def retry(self, event_id: int) -> None:
-        self._try(lambda database: database.deliveries.retry(event_id, int(time.time())))
+        self._try(lambda database: database.deliveries.retry(event_id, datetime.now(UTC)))
 
     @rule(event_id=NUMBERS)
     def an_operator_makes_it_due(self, event_id: int) -> None:

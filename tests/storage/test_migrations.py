@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ from tests.support.samples.old_databases import (
 from tests.support.service import Service, give_venv, linux_only
 
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
-NOW = int(time.time())
+NOW = datetime.now(UTC).replace(microsecond=0)
+SECOND = int(NOW.timestamp())
 EARLIER_VERSIONS = range(1, version.VERSION)
 # What the preview of an import said of a row, until version 2 and since.
 PREVIEW_RESULTS = {'"fate": "added"': '"result": "added"', '"fate": "known"': '"result": "existing"'}
@@ -56,7 +58,7 @@ def settings(where: dict[str, str], tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    db_init(settings, int(time.time()))
+    db_init(settings, NOW)
     with open_database(settings) as opened:
         yield opened
 
@@ -325,7 +327,11 @@ class TestRefusal:
         client = create_app(settings).test_client()
         assert client.get("/readyz").status_code == 200
         set_meta(settings, **changed)
-        for use in (lambda: db_init(settings, NOW), lambda: open_database(settings), lambda: database.has_work(NOW)):
+        for use in (
+            lambda: db_init(settings, NOW),
+            lambda: open_database(settings),
+            lambda: database.has_work(SECOND),
+        ):
             with pytest.raises(SchemaMismatch, match=reason):
                 use()
         answer = create_app(settings).test_client().get("/readyz")
@@ -368,7 +374,7 @@ class TestRunningPrograms:
             with pytest.raises(SchemaMismatch):
                 database.record_heartbeat(swept_at + 1)
             with pytest.raises(SchemaMismatch):
-                database.senders.register(9, NOW, None)  # type: ignore[arg-type]
+                database.senders.register(9, SECOND, None)  # type: ignore[arg-type]
         assert database.last_heartbeat_at() == swept_at
 
     @pytest.mark.parametrize("changed", OTHER)
@@ -396,8 +402,8 @@ class TestRunningPrograms:
             with upgrade.transaction():
                 upgrade.lock_for_upgrade()
                 with pytest.raises(DatabaseBusy):
-                    database.record_heartbeat(NOW + 1)
-            database.record_heartbeat(NOW + 1)
+                    database.record_heartbeat(SECOND + 1)
+            database.record_heartbeat(SECOND + 1)
 
 
 class TestFutureMigrations:

@@ -152,7 +152,7 @@ def test_a_role_that_may_not_create_temporary_tables_is_told_the_grant_that_it_n
     url: str, tmp_path: Path, postgresql: PostgreSQLServer
 ) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     name = url.rpartition("/")[2]
     postgresql.run(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
     postgresql.run(f"CREATE ROLE limited_{name} LOGIN PASSWORD '{PASSWORD}'")
@@ -166,7 +166,7 @@ def test_a_role_that_may_not_create_temporary_tables_is_told_the_grant_that_it_n
 
 def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_away(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as database, pytest.raises(DatabaseUnavailable) as caught:
         database.connection.execute("INSERT INTO meta (name, value) VALUES ('schema_version', '2')")
     assert caught.value.remedy == "report this as a bug"
@@ -175,7 +175,7 @@ def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_a
 def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_turn(url: str, tmp_path: Path) -> None:
     """Statistics say nothing of a table that was filled just now: the plan must be right without them."""
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as database:
         database.recipients.add((Address(name, name) for name in map("{}@example.com".format, range(5000))), NOW)
         values = {"event_id": 1, "sender_id": 1, "now": 0, "after": 4000, "last": 5000, "limit": 100}
@@ -190,7 +190,7 @@ def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_tur
 )
 def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as database:
         database.recipients.add([Address("a@example.com", "a@example.com")], NOW)
         database.emails.save(Email(1, "s", "c", NOW), NOW)
@@ -206,7 +206,7 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
 def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:
     """psycopg hands over 20000 as a SMALLINT: the import of 40,000 addresses overflowed."""
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as database:
         assert database.connection.fetch_one("SELECT :a + :b", a=20_000, b=20_000) == (40_000,)
 
@@ -217,7 +217,7 @@ def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
     """A large copy is compared for longer than that while the original waits in its transaction."""
     monkeypatch.setitem(storage.postgresql.connection.TIMEOUTS, "idle_in_transaction_session_timeout", 0.3)
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings) as database, database.connection.transaction():
         rows = list(database.connection.stream("SELECT name FROM meta"))
         time.sleep(0.8)
@@ -226,7 +226,7 @@ def test_a_stream_may_be_read_for_longer_than_a_transaction_may_be_idle(
 
 def test_a_connection_that_died_while_idle_costs_no_error(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     now = datetime.now(UTC).replace(microsecond=0)
     with open_database(settings) as database, psycopg.connect(url, autocommit=True) as killer:
         killer.execute(TERMINATE)
@@ -262,7 +262,7 @@ def test_a_deadlock_or_a_serialization_failure_is_reported_as_a_busy_database(
 
 def test_a_lock_timeout_is_reported_as_a_busy_database(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     with open_database(settings, wait=0.1) as one, open_database(settings, wait=0.1) as two:
         with one.connection.transaction():
             one.record_heartbeat(1)
@@ -355,7 +355,7 @@ def settle_abandoned_never(delivery: Delivery) -> DeliveryUpdate:
 
 def test_fifty_posts_of_the_same_email_save_it_once(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     now = datetime.now(UTC).replace(microsecond=0)
     said: list[str] = []
 
@@ -377,7 +377,7 @@ def test_fifty_posts_of_the_same_email_save_it_once(url: str, tmp_path: Path) ->
 
 def test_an_import_of_the_same_list_by_two_at_once_adds_each_address_once(url: str, tmp_path: Path) -> None:
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     addresses = [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(3000)]
 
     def add() -> None:

@@ -22,7 +22,7 @@ from tests.support.installation import Installation, subjects
 from tests.support.recipients_command import commands_of
 from tests.support.warm_python import start as start_python
 
-LATER = NOW + 1
+LATER = NOON + timedelta(seconds=1)
 COUNT = "SELECT COUNT(*) FROM {table} WHERE event_id = :event_id"
 
 
@@ -113,8 +113,8 @@ def test_only_what_is_finished_and_old_and_logged_is_pruned(database: Database) 
     send_all(database, enter(database))
     assert not database.any_prunable(LATER), "its line in the log is owed"
     database.progress.flush_completion_log(lambda event_ids: None)
-    assert not database.any_prunable(NOW - 1), "it was finished later than that"
-    assert database.any_prunable(NOW)
+    assert not database.any_prunable(NOON - timedelta(seconds=1)), "it was finished later than that"
+    assert database.any_prunable(NOON)
     assert database.prune(LATER) == (1, 3)
     assert [saved(database, number).content for number in (1, 2)] == [EMAIL.content] * 2
 
@@ -149,7 +149,7 @@ def test_an_email_that_is_retried_meanwhile_keeps_what_it_needs(
     monkeypatch.setattr(pruning, "BATCH_SIZE", 2)
     sent_email(database, recipients=6, fails=6)
     retried: list[int] = []
-    steps = Steps(2, then=lambda: retried.append(second.deliveries.retry(7, NOW)))
+    steps = Steps(2, then=lambda: retried.append(second.deliveries.retry(7, NOON)))
     assert database.prune(LATER, steps) == (0, 2)
     assert retried == [4]
     assert database.prune(LATER) == (0, 0)
@@ -209,7 +209,7 @@ def test_what_is_to_be_pruned_is_found_by_its_index(database: Database) -> None:
 
 
 def runner(settings: Settings) -> Callable[..., object]:
-    db_init(settings, NOW)
+    db_init(settings, NOON)
     return commands_of(settings, "prune")
 
 
@@ -225,7 +225,7 @@ def test_the_command_says_what_was_pruned(settings: Settings, database: Database
 
 def test_the_command_takes_its_age_from_the_settings_or_refuses(where: dict[str, str], tmp_path: Path) -> None:
     settings = load_settings(where, tmp_path)
-    db_init(settings, NOW)
+    db_init(settings, NOON)
     refused = commands_of(settings, "prune")()
     assert refused.exit_code == 2
     assert "KEEP_FOR is not set, so everything is kept" in refused.stderr
@@ -318,8 +318,8 @@ def test_an_import_is_not_undone_for_those_who_got_an_email_that_is_forgotten(da
     assert database.imports.finish(import_id, addresses(2), NOON)
     sent_email(database, 3)
     assert database.prune(LATER) == (1, 3)
-    assert database.imports.begin(import_id, "undo", NOW)
-    while database.imports.undo_some(import_id, NOW):
+    assert database.imports.begin(import_id, "undo", NOON)
+    while database.imports.undo_some(import_id, NOON):
         pass
     found = database.imports.get(import_id)
     assert found and (found.status, found.removed, found.kept) == ("undone", 0, 2)

@@ -48,15 +48,15 @@ LISTS: dict[str, Act] = {
     "reschedule": lambda database: database.emails.reschedule(8, NOON, NOON),
     "compare": lambda database: database.emails.compare(EMAIL._replace(subject="B")),
     "save many": lambda database: database.emails.save_many([EMAIL], NOON),
-    "retry": lambda database: database.deliveries.retry(7, NOW),
-    "decide": lambda database: database.deliveries.decide(7, 3, "failed", NOW),
-    "decide each": lambda database: database.deliveries.decide_each(7, "failed", NOW),
-    "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0], NOON),
+    "retry": lambda database: database.deliveries.retry(7, NOON),
+    "decide": lambda database: database.deliveries.decide(7, 3, "failed", NOON),
+    "decide each": lambda database: database.deliveries.decide_each(7, "failed", NOON),
+    "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0]),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
-    "hours": lambda database: database.health.hours(9),
+    "hours": lambda database: database.health.hours(NOON),
     "claim": lambda database: database.claims.claim(1, 0, NOW, 9),
     "begin": lambda database: database.progress.start_due_emails(NOW),
-    "undo": lambda database: database.imports.undo_some(1, NOW),
+    "undo": lambda database: database.imports.undo_some(1, NOON),
 }
 # These sort, but little: a page for each status, one window, what senders hold, the tries of one delivery, the parts
 # of a count.

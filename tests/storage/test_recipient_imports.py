@@ -51,14 +51,14 @@ def ready(database: Database) -> int:
 def imported(database: Database, count: int = 3) -> int:
     """An import that is done."""
     import_id = ready(database)
-    assert database.imports.begin(import_id, "import", NOW)
+    assert database.imports.begin(import_id, "import", NOON)
     assert database.imports.finish(import_id, addresses(count), NOON)
     return import_id
 
 
 def undo(database: Database, import_id: int = 1) -> Import:
-    assert database.imports.begin(import_id, "undo", NOW)
-    while database.imports.undo_some(import_id, NOW):
+    assert database.imports.begin(import_id, "undo", NOON)
+    while database.imports.undo_some(import_id, NOON):
         pass
     return get(database, import_id)
 
@@ -80,7 +80,7 @@ class TestSteps:
         assert (found.file_name, found.status, found.size, found.created_at) == ("Größe.csv", "reading", 1008, NOON)
         make_ready(database, import_id)
         assert database.imports.invalid_lines(import_id) == "line,reason\r\n"
-        assert database.imports.begin(import_id, "import", NOW)
+        assert database.imports.begin(import_id, "import", NOON)
         assert database.imports.finish(import_id, addresses(3), NOON)
         found = get(database, import_id)
         assert (found.status, found.finished_at, found.added) == ("done", NOON, 3)
@@ -105,11 +105,11 @@ class TestSteps:
 
     def test_an_import_happens_once(self, database: Database, second: Database) -> None:
         import_id = ready(database)
-        assert database.imports.begin(import_id, "import", NOW)
-        assert not second.imports.begin(import_id, "import", NOW)
+        assert database.imports.begin(import_id, "import", NOON)
+        assert not second.imports.begin(import_id, "import", NOON)
         assert database.imports.finish(import_id, addresses(2), NOON)
         assert not second.imports.finish(import_id, addresses(3), NOON)
-        assert not second.imports.begin(import_id, "import", NOW)
+        assert not second.imports.begin(import_id, "import", NOON)
         assert names(database) == ["p0", "p1"]
 
     def test_an_import_that_breaks_adds_nobody_and_can_begin_again(self, database: Database) -> None:
@@ -118,13 +118,13 @@ class TestSteps:
             raise ValueError("line 6")
 
         import_id = ready(database)
-        assert database.imports.begin(import_id, "import", NOW)
+        assert database.imports.begin(import_id, "import", NOON)
         with pytest.raises(ValueError, match="line 6"):
             database.imports.finish(import_id, broken(), NOON)
         assert names(database) == []
         database.imports.break_off(import_id, "the disk is full")
-        assert get(database).is_broken_off(NOW) and get(database).error == "the disk is full"
-        assert database.imports.begin(import_id, "import", NOW)
+        assert get(database).is_broken_off(NOON) and get(database).error == "the disk is full"
+        assert database.imports.begin(import_id, "import", NOON)
         assert get(database).error is None
         assert database.imports.finish(import_id, addresses(1), NOON)
 
@@ -132,20 +132,21 @@ class TestSteps:
     def test_another_goes_on_when_the_heartbeat_has_stopped(self, database: Database, step: str, status: str) -> None:
         import_id = ready(database)
         database.connection.execute("UPDATE imports SET status = :status", status=status)
-        late = NOW + recipient_imports.HEARTBEAT_TIMEOUT_SECONDS
+        late = NOON + timedelta(seconds=recipient_imports.HEARTBEAT_TIMEOUT_SECONDS)
+        too_late = late + timedelta(seconds=1)
         assert get(database).is_running(late) and not get(database).is_broken_off(late)
         assert not database.imports.begin(import_id, step, late)
-        assert get(database).is_broken_off(late + 1)
-        assert database.imports.begin(import_id, step, late + 1)
-        assert not database.imports.begin(import_id, step, late + 1)
-        assert get(database).is_running(late + 1)
+        assert get(database).is_broken_off(too_late)
+        assert database.imports.begin(import_id, step, too_late)
+        assert not database.imports.begin(import_id, step, too_late)
+        assert get(database).is_running(too_late)
 
     def test_its_progress_is_noted(self, database: Database) -> None:
         import_id = database.imports.create("people.csv", PARTS, NOON)
-        database.imports.note(import_id, 500, NOW + 9)
-        assert (get(database).position, get(database).heartbeat_at) == (500, NOW + 9)
+        database.imports.note(import_id, 500, NOON + timedelta(seconds=9))
+        assert (get(database).position, get(database).heartbeat_at) == (500, NOON + timedelta(seconds=9))
         make_ready(database, import_id)
-        database.imports.note(import_id, 600, NOW + 10)
+        database.imports.note(import_id, 600, NOON + timedelta(seconds=10))
         assert get(database).position == 1008
 
     def test_a_refused_file_is_not_kept(self, database: Database) -> None:
@@ -153,7 +154,7 @@ class TestSteps:
         database.imports.refuse(import_id, "it is empty")
         assert (get(database).status, get(database).error) == ("refused", "it is empty")
         assert database.imports.part(import_id, 0) == b""
-        assert not any(database.imports.begin(import_id, step, NOW) for step in recipient_imports.STEPS)
+        assert not any(database.imports.begin(import_id, step, NOON) for step in recipient_imports.STEPS)
 
     def test_only_what_was_not_imported_can_be_discarded(self, database: Database) -> None:
         import_id = ready(database)
@@ -188,7 +189,7 @@ class TestUndoing:
         found = undo(database, import_id)
         assert (found.status, found.removed, found.kept) == ("undone", 8, 0)
         assert names(database) == ["b", "p0", "p1", "z"]
-        assert not database.imports.begin(import_id, "undo", NOW + 999)
+        assert not database.imports.begin(import_id, "undo", NOON + timedelta(seconds=999))
 
     def test_an_undo_leaves_alone_those_who_left_since(self, database: Database) -> None:
         import_id = imported(database, 4)
@@ -234,8 +235,8 @@ class TestUndoing:
     def test_an_interrupted_undo_is_continued(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(undoing, "BATCH_SIZE", 2)
         import_id = imported(database, 5)
-        assert database.imports.begin(import_id, "undo", NOW)
-        assert database.imports.undo_some(import_id, NOW)
+        assert database.imports.begin(import_id, "undo", NOON)
+        assert database.imports.undo_some(import_id, NOON)
         assert (get(database).position, get(database).removed) == (2, 2)
         database.imports.break_off(import_id, "the database was away")
         found = undo(database, import_id)

@@ -123,12 +123,12 @@ class TestLeaving:
 
     def test_nobody_is_no_error(self, database: Database) -> None:
         assert not database.recipients.unsubscribe(1, NOON)
-        assert not database.recipients.reactivate(addresses(1)[0], NOON)
+        assert not database.recipients.reactivate(addresses(1)[0])
 
     def test_a_person_can_be_made_active_again(self, database: Database) -> None:
         (one,) = addresses(1)
         database.recipients.add([one], NOON)
         database.connection.execute("UPDATE recipients SET status = 'rejected', bounced_event_id = 3")
-        assert database.recipients.reactivate(one, NOON)
-        assert not database.recipients.reactivate(one, NOON)
+        assert database.recipients.reactivate(one)
+        assert not database.recipients.reactivate(one)
         assert database.connection.fetch_all("SELECT status, bounced_event_id FROM recipients") == [("active", None)]

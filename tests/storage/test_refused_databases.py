@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -24,7 +24,7 @@ from tests.support.other_user import as_user
 from tests.support.recipients_command import commands_of
 from tests.support.servers.postgresql_server import PostgreSQLServer
 
-NOW = int(time.time())
+NOW = datetime.now(UTC).replace(microsecond=0)
 FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp": "2090-01-01 00:00:00"}
 RESTORE = "restore a backup (docs/backup.md, Restore)"
 only_root = pytest.mark.skipif(
@@ -89,7 +89,10 @@ class TestSchemaVersion:
         client = create_app(installation.settings).test_client()
         assert client.get("/api/emails").status_code == 200
         run(installation, change)
-        for use in (lambda: open_database(installation.settings), lambda: db_init(installation.settings, NOW)):
+        for use in (
+            lambda: open_database(installation.settings),
+            lambda: db_init(installation.settings, NOW),
+        ):
             with pytest.raises(DatabaseUnavailable) as caught:
                 use()
             assert reason in caught.value.reason and RESTORE in caught.value.remedy
@@ -134,7 +137,7 @@ class TestSchemaVersion:
         table, name = missing.split(".")
         run(installation, f"DELETE FROM {table} WHERE name = '{name}'")
         with installation.database() as database, pytest.raises(DatabaseUnavailable) as caught:
-            database.meta(name) if table == "meta" else database.senders.register(1, NOW, None)  # type: ignore[arg-type]
+            database.meta(name) if table == "meta" else database.senders.register(1, int(NOW.timestamp()), None)  # type: ignore[arg-type]
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
 
 

@@ -23,6 +23,7 @@ from database import (
     open_database,
 )
 from settings import Settings, load_settings
+from storage.values import moment
 from tests.support.deliveries import (
     EMAIL,
     NOON,
@@ -304,7 +305,7 @@ class TestDeliveries:
         first, second = database.claims.claim(sender_id, 0, NOW, 2)
         database.deliveries.record(sender_id, [sent(second, sender_id)], [failed(first)], [])
         assert status(database) == "sent"
-        assert database.deliveries.retry(7, NOW + 9) == 1
+        assert database.deliveries.retry(7, NOON + timedelta(seconds=9)) == 1
         assert status(database) == "sending"
         assert database.progress.get(7) == (7, 2, 1, 0, 0, 0)
         (again,) = database.claims.claim(sender_id, 0, NOW + 9, 2)
@@ -314,7 +315,7 @@ class TestDeliveries:
         start(database, 1)
         send_all(database, enter(database))
         database.progress.flush_completion_log(lambda event_ids: None)
-        assert database.deliveries.retry(7, NOW) == 0
+        assert database.deliveries.retry(7, NOON) == 0
         assert status(database) == "sent"
         assert not database.has_work(NOW)
 
@@ -330,7 +331,7 @@ class TestDeliveries:
         database.deliveries.record(sender_id, [], [later], [])
         database.deliveries.release(sender_id, [key(third)], NOW)
         assert database.progress.get(7) == (7, 3, 0, 1, 0, 2)
-        assert database.deliveries.retry(7, NOW) == 0
+        assert database.deliveries.retry(7, NOON) == 0
         assert status(database) == "sent"
 
     def test_a_sender_that_was_taken_over_claims_nothing(self, database: Database) -> None:
@@ -346,7 +347,7 @@ class TestDeliveries:
     ) -> None:
         database.emails.save(EMAIL, NOON)
         with pytest.raises(error):
-            database.deliveries.retry(event_id, NOW)
+            database.deliveries.retry(event_id, NOON)
 
     def test_each_failed_attempt_is_kept(self, database: Database) -> None:
         start(database, 1)
@@ -371,7 +372,7 @@ class TestNoMailbox:
         start(database, 1)
         sender_id = enter(database)
         self.refuse(database, sender_id)
-        database.deliveries.retry(7, NOW)
+        database.deliveries.retry(7, NOON)
         self.refuse(database, sender_id)
         assert database.recipients.counts()["active"] == 1
 
@@ -408,10 +409,10 @@ class TestSenders:
         one, later = enter(database), database.last_heartbeat_at() + 1000
         assert database.senders.renew(one, later)
         database.senders.unregister(one, in_doubt)
-        assert database.health.heartbeat_at() == later
+        assert database.health.heartbeat_at() == moment(later)
         two = enter(database)
         database.senders.unregister(two, in_doubt)
-        assert database.health.heartbeat_at() == later, "it never goes back"
+        assert database.health.heartbeat_at() == moment(later), "it never goes back"
 
     def test_a_dead_senders_claims_are_taken_over_and_what_it_ended_is_in_doubt(self, database: Database) -> None:
         start(database, 2)
@@ -461,7 +462,7 @@ class TestLog:
 class TestSchema:
     def test_making_the_tables_again_changes_nothing(self, settings: Settings, database: Database) -> None:
         secret = database.meta("secret_key")
-        assert db_init(settings, NOW) == "up to date"
+        assert db_init(settings, NOON) == "up to date"
         assert database.meta("secret_key") == secret
         assert len(secret) == 64
 

@@ -36,7 +36,7 @@ class Installation:
             "TASKLOG": f"{folder}/tasklog.log",
             **settings,
         }
-        db_init(self.settings, int(time.time()))
+        db_init(self.settings, datetime.now(UTC))
 
     @property
     def settings(self) -> Settings:

@@ -219,7 +219,8 @@ def nginx(folder: Path, upstream: int) -> Iterator[Nginx]:
 
 def test_a_post_comes_through_nginx_and_the_answer_is_that_of_a_service_behind_tls(tmp_path: Path) -> None:
     port = unused_port()
-    run(sys.executable, "-c", f"import settings, database; database.db_init({_settings(tmp_path)}, 0)")
+    now = "datetime.datetime.now(datetime.UTC)"
+    run(sys.executable, "-c", f"import datetime, settings, database; database.db_init({_settings(tmp_path)}, {now})")
     service = serve(tmp_path, port, API_TOKEN=TOKEN, TRUSTED_PROXIES="1", PUBLIC_URL="https://mail.example.com")
     with service, nginx(tmp_path / "nginx", port) as proxy, closing(proxy.connect()) as connection:
         headers = {"Host": "mail.example.com", "Authorization": f"Bearer {TOKEN}", **FORM}

@@ -6,6 +6,7 @@ import io
 import random
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -39,7 +40,7 @@ def random_bytes() -> random.Random:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[FlaskClient]:
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     app = create_app(settings)
     yield app.test_client()
     services_of(app).email_writer.close()

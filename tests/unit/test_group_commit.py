@@ -14,7 +14,7 @@ from database import DatabaseBusy, DatabaseFull, DatabaseUnavailable
 from storage.group_commit import GroupCommit, _Waiting
 from tests.support.faults.killer import wait_until
 
-Take = Callable[[], list[int]]
+DrainQueue = Callable[[], list[int]]
 
 
 class Store:
@@ -30,10 +30,10 @@ class Store:
         self.began = threading.Event()
         self.group_commit = GroupCommit(self.commit, wait=60)
 
-    def commit(self, take: Take) -> list[str]:
+    def commit(self, drain_queue: DrainQueue) -> list[str]:
         self.began.set()
         self.before.wait()
-        items = take()
+        items = drain_queue()
         self.after.wait()
         if self.errors:
             raise self.errors.pop()
@@ -122,7 +122,7 @@ def test_a_leader_that_dies_of_something_unforeseen_leaves_nobody_asleep(
 
 
 def test_a_transaction_that_cannot_begin_fails_all_that_wait(store: Store, pool: ThreadPoolExecutor) -> None:
-    def refuse(take: Take) -> list[str]:
+    def refuse(drain_queue: DrainQueue) -> list[str]:
         store.began.set()
         wait_for(store, 3)
         raise DatabaseBusy("locked", "try again")
@@ -178,10 +178,10 @@ def test_an_item_in_a_transaction_that_has_begun_cannot_be_withdrawn(
 def test_a_commit_that_is_tried_again_gets_the_same_items_and_those_that_came_meanwhile(store: Store) -> None:
     taken: list[list[int]] = []
 
-    def twice(take: Take) -> list[str]:
-        taken.append(take())
+    def twice(drain_queue: DrainQueue) -> list[str]:
+        taken.append(drain_queue())
         store.group_commit._queue.append(newcomer)
-        return store.commit(take)
+        return store.commit(drain_queue)
 
     newcomer = store.group_commit._join(7)
     store.group_commit._queue.clear()
@@ -199,8 +199,8 @@ def test_many_threads_get_each_its_own_answer_whatever_fails(store: Store, pool:
     luck = random.Random(seed)
     saved: list[int] = []
 
-    def commit(take: Take) -> list[str]:
-        items = take()
+    def commit(drain_queue: DrainQueue) -> list[str]:
+        items = drain_queue()
         time.sleep(luck.choice([0, 0, 0.001]))
         if luck.random() < 0.1:
             raise luck.choice([DatabaseFull("full", "make room"), KeyError("a bug")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask, flash
@@ -27,7 +27,7 @@ def leave_message() -> str:
 @pytest.fixture
 def client(settings: Settings) -> FlaskClient:
     """For a service whose page /shown shows SHOWN, and where /flash leaves a message for the next page."""
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     app: Flask = create_app(settings)
     app.add_url_rule("/shown", "shown", lambda: etag.page("error.html", SHOWN, title="Here", reason="it is"))
     app.add_url_rule("/flash", "flash", leave_message)

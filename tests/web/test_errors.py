@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
@@ -19,7 +19,7 @@ GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp"
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     app = create_app(settings)
     yield app
     services_of(app).email_writer.close()

@@ -68,9 +68,9 @@ class Writers:
     def _wait_for(self, number: int) -> None:
         wait_until(lambda: len(self.writer._group_commit._queue) == number)
 
-    def _wait_and_commit(self, take: Any) -> Any:
+    def _wait_and_commit(self, drain_queue: Any) -> Any:
         assert self._go.wait(20)
-        return self._commit(take)
+        return self._commit(drain_queue)
 
 
 @pytest.fixture

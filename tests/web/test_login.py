@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ Open = Callable[..., FlaskClient]
 @pytest.fixture
 def browser(settings: Settings) -> Open:
     """A browser without cookies, for a service with tokens and a page /page whose form counts its POSTs in `sent`."""
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
 
     def open_browser(**changes: object) -> FlaskClient:
         app = create_app(settings._replace(**{"api_tokens": TOKENS} | changes))  # type: ignore[arg-type]

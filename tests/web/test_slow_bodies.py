@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ MANY = 80
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    db_init(load_settings({}, tmp_path), int(time.time()))
+    db_init(load_settings({}, tmp_path), datetime.now(UTC))
     return tmp_path
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 from flask import Blueprint, Response, request
@@ -55,7 +55,7 @@ def decide_delivery(event_id: str, recipient_id: str) -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
-    in_database(lambda database: database.deliveries.decide(*key, status, int(time.time())))
+    in_database(lambda database: database.deliveries.decide(*key, status, datetime.now(UTC)))
     return json_response(in_database(lambda database: _whole(database, *key)))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from flask import Blueprint, Response
 
 FILE = Path(__file__).resolve().parent / "openapi.json"
-blueprint = Blueprint("description", __name__)
+blueprint = Blueprint("openapi", __name__)
 
 
 @blueprint.get("/openapi.json")
-def openapi() -> Response:
+def show() -> Response:
     """The file as it is."""
     return Response(FILE.read_bytes(), content_type="application/json")

@@ -91,7 +91,7 @@ def remove_recipient(recipient: str) -> Response:
 def reactivate_recipient(recipient: str) -> Response:
     """Write to one again who has unsubscribed or was rejected."""
     address = in_database(lambda database: _address(_find(database, recipient)))
-    in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
+    in_database(lambda database: database.recipients.reactivate(address))
     return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 

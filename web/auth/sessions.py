@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
@@ -70,7 +69,7 @@ def begin(token: str) -> None:
     session.permanent = True
     session["token"] = _digest(token)
     session["id"] = secrets.token_urlsafe(16)
-    session["ends_at"] = int(time.time() + LIFETIME.total_seconds())
+    session["ends_at"] = int((datetime.now(UTC) + LIFETIME).timestamp())
 
 
 def end() -> None:
@@ -79,7 +78,8 @@ def end() -> None:
     session.clear()
     if session_id is not None and ends_at is not None:
         current_services().seen_sessions.pop(session_id, None)
-        in_database(lambda database: database.sessions.end(session_id, ends_at, int(time.time())))
+        until = datetime.fromtimestamp(ends_at, UTC)
+        in_database(lambda database: database.sessions.end(session_id, until, datetime.now(UTC)))
 
 
 def is_logged_in() -> bool:
@@ -88,7 +88,7 @@ def is_logged_in() -> bool:
     if digest is None:
         return False
     known = [hmac.compare_digest(digest, _digest(token)) for token in current_settings().api_tokens]
-    if not any(known) or session["ends_at"] < time.time():
+    if not any(known) or session["ends_at"] < datetime.now(UTC).timestamp():
         return False
     return not _has_ended(session["id"])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ class Column(NamedTuple):
     """An hour of the chart: what it counted, and the heights of its two parts."""
 
     counted: Hour
-    began_at: datetime
     sent: float
     wrong: float
 
@@ -53,7 +51,7 @@ def show() -> str:
     return render_template(
         "health.html",
         findings=sorted(findings, key=lambda finding: LEVELS.index(finding.level)),
-        columns=None if hours is None else _columns(hours, int(time.time()) // 3600),
+        columns=None if hours is None else _columns(hours, datetime.now(UTC)),
         versions=_versions(product),
         settings=settings,
         may_test=settings.email_url.path is None and _may_have_forms(),
@@ -71,10 +69,10 @@ def test_mail_server() -> Response:
 
 def _counted() -> tuple[str | None, list[Hour] | None]:
     """Return the version of the database server and its last hours; None if it has just become unavailable."""
-    first = int(time.time()) // 3600 - HOURS + 1
+    since = datetime.now(UTC) - timedelta(hours=HOURS - 1)
 
     def read(database: Database) -> tuple[str, list[Hour]]:
-        return database.connection.server_version(), database.health.hours(first)
+        return database.connection.server_version(), database.health.hours(since)
 
     try:
         return in_database(read)
@@ -82,15 +80,14 @@ def _counted() -> tuple[str | None, list[Hour] | None]:
         return None, None
 
 
-def _columns(hours: list[Hour], now: int) -> list[Column]:
-    """A column for each of the last hours, the present one last."""
-    counted = {hour.hour: hour for hour in hours}
-    every = [counted.get(hour, Hour(hour)) for hour in range(now - HOURS + 1, now + 1)]
+def _columns(hours: list[Hour], now: datetime) -> list[Column]:
+    """Return a column for each of the last hours, the present one last."""
+    counted = {hour.began_at: hour for hour in hours}
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    starts = [this_hour - timedelta(hours=age) for age in reversed(range(HOURS))]
+    every = [counted.get(start, Hour(start)) for start in starts]
     scale = HEIGHT / max(1, *(hour.sent + _wrong(hour) for hour in every))
-    return [
-        Column(hour, datetime.fromtimestamp(hour.hour * 3600, UTC), hour.sent * scale, _wrong(hour) * scale)
-        for hour in every
-    ]
+    return [Column(hour, hour.sent * scale, _wrong(hour) * scale) for hour in every]
 
 
 def _wrong(hour: Hour) -> int:

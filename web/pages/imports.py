@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import IO
@@ -53,12 +52,12 @@ def show(import_id: int) -> AnyResponse:
     import_ = _get(import_id)
     if import_ is None:
         return error_answer(404, NOT_THERE)
-    now = int(time.time())
+    now = datetime.now(UTC)
     running, broken_off = import_.is_running(now), import_.is_broken_off(now)
     preview = json.loads(import_.preview or "{}")
     shown = {"import_": import_, "running": running, "broken_off": broken_off, "preview": preview}
     shown["max_listed"] = import_job.MAX_INVALID_LINES
-    return etag.page("import.html", (import_._replace(heartbeat_at=0), running), **shown)
+    return etag.page("import.html", (import_._replace(heartbeat_at=import_.created_at), running), **shown)
 
 
 @blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")
@@ -75,7 +74,7 @@ def invalid_lines(import_id: int) -> AnyResponse:
 @blueprint.post("/recipients/imports/<int:import_id>/<any(read, import, undo):step>")
 def begin(import_id: int, step: str) -> AnyResponse:
     """Do the next step, or do it again where it was broken off. Twice is fine."""
-    now = int(time.time())
+    now = datetime.now(UTC)
     if _get(import_id) is None:
         return error_answer(404, NOT_THERE)
     if in_database(lambda database: database.imports.begin(import_id, step, now)):

@@ -108,7 +108,7 @@ def reactivate(recipient_id: int) -> AnyResponse:
         flash("This recipient was removed. Add the address first.", "warning")
         return redirect("/recipients", 303)
     address = _address(recipient)
-    changed = in_database(lambda database: database.recipients.reactivate(address, datetime.now(UTC)))
+    changed = in_database(lambda database: database.recipients.reactivate(address))
     flash(f"{address.text} is active again." if changed else f"{address.text} was active already.")
     return redirect(safe_path(request.form.get("next") or f"/recipients/{recipient_id}"), 303)
 

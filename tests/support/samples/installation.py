@@ -114,7 +114,7 @@ def _import(installation: Installation) -> None:
             import_id = database.imports.create("choir.csv", [content], datetime.now(UTC))
             import_job.run(settings, logger, import_id, "read")
             for step in {"done": ("import",), "undone": ("import", "undo"), "undoing": ("import",)}.get(status, ()):
-                assert database.imports.begin(import_id, step, int(time.time()))
+                assert database.imports.begin(import_id, step, datetime.now(UTC))
                 import_job.run(settings, logger, import_id, step)
             if status in ("reading", "importing", "undoing"):
                 database.connection.execute(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)

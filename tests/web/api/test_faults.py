@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_nothing_is_read_from_a_file_that_was_deleted(sqlite: Api, path: str) ->
     for file in folder.glob("email.db*"):
         file.unlink()
     assert is_unavailable(sqlite("GET", path), "flask init-db")
-    db_init(sqlite.installation.settings, int(time.time()))
+    db_init(sqlite.installation.settings, datetime.now(UTC))
     assert sqlite("GET", path).status_code in (200, 404)
     assert sqlite.get("/emails")["emails"] == []
 
@@ -124,7 +125,7 @@ def send(server: Server, method: str, path: str, body: object = None) -> Answer:
 
 def initialised(folder: Path) -> Settings:
     settings = load_settings({}, folder)
-    db_init(settings, int(time.time()))
+    db_init(settings, datetime.now(UTC))
     return settings
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @pytest.fixture
 def server(tmp_path: Path, free_port: int) -> Iterator[Server]:
-    db_init(load_settings({}, tmp_path), int(time.time()))
+    db_init(load_settings({}, tmp_path), datetime.now(UTC))
     with serve(tmp_path, free_port) as running:
         yield running
 
@@ -51,7 +52,7 @@ def saved(server: Server, event_id: int) -> Email | None:
 
 def test_of_a_list_all_is_saved_or_nothing_though_the_server_is_killed(tmp_path: Path, free_port: int) -> None:
     """And the same list, sent again, makes it whole: nothing is doubled."""
-    db_init(load_settings({}, tmp_path), int(time.time()))
+    db_init(load_settings({}, tmp_path), datetime.now(UTC))
     lists = [[EMAIL | {"event_id": 100 * number + each} for each in range(100)] for number in range(1000)]
     answered = 0
     with serve(tmp_path, free_port) as server:

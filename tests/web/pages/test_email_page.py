@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -178,7 +177,7 @@ class TestWhatItSays:
 
     def test_what_was_forgotten_is_not_pretended_to_be_there(self, sent: Api) -> None:
         with sent.installation.database() as database:
-            database.prune(int(time.time()) + 9)
+            database.prune(datetime.now(UTC) + timedelta(seconds=9))
         page = words(get(sent))
         assert "2 accepted, 2 failed, 1 unknown" in page and "They are no longer kept" in page
         assert "<form" not in get(sent)

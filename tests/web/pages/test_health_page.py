@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_the_last_hours_are_told_as_a_table_and_drawn(api: Api) -> None:
 
 
 def test_a_chart_is_in_scale_with_its_tallest_hour() -> None:
-    columns = health._columns([Hour(10, 6, 0, 2, 2), Hour(9, 5)], now=10)
+    nine, ten = datetime(2026, 11, 25, 9, tzinfo=UTC), datetime(2026, 11, 25, 10, tzinfo=UTC)
+    columns = health._columns([Hour(ten, 6, 0, 2, 2), Hour(nine, 5)], now=ten + timedelta(minutes=59))
     assert [(column.sent, column.wrong) for column in columns[-2:]] == [(50.0, 0.0), (60.0, 40.0)]
     assert len(columns) == health.HOURS and columns[0].sent == 0
     assert [column.latest for column in columns[-2:]] == ["", ""]
@@ -236,7 +238,7 @@ class TestAlarm:
     def test_many_pages_look_once_in_a_few_seconds(self, sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         looks: list[Database] = []
 
-        def check_delivery_health(database: Database, scheduler: str, now: int) -> Iterator[Finding]:
+        def check_delivery_health(database: Database, scheduler: str, now: datetime) -> Iterator[Finding]:
             looks.append(database)
             return iter(())
 

@@ -33,7 +33,7 @@ MEANWHILE = {
 MAX_TICKED = 1_000  # deliveries
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
 
-blueprint = Blueprint("acts", __name__)
+blueprint = Blueprint("actions", __name__)
 
 
 @blueprint.post("/emails/<event_id>/cancel")
@@ -85,7 +85,7 @@ def retry(event_id: str) -> Response:
 @blueprint.post("/emails/<event_id>/decide")
 def decide(event_id: str) -> Response:
     """Say of unknown deliveries whether they were sent: of those that are ticked, or of all."""
-    email, second = number_of(event_id), int(datetime.now(UTC).timestamp())
+    email, now = number_of(event_id), datetime.now(UTC)
     which, ids = _which("ticked", "unknown")
     fields = _form("status")
     status = fields.take("status", choice("sent", "failed"))
@@ -93,7 +93,7 @@ def decide(event_id: str) -> Response:
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
     in_database(lambda database: get_summary(database, email))
-    decided = in_database(lambda database: database.deliveries.decide_each(email, status, second, ids or None))
+    decided = in_database(lambda database: database.deliveries.decide_each(email, status, now, ids or None))
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
     return _done(email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")

@@ -52,9 +52,9 @@ class Sections(NamedTuple):
 
 def load_sections(database: Database, settings: Settings, now: datetime) -> Sections:
     """Read all sections in the order of an email's life: one that moves on appears twice, not never."""
-    late = now - timedelta(seconds=LATE_AFTER[settings.scheduler])
+    late = now - LATE_AFTER[settings.scheduler]
     emails = database.emails
-    checks = list(check_delivery_health(database, settings.scheduler, int(now.timestamp())))
+    checks = list(check_delivery_health(database, settings.scheduler, now))
     overdue = [email for email in emails.page(None, SECTION_SIZE, "scheduled") if email.due_at <= late]
     coming = emails.page((late, LARGEST), SECTION_SIZE, "scheduled")
     held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
