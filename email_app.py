@@ -18,7 +18,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, template_folder="web/templates", static_folder="web/static")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
-    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # no view is a coroutine
     _register_services(app, settings)
     access.register(app)
     errors.register(app)

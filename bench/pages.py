@@ -30,7 +30,6 @@ BOUND = 50  # ms, the median
 MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule
 RECIPIENTS, EMAILS = 1_000_000, 10_000
 BIG = EMAILS + 1  # the email with a delivery to everyone
-WEEK = 7 * 86_400
 NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :many)"
 STATUS = "CASE n % 100 WHEN 7 THEN 'failed' WHEN 8 THEN 'queued' WHEN 9 THEN 'unknown' ELSE 'sent' END"
 FILL = (

@@ -17,7 +17,6 @@ from monitoring.database_health import check_damage, check_database
 from monitoring.disk import check_disk
 from monitoring.finding import Finding, error
 from monitoring.mail_server import check_mail_server, check_maildir
-from monitoring.packages import check_packages
 from monitoring.sending import check_sending
 from settings import Settings
 
@@ -28,7 +27,6 @@ Checks = Sequence[tuple[str, Check]]
 QUICK: Checks = (
     ("settings", check_setup),
     ("database", check_database),
-    ("version", check_packages),
     ("disk", check_disk),
     ("clock", check_clock),
     ("sending", check_sending),

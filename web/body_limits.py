@@ -41,7 +41,7 @@ class ConcurrencyLimit:
 
 
 class LimitedBody:
-    """The body of a request, as WSGI hands it out. Each read counts against `limit` while it lasts."""
+    """The body of a request in WSGI. Each read counts against `limit` while it lasts. Nothing reads it by lines."""
 
     def __init__(self, stream: IO[bytes], limit: ConcurrencyLimit) -> None:
         self._stream = stream
@@ -51,13 +51,6 @@ class LimitedBody:
         self.limit.acquire()
         try:
             return self._stream.read(size)
-        finally:
-            self.limit.release()
-
-    def readline(self, size: int = -1) -> bytes:
-        self.limit.acquire()
-        try:
-            return self._stream.readline(size)
         finally:
             self.limit.release()
 

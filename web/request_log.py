@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 STDERR = 2
 MAX_FIELD_LENGTH = 300  # characters
 TEXT = "%s %s %s %s %s %s %.1f ms %d B\n"
-JSON = (
-    '{"time": "%s", "request_id": "%s", "client": "%s", "method": "%s", "path": "%s", "status": %s, '
-    '"milliseconds": %.1f, "bytes": %d}\n'
-)
-SAFE_FIELD = re.compile(rf"[!#-\[\]-~]{{1,{MAX_FIELD_LENGTH}}}")  # needs no escaping in either form
 SECRET_PATHS = re.compile(r"(/unsubscribe/).+", re.DOTALL)
 NOT_LOGGED = ("/healthz", "200")  # requested every few seconds
 
@@ -31,33 +26,29 @@ class RequestLog:
 
     def __init__(self, form: str) -> None:
         self._is_json = form == "json"
-        self._line = JSON if self._is_json else TEXT
         self._second = (0, "")
 
     def write(self, environ: WSGIEnvironment, name: str, status: str, seconds: float, size: int) -> None:
-        """One line. A log that cannot be written does not keep anybody from being served."""
+        """Write one line. If that fails, the request is served all the same."""
         path = environ.get("PATH_INFO", "")
         if (path, status) == NOT_LOGGED:
             return
-        client = self._shown(environ.get("REMOTE_ADDR") or "-")
-        method = self._shown(environ["REQUEST_METHOD"])
-        line = self._line % (self._now(), name, client, method, self._path(path), status, seconds * 1000, size)
+        fields = {
+            "time": self._now(),
+            "request_id": name,
+            "client": _escaped(environ.get("REMOTE_ADDR") or "-"),
+            "method": _escaped(environ["REQUEST_METHOD"]),
+            "path": _escaped(_without_secret(path)),
+            "status": int(status),
+            "milliseconds": round(seconds * 1000, 1),
+            "bytes": size,
+        }
+        line = json.dumps(fields) + "\n" if self._is_json else TEXT % tuple(fields.values())
         with suppress(OSError):  # stderr was closed, or its disk is full
             os.write(STDERR, line.encode())
 
-    def _path(self, path: str) -> str:
-        if SAFE_FIELD.fullmatch(path) and not path.startswith("/unsubscribe/"):
-            return path
-        text = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        return self._shown(SECRET_PATHS.sub(r"\1…", text))
-
-    def _shown(self, text: str) -> str:
-        if SAFE_FIELD.fullmatch(text):
-            return text
-        return json.dumps(escaped(text))[1:-1] if self._is_json else escaped(text)
-
     def _now(self) -> str:
-        """The time in UTC, to the millisecond; the second is put into words once."""
+        """Return the time in UTC, to the millisecond. A second is formatted once."""
         now = time.time()
         second, text = self._second
         if second != int(now):
@@ -66,7 +57,12 @@ class RequestLog:
         return f"{text}.{int((now - second) * 1000):03d}Z"
 
 
-def escaped(text: str) -> str:
+def _without_secret(path: str) -> str:
+    text = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return SECRET_PATHS.sub(r"\1…", text)
+
+
+def _escaped(text: str) -> str:
     """Return one field of a line: cut to a length, without spaces, and with everything unprintable escaped."""
     cut = (text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…").replace(" ", "%20")
     return one_line(cut)

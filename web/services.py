@@ -47,7 +47,6 @@ class Services:
     wake_ups: WakeUps | None  # None with SCHEDULER=cron
     rate_limits: Limits
     body_limits: BodyLimits
-    seen_sessions: dict[str, None]  # the ids of sessions that were valid when last checked, the oldest first
     readiness: Probe[list[Finding]]
     metrics: Probe[bytes]
     alerts: Probe[list[Finding]]
@@ -67,7 +66,6 @@ def create_services(settings: Settings) -> Services:
         wake_ups=wake_ups,
         rate_limits=Limits(settings, wake_ups),
         body_limits=BodyLimits(),
-        seen_sessions={},
         readiness=Probe(settings, readiness_check(settings)),
         metrics=Probe(settings, writer(settings)),
         alerts=Probe(settings, partial(problems, scheduler=settings.scheduler), ALERTS_CACHE_TTL),

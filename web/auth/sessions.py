@@ -10,11 +10,9 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask, Request, Response, current_app, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
-from database import DatabaseUnavailable, DBError
-from web.services import current_services, current_settings, in_database
+from database import DBError
+from web.services import current_settings, in_database
 
-WITHOUT_DATABASE = frozenset(("pages.health.show",))
-MAX_SEEN_SESSIONS = 100  # remembered for that
 LIFETIME = timedelta(days=7)  # from the login on, however much the session is used
 
 
@@ -77,41 +75,19 @@ def end() -> None:
     session_id, ends_at = session.get("id"), session.get("ends_at")
     session.clear()
     if session_id is not None and ends_at is not None:
-        current_services().seen_sessions.pop(session_id, None)
         until = datetime.fromtimestamp(ends_at, UTC)
         in_database(lambda database: database.sessions.end(session_id, until, datetime.now(UTC)))
 
 
 def is_logged_in() -> bool:
-    """Whether this request has a session that has not ended, and its token is still valid."""
+    """Whether this request has a session that has not ended, with a token still valid. Raises DatabaseUnavailable."""
     digest = session.get("token")
     if digest is None:
         return False
     known = [hmac.compare_digest(digest, _digest(token)) for token in current_settings().api_tokens]
     if not any(known) or session["ends_at"] < datetime.now(UTC).timestamp():
         return False
-    return not _has_ended(session["id"])
-
-
-def _has_ended(session_id: str) -> bool:
-    """Whether this session has been logged out.
-
-    If the database is down, /health still accepts a session that this process verified recently. (Nobody can log out
-    while it is down.)
-    """
-    seen = current_services().seen_sessions
-    try:
-        ended = in_database(lambda database: database.sessions.has_ended(session_id))
-    except DatabaseUnavailable:
-        if request.endpoint in WITHOUT_DATABASE and session_id in seen:
-            return False
-        raise
-    seen.pop(session_id, None)
-    if not ended:
-        seen[session_id] = None
-    while len(seen) > MAX_SEEN_SESSIONS:
-        seen.pop(next(iter(seen)), None)
-    return ended
+    return not in_database(lambda database: database.sessions.has_ended(session["id"]))
 
 
 def _digest(token: str) -> str:

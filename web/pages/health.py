@@ -1,4 +1,7 @@
-"""/health: what `flask check` finds, the last 24 hours, and the settings. It answers without its database, too."""
+"""/health: what `flask check` finds, the last 24 hours, and the settings.
+
+It answers without the database, too, unless a session has to be checked, which is in the database.
+"""
 
 from __future__ import annotations
 

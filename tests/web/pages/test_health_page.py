@@ -1,4 +1,4 @@
-"""/health: what is wrong and what mends it, without a secret, and without its database, too."""
+"""/health: what is wrong and what mends it, without a secret, and without the database, too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.login import log_in
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
-from web.auth import sessions
 from web.pages import health
 from web.services import services_of
 
@@ -172,42 +171,16 @@ def test_while_the_database_is_busy_the_page_answers(sqlite_api: Api) -> None:
     assert ("error", "database") in [row[:2] for row in found(page)] and "keeps the database locked" in page
 
 
-def test_a_session_that_counted_is_shown_the_page_without_the_database_and_no_other(tmp_path: Path) -> None:
+def test_without_the_database_a_session_gets_the_reason_and_a_token_the_page(tmp_path: Path) -> None:
     api = Api(tmp_path, API_TOKEN=TOKEN)
     look_anew(api)
-    stranger = api.app.test_client()
     log_in(api.client, TOKEN)
-    assert api.client.get("/health").status_code == 200
+    get(api)
     (tmp_path / "email.db").rename(tmp_path / "kept")
-    assert "There is no database at" in get(api)
-    get(api, "/", 503)
-    assert stranger.get("/health").status_code == 401
-    services_of(api.app).seen_sessions.clear()
-    get(api, "/health", 503)
-    api.close()
-
-
-def test_a_session_that_was_logged_out_is_not_shown_it(tmp_path: Path) -> None:
-    api = Api(tmp_path, API_TOKEN=TOKEN)
-    log_in(api.client, TOKEN)
-    assert api.client.get("/health").status_code == 200
-    cookie = api.client.get_cookie("session")
-    form = {"csrf_token": csrf_token(api.client.get("/health").text)}
-    assert api.client.post("/logout", data=form).status_code == 303
-    (tmp_path / "email.db").rename(tmp_path / "kept")
-    api.client.set_cookie("session", cookie.value if cookie else "")
-    assert api.client.get("/health", headers={"Accept": "text/html"}).status_code == 503
-    api.close()
-
-
-def test_few_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_SEEN_SESSIONS", 2)
-    api = Api(tmp_path, API_TOKEN=TOKEN)
-    for _ in range(4):
-        client = api.app.test_client()
-        log_in(client, TOKEN)
-        assert client.get("/health").status_code == 200
-    assert len(services_of(api.app).seen_sessions) == 2
+    page = get(api, "/health", 503)
+    assert "There is no database at" in page and "flask init-db" in page
+    answer = api.client.get("/health", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200 and ("error", "database") in [row[:2] for row in found(answer.text)]
     api.close()
 
 
