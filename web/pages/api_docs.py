@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Blueprint, render_template, request
 
 from web.form import URLENCODED
-from web.pages.openapi_reader import Operation, described, prose
+from web.pages import openapi_reader
+from web.pages.openapi_reader import Schema
 from web.services import current_settings
 
 TITLES = {
@@ -20,7 +22,7 @@ TITLES = {
     "about": "About the service",
 }
 blueprint = Blueprint("docs", __name__)
-blueprint.add_app_template_filter(prose)
+blueprint.add_app_template_filter(openapi_reader.prose)
 
 
 @blueprint.get("/docs")
@@ -31,34 +33,40 @@ def show() -> str:
     needs_token = bool(settings.api_tokens)
     return render_template(
         "docs.html",
-        api=described(),
+        description=openapi_reader.document()["info"]["description"],
+        groups={tag: [each for each in openapi_reader.operations() if each["tags"] == [tag]] for tag in TITLES},
         titles=TITLES,
+        errors=openapi_reader.common_errors(),
+        objects=openapi_reader.answered_objects(),
+        fields=openapi_reader.fields,
+        parameters=openapi_reader.parameters,
+        kind=openapi_reader.kind,
         needs_token=needs_token,
         curl=lambda operation: curl(operation, base, needs_token),
     )
 
 
-def curl(operation: Operation, base: str, needs_token: bool) -> str:
+def curl(operation: Schema, base: str, needs_token: bool) -> str:
     """The command that does it, for a shell."""
-    words = [f"-X {operation.method}"] if operation.method not in ("GET", "POST") else []
-    if operation.method == "POST" and operation.example is None:
+    body = next(iter(operation.get("requestBody", {}).get("content", {}).items()), None)
+    words = [f"-X {operation['method']}"] if operation["method"] not in ("GET", "POST") else []
+    if operation["method"] == "POST" and (body is None or "example" not in body[1]):
         words.append("-X POST")
-    if needs_token and not operation.is_open:
+    if needs_token and operation.get("security") != []:
         words.append('-H "Authorization: Bearer $API_TOKEN"')
-    words += _data(operation)
-    return " \\\n  ".join([f"curl {shlex.quote(base + operation.example_path)}", *words])
+    if body is not None:
+        words += _data(body[0], body[1].get("example"))
+    examples = {each["name"]: each.get("example") for each in operation["parameters"]}
+    return " \\\n  ".join([f"curl {shlex.quote(base + operation['path'].format_map(examples))}", *words])
 
 
-def _data(operation: Operation) -> Iterator[str]:
-    if not operation.types:
-        return
-    kind = operation.types[0]
-    if kind == URLENCODED:
-        for name, value in operation.example.items():
+def _data(content_type: str, example: Any) -> Iterator[str]:
+    if content_type == URLENCODED:
+        for name, value in example.items():
             yield f"--data-urlencode {shlex.quote(f'{name}={value}')}"
         return
-    yield f"-H 'Content-Type: {kind}'"
-    if isinstance(operation.example, str):
-        yield f"--data-binary {shlex.quote(operation.example.replace(chr(13), ''))}"
+    yield f"-H 'Content-Type: {content_type}'"
+    if isinstance(example, str):
+        yield f"--data-binary {shlex.quote(example.replace(chr(13), ''))}"
     else:
-        yield f"--data {shlex.quote(json.dumps(operation.example))}"
+        yield f"--data {shlex.quote(json.dumps(example))}"
