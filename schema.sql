@@ -12,8 +12,9 @@ CREATE TABLE meta (
 );
 
 -- The last recipient_id, import_id and sender_id that were assigned; when a sweep last checked for work
--- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds). Two rows
--- exist only until the next sweep has dealt with them: backup_made_at, in a restored backup, and lost_commits.
+-- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); how often
+-- a probe tried to write (probes). Two rows exist only until the next sweep has dealt with them: backup_made_at, in a
+-- restored backup, and lost_commits.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -146,7 +147,7 @@ CREATE TABLE deliveries (
     claimed_by      BIGINT,                    -- the sender_id that holds the claim
     queued_at       BIGINT NOT NULL,           -- it is retried until RETRY_FOR after this
     next_attempt_at BIGINT NOT NULL,
-    attempts        BIGINT NOT NULL DEFAULT 0, -- that have ended
+    attempts        BIGINT NOT NULL DEFAULT 0, -- attempts that have ended
     attempts_in_doubt BIGINT NOT NULL DEFAULT 0, -- attempts that may or may not have delivered the message
     finished_at     BIGINT,
     address         TEXT NOT NULL,             -- a copy: it stays when the recipient is removed

@@ -69,7 +69,8 @@ class Connection(Protocol):
         """Run an INSERT or UPDATE for each of `rows`; return how many rows it changed in all.
 
         Its placeholders are `?`, or `?1`, `?2` and so on for the first, second value: named ones would take twice the
-        time. PostgreSQL runs it as one statement, so that no row sees the change that another made.
+        time. PostgreSQL runs it as one statement, so that no row sees the change that another made; its text is in
+        `storage/postgresql/sql.py`.
         """
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:

@@ -1,7 +1,7 @@
-"""The work on a file of recipients that was uploaded, in a thread of its own: reading, importing, undoing.
+"""Read, import or undo an uploaded file of recipients, in a thread of its own.
 
-Its progress is in the database, so that any process can show it. A process that dies leaves an import whose
-heartbeat stops: nothing of it was imported, and a person starts it again.
+Progress is recorded in the database, so that any process can show it. If the process dies, the heartbeat of the import
+stops. Then nothing of the file was imported, and a person can start the step again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Parts(io.RawIOBase):
 
 
 def start(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> threading.Thread:
-    """Begin to `read`, `import` or `undo`, which nobody else is doing."""
+    """Start a thread that runs the step `read`, `import` or `undo`. The caller has begun it in the database."""
     arguments = (settings, logger, import_id, step)
     thread = threading.Thread(target=run, args=arguments, name=f"import {import_id}", daemon=True)
     thread.start()
@@ -67,7 +67,7 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
             STEPS[step](database, other, import_id)
     except DBError as error:
         logger.error("import %d broke off: %s", import_id, error)
-        with suppress(DBError), open_database(settings) as database:  # its heartbeat stops all the same
+        with suppress(DBError), open_database(settings) as database:  # if this fails, the heartbeat still stops
             database.imports.break_off(import_id, str(error))
 
 

@@ -19,15 +19,17 @@ SELECT_ATTEMPTED = """
 SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :limit
 """
-# Only deliveries that were tried, and only to recipients who still want them.
-QUEUE_AGAIN = """
-UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
-WHERE event_id = ? AND recipient_id = ? AND status = ? AND EXISTS (
-    SELECT 1 FROM attempts a
-    WHERE a.event_id = deliveries.event_id AND a.recipient_id = deliveries.recipient_id) AND EXISTS (
+# Only deliveries that were attempted, and only to recipients who are still active.
+IS_RETRYABLE = """
+EXISTS (SELECT 1 FROM attempts a WHERE a.event_id = deliveries.event_id AND a.recipient_id = deliveries.recipient_id)
+AND EXISTS (
     SELECT 1 FROM recipients r
     WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
 """
+QUEUE_AGAIN = f"""
+UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
+WHERE event_id = ? AND recipient_id = ? AND status = ? AND {IS_RETRYABLE}
+"""  # noqa: S608 - statements of our own
 SET_DECIDED = """
 UPDATE deliveries SET status = :status, finished_at = :now, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'unknown'

@@ -1,7 +1,7 @@
 """PostgreSQL: connect, transaction, and what differs from other databases.
 
-Statements are those of SQLite, rewritten for psycopg once each. A transaction begins with a statement of its own,
-so that a connection that was lost while idle is reopened before anything is done on it.
+A transaction begins with a statement of its own, so that a connection that was lost while idle is reopened before
+anything is done on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
-from storage.postgresql.sql import for_many, named, rewritten
+from storage.postgresql.sql import MANY_ROWS, arrays, for_psycopg, named
 from storage.schema import count_triggers
 from storage.schema.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.sender_lock import SenderLocks
@@ -113,15 +113,15 @@ class PostgreSQLConnection:
         return self._execute(named(sql), values).rowcount
 
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement, with `?` for the values, for all of `rows` at once; return how many rows it changed."""
-        return self._execute(*for_many(sql, rows)).rowcount
+        """Run a statement of MANY_ROWS for all of `rows` at once; return how many rows it changed."""
+        return self._execute(MANY_ROWS[sql], arrays(rows)).rowcount
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
         """Run statements in order; return the rows of each, or how many it changed. Writes need a transaction."""
         self._wait_for_pending()
         try:
             with self._connection.pipeline():
-                cursors = [self._connection.execute(*cast("Any", rewritten(*each))) for each in statements]
+                cursors = [self._connection.execute(*cast("Any", for_psycopg(*each))) for each in statements]
         except psycopg.Error as error:
             raise translated(error) from error
         return [cursor.fetchall() if cursor.description else cursor.rowcount for cursor in cursors]

@@ -14,7 +14,7 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
 from storage.connection import Statement
-from storage.postgresql.sql import as_texts, columns, counted, numbered
+from storage.postgresql.sql import all_or_error, arrays, as_texts, numbered
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
@@ -74,8 +74,7 @@ def _for_libpq(statement: Statement) -> tuple[str, list[bytes | None]]:
     if isinstance(values, dict):
         sql, names = numbered(sql)
         return sql, as_texts(values, names)
-    types, arrays = columns(values)
-    return counted(sql, types), [*(array.encode() for array in arrays), b"%d" % len(values)]
+    return all_or_error(sql), [*(array.encode() for array in arrays(values)), b"%d" % len(values)]
 
 
 def _flush(connection: PGconn) -> None:

@@ -1,79 +1,100 @@
-"""SQL as the data layer has it, rewritten for psycopg and for libpq; and values as the server reads them."""
+"""SQL for psycopg and libpq, and values as the server reads them.
+
+Most statements are the same on both engines. `named` and `numbered` only change the form of their placeholders. The
+statements that change many rows are written here a second time: the server gets each column of the rows as one array,
+and changes all rows in one execution. (psycopg's `executemany` would execute a statement for each row.)
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 
 from storage.connection import Values
+from storage.deliveries.outcome import SET_SENDING, SET_SENT
+from storage.deliveries.retry import IS_RETRYABLE, QUEUE_AGAIN
+from storage.emails import INSERT_EMAIL
 
+# The first `%s` is the array of the first column, and so on.
+MANY_ROWS = {
+    INSERT_EMAIL: """
+INSERT INTO emails (event_id, due_at, created_at, token, subject, content)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+ON CONFLICT (event_id) DO NOTHING
+""",
+    SET_SENDING: """
+UPDATE deliveries SET status = 'sending'
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS given (event_id, recipient_id, sender_id)
+WHERE deliveries.event_id = given.event_id AND deliveries.recipient_id = given.recipient_id
+    AND claimed_by + 0 = given.sender_id AND status IN ('claimed', 'sending')
+""",
+    SET_SENT: """
+UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1,
+    finished_at = given.finished_at, reply = given.reply
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[])
+    AS given (event_id, recipient_id, sender_id, reply, finished_at)
+WHERE deliveries.event_id = given.event_id AND deliveries.recipient_id = given.recipient_id
+    AND claimed_by + 0 = given.sender_id AND status = 'sending'
+""",
+    QUEUE_AGAIN: f"""
+UPDATE deliveries SET status = 'queued', queued_at = given.queued_at, next_attempt_at = given.next_attempt_at,
+    attempts_in_doubt = 0, finished_at = NULL
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+    AS given (queued_at, next_attempt_at, event_id, recipient_id, status)
+WHERE deliveries.event_id = given.event_id AND deliveries.recipient_id = given.recipient_id
+    AND deliveries.status = given.status AND {IS_RETRYABLE}
+""",  # noqa: S608 - statements of our own
+}
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
 @lru_cache(maxsize=256)
 def named(sql: str) -> str:
-    """`:name` as psycopg has it."""
+    """Return a statement with each `:name` in psycopg's form, `%(name)s`."""
     return _NAMED.sub(r"%(\1)s", sql.replace("%", "%%"))
 
 
 @lru_cache(maxsize=32)
 def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """`:name` as libpq has it, `$1`, and the names in the order of their numbers."""
+    """Return a statement with each `:name` in libpq's form, `$1`, and the names in the order of their numbers."""
     names = tuple(dict.fromkeys(_NAMED.findall(sql)))
     return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", sql), names
 
 
-def as_texts(values: Mapping[str, object], names: Sequence[str]) -> list[bytes | None]:
-    """These values as libpq takes them, in the server's own notation."""
-    return [None if (value := values[name]) is None else str(value).encode() for name in names]
-
-
-def rewritten(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[str, Values | list[str]]:
-    """A statement and its values as psycopg has them."""
-    return (named(sql), values) if isinstance(values, dict) else for_many(sql, values)
-
-
-def for_many(sql: str, rows: Iterable[tuple[object, ...]]) -> tuple[str, list[str]]:
-    """Return an INSERT or UPDATE of one row, with `?` or `?1`, as one of many rows, and each column as an array."""
-    types, arrays = columns(rows)
-    return _with_arrays(sql.replace("%", "%%"), types, ("%s",) * len(types)), arrays
-
-
-def counted(sql: str, types: tuple[str, ...]) -> str:
-    """An UPDATE for many as libpq has it, an error unless it changes as many rows as the last number says."""
-    return _counted(_with_arrays(sql, types, tuple(f"${n}" for n in range(1, len(types) + 1))), len(types) + 1)
-
-
-def columns(rows: Iterable[tuple[object, ...]]) -> tuple[tuple[str, ...], list[str]]:
-    """The types of the columns, and each column as an array as the server reads it."""
-    found = list(zip(*rows, strict=True))
-    types = tuple("text" if isinstance(column[0], str) else "bigint" for column in found)
-    return types, list(map(_array, found, types))
-
-
-def _array(column: Sequence[object], kind: str) -> str:
-    """psycopg would call Python for each value."""
-    if kind == "text":
-        column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
-    return f"{{{','.join(map(str, column))}}}"
-
-
 @lru_cache(maxsize=16)
-def _counted(update: str, number: int) -> str:
+def all_or_error(sql: str) -> str:
+    """Return a statement for many rows in libpq's form, with a last value: the number of rows that it must change.
+
+    If it changes fewer, the server must roll back the transaction before the client sees this, so the statement has to
+    fail. SQL has no other way to raise an error: it divides by zero.
+    """
+    numbers = count(1)
+    update = re.sub("%s", lambda _: f"${next(numbers)}", MANY_ROWS[sql])
     return (
         f"WITH changed AS ({update} RETURNING 1) "  # noqa: S608 - statements of our own
-        f"SELECT 1 / CAST(COUNT(*) = ${number} AS INTEGER) FROM changed"
+        f"SELECT 1 / CAST(COUNT(*) = ${next(numbers)} AS INTEGER) FROM changed"
     )
 
 
-@lru_cache(maxsize=32)
-def _with_arrays(sql: str, types: tuple[str, ...], placeholders: tuple[str, ...]) -> str:
-    numbers = iter(range(len(types)))
-    sql = re.sub(r"\?(\d*)", lambda place: f"given.v{int(place[1]) - 1 if place[1] else next(numbers)}", sql)
-    arrays = ", ".join(f"{placeholder}::{kind}[]" for placeholder, kind in zip(placeholders, types, strict=True))
-    names = ", ".join(f"v{number}" for number in range(len(types)))
-    given = f"FROM unnest({arrays}) AS given ({names})"
-    if "VALUES" in sql:
-        return re.sub(r"VALUES \((.*?)\)", rf"SELECT \1 {given}", sql)
-    return sql.replace("WHERE", f"{given} WHERE", 1)
+def as_texts(values: Mapping[str, object], names: Sequence[str]) -> list[bytes | None]:
+    """Return these values as libpq takes them, in the server's own notation."""
+    return [None if (value := values[name]) is None else str(value).encode() for name in names]
+
+
+def for_psycopg(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[str, Values | list[str]]:
+    """Return a statement and its values, or its rows, in psycopg's form."""
+    return (named(sql), values) if isinstance(values, dict) else (MANY_ROWS[sql], arrays(values))
+
+
+def arrays(rows: Iterable[tuple[object, ...]]) -> list[str]:
+    """Return each column of the rows as an array in the server's notation."""
+    return [_array(column) for column in zip(*rows, strict=True)]
+
+
+def _array(column: Sequence[object]) -> str:
+    """psycopg would call Python for each value."""
+    if isinstance(column[0], str):
+        column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
+    return f"{{{','.join(map(str, column))}}}"

@@ -42,14 +42,16 @@ class Faults:
         monkeypatch.setattr(
             DeliveryQueue, "renew_lease", lambda queue: None if next(self.looks) % RENEWED_EVERY else renew_lease(queue)
         )
-        execute, rewritten = PostgreSQLConnection._execute, storage.postgresql.sql.rewritten
+        execute, for_psycopg = PostgreSQLConnection._execute, storage.postgresql.sql.for_psycopg
         for_libpq = storage.postgresql.pipeline._for_libpq
         monkeypatch.setattr(
             PostgreSQLConnection,
             "_execute",
             lambda connection, sql, values: execute(connection, *(self._due() or (sql, values))),
         )
-        monkeypatch.setattr(storage.postgresql.connection, "rewritten", lambda *each: self._due() or rewritten(*each))
+        monkeypatch.setattr(
+            storage.postgresql.connection, "for_psycopg", lambda *each: self._due() or for_psycopg(*each)
+        )
         monkeypatch.setattr(
             storage.postgresql.pipeline,
             "_for_libpq",

@@ -104,6 +104,28 @@ class TestRetry:
         assert database.deliveries.retry(7, NOON, statuses=("failed",)) == 1
         assert database.deliveries.retry(7, NOON) == 0
 
+    def test_only_recipients_who_are_still_active_get_a_retry(self, database: Database) -> None:
+        start(database, 4)
+        sender_id = enter(database)
+        claims = database.claims.claim(sender_id, 0, NOW, 4)
+        database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
+        database.recipients.unsubscribe(1, NOON)
+        database.recipients.unsubscribe(2, NOON)
+        database.recipients.remove([address(claims[1]), address(claims[2])], NOON)
+        assert database.deliveries.retry(7, NOW, recipient_ids=[1, 2, 3, 4]) == 1
+        assert [row.recipient_id for row in database.deliveries.page(7, status="queued").rows] == [4]
+
+    def test_a_delivery_that_was_never_attempted_is_not_retried(self, database: Database) -> None:
+        one_of_each(database)
+        assert database.deliveries.retry(7, NOW, statuses=("sent", "queued"), recipient_ids=[1]) == 0
+
+    def test_a_retry_forgets_earlier_doubts(self, database: Database) -> None:
+        one_of_each(database)
+        assert database.deliveries.get((7, 3)).attempts_in_doubt == 1
+        assert database.deliveries.retry(7, NOW + 1, recipient_ids=[3]) == 1
+        again = database.deliveries.get((7, 3))
+        assert (again.attempts, again.attempts_in_doubt, again.queued_at) == (1, 0, NOW + 1)
+
     def test_more_than_fit_into_one_transaction(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 2)
         start(database, 5)

@@ -258,7 +258,10 @@ class TestUpgrade:
         connection.execute("CREATE TABLE notes (a TEXT)")
         connection.execute("CREATE INDEX of_mine ON emails (subject)")
         connection.execute("CREATE VIEW open_emails AS SELECT * FROM emails WHERE status = 'scheduled'")
+        connection.execute("CREATE VIEW totals AS SELECT noun, number FROM counts")
+        totals = connection.fetch_all("SELECT * FROM totals")
         assert db_init(settings, NOW).startswith("upgraded")
+        assert connection.fetch_all("SELECT * FROM totals") == totals != []
         parts = {str(part) for part in connection.structure()}
         assert {"table notes", "index of_mine"} <= parts
 

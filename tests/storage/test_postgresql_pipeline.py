@@ -13,11 +13,16 @@ import pytest
 from storage.connection import Statement
 from storage.errors import DatabaseUnavailable
 from storage.postgresql.connection import PostgreSQLConnection
+from storage.postgresql.sql import MANY_ROWS
 from tests.support.faults.killer import wait_until
 from tests.support.faults.network_namespace import POSSIBLE, SecondHost
 from tests.support.servers.postgresql_server import PostgreSQLServer, server_for_other_hosts
 
 CHANGE = "UPDATE things SET said = ? WHERE number = ?"
+CHANGE_MANY = """
+UPDATE things SET said = given.said FROM unnest(%s::text[], %s::bigint[]) AS given (said, number)
+WHERE things.number = given.number
+"""
 COUNT = "UPDATE totals SET changed = changed + :more, by = :by"
 CLEAR_SNAPSHOT = "SELECT pg_stat_clear_snapshot()"  # or a transaction would see the same activity until it ends
 TERMINATE = """
@@ -39,6 +44,11 @@ connection.send_flush_request()
 connection.flush()
 time.sleep(600)
 """
+
+
+@pytest.fixture(autouse=True)
+def _change_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MANY_ROWS, CHANGE, CHANGE_MANY)
 
 
 @pytest.fixture

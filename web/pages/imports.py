@@ -1,4 +1,4 @@
-"""Importing recipients in steps: a file, a preview, a job that can be watched, and undone."""
+"""Import recipients in steps: upload a file, see a preview, watch the import, undo it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ blueprint = Blueprint("imports", __name__)
 
 @blueprint.get("/recipients/import")
 def choose() -> AnyResponse:
-    """The field for a file, and the last imports."""
+    """Show the form for a file, and the last imports."""
     return Response(_form())
 
 
 @blueprint.post("/recipients/import")
 def upload() -> AnyResponse:
-    """Keep the file, and read it; what can be said at once against it is."""
+    """Store the file and read it. If it is refused at once, show the form again with the reason."""
     file = request.files.get("file")
     if file is None or not file.filename:
         return Response(_form("no file was chosen"), 400)
@@ -48,7 +48,7 @@ def upload() -> AnyResponse:
 
 @blueprint.get("/recipients/imports/<int:import_id>")
 def show(import_id: int) -> AnyResponse:
-    """What will be imported, how far it is, or what was."""
+    """Show what will be imported, how far the import has come, or what was imported."""
     import_ = _get(import_id)
     if import_ is None:
         return error_answer(404, NOT_THERE)
@@ -62,7 +62,7 @@ def show(import_id: int) -> AnyResponse:
 
 @blueprint.get("/recipients/imports/<int:import_id>/bad-lines.csv")
 def invalid_lines(import_id: int) -> AnyResponse:
-    """The lines that could not be taken, with the reasons."""
+    """Return the invalid lines and the reasons as CSV."""
     text = None if import_id >= 2**63 else in_database(lambda database: database.imports.invalid_lines(import_id))
     if text is None:
         return error_answer(404, NOT_THERE)
@@ -73,7 +73,7 @@ def invalid_lines(import_id: int) -> AnyResponse:
 
 @blueprint.post("/recipients/imports/<int:import_id>/<any(read, import, undo):step>")
 def begin(import_id: int, step: str) -> AnyResponse:
-    """Do the next step, or do it again where it was broken off. Twice is fine."""
+    """Begin the next step, or repeat one that was interrupted. Safe to repeat."""
     now = datetime.now(UTC)
     if _get(import_id) is None:
         return error_answer(404, NOT_THERE)
@@ -86,7 +86,7 @@ def begin(import_id: int, step: str) -> AnyResponse:
 
 @blueprint.post("/recipients/imports/<int:import_id>/discard")
 def discard(import_id: int) -> AnyResponse:
-    """Forget a file that was not imported. Twice is fine."""
+    """Delete a file that was not imported. Safe to repeat."""
     if import_id < 2**63 and in_database(lambda database: database.imports.discard(import_id)):
         flash("The file was discarded. Nothing of it was imported.")
         return redirect("/recipients/import", 303)
@@ -99,7 +99,7 @@ def discard(import_id: int) -> AnyResponse:
 
 @blueprint.errorhandler(413)
 def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
-    """The file is larger than MAX_BODY: there is another way for it."""
+    """Answer a file larger than MAX_BODY with the command that imports it."""
     return Response(_form("it is larger than this page takes; flask recipients import FILE takes it"), 413)
 
 
