@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import operations
 from database import (
     HEARTBEAT_SECONDS,
     LEASE_SECONDS,
@@ -143,10 +144,9 @@ class Sweeper:
 
     def _retry_failed(self, event_id: int) -> None:
         try:
-            count = self._database.deliveries.retry(event_id, datetime.now(UTC))
+            count = operations.retry_deliveries(self._database, self._wake_ups, event_id, datetime.now(UTC))
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
-        self._wake_at(int(time.time()))
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
 
     def _clock_is_right(self) -> bool:

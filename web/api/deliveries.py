@@ -8,6 +8,7 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
+import operations
 from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number, recipient_number
@@ -18,7 +19,7 @@ from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, csv_response, limit, page_response, query_fields, wants_csv
 from web.problem_details import json_response
-from web.services import current_settings, in_database
+from web.services import current_settings, in_database, perform
 
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
 blueprint = Blueprint("deliveries", __name__)
@@ -55,7 +56,7 @@ def decide_delivery(event_id: str, recipient_id: str) -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
-    in_database(lambda database: database.deliveries.decide(*key, status, datetime.now(UTC)))
+    perform(operations.decide_delivery, *key, status, datetime.now(UTC))
     return json_response(in_database(lambda database: _whole(database, *key)))
 
 
