@@ -25,7 +25,7 @@ from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
-from storage import copying, database_info, pruning
+from storage import copying, counters, database_info, pruning
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, clock_is_plausible
 from storage.connection import Connection
@@ -153,7 +153,6 @@ __all__ = [
 ]
 
 SELECT_META = "SELECT value FROM meta WHERE name = :name"
-SELECT_HEARTBEAT = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 SET_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
@@ -180,12 +179,13 @@ class Database:
         row = self.connection.fetch_one(SELECT_META, name=name)
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
-        return str(row[0])
+        if not isinstance(row[0], str) or not row[0]:
+            raise DatabaseUnavailable(f"the database is damaged: its {name} is empty or not a text", RESTORE_BACKUP)
+        return row[0]
 
     def last_heartbeat_at(self) -> int:
         """Return when a sweep last checked the database, or when it was created if none has."""
-        row = self.connection.fetch_one(SELECT_HEARTBEAT)
-        return int(row[0]) if row else 0
+        return counters.read(self.connection, "last_sweep_at") or 0
 
     def record_heartbeat(self, now: int) -> None:
         """Record that a sweep checked the database."""

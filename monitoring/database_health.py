@@ -31,6 +31,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             if info.backup_made_at is not None:
                 text = "it was restored from a backup: the next sweep holds what was begun or due in it"
                 yield warning("database", text, "then look at: flask emails list --status held")
+            database.health.check_counters()
             yield _written(database)
     except DatabaseUnavailable as failure:
         yield error("database", failure.reason, failure.remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from storage import counters
 from storage.connection import Connection, Statement
 
 BATCH_SIZE = 200  # emails that are started, or logged, in one transaction
@@ -48,8 +49,6 @@ MARK_AS_BACKUP = """
 INSERT INTO counters (name, value) VALUES ('backup_made_at', :now)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-SELECT_BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
-SELECT_LOST_COMMITS = "SELECT value FROM counters WHERE name = 'lost_commits'"
 REMOVE_BACKUP_MARK = "DELETE FROM counters WHERE name IN ('backup_made_at', 'lost_commits')"
 HOLD_RESTORED = """
 UPDATE emails SET status = 'held', held_because = :reason
@@ -142,16 +141,16 @@ class ProgressTable:
 
     def hold_restored(self, now: int) -> Restored | None:
         """Hold what is started or due in a database marked as a backup, and remove the mark; None without a mark."""
-        if self._connection.fetch_one(SELECT_BACKUP_MADE_AT) is None:
+        if counters.read(self._connection, "backup_made_at") is None:
             return None
         with self._connection.transaction():
-            mark = self._connection.fetch_one(SELECT_BACKUP_MADE_AT)
-            if mark is None:
+            made_at = counters.read(self._connection, "backup_made_at")
+            if made_at is None:
                 return None
-            held = self._connection.execute(HOLD_RESTORED, reason=MAY_HAVE_BEEN_SENT, now=now, made_at=mark[0])
-            lost = self._connection.fetch_one(SELECT_LOST_COMMITS) or (0,)
+            held = self._connection.execute(HOLD_RESTORED, reason=MAY_HAVE_BEEN_SENT, now=now, made_at=made_at)
+            lost_commits = counters.read(self._connection, "lost_commits") or 0
             self._connection.execute(REMOVE_BACKUP_MARK)
-            return Restored(mark[0], held, lost[0])
+            return Restored(made_at, held, lost_commits)
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Record that deliveries exist up to the recipient `to`, `added` of them new. None is the last recipient."""
