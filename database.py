@@ -66,7 +66,7 @@ from storage.errors import (
 )
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
-from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
+from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
 from storage.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
@@ -209,7 +209,7 @@ class Database:
 
     def any_prunable(self, before: datetime) -> bool:
         """Return whether an email was finished by then and still has its content."""
-        return self.connection.fetch_one(ANY_PRUNABLE, before=epoch_seconds(before)) is not None
+        return self.connection.fetch_one(OLDEST_PRUNABLE, before=epoch_seconds(before)) is not None
 
     def prune(self, before: datetime, go_on: Callable[[], bool] = lambda: True) -> Pruned:
         """Delete content and deliveries of emails that were finished by then, in steps, while `go_on()`."""

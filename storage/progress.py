@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from storage import counters
 from storage.connection import Connection, Statement
+from storage.errors import NoSuchEmail
 
 BATCH_SIZE = 200  # emails that are started, or logged, in one transaction
 
@@ -57,6 +58,7 @@ WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created
 ANY_UNLOGGED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
 SELECT_UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :limit"
 SET_LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
+SELECT_EMAIL_STATUS = "SELECT status FROM emails WHERE event_id = :event_id {for_update}"
 LOCK_PROGRESS = "SELECT 1 FROM progress WHERE event_id = :event_id {for_update}"
 SET_SENDING_AGAIN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
 SELECT_PROGRESS = """
@@ -195,6 +197,14 @@ class ProgressTable:
             self._connection.fetch_one(LOCK_PROGRESS.format(for_update=self._connection.for_update), event_id=event_id)
             is not None
         )
+
+    def email_status(self, event_id: int, *, lock: bool = False) -> str:
+        """Return the status of an email. With `lock`, it stays so until the transaction ends. Raises NoSuchEmail."""
+        sql = SELECT_EMAIL_STATUS.format(for_update=self._connection.for_update if lock else "")
+        row = self._connection.fetch_one(sql, event_id=event_id)
+        if row is None:
+            raise NoSuchEmail(event_id)
+        return str(row[0])
 
     def start_now(self, event_id: int, now: int) -> bool:
         """Start an email that its release made `sending`; return False if there is no active recipient."""
