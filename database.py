@@ -27,7 +27,7 @@ from typing import TypeVar, cast
 from settings import Settings
 from storage import copying, counters, database_info, pruning
 from storage.cancellation import Cancelled
-from storage.clock import boot_clock, clock_is_plausible
+from storage.clock import boot_clock, clock_is_plausible, format_utc
 from storage.connection import Connection
 from storage.database_info import DatabaseInfo
 from storage.deliveries.claim import Claim, Claims
@@ -146,6 +146,7 @@ __all__ = [
     "boot_clock",
     "clock_is_plausible",
     "db_init",
+    "format_utc",
     "new_accepted",
     "new_send_intent",
     "open_database",

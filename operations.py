@@ -131,6 +131,14 @@ def decide_delivery(
     database.deliveries.decide(event_id, recipient_id, status, now)
 
 
+def get_email(database: Database, event_id: int) -> Email:
+    """Return an email with its content. Raises NoSuchEmail."""
+    email = database.emails.get(event_id)
+    if email is None:
+        raise NoSuchEmail(event_id)
+    return email
+
+
 def get_summary(database: Database, event_id: int) -> EmailSummary:
     """Return an email's status, times and counts. Raises NoSuchEmail."""
     summary = database.emails.summary(event_id)

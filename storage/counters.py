@@ -6,10 +6,12 @@ from datetime import datetime
 
 from storage.connection import Connection
 from storage.errors import NAMED_VALUE_LENGTH, RESTORE_BACKUP, DatabaseUnavailable
-from storage.values import moment
+from storage.values import moment_or_none
 
 SELECT_COUNTER = "SELECT value FROM counters WHERE name = :name"
 SELECT_COUNTERS = "SELECT name, value FROM counters ORDER BY name"
+TIMES = ("last_sweep_at", "backup_made_at")
+MAX_TIME = 253_402_300_799  # the last second of the year 9999
 REMEDIES = {"last_sweep_at": "if the clock is right, run: python task.py --clock-is-right"}  # else RESTORE_BACKUP
 
 
@@ -20,12 +22,8 @@ def read(connection: Connection, name: str) -> int | None:
 
 
 def read_moment(connection: Connection, name: str) -> datetime | None:
-    """Return a counter that holds a time. Raises DatabaseUnavailable if it is damaged."""
-    value = read(connection, name)
-    try:
-        return None if value is None else moment(value)
-    except (ValueError, OverflowError, OSError):  # the year has more than four digits, or less than one
-        raise _damaged(name, value, "a time") from None
+    """Return a counter that holds a time, or None if there is no such row. Raises DatabaseUnavailable."""
+    return moment_or_none(read(connection, name))
 
 
 def check(connection: Connection) -> None:
@@ -35,13 +33,10 @@ def check(connection: Connection) -> None:
 
 
 def _checked(name: str, value: object) -> int:
-    if type(value) is not int:
-        raise _damaged(name, value, "an integer")
-    return value
-
-
-def _damaged(name: str, value: object, kind: str) -> DatabaseUnavailable:
+    if type(value) is int and (name not in TIMES or 0 <= value <= MAX_TIME):
+        return value
     shown = repr(value)[:NAMED_VALUE_LENGTH]
-    return DatabaseUnavailable(
+    kind = "an integer" if type(value) is not int else "a time in seconds since 1970"
+    raise DatabaseUnavailable(
         f"the database is damaged: its counter {name} is {shown}, not {kind}", REMEDIES.get(name, RESTORE_BACKUP)
     )

@@ -172,11 +172,13 @@ class TestDamagedCounters:
         with installation.database() as database:
             assert database.health.heartbeat_at() >= NOW
 
-    @pytest.mark.parametrize("value", ["'soon'", "1.5", "x'00'", str(10**15)])
+    @pytest.mark.parametrize("value", ["'soon'", "1.5", "x'00'", "-1", str(10**12), str(10**18)])
     def test_no_value_of_the_heartbeat_is_an_unknown_error(self, installation: Installation, value: str) -> None:
         run(installation, f"UPDATE counters SET value = {value} WHERE name = 'last_sweep_at'")
         with installation.database() as database, pytest.raises(DatabaseUnavailable, match="counter last_sweep_at is"):
             database.health.heartbeat_at()
+        with installation.database() as database, pytest.raises(DatabaseUnavailable, match="counter last_sweep_at is"):
+            database.last_heartbeat_at()
 
     @pytest.mark.parametrize(
         ("name", "use"),
