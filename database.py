@@ -25,9 +25,9 @@ from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
-from storage import copying, database_info, pruning
+from storage import copying, counters, database_info, pruning
 from storage.cancellation import Cancelled
-from storage.clock import boot_clock, clock_is_plausible
+from storage.clock import boot_clock, clock_is_plausible, format_utc
 from storage.connection import Connection
 from storage.database_info import DatabaseInfo
 from storage.deliveries.claim import Claim, Claims
@@ -66,7 +66,7 @@ from storage.errors import (
 )
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
-from storage.idle import ANY_PRUNABLE, HAS_WORK, HEARTBEAT_SECONDS
+from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
 from storage.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
@@ -146,6 +146,7 @@ __all__ = [
     "boot_clock",
     "clock_is_plausible",
     "db_init",
+    "format_utc",
     "new_accepted",
     "new_send_intent",
     "open_database",
@@ -153,7 +154,6 @@ __all__ = [
 ]
 
 SELECT_META = "SELECT value FROM meta WHERE name = :name"
-SELECT_HEARTBEAT = "SELECT value FROM counters WHERE name = 'last_sweep_at'"
 SET_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
@@ -180,12 +180,13 @@ class Database:
         row = self.connection.fetch_one(SELECT_META, name=name)
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
-        return str(row[0])
+        if not isinstance(row[0], str) or not row[0]:
+            raise DatabaseUnavailable(f"the database is damaged: its {name} is empty or not a text", RESTORE_BACKUP)
+        return row[0]
 
     def last_heartbeat_at(self) -> int:
         """Return when a sweep last checked the database, or when it was created if none has."""
-        row = self.connection.fetch_one(SELECT_HEARTBEAT)
-        return int(row[0]) if row else 0
+        return counters.read(self.connection, "last_sweep_at") or 0
 
     def record_heartbeat(self, now: int) -> None:
         """Record that a sweep checked the database."""
@@ -209,7 +210,7 @@ class Database:
 
     def any_prunable(self, before: datetime) -> bool:
         """Return whether an email was finished by then and still has its content."""
-        return self.connection.fetch_one(ANY_PRUNABLE, before=epoch_seconds(before)) is not None
+        return self.connection.fetch_one(OLDEST_PRUNABLE, before=epoch_seconds(before)) is not None
 
     def prune(self, before: datetime, go_on: Callable[[], bool] = lambda: True) -> Pruned:
         """Delete content and deliveries of emails that were finished by then, in steps, while `go_on()`."""

@@ -108,6 +108,37 @@ def retry_deliveries(
     return queued
 
 
+def decide_deliveries(
+    database: Database,
+    wake_ups: WakeUps | None,
+    event_id: int,
+    status: str,
+    now: datetime,
+    recipient_ids: Collection[int] = (),
+) -> int:
+    """Record a person's decision that `unknown` deliveries of an email were `sent`, or that they `failed`.
+
+    Return how many there were. `recipient_ids` limits this to some recipients; empty: all. Raises NoSuchEmail.
+    """
+    get_summary(database, event_id)
+    return database.deliveries.decide_each(event_id, status, now, recipient_ids or None)
+
+
+def decide_delivery(
+    database: Database, wake_ups: WakeUps | None, event_id: int, recipient_id: int, status: str, now: datetime
+) -> None:
+    """Record the decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
+    database.deliveries.decide(event_id, recipient_id, status, now)
+
+
+def get_email(database: Database, event_id: int) -> Email:
+    """Return an email with its content. Raises NoSuchEmail."""
+    email = database.emails.get(event_id)
+    if email is None:
+        raise NoSuchEmail(event_id)
+    return email
+
+
 def get_summary(database: Database, event_id: int) -> EmailSummary:
     """Return an email's status, times and counts. Raises NoSuchEmail."""
     summary = database.emails.summary(event_id)

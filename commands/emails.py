@@ -14,7 +14,7 @@ from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, open_database
 from intake.text import printable
-from operations import get_summary
+from operations import get_email, get_summary
 from web.services import current_services, current_settings
 
 PAGE_SIZE = 200
@@ -69,10 +69,9 @@ def list_(status: str | None, limit: int, as_json: bool) -> None:
 def show(event_id: int, as_json: bool) -> None:
     """Show one email: how far it has come, how late it was, and why deliveries failed."""
     with _database() as database:
-        summary = get_summary(database, event_id)
-        email = database.emails.get(event_id)
+        summary, email = get_summary(database, event_id), get_email(database, event_id)
         reasons = database.deliveries.reasons(event_id)
-    pruned = email is not None and email.content_digest is not None
+    pruned = email.content_digest is not None
     if as_json:
         echo_json({**_as_json(summary), "pruned": pruned, "reasons": [reason._asdict() for reason in reasons]})
         return

@@ -19,9 +19,9 @@ from commands.import_file import ShownImportFile
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
-from intake.address import clean_address
+from intake.address import clean_address, distinct
 from intake.errors import ValidationError
-from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
+from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
 from intake.text import printable
 from web.services import current_settings
 
@@ -137,17 +137,16 @@ def _now() -> datetime:
 
 def _checked(texts: Iterable[str]) -> list[Address]:
     """Return each address once, or name every bad one."""
-    addresses: dict[str, Address] = {}
+    addresses: list[Address] = []
     bad: list[str] = []
     for text in texts:
         try:
-            address = clean_address(text.strip())
-            addresses.setdefault(address.key, address)
+            addresses.append(clean_address(text.strip()))
         except ValidationError as error:
             bad.append(printable(f"{text} {error.message}"))
     if bad:
         raise click.ClickException("\n".join([*bad, "Nothing was changed."]))
-    return list(addresses.values())
+    return distinct(addresses)
 
 
 def _summary(added: Added) -> str:
@@ -180,10 +179,7 @@ def _as_json(recipient: Recipient) -> str:
 
 def _exported(pages: Iterable[list[Recipient]], everyone: bool) -> Iterator[bytes]:
     if everyone:
-        yield encode_rows([(ADDRESS_COLUMN, STATUS_COLUMN)])
-        for page in pages:
-            yield encode_rows((each.address, each.status) for each in page)
-    else:
-        yield encode_rows([(ADDRESS_COLUMN,)])
-        for page in pages:
-            yield encode_rows((each.address,) for each in page if each.status == "active")
+        cells = (((each.address, each.status) for each in page) for page in pages)
+        return encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells)
+    active = (((each.address,) for each in page if each.status == "active") for page in pages)
+    return encode_pages((ADDRESS_COLUMN,), active)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 import email_validator
@@ -40,6 +41,14 @@ def clean_address(text: str) -> Address:
     if len(address.text.encode()) > LENGTH_LIMIT:
         raise ValidationError("address", f"is longer than {LENGTH_LIMIT} bytes")
     return address
+
+
+def distinct(addresses: Iterable[Address]) -> list[Address]:
+    """Return each address once, in its first spelling and place."""
+    found: dict[str, Address] = {}
+    for address in addresses:
+        found.setdefault(address.key, address)
+    return list(found.values())
 
 
 @lru_cache(maxsize=10_000)

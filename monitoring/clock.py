@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from database import DBError, clock_is_plausible, open_database
+from database import DBError, clock_is_plausible, format_utc, open_database
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
@@ -31,9 +31,11 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
 def _against_last_sweep(now: int, last: int) -> Finding:
     """Check it as every sweep does: if the clock has jumped, nothing is sent."""
     if clock_is_plausible(now, last):
-        return ok("clock", f"{_date(now)}, not far from the last sweep")
+        return ok("clock", f"{format_utc(now)}, not far from the last sweep")
     remedy = f"{SET_CLOCK}; {CONFIRM_CLOCK}"
-    return error("clock", f"it says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent", remedy)
+    return error(
+        "clock", f"it says {format_utc(now)}, but the last sweep was on {format_utc(last)}: nothing is sent", remedy
+    )
 
 
 def _against_database(lead: float) -> Finding:
@@ -48,7 +50,3 @@ def zone(settings: Settings, now: datetime) -> Finding:
     """In which zone a timestamp without an offset is read."""
     offset = now.astimezone(settings.timezone).strftime("%z")
     return ok("zone", f"timestamps are read in {settings.timezone.key} (UTC{offset[:3]}:{offset[3:]} now)")
-
-
-def _date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from database import RESTORE_BACKUP, Database, DatabaseUnavailable, DBError, open_database
+from database import RESTORE_BACKUP, Database, DatabaseUnavailable, open_database
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
@@ -31,11 +31,10 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             if info.backup_made_at is not None:
                 text = "it was restored from a backup: the next sweep holds what was begun or due in it"
                 yield warning("database", text, "then look at: flask emails list --status held")
+            database.health.check_counters()
             yield _written(database)
     except DatabaseUnavailable as failure:
         yield error("database", failure.reason, failure.remedy)
-    except DBError as failure:
-        yield error("database", str(failure), RESTORE_BACKUP)
 
 
 def _file(path: Path) -> Iterator[Finding]:
@@ -74,12 +73,14 @@ def known_faults(product: str) -> Finding:
 def check_damage(settings: Settings) -> Iterator[Finding]:
     """Read through the whole database, which takes seconds."""
     try:
-        with open_database(settings) as database:
-            damage = database.health.integrity_check(DAMAGE_CHECK_SECONDS)
+        database = open_database(settings)
     except DatabaseUnavailable:
-        return  # the check before this says so
-    except DBError as failure:
-        yield error("database", str(failure), RESTORE_BACKUP)
+        return  # check_database reports it
+    try:
+        with database:
+            damage = database.health.integrity_check(DAMAGE_CHECK_SECONDS)
+    except DatabaseUnavailable as failure:
+        yield error("database", failure.reason, failure.remedy)
         return
     if damage:
         yield error("database", f"it is damaged: {damage[0]}", RESTORE_BACKUP)

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import operations
 from database import (
     HEARTBEAT_SECONDS,
     LEASE_SECONDS,
@@ -18,6 +19,7 @@ from database import (
     NoSuchEmail,
     NotRetryable,
     clock_is_plausible,
+    format_utc,
     open_database,
 )
 from schedulers.errors import QueueUnavailable
@@ -143,10 +145,9 @@ class Sweeper:
 
     def _retry_failed(self, event_id: int) -> None:
         try:
-            count = self._database.deliveries.retry(event_id, datetime.now(UTC))
+            count = operations.retry_deliveries(self._database, self._wake_ups, event_id, datetime.now(UTC))
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
-        self._wake_at(int(time.time()))
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
 
     def _clock_is_right(self) -> bool:
@@ -154,7 +155,7 @@ class Sweeper:
         now, last = int(time.time()), self._database.last_heartbeat_at()
         if not clock_is_plausible(now, last):
             self._tasklog.error(
-                f"the clock says {_date(now)}, but the last sweep was on {_date(last)}: nothing is sent. "
+                f"the clock says {format_utc(now)}, but the last sweep was on {format_utc(last)}: nothing is sent. "
                 "Set the clock; if it is right, run: python task.py --clock-is-right"
             )
             return False
@@ -169,8 +170,8 @@ class Sweeper:
             if restored.lost_commits:
                 self._tasklog.error(LOST_COMMITS_MESSAGE.format(restored.lost_commits))
             self._tasklog.error(
-                f"this database is a backup of {_date(restored.made_at)}: the {restored.held} emails in it that were "
-                "begun or due are held, since they may have been sent already"
+                f"this database is a backup of {format_utc(restored.made_at)}: the {restored.held} emails in it that "
+                "were begun or due are held, since they may have been sent already"
             )
 
 
@@ -271,7 +272,3 @@ def _event_id(text: str) -> int:
     if not re.fullmatch("-?[0-9]{1,19}", text) or not -(2**63) <= int(text) < 2**63:
         raise argparse.ArgumentTypeError(f"{text!r} is not a 64-bit integer")
     return int(text)
-
-
-def _date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

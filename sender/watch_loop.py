@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+
+from sender.shutdown import StopRequest
 
 POLL_SECONDS = 0.5  # between checks: how late an email may be that was POSTed to be due at once
 RETRY_SECONDS = 60.0  # after a sweep that could not send
 
 
-class Waiter(Protocol):
-    """A wait that ends early when a stop is requested."""
-
-    requested: bool
-
-    def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Call `sleep` for short times until `seconds` have passed, a stop is requested, or `sleep` returns True."""
-
-
 def watch(
     sweep: Callable[[], bool],
     next_work_at: Callable[[], int | None],
-    stop: Waiter,
+    stop: StopRequest,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Sweep whenever something becomes due, until a stop is requested. `sweep` returns whether it could send.
@@ -40,7 +32,7 @@ def watch(
 
 
 def sweep_ahead(
-    sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: Waiter, seconds: float
+    sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: StopRequest, seconds: float
 ) -> None:
     """Sweep now, then at each second at which something falls due until `seconds` have passed."""
     end = time.time() + seconds

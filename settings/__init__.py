@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from settings import parse as values
-from settings.parse import EmailURL, Mailbox, RefusedError
+from settings.parse import DatabaseURL, EmailURL, Mailbox, RefusedError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -89,14 +89,16 @@ class Settings(NamedTuple):
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
-    """The settings of this process, or SettingsError with everything that is wrong."""
+    """Return the settings of this process. Raises SettingsError, which names everything that is wrong."""
     errors: list[str] = []
     read = _Reader(variables_of(environ, folder, errors), folder, errors)
-    settings = _settings(read, folder)
+    fields = _read_all(read, folder)
     if errors:
         raise SettingsError(errors)
+    database: DatabaseURL = fields.pop("database")
     in_environment = os.environ if environ is None else environ
-    return settings._replace(sources=tuple(_sourced(source, in_environment) for source in read.sources))
+    sources = tuple(_sourced(source, in_environment) for source in read.sources)
+    return Settings(folder, database.url, database.path, **fields, sources=sources)
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
@@ -109,7 +111,7 @@ def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[s
 def known_names() -> set[str]:
     """Every name that means something in the environment or in `.env`."""
     read = _Reader({}, FOLDER, [])
-    _settings(read, FOLDER)
+    _read_all(read, FOLDER)
     return {*read.names, *(name + "_FILE" for name in FROM_FILES), *ADDRESS}
 
 
@@ -118,39 +120,35 @@ def env_file_names(folder: Path) -> set[str]:
     return set(_read_env_file(folder / ".env", []))
 
 
-def _settings(read: _Reader, folder: Path) -> Settings:
-    """Every variable of the table, with its default. Worthless if `read` collected an error."""
-    database = read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder))
-    return Settings(
-        folder=folder,
-        database_url=database.url,
-        database_path=database.path,
-        email_url=read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
-        mail_from=read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
-        mail_reply_to=read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
-        zone_name=read("TIMEZONE", "Asia/Singapore", values.zone_name),
-        api_tokens=read("API_TOKEN", "", values.tokens),
-        secret_key=read("SECRET_KEY", "", values.secret_key),
-        public_url=read("PUBLIC_URL", "", values.public_url),
-        trusted_proxies=read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
-        scheduler=read("SCHEDULER", "cron", values.scheduler),
-        redis_url=read("REDIS_URL", values.REDIS_URL, values.redis_url),
-        smtp_connections=read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
-        smtp_messages_per_connection=read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
-        smtp_max_rate=read("SMTP_MAX_RATE", "0", values.decimal_number),
-        smtp_max_per_day=read("SMTP_MAX_PER_DAY", "0", values.whole_number(0)),
-        senders=read("SENDERS", "1", values.whole_number(1, 1000)),
-        retry_for=read("RETRY_FOR", "24h", values.duration),
-        in_doubt=read("IN_DOUBT", "resend", values.choice("resend", "hold")),
-        hold_if_late=read("HOLD_IF_LATE", "0", values.duration),
-        web_workers=read("WEB_WORKERS", "1", values.whole_number(1, 64)),
-        max_body=read("MAX_BODY", "10MB", values.size),
-        keep_for=read("KEEP_FOR", "0", values.duration),
-        rate_limit=read("RATE_LIMIT", "0", values.whole_number(0)),
-        log_format=read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
-        tasklog=read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
-        sources=(),
-    )
+def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
+    """Return the value of every setting, by its field of Settings; None for each that is in the errors of `read`."""
+    return {
+        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder)),
+        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
+        "mail_from": read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
+        "mail_reply_to": read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
+        "zone_name": read("TIMEZONE", "Asia/Singapore", values.zone_name),
+        "api_tokens": read("API_TOKEN", "", values.tokens),
+        "secret_key": read("SECRET_KEY", "", values.secret_key),
+        "public_url": read("PUBLIC_URL", "", values.public_url),
+        "trusted_proxies": read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
+        "scheduler": read("SCHEDULER", "cron", values.scheduler),
+        "redis_url": read("REDIS_URL", values.REDIS_URL, values.redis_url),
+        "smtp_connections": read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
+        "smtp_messages_per_connection": read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
+        "smtp_max_rate": read("SMTP_MAX_RATE", "0", values.decimal_number),
+        "smtp_max_per_day": read("SMTP_MAX_PER_DAY", "0", values.whole_number(0)),
+        "senders": read("SENDERS", "1", values.whole_number(1, 1000)),
+        "retry_for": read("RETRY_FOR", "24h", values.duration),
+        "in_doubt": read("IN_DOUBT", "resend", values.choice("resend", "hold")),
+        "hold_if_late": read("HOLD_IF_LATE", "0", values.duration),
+        "web_workers": read("WEB_WORKERS", "1", values.whole_number(1, 64)),
+        "max_body": read("MAX_BODY", "10MB", values.size),
+        "keep_for": read("KEEP_FOR", "0", values.duration),
+        "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
+        "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
+        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+    }
 
 
 def _sourced(setting: SettingSource, in_environment: Mapping[str, str]) -> SettingSource:
@@ -161,7 +159,7 @@ def _sourced(setting: SettingSource, in_environment: Mapping[str, str]) -> Setti
 
 
 class _Reader:
-    """Takes one variable after the other and collects what is wrong, so that one start names all of it."""
+    """Reads one variable after another and collects what is wrong, so that one start names all of it."""
 
     def __init__(self, variables: Mapping[str, str], folder: Path, errors: list[str]) -> None:
         self.variables = variables
@@ -170,7 +168,8 @@ class _Reader:
         self.names: list[str] = []  # every setting that was read
         self.sources: list[SettingSource] = []  # here, `source` is the variable that has the value, or 'default'
 
-    def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+    def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T | None:
+        """Return the value of a variable, or None if its text is not allowed, which is added to the errors."""
         self.names.append(name)
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
@@ -183,22 +182,12 @@ class _Reader:
         except RefusedError as refused:
             shown = f"{name}_FILE={file!r}" if file else _shown(name, text or default)
             self.errors.append(f"{shown}: {refused}")
-            return cast("T", _NOTHING)
+            return None
 
     def _contents(self, name: str, file: str, text: str) -> str:
         if text:
             raise RefusedError(f"{name} is set too; keep one of the two and leave the other empty")
         return values.file_contents(self.folder / file)
-
-
-class _Nothing:
-    """Stands for a value that could not be read, until the errors are raised."""
-
-    def __getattr__(self, name: str) -> None:
-        return None
-
-
-_NOTHING = _Nothing()
 
 
 def _masked(name: str, text: str) -> str:

@@ -10,14 +10,13 @@ import time
 from typing import NamedTuple
 
 from storage.connection import Connection
-from storage.errors import DatabaseBusy, NoSuchEmail, NotCancellable
+from storage.errors import DatabaseBusy, NotCancellable
 from storage.progress import ProgressTable
 
 BATCH_SIZE = 2_000  # deliveries cancelled in one transaction
 LOCK_TIMEOUT_SECONDS = 5.0  # for deliveries that others have locked
 RETRY_SECONDS = 0.01  # between two tries to lock them
 
-SELECT_STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
 CANCEL_UNSTARTED = """
 UPDATE emails SET status = 'cancelled', finished_at = :now
 WHERE event_id = :event_id AND status IN ('scheduled', 'held')
@@ -84,7 +83,7 @@ def _cancel_email(connection: Connection, progress: ProgressTable, event_id: int
     """Make the email `cancelled`, without further deliveries; return whether it was started."""
     with connection.transaction():
         begun = progress.lock(event_id)
-        status = _status(connection, event_id)
+        status = progress.email_status(event_id, lock=True)
         if status == "sent":
             raise NotCancellable(event_id, status)
         if not begun:
@@ -94,13 +93,6 @@ def _cancel_email(connection: Connection, progress: ProgressTable, event_id: int
         connection.execute(CANCEL_STARTED, event_id=event_id)
         progress.move_cursor(event_id, None, 0, now)
         return True
-
-
-def _status(connection: Connection, event_id: int) -> str:
-    row = connection.fetch_one(f"{SELECT_STATUS} {connection.for_update}", event_id=event_id)
-    if row is None:
-        raise NoSuchEmail(event_id)
-    return str(row[0])
 
 
 def _cancel_deliveries(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> None:

@@ -24,6 +24,11 @@ def boot_id() -> str:
         return "this machine"
 
 
+def format_utc(seconds: int) -> str:
+    """Return seconds since 1970 as a date and time of UTC, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
 def clock_is_plausible(now: int, last_heartbeat_at: int) -> bool:
     """Return whether the system clock can be right. A clock that jumped would send everything at once, or nothing."""
     return last_heartbeat_at - MAX_CLOCK_BACK <= now <= last_heartbeat_at + MAX_CLOCK_FORWARD

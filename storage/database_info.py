@@ -6,10 +6,9 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
+from storage import counters
 from storage.connection import Connection
-from storage.progress import SELECT_BACKUP_MADE_AT
 from storage.schema import guard
-from storage.values import moment
 
 
 class DatabaseInfo(NamedTuple):
@@ -20,8 +19,8 @@ class DatabaseInfo(NamedTuple):
 
 def database_info(connection: Connection) -> DatabaseInfo:
     """Return what is known about the database without reading much of it."""
-    mark = connection.fetch_one(SELECT_BACKUP_MADE_AT)
-    return DatabaseInfo(connection.server_version(), guard.version(connection), moment(mark[0]) if mark else None)
+    made_at = counters.read_moment(connection, "backup_made_at")
+    return DatabaseInfo(connection.server_version(), guard.version(connection), made_at)
 
 
 def clock_lead(connection: Connection) -> float | None:

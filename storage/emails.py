@@ -43,7 +43,7 @@ WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
 RELEASE_HELD = "UPDATE emails SET status = :status, held_because = NULL WHERE event_id = :event_id AND status = 'held'"
-SELECT_STATUS_AND_DUE_AT = "SELECT status, due_at FROM emails WHERE event_id = :event_id"
+SELECT_DUE_AT = "SELECT due_at FROM emails WHERE event_id = :event_id"
 
 
 class Email(NamedTuple):
@@ -146,7 +146,7 @@ class Emails(EmailLists):
             (saved,) = self._save([(email, now)])
             if saved is SaveResult.SAVED:
                 result = ReplaceResult.CREATED
-            elif saved is SaveResult.IDENTICAL and self._status(email.event_id) != "cancelled":
+            elif saved is SaveResult.IDENTICAL and self._progress.email_status(email.event_id) != "cancelled":
                 return ReplaceResult.UNCHANGED
             else:
                 self._replace(email, now)
@@ -162,7 +162,7 @@ class Emails(EmailLists):
         times = {"due_at": epoch_seconds(due_at), "created_at": epoch_seconds(now)}
         with self._connection.transaction():
             if not self._connection.execute(RESCHEDULE_UNSTARTED, event_id=event_id, **times):
-                raise NotReplaceable(event_id, self._status(event_id))
+                raise NotReplaceable(event_id, self._progress.email_status(event_id))
             self._connection.notify()
 
     def counts(self) -> dict[str, int]:
@@ -189,17 +189,17 @@ class Emails(EmailLists):
         second = epoch_seconds(now)
         with self._connection.transaction():
             is_started = self._progress.lock(event_id)
-            _, due_at = self._status_and_due_at(event_id)
+            due_at = self._due_at(event_id)
             # An email that is due starts here, so that no sweep holds it again for being late.
             status = "sending" if is_started or due_at <= second else "scheduled"
             if not self._connection.execute(RELEASE_HELD, event_id=event_id, status=status):
-                raise NotHeld(event_id, self._status(event_id))
+                raise NotHeld(event_id, self._progress.email_status(event_id))
             if is_started:
                 self._progress.finish_if_complete(event_id, second)
             elif status == "sending" and not self._progress.start_now(event_id, second):
                 raise NoActiveRecipients(event_id)
             self._connection.notify()
-            return self._status(event_id)
+            return self._progress.email_status(event_id)
 
     def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[SaveResult]:
         """Save emails in the open transaction, with one statement."""
@@ -220,16 +220,13 @@ class Emails(EmailLists):
         texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
         times = {"due_at": epoch_seconds(email.due_at), "created_at": epoch_seconds(now)}
         if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times):
-            raise NotReplaceable(email.event_id, self._status(email.event_id))
+            raise NotReplaceable(email.event_id, self._progress.email_status(email.event_id))
 
-    def _status(self, event_id: int) -> str:
-        return self._status_and_due_at(event_id)[0]
-
-    def _status_and_due_at(self, event_id: int) -> tuple[str, int]:
-        row = self._connection.fetch_one(SELECT_STATUS_AND_DUE_AT, event_id=event_id)
+    def _due_at(self, event_id: int) -> int:
+        row = self._connection.fetch_one(SELECT_DUE_AT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        return str(row[0]), int(row[1])
+        return int(row[0])
 
 
 def _is_same(email: Email, saved: Email) -> bool:

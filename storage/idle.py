@@ -32,8 +32,8 @@ SELECT EXISTS (SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :un
                ORDER BY d.next_attempt_at LIMIT 1) <= :until)
     OR (:log = 1 AND EXISTS (SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0))
 """
-ANY_PRUNABLE = """
-SELECT 1 FROM emails
+OLDEST_PRUNABLE = """
+SELECT event_id FROM emails
 WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :before
     AND (status = 'cancelled' OR logged = 1)
 ORDER BY finished_at LIMIT 1
@@ -42,7 +42,7 @@ IS_IDLE = f"""
 SELECT NOT ({HAS_WORK})
     AND NOT EXISTS (SELECT 1 FROM senders)
     AND NOT EXISTS (SELECT 1 FROM counters WHERE name = 'backup_made_at')
-    AND NOT EXISTS ({ANY_PRUNABLE})
+    AND NOT EXISTS ({OLDEST_PRUNABLE})
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_version' AND value = :version)
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_digest' AND value = :digest)
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'boot' AND value = :boot)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from storage import counters
 from storage.connection import Connection, Statement
+from storage.errors import NoSuchEmail
 
 BATCH_SIZE = 200  # emails that are started, or logged, in one transaction
 
@@ -48,8 +50,6 @@ MARK_AS_BACKUP = """
 INSERT INTO counters (name, value) VALUES ('backup_made_at', :now)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-SELECT_BACKUP_MADE_AT = "SELECT value FROM counters WHERE name = 'backup_made_at'"
-SELECT_LOST_COMMITS = "SELECT value FROM counters WHERE name = 'lost_commits'"
 REMOVE_BACKUP_MARK = "DELETE FROM counters WHERE name IN ('backup_made_at', 'lost_commits')"
 HOLD_RESTORED = """
 UPDATE emails SET status = 'held', held_because = :reason
@@ -58,6 +58,7 @@ WHERE status = 'sending' OR (status = 'scheduled' AND due_at <= :now AND created
 ANY_UNLOGGED = "SELECT 1 FROM emails WHERE status = 'sent' AND logged = 0 LIMIT 1"
 SELECT_UNLOGGED = "SELECT event_id FROM emails WHERE status = 'sent' AND logged = 0 ORDER BY event_id LIMIT :limit"
 SET_LOGGED = "UPDATE emails SET logged = 1 WHERE event_id = :event_id"
+SELECT_EMAIL_STATUS = "SELECT status FROM emails WHERE event_id = :event_id {for_update}"
 LOCK_PROGRESS = "SELECT 1 FROM progress WHERE event_id = :event_id {for_update}"
 SET_SENDING_AGAIN = "UPDATE emails SET status = 'sending', finished_at = NULL, logged = 0 WHERE event_id = :event_id"
 SELECT_PROGRESS = """
@@ -142,16 +143,16 @@ class ProgressTable:
 
     def hold_restored(self, now: int) -> Restored | None:
         """Hold what is started or due in a database marked as a backup, and remove the mark; None without a mark."""
-        if self._connection.fetch_one(SELECT_BACKUP_MADE_AT) is None:
+        if counters.read(self._connection, "backup_made_at") is None:
             return None
         with self._connection.transaction():
-            mark = self._connection.fetch_one(SELECT_BACKUP_MADE_AT)
-            if mark is None:
+            made_at = counters.read(self._connection, "backup_made_at")
+            if made_at is None:
                 return None
-            held = self._connection.execute(HOLD_RESTORED, reason=MAY_HAVE_BEEN_SENT, now=now, made_at=mark[0])
-            lost = self._connection.fetch_one(SELECT_LOST_COMMITS) or (0,)
+            held = self._connection.execute(HOLD_RESTORED, reason=MAY_HAVE_BEEN_SENT, now=now, made_at=made_at)
+            lost_commits = counters.read(self._connection, "lost_commits") or 0
             self._connection.execute(REMOVE_BACKUP_MARK)
-            return Restored(mark[0], held, lost[0])
+            return Restored(made_at, held, lost_commits)
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
         """Record that deliveries exist up to the recipient `to`, `added` of them new. None is the last recipient."""
@@ -196,6 +197,14 @@ class ProgressTable:
             self._connection.fetch_one(LOCK_PROGRESS.format(for_update=self._connection.for_update), event_id=event_id)
             is not None
         )
+
+    def email_status(self, event_id: int, *, lock: bool = False) -> str:
+        """Return the status of an email. With `lock`, it stays so until the transaction ends. Raises NoSuchEmail."""
+        sql = SELECT_EMAIL_STATUS.format(for_update=self._connection.for_update if lock else "")
+        row = self._connection.fetch_one(sql, event_id=event_id)
+        if row is None:
+            raise NoSuchEmail(event_id)
+        return str(row[0])
 
     def start_now(self, event_id: int, now: int) -> bool:
         """Start an email that its release made `sending`; return False if there is no active recipient."""

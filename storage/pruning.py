@@ -11,16 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from storage.connection import Connection
+from storage.idle import OLDEST_PRUNABLE
 from storage.progress import ProgressTable
 
 BATCH_SIZE = 1_000  # deliveries that are deleted in one transaction
 
-SELECT_OLDEST = """
-SELECT event_id FROM emails
-WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :before
-    AND (status = 'cancelled' OR logged = 1)
-ORDER BY finished_at LIMIT 1
-"""
 SELECT_PRUNABLE_CONTENT = """
 SELECT content FROM emails WHERE event_id = :event_id AND finished_at <= :before AND content_digest IS NULL
 """
@@ -47,7 +42,7 @@ class NotPrunable(Exception):
 def prune(connection: Connection, progress: ProgressTable, before: int, go_on: Callable[[], bool]) -> Pruned:
     """Prune what was finished by this second, as long as `go_on()`, which is called between the transactions."""
     emails = deliveries = 0
-    while go_on() and (row := connection.fetch_one(SELECT_OLDEST, before=before)):
+    while go_on() and (row := connection.fetch_one(OLDEST_PRUNABLE, before=before)):
         email = _Email(connection, progress, row[0], before)
         try:
             while go_on() and email.delete_some():

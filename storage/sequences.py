@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from storage import counters
 from storage.connection import Connection
 from storage.errors import RESTORE_BACKUP, DatabaseMissing
 
 
 def reserve(connection: Connection, name: str, count: int = 1) -> int:
-    """Reserve `count` numbers of this counter in the open transaction; return the first of them."""
+    """Reserve `count` numbers of this counter in the open transaction; return the first of them.
+
+    Raises DatabaseUnavailable if the counter is missing or damaged.
+    """
+    counters.read(connection, name)  # SQLite would take a text for 0, and give out the first numbers again
     row = connection.fetch_one(
         "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value",
         name=name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from storage import counters
 from storage.connection import Connection
 from storage.hourly_stats import BUCKETS, COLUMNS, OUTCOMES
 from storage.schema import guard
@@ -31,7 +32,6 @@ WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
                    AND d.next_attempt_at <= :before))
 """
 SELECT_SENDERS = "SELECT COUNT(*), MAX(heartbeat_at) FROM senders"
-SELECT_COUNTER = "SELECT value FROM counters WHERE name = :name"
 # It changes the value each time, because SQLite writes nothing if nothing changes.
 WRITE_PROBE = """
 INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
@@ -94,6 +94,10 @@ class Health:
         """Raise SchemaMismatch if the database was upgraded since this connection was opened."""
         guard.check(self._connection)
 
+    def check_counters(self) -> None:
+        """Raise DatabaseUnavailable if a counter is not an integer, because a person changed it."""
+        counters.check(self._connection)
+
     def prove_writable(self) -> None:
         """Commit a small write, as a POST does. Raises the error that would keep a POST from being saved."""
         with self._connection.transaction():
@@ -120,12 +124,13 @@ class Health:
 
     def heartbeat_at(self) -> datetime:
         """Return when a sweep last checked the database, or a sender last renewed its lease."""
-        last_sweep_at = moment(self._counter("last_sweep_at"))
+        last_sweep_at = counters.read_moment(self._connection, "last_sweep_at") or moment(0)
         return max(last_sweep_at, self.at_work().newest or last_sweep_at)
 
     def sweeps(self) -> Sweeps:
         """Return the number and the total duration of the sweeps that had work."""
-        return Sweeps(self._counter("sweeps"), self._counter("sweep_milliseconds"))
+        sweeps, milliseconds = (counters.read(self._connection, name) for name in ("sweeps", "sweep_milliseconds"))
+        return Sweeps(sweeps or 0, milliseconds or 0)
 
     def totals(self) -> Totals:
         """Return all counts since the database was created."""
@@ -146,7 +151,3 @@ class Health:
     def size(self) -> int:
         """Return how many bytes the database takes on its disk."""
         return self._connection.size()
-
-    def _counter(self, name: str) -> int:
-        row = self._connection.fetch_one(SELECT_COUNTER, name=name)
-        return int(row[0]) if row else 0

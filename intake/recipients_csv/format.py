@@ -114,6 +114,13 @@ def encode_rows(rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
+def encode_pages(header: Sequence[str], pages: Iterable[Iterable[Sequence[str]]]) -> Iterator[bytes]:
+    """Yield a CSV file in parts: the header, then each page of rows."""
+    yield encode_rows([header])
+    for page in pages:
+        yield encode_rows(page)
+
+
 def escape(cell: str) -> str:
     """Put an apostrophe before what a spreadsheet would run, and before what would look escaped."""
     return f"'{cell}" if _to_escape(cell) else cell

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from storage.connection import Connection, PendingTransaction, Statement
 from storage.deliveries.listing import DeliveryLists
-from storage.deliveries.retry import Retries
+from storage.deliveries.retry import INSERT_ATTEMPT, SELECT_STATUS, Retries
 from storage.errors import DatabaseUnavailable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
@@ -49,17 +49,12 @@ SELECT_DELIVERY = """
 SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE event_id = :event_id AND recipient_id = :recipient_id
 """
-SELECT_STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
 # A known acceptance is always recorded, whoever holds the claim now, unless another sender may have sent the message
 # too: then the outcome of that one counts.
 SET_SENT_LATE = """
 UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = :finished_at,
     reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = :found
-"""
-INSERT_ATTEMPT = """
-INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
-VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
 RELEASE = """
 UPDATE deliveries SET status = 'queued', claimed_by = NULL

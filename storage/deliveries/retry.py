@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from storage.connection import Connection
-from storage.errors import NoSuchEmail, NotInDoubt, NotRetryable
+from storage.errors import NotInDoubt, NotRetryable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
 from storage.values import RETRYABLE_STATUSES, epoch_seconds
 
 BATCH_SIZE = 2_000  # deliveries changed in one transaction
 
-SELECT_EMAIL_STATUS = "SELECT status FROM emails WHERE event_id = :event_id"
 SELECT_ATTEMPTED = """
 SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :limit
@@ -37,7 +36,7 @@ WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'unknow
 SELECT_STATUS = "SELECT status FROM deliveries WHERE event_id = :event_id AND recipient_id = :recipient_id"
 INSERT_ATTEMPT = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
-VALUES (:event_id, :recipient_id, :now, 'failed', :reply)
+VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
 DECISION_REPLIES = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
 
@@ -79,11 +78,9 @@ class Retries:
         return sum(self._decide_some(event_id, status, second, batch) for batch in batches)
 
     def _check_retryable(self, event_id: int) -> None:
-        row = self._connection.fetch_one(SELECT_EMAIL_STATUS, event_id=event_id)
-        if row is None:
-            raise NoSuchEmail(event_id)
-        if row[0] not in ("sending", "sent"):
-            raise NotRetryable(event_id, row[0])
+        status = self._progress.email_status(event_id)
+        if status not in ("sending", "sent"):
+            raise NotRetryable(event_id, status)
 
     def _retry_some(self, event_id: int, now: int, statuses: Sequence[str], recipient_ids: Sequence[int]) -> int:
         with self._connection.transaction():
@@ -102,14 +99,13 @@ class Retries:
     def _decide_some(self, event_id: int, status: str, now: int, recipient_ids: Sequence[int]) -> int:
         with self._connection.transaction():
             self._progress.lock(event_id)
-            rows = (
-                {"event_id": event_id, "recipient_id": each, "now": now, "reply": DECISION_REPLIES[status]}
-                for each in recipient_ids
-            )
-            decided = [row for row in rows if self._connection.execute(SET_DECIDED, status=status, **row)]
+            reply = DECISION_REPLIES[status]
+            keys = ({"event_id": event_id, "recipient_id": recipient_id} for recipient_id in recipient_ids)
+            values = {"status": status, "now": now, "reply": reply}
+            decided = [key for key in keys if self._connection.execute(SET_DECIDED, **key, **values)]
             if status == "failed":
-                for row in decided:
-                    self._connection.execute(INSERT_ATTEMPT, **row)
+                for key in decided:
+                    self._connection.execute(INSERT_ATTEMPT, **key, at=now, outcome="failed", reply=reply)
             if decided:
                 self._progress.count(event_id, {"unknown": -len(decided), status: len(decided)}, now)
                 self._connection.execute_pipelined([self._hours.count_statement(status, event_id, now, len(decided))])

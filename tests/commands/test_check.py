@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from database import RESTORE_BACKUP, Database, Delivery, DeliveryUpdate, db_init, open_database
+from database import RESTORE_BACKUP, Database, DatabaseUnavailable, Delivery, DeliveryUpdate, db_init, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
 from monitoring.checks import CHECK_TIMEOUT, findings
 from monitoring.finding import Finding, ok
 from settings import Settings, load_settings
 from storage.schema.version import VERSION
+from storage.stats import Health
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
@@ -224,6 +225,23 @@ def test_a_damaged_file_is_an_error(settings: Settings, database: Database) -> N
     finding = said(settings, "database")
     assert finding.level == "error"
     assert finding.remedy == RESTORE_BACKUP
+
+
+def test_a_disk_that_fails_while_the_file_is_read_through_is_an_error(
+    ready: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(health: Health, seconds: float) -> list[str] | None:
+        raise DatabaseUnavailable("the disk under the database fails", "is it broken?")
+
+    monkeypatch.setattr(Health, "integrity_check", fail)
+    (finding,) = database_health.check_damage(ready)
+    assert (finding.level, finding.text) == ("error", "the disk under the database fails")
+    assert finding.remedy == "is it broken?"
+
+
+def test_a_database_that_cannot_be_opened_is_reported_once(settings: Settings) -> None:
+    assert [finding.level for finding in database_health.check_database(settings)] == ["error"]
+    assert list(database_health.check_damage(settings)) == []
 
 
 def test_others_who_can_read_the_database_are_a_warning(settings: Settings, database: Database) -> None:

@@ -16,6 +16,7 @@ import pytest
 from database import Database, Email, EventIdUsed, NotReplaceable, db_init, open_database
 from settings import Settings, load_settings
 from storage import pruning
+from storage.idle import OLDEST_PRUNABLE
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, start
 from tests.support.faults.killer import wait_until
 from tests.support.installation import Installation, subjects
@@ -197,7 +198,7 @@ def test_others_claim_and_record_while_it_runs(database: Database, second: Datab
 
 def test_what_is_to_be_pruned_is_found_by_its_index(database: Database) -> None:
     explain = "EXPLAIN" if database.connection.server_version().startswith("PostgreSQL") else "EXPLAIN QUERY PLAN"
-    plan = str(database.connection.fetch_all(f"{explain} {pruning.SELECT_OLDEST}", before=NOW))
+    plan = str(database.connection.fetch_all(f"{explain} {OLDEST_PRUNABLE}", before=NOW))
     assert "emails_prunable" in plan
     assert "Sort" not in plan and "TEMP B-TREE" not in plan
     statement = pruning.SELECT_END_OF_BATCH

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from database import DatabaseUnavailable, db_init, open_database
+from database import Address, Database, DatabaseUnavailable, db_init, open_database
 from email_app import create_app
 from settings import Settings, load_settings
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
@@ -139,6 +140,78 @@ class TestSchemaVersion:
         with installation.database() as database, pytest.raises(DatabaseUnavailable) as caught:
             database.meta(name) if table == "meta" else database.senders.register(1, int(NOW.timestamp()), None)  # type: ignore[arg-type]
         assert RESTORE in caught.value.remedy and "init-db" not in caught.value.remedy
+
+
+class TestDamagedCounters:
+    """A row of `counters` or `meta` that was changed by hand. SQLite stores a text in an integer column, too."""
+
+    @pytest.fixture
+    def installation(self, tmp_path: Path) -> Installation:
+        installation = Installation(tmp_path)
+        installation.add_recipients(1)
+        return installation
+
+    def test_a_heartbeat_that_is_a_text_is_named_by_every_program_with_its_remedy(
+        self, installation: Installation
+    ) -> None:
+        reason = "the database is damaged: its counter last_sweep_at is 'soon', not an integer"
+        remedy = "if the clock is right, run: python task.py --clock-is-right"
+        client = create_app(installation.settings).test_client()
+        run(installation, "UPDATE counters SET value = 'soon' WHERE name = 'last_sweep_at'")
+        swept = installation.task()
+        assert (swept.returncode, swept.stdout) == (1, "")
+        assert swept.stderr.splitlines() == [f"ERROR {reason} ({remedy})"]
+        probe = client.get("/readyz")
+        assert probe.status_code == 503 and probe.json is not None
+        assert [(check["found"], check["remedy"]) for check in probe.json["checks"]] == [(reason, remedy)]
+        assert client.get("/metrics").status_code == 503
+        checked = commands_of(installation.settings, "check")()
+        assert checked.exit_code == 1 and reason in checked.output and remedy in checked.output
+        assert "report this as a bug" not in checked.output
+        assert installation.task("--clock-is-right").returncode == 0
+        with installation.database() as database:
+            assert database.health.heartbeat_at() >= NOW
+
+    @pytest.mark.parametrize("value", ["'soon'", "1.5", "x'00'", "-1", str(10**12), str(10**18)])
+    def test_no_value_of_the_heartbeat_is_an_unknown_error(self, installation: Installation, value: str) -> None:
+        run(installation, f"UPDATE counters SET value = {value} WHERE name = 'last_sweep_at'")
+        with installation.database() as database, pytest.raises(DatabaseUnavailable, match="counter last_sweep_at is"):
+            database.health.heartbeat_at()
+        with installation.database() as database, pytest.raises(DatabaseUnavailable, match="counter last_sweep_at is"):
+            database.last_heartbeat_at()
+
+    @pytest.mark.parametrize(
+        ("name", "use"),
+        [
+            ("recipient_id", lambda database: database.recipients.add([Address("a@b.c", "a@b.c")], NOW)),
+            ("import_id", lambda database: database.imports.create("people.csv", [], NOW)),
+            ("sender_id", lambda database: database.senders.register(1, int(NOW.timestamp()), None)),
+            ("sweeps", lambda database: database.health.sweeps()),
+            ("backup_made_at", lambda database: database.info()),
+            ("backup_made_at", lambda database: database.progress.hold_restored(int(NOW.timestamp()))),
+            ("lost_commits", lambda database: database.progress.hold_restored(int(NOW.timestamp()))),
+        ],
+    )
+    def test_a_counter_that_is_a_text_is_not_taken_for_zero(
+        self, installation: Installation, name: str, use: Callable[[Database], object]
+    ) -> None:
+        with installation.database() as database:
+            database.mark_as_restored(NOW)
+            database.connection.execute(f"INSERT OR REPLACE INTO counters (name, value) VALUES ('{name}', 'soon')")
+            with pytest.raises(DatabaseUnavailable) as caught:
+                use(database)
+        assert caught.value.reason == f"the database is damaged: its counter {name} is 'soon', not an integer"
+        assert RESTORE in caught.value.remedy
+
+    @pytest.mark.parametrize("value", ["''", "x'00'"])
+    def test_a_key_that_is_not_a_text_is_not_used(self, installation: Installation, value: str) -> None:
+        run(installation, f"UPDATE meta SET value = {value} WHERE name = 'secret_key'")
+        with (
+            installation.database() as database,
+            pytest.raises(DatabaseUnavailable, match="its secret_key is") as caught,
+        ):
+            database.meta("secret_key")
+        assert RESTORE in caught.value.remedy
 
 
 class TestForeignTables:

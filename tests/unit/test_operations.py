@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 import operations
-from database import Database, Email, EmailWriter, EventIdUsed, NoSuchEmail, NotHeld
+from database import Database, Email, EmailWriter, EventIdUsed, NoSuchEmail, NotHeld, NotInDoubt
 from operations import Released
 from storage.sqlite.driver import driver
 from tests.support.in_process import sweep_once
@@ -135,6 +135,23 @@ def test_a_retry_wakes_a_sweep_at_once(
     assert sweep_once(installation) == []
     assert operations.retry_deliveries(database, wake_ups, 1, NOW) == 0
     assert recorded.times == [NOW]
+
+
+def test_a_decision_counts_the_deliveries_in_doubt_and_needs_no_wake_up(
+    installation: Installation, database: Database, wake_ups: WakeUps, recorded: RecordedWakeUps
+) -> None:
+    installation.save_email(1)
+    assert sweep_once(installation) == []
+    database.connection.execute("UPDATE deliveries SET status = 'unknown'")
+    database.connection.execute("UPDATE progress SET sent = 0, unknown = 1")
+    assert operations.decide_deliveries(database, wake_ups, 1, "failed", NOW, [1, 99]) == 1
+    assert operations.decide_deliveries(database, wake_ups, 1, "failed", NOW) == 0
+    assert operations.get_summary(database, 1).failed == 1
+    with pytest.raises(NotInDoubt):
+        operations.decide_delivery(database, wake_ups, 1, 1, "sent", NOW)
+    with pytest.raises(NoSuchEmail):
+        operations.decide_deliveries(database, wake_ups, 2, "sent", NOW)
+    assert recorded.times == []
 
 
 def test_what_is_cancelled_or_unknown_needs_no_wake_up(

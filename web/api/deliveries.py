@@ -8,17 +8,18 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
+import operations
 from database import DELIVERY_STATUSES, Database, DeliveryPage, DeliveryRow
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number, recipient_number
-from intake.recipients_csv.format import ADDRESS_COLUMN, encode_rows
+from intake.recipients_csv.format import ADDRESS_COLUMN, encode_pages
 from operations import get_summary
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, csv_response, limit, page_response, query_fields, wants_csv
 from web.problem_details import json_response
-from web.services import current_settings, in_database
+from web.services import current_settings, in_database, perform
 
 COLUMNS = (ADDRESS_COLUMN, "status", "attempts", "next_attempt_at", "finished_at", "reply")
 blueprint = Blueprint("deliveries", __name__)
@@ -36,7 +37,8 @@ def list_deliveries(event_id: str) -> Response:
     fields.check()
     page = in_database(lambda database: _page(database, email, after, MAX_PAGE_SIZE if as_csv else size, status))
     if as_csv:
-        return csv_response(_csv(page, email, status), f"deliveries-{email}")
+        pages = (map(_cells, rows) for rows in _pages(page, email, status))
+        return csv_response(encode_pages(COLUMNS, pages), f"deliveries-{email}")
     return page_response("deliveries", [serializers.delivery(row) for row in page.rows], page.next_after)
 
 
@@ -55,7 +57,7 @@ def decide_delivery(event_id: str, recipient_id: str) -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
-    in_database(lambda database: database.deliveries.decide(*key, status, datetime.now(UTC)))
+    perform(operations.decide_delivery, *key, status, datetime.now(UTC))
     return json_response(in_database(lambda database: _whole(database, *key)))
 
 
@@ -72,14 +74,12 @@ def _whole(database: Database, event_id: int, recipient_id: int) -> serializers.
     return {**serializers.delivery(rows[0]), "unsuccessful_attempts": [serializers.attempt(each) for each in attempts]}
 
 
-def _csv(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[bytes]:
-    yield encode_rows([COLUMNS])
-    yield encode_rows(map(_cells, page.rows))
-    after = page.next_after
-    while after is not None:
+def _pages(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[list[DeliveryRow]]:
+    """Yield the rows of this page, then those of all that follow it."""
+    yield page.rows
+    while (after := page.next_after) is not None:
         page = in_database(partial(_page, event_id=event_id, after=after, size=MAX_PAGE_SIZE, status=status))
-        yield encode_rows(map(_cells, page.rows))
-        after = page.next_after
+        yield page.rows
 
 
 def _cells(row: DeliveryRow) -> list[str]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 import operations
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, NoSuchEmail, ReplaceResult
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, ReplaceResult
 from intake.email_fields import clean_event_id
 from intake.fields import Fields, choice, number
-from operations import get_summary
+from operations import get_email, get_summary
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
@@ -85,10 +85,7 @@ def retry_deliveries(event_id: str) -> Response:
 
 
 def _whole(database: Database, event_id: int) -> serializers.Document:
-    email = database.emails.get(event_id)
-    if email is None:
-        raise NoSuchEmail(event_id)
-    summary = get_summary(database, event_id)
+    email, summary = get_email(database, event_id), get_summary(database, event_id)
     reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
     return {
         **serializers.email(summary, current_settings().timezone),

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from database import RECIPIENT_STATUSES, Address, Database, Recipient
-from intake.address import clean_address, fold
+from intake.address import clean_address, distinct, fold
 from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number, recipient_number, text
@@ -47,9 +47,9 @@ def list_recipients() -> Response:
 def add_recipients() -> Response:
     """Add addresses, or none if one is invalid. Unsubscribed and rejected recipients keep their status."""
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
-    parsed = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
+    given = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
     fields.check()
-    addresses = list({address.key: address for address in reversed(parsed)}.values())[::-1]  # the first spelling
+    addresses = distinct(given)
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
     recipients = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from database import Database, Recipient
-from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_rows
+from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
@@ -48,9 +48,10 @@ def answer_invalid_lines(error: InvalidLinesError) -> Response:
 
 
 def export(after: int, status: str | None, begins: str | None) -> Response:
-    """All recipients of this filter as CSV."""
-    rows = _rows(after, status, begins)
-    return csv_response(_csv(rows, after, status, begins), "recipients")
+    """Return all recipients of this filter as CSV."""
+    pages = _pages(_rows(after, status, begins), status, begins)
+    cells = (((each.address, each.status) for each in rows) for rows in pages)
+    return csv_response(encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells), "recipients")
 
 
 def _rows(after: int, status: str | None, begins: str | None) -> list[Recipient]:
@@ -61,9 +62,8 @@ def _rows(after: int, status: str | None, begins: str | None) -> list[Recipient]
     )
 
 
-def _csv(rows: list[Recipient], after: int, status: str | None, begins: str | None) -> Iterator[bytes]:
-    yield encode_rows([(ADDRESS_COLUMN, STATUS_COLUMN)])
+def _pages(rows: list[Recipient], status: str | None, begins: str | None) -> Iterator[list[Recipient]]:
+    """Yield these recipients, which are read before the answer begins, then all that follow them."""
     while rows:
-        yield encode_rows((each.address, each.status) for each in rows)
-        after = rows[-1].recipient_id
-        rows = _rows(after, status, begins)
+        yield rows
+        rows = _rows(rows[-1].recipient_id, status, begins)

@@ -161,8 +161,8 @@ def test_a_csv_that_cannot_be_written_to_its_end_is_not_begun(
             file.unlink()
         return rows(*arguments)
 
+    monkeypatch.setattr("intake.recipients_csv.format.encode_rows", then_gone)
     for module in ("recipients_csv", "deliveries"):
-        monkeypatch.setattr(f"web.api.{module}.encode_rows", then_gone)
         monkeypatch.setattr(f"web.api.{module}.MAX_PAGE_SIZE", 2)
     assert is_unavailable(sqlite("GET", path.replace("1", "2"), query_string={"format": "csv"}), "flask init-db")
 

@@ -17,11 +17,10 @@ from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
-from operations import get_summary
 from web.pages.email.view import email_page, number_of, read_query
 from web.pages.email.wording import WORDS
 from web.pages.filters import format_datetime, relative_time
-from web.services import current_settings, in_database, perform
+from web.services import current_settings, perform
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",
@@ -85,15 +84,14 @@ def retry(event_id: str) -> Response:
 @blueprint.post("/emails/<event_id>/decide")
 def decide(event_id: str) -> Response:
     """Say of unknown deliveries whether they were sent: of those that are ticked, or of all."""
-    email, now = number_of(event_id), datetime.now(UTC)
+    email = number_of(event_id)
     which, ids = _which("ticked", "unknown")
     fields = _form("status")
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
-    in_database(lambda database: get_summary(database, email))
-    decided = in_database(lambda database: database.deliveries.decide_each(email, status, now, ids or None))
+    decided = perform(operations.decide_deliveries, email, status, datetime.now(UTC), ids)
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
     return _done(email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")

@@ -7,8 +7,9 @@ import time
 from flask import Blueprint, Response
 from werkzeug.exceptions import Conflict, Gone, NotFound
 
-from database import Database, Email, NoSuchEmail
+from database import Database, Email
 from delivery.errors import MessageError
+from operations import get_email
 from sender.outgoing import goes_as_html, make_message
 from web.errors import plain_text
 from web.pages.email.view import number_of
@@ -44,9 +45,7 @@ def answer_not_built(error: MessageError) -> Response:
 
 
 def _email(database: Database, event_id: int) -> Email:
-    email = database.emails.get(event_id)
-    if email is None:
-        raise NoSuchEmail(event_id)
+    email = get_email(database, event_id)
     if email.content_digest is not None:
         raise Gone(CONTENT_PRUNED)
     return email

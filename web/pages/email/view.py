@@ -8,10 +8,11 @@ from typing import NamedTuple
 from flask import Response, request, url_for
 from werkzeug.exceptions import NotFound
 
-from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, NoSuchEmail, Reason
+from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason
 from intake.email_fields import clean_event_id
 from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
+from operations import get_email, get_summary
 from sender.outgoing import as_plain_text, goes_as_html
 from web.pages import etag
 from web.pages.email import wording
@@ -93,9 +94,7 @@ def email_page(query: PageQuery, typed: str = "", wrong: BadTimestamp | None = N
 
 def load(database: Database, query: PageQuery) -> EmailData:
     """Read all that the page shows. Raises NoSuchEmail."""
-    email, summary = database.emails.get(query.event_id), database.emails.summary(query.event_id)
-    if email is None or summary is None:
-        raise NoSuchEmail(query.event_id)
+    email, summary = get_email(database, query.event_id), get_summary(database, query.event_id)
     deliveries = database.deliveries
     page = deliveries.page(query.event_id, query.after, PAGE_SIZE, query.status)
     tried = [row.recipient_id for row in page.rows if row.attempts]
