@@ -354,6 +354,7 @@ class TestRelease:
         assert "It is held because there was no active recipient when it was due." in words(get(api))
         assert told(api, "release") == "It stays held: there is no active recipient."
         api.installation.add_recipients(1)
+        assert "It goes out now to 1 active recipient." in words(get(api))
         assert told(api, "release") == "Released. It is being sent now."
         assert told(api, "release") == "It is being sent by now: nothing was changed."
         api.sweep()
@@ -370,10 +371,31 @@ class TestReschedule:
         assert waiting.get("/emails/1")["due_at"] == "2030-01-02T00:00:00Z"
         assert 'value="2030-01-02T08:00:00"' in get(waiting)
 
-    def test_a_time_that_is_past_means_at_once(self, waiting: Api) -> None:
-        assert "goes out at once" in told(waiting, "reschedule", timestamp="2020-01-02T08:00")
+    def test_a_time_in_the_past_asks_before_the_email_is_sent_to_everyone(self, waiting: Api) -> None:
+        before = waiting.get("/emails/1")["due_at"]
+        answer = post(waiting, "reschedule", timestamp="2020-01-02T08:00")
+        assert answer.status_code == 200
+        assert "it goes out now to 2 active recipients" in words(answer.text)
+        waiting.sweep()
+        assert (waiting.get("/emails/1")["due_at"], waiting.get("/emails/1")["status"]) == (before, "scheduled")
+        hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))
+        assert told(waiting, "reschedule", **hidden) == "It is being sent now."
         waiting.sweep()
         assert waiting.get("/emails/1")["status"] == "sent"
+
+    def test_of_an_email_that_was_sent_meanwhile_a_time_in_the_past_asks_nothing(self, waiting: Api) -> None:
+        post(waiting, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+        waiting.sweep()
+        assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith("It was sent meanwhile")
+
+    def test_a_repeated_hour_in_the_past_is_confirmed_as_the_one_that_was_meant(self, tmp_path: Path) -> None:
+        api = Api(tmp_path, TIMEZONE="Europe/Berlin")
+        api.installation.save_email(1, due_in=3_600)
+        answer = post(api, "reschedule", timestamp="2024-10-27T02:30", offset="+01:00")
+        hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))
+        assert told(api, "reschedule", **hidden) == "It is being sent now."
+        assert api.get("/emails/1")["due_at"] == "2024-10-27T01:30:00Z"
+        api.close()
 
     @pytest.mark.parametrize("typed", ["", "soon", "2030-02-30T08:00", "2030-01-02", '"><script>', "1981-12-31T23:45"])
     def test_what_is_no_time_is_said_at_the_field_and_kept(self, waiting: Api, typed: str) -> None:
@@ -411,7 +433,7 @@ def test_a_page_costs_no_more_than_its_rows_and_every_row_can_be_any_text(waitin
 def test_on_every_kind_of_database(api: Api) -> None:
     api.installation.add_recipients(2)
     api.installation.save_email(1, due_in=60)
-    assert "Moved" in told(api, "reschedule", timestamp="2020-01-02T08:00")
+    assert "being sent" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
     api.sweep()
     assert "2 accepted, 0 failed, 0 waiting" in words(get(api))
     assert told(api, "decide", which="unknown", status="sent").startswith("None of them is in doubt")

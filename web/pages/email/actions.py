@@ -17,10 +17,11 @@ from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
-from web.pages.email.view import email_page, number_of, read_query
+from operations import get_summary
+from web.pages.email.view import email_page, not_started, number_of, read_query
 from web.pages.email.wording import WORDS
 from web.pages.filters import format_datetime, relative_time
-from web.services import current_settings, perform
+from web.services import current_settings, in_database, perform
 
 MEANWHILE = {
     "scheduled": "It is scheduled by now",
@@ -54,18 +55,22 @@ def release(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/reschedule")
 def reschedule(event_id: str) -> Response:
-    """Change the due time of an email."""
+    """Change the due time of an email. A time that has passed needs `confirmed`, as it sends the email at once."""
     email = number_of(event_id)
     typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
+    confirmed = request.form.get("confirmed") == "yes"
     try:
         due_at = clean_local_time(typed, current_settings().timezone, offset)
     except BadTimestamp as error:
         page = email_page(read_query(event_id), typed, error)
         page.status_code = 400
         return page
-    perform(operations.reschedule_email, email, due_at, datetime.now(UTC))
-    if due_at <= datetime.now(UTC):
-        return _done(email, Markup("Moved to {}: it goes out at once.").format(format_datetime(due_at)))
+    now = datetime.now(UTC)
+    if due_at <= now and not confirmed and not_started(in_database(lambda database: get_summary(database, email))):
+        return email_page(read_query(event_id), typed, past=due_at)
+    perform(operations.reschedule_email, email, due_at, now)
+    if due_at <= now:
+        return _done(email, "It is being sent now.")
     return _done(email, Markup("Moved. It goes out {}.").format(_time(due_at)))
 
 

@@ -71,16 +71,24 @@ def read_query(event_id: str) -> PageQuery:
     return PageQuery(number_of(event_id), status, after, reading)
 
 
-def email_page(query: PageQuery, typed: str = "", wrong: BadTimestamp | None = None) -> Response:
-    """The page; with what was typed as its new time, and what is `wrong` with that."""
+def email_page(
+    query: PageQuery, typed: str = "", wrong: BadTimestamp | None = None, past: datetime | None = None
+) -> Response:
+    """Render the page.
+
+    `typed` is what was entered as its new time, and `wrong` says why that was not accepted. `past` is that time if it
+    has passed: the page then asks whether the email should go out now.
+    """
     data = in_database(lambda database: load(database, query))
     ahead = data.summary.due_at - datetime.now(UTC)
-    overdue = data.summary.status == "scheduled" and ahead < timedelta()
+    is_due = ahead < timedelta()
+    overdue = data.summary.status == "scheduled" and is_due
     refreshes = data.summary.status == "sending" or (data.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
     return etag.page(
         "email.html",
-        (data, query, overdue, refreshes, typed, str(wrong)),
+        (data, query, is_due, refreshes, typed, str(wrong), past),
         query=query,
+        is_due=is_due,
         overdue=overdue,
         refreshes=refreshes,
         **data._asdict(),
@@ -88,8 +96,16 @@ def email_page(query: PageQuery, typed: str = "", wrong: BadTimestamp | None = N
         words=wording,
         typed=typed,
         wrong=wrong,
+        past=past,
+        past_offset=offset(past.astimezone(current_settings().timezone)) if past else "",
+        not_started=not_started(data.summary),
         clocks=_clocks(data.summary, wrong),
     )
+
+
+def not_started(summary: EmailSummary) -> bool:
+    """Return whether its time can still be changed."""
+    return summary.status == "scheduled" or (summary.status == "held" and summary.started_at is None)
 
 
 def load(database: Database, query: PageQuery) -> EmailData:
