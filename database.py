@@ -25,9 +25,10 @@ from types import SimpleNamespace, TracebackType
 from typing import TypeVar, cast
 
 from settings import Settings
-from storage import copying, counters, database_info, pruning
+from storage import copying, database_info, pruning
 from storage.cancellation import Cancelled
-from storage.clock import boot_clock, clock_is_plausible, format_utc
+from storage.clock import boot_clock, format_utc
+from storage.clock_steps import Clocks, WrongClock, offset_is_right
 from storage.connection import Connection
 from storage.database_info import DatabaseInfo
 from storage.deliveries.claim import Claim, Claims
@@ -74,6 +75,7 @@ from storage.recipient_imports import Import, Imports
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
+from storage.sender_errors import CLOCK, MAIL_SERVER, SenderError, SenderErrors
 from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
@@ -89,10 +91,12 @@ from storage.values import (
 
 __all__ = [
     "BUCKETS",
+    "CLOCK",
     "DELIVERY_STATUSES",
     "EMAIL_STATUSES",
     "HEARTBEAT_SECONDS",
     "LEASE_SECONDS",
+    "MAIL_SERVER",
     "RECIPIENT_STATUSES",
     "RENEW_SECONDS",
     "RESTORE_BACKUP",
@@ -140,21 +144,22 @@ __all__ = [
     "SaveResult",
     "SchemaMismatch",
     "SendIntent",
+    "SenderError",
     "TextToSend",
     "Totals",
+    "WrongClock",
     "WrongStatus",
     "boot_clock",
-    "clock_is_plausible",
     "db_init",
     "format_utc",
     "new_accepted",
     "new_send_intent",
+    "offset_is_right",
     "open_database",
     "require_saved",
 ]
 
 SELECT_META = "SELECT value FROM meta WHERE name = :name"
-SET_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
 T = TypeVar("T")
@@ -174,6 +179,8 @@ class Database:
         self.imports = Imports(connection, self.progress)
         self.health = Health(connection)
         self.sessions = EndedSessions(connection)
+        self.clocks = Clocks(connection)
+        self.sender_errors = SenderErrors(connection)
 
     def meta(self, name: str) -> str:
         """Return a value of the installation as a whole, such as `secret_key`, which `db_init` created."""
@@ -186,16 +193,11 @@ class Database:
 
     def last_heartbeat_at(self) -> int:
         """Return when a sweep last checked the database, or when it was created if none has."""
-        return counters.read(self.connection, "last_sweep_at") or 0
+        return self.clocks.heartbeat_at()
 
     def record_heartbeat(self, now: int) -> None:
-        """Record that a sweep checked the database."""
-        with self.connection.transaction():
-            self.connection.execute(SET_HEARTBEAT, now=now)
-
-    def clock_lead(self) -> float | None:
-        """Return how many seconds the clock of the database server is ahead of ours; None if it is the same clock."""
-        return database_info.clock_lead(self.connection)
+        """Record that a sweep checked the database, by a clock that is right."""
+        self.clocks.record(now)
 
     def info(self) -> DatabaseInfo:
         return database_info.database_info(self.connection)

@@ -217,3 +217,19 @@ CREATE TABLE senders (
     started_at   BIGINT NOT NULL,
     heartbeat_at BIGINT NOT NULL
 );
+
+-- Why senders cannot send, one row for each kind of error. A sender records it, and removes it once it can send again.
+CREATE TABLE sender_errors (
+    kind    TEXT PRIMARY KEY CHECK (kind IN ('mail_server', 'clock')),
+    reason  TEXT NOT NULL,
+    since   BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+
+-- The wall clock of each machine, in each of its boots, when a sweep last found it right: how many seconds it was ahead
+-- of the clock that starts with the boot. Unless somebody sets the wall clock, this does not change.
+CREATE TABLE host_clocks (
+    boot_id        TEXT PRIMARY KEY,
+    offset_seconds BIGINT NOT NULL,
+    recorded_at    BIGINT NOT NULL
+);

@@ -14,6 +14,7 @@ from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, open_database
 from intake.text import printable
+from monitoring.delivery_health import problems
 from operations import get_email, get_summary
 from web.services import current_services, current_settings
 
@@ -71,12 +72,17 @@ def show(event_id: int, as_json: bool) -> None:
     with _database() as database:
         summary, email = get_summary(database, event_id), get_email(database, event_id)
         reasons = database.deliveries.reasons(event_id)
+        waits = summary.status == "sending" or (summary.status == "scheduled" and summary.due_at <= datetime.now(UTC))
+        found = problems(database, current_settings().scheduler) if waits else []
     pruned = email.content_digest is not None
     if as_json:
-        echo_json({**_as_json(summary), "pruned": pruned, "reasons": [reason._asdict() for reason in reasons]})
+        listed = {"reasons": [reason._asdict() for reason in reasons], "problems": [each._asdict() for each in found]}
+        echo_json({**_as_json(summary), "pruned": pruned, **listed})
         return
     for line in _in_full(summary, current_settings().timezone):
         click.echo(printable(line))
+    for problem in found:
+        click.echo(printable(f"problem: {problem.text} ({problem.remedy})"))
     for reason in reasons:
         click.echo(printable(f"  {reason.count:,} {reason.status}: {reason.reason}, such as {reason.example_address}"))
         click.echo(printable(f"      {reason.example_reply}"))
@@ -159,17 +165,17 @@ def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
     if summary.lateness:
         first, last = summary.lateness
         yield f"lateness: the first was accepted {first} s after its time, the last {last} s"
-    if summary.deliveries:
+    if summary.expected:
         yield f"deliveries: {_counts(summary)}"
 
 
 def _counts(summary: EmailSummary) -> str:
     """`3 of 5 sent, 2 failed`; nothing before it began."""
-    if not summary.deliveries:
+    if not summary.expected:
         return ""
     others = ((summary.failed, "failed"), (summary.unknown, "unknown"), (summary.cancelled, "cancelled"))
     parts = [
-        f"{summary.sent:,} of {summary.deliveries:,} sent",
+        f"{summary.sent:,} of {summary.expected:,} sent",
         *(f"{count:,} {name}" for count, name in others if count),
     ]
     return ", ".join(parts)

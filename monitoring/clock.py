@@ -6,36 +6,28 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from database import DBError, clock_is_plausible, format_utc, open_database
+from database import DBError, format_utc, open_database
 from monitoring.finding import Finding, error, ok, warning
+from sender.clock_check import SET_CLOCK, describe, remedy_for
 from settings import Settings
 
 WARNING_OFFSET, ERROR_OFFSET = 2.0, 60.0  # seconds between this clock and the database server's
-SET_CLOCK = "set the clock, and keep it right with NTP (timedatectl set-ntp true)"
-CONFIRM_CLOCK = "if it is right, run: python task.py --clock-is-right"
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
-    """This machine's clock against the last sweep and the database server's clock; and the zone."""
+    """This machine's clock against what else knows the time; and the zone."""
     try:
         with open_database(settings) as database:
-            last, lead = database.last_heartbeat_at(), database.clock_lead()
+            wrong, lead = database.clocks.check(), database.clocks.server_lead()
     except DBError:
         return  # the database's own check says so
-    yield _against_last_sweep(int(time.time()), last)
+    if wrong is None:
+        yield ok("clock", f"{format_utc(int(time.time()))}, in step with the last sweep")
+    else:
+        yield error("clock", describe(wrong), remedy_for(describe(wrong)))
     if lead is not None:
         yield _against_database(lead)
     yield zone(settings, datetime.now(UTC))
-
-
-def _against_last_sweep(now: int, last: int) -> Finding:
-    """Check it as every sweep does: if the clock has jumped, nothing is sent."""
-    if clock_is_plausible(now, last):
-        return ok("clock", f"{format_utc(now)}, not far from the last sweep")
-    remedy = f"{SET_CLOCK}; {CONFIRM_CLOCK}"
-    return error(
-        "clock", f"it says {format_utc(now)}, but the last sweep was on {format_utc(last)}: nothing is sent", remedy
-    )
 
 
 def _against_database(lead: float) -> Finding:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from database import Database
-from monitoring.clock import CONFIRM_CLOCK
-from monitoring.finding import Finding, error, ok, warning
+from database import CLOCK, Database, EmailSummary
+from monitoring import mail_server
+from monitoring.finding import Finding, error, ok
 from monitoring.humanize import duration, pluralize
+from sender import clock_check
 from storage.stats import Waiting
 
-# Three times what passes between two sweeps: cron's minute, or the five of the safety net beside Redis.
-LATE_AFTER = {"cron": timedelta(minutes=3), "rq-scheduler": timedelta(minutes=15)}  # by SCHEDULER
-DOWN_AFTER = timedelta(minutes=15)  # since the last sweep
+# Without a heartbeat, by SCHEDULER: cron sweeps each minute, the safety net beside Redis every five.
+LATE_AFTER = {"cron": timedelta(seconds=90), "rq-scheduler": timedelta(minutes=15)}
+OVERDUE_AFTER = timedelta(seconds=90)  # since an email was due, or saved if that was later
 STALLED_AFTER = timedelta(minutes=15)  # a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
 DAY = timedelta(days=1)
 
@@ -27,14 +28,34 @@ SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up
 
 
 def check_delivery_health(database: Database, scheduler: str, now: datetime) -> Iterator[Finding]:
-    """Check the heartbeat, overdue emails and stalled emails, in this order. Raises DatabaseUnavailable."""
+    """Check the sender, overdue emails and stalled emails, in this order. Raises DatabaseUnavailable.
+
+    If the sender has a problem, its remedy is that of all three.
+    """
     now = now.replace(microsecond=0)  # as the times in the database
     health = database.health
-    yield heartbeat(now - health.heartbeat_at(), scheduler)
-    yield waiting(
-        "overdue", health.overdue(now - LATE_AFTER[scheduler]), "due and not begun", now, START_SENDER[scheduler]
-    )
-    yield waiting("stalled", health.stalled(now - STALLED_AFTER), "begun and not moving", now, SEE_LOG)
+    sender = _sender(database, scheduler, now)
+    yield sender
+    overdue = health.overdue(now - OVERDUE_AFTER)
+    yield waiting("overdue", overdue, "due and not begun", now, sender.remedy or START_SENDER[scheduler])
+    stalled = health.stalled(now - STALLED_AFTER)
+    yield waiting("stalled", stalled, "begun and not moving", now, sender.remedy or SEE_LOG)
+
+
+def is_overdue(email: EmailSummary, now: datetime) -> bool:
+    """Return whether an email should have been started by now: OVERDUE_AFTER has passed since it was due and saved."""
+    return email.status == "scheduled" and now - max(email.due_at, email.created_at) > OVERDUE_AFTER
+
+
+def _sender(database: Database, scheduler: str, now: datetime) -> Finding:
+    running = heartbeat(now - database.health.heartbeat_at(), scheduler)
+    errors = database.sender_errors.current()
+    if not errors or (not running.is_ok and errors[0].kind != CLOCK):
+        return running
+    first = errors[0]
+    text = f"nothing is sent since {duration(max(now - first.since, timedelta()))}: {first.reason}"
+    remedy = clock_check.remedy_for if first.kind == CLOCK else mail_server.remedy_for
+    return error("sender", text, remedy(first.reason))
 
 
 def problems(database: Database, scheduler: str) -> list[Finding]:
@@ -48,12 +69,12 @@ def heartbeat(age: timedelta, scheduler: str) -> Finding:
         return error(
             "sender",
             f"the last sweep was {duration(-age)} ahead of this machine's clock",
-            f"set the clock; {CONFIRM_CLOCK}",
+            f"set the clock; {clock_check.CONFIRM_CLOCK}",
         )
     text = f"the last sweep looked {duration(max(age, timedelta()))} ago"
     if age <= LATE_AFTER[scheduler]:
         return ok("sender", text)
-    return (error if age >= DOWN_AFTER else warning)("sender", text, START_SENDER[scheduler])
+    return error("sender", text, START_SENDER[scheduler])
 
 
 def waiting(subject: str, emails: Waiting, what: str, now: datetime, remedy: str) -> Finding:

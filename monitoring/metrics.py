@@ -17,8 +17,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from database import BUCKETS, Database, Totals
-from monitoring.delivery_health import LATE_AFTER, STALLED_AFTER
+from database import BUCKETS, CLOCK, MAIL_SERVER, Database, Totals
+from monitoring.delivery_health import OVERDUE_AFTER, STALLED_AFTER
 from settings import Settings
 from settings.version import __version__
 
@@ -47,7 +47,7 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
     yield InfoMetricFamily(f"{PREFIX}build", "The program, and the kind of its database.", value=build)
     yield _by_label("emails", "Emails by status.", "status", database.emails.counts())
     yield _by_label("recipients", "Recipients by status.", "status", database.recipients.counts())
-    yield from _waiting(database, settings, datetime.now(UTC).replace(microsecond=0))
+    yield from _waiting(database, datetime.now(UTC).replace(microsecond=0))
     yield from _counted(database.health.totals())
     sweeps = database.health.sweeps()
     yield SummaryMetricFamily(
@@ -59,9 +59,9 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
     yield _gauge("database_bytes", "The database on its disk.", database.health.size())
 
 
-def _waiting(database: Database, settings: Settings, now: datetime) -> Iterator[Metric]:
+def _waiting(database: Database, now: datetime) -> Iterator[Metric]:
     health = database.health
-    overdue = health.overdue(now - LATE_AFTER[settings.scheduler])
+    overdue = health.overdue(now - OVERDUE_AFTER)
     oldest = now - (overdue.since or now)
     stalled = health.stalled(now - STALLED_AFTER)
     yield _gauge("overdue_emails", "Emails that should have been begun; at most 10,000 are counted.", overdue.emails)
@@ -70,6 +70,11 @@ def _waiting(database: Database, settings: Settings, now: datetime) -> Iterator[
     heartbeat_age = now - health.heartbeat_at()
     yield _gauge("heartbeat_age_seconds", "Since a sweep last looked at the database.", heartbeat_age.total_seconds())
     yield _gauge("senders", "Senders at work.", health.at_work().senders)
+    errors = dict.fromkeys((MAIL_SERVER, CLOCK), 0.0) | {
+        error.kind: (now - error.since).total_seconds() for error in database.sender_errors.current()
+    }
+    text = "For how long an error of this kind has kept senders from sending; 0: there is none."
+    yield _by_label("sender_error_seconds", text, "kind", errors)
 
 
 def _counted(totals: Totals) -> Iterator[Metric]:
@@ -96,7 +101,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
-def _by_label(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+def _by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
     for value, count in values.items():
         family.add_metric([value], count)

@@ -6,7 +6,7 @@ import gc
 import time
 from datetime import UTC, datetime
 
-from database import Database, Delivery, DeliveryUpdate, boot_clock
+from database import MAIL_SERVER, Database, Delivery, DeliveryUpdate, boot_clock
 from delivery.interface import SessionError
 from sender.outgoing import make_sender
 from sender.progress_bar import ProgressBar
@@ -39,9 +39,11 @@ def send_due(
     queue = DeliveryQueue(database, sender_id, settings, tasklog, stop, progress_bar, leased_at)
     try:
         make_sender(settings).deliver(queue)
+        queue.clear_error()
         return _result_of(queue, settings, database, tasklog)
     except SessionError as error:
         tasklog.error(error.reason)
+        retry_while_busy(stop, database.sender_errors.record, MAIL_SERVER, error.reason, int(time.time()))
         return SweepResult.CANNOT_SEND
     finally:
         queue.close()

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 
 import operations
 from database import (
-    HEARTBEAT_SECONDS,
     LEASE_SECONDS,
     Database,
     DatabaseBusy,
     DBError,
     NoSuchEmail,
     NotRetryable,
-    clock_is_plausible,
     format_utc,
     open_database,
 )
 from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import wake_ups_of
+from sender.clock_check import clock_is_right
 from sender.progress_bar import ProgressBar
 from sender.result import SweepResult
 from sender.run import send_due
@@ -100,10 +99,12 @@ class Sweeper:
         return result
 
     def _sweep(self, show_progress: bool) -> SweepResult:
-        if not self._clock_is_right():
+        if not clock_is_right(self._database, self._tasklog, self._stop):
             return SweepResult.CANNOT_SEND
         self._hold_restored()
         while not self._stop.requested and self._has_work():
+            if not clock_is_right(self._database, self._tasklog, self._stop):
+                return SweepResult.CANNOT_SEND
             self._wake_at(next_minute())  # in case this process is killed
             progress_bar = ProgressBar(enabled=show_progress)
             result = send_due(self._settings, self._database, self._tasklog, self._stop, progress_bar)
@@ -149,19 +150,6 @@ class Sweeper:
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
-
-    def _clock_is_right(self) -> bool:
-        """Return whether the clock is plausible. With one that jumped, a sweep would send everything, or nothing."""
-        now, last = int(time.time()), self._database.last_heartbeat_at()
-        if not clock_is_plausible(now, last):
-            self._tasklog.error(
-                f"the clock says {format_utc(now)}, but the last sweep was on {format_utc(last)}: nothing is sent. "
-                "Set the clock; if it is right, run: python task.py --clock-is-right"
-            )
-            return False
-        if now - last >= HEARTBEAT_SECONDS:
-            self._database.record_heartbeat(now)
-        return True
 
     def _hold_restored(self) -> None:
         """Hold what a restored backup contains, so that nothing is sent twice unless a person decides so."""

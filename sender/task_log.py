@@ -39,6 +39,13 @@ class TaskLog:
             self.cannot_write(error)
         self._print_error(line)
 
+    def repeat(self, reason: str) -> None:
+        """Count an error that is in the log already, and show it at a terminal. Cron does not mail it again."""
+        if self._stderr.isatty():
+            self._print_error(one_line(f"ERROR {reason}"))
+        else:
+            self.errors += 1
+
     def cannot_write(self, error: OSError) -> None:
         """Report that the log itself cannot be written, with the remedy."""
         remedy = "let this user write it, or set TASKLOG to another file"

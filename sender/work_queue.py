@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from database import (
     LEASE_SECONDS,
+    MAIL_SERVER,
     RENEW_SECONDS,
     Accepted,
     Claim,
@@ -27,6 +28,7 @@ from database import (
     boot_clock,
     new_accepted,
     new_send_intent,
+    offset_is_right,
 )
 from delivery.interface import Envelope, Kind, Outcome, PendingCommit, classify_build_error, new_envelope
 from delivery.message.message import Message, MessageError
@@ -75,6 +77,8 @@ class DeliveryQueue:
         self._last_claimed = 0
         self._renewed_at = leased_at
         self._lease_lost = self._log_failed = False
+        self._has_error = any(error.kind == MAIL_SERVER for error in database.sender_errors.current())
+        self._clock_offset = database.clocks.expected_offset()
 
     @property
     def stopping(self) -> bool:
@@ -102,6 +106,8 @@ class DeliveryQueue:
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
         updates = [self._retry(self._update, *outcome) for outcome in others]
         cleared = self._make_durable(sent, updates, rows)
+        if sent:
+            self.clear_error()
         self._progress_bar.count("sent", len(sent))
         for outcome, update in zip(others, updates, strict=True):
             self._report(outcome.envelope.event_id, outcome.envelope.address, update)
@@ -124,6 +130,8 @@ class DeliveryQueue:
             if not pending.wait():
                 return self.commit(outcomes, ending)
             self._progress_bar.count("sent", len(sent))
+            if sent:
+                self.clear_error()
             return ending
 
         return PendingCommit(pending.descriptor, result)
@@ -159,6 +167,12 @@ class DeliveryQueue:
             self._tasklog.cannot_write(error)
         return not self._log_failed
 
+    def clear_error(self) -> None:
+        """Record that the mail server can be used, if it could not be before."""
+        if self._has_error:
+            self._retry(self._database.sender_errors.clear, MAIL_SERVER)
+            self._has_error = False
+
     def close(self) -> None:
         """Report the deferred deliveries, and show the final counts."""
         for event_id, (count, reply) in self._deferred.items():
@@ -166,7 +180,9 @@ class DeliveryQueue:
         self._progress_bar.close()
 
     def _begin(self, now: int) -> bool:
-        """Begin the emails that are due; return whether there were any."""
+        """Begin the emails that are due, unless the clock was just set; return whether there were any."""
+        if self._clock_offset is not None and not offset_is_right(self._clock_offset):
+            return False  # the next sweep reports it
         begun = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
         for event_id, held_because in begun:
             if held_because:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import NamedTuple
 
@@ -21,9 +20,3 @@ def database_info(connection: Connection) -> DatabaseInfo:
     """Return what is known about the database without reading much of it."""
     made_at = counters.read_moment(connection, "backup_made_at")
     return DatabaseInfo(connection.server_version(), guard.version(connection), made_at)
-
-
-def clock_lead(connection: Connection) -> float | None:
-    """Return how many seconds the clock of the database server is ahead of ours; None if it is the same clock."""
-    reading = connection.lease_time()
-    return reading.milliseconds / 1000 - time.time() if reading.clock == "postgresql" else None

@@ -38,7 +38,7 @@ WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
 RESCHEDULE_UNSTARTED = """
-UPDATE emails SET due_at = :due_at, created_at = :created_at, status = 'scheduled', held_because = NULL
+UPDATE emails SET due_at = :due_at, status = 'scheduled', held_because = NULL
 WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
@@ -155,13 +155,13 @@ class Emails(EmailLists):
             return result
 
     def reschedule(self, event_id: int, due_at: datetime, now: datetime) -> None:
-        """Move its due time, as if it were POSTed now. It is scheduled then.
+        """Move it to another time, or to `now` if that time has passed. If it was held, it is scheduled again.
 
         Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
         """
-        times = {"due_at": epoch_seconds(due_at), "created_at": epoch_seconds(now)}
+        second = epoch_seconds(max(due_at, now))
         with self._connection.transaction():
-            if not self._connection.execute(RESCHEDULE_UNSTARTED, event_id=event_id, **times):
+            if not self._connection.execute(RESCHEDULE_UNSTARTED, event_id=event_id, due_at=second):
                 raise NotReplaceable(event_id, self._progress.email_status(event_id))
             self._connection.notify()
 

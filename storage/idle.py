@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, boot_id
+from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, MAX_CLOCK_STEP, boot_id, clock_offset
 from storage.schema.version import DIGEST, VERSION
 from storage.sqlite.driver import driver, file_uri
 
@@ -47,6 +47,8 @@ SELECT NOT ({HAS_WORK})
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_digest' AND value = :digest)
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'boot' AND value = :boot)
     AND EXISTS (SELECT 1 FROM counters WHERE name = 'last_sweep_at' AND value BETWEEN :earliest AND :latest)
+    AND EXISTS (SELECT 1 FROM host_clocks WHERE boot_id = :boot AND ABS(offset_seconds - :offset) <= :max_step)
+    AND NOT EXISTS (SELECT 1 FROM sender_errors WHERE kind = 'clock')
 """  # noqa: S608 # constants of this module
 RECORD_HEARTBEAT = """
 UPDATE counters SET value = :now WHERE name = 'last_sweep_at' AND value <= :now - :heartbeat_seconds
@@ -80,6 +82,8 @@ def _is_idle(connection: driver.Connection, ahead: int, keep_for: int) -> bool:
         "boot": boot_id(),
         "earliest": now - MAX_CLOCK_FORWARD,
         "latest": now + MAX_CLOCK_BACK,
+        "offset": clock_offset(),
+        "max_step": MAX_CLOCK_STEP,
     }
     try:
         if connection.execute(IS_IDLE, values).fetchone() != (1,):

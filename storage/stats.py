@@ -17,8 +17,9 @@ MAX_COUNTED = 10_000  # overdue emails
 MAX_CHECKED = 300  # emails that are being sent, those with the lowest event_ids
 
 SELECT_OVERDUE = """
-SELECT COUNT(*), MIN(due_at) FROM (
-    SELECT due_at FROM emails WHERE status = 'scheduled' AND due_at <= :before ORDER BY due_at LIMIT :limit) AS overdue
+SELECT COUNT(*), MIN(since) FROM (
+    SELECT CASE WHEN created_at > due_at THEN created_at ELSE due_at END AS since FROM emails
+    WHERE status = 'scheduled' AND due_at <= :before AND created_at <= :before ORDER BY due_at LIMIT :limit) AS overdue
 """
 # Something can be claimed, and no message of that email has been accepted for as long.
 SELECT_STALLED = """
@@ -108,7 +109,7 @@ class Health:
         return self._connection.integrity_check(seconds)
 
     def overdue(self, before: datetime) -> Waiting:
-        """Return the emails that were due by then and are not started, of which at most MAX_COUNTED are counted."""
+        """Return the emails that were due and saved by then and are not started; at most MAX_COUNTED are counted."""
         ((emails, since),) = self._connection.fetch_all(SELECT_OVERDUE, before=epoch_seconds(before), limit=MAX_COUNTED)
         return Waiting(emails, moment_or_none(since))
 

@@ -25,7 +25,7 @@ from tests.support.in_process import die, sweep_once
 from tests.support.installation import PROJECT, Installation
 
 KEEP_FOR = 30 * 24 * 60 * 60
-HEARTBEAT = "INSERT INTO \"counters\" VALUES('last_sweep_at'"
+HEARTBEAT = ("INSERT INTO \"counters\" VALUES('last_sweep_at'", 'INSERT INTO "host_clocks"')
 NUMBERS = st.integers(1, 4)
 AN_HOUR_AGO = "UPDATE counters SET value = value - 3600 WHERE name = 'last_sweep_at'"
 
@@ -156,6 +156,10 @@ class RandomActs(RuleBasedStateMachine):
         last = int(time.time()) + days * 24 * 60 * 60
         change(self._installation, "UPDATE counters SET value = :last WHERE name = 'last_sweep_at'", last=last)
 
+    @rule(hours=st.sampled_from([-2, 2]))
+    def the_clock_is_set(self, hours: int) -> None:
+        change(self._installation, "UPDATE host_clocks SET offset_seconds = offset_seconds + :s", s=hours * 3600)
+
     @rule()
     def the_clock_is_right(self) -> None:
         with self._installation.database() as database:
@@ -224,6 +228,10 @@ def test_it_looks_ahead(installation: Installation) -> None:
         "DELETE FROM counters WHERE name = 'last_sweep_at'",
         "UPDATE counters SET value = value + 100000 WHERE name = 'last_sweep_at'",
         "UPDATE counters SET value = 1 WHERE name = 'last_sweep_at'",
+        "UPDATE host_clocks SET offset_seconds = offset_seconds + 3600",
+        "UPDATE host_clocks SET offset_seconds = offset_seconds - 3600",
+        "DELETE FROM host_clocks",
+        "INSERT INTO sender_errors (kind, reason, since, seen_at) VALUES ('clock', '', 1, 1)",
         "INSERT INTO counters (name, value) VALUES ('backup_made_at', 1)",
         "INSERT INTO senders (sender_id, clock, lease_until, process_id, started_at, heartbeat_at) "
         "VALUES (1, '', 1, 1, 1, 1)",

@@ -143,6 +143,7 @@ class TestUpgrade:
         assert (process.returncode, stderr) == (0, "")
         assert stdout.endswith(f": upgraded from schema version {old} to {version.VERSION}\n")
         after = content(connection)
+        before = {table: before.get(table, []) for table in after}  # tables that are new are empty
         print(f"\n{stdout}{'table':16}{'before':>8}{'after':>8}  content")
         for table in ALL_TABLES:
             same = (
@@ -153,7 +154,7 @@ class TestUpgrade:
         assert dict(replaced) == {"schema_version": str(old)} | (
             {"schema_digest": version.DIGESTS[old]} if old > 1 else {}
         )
-        assert after == with_new_results(before)
+        assert after == (with_new_results(before) if old < 3 else before)
         with connection.transaction():
             assert connection.structure_of(created_now(connection)) == connection.structure()
         assert db_init(settings, NOW) == "up to date"

@@ -16,7 +16,7 @@ from storage.sqlite.connection import SQLiteConnection
 from tests.support.installation import Installation
 
 # One row for each sender, each hour, each reply code, each counter, each status.
-SMALL = {"senders", "hourly_stats", "deferrals", "counters", "status_counts", "meta"}
+SMALL = {"senders", "sender_errors", "hourly_stats", "deferrals", "counters", "status_counts", "meta"}
 
 
 class Noting:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -52,20 +52,30 @@ class Installation:
             database.recipients.add((Address(name, name) for name in names), datetime.now(UTC))
 
     def save_email(
-        self, event_id: int, due_in: float = -1, subject: str = "Subject", content: str = "Content\n"
+        self,
+        event_id: int,
+        due_in: float = -1,
+        subject: str = "Subject",
+        content: str = "Content\n",
+        saved_ago: float = 0,
     ) -> int:
-        """Save an email as a POST does, and return its due time in seconds since 1970."""
+        """Save an email as a POST did `saved_ago` seconds ago, and return its due time in seconds since 1970."""
         with self.database() as database:
-            return self.save_into(database, event_id, due_in, subject, content)
+            return self.save_into(database, event_id, due_in, subject, content, saved_ago)
 
     @staticmethod
     def save_into(
-        database: Database, event_id: int, due_in: float, subject: str = "Subject", content: str = "Content\n"
+        database: Database,
+        event_id: int,
+        due_in: float,
+        subject: str = "Subject",
+        content: str = "Content\n",
+        saved_ago: float = 0,
     ) -> int:
         """Save an email through an open connection, and return its due time in seconds since 1970."""
         due_at = int(time.time() + due_in)
         saved = Email(event_id, subject, content, datetime.fromtimestamp(due_at, UTC))
-        database.emails.save(saved, datetime.now(UTC))
+        database.emails.save(saved, datetime.now(UTC) - timedelta(seconds=saved_ago))
         return due_at
 
     def start_task(self, *arguments: str, user: str | None = None) -> subprocess.Popen[str]:

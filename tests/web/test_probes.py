@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 
 from database import Database
 from email_app import create_app
-from monitoring.delivery_health import LATE_AFTER, STALLED_AFTER, heartbeat
+from monitoring.delivery_health import LATE_AFTER, OVERDUE_AFTER, STALLED_AFTER, heartbeat
 from monitoring.probe import Probe
 from settings import Settings
 from settings.version import __version__
@@ -126,7 +126,7 @@ class TestSweeps:
         assert readiness(installation) == {}
 
     @pytest.mark.parametrize("scheduler", LATE_AFTER)
-    def test_a_sweep_may_be_missed_twice_but_not_thrice(self, scheduler: str) -> None:
+    def test_a_sender_that_is_not_running_is_noticed_after_90_seconds_with_cron(self, scheduler: str) -> None:
         late = LATE_AFTER[scheduler]
         second = timedelta(seconds=1)
         on_time = [heartbeat(age, scheduler).is_ok for age in (-60 * second, 0 * second, late, late + second)]
@@ -143,9 +143,11 @@ class TestSweeps:
 
     def test_an_email_that_is_overdue_is_named(self, installation: Installation) -> None:
         client = client_of(installation)
-        installation.save_email(1, due_in=-LATE_AFTER["cron"].total_seconds() + 30)
+        late = OVERDUE_AFTER.total_seconds()
+        installation.save_email(1, due_in=-late + 30, saved_ago=3600)
+        installation.save_email(2, due_in=-3600, saved_ago=late - 30)
         assert failed(client.get("/readyz", headers=WITH_TOKEN)) == {}
-        installation.save_email(2, due_in=-LATE_AFTER["cron"].total_seconds() - 30)
+        installation.save_email(3, due_in=-late - 30, saved_ago=3600)
         assert list(failed(client.get("/readyz", headers=WITH_TOKEN))) == ["overdue"]
 
     def test_deliveries_that_a_server_refuses_to_take_stall(self, installation: Installation) -> None:
@@ -154,11 +156,11 @@ class TestSweeps:
         with ScriptedServer(on={"EHLO": lambda line, n: "421 not now"}) as server:
             installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
             assert installation.task().returncode == 1
-        assert readiness(installation) == {}
+        assert list(readiness(installation)) == ["sender"]
         age(installation)
         long_ago = int(time.time() - STALLED_AFTER.total_seconds()) - 1
         run(installation, "UPDATE deliveries SET next_attempt_at = :long_ago", long_ago=long_ago)
-        assert list(readiness(installation)) == ["stalled"]
+        assert list(readiness(installation)) == ["sender", "stalled"]
 
     def test_what_waits_for_its_next_attempt_does_not(self, installation: Installation) -> None:
         installation.add_recipients(2)
@@ -350,7 +352,7 @@ class TestMetrics:
         assert found["deliveries_total"][("deferred",)] == 3
 
     def test_name_what_is_overdue(self, installation: Installation) -> None:
-        installation.save_email(1, due_in=-1000)
-        installation.save_email(2, due_in=-500)
+        installation.save_email(1, due_in=-1000, saved_ago=2000)
+        installation.save_email(2, due_in=-500, saved_ago=2000)
         found = metrics(installation)
         assert found["overdue_emails"] == {(): 2} and 1000 <= found["overdue_oldest_seconds"][()] < 1010

@@ -194,7 +194,7 @@ class TestAlarm:
         look_anew(api)
         sweep_was(api, 14 * 60)
         for number in (1, 2):
-            api.installation.save_email(number, due_in=-600)
+            api.installation.save_email(number, due_in=-600, saved_ago=900)
         for path, status in (("/recipients", 200), ("/outbox", 200), ("/nothing", 404)):
             page = get(api, path, status)
             assert "The last sweep looked 14 min" in page

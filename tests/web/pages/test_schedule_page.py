@@ -135,16 +135,19 @@ class TestSections:
     def test_what_is_overdue_or_held_says_so(self, api: Api) -> None:
         api.installation.save_email(1, -1)
         api.sweep()
-        api.installation.save_email(2, -HOUR)
+        api.installation.save_email(2, -HOUR, saved_ago=HOUR)
         text = section(api, "Needs attention")
         assert NAME.findall(text) == ["2", "1"]
         assert "overdue</span> due 1 h ago and not begun" in text and "makecron.sh" in text
         assert "held</span> there was no active recipient when it was due" in text
 
-    def test_what_has_only_just_fallen_due_is_no_alarm(self, api: Api) -> None:
-        api.installation.save_email(1, -5)
+    @pytest.mark.parametrize(("due_in", "saved_ago"), [(-5, HOUR), (-HOUR, 5)])
+    def test_what_has_just_become_due_or_was_just_saved_is_not_overdue(
+        self, api: Api, due_in: int, saved_ago: int
+    ) -> None:
+        api.installation.save_email(1, due_in, saved_ago=saved_ago)
         assert headings(api) == ["Schedule", "Next"]
-        assert re.search(r"<td>due \d+ s ago</td>", page(api))
+        assert re.search(r"<td>due (\d+ s|1 h) ago</td>", page(api))
 
     def test_never_plainly_sent_over_a_failure(self, api: Api) -> None:
         api.installation.add_recipients(3)

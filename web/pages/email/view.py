@@ -12,6 +12,7 @@ from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, 
 from intake.email_fields import clean_event_id
 from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
+from monitoring.delivery_health import is_overdue
 from operations import get_email, get_summary
 from sender.outgoing import as_plain_text, goes_as_html
 from web.pages import etag
@@ -82,11 +83,11 @@ def email_page(
     data = in_database(lambda database: load(database, query))
     ahead = data.summary.due_at - datetime.now(UTC)
     is_due = ahead < timedelta()
-    overdue = data.summary.status == "scheduled" and is_due
+    overdue = is_overdue(data.summary, datetime.now(UTC))
     refreshes = data.summary.status == "sending" or (data.summary.status == "scheduled" and ahead < REFRESH_WINDOW)
     return etag.page(
         "email.html",
-        (data, query, is_due, refreshes, typed, str(wrong), past),
+        (data, query, is_due, overdue, refreshes, typed, str(wrong), past),
         query=query,
         is_due=is_due,
         overdue=overdue,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from database import Database, EmailSummary
-from monitoring.delivery_health import LATE_AFTER, check_delivery_health
+from monitoring.delivery_health import OVERDUE_AFTER, check_delivery_health, is_overdue
 from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
@@ -52,11 +52,10 @@ class Sections(NamedTuple):
 
 def load_sections(database: Database, settings: Settings, now: datetime) -> Sections:
     """Read all sections in the order of an email's life: one that moves on appears twice, not never."""
-    late = now - LATE_AFTER[settings.scheduler]
     emails = database.emails
     checks = list(check_delivery_health(database, settings.scheduler, now))
-    overdue = [email for email in emails.page(None, SECTION_SIZE, "scheduled") if email.due_at <= late]
-    coming = emails.page((late, LARGEST), SECTION_SIZE, "scheduled")
+    overdue = [email for email in emails.page(None, SECTION_SIZE, "scheduled") if is_overdue(email, now)]
+    coming = _coming(database, overdue, now)
     held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
     sending = [_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
     return Sections(
@@ -72,6 +71,16 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
         refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
+
+
+def _coming(database: Database, overdue: list[EmailSummary], now: datetime) -> list[EmailSummary]:
+    """The next emails that are not overdue. After a stop of the sender, many overdue ones may come before them."""
+    page = database.emails.page
+    late = now - OVERDUE_AFTER
+    saved_late = [
+        email for email in page(None, SECTION_SIZE, "scheduled") if email.due_at <= late and not is_overdue(email, now)
+    ]
+    return (saved_late + page((late, LARGEST), SECTION_SIZE, "scheduled"))[:SECTION_SIZE]
 
 
 def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list[EmailSummary]]]:

@@ -1,0 +1,53 @@
+"""What keeps senders from sending. A sender records it, and clears it when it sends again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from storage.connection import Connection
+from storage.values import moment
+
+MAIL_SERVER, CLOCK = "mail_server", "clock"
+
+SELECT_ERRORS = "SELECT kind, reason, since, seen_at FROM sender_errors ORDER BY since, kind"
+SELECT_KIND = "SELECT 1 FROM sender_errors WHERE kind = :kind"
+RECORD = """
+INSERT INTO sender_errors (kind, reason, since, seen_at) VALUES (:kind, :reason, :now, :now)
+ON CONFLICT (kind) DO UPDATE SET reason = excluded.reason, seen_at = excluded.seen_at
+"""
+CLEAR = "DELETE FROM sender_errors WHERE kind = :kind"
+
+
+class SenderError(NamedTuple):
+    """Why nothing is sent."""
+
+    kind: str  # MAIL_SERVER or CLOCK
+    reason: str
+    since: datetime  # when a sender first met it
+    seen_at: datetime  # when a sender last met it
+
+
+class SenderErrors:
+    """The errors that stop senders, at most one of each kind."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def current(self) -> list[SenderError]:
+        """Return the errors that have not been cleared, the oldest first."""
+        rows = self._connection.fetch_all(SELECT_ERRORS)
+        return [SenderError(kind, reason, moment(since), moment(seen)) for kind, reason, since, seen in rows]
+
+    def record(self, kind: str, reason: str, now: int) -> bool:
+        """Record an error, or that it is still there; return whether it is new."""
+        with self._connection.transaction():
+            is_new = self._connection.fetch_one(SELECT_KIND, kind=kind) is None
+            self._connection.execute(RECORD, kind=kind, reason=reason, now=now)
+        return is_new
+
+    def clear(self, kind: str) -> None:
+        """Remove the error of this kind, if there is one. Writes nothing otherwise."""
+        if self._connection.fetch_one(SELECT_KIND, kind=kind) is not None:
+            with self._connection.transaction():
+                self._connection.execute(CLEAR, kind=kind)
