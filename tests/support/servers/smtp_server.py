@@ -346,11 +346,27 @@ class ScriptedServer:
     def _wrap(self, peer: Peer) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._certificate or "")
+        context.sslsocket_class = _TLSSocket
         plain = peer.socket
         self._open.discard(plain)
-        peer.socket = context.wrap_socket(plain, server_side=True)
+        try:
+            peer.socket = context.wrap_socket(plain, server_side=True)
+        except OSError:
+            _TLSSocket.of_this_thread.newest.close()
+            raise
         self._open.add(peer.socket)
         peer.forget_plain_text()
+
+
+class _TLSSocket(ssl.SSLSocket):
+    """Can be closed even if `wrap_socket` fails: it leaves its socket open if the client has reset the connection."""
+
+    of_this_thread = threading.local()
+
+    def __new__(cls, **options: Any) -> Self:
+        made = super().__new__(cls, **options)
+        cls.of_this_thread.newest = made
+        return made
 
 
 class _HungUp(Exception):
