@@ -6,9 +6,10 @@
 Times. The tables hold whole seconds since 1970 UTC. Everything that pages, the API, commands and monitoring call takes
 and returns aware datetimes: `emails`, `recipients`, `imports`, `sessions`, `health`, the lists, `retry` and `decide` of
 `deliveries`, and the methods and functions of this module. They convert at once (`storage.values.epoch_seconds` and
-`moment`); whatever they call below works with integers. What a sweep calls for each message or batch, or to find out
-when there is work, takes and returns these integers and never makes a datetime: `claims`, `progress`, `senders`,
-claiming, recording and releasing `deliveries`, and here the heartbeat, `has_work` and `next_work_at`.
+`moment`); whatever they call below works with integers. What a sweep calls for each message or batch, or a scheduler to
+find out when there is work, takes and returns these integers and never makes a datetime: `claims`, `progress`,
+`senders`, recording, releasing and the `next_attempt_at` of `deliveries`, and here the heartbeat, `has_work` and
+`next_work_at`.
 
 There is no ORM: each method runs a few lines of SQL in the module of its noun in `storage/`. What differs between
 engines is in one class for each, such as `storage/sqlite/connection.py`.

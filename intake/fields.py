@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar, cast
+from typing import Generic, TypeVar
 
 from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
@@ -33,8 +33,34 @@ def invalid(field: str, message: str) -> InvalidFields:
     return InvalidFields([ValidationError(field, message)])
 
 
+class Field(Generic[T]):
+    """One field of a request. It has a value only if it is valid."""
+
+    __slots__ = ("_errors", "_found")
+
+    def __init__(self, errors: Sequence[ValidationError], *found: T) -> None:
+        """`found` is the clean value, or nothing; `errors` are those of all fields of the request."""
+        self._errors = errors
+        self._found = found
+
+    @property
+    def value(self) -> T:
+        """The clean value. Raises InvalidFields, as `Fields.check` would have done, if the field is invalid."""
+        if not self._found:
+            raise InvalidFields(self._errors)
+        return self._found[0]
+
+    def value_or(self, default: T) -> T:
+        """Return the clean value, or `default` if the field is invalid."""
+        return self._found[0] if self._found else default
+
+
 class Fields:
-    """Hands out one value after the other; what is wrong is noted, and raised by `check`."""
+    """Cleans the fields of a request, one after another, and collects what is wrong.
+
+    `take`, `take_or` and `take_each` each return a Field. Call `check`, which raises all errors at once, before you
+    read the values.
+    """
 
     def __init__(self, values: object, known: Collection[str]) -> None:
         if not isinstance(values, dict):
@@ -43,35 +69,41 @@ class Fields:
         unknown = [name for name in values if name not in known]
         self.errors = _unknown(unknown[:MAX_UNKNOWN_FIELDS], known) if unknown else []
 
-    def take(self, name: str, clean: Callable[[object], T]) -> T:
-        """The clean value of a field that has to be there; worth nothing until `check` was called."""
+    def take(self, name: str, clean: Callable[[object], T]) -> Field[T]:
+        """Clean a field that has to be there."""
         if name in self._values:
             return self._take_at(name, self._values[name], clean)
         self.errors.append(ValidationError(name, "is missing"))
-        return cast("T", None)
+        return Field(self.errors)
 
-    def take_or(self, name: str, clean: Callable[[object], T], default: T) -> T:
-        """The same for a field that may be absent."""
-        return self.take(name, clean) if name in self._values else default
+    def take_or(self, name: str, clean: Callable[[object], T], default: T) -> Field[T]:
+        """Clean a field that may be absent."""
+        return self.take(name, clean) if name in self._values else Field(self.errors, default)
 
-    def take_each(self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None) -> Sequence[T]:
-        """The clean values of a list of 1 to `most`; without a `default` it has to be there."""
+    def take_each(
+        self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None
+    ) -> Field[Sequence[T]]:
+        """Clean each value of a list of 1 to `most` values. Without a `default`, the list has to be there."""
         if default is not None and name not in self._values:
-            return default
-        values = self.take(name, list_of(most)) or []
-        return [self._take_at(f"{name}[{position}]", value, clean) for position, value in enumerate(values)]
+            return Field(self.errors, default)
+        errors_before = len(self.errors)
+        values = self.take(name, list_of(most)).value_or([])
+        each = [self._take_at(f"{name}[{position}]", value, clean) for position, value in enumerate(values)]
+        if len(self.errors) > errors_before:
+            return Field(self.errors)
+        return Field(self.errors, [field.value for field in each])
 
     def check(self) -> None:
         """Raise InvalidFields if anything was wrong."""
         if self.errors:
             raise InvalidFields(self.errors)
 
-    def _take_at(self, place: str, value: object, clean: Callable[[object], T]) -> T:
+    def _take_at(self, place: str, value: object, clean: Callable[[object], T]) -> Field[T]:
         try:
-            return clean(value)
+            return Field(self.errors, clean(value))
         except ValidationError as error:
             self.errors.append(ValidationError(place, error.message))
-            return cast("T", None)
+            return Field(self.errors)
 
 
 def _unknown(names: Sequence[str], known: Collection[str]) -> list[ValidationError]:

@@ -24,6 +24,7 @@ from intake.email_fields import (
     clean_timestamp,
 )
 from intake.errors import BadEventId, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
+from intake.fields import Fields, InvalidFields, choice, number
 from tests.support.samples import invalid_values
 
 SINGAPORE = ZoneInfo("Asia/Singapore")
@@ -252,8 +253,8 @@ def test_no_address_holds_a_byte_that_could_end_a_command() -> None:
 
 def test_a_hundred_thousand_addresses_take_no_more_than_a_few_seconds() -> None:
     start = time.process_time()
-    for number in range(100_000):
-        clean_address(f"user.{number}@host{number % 500}.example.com")
+    for index in range(100_000):
+        clean_address(f"user.{index}@host{index % 500}.example.com")
     assert time.process_time() - start < 3
 
 
@@ -264,3 +265,15 @@ def test_an_event_id_of_millions_of_zeros_is_refused_in_no_time() -> None:
     with pytest.raises(BadEventId):
         clean_event_id("0" * 5_000_000)
     assert time.process_time() - start < 1
+
+
+def test_a_field_that_is_wrong_has_no_value_and_all_errors_come_at_once() -> None:
+    fields = Fields({"size": "many", "names": ["a", 5], "day": "3"}, ("size", "names", "day", "after"))
+    size, day = fields.take("size", number), fields.take("day", number)
+    names = fields.take_each("names", choice("a", "b"), 9, None)
+    missing, after = fields.take("missing", number), fields.take_or("after", number, 0)
+    assert (day.value, after.value, size.value_or(7)) == (3, 0, 7)
+    for use in (fields.check, lambda: size.value, lambda: names.value, lambda: missing.value):
+        with pytest.raises(InvalidFields) as caught:
+            use()
+        assert [error.field for error in caught.value.errors] == ["size", "names[1]", "missing"]

@@ -17,7 +17,15 @@ from operations import get_summary
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
-from web.api.params import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, csv_response, limit, page_response, query_fields, wants_csv
+from web.api.params import (
+    DEFAULT_PAGE_SIZE,
+    MAX_PAGE_SIZE,
+    answer_format,
+    csv_response,
+    limit,
+    page_response,
+    query_fields,
+)
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
@@ -33,11 +41,13 @@ def list_deliveries(event_id: str) -> Response:
     status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
-    as_csv = wants_csv(fields)
+    wanted = answer_format(fields)
     fields.check()
-    page = in_database(lambda database: _page(database, email, after, MAX_PAGE_SIZE if as_csv else size, status))
+    as_csv = wanted.value == "csv"
+    rows_read = MAX_PAGE_SIZE if as_csv else size.value
+    page = in_database(lambda database: _page(database, email, after.value, rows_read, status.value))
     if as_csv:
-        pages = (map(_cells, rows) for rows in _pages(page, email, status))
+        pages = (map(_cells, rows) for rows in _pages(page, email, status.value))
         return csv_response(encode_pages(COLUMNS, pages), f"deliveries-{email}")
     return page_response("deliveries", [serializers.delivery(row) for row in page.rows], page.next_after)
 
@@ -57,7 +67,7 @@ def decide_delivery(event_id: str, recipient_id: str) -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
-    perform(operations.decide_delivery, *key, status, datetime.now(UTC))
+    perform(operations.decide_delivery, *key, status.value, datetime.now(UTC))
     return json_response(in_database(lambda database: _whole(database, *key)))
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from database import Email
 from intake.email_fields import clean_content, clean_subject, clean_time
-from intake.fields import Fields, number, text
+from intake.fields import Field, Fields, number, text
 
 FIELDS = ("event_id", "subject", "content", "due_at")
 SUBJECT, CONTENT = text(clean_subject), text(clean_content)
@@ -23,15 +23,16 @@ def clean_email(values: object, zone: ZoneInfo) -> Email:
 
 def clean_addressed_email(values: object, zone: ZoneInfo, event_id: int) -> Email:
     """The email that is put to an address of its own, which has its number."""
-    return _email(Fields(values, FIELDS[1:]), event_id, zone)
+    fields = Fields(values, FIELDS[1:])
+    return _email(fields, Field(fields.errors, event_id), zone)
 
 
-def _email(fields: Fields, event_id: int, zone: ZoneInfo) -> Email:
+def _email(fields: Fields, event_id: Field[int], zone: ZoneInfo) -> Email:
     subject = fields.take("subject", SUBJECT)
     content = fields.take("content", CONTENT)
     due_at = fields.take("due_at", _time(zone))
     fields.check()
-    return Email(event_id=event_id, subject=subject, content=content, due_at=due_at)
+    return Email(event_id.value, subject.value, content.value, due_at.value)
 
 
 @lru_cache(maxsize=1)

@@ -27,16 +27,17 @@ def list_emails() -> Response:
     """A page of emails, by their time."""
     fields = query_fields(request, "status", "order", "limit", "after")
     status = fields.take_or("status", choice(*EMAIL_STATUSES), None)
-    newest_first = fields.take_or("order", choice("asc", "desc"), "asc") == "desc"
+    order = fields.take_or("order", choice("asc", "desc"), "asc")
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", email_cursor, None)
     fields.check()
+    count = size.value
     rows = in_database(
-        lambda database: database.emails.page(after=after, limit=size + 1, status=status, newest_first=newest_first)
+        lambda database: database.emails.page(after.value, count + 1, status.value, order.value == "desc")
     )
     zone = current_settings().timezone
-    cursor = cursor_of(rows[size - 1].due_at, rows[size - 1].event_id) if len(rows) > size else None
-    return page_response("emails", [serializers.email(row, zone) for row in rows[:size]], cursor)
+    cursor = cursor_of(rows[count - 1].due_at, rows[count - 1].event_id) if len(rows) > count else None
+    return page_response("emails", [serializers.email(row, zone) for row in rows[:count]], cursor)
 
 
 @blueprint.get("/emails/<event_id>")
@@ -80,7 +81,7 @@ def retry_deliveries(event_id: str) -> Response:
     ids = fields.take_each("recipient_ids", number, MAX_RECIPIENTS, ())
     fields.check()
     email = clean_event_id(event_id)
-    queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
+    queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses.value, ids.value)
     return _shown(email, queued=queued)
 
 

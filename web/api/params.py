@@ -14,7 +14,7 @@ from flask import Request, Response, request
 from werkzeug.exceptions import ServiceUnavailable
 
 from intake.errors import ValidationError
-from intake.fields import Fields, choice, invalid, number
+from intake.fields import Field, Fields, choice, invalid, number
 from web.problem_details import json_response
 
 DEFAULT_PAGE_SIZE = 100
@@ -56,10 +56,10 @@ def cursor_of(due_at: datetime, event_id: int) -> str:
     return f"{int(due_at.timestamp())}.{event_id}"
 
 
-def wants_csv(fields: Fields) -> bool:
-    """Whether `format`, or without it the header Accept, asks for CSV."""
+def answer_format(fields: Fields) -> Field[str]:
+    """Return `csv` or `json`, as `format` or, without it, the header Accept asks for."""
     accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"])
-    return fields.take_or("format", choice("json", "csv"), "csv" if accepted == "text/csv" else "json") == "csv"
+    return fields.take_or("format", choice("json", "csv"), "csv" if accepted == "text/csv" else "json")
 
 
 def page_response(noun: str, rows: Sequence[object], after: object | None) -> Response:

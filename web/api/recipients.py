@@ -15,7 +15,7 @@ from intake.fields import Fields, choice, number, recipient_number, text
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
-from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields, wants_csv
+from web.api.params import DEFAULT_PAGE_SIZE, answer_format, cursor_of, email_cursor, limit, page_response, query_fields
 from web.api.recipients_csv import export
 from web.problem_details import json_response
 from web.services import current_settings, in_database
@@ -32,15 +32,16 @@ def list_recipients() -> Response:
     begins = fields.take_or("address_begins", text(_folded), None)
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
-    as_csv = wants_csv(fields)
+    wanted = answer_format(fields)
     fields.check()
-    if as_csv:
-        return export(after, status, begins)
+    if wanted.value == "csv":
+        return export(after.value, status.value, begins.value)
+    count = size.value
     rows = in_database(
-        lambda database: database.recipients.page(after=after, limit=size + 1, status=status, address_begins=begins)
+        lambda database: database.recipients.page(after.value, count + 1, status.value, address_begins=begins.value)
     )
-    cursor = rows[size - 1].recipient_id if len(rows) > size else None
-    return page_response("recipients", [serializers.recipient(row) for row in rows[:size]], cursor)
+    cursor = rows[count - 1].recipient_id if len(rows) > count else None
+    return page_response("recipients", [serializers.recipient(row) for row in rows[:count]], cursor)
 
 
 @blueprint.post("/recipients")
@@ -49,7 +50,7 @@ def add_recipients() -> Response:
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
     given = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
     fields.check()
-    addresses = distinct(given)
+    addresses = distinct(given.value)
     now = datetime.now(UTC)
     added = in_database(lambda database: database.recipients.add(addresses, now))
     recipients = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
@@ -72,7 +73,9 @@ def list_history(recipient: str) -> Response:
     after = fields.take_or("after", email_cursor, None)
     fields.check()
     page = in_database(
-        lambda database: database.recipients.deliveries(_find(database, recipient).recipient_id, after, size)
+        lambda database: database.recipients.deliveries(
+            _find(database, recipient).recipient_id, after.value, size.value
+        )
     )
     cursor = cursor_of(*page.next_after) if page.next_after else None
     return page_response("deliveries", [serializers.history(row) for row in page.rows], cursor)

@@ -144,7 +144,7 @@ def _clean(form: Form) -> Email:
     content = fields.take("email_content", text(clean_content))
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
     fields.check()
-    return Email(event_id, subject, content, due_at)
+    return Email(event_id.value, subject.value, content.value, due_at.value)
 
 
 def _free_number() -> int:

@@ -96,10 +96,12 @@ def decide(event_id: str) -> Response:
     fields.check()
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
-    decided = perform(operations.decide_deliveries, email, status, datetime.now(UTC), ids)
+    decided = perform(operations.decide_deliveries, email, status.value, datetime.now(UTC), ids)
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
-    return _done(email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status]} from now on.")
+    return _done(
+        email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status.value]} from now on."
+    )
 
 
 @blueprint.errorhandler(WrongStatus)
@@ -127,7 +129,7 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
     which = fields.take("which", choice(*allowed))
     ids = fields.take_each("recipient_id", number, MAX_TICKED, ())
     fields.check()
-    return which, ids if which == "ticked" else ()
+    return which.value, ids.value if which.value == "ticked" else ()
 
 
 def _cancelled(result: Cancelled) -> str:

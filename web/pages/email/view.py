@@ -69,7 +69,7 @@ def read_query(event_id: str) -> PageQuery:
     after = fields.take_or("after", number, 0)
     reading = fields.take_or("content", choice(*READINGS), None)
     fields.check()
-    return PageQuery(number_of(event_id), status, after, reading)
+    return PageQuery(number_of(event_id), status.value, after.value, reading.value)
 
 
 def email_page(

@@ -62,10 +62,10 @@ def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
     """Parse the query string; return the filters and what is wrong with it. An empty field selects nothing."""
     fields = Fields({name: arguments[name].strip() for name in NAMES if arguments.get(name, "").strip()}, NAMES)
     filters = Filters(
-        event_id=fields.take_or("event_id", number, None),
-        status=fields.take_or("status", choice(*CHOICES), None),
-        day=fields.take_or("day", _day, None),
-        after=fields.take_or("after", email_cursor, None),
+        event_id=fields.take_or("event_id", number, None).value_or(None),
+        status=fields.take_or("status", choice(*CHOICES), None).value_or(None),
+        day=fields.take_or("day", _day, None).value_or(None),
+        after=fields.take_or("after", email_cursor, None).value_or(None),
     )
     return filters, fields.errors
 
