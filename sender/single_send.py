@@ -81,6 +81,9 @@ class SingleMessageQueue:
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
         """Return None: `commit` takes no time."""
 
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        """Do nothing: the outcome follows."""
+
     def release(self, envelopes: Sequence[Envelope]) -> None:
         """Do nothing: the envelope was claimed nowhere."""
 

@@ -83,9 +83,11 @@ class EnvelopeCommands:
 
     __slots__ = ("_declares_size", "_eight_bit", "_max_size", "_templates", "_utf8")
 
-    def __init__(self, max_size: int | None = None, *, eight_bit: bool = False, utf8: bool = False) -> None:
+    def __init__(
+        self, max_size: int | None = None, *, declares_size: bool = True, eight_bit: bool = False, utf8: bool = False
+    ) -> None:
         """`max_size`: what the server announced with SIZE, 0 for no limit; None: it does not support SIZE."""
-        self._declares_size = max_size is not None
+        self._declares_size = declares_size and max_size is not None
         self._max_size = max_size or float("inf")
         self._eight_bit = eight_bit
         self._utf8 = utf8

@@ -91,6 +91,8 @@ class Pool:
         elif connection in self.open:
             del self.open[connection]
             self._downgrade(session)
+            if session.refusal is not None:
+                self.refusal = self.refusal or str(session.refusal)
 
     def stop_opening(self) -> None:
         """Close the connections that are not open yet."""
