@@ -381,6 +381,13 @@ class Session(ProtocolState):
 
     # Helpers
 
+    def _close(self, reason: str, at: float, *, charged: bool | None) -> None:
+        """Close; if a login was refused, that is the reason, whatever followed it."""
+        if self.state is HANDSHAKE and self._handshake.refusal is not None:
+            self.refusal = self._handshake.refusal
+            reason = str(self.refusal)
+        super()._close(reason, at, charged=charged)
+
     def _new_commands(self) -> EnvelopeCommands:
         capabilities = self.capabilities
         return EnvelopeCommands(
@@ -399,8 +406,7 @@ class Session(ProtocolState):
 
 
 _REPLY_HANDLERS: dict[Step, Callable[[Session, Step, Reply, Envelope | None, float], None]] = {
-    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.STARTTLS), Session._on_handshake),
-    **dict.fromkeys((Step.AUTH_USER, Step.AUTH_PASSWORD, Step.AUTH), Session._on_handshake),
+    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.AUTH), Session._on_handshake),
     Step.RSET: Session._on_reset,
     Step.MAIL: Session._on_mail,
     Step.RCPT: Session._on_rcpt,
