@@ -39,7 +39,7 @@ def check_mail_server(settings: Settings) -> Iterator[Finding]:
     """Log in to the mail server, if there is one, as the sender does, and leave without mail."""
     if settings.email_url.path is not None:
         return
-    server = server_of(settings.email_url)
+    server = server_of(settings)
     try:
         welcome = try_login(server, LOGIN_TIMEOUT)
     except SessionError as refusal:

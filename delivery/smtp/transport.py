@@ -16,6 +16,8 @@ import time
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
+from delivery.smtp.helo_name import address_literal, qualified_name
+
 monotonic = time.monotonic
 wall_clock = time.time
 
@@ -49,13 +51,12 @@ def resolve(host: str, port: int) -> list[Address]:
 @lru_cache(maxsize=16)
 def ehlo_name(address: Address) -> str:
     """Return the name for EHLO: the host name if it is fully qualified, or the address that reaches `address`."""
-    name = socket.gethostname()
-    if "." in name and name.isascii():
+    name = qualified_name(socket.gethostname())
+    if name is not None:
         return name
     with socket.socket(address.family, socket.SOCK_DGRAM) as probe:  # connecting it sends nothing
         probe.connect(address.socket_address)
-        own = str(probe.getsockname()[0])
-    return f"[IPv6:{own}]" if ":" in own else f"[{own}]"
+        return address_literal(str(probe.getsockname()[0]))
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
@@ -106,7 +107,8 @@ class Tls:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        name = host.removesuffix(".")  # RFC 6066 section 3; only look-ups need the dot
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self.ready = False
         self._error: OSError | None = None  # to be raised next: the plain bytes before it came first
 

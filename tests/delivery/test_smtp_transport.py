@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -102,6 +103,24 @@ def test_messages_arrive_under_tls(security: str, certificate: str) -> None:
         queue = deliver(server, FakeQueue(envelopes(40)), **login)
     assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 40
     assert b"AUTH PLAIN AHVzZXIAc2VjcmV0" in server.script.lines
+
+
+def test_the_final_dot_of_a_host_name_counts_for_its_look_up_alone(
+    certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, asked = socket.getaddrinfo, []
+
+    def look_up_without_dot(host: str, *how: Any, **named: Any) -> Any:
+        asked.append(host)
+        return look_up("127.0.0.1", *how, **named)
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up_without_dot)
+    for security in ("starttls", "tls"):
+        with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", offers=("STARTTLS",)) as server:
+            how: Any = {"security": security, "ca_file": certificate, "host": "localhost."}
+            queue = deliver(server, FakeQueue(envelopes(2)), **how)
+        assert len(queue.of_kind(Kind.SENT)) == 2
+    assert set(asked) == {"localhost."}
 
 
 def test_a_large_message_goes_through_tls(certificate: str) -> None:
@@ -237,7 +256,8 @@ def test_a_host_has_its_addresses_in_the_systems_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]")], ids=["full", "short"]
+    ("name", "expected"),
+    [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]"), ("my_host.example.com", "[127.0.0.1]")],
 )
 def test_the_name_for_ehlo_is_a_full_name_or_an_address(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch
