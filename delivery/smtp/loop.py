@@ -85,7 +85,7 @@ class DeliveryLoop:
         self._awaiting_commit: list[Connection] = []  # the same, and the commit has begun
         self._pending_commit: PendingCommit | None = None
         self._outcomes: list[Outcome] = []  # not committed yet
-        self._refused_after_dot: list[Envelope] = []  # held by the circuit breaker; this is not committed yet
+        self._refused_after_dot: list[Envelope] = []  # without an outcome; that they are not in doubt is not committed
         self._draining = False
         self._stop_at = NEVER
 
@@ -220,10 +220,12 @@ class DeliveryLoop:
         session, pool = connection.session, self._pool
         self._envelopes.extendleft(session.returned)
         session.returned.clear()
+        self._refused_after_dot += session.returned_after_dot
+        session.returned_after_dot.clear()
         if session.state is IDLE:
             self._park(connection)
         elif session.state is CLOSED:
-            if session.broken_mid_message:
+            if session.broken_mid_message or session.too_many_connections:
                 pool.refusal = pool.refusal or self._circuit_breaker.record_break(session.reason)
             pool.remove(connection)
 

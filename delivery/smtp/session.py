@@ -105,6 +105,8 @@ class Session(ProtocolState):
         "pipelining_mode",
         "refusal",
         "refused",
+        "returned_after_dot",
+        "too_many_connections",
         "wants_tls",
     )
 
@@ -113,9 +115,11 @@ class Session(ProtocolState):
         self.pipelining_mode = pipelining_mode  # the highest that this server is known to follow
         self.message_count = 0  # how many were begun
         self.refused: list[UnclearRefusal] = []  # each has an outcome too
+        self.returned_after_dot: list[Envelope] = []  # those of `returned` that were refused after their final dot
         self.refusal: SessionRefused | None = None  # the server refused the session as a whole
         self.downgraded_to: PipeliningMode | None = None  # the lower mode, once the server could not follow
         self.opened = False
+        self.too_many_connections = False  # the server closed for now because others of ours are open
         self.wants_tls = False
         self.capabilities = Capabilities()  # what the server announced
         self._declares_size = True
@@ -241,22 +245,31 @@ class Session(ProtocolState):
         if step is None or (step is Step.MAIL and is_idle_timeout(reply)):
             return self.connection_lost(reply.text, at)
         blamed = envelope or self.envelope
-        if blamed is not None and classify_refusal(step, reply, blamed.address)[0] is None:
-            return self._refuse_session(reply, at)
+        if blamed is not None:
+            kind, blame = classify_refusal(step, reply, blamed.address)
+            if kind is None or blame is Blame.CONNECTIONS:
+                return self._refuse_session(reply, at, blame)
         if step is Step.CONTENT and envelope is not None:
             self.pending.popleft()
             self.outcomes.append(Outcome(envelope, Kind.DEFERRED, reply.text, at))
             return self.connection_lost(reply.text, at)
         return self.fail(reply.text, at)
 
-    def _refuse_session(self, reply: Reply, at: float) -> None:
+    def _refuse_session(self, reply: Reply, at: float, blame: Blame = Blame.SESSION) -> None:
         """The server refuses the session in its reply to an envelope: close the connection, and return everything."""
-        self.refusal = SessionRefused(reply.text, final=True)
+        if blame is Blame.CONNECTIONS:
+            self.too_many_connections = True
+        else:
+            self.refusal = SessionRefused(reply.text, final=True)
         step, envelope = self.pending[0]
         if step is _CONTENT and envelope is not None:
             self.pending.popleft()
-            self.returned.append(envelope)
+            self._return_content(envelope)
         self._close(reply.text, at, charged=None)
+
+    def _return_content(self, envelope: Envelope) -> None:
+        self.returned.append(envelope)
+        self.returned_after_dot.append(envelope)
 
     def _on_handshake(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         try:
@@ -312,11 +325,15 @@ class Session(ProtocolState):
             raise ProtocolError(f"not a valid reply to the end of a message: {reply.text}")
         if envelope is not None and reply.code < 300:
             self.outcomes.append(Outcome(envelope, Kind.SENT, reply.text, at))
-        elif envelope is not None and not self._add_refusal(step, reply, envelope, at):
-            if self.envelope is not None or not self.dot_sent:
-                return self._refuse_session(reply, at)
-            self.refusal = SessionRefused(reply.text, final=True)
-            self.returned.append(envelope)
+        elif envelope is not None:
+            blame = self._add_refusal(step, reply, envelope, at)
+            if blame is Blame.CONNECTIONS or (
+                blame is Blame.SESSION and (self.envelope is not None or not self.dot_sent)
+            ):
+                return self._refuse_session(reply, at, blame)
+            if blame is Blame.SESSION:
+                self.refusal = SessionRefused(reply.text, final=True)
+                self._return_content(envelope)
         if not self.dot_sent:  # the server will not read the rest, so nothing more can be sent on this connection
             self.pending.popleft()
             return self.connection_lost(reply.text, at)
@@ -345,21 +362,28 @@ class Session(ProtocolState):
             self.downgraded_to = PipeliningMode(self._envelope_mode - 1)
             self.returned.append(envelope)
             return self._close(reply.text, at, charged=None)
-        if not self._add_refusal(step, reply, envelope, at):
-            self.refusal = SessionRefused(reply.text, final=True)
+        blame = self._add_refusal(step, reply, envelope, at)
+        if blame in (Blame.SESSION, Blame.CONNECTIONS):
             self.returned.append(envelope)
+        if blame is Blame.CONNECTIONS:
+            self.too_many_connections = True
+            return self._close(reply.text, at, charged=None)
+        if blame is Blame.SESSION:
+            self.refusal = SessionRefused(reply.text, final=True)
         return None
 
-    def _add_refusal(self, step: Step, reply: Reply, envelope: Envelope, at: float) -> bool:
-        """Add the outcome of a refused envelope; return False if the session is refused."""
+    def _add_refusal(self, step: Step, reply: Reply, envelope: Envelope, at: float) -> Blame:
+        """Add the outcome of a refused envelope, unless SESSION or CONNECTIONS is returned."""
         kind, blame = classify_refusal(step, reply, envelope.address)
         if kind is None:
-            return False
+            return Blame.SESSION
+        if blame is Blame.CONNECTIONS:
+            return blame
         outcome = Outcome(envelope, kind, reply.text, at)
         if kind is Kind.FAILED and blame is Blame.UNCLEAR:
             self.refused.append(UnclearRefusal(outcome, (step, reply.code, reply.enhanced)))
         self.outcomes.append(outcome)
-        return True
+        return blame
 
     def _drop_parameters(self, reply: Reply, envelope: Envelope) -> bool:
         """Send no more the parameters of MAIL that the reply names, or any; return False if none was sent."""
