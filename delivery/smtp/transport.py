@@ -13,6 +13,7 @@ import selectors
 import socket
 import ssl
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -160,6 +161,23 @@ class Tls:
         if plain:
             self._object.write(plain)
         return self._outgoing.read() if self._outgoing.pending else b""
+
+
+def speaks_tls(address: Address, timeout: float = 1.5) -> bool:
+    """Return whether the server answers a TLS handshake, whatever its certificate. Blocks; nothing is sent over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    try:
+        with socket.socket(address.family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(timeout)
+            probe.connect(address.socket_address)
+            probe.sendall(outgoing.read())
+            return probe.recv(1) in (b"\x15", b"\x16")  # an alert or a handshake record
+    except OSError:
+        return False
 
 
 def start_connect(address: Address) -> socket.socket:
