@@ -91,6 +91,12 @@ class Queue(Protocol):
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
         """Start a `commit` that runs while the sender reads other replies; None: not possible now, use `commit`."""
 
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        """Record durably that the server refused these messages after their end, so that they are not in doubt.
+
+        They stay claimed until `commit` gets their outcome, or `release` gives them back.
+        """
+
     def release(self, envelopes: Sequence[Envelope]) -> None:
         """Give back envelopes that were fetched but not ended; no attempt is counted."""
 

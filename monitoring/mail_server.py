@@ -19,13 +19,14 @@ LOGIN_TIMEOUT = 10.0  # seconds
 DAY = 24 * 60 * 60
 CERTIFICATE_WARNING = 14 * DAY  # before it expires
 REMEDIES = (
+    ("speaks TLS from", "write smtp+ssl:// in EMAIL_URL"),
+    ("speaks no TLS", "write smtp+tls:// in EMAIL_URL"),
     (" 53", "mend the user and the password in EMAIL_URL"),
     ("AUTH", "see what the server's owner says of its login"),
     ("password", "write smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
     ("STARTTLS", "write smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
     ("CERTIFICATE", "the server needs a valid certificate for the name in EMAIL_URL"),
     ("certificate", "the server needs a valid certificate for the name in EMAIL_URL"),
-    ("WRONG_VERSION", "this port speaks no TLS at once: write smtp+tls:// in EMAIL_URL"),
 )
 
 
@@ -39,7 +40,7 @@ def check_mail_server(settings: Settings) -> Iterator[Finding]:
     """Log in to the mail server, if there is one, as the sender does, and leave without mail."""
     if settings.email_url.path is not None:
         return
-    server = server_of(settings.email_url)
+    server = server_of(settings)
     try:
         welcome = try_login(server, LOGIN_TIMEOUT)
     except SessionError as refusal:

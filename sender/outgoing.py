@@ -10,7 +10,7 @@ from delivery.message.mime import is_html
 from delivery.message.plain_text import plain_text
 from delivery.message.unsubscribe import Links, Tokens
 from delivery.smtp.sender import SMTPSender, SMTPServer
-from settings import EmailURL, Settings
+from settings import Settings
 
 
 def make_sender(settings: Settings) -> Sender:
@@ -19,17 +19,18 @@ def make_sender(settings: Settings) -> Sender:
     if url.path is not None:
         return MaildirSender(url.path)
     return SMTPSender(
-        server_of(url),
+        server_of(settings),
         connections=settings.smtp_connections,
         messages_per_connection=settings.smtp_messages_per_connection,
         max_rate=settings.smtp_max_rate,
     )
 
 
-def server_of(url: EmailURL) -> SMTPServer:
+def server_of(settings: Settings) -> SMTPServer:
     """Return the SMTP server that EMAIL_URL names."""
+    url = settings.email_url
     security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
-    return SMTPServer(url.host, url.port, security, url.user, url.password)
+    return SMTPServer(url.host, url.port, security, url.user, url.password, helo_name=settings.smtp_helo_name)
 
 
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:

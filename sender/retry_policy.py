@@ -12,7 +12,10 @@ from intake.text import one_line
 BACKOFF_SECONDS = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # after the first, second, … attempt; then always the last
 JITTER_FRACTION = 0.2
 MAX_REPLY_LENGTH = 500  # characters of a server's reply that are kept
-NO_SUCH_MAILBOX = re.compile(r"5\d\d 5\.1\.(1|2|3|6|10)\b")  # RFC 3463 section 3.2, RFC 7505 section 4.2
+# RFC 3463 section 3.2, RFC 7505 section 4.2, and what Microsoft 365 says of an unknown mailbox.
+NO_SUCH_MAILBOX = re.compile(
+    r"5\d\d 5\.(1\.(1|2|3|6|10)\b|4\.1 Recipient address rejected: Access denied)", re.IGNORECASE
+)
 
 
 class Policy(NamedTuple):

@@ -51,7 +51,7 @@ def _sender(settings: Settings) -> Sender:
     if settings.email_url.path is not None:
         return make_sender(settings)
     timeouts = {step: min(timeout, STEP_TIMEOUT_SECONDS) for step, timeout in STEP_TIMEOUTS.items()}
-    return SMTPSender(server_of(settings.email_url), connections=1, timeouts=timeouts, stop_timeout=0)
+    return SMTPSender(server_of(settings), connections=1, timeouts=timeouts, stop_timeout=0)
 
 
 class SingleMessageQueue:
@@ -80,6 +80,9 @@ class SingleMessageQueue:
 
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
         """Return None: `commit` takes no time."""
+
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        """Do nothing: the outcome follows."""
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
         """Do nothing: the envelope was claimed nowhere."""

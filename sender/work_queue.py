@@ -136,6 +136,11 @@ class DeliveryQueue:
 
         return PendingCommit(pending.descriptor, result)
 
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        """Record that these messages were refused after their end: they are not in doubt, and stay claimed."""
+        keys = [envelope[:2] for envelope in envelopes]
+        self._retry(self._deliveries.record_refused, self._sender_id, keys)
+
     def release(self, envelopes: Sequence[Envelope]) -> None:
         """Give back envelopes that were not ended; no attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]

@@ -61,6 +61,7 @@ class Settings(NamedTuple):
     trusted_proxies: int
     scheduler: str
     redis_url: str
+    smtp_helo_name: str | None
     smtp_connections: int
     smtp_messages_per_connection: int
     smtp_max_rate: float
@@ -134,6 +135,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "trusted_proxies": read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
         "scheduler": read("SCHEDULER", "cron", values.scheduler),
         "redis_url": read("REDIS_URL", values.REDIS_URL, values.redis_url),
+        "smtp_helo_name": read("SMTP_HELO_NAME", "", values.helo_name),
         "smtp_connections": read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
         "smtp_messages_per_connection": read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
         "smtp_max_rate": read("SMTP_MAX_RATE", "0", values.decimal_number),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 HOST = r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9._-]+)?"  # a name, or an IPv6 address without brackets
+LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 PUBLIC_URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?"
 LARGEST = 10**12
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -289,3 +290,14 @@ def _phrase(name: str) -> str:
     if not re.search(r"""[()<>@,;:\\".\[\]]""", name):
         return name
     return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+
+
+def helo_name(text: str) -> str | None:
+    """A name or an address literal, as RFC 5321 section 4.1.2 writes them; None: this host's own."""
+    name = text.removesuffix(".")
+    byte, group = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])", "[0-9A-Fa-f]{1,4}"
+    groups = rf"({group}:){{7}}{group}|(?=(:*{group}){{0,7}}:*\])({group}(:{group})*)?::({group}(:{group})*)?"
+    literal = rf"\[({byte}(\.{byte}){{3}}|IPv6:({groups}))\]"
+    if (text and not re.fullmatch(rf"({LABEL}\.)*(?![0-9]+$){LABEL}|{literal}", name)) or len(name) > 253:
+        raise RefusedError("allowed: a host name such as mail.example.com, [192.0.2.1] or [IPv6:2001:db8::1]")
+    return name or None

@@ -15,6 +15,7 @@ from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
 BATCH_SIZE = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
 HISTORY_WINDOW_SIZE = 500  # emails that one page of a recipient's history reads
+SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have one cause, and count once
 MAX_CHARACTER = "\U0010ffff"  # greater than any in an address
 
 SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
@@ -44,10 +45,14 @@ WHERE event_id IN (SELECT event_id FROM emails WHERE status IN ('sending', 'held
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """
-# One reply may be a server's mistake, and the same email, sent again, proves nothing new.
+# One reply may be a server's mistake, and the same email, sent again, proves nothing new. Nor does another email within
+# the hour: it may have met the same mistake. An attempt that is not recorded any more is older than that.
 RECORD_HARD_BOUNCE = """
 UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
-    status = CASE WHEN status = 'active' AND bounced_event_id <> :event_id THEN 'rejected' ELSE status END
+    status = CASE WHEN status = 'active' AND bounced_event_id <> :event_id AND NOT EXISTS (
+        SELECT 1 FROM attempts a
+        WHERE a.event_id = recipients.bounced_event_id AND a.recipient_id = recipients.recipient_id
+            AND a.outcome = 'failed' AND a.attempted_at > :after) THEN 'rejected' ELSE status END
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
@@ -157,8 +162,13 @@ class Recipients:
             return self._connection.execute(SET_ACTIVE, key=address.key) == 1
 
     def record_hard_bounce(self, recipient_id: int, event_id: int, now: int) -> None:
-        """Record that a server said there is no such mailbox. A second email with this result makes it `rejected`."""
-        row = self._connection.fetch_one(RECORD_HARD_BOUNCE, recipient_id=recipient_id, event_id=event_id)
+        """Record that a server said there is no such mailbox.
+
+        A second email with this result makes the recipient `rejected`, unless it follows within SAME_BOUNCE_SECONDS.
+        """
+        row = self._connection.fetch_one(
+            RECORD_HARD_BOUNCE, recipient_id=recipient_id, event_id=event_id, after=now - SAME_BOUNCE_SECONDS
+        )
         if row is not None and row[0] == "rejected":
             self._cancel_deliveries(recipient_id, now)
 

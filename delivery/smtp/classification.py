@@ -1,32 +1,45 @@
 """What a reply means for the message it is about (RFC 5321 section 4.2.1).
 
-The first digit of a reply decides, with two exceptions. 552 to RCPT without an enhanced code is the old "too many
+The first digit of a reply decides, unless the refusal blames the account, the domain or the server (`blame.py`): then
+the session is refused, whatever the code and the step. 552 to RCPT without an enhanced code is the old "too many
 recipients", and temporary. 5yz to MAIL is about the session (the sender, a missing login) unless it is about this
-message's size, parameters or content.
+message's size or content.
 """
 
 from __future__ import annotations
 
-from delivery.interface import Kind
+from typing import NamedTuple
+
+from delivery.interface import Kind, Outcome
+from delivery.smtp.blame import Blame, find_blame
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
 
-
-def classify_reply(step: Step, reply: Reply) -> Kind | None:
-    """Return the kind of outcome for a 2yz to the content, or for any 4yz or 5yz; None: the session is refused."""
-    if reply.code < 300:
-        return Kind.SENT
-    if reply.code < 500:
-        return Kind.DEFERRED
-    if step is Step.RCPT and reply.code == 552 and not reply.enhanced:
-        return Kind.DEFERRED
-    if step is Step.MAIL and not _blames_message(reply):
-        return None
-    return Kind.FAILED
+RefusalKey = tuple[Step, int, str]  # refusals with the same step, code and enhanced code say the same thing
 
 
-def _blames_message(reply: Reply) -> bool:
-    return reply.code in (552, 555) or reply.enhanced == "5.3.4" or reply.enhanced.startswith("5.6.")
+class UnclearRefusal(NamedTuple):
+    """A 5yz that may be about its recipient or about the session. `outcome` is what it is for a recipient."""
+
+    outcome: Outcome
+    key: RefusalKey
+
+
+def classify_refusal(step: Step, reply: Reply, address: str) -> tuple[Kind | None, Blame]:
+    """Return the kind of outcome for a 4yz or 5yz, and whom it blames; None: the session is refused."""
+    blame = find_blame(step, reply, address)
+    if blame is Blame.SESSION:
+        return None, blame
+    if reply.code < 500 or (step is Step.RCPT and reply.code == 552 and not reply.enhanced):
+        return Kind.DEFERRED, blame
+    if step is Step.MAIL:
+        return (Kind.FAILED, Blame.MESSAGE) if blame is Blame.MESSAGE or reply.code == 552 else (None, blame)
+    return Kind.FAILED, blame
+
+
+def is_parameter_refusal(reply: Reply) -> bool:
+    """Whether a reply to MAIL may be about one of its parameters (RFC 5321 section 4.1.1.11)."""
+    return reply.code in (501, 504, 555)
 
 
 def is_out_of_sequence(reply: Reply) -> bool:

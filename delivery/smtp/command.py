@@ -20,6 +20,8 @@ QUIT = b"QUIT\r\n"
 STARTTLS = b"STARTTLS\r\n"
 LONE_DOT = b".\r\n"
 
+MAX_COMMAND_LENGTH = 512  # octets, with CR LF (RFC 5321 section 4.5.3.1)
+MAX_AUTH_LENGTH = 12_288  # octets of an answer to 334 (RFC 4954 section 4)
 MAX_PATH_LENGTH = 254  # octets; 256 with its brackets (RFC 5321 section 4.5.3.1)
 MAX_LOCAL_PART_LENGTH = 64  # octets
 
@@ -32,9 +34,8 @@ class Step(IntEnum):
     GREETING = 3
     EHLO = 4
     STARTTLS = 5
-    AUTH = 6
-    AUTH_USER = 7
-    AUTH_PASSWORD = 8
+    HELO = 6
+    AUTH = 7  # the command, or an answer to 334
     RSET = 9
     MAIL = 10
     RCPT = 11
@@ -52,9 +53,8 @@ STEP_TIMEOUTS: Mapping[Step, float] = {
     Step.GREETING: 300,
     Step.EHLO: 300,
     Step.STARTTLS: 120,
+    Step.HELO: 300,
     Step.AUTH: 120,
-    Step.AUTH_USER: 120,
-    Step.AUTH_PASSWORD: 120,
     Step.RSET: 60,
     Step.MAIL: 300,
     Step.RCPT: 300,
@@ -66,7 +66,7 @@ STEP_TIMEOUTS: Mapping[Step, float] = {
 }
 
 
-def line(text: str, limit: int = 512) -> bytes:
+def line(text: str, limit: int = MAX_COMMAND_LENGTH) -> bytes:
     """Return one command line of printable ASCII. Raises UnsendableValueError, also above `limit` octets."""
     if not (text.isascii() and text.isprintable()) or len(text) + 2 > limit:
         raise UnsendableValueError("a command with characters or a length that SMTP does not allow")
@@ -78,14 +78,21 @@ def ehlo(hostname: str) -> bytes:
     return line(f"EHLO {hostname}")
 
 
+def helo(hostname: str) -> bytes:
+    """HELO, for a server that does not know EHLO."""
+    return line(f"HELO {hostname}")
+
+
 class EnvelopeCommands:
     """MAIL, RCPT and DATA with the parameters that one server supports: SIZE (RFC 1870), 8BITMIME, SMTPUTF8."""
 
     __slots__ = ("_declares_size", "_eight_bit", "_max_size", "_templates", "_utf8")
 
-    def __init__(self, max_size: int | None = None, *, eight_bit: bool = False, utf8: bool = False) -> None:
+    def __init__(
+        self, max_size: int | None = None, *, declares_size: bool = True, eight_bit: bool = False, utf8: bool = False
+    ) -> None:
         """`max_size`: what the server announced with SIZE, 0 for no limit; None: it does not support SIZE."""
-        self._declares_size = max_size is not None
+        self._declares_size = declares_size and max_size is not None
         self._max_size = max_size or float("inf")
         self._eight_bit = eight_bit
         self._utf8 = utf8
@@ -121,20 +128,17 @@ class EnvelopeCommands:
         return template
 
 
-def auth_plain(user: str, password: str) -> bytes:
-    """AUTH PLAIN with its initial response (RFC 4616)."""
-    return line(f"AUTH PLAIN {_base64(f'{chr(0)}{user}{chr(0)}{password}')}", limit=12288)
+def auth(mechanism: str, user: str, password: str) -> list[bytes]:
+    """Return the AUTH command of a mechanism (PLAIN, RFC 4616, or LOGIN), and the answers to each 334 after it.
+
+    AUTH PLAIN has its answer as an initial response, too, unless the command would be too long.
+    """
+    if mechanism == "LOGIN":
+        return [b"AUTH LOGIN\r\n", _answer(user), _answer(password)]
+    answer = _answer(f"\0{user}\0{password}")
+    command = b"AUTH PLAIN " + answer
+    return [command if len(command) <= MAX_COMMAND_LENGTH else b"AUTH PLAIN\r\n", answer]
 
 
-def auth_login() -> bytes:
-    """AUTH LOGIN; the server then asks for user and password."""
-    return b"AUTH LOGIN\r\n"
-
-
-def auth_answer(value: str) -> bytes:
-    """One answer within AUTH LOGIN."""
-    return line(_base64(value), limit=12288)
-
-
-def _base64(value: str) -> str:
-    return b64encode(value.encode("utf-8")).decode("ascii")
+def _answer(value: str) -> bytes:
+    return line(b64encode(value.encode("utf-8")).decode("ascii"), limit=MAX_AUTH_LENGTH)

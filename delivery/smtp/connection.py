@@ -5,19 +5,24 @@ A deadline starts whenever the session waits for another reply. Bytes that do no
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 
 from delivery.smtp import transport
 from delivery.smtp.command import Step
 from delivery.smtp.errors import ProtocolError
+from delivery.smtp.reply import printable
 from delivery.smtp.session import Session
 from delivery.smtp.state import CLOSED, READY_FOR_CONTENT
 from delivery.smtp.transport import READ, TLS_RECORD_BYTES, WRITE, Address, Poller, Tls
 
+TLS_PROBE_SECONDS = 5.0  # without a greeting; then the server may be waiting for TLS
+SPEAKS_TLS = "it speaks TLS from the start on this port: write smtp+ssl:// in EMAIL_URL"
+SPEAKS_NO_TLS = "it speaks no TLS from the start on this port: write smtp+tls:// in EMAIL_URL"
 CONTENT_BLOCK_BYTES = 64 * 1024  # each block of a content that the network takes starts a new deadline
 _RECEIVE_BYTES = 16 * 1024
 _EMPTY = memoryview(b"")
-_CONNECT = Step.CONNECT
+_CONNECT, _GREETING = Step.CONNECT, Step.GREETING
 
 
 class EventLoopState:
@@ -29,6 +34,7 @@ class EventLoopState:
         self.poller = poller
         self.now = clock()
         self.wall_time = transport.wall_clock()  # of the last wait: the time of the outcomes that it brought
+        self.probed_for_tls: set[Address] = set()  # those that sent no greeting
         self.connections: dict[int, Connection] = {}
         self.ended: list[Connection] = []
 
@@ -124,8 +130,21 @@ class Connection:
         if awaited != self._awaited:
             self._awaited, self._awaited_since = awaited, now
         elif step is not None and now - self._awaited_since >= self._loop_state.timeouts[step]:
-            session.fail(f"no answer in time to {step.name}", self._loop_state.wall_time)
-            self.close()
+            self._fail(f"no answer in time to {step.name}")
+        elif step is _GREETING and now - self._awaited_since >= TLS_PROBE_SECONDS and self._speaks_tls():
+            self._fail(f"no greeting: {SPEAKS_TLS}")
+
+    def _fail(self, reason: str) -> None:
+        self.session.fail(reason, self._loop_state.wall_time)
+        self.close()
+
+    def _speaks_tls(self) -> bool:
+        """Whether the server waits for TLS instead of greeting. Asked once, and only while nothing else goes on."""
+        state = self._loop_state
+        if self._tls is not None or self.address in state.probed_for_tls or len(state.connections) > 1:
+            return False
+        state.probed_for_tls.add(self.address)
+        return transport.speaks_tls(self.address)
 
     def stop(self, reason: str) -> None:
         """Close the connection now; an envelope whose final dot was not sent is returned."""
@@ -183,6 +202,8 @@ class Connection:
 
     def _decrypt(self, tls: Tls, data: bytes) -> bytes | None:
         was_ready = tls.ready
+        if not was_ready and self.session.step is _GREETING and data[:3].isdigit():
+            raise OSError(errno.EPROTO, f"{printable(data[:200].rstrip())} … {SPEAKS_NO_TLS}")
         plain = tls.feed(data)
         if not was_ready:
             if tls.ready and self.session.wants_tls:

@@ -2,6 +2,10 @@
 
 Every refusal here is about the session, never about a message, and so raises SessionRefused. If STARTTLS is required,
 only EHLO and STARTTLS are sent in the clear. A password is sent only under TLS, or to this same host.
+
+A server that does not know EHLO gets HELO, unless STARTTLS or a login is required (RFC 5321 section 3.2). If it refuses
+a mechanism of AUTH for good, the others that it offers are tried, each once (RFC 4954 section 4). If all fails, the
+first refusal is the reason.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from delivery.smtp import command
 from delivery.smtp.command import Step
 from delivery.smtp.errors import ProtocolError, SMTPError
 from delivery.smtp.reply import Reply
+
+EHLO_UNKNOWN = frozenset({500, 501, 502, 504})  # not known, not implemented (RFC 5321 section 4.2.4)
+MECHANISMS = ("PLAIN", "LOGIN")
 
 
 class SessionRefused(SMTPError):
@@ -68,14 +75,27 @@ Command = tuple[Step, bytes]
 class Handshake:
     """Decides what to send next until the session is open."""
 
-    __slots__ = ("_login", "_needs_starttls", "_protected", "capabilities", "hostname")
+    __slots__ = (
+        "_answers",
+        "_login",
+        "_mechanisms",
+        "_needs_starttls",
+        "_protected",
+        "_starttls",
+        "capabilities",
+        "hostname",
+        "refusal",
+    )
 
     def __init__(self, hostname: str, *, starttls: bool, login: Login | None, protected: bool) -> None:
         self.hostname = hostname
         self.capabilities = Capabilities()
-        self._needs_starttls = starttls
+        self.refusal: SessionRefused | None = None  # of EHLO or of the first mechanism, while others are tried
+        self._starttls = self._needs_starttls = starttls
         self._login = login
         self._protected = protected  # TLS, or the server is this same host
+        self._mechanisms: list[str] = []  # of AUTH, to be tried next
+        self._answers: list[bytes] = []  # to the next 334 replies
 
     def next_command(self, step: Step, reply: Reply) -> Command | None:
         """Return the command that follows this reply; None if the session is open, or if TLS starts now."""
@@ -96,6 +116,9 @@ class Handshake:
         return self._ehlo()
 
     def _on_ehlo(self, reply: Reply) -> Command | None:
+        if reply.code in EHLO_UNKNOWN and not self._starttls and self._login is None:
+            self.refusal = SessionRefused(reply.text)
+            return Step.HELO, command.helo(self.hostname)
         _require(2, reply)
         self.capabilities = Capabilities.parse(reply)
         if not self._needs_starttls:
@@ -103,6 +126,11 @@ class Handshake:
         if not self.capabilities.starttls:
             raise SessionRefused("the server offers no STARTTLS: nothing was sent to it in the clear")
         return Step.STARTTLS, command.STARTTLS
+
+    def _on_helo(self, reply: Reply) -> None:
+        if reply.code // 100 != 2:
+            raise self.refusal or SessionRefused(reply.text)
+        self.refusal = None
 
     def _on_starttls(self, reply: Reply) -> None:
         _require(2, reply)
@@ -112,36 +140,38 @@ class Handshake:
             return None
         if not self._protected:
             raise SessionRefused("a password goes out only under TLS (smtp+tls:// or smtp+ssl://)", final=True)
-        if "PLAIN" in self.capabilities.auth:
-            return Step.AUTH, command.auth_plain(*self._login)
-        if "LOGIN" in self.capabilities.auth:
-            return Step.AUTH_USER, command.auth_login()
-        raise SessionRefused("the server offers neither AUTH PLAIN nor AUTH LOGIN", final=True)
+        self._mechanisms = [mechanism for mechanism in MECHANISMS if mechanism in self.capabilities.auth]
+        if not self._mechanisms:
+            raise SessionRefused("the server offers neither AUTH PLAIN nor AUTH LOGIN", final=True)
+        return self._try_next_mechanism(self._login)
 
-    def _on_auth_user(self, reply: Reply) -> Command:
-        _require(3, reply, final=True)
-        return Step.AUTH_PASSWORD, command.auth_answer(self._login.user if self._login else "")
+    def _try_next_mechanism(self, login: Login) -> Command:
+        first, *self._answers = command.auth(self._mechanisms.pop(0), *login)
+        return Step.AUTH, first
 
-    def _on_auth_password(self, reply: Reply) -> Command:
-        _require(3, reply, final=True)
-        return Step.AUTH, command.auth_answer(self._login.password if self._login else "")
-
-    def _on_auth(self, reply: Reply) -> None:
+    def _on_auth(self, reply: Reply) -> Command | None:
+        if reply.code // 100 == 2:
+            self.refusal = None
+            return None
         if reply.code // 100 == 3:
-            raise ProtocolError(f"the login does not end: {reply.text}")
-        _require(2, reply, final=True)
+            if not self._answers:
+                raise ProtocolError(f"the login does not end: {reply.text}")
+            return Step.AUTH, self._answers.pop(0)
+        self.refusal = self.refusal or SessionRefused(reply.text, final=reply.code >= 500)
+        if reply.code < 500 or not self._mechanisms or self._login is None:
+            raise self.refusal
+        return self._try_next_mechanism(self._login)
 
 
-def _require(digit: int, reply: Reply, *, final: bool = False) -> None:
+def _require(digit: int, reply: Reply) -> None:
     if reply.code // 100 != digit:
-        raise SessionRefused(reply.text, final=final and reply.code >= 500)
+        raise SessionRefused(reply.text)
 
 
 _REPLY_HANDLERS: dict[Step, Callable[[Handshake, Reply], Command | None]] = {
     Step.GREETING: Handshake._on_greeting,
     Step.EHLO: Handshake._on_ehlo,
+    Step.HELO: Handshake._on_helo,
     Step.STARTTLS: Handshake._on_starttls,
-    Step.AUTH_USER: Handshake._on_auth_user,
-    Step.AUTH_PASSWORD: Handshake._on_auth_password,
     Step.AUTH: Handshake._on_auth,
 }

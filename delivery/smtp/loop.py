@@ -27,6 +27,8 @@ Invariants:
    finishes the messages in flight and begins no others. A stop also has a deadline, `stop_timeout`. At the end, the
    loop releases the envelopes that were not begun.
 6. A message that cannot be built or sent fails alone. Only a MemoryError in the session leaves the loop.
+7. A refusal that may be about the session has no outcome until `circuit_breaker.py` has decided. If its final dot was
+   sent, `record_refused` makes durable that it is not in doubt, before the next dot of its connection.
 
 If a method of the queue raises, the error leaves the loop, and `SMTPSender.deliver` closes all connections. Claims are
 given back when the sender unregisters, or taken over once its lease has ended.
@@ -37,8 +39,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 
-from delivery.interface import Envelope, Outcome, PendingCommit, Queue, classify_build_error
+from delivery.interface import Envelope, Kind, Outcome, PendingCommit, Queue, classify_build_error
 from delivery.smtp.circuit_breaker import CircuitBreaker
+from delivery.smtp.command import Step
 from delivery.smtp.connection import Connection
 from delivery.smtp.network import Network
 from delivery.smtp.pool import Pool
@@ -82,6 +85,7 @@ class DeliveryLoop:
         self._awaiting_commit: list[Connection] = []  # the same, and the commit has begun
         self._pending_commit: PendingCommit | None = None
         self._outcomes: list[Outcome] = []  # not committed yet
+        self._refused_after_dot: list[Envelope] = []  # without an outcome; that they are not in doubt is not committed
         self._draining = False
         self._stop_at = NEVER
 
@@ -89,8 +93,9 @@ class DeliveryLoop:
         """Send until the queue is empty, the server is not usable, or a stop was requested."""
         while self._run_once():
             pass
-        if self._envelopes:
-            self._queue.release(list(self._envelopes))
+        held = [outcome.envelope for outcome in self._circuit_breaker.release_held()]
+        if self._envelopes or held:
+            self._queue.release([*self._envelopes, *held])
         self._quit_all()
 
     def _run_once(self) -> bool:
@@ -104,7 +109,7 @@ class DeliveryLoop:
             return False
         self._collect(self._network.wait(self._poll_timeout()))
         committed = self._finish_commit() if self._network.commit_ready else None
-        if self._pending_commit is None and (self._outcomes or self._ready_for_dot):
+        if self._pending_commit is None and (self._outcomes or self._ready_for_dot or self._refused_after_dot):
             self._commit()
         if committed is not None:
             self._send_final_dots(*committed)
@@ -113,8 +118,19 @@ class DeliveryLoop:
         return True
 
     def _finished(self) -> bool:
-        in_flight = self._pool.busy or self._outcomes or self._pending_commit
-        return not in_flight and (self._draining or not self._envelopes)
+        in_flight = self._pool.busy or self._outcomes or self._pending_commit or self._refused_after_dot
+        if in_flight or (self._envelopes and not self._draining):
+            return False
+        if self._circuit_breaker.held and not self._draining:
+            return self._judge_held()
+        return True
+
+    def _judge_held(self) -> bool:
+        """Decide about the refusals that are held when nothing is left to send; return whether that was all."""
+        self._pool.refusal = self._circuit_breaker.judge_held()
+        if self._pool.refusal is None:
+            self._outcomes += self._circuit_breaker.release_held()
+        return self._pool.refusal is not None
 
     def _poll_timeout(self) -> float:
         if self._outcomes and self._pending_commit is None:
@@ -185,37 +201,60 @@ class DeliveryLoop:
     # Outcomes from connections
 
     def _collect(self, connections: list[Connection]) -> None:
+        breaker = self._circuit_breaker
         for connection in connections:
             session = connection.session
             if session.outcomes:
+                if session.refused or breaker.held:
+                    self._hold_refusals(session)
                 self._outcomes += session.outcomes
                 session.outcomes.clear()
             if session.state is READY_FOR_CONTENT:
                 self._ready_for_dot.append(connection)
-            elif session.returned or session.refused or session.state is IDLE or session.state is CLOSED:
+                if breaker.held:
+                    breaker.accept_envelope()
+            elif session.returned or session.state is IDLE or session.state is CLOSED:
                 self._handle_state_change(connection)
 
     def _handle_state_change(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
         self._envelopes.extendleft(session.returned)
         session.returned.clear()
-        for envelope, reply in session.refused:
-            self._record_refusal(envelope, reply)
-        session.refused.clear()
+        self._refused_after_dot += session.returned_after_dot
+        session.returned_after_dot.clear()
         if session.state is IDLE:
             self._park(connection)
         elif session.state is CLOSED:
-            if session.broken_mid_message:
+            if session.broken_mid_message or session.too_many_connections:
                 pool.refusal = pool.refusal or self._circuit_breaker.record_break(session.reason)
             pool.remove(connection)
 
-    def _record_refusal(self, envelope: Envelope, reply: str) -> None:
-        """Count a refused recipient. Once the server is known to be at fault, take the envelope back instead."""
-        if self._pool.refusal is None:
-            self._pool.refusal = self._circuit_breaker.record_refusal(envelope, reply)
-        else:
-            self._outcomes = [outcome for outcome in self._outcomes if outcome.envelope is not envelope]
-            self._envelopes.append(envelope)
+    def _hold_refusals(self, session: Session) -> None:
+        """Take the refusals that may be about the session out of its outcomes; an acceptance decides earlier ones."""
+        breaker, pool = self._circuit_breaker, self._pool
+        if pool.refusal is None:  # otherwise everything that is held stays due
+            for outcome in session.outcomes:
+                if outcome.kind is Kind.SENT:
+                    self._outcomes += breaker.accept(outcome.envelope)
+        for refusal in session.refused:
+            session.outcomes.remove(refusal.outcome)
+            if refusal.key[0] is Step.CONTENT:
+                self._refused_after_dot.append(refusal.outcome.envelope)
+            reason = breaker.hold(refusal, self._in_flight())
+            pool.refusal = pool.refusal or reason
+            self._outcomes += breaker.excess()
+        session.refused.clear()
+
+    def _in_flight(self) -> set[tuple[int, int]]:
+        """Return the keys of the messages that were begun; some may be answered already, but not collected."""
+        keys = set()
+        for connection in self._pool.open:
+            session = connection.session
+            if session.envelope is not None:
+                keys.add(session.envelope[:2])
+            keys.update(envelope[:2] for _, envelope in session.pending if envelope is not None)
+            keys.update(outcome.envelope[:2] for outcome in session.outcomes)
+        return keys
 
     def _park(self, connection: Connection) -> None:
         session, pool = connection.session, self._pool
@@ -233,6 +272,9 @@ class DeliveryLoop:
         outcomes, self._outcomes = self._outcomes, []
         ready, self._ready_for_dot = self._ready_for_dot, []
         ending = [c.session.envelope for c in ready if c.session.envelope]
+        if self._refused_after_dot:
+            self._queue.record_refused(self._refused_after_dot)
+            self._refused_after_dot = []
         self._pending_commit = self._queue.begin_commit(outcomes, ending)
         if self._pending_commit is None:
             self._send_final_dots(ready, self._queue.commit(outcomes, ending))

@@ -91,6 +91,10 @@ class Pool:
         elif connection in self.open:
             del self.open[connection]
             self._downgrade(session)
+            if session.too_many_connections:
+                self._reduce_limit()
+            if session.refusal is not None:
+                self.refusal = self.refusal or str(session.refusal)
 
     def stop_opening(self) -> None:
         """Close the connections that are not open yet."""
@@ -112,12 +116,15 @@ class Pool:
     def _handle_open_failure(self, reason: str) -> None:
         """Keep to the open connections for a while if there are any; otherwise the next address is tried."""
         if self.open:
-            self._limit, self._limit_until = len(self.open), self._network.now + REDUCED_LIMIT_SECONDS
+            self._reduce_limit()
             return
         self._failures.append(reason)
         self._addresses.append(self._addresses.pop(0))
         if len(self._failures) >= len(self._addresses):
             self.refusal = self.refusal or "; ".join(self._failures)
+
+    def _reduce_limit(self) -> None:
+        self._limit, self._limit_until = max(1, len(self.open)), self._network.now + REDUCED_LIMIT_SECONDS
 
     def _downgrade(self, session: Session) -> None:
         """Lower the pipelining mode if the server could not follow, or hung up on the first pipelined MAIL."""

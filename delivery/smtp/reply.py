@@ -1,9 +1,10 @@
 """Bytes from the server -> replies (RFC 5321 section 4.2, RFC 2034).
 
 Lines may end with LF alone, as every large client allows. Otherwise the form is strict: three digits, the first of
-them 2 to 5, then a space, a hyphen or nothing, and one code for all lines of a reply. Anything else is a
-ProtocolError and never skipped: with commands in flight, a skipped line would assign every later reply to the wrong
-message.
+them 2 to 5, then a space, a hyphen or nothing. If the lines of a reply have several codes, the last one counts, as long
+as all begin with the same digit. Anything else is a ProtocolError and never skipped: with commands in flight, a skipped
+line would assign every later reply to the wrong message. The error quotes the last line of the reply, and of what
+stands in place of a greeting, since that is where a server says why it refuses.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ def printable(raw: bytes) -> str:
 class ReplyParser:
     """Splits what the server sends into replies, however the bytes arrive."""
 
-    __slots__ = ("_buffer", "_code", "_lines", "_searched", "_size", "empty")
+    __slots__ = ("_buffer", "_code", "_first_code", "_greeted", "_lines", "_mixed", "_searched", "_size", "empty")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0  # no line ends before this: a line that arrives in small pieces is searched only once
-        self._code = 0
+        self._code = self._first_code = 0
+        self._greeted = False  # whether there was any reply
+        self._mixed = False  # whether the lines so far have codes of different kinds
         self._lines: list[str] = []
         self._size = 0  # octets of the reply's lines so far
         self.empty = True  # between two replies, with nothing buffered
@@ -82,14 +85,29 @@ class ReplyParser:
     def _add_line(self, line: bytes) -> Reply | None:
         code, mark = line[:3], line[3:4]
         if len(code) < 3 or not code.isdigit() or code[0] not in b"2345" or mark not in (b" ", b"-", b""):
-            raise ProtocolError(f"not an SMTP reply: {printable(line[:200])}")
-        if self._lines and int(code) != self._code:
-            raise ProtocolError(f"two codes in one reply: {self._code} and {int(code)}")
+            raise ProtocolError(f"not an SMTP reply: {printable(line[:200])}{self._last_line()}")
         self._code = int(code)
+        if not self._lines:
+            self._first_code, self._mixed = self._code, False
+        self._mixed = self._mixed or self._code // 100 != self._first_code // 100
         self._lines.append(printable(line[4:]))
         return None if mark == b"-" else self._complete()
 
+    def _last_line(self) -> str:
+        """Return the last whole line of what stands in place of a greeting, for its error."""
+        if self._greeted:
+            return ""
+        lines = [line.rstrip(b"\r") for line in bytes(self._buffer[:MAX_REPLY_BYTES]).split(b"\n")[:-1]]
+        last = next((line for line in reversed(lines) if line), b"")
+        return f" … {printable(last[:200])}" if last else ""
+
     def _complete(self) -> Reply:
+        if self._mixed:
+            last_line = f"{self._code} {self._lines[-1]}".rstrip()[:MAX_TEXT_LENGTH]
+            raise ProtocolError(f"two codes in one reply, {self._first_code} and {last_line}")
+        if self._code != self._first_code and self._code >= 400:
+            del self._lines[:-1]  # the others are about another refusal
+        self._greeted = True
         enhanced = _ENHANCED.match(self._lines[0])
         matches_code = enhanced is not None and enhanced[0][0] == str(self._code)[0]
         reply = Reply(self._code, tuple(self._lines), enhanced[0] if enhanced and matches_code else "")

@@ -31,6 +31,7 @@ class SMTPServer(NamedTuple):
     user: str | None = None
     password: str | None = None
     ca_file: str | None = None  # instead of the system's authorities
+    helo_name: str | None = None  # instead of this host's name or address
 
     def __repr__(self) -> str:
         return f"SMTPServer({self.host!r}, {self.port}, {self.security!r}, user={self.user!r})"
@@ -105,7 +106,7 @@ class SMTPSender:
     def _connect(self, network: Network, address: Address, pipelining_mode: PipeliningMode) -> Connection:
         server = self._server
         handshake = Handshake(
-            self._hostname or transport.ehlo_name(address),
+            self._hostname or server.helo_name or transport.ehlo_name(address),
             starttls=server.security == "starttls",
             login=Login(server.user, server.password or "") if server.user else None,
             protected=server.security == "tls" or address.is_loopback,

@@ -28,12 +28,15 @@ Invariants:
 3. A message without a valid reply is in doubt if, and only if, the network took any octet of its last line, the dot:
    `bytes_sent > _dot_offset`. Before that, the server cannot have accepted it.
 4. Every envelope that was begun appears once in `outcomes`, or in `returned`, which counts no attempt. Only
-   `drop_envelope` forgets one. `refused` lists some of those in `outcomes` again.
-5. A refusal of the session, such as of the login or the sender, is in `refusal` and never in `outcomes`.
+   `drop_envelope` forgets one. `refused` lists those in `outcomes` again whose refusal may be about the session.
+5. A refusal of the session, such as of the login, the sender or a quota, is in `refusal` and never in `outcomes`. If
+   the next envelope was sent behind the refused message, the connection is closed: that one could end only after the
+   outcome of the refused message was recorded, and it has none.
 6. A server that answers commands sent together with "bad sequence of commands" is not believed: the connection is
    closed, the envelope returned, and `downgraded_to` is the mode for the next connections.
 7. No empty message is sent. If DATA is accepted although the recipient was refused, a lone dot ends it. If a recipient
    was accepted although MAIL was refused, the connection is closed instead.
+8. If a parameter of MAIL is refused, the envelope is returned, and the session sends that parameter no more.
 """
 
 from __future__ import annotations
@@ -44,7 +47,14 @@ from collections.abc import Callable
 
 from delivery.interface import Envelope, Kind, Outcome, new_outcome
 from delivery.smtp import command
-from delivery.smtp.classification import classify_reply, is_idle_timeout, is_out_of_sequence
+from delivery.smtp.blame import Blame
+from delivery.smtp.classification import (
+    UnclearRefusal,
+    classify_refusal,
+    is_idle_timeout,
+    is_out_of_sequence,
+    is_parameter_refusal,
+)
 from delivery.smtp.command import EnvelopeCommands, Step
 from delivery.smtp.errors import LocalError, ProtocolError
 from delivery.smtp.handshake import Capabilities, Handshake, SessionRefused
@@ -82,6 +92,7 @@ class Session(ProtocolState):
     __slots__ = (
         "_commands",
         "_content",
+        "_declares_size",
         "_handshake",
         "_in_transaction",
         "_parser",
@@ -94,6 +105,8 @@ class Session(ProtocolState):
         "pipelining_mode",
         "refusal",
         "refused",
+        "returned_after_dot",
+        "too_many_connections",
         "wants_tls",
     )
 
@@ -101,12 +114,15 @@ class Session(ProtocolState):
         super().__init__()
         self.pipelining_mode = pipelining_mode  # the highest that this server is known to follow
         self.message_count = 0  # how many were begun
-        self.refused: list[tuple[Envelope, str]] = []  # 5yz to RCPT; each has an outcome too
+        self.refused: list[UnclearRefusal] = []  # each has an outcome too
+        self.returned_after_dot: list[Envelope] = []  # those of `returned` that were refused after their final dot
         self.refusal: SessionRefused | None = None  # the server refused the session as a whole
         self.downgraded_to: PipeliningMode | None = None  # the lower mode, once the server could not follow
         self.opened = False
+        self.too_many_connections = False  # the server closed for now because others of ours are open
         self.wants_tls = False
         self.capabilities = Capabilities()  # what the server announced
+        self._declares_size = True
         self._commands = EnvelopeCommands()
         self._handshake = handshake
         self._parser = ReplyParser()
@@ -226,13 +242,34 @@ class Session(ProtocolState):
         if self.state is HANDSHAKE:
             self.refusal = SessionRefused(reply.text)
         step, envelope = self.pending[0] if self.pending else (None, None)
+        if step is None or (step is Step.MAIL and is_idle_timeout(reply)):
+            return self.connection_lost(reply.text, at)
+        blamed = envelope or self.envelope
+        if blamed is not None:
+            kind, blame = classify_refusal(step, reply, blamed.address)
+            if kind is None or blame is Blame.CONNECTIONS:
+                return self._refuse_session(reply, at, blame)
         if step is Step.CONTENT and envelope is not None:
             self.pending.popleft()
             self.outcomes.append(Outcome(envelope, Kind.DEFERRED, reply.text, at))
             return self.connection_lost(reply.text, at)
-        if step is None or (step is Step.MAIL and is_idle_timeout(reply)):
-            return self.connection_lost(reply.text, at)
         return self.fail(reply.text, at)
+
+    def _refuse_session(self, reply: Reply, at: float, blame: Blame = Blame.SESSION) -> None:
+        """The server refuses the session in its reply to an envelope: close the connection, and return everything."""
+        if blame is Blame.CONNECTIONS:
+            self.too_many_connections = True
+        else:
+            self.refusal = SessionRefused(reply.text, final=True)
+        step, envelope = self.pending[0]
+        if step is _CONTENT and envelope is not None:
+            self.pending.popleft()
+            self._return_content(envelope)
+        self._close(reply.text, at, charged=None)
+
+    def _return_content(self, envelope: Envelope) -> None:
+        self.returned.append(envelope)
+        self.returned_after_dot.append(envelope)
 
     def _on_handshake(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         try:
@@ -240,8 +277,8 @@ class Session(ProtocolState):
         except SessionRefused as refusal:
             self.refusal = refusal
             return self._close(str(refusal), at, charged=None)
-        self.capabilities = capabilities = self._handshake.capabilities
-        self._commands = EnvelopeCommands(capabilities.size, eight_bit=capabilities.eight_bit, utf8=capabilities.utf8)
+        self.capabilities = self._handshake.capabilities
+        self._commands = self._new_commands()
         if command_to_send:
             return self._send(*command_to_send)
         if step is not Step.STARTTLS:
@@ -286,9 +323,17 @@ class Session(ProtocolState):
     def _on_content(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
         if reply.code // 100 == 3 or (reply.code < 400 and not self.dot_sent):
             raise ProtocolError(f"not a valid reply to the end of a message: {reply.text}")
-        kind = classify_reply(step, reply)
-        if envelope is not None and kind is not None:
-            self.outcomes.append(Outcome(envelope, kind, reply.text, at))
+        if envelope is not None and reply.code < 300:
+            self.outcomes.append(Outcome(envelope, Kind.SENT, reply.text, at))
+        elif envelope is not None:
+            blame = self._add_refusal(step, reply, envelope, at)
+            if blame is Blame.CONNECTIONS or (
+                blame is Blame.SESSION and (self.envelope is not None or not self.dot_sent)
+            ):
+                return self._refuse_session(reply, at, blame)
+            if blame is Blame.SESSION:
+                self.refusal = SessionRefused(reply.text, final=True)
+                self._return_content(envelope)
         if not self.dot_sent:  # the server will not read the rest, so nothing more can be sent on this connection
             self.pending.popleft()
             return self.connection_lost(reply.text, at)
@@ -309,22 +354,72 @@ class Session(ProtocolState):
             raise ProtocolError(f"not a valid reply to {step.name}: {reply.text}")
         self.envelope = None
         self._unsent_commands.clear()
+        if step is Step.MAIL and is_parameter_refusal(reply) and self._drop_parameters(reply, envelope):
+            self.returned.append(envelope)
+            return None
         lowest_mode = PIPELINE_ENVELOPE if step is Step.MAIL else NO_PIPELINING
         if is_out_of_sequence(reply) and self._envelope_mode > lowest_mode:
             self.downgraded_to = PipeliningMode(self._envelope_mode - 1)
             self.returned.append(envelope)
             return self._close(reply.text, at, charged=None)
-        kind = classify_reply(step, reply)
-        if kind is None:
-            self.refusal = SessionRefused(reply.text, final=True)
+        blame = self._add_refusal(step, reply, envelope, at)
+        if blame in (Blame.SESSION, Blame.CONNECTIONS):
             self.returned.append(envelope)
-            return None
-        if step is Step.RCPT and kind is Kind.FAILED:
-            self.refused.append((envelope, reply.text))
-        self.outcomes.append(Outcome(envelope, kind, reply.text, at))
+        if blame is Blame.CONNECTIONS:
+            self.too_many_connections = True
+            return self._close(reply.text, at, charged=None)
+        if blame is Blame.SESSION:
+            self.refusal = SessionRefused(reply.text, final=True)
         return None
 
+    def _add_refusal(self, step: Step, reply: Reply, envelope: Envelope, at: float) -> Blame:
+        """Add the outcome of a refused envelope, unless SESSION or CONNECTIONS is returned."""
+        kind, blame = classify_refusal(step, reply, envelope.address)
+        if kind is None:
+            return Blame.SESSION
+        if blame is Blame.CONNECTIONS:
+            return blame
+        outcome = Outcome(envelope, kind, reply.text, at)
+        if kind is Kind.FAILED and blame is Blame.UNCLEAR:
+            self.refused.append(UnclearRefusal(outcome, (step, reply.code, reply.enhanced)))
+        self.outcomes.append(outcome)
+        return blame
+
+    def _drop_parameters(self, reply: Reply, envelope: Envelope) -> bool:
+        """Send no more the parameters of MAIL that the reply names, or any; return False if none was sent."""
+        sent = {
+            "SIZE": self._declares_size and self.capabilities.size is not None,
+            "8BITMIME": self.capabilities.eight_bit and not self._content.isascii(),
+            "SMTPUTF8": self.capabilities.utf8 and not envelope.address.isascii(),
+        }
+        words = reply.text.upper().replace("BODY", "8BITMIME")
+        named = [name for name, was_sent in sent.items() if was_sent and name in words]
+        dropped = named or [name for name, was_sent in sent.items() if was_sent]
+        self._declares_size = self._declares_size and "SIZE" not in dropped
+        self.capabilities = self.capabilities._replace(
+            eight_bit=self.capabilities.eight_bit and "8BITMIME" not in dropped,
+            utf8=self.capabilities.utf8 and "SMTPUTF8" not in dropped,
+        )
+        self._commands = self._new_commands()
+        return bool(dropped)
+
     # Helpers
+
+    def _close(self, reason: str, at: float, *, charged: bool | None) -> None:
+        """Close; if a login was refused, that is the reason, whatever followed it."""
+        if self.state is HANDSHAKE and self._handshake.refusal is not None:
+            self.refusal = self._handshake.refusal
+            reason = str(self.refusal)
+        super()._close(reason, at, charged=charged)
+
+    def _new_commands(self) -> EnvelopeCommands:
+        capabilities = self.capabilities
+        return EnvelopeCommands(
+            capabilities.size,
+            declares_size=self._declares_size,
+            eight_bit=capabilities.eight_bit,
+            utf8=capabilities.utf8,
+        )
 
     def _advance(self) -> None:
         """Send what may be sent now; become idle after the last reply about a refused envelope."""
@@ -335,8 +430,7 @@ class Session(ProtocolState):
 
 
 _REPLY_HANDLERS: dict[Step, Callable[[Session, Step, Reply, Envelope | None, float], None]] = {
-    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.STARTTLS), Session._on_handshake),
-    **dict.fromkeys((Step.AUTH_USER, Step.AUTH_PASSWORD, Step.AUTH), Session._on_handshake),
+    **dict.fromkeys((Step.GREETING, Step.EHLO, Step.HELO, Step.STARTTLS, Step.AUTH), Session._on_handshake),
     Step.RSET: Session._on_reset,
     Step.MAIL: Session._on_mail,
     Step.RCPT: Session._on_rcpt,

@@ -47,8 +47,7 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
     HANDSHAKE: {
         Step.EHLO: HANDSHAKE,
         Step.STARTTLS: HANDSHAKE,
-        Step.AUTH_USER: HANDSHAKE,
-        Step.AUTH_PASSWORD: HANDSHAKE,
+        Step.HELO: HANDSHAKE,
         Step.AUTH: HANDSHAKE,
     },
     IDLE: {Step.RSET: ENVELOPE, Step.MAIL: ENVELOPE, Step.QUIT: QUITTING},

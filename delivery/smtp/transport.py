@@ -13,8 +13,11 @@ import selectors
 import socket
 import ssl
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
+
+from delivery.smtp.helo_name import address_literal, qualified_name
 
 monotonic = time.monotonic
 wall_clock = time.time
@@ -49,13 +52,12 @@ def resolve(host: str, port: int) -> list[Address]:
 @lru_cache(maxsize=16)
 def ehlo_name(address: Address) -> str:
     """Return the name for EHLO: the host name if it is fully qualified, or the address that reaches `address`."""
-    name = socket.gethostname()
-    if "." in name and name.isascii():
+    name = qualified_name(socket.gethostname())
+    if name is not None:
         return name
     with socket.socket(address.family, socket.SOCK_DGRAM) as probe:  # connecting it sends nothing
         probe.connect(address.socket_address)
-        own = str(probe.getsockname()[0])
-    return f"[IPv6:{own}]" if ":" in own else f"[{own}]"
+        return address_literal(str(probe.getsockname()[0]))
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
@@ -106,7 +108,8 @@ class Tls:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        name = host.removesuffix(".")  # RFC 6066 section 3; only look-ups need the dot
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self.ready = False
         self._error: OSError | None = None  # to be raised next: the plain bytes before it came first
 
@@ -158,6 +161,23 @@ class Tls:
         if plain:
             self._object.write(plain)
         return self._outgoing.read() if self._outgoing.pending else b""
+
+
+def speaks_tls(address: Address, timeout: float = 1.5) -> bool:
+    """Return whether the server answers a TLS handshake, whatever its certificate. Blocks; nothing is sent over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    try:
+        with socket.socket(address.family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(timeout)
+            probe.connect(address.socket_address)
+            probe.sendall(outgoing.read())
+            return probe.recv(1) in (b"\x15", b"\x16")  # an alert or a handshake record
+    except OSError:
+        return False
 
 
 def start_connect(address: Address) -> socket.socket:

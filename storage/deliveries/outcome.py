@@ -56,6 +56,10 @@ UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 
     reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = :found
 """
+SET_CLAIMED_AGAIN = """
+UPDATE deliveries SET status = 'claimed'
+WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id AND status = 'sending'
+"""
 RELEASE = """
 UPDATE deliveries SET status = 'queued', claimed_by = NULL
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND claimed_by = :sender_id
@@ -197,6 +201,14 @@ class Deliveries(DeliveryLists, Retries):
         for update in updates:
             if self._apply(sender_id, update) or self._record_late_acceptance(update):
                 self._account(update)
+
+    def record_refused(self, sender_id: int, keys: Collection[DeliveryKey]) -> None:
+        """Record that messages were refused whose outcome is not decided: they are claimed, and no longer in doubt."""
+        with self._connection.transaction():
+            for event_id, recipient_id in keys:
+                self._connection.execute(
+                    SET_CLAIMED_AGAIN, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id
+                )
 
     def release(self, sender_id: int, keys: Collection[DeliveryKey], now: int) -> None:
         """Queue claimed deliveries again that were certainly not sent. No attempt is counted."""

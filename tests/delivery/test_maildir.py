@@ -46,6 +46,9 @@ class ListedQueue:
         self.commits.append((list(outcomes), list(ending)))
         return [envelope for envelope in ending if envelope not in self.lost]
 
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        raise AssertionError("a Maildir refuses nothing")
+
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
         raise AssertionError("a file is there at once")
 

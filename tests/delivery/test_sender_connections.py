@@ -49,6 +49,31 @@ def test_a_server_that_allows_fewer_connections_gets_fewer() -> None:
     assert len(server.peers) < 30
 
 
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA", "CONTENT"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
+        ("421 4.7.0 too many connections", Close()),
+    ],
+)
+def test_a_server_that_notices_too_many_connections_late_gets_fewer(step: str, answer: Any) -> None:
+    def refuse(line: bytes, n: int) -> Any:
+        return answer if server.at_once > 3 else None
+
+    with ScriptedServer(on={step: refuse}) as server:
+        queue = deliver(server, FakeQueue(envelopes(150)), connections=12)
+    assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == len(queue.outcomes) == 150
+    assert len(server.peers) < 40
+
+
+def test_a_server_that_always_has_too_many_connections_ends_the_sweep_and_costs_no_attempt() -> None:
+    with ScriptedServer(on={"MAIL": lambda line, n: "432 4.3.2 Concurrent connections limit exceeded"}) as server:
+        queue = FakeQueue(envelopes(100))
+        assert "432 4.3.2 Concurrent connections limit exceeded" in refusal(server, queue)
+    assert queue.outcomes == []
+
+
 def test_without_descriptors_for_more_connections_the_sweep_goes_on_with_fewer() -> None:
     with ScriptedServer(on={"CONTENT": lambda line, n: (Wait(0.005), "250 ok")}) as server:
         code = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -102,6 +104,59 @@ def test_messages_arrive_under_tls(security: str, certificate: str) -> None:
         queue = deliver(server, FakeQueue(envelopes(40)), **login)
     assert len(queue.of_kind(Kind.SENT)) == len(server.accepted) == 40
     assert b"AUTH PLAIN AHVzZXIAc2VjcmV0" in server.script.lines
+
+
+def test_the_final_dot_of_a_host_name_counts_for_its_look_up_alone(
+    certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, asked = socket.getaddrinfo, []
+
+    def look_up_without_dot(host: str, *how: Any, **named: Any) -> Any:
+        asked.append(host)
+        return look_up("127.0.0.1", *how, **named)
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up_without_dot)
+    for security in ("starttls", "tls"):
+        with ScriptedServer(certificate=certificate, tls_at_once=security == "tls", offers=("STARTTLS",)) as server:
+            how: Any = {"security": security, "ca_file": certificate, "host": "localhost."}
+            queue = deliver(server, FakeQueue(envelopes(2)), **how)
+        assert len(queue.of_kind(Kind.SENT)) == 2
+    assert set(asked) == {"localhost."}
+
+
+def test_tls_from_the_start_where_the_server_wants_starttls_is_noticed(certificate: str) -> None:
+    with ScriptedServer(certificate=certificate, offers=("STARTTLS",)) as server:
+        began = time.monotonic()
+        reason = refused(server, security="tls", ca_file=certificate)
+    assert "220 scripted.example ESMTP" in reason and "write smtp+tls://" in reason
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("security", ["starttls", "none"])
+def test_a_server_that_waits_for_tls_is_noticed_within_seconds(
+    certificate: str, security: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.smtp.connection.TLS_PROBE_SECONDS", 0.1)
+    with ScriptedServer(certificate=certificate, tls_at_once=True) as server:
+        began = time.monotonic()
+        reason = refused(server, security=security)
+    assert "write smtp+ssl://" in reason
+    assert time.monotonic() - began < 60, "it took as long as a greeting may"
+
+
+def test_a_slow_server_is_not_taken_for_one_that_waits_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delivery.smtp.connection.TLS_PROBE_SECONDS", 0.1)
+    probed = threading.Event()
+
+    def greet(line: bytes, n: int) -> Any:
+        if n > 0:
+            probed.set()
+            return Close()
+        return Call(lambda: probed.wait(30)), "220 at last"
+
+    with ScriptedServer(on={"CONNECT": greet}) as server:
+        queue = deliver(server, FakeQueue(envelopes(1)), connections=1)
+    assert probed.is_set() and queue.kinds == {"user0@example.com": Kind.SENT}
 
 
 def test_a_large_message_goes_through_tls(certificate: str) -> None:
@@ -237,7 +292,8 @@ def test_a_host_has_its_addresses_in_the_systems_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]")], ids=["full", "short"]
+    ("name", "expected"),
+    [("mail.example.org", "mail.example.org"), ("laptop", "[127.0.0.1]"), ("my_host.example.com", "[127.0.0.1]")],
 )
 def test_the_name_for_ehlo_is_a_full_name_or_an_address(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch

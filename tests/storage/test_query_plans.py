@@ -51,6 +51,7 @@ LISTS: dict[str, Act] = {
     "retry": lambda database: database.deliveries.retry(7, NOON),
     "decide": lambda database: database.deliveries.decide(7, 3, "failed", NOON),
     "decide each": lambda database: database.deliveries.decide_each(7, "failed", NOON),
+    "second bounce": lambda database: database.recipients.record_hard_bounce(2, 7, NOW),
     "reactivate": lambda database: database.recipients.reactivate(addresses(1)[0]),
     "unsubscribe": lambda database: database.recipients.unsubscribe(2, NOON),
     "hours": lambda database: database.health.hours(NOON),

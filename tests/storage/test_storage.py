@@ -363,10 +363,28 @@ class TestDeliveries:
 class TestNoMailbox:
     """A server says that there is no such mailbox."""
 
-    def refuse(self, database: Database, sender_id: int) -> None:
-        (claim,) = database.claims.claim(sender_id, 0, NOW, 9)
-        gone = DeliveryUpdate(*key(claim), "failed", "failed", "550 5.1.1", NOW, hard_bounce=True)
+    def refuse(self, database: Database, sender_id: int, at: int = NOW) -> None:
+        (claim,) = database.claims.claim(sender_id, 0, at, 9)
+        gone = DeliveryUpdate(*key(claim), "failed", "failed", "550 5.1.1", at, hard_bounce=True)
         database.deliveries.record(sender_id, [], [gone], [])
+
+    @pytest.mark.parametrize(("seconds", "active"), [(0, 1), (3599, 1), (3600, 0), (86_400, 0)])
+    def test_two_emails_within_an_hour_count_once(self, database: Database, seconds: int, active: int) -> None:
+        start(database, 1)
+        sender_id = enter(database)
+        self.refuse(database, sender_id)
+        start(database, 1, EMAIL._replace(event_id=8))
+        self.refuse(database, sender_id, NOW + seconds)
+        assert database.recipients.counts()["active"] == active
+
+    def test_an_earlier_refusal_that_was_pruned_is_older_than_an_hour(self, database: Database) -> None:
+        start(database, 1)
+        sender_id = enter(database)
+        self.refuse(database, sender_id)
+        database.connection.execute("DELETE FROM attempts")
+        start(database, 1, EMAIL._replace(event_id=8))
+        self.refuse(database, sender_id)
+        assert database.recipients.counts()["active"] == 0
 
     def test_the_same_email_tried_again_says_nothing_new(self, database: Database) -> None:
         start(database, 1)
@@ -383,7 +401,7 @@ class TestNoMailbox:
         for event_id in (8, 9):
             start(database, 1, EMAIL._replace(event_id=event_id))
         waiting, refused = database.claims.claim(sender_id, 8, NOW, 9)
-        gone = DeliveryUpdate(*key(refused), "failed", "failed", "550 5.1.1", NOW, hard_bounce=True)
+        gone = DeliveryUpdate(*key(refused), "failed", "failed", "550 5.1.1", NOW + 3600, hard_bounce=True)
         database.deliveries.record(sender_id, [], [gone], [])
         assert database.recipients.counts()["active"] == 0
         assert database.deliveries.record(sender_id, [], [], [ending(waiting, sender_id)]) == []

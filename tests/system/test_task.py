@@ -328,10 +328,28 @@ def test_a_mailbox_that_does_not_exist_on_two_emails_gets_no_third(installation:
             installation.save_email(event_id)
             said = installation.task()
             assert said.returncode == (1 if event_id < 3 else 0), said.stderr
+            with installation.database() as database:  # as if that had been an hour ago
+                database.connection.execute("UPDATE attempts SET attempted_at = attempted_at - 3600")
     assert Counter(server.recipients) == {"r0@example.com": 3, "r2@example.com": 3}
     with installation.database() as database:
         (page,) = database.recipients.pages()
     assert [recipient.status for recipient in page] == ["active", "rejected", "active"]
+
+
+def test_a_mailbox_that_is_missing_for_two_emails_within_an_hour_may_get_a_third(installation: Installation) -> None:
+    with ScriptedServer(on={"RCPT": refuse_r1}) as server:
+        installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
+        installation.add_recipients(2)
+        for event_id in (1, 2):
+            installation.save_email(event_id)
+        installation.task()
+        with installation.database() as database:
+            assert database.recipients.counts()["rejected"] == 0
+            database.connection.execute("UPDATE attempts SET attempted_at = attempted_at - 3600")
+        installation.save_email(3)
+        installation.task()
+    with installation.database() as database:
+        assert database.recipients.counts()["rejected"] == 1
 
 
 def refuse_r1(line: bytes, n: int) -> str:

@@ -13,7 +13,15 @@ HOLD = Policy(retry_for=86_400, in_doubt="hold")
 
 @pytest.mark.parametrize(
     ("reply", "missing"),
-    [("550 5.1.1 no such user", True), ("550 5.1.10 null MX", True), ("550 5.7.1 denied", False), ("550 no", False)],
+    [
+        ("550 5.1.1 no such user", True),
+        ("550 5.1.10 null MX", True),
+        ("550 5.4.1 Recipient address rejected: Access denied. AS(201806281) [x.prod.protection.outlook.com]", True),
+        ("550 5.4.1 No answer from host", False),
+        ("554 5.7.1 <a@b>: Recipient address rejected: Access denied", False),
+        ("550 5.7.1 denied", False),
+        ("550 no", False),
+    ],
 )
 def test_a_mailbox_is_known_to_be_missing_by_its_enhanced_code_alone(reply: str, missing: bool) -> None:
     assert next_state(DELIVERY, "failed", reply, NOW, RESEND).hard_bounce is missing

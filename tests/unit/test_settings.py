@@ -72,6 +72,12 @@ def test_settings_cannot_be_changed(settings: Settings) -> None:
         ("REDIS_URL", "rediss://:pw@h:6379/1", "redis_url", "rediss://:pw@h:6379/1"),
         ("REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
         ("SMTP_MAX_RATE", "0.5", "smtp_max_rate", 0.5),
+        *[
+            ("SMTP_HELO_NAME", text, "smtp_helo_name", text)
+            for text in ("mail.example.com", "relay", "[192.0.2.1]", "[IPv6:2001:db8::1]", "[IPv6:::1]")
+        ],
+        ("SMTP_HELO_NAME", "mail.example.com.", "smtp_helo_name", "mail.example.com"),
+        ("SMTP_HELO_NAME", "", "smtp_helo_name", None),
         ("RETRY_FOR", "45s", "retry_for", 45),
         ("RETRY_FOR", "30m", "retry_for", 1800),
         ("KEEP_FOR", "90d", "keep_for", 90 * 86400),
@@ -102,6 +108,24 @@ def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: s
             for text in ("localtime", "right/UTC", "Asia/Singapore\0", "tzdata.zi", "leapseconds", "+08:00")
         ],
         *[("SMTP_CONNECTIONS", text) for text in ("0", "-1", "1001", "4.0", "1_0", "٤", "four", "1e3", "9" * 5000)],
+        *[
+            ("SMTP_HELO_NAME", text)
+            for text in ("my_host.example.com", "-x.example", "10.0.0.5", "[10.0.0.256]", "a b")
+        ],
+        *[
+            ("SMTP_HELO_NAME", text)
+            for text in ("[::1]", "[IPv6:1::2::3]", "[IPv6:1:2]", "münchen.example", "a..b", "a" * 64)
+        ],
+        *[
+            ("SMTP_HELO_NAME", text)
+            for text in ("[IPv6:1:2:3:4:5:6:7:8:9]", "[IPv6:12345::]", "a\r\nQUIT", "x.y\0", ".")
+        ],
+        *[
+            ("SMTP_HELO_NAME", text)
+            for text in ("my_host.example.com", "-x.example", "10.0.0.5", "[10.0.0.256]", "a..b")
+        ],
+        *[("SMTP_HELO_NAME", text) for text in ("[::1]", "[IPv6:1::2::3]", "[IPv6:1:2]", "münchen.example", "a" * 64)],
+        *[("SMTP_HELO_NAME", text) for text in ("[IPv6:1:2:3:4:5:6:7:8:9]", "[IPv6:12345::]", "a\r\nQUIT", "a b", ".")],
         *[("SMTP_MAX_RATE", text) for text in ("nan", "inf", "-1", "1e3", "1,5", ".5")],
         *[("RETRY_FOR", text) for text in ("24", "24 h", "1w", "-1h", "1.5h", "h", "99999999d", "٢h")],
         *[("MAX_BODY", text) for text in ("0", "10", "10XB", "2GB", "ten", "1.5MB")],

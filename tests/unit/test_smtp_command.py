@@ -104,8 +104,17 @@ def test_an_envelope_has_the_parameters_it_needs(
 
 
 def test_login_lines() -> None:
-    assert command.auth_plain("user", "pässword") == b"AUTH PLAIN AHVzZXIAcMOkc3N3b3Jk\r\n"
-    assert command.auth_answer("user") == b"dXNlcg==\r\n"
+    plain = [b"AUTH PLAIN AHVzZXIAcMOkc3N3b3Jk\r\n", b"AHVzZXIAcMOkc3N3b3Jk\r\n"]
+    assert command.auth("PLAIN", "user", "pässword") == plain
+    assert command.auth("LOGIN", "user", "a") == [b"AUTH LOGIN\r\n", b"dXNlcg==\r\n", b"YQ==\r\n"]
+
+
+def test_a_login_too_long_for_one_command_goes_in_two_steps() -> None:
+    for length in range(360, 380):
+        first, answer = command.auth("PLAIN", "user", "x" * length)
+        assert len(b"AUTH PLAIN " + answer) <= 512 or first == b"AUTH PLAIN\r\n"
+        assert len(first) <= 512
+    assert len(command.auth("PLAIN", "user", "x" * 9000)[1]) <= 12_288
 
 
 def test_every_step_has_a_deadline() -> None:

@@ -50,6 +50,30 @@ def parse(pieces: list[bytes]) -> tuple[list[Reply], bool]:
     return replies, False
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"220-mx.example.com\r\n521 5.7.1 blocked\r\n", "220 and 521 5.7.1 blocked"),
+        (b"250-a\r\n550-b\r\n250 c\r\n", "250 and 250 c"),
+        (b"Welcome to mx\r\n554 5.7.1 go away\r\n", "Welcome to mx … 554 5.7.1 go away"),
+        (b"Welcome\r\nto mx\r\n\r\n", "Welcome … to mx"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-OpenSSH_9.6"),
+    ],
+)
+def test_what_is_no_reply_is_quoted_up_to_its_last_line(data: bytes, words: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        list(ReplyParser().feed(data))
+    assert str(caught.value).endswith(words)
+
+
+def test_of_several_codes_of_one_kind_the_last_one_counts() -> None:
+    (reply,) = ReplyParser().feed(b"550-5.7.1 first\r\n551-second\r\n553 5.1.3 third\r\n")
+    assert (reply.code, reply.enhanced) == (553, "5.1.3")
+    assert reply.text == "553 5.1.3 third"
+    (reply,) = ReplyParser().feed(b"250-mx.example.com\r\n251 SIZE\r\n")
+    assert (reply.code, reply.lines) == (251, ("mx.example.com", "SIZE"))
+
+
 def all_cuts(data: bytes) -> list[list[bytes]]:
     singles = [data[i : i + 1] for i in range(len(data))]
     return [[data], singles, *([data[:cut], data[cut:]] for cut in range(1, len(data)))]

@@ -119,7 +119,7 @@ def test_after_a_refused_recipient_the_transaction_is_reset() -> None:
     on = {"RCPT": nth(0, "550 5.1.1 no")}
     result = Owner(new_session(), script(on=on), to("a", "b")).run(at_once)
     assert result.kinds == [("a@example.com", F), ("b@example.com", S)]
-    assert result.session.refused == [(to("a")[0], "550 5.1.1 no")]
+    assert result.session.refused == []
     assert result.peer.script.lines[4:6] == [b"RSET", b"MAIL FROM:<news@example.org> SIZE=" + _size(result)]
 
 
@@ -202,6 +202,80 @@ def test_the_login_is_said_as_the_server_wants_it(mechanisms: str, lines: list[b
     result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
     assert result.kinds == [("a@example.com", S)]
     assert result.peer.script.lines[1 : 1 + len(lines)] == lines
+
+
+PLAIN, LOGIN = b"AUTH PLAIN AHVzZXIAc2VjcmV0", [b"AUTH LOGIN", b"dXNlcg==", b"c2VjcmV0"]
+
+
+@pytest.mark.parametrize("refusal", ["504 5.7.4 no", "535 5.7.8 no", "500 what", "538 5.7.11 no", "501 no"])
+def test_a_mechanism_that_is_refused_is_followed_by_the_other_one(refusal: str) -> None:
+    answers = iter(["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"])
+    on = {
+        "AUTH": lambda line, n: refusal if n == 0 else next(answers),
+        "LINE": lambda line, n: next(answers, None),
+    }
+    offers = Script(offers=("AUTH LOGIN PLAIN XOAUTH2",), on=on)
+    result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
+    assert result.kinds == [("a@example.com", S)]
+    assert offers.lines[1:5] == [PLAIN, *LOGIN]
+
+
+@pytest.mark.parametrize("second", ["535 5.7.8 second", "454 4.7.0 second", Close(), ("421 4.7.0 bye", Close())])
+def test_if_every_mechanism_is_refused_the_first_refusal_is_reported(second: Any) -> None:
+    on = {"AUTH": lambda line, n: "535 5.7.8 first" if n == 0 else second}
+    offers = Script(offers=("AUTH LOGIN PLAIN",), on=on)
+    result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
+    assert result.session.refusal is not None
+    assert (str(result.session.refusal), result.session.refusal.final) == ("535 5.7.8 first", True)
+    assert result.session.reason == "535 5.7.8 first"
+    assert offers.counts["AUTH"] == 2
+    assert result.kinds == []
+
+
+def test_a_temporary_refusal_of_a_mechanism_is_followed_by_no_other() -> None:
+    offers = Script(offers=("AUTH LOGIN PLAIN",), on={"AUTH": lambda line, n: "454 4.7.0 later"})
+    result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
+    assert str(result.session.refusal) == "454 4.7.0 later"
+    assert offers.counts["AUTH"] == 1
+
+
+def test_a_server_that_asks_after_an_initial_response_is_answered() -> None:
+    on = {"AUTH": lambda line, n: "334 "}
+    offers = Script(offers=("AUTH PLAIN",), on=on)
+    result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
+    assert result.kinds == [("a@example.com", S)]
+    assert offers.lines[1:3] == [PLAIN, PLAIN.split()[2]]
+
+
+def test_a_long_password_is_sent_in_a_second_step() -> None:
+    on = {"AUTH": lambda line, n: "334 " if line == b"AUTH PLAIN" else "500 5.5.2 Line too long"}
+    offers = Script(offers=("AUTH PLAIN",), on=on)
+    result = Owner(new_session(login=Login("user", "x" * 400)), offers, to("a")).run(at_once)
+    assert result.kinds == [("a@example.com", S)]
+
+
+@pytest.mark.parametrize("unknown", ["500 Command unrecognized", "502 5.5.1 not implemented", "504 no", "501 no"])
+def test_a_server_that_does_not_know_ehlo_gets_helo_and_no_extension(unknown: str) -> None:
+    offers = Script(on={"EHLO": lambda line, n: unknown})
+    result = Owner(new_session(), offers, to("a", "b")).run(at_once)
+    assert result.kinds == [("a@example.com", S), ("b@example.com", S)]
+    assert offers.lines[:3] == [b"EHLO client.example", b"HELO client.example", b"MAIL FROM:<news@example.org>"]
+
+
+@pytest.mark.parametrize("code", [421, 450, 451, 550, 554, 521])
+def test_other_refusals_of_ehlo_are_final_for_the_session(code: int) -> None:
+    offers = Script(on={"EHLO": lambda line, n: f"{code} no"})
+    result = Owner(new_session(), offers, to("a")).run(at_once)
+    assert str(result.session.refusal) == f"{code} no"
+    assert "HELO" not in offers.counts
+
+
+@pytest.mark.parametrize("how", [{"starttls": True}, {"login": Login("user", "secret")}])
+def test_helo_is_no_way_around_tls_or_a_login(how: Any) -> None:
+    offers = Script(on={"EHLO": lambda line, n: "500 what"})
+    result = Owner(new_session(**how), offers, to("a")).run(at_once)
+    assert str(result.session.refusal) == "500 what"
+    assert offers.lines == [b"EHLO client.example"]
 
 
 def test_a_login_that_never_ends_is_a_protocol_error() -> None:

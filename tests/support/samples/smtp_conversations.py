@@ -181,7 +181,7 @@ CONVERSATIONS: dict[str, tuple[dict[str, Any], list[str], dict[str, Kind]]] = {
     ),
     "MAIL 451": ({"MAIL": nth(1, "451 4.3.0 later")}, ["a", "b", "c"], {"a": S, "b": D, "c": S}),
     "MAIL 552": ({"MAIL": nth(1, "552 5.3.4 too big")}, ["a", "b", "c"], {"a": S, "b": F, "c": S}),
-    "MAIL 555": ({"MAIL": nth(0, "555 parameters")}, ["a", "b"], {"a": F, "b": S}),
+    "MAIL 555": ({"MAIL": nth(0, "555 parameters")}, ["a", "b"], {"b": S}),
     "MAIL 554 5.6.0": ({"MAIL": nth(0, "554 5.6.0 content")}, ["a", "b"], {"a": F, "b": S}),
     "DATA 451": ({"DATA": nth(1, "451 4.3.0 later")}, ["a", "b", "c"], {"a": S, "b": D, "c": S}),
     "DATA 554": ({"DATA": nth(1, "554 5.7.1 no")}, ["a", "b", "c"], {"a": S, "b": F, "c": S}),

@@ -75,6 +75,10 @@ class FakeQueue:
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
         return None
 
+    def record_refused(self, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            self.ending.remove(envelope.recipient_id)
+
     def release(self, envelopes: Sequence[Envelope]) -> None:
         for envelope in envelopes:
             self._fetched.remove(envelope.recipient_id)

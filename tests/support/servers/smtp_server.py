@@ -59,6 +59,7 @@ Handler = Callable[[bytes, int], Action]
 
 USUAL = {
     "CONNECT": "220 scripted.example ESMTP",
+    "HELO": "250 scripted.example",
     "MAIL": "250 2.1.0 Ok",
     "RCPT": "250 2.1.5 Ok",
     "DATA": "354 End data with <CR><LF>.<CR><LF>",
@@ -178,7 +179,7 @@ class Peer:
             self._in_login = verb in ("AUTH", "LINE")
         elif code == 2 and verb == "MAIL":
             self._sender, self._recipients = line, []
-        elif code == 2 and verb in ("RSET", "EHLO"):
+        elif code == 2 and verb in ("RSET", "EHLO", "HELO"):
             self._sender, self._recipients = b"", []
         elif code == 2 and verb == "RCPT":
             self._recipients.append(line[len(b"RCPT TO:<") :].rpartition(b">")[0])
