@@ -20,6 +20,7 @@ from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
 from web.errors import error_answer
+from web.form import read_page_form
 from web.services import in_database
 
 PAGE_SIZE = 100  # rows
@@ -63,7 +64,7 @@ def show() -> AnyResponse:
 @blueprint.post("/recipients")
 def add() -> AnyResponse:
     """Add the addresses, one a line: all of them, or none if one is bad."""
-    text = request.form.get("addresses", "")
+    text = read_page_form(request, ("addresses",)).get("addresses", "")
     addresses, refused = _read_lines(text)
     if refused or not addresses:
         return Response(_page(Filters(), typed=text, refused=refused, wrong=True), 400)
