@@ -26,6 +26,7 @@ TOKEN = re.compile(
 )
 _ATTRIBUTE = re.compile(r"""([^\s/=]++)(?:\s*+=\s*+("[^"]*+"?|'[^']*+'?|\S++)?)?""")
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);")
+_LONG_REFERENCE = re.compile(r"&#(?:([xX])([0-9a-fA-F]{8,})|([0-9]{8,}));?")
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TARGET = re.compile(r"(?:mailto:|tel:|(?=(?:https?|ftp):))(?P<shown>.+)", re.IGNORECASE)
@@ -45,12 +46,25 @@ def plain_text(html: str) -> str:
     page = _Page()
     for token in TOKEN.finditer(html):
         if text := token["text"]:
-            page.write(unescape(text))
+            page.write(_unescaped(text))
         elif tag := token["tag"]:
             _follow_tag(page, tag.lower(), token["attributes"], closing=bool(token["slash"]))
     _close_link(page)
     page.end_line()
     return "\n".join(page.lines).strip("\n")
+
+
+def _unescaped(text: str) -> str:
+    """Resolve character references. Python's `unescape` alone raises ValueError for one of 4,301 digits."""
+    if "&#" in text:
+        text = _LONG_REFERENCE.sub(_shortened, text)
+    return unescape(text)
+
+
+def _shortened(reference: re.Match[str]) -> str:
+    """Return the same reference without leading zeros, or that of U+FFFD if there is no such character."""
+    digits = (reference[2] or reference[3]).lstrip("0") or "0"
+    return f"&#{reference[1] or ''}{digits};" if len(digits) < 8 else "&#xFFFD;"
 
 
 class _Level:
@@ -199,7 +213,7 @@ def _attribute(attributes: str, attribute: str) -> str:
     """Return the value of an attribute. Character references need their semicolon: `?a=1&copy=2` is unchanged."""
     for name, value in _ATTRIBUTE.findall(attributes):
         if name.lower() == attribute:
-            return _REFERENCE.sub(lambda reference: unescape(reference.group()), value.strip("\"'"))
+            return _REFERENCE.sub(lambda reference: _unescaped(reference.group()), value.strip("\"'"))
     return ""
 
 

@@ -37,6 +37,25 @@ def test_text_and_paragraphs(html: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("&#" + "0" * 5_000 + "65;b", "Ab"),
+        ("&#" + "0" * 5_000 + "65b", "Ab"),
+        ("&#x" + "0" * 5_000 + "41;", "A"),
+        ("&#X" + "0" * 7 + "41;", "A"),
+        ("&#" + "0" * 5_000 + ";", "\ufffd"),
+        ("&#" + "9" * 5_000 + ";", "\ufffd"),
+        ("&#x" + "f" * 5_000, "\ufffd"),
+        ("&#00000038;amp;", "&amp;"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_character_reference_may_have_thousands_of_digits(reference: str, text: str) -> None:
+    assert plain_text(reference) == text
+    assert plain_text(f"<img alt='{reference}'>") in (text, reference)
+
+
+@pytest.mark.parametrize(
     "html",
     [
         "<head><title>Title</title><style>p { color: red }</style></head>seen",

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 from database import Email
 from intake.email_fields import clean_content, clean_subject, clean_time
-from intake.fields import Fields, number, text
+from intake.errors import ValidationError
+from intake.fields import Fields, invalid, number, text
+from web.sendable import require_sendable
 
 FIELDS = ("event_id", "subject", "content", "due_at")
 SUBJECT, CONTENT = text(clean_subject), text(clean_content)
@@ -31,7 +33,10 @@ def _email(fields: Fields, event_id: int, zone: ZoneInfo) -> Email:
     content = fields.take("content", CONTENT)
     due_at = fields.take("due_at", _time(zone))
     fields.check()
-    return Email(event_id=event_id, subject=subject, content=content, due_at=due_at)
+    try:
+        return require_sendable(Email(event_id=event_id, subject=subject, content=content, due_at=due_at))
+    except ValidationError as error:
+        raise invalid("content", error.message) from error
 
 
 @lru_cache(maxsize=1)

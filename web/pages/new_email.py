@@ -28,6 +28,7 @@ from web.errors import error_answer
 from web.form import read_page_form
 from web.pages.filters import offset
 from web.sandbox import framed
+from web.sendable import require_sendable
 from web.services import current_settings, in_database, save_email
 
 FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
@@ -68,9 +69,10 @@ def take() -> AnyResponse:
         return _form(form, error)
 
 
+@blueprint.errorhandler(MessageError)
 @blueprint.errorhandler(ValidationError)
-def answer_unreadable(error: ValidationError) -> Response:
-    """No browser sends this."""
+def answer_unreadable(error: MessageError | ValidationError) -> Response:
+    """Answer what no browser sends, and an HTML view of what cannot be sent."""
     return error_answer(400, str(error))
 
 
@@ -144,7 +146,10 @@ def _clean(form: Form) -> Email:
     content = fields.take("email_content", text(clean_content))
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
     fields.check()
-    return Email(event_id, subject, content, due_at)
+    try:
+        return require_sendable(Email(event_id, subject, content, due_at))
+    except ValidationError as error:
+        raise InvalidFields([error]) from error
 
 
 def _free_number() -> int:
