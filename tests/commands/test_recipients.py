@@ -48,6 +48,11 @@ def test_added_recipients_are_listed_in_their_order(recipients: Command) -> None
     assert lines == ["b@example.com\tactive", "Anna@example.com\tactive", "josé@xn--exmple-cua.com\tactive"]
 
 
+def test_a_first_line_for_excel_names_the_delimiter(recipients: Command, database: Database) -> None:
+    result = recipients("import", "-", stdin=b"sep=;\r\nrecipient_email;name\r\na@example.com;A,B\r\n")
+    assert result.exit_code == 0 and stored(database) == {"a@example.com": "active"}
+
+
 def test_the_list_is_also_given_as_json_lines(recipients: Command) -> None:
     recipients("add", "a@example.com", "josé@example.com")
     first, second = map(json.loads, recipients("list", "--json").output.splitlines())

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from database import Import
 from intake.recipients_csv import import_job
+from intake.recipients_csv.format import BYTE_ORDER_MARK
 from intake.text import printable
 from web.declared_encoding import UTF_8, DeclaredEncodingError, declared_codec, decode_transfer
 from web.errors import error_answer
@@ -72,7 +73,7 @@ def bad_lines(import_id: int) -> AnyResponse:
     text = None if import_id >= 2**63 else in_database(lambda database: database.imports.bad_lines(import_id))
     if text is None:
         return error_answer(404, NOT_THERE)
-    response = Response(text, content_type="text/csv; charset=utf-8; header=present")
+    response = Response(BYTE_ORDER_MARK + text.encode(), content_type="text/csv; charset=utf-8; header=present")
     response.headers["Content-Disposition"] = f'attachment; filename="bad-lines-{import_id}.csv"'
     return response
 
