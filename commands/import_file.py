@@ -37,8 +37,8 @@ class RefusedFileError(click.ClickException):
 class ShownImportFile(ImportFile):
     """Says on a terminal how far it is read; ends with RefusedFileError if a line is bad."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)
+    def __init__(self, file: BinaryIO, *, single_label: bool) -> None:
+        super().__init__(file, single_label=single_label)
         self._stream = file
 
     def __iter__(self) -> Iterator[Address]:

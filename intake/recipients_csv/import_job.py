@@ -65,15 +65,16 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
     try:
         # Two connections: one is busy storing, while the other reads the file and records the progress.
         with open_database(settings, WRITE_TIMEOUT) as database, open_database(settings, WRITE_TIMEOUT) as other:
-            STEPS[step](database, other, import_id)
+            STEPS[step](settings, database, other, import_id)
     except DBError as error:
         logger.error("import %d broke off: %s", import_id, error)
         with suppress(DBError), open_database(settings) as database:  # its heartbeat stops all the same
             database.imports.break_off(import_id, str(error))
 
 
-def _read(database: Database, other: Database, import_id: int) -> None:
-    file = PreviewFile(_stream(other, import_id), MAX_BAD_LINES, PREVIEW_ROWS)
+def _read(settings: Settings, database: Database, other: Database, import_id: int) -> None:
+    stream = _stream(other, import_id)
+    file = PreviewFile(stream, MAX_BAD_LINES, PREVIEW_ROWS, single_label=settings.single_label_domains)
     comparison = database.imports.compare(file)
     fault = _fault(file)
     if fault:
@@ -84,11 +85,12 @@ def _read(database: Database, other: Database, import_id: int) -> None:
     database.imports.ready(import_id, comparison, **read, preview=preview, bad_lines=_csv_of(file.bad))
 
 
-def _import(database: Database, other: Database, import_id: int) -> None:
-    database.imports.finish(import_id, AddressFile(_stream(other, import_id)), datetime.now(UTC))
+def _import(settings: Settings, database: Database, other: Database, import_id: int) -> None:
+    file = AddressFile(_stream(other, import_id), single_label=settings.single_label_domains)
+    database.imports.finish(import_id, file, datetime.now(UTC))
 
 
-def _undo(database: Database, _: Database, import_id: int) -> None:
+def _undo(_settings: Settings, database: Database, _other: Database, import_id: int) -> None:
     while database.imports.undo_some(import_id, int(time.time())):
         pass
 

@@ -24,8 +24,9 @@ class BadLinesError(Exception):
 class AddressFile:
     """Iterates over the addresses of a CSV file in constant memory, and notes the lines that are bad."""
 
-    def __init__(self, file: BinaryIO, most_bad: int = 20) -> None:
+    def __init__(self, file: BinaryIO, most_bad: int = 20, *, single_label: bool = False) -> None:
         self._file = file
+        self._single_label = single_label  # whether domains may lack a dot
         self._most_bad = most_bad
         self.bad: list[BadLine] = []  # the first of them
         self.bad_count = 0
@@ -47,7 +48,7 @@ class AddressFile:
             self._note(row)
             return None
         try:
-            address = clean_address(row.text)
+            address = clean_address(row.text, single_label=self._single_label)
         except ValidationError as error:
             self._note(BadLine(row.line, f"{printable(row.text, 80)} {error.message}"))
             return None
@@ -85,8 +86,8 @@ class Seen(NamedTuple):
 class PreviewFile(AddressFile):
     """One that is looked at before it is taken: its first rows are kept, and where it cannot be read any further."""
 
-    def __init__(self, file: BinaryIO, most_bad: int, most_seen: int) -> None:
-        super().__init__(file, most_bad)
+    def __init__(self, file: BinaryIO, most_bad: int, most_seen: int, *, single_label: bool = False) -> None:
+        super().__init__(file, most_bad, single_label=single_label)
         self.seen: list[Seen] = []
         self.unreadable: Unreadable | None = None
         self._most_seen = most_seen

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Request, Response, g, request
 from werkzeug.exceptions import ServiceUnavailable
@@ -69,7 +69,7 @@ def page_response(noun: str, rows: Sequence[object], after: object | None) -> Re
     if after is None:
         return json_response({noun: rows, "next": None})
     arguments = {**request.args.to_dict(), "after": str(after)}
-    address = f"{request.path}?{urlencode(arguments)}"
+    address = f"{quote(request.path, safe='/@')}?{urlencode(arguments)}"
     response = json_response({noun: rows, "next": address})
     response.headers["Link"] = f'<{address}>; rel="next"'
     return response

@@ -27,11 +27,12 @@ blueprint = Blueprint("recipients_csv", __name__)
 @blueprint.post("/recipients/import")
 def import_recipients() -> Response:
     """Add the recipients of a CSV file: all of them, or none if a line is bad. Nobody becomes active again by it."""
-    octets = _as_utf_8(read_whole(request, current_settings().max_body, CSV), request_codec(request))
+    settings = current_settings()
+    octets = _as_utf_8(read_whole(request, settings.max_body, CSV), request_codec(request))
     now = datetime.now(UTC)
 
     def add(database: Database) -> serializers.Document:
-        content = ImportFile(io.BytesIO(octets), MAX_BAD_LINES)
+        content = ImportFile(io.BytesIO(octets), MAX_BAD_LINES, single_label=settings.single_label_domains)
         added = database.recipients.add(content, now)
         return {**added._asdict(), "repeated": content.count - sum(added), "left_out": content.inactive}
 

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from database import Email, EventIdUsed, SaveResult
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
-from intake.address import clean_address
+from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, invalid, number, text
@@ -114,7 +114,8 @@ def send_test(form: Form) -> Response:
     """Send it to one address now, and say what became of that."""
     email = _clean(form)
     try:
-        address = clean_address(form.get("address", "").strip())
+        single_label = current_settings().single_label_domains
+        address = clean_typed_address(form.get("address", ""), single_label=single_label)
     except ValidationError as error:
         return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
