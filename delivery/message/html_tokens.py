@@ -58,7 +58,7 @@ def unclosed_at(html: str) -> int:
     start = 0
     for token in TOKEN.finditer(html):
         start = token.start()
-    last = TOKEN.match(html[start:] + "x")  # swallowed by whatever is open
+    last = TOKEN.match(html[start:] + "\n")  # which is swallowed by whatever is open
     swallows = last is not None and last["text"] is None and last.end() > len(html) - start
     return start if swallows else len(html)
 
