@@ -37,8 +37,8 @@ class RefusedFileError(click.ClickException):
 class ShownImportFile(ImportFile):
     """Shows on a terminal how far it has been read. Raises RefusedFileError if a line is invalid."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)
+    def __init__(self, file: BinaryIO, *, single_label: bool) -> None:
+        super().__init__(file, single_label=single_label)
         self._stream = file
 
     def __iter__(self) -> Iterator[Address]:

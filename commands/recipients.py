@@ -7,7 +7,7 @@ and progress to stderr, and progress only where that is a terminal.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,8 @@ from commands.import_file import ShownImportFile
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
 from database import Added, Address, Database, Recipient, open_database
-from intake.address import clean_address, distinct
+from intake.address import clean_typed_address, distinct, stored_address
+from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
 from intake.text import printable
@@ -40,7 +41,7 @@ def add(addresses: tuple[str, ...], as_json: bool) -> None:
 
     Who has unsubscribed, or was rejected, stays so.
     """
-    checked = _checked(addresses)
+    checked = _checked(addresses, _typed)
     with _database() as database:
         added = database.recipients.add(checked, _now())
         saved = filter(None, map(database.recipients.find, checked))
@@ -60,8 +61,8 @@ def add(addresses: tuple[str, ...], as_json: bool) -> None:
 @plain_errors
 def remove(addresses: tuple[str, ...], as_json: bool) -> None:
     """Remove recipients. That one has unsubscribed is remembered."""
-    checked = _checked(addresses)
     with _database() as database:
+        checked = _checked(addresses, lambda text: _typed_or_stored(database, text))
         unknown = [address.text for address in checked if not database.recipients.find(address)]
         removed = database.recipients.remove(checked, _now())
     if as_json:
@@ -94,7 +95,7 @@ def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     The column is called recipient_email; a file of one column needs no header. An import never makes anyone
     active again who has unsubscribed or was rejected.
     """
-    content = ShownImportFile(file)
+    content = ShownImportFile(file, single_label=current_settings().single_label_domains)
     if dry_run:
         deque(content, maxlen=0)
         added = None
@@ -135,13 +136,28 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _checked(texts: Iterable[str]) -> list[Address]:
+def _typed(text: str) -> Address:
+    return clean_typed_address(text, single_label=current_settings().single_label_domains)
+
+
+def _typed_or_stored(database: Database, text: str) -> Address:
+    """Return an address that is valid or, by other rules or settings, was once. Raises ValidationError."""
+    try:
+        return clean_typed_address(text, single_label=True)
+    except ValidationError:
+        address = stored_address(text.strip())
+        if UNSTORABLE.search(text) or not database.recipients.find(address):
+            raise
+        return address
+
+
+def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Address]:
     """Return each address once, or name every bad one."""
     addresses: list[Address] = []
     bad: list[str] = []
     for text in texts:
         try:
-            addresses.append(clean_address(text.strip()))
+            addresses.append(clean(text))
         except ValidationError as error:
             bad.append(printable(f"{text} {error.message}"))
     if bad:

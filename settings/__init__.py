@@ -72,6 +72,7 @@ class Settings(NamedTuple):
     hold_if_late: int
     web_workers: int
     max_body: int
+    single_label_domains: bool
     keep_for: int
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
@@ -146,6 +147,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "hold_if_late": read("HOLD_IF_LATE", "0", values.duration),
         "web_workers": read("WEB_WORKERS", "1", values.whole_number(1, 64)),
         "max_body": read("MAX_BODY", "10MB", values.size),
+        "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),
         "keep_for": read("KEEP_FOR", "0", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),

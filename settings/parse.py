@@ -87,6 +87,10 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def yes_or_no(text: str) -> bool:
+    return choice("no", "yes")(text) == "yes"
+
+
 def scheduler(text: str) -> str:
     """RQ forks for each job, which Windows cannot."""
     if text == "rq-scheduler" and sys.platform == "win32":

@@ -1,7 +1,7 @@
 """The body of a form request → its fields, read within a bound and without a character changed.
 
-Werkzeug's own form parser puts U+FFFD for bytes that are not UTF-8, and takes a body that is longer than its
-limit for one that ends there. Mail must not be sent with either.
+Werkzeug's own form parser replaces bytes that are not UTF-8 with U+FFFD, ignores the encoding that a part declares, and
+takes a body that is longer than its limit for one that ends there. Mail must not be sent with any of that.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import time
 from binascii import a2b_qp
-from collections.abc import Collection, Iterator
-from typing import IO
+from collections.abc import Collection, Iterable, Iterator
+from typing import IO, NamedTuple
 
 from flask import Request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import (
     BadRequest,
     ClientDisconnected,
@@ -21,53 +22,155 @@ from werkzeug.exceptions import (
     RequestTimeout,
     UnsupportedMediaType,
 )
-from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, MultipartDecoder
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from intake.errors import ValidationError
+from web.declared_encoding import (
+    CHARSET_FIELD,
+    DeclaredEncodingError,
+    codec_of,
+    declared_codec,
+    decode_text,
+    decode_transfer,
+)
 
 READ_SIZE = 65_536  # bytes
 READ_TIMEOUT = 120  # seconds; a client that sends a byte now and then does not occupy a thread forever
 MAX_FIELDS = 1_000
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+CHARSETS_OF_NAMES = ("", "ascii", "us-ascii", "utf-8", "iso-8859-1")  # those that Werkzeug decodes
+EXTENDED_NAME = re.compile(r"""(?<![^;\s])name\*[^=]*+=\s*+"?([^';"]*)'""", re.IGNORECASE)
 LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def read_form(request: Request, names: Collection[str], limit: int) -> dict[str, str]:
-    """The fields called `names`, decoded from UTF-8; all others are ignored. The body may have `limit` bytes.
+class Part(NamedTuple):
+    """A part of multipart/form-data. `value` is None for a file."""
 
-    Raises ValidationError when one of them is given twice or is not UTF-8.
+    name: str
+    value: bytes | None
+    headers: Headers
+
+
+def read_form(request: Request, names: Collection[str], limit: int) -> dict[str, str]:
+    """Return the fields called `names`, decoded as the client declares, else from UTF-8; all others are ignored.
+
+    The body may have `limit` bytes. Raises ValidationError when one of the fields is given twice, comes as a file, or
+    is not what its part or `_charset_` declares, and UnsupportedMediaType when that is said for the whole body.
     """
-    return _decoded(_pairs(request, read_body(request, limit)), names)
+    body = read_body(request, limit)
+    content_type = request.environ.get("CONTENT_TYPE", "")
+    mimetype = content_type.partition(";")[0].strip().lower()
+    if mimetype == MULTIPART:
+        parts = multipart_parts(body, request.mimetype_params.get("boundary", ""))
+        return _decoded_parts(parts, names, request_codec(request))
+    if body and mimetype != URLENCODED:
+        raise UnsupportedMediaType(f"the body has to be {URLENCODED} or {MULTIPART}")
+    if body and get_content_length(request.environ) is None:
+        # A chunked body whose client died half-way looks like a whole one here; multipart has a mark at its end.
+        raise LengthRequired(f"a body of {URLENCODED} needs a Content-Length")
+    return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None)
 
 
 def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
-    """The same, of a form of a page: its body was read when its token was looked at, or is read now."""
+    """Do as read_form with the form of a page, whose body may have been read when its token was checked."""
     if request.mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the body has to be {URLENCODED}")
-    return _decoded(urlencoded_pairs(request.get_data()), names)
+    return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request))
 
 
-def _decoded(pairs: Iterator[tuple[str, bytes]], names: Collection[str]) -> dict[str, str]:
-    fields: dict[str, str] = {}
+def request_codec(request: Request) -> str | None:
+    """Return the codec for the charset of the request's Content-Type, if there is one. Raises UnsupportedMediaType."""
+    try:
+        return declared_codec(request.environ.get("CONTENT_TYPE", ""))
+    except DeclaredEncodingError as error:
+        raise UnsupportedMediaType(f"the Content-Type {error}") from None
+
+
+def _decoded(pairs: Iterator[tuple[str, bytes]], names: Collection[str], codec: str | None) -> dict[str, str]:
+    fields: dict[str, bytes] = {}
+    charsets: list[str] = []
     for name, value in pairs:
-        if name not in names:
-            continue
-        if name in fields:
-            raise ValidationError(name, "is given more than once")
-        try:
-            fields[name] = value.decode()
-        except UnicodeDecodeError:
-            raise ValidationError(name, "is not UTF-8") from None
-    return fields
+        if name in names:
+            if name in fields:
+                raise ValidationError(name, "is given more than once")
+            fields[name] = value
+        elif name.lower() == CHARSET_FIELD:
+            charsets.append(value.decode(errors="replace"))
+    codec = _codec_of_all(charsets, codec) if charsets else codec
+    return {name: _text(name, value, codec) for name, value in fields.items()}
+
+
+def _decoded_parts(parts: Iterator[Part], names: Collection[str], codec: str | None) -> dict[str, str]:
+    fields: dict[str, Part] = {}
+    files: list[str] = []
+    charsets: list[str] = []
+    for part in parts:
+        if part.name in names:
+            if part.value is None:
+                files.append(part.name)
+            elif part.name in fields:
+                raise ValidationError(part.name, "is given more than once")
+            else:
+                fields[part.name] = part
+        elif part.name.lower() == CHARSET_FIELD:
+            charsets.append(_text_of(part, None))
+    codec = _codec_of_all(charsets, codec) if charsets else codec
+    for name in files:
+        if name not in fields:
+            raise ValidationError(name, "came as a file; send it as an ordinary field")
+    return {name: _text_of(part, codec) for name, part in fields.items()}
+
+
+def _codec_of_all(charsets: Iterable[str], codec: str | None) -> str | None:
+    """Return the codec for the values of `_charset_`, which must not contradict that of the request."""
+    try:
+        named = codec_of(filter(None, map(str.strip, charsets)))
+    except DeclaredEncodingError as error:
+        raise ValidationError(CHARSET_FIELD, str(error)) from None
+    if codec and named and codec != named:
+        raise ValidationError(CHARSET_FIELD, "is not the charset that the Content-Type of the request declares")
+    return codec or named
+
+
+def _text(name: str, octets: bytes, codec: str | None) -> str:
+    try:
+        return octets.decode() if codec is None else decode_text(octets, codec)
+    except UnicodeDecodeError:
+        raise ValidationError(name, "is not UTF-8") from None
+    except DeclaredEncodingError as error:
+        raise ValidationError(name, str(error)) from None
+
+
+def _text_of(part: Part, codec: str | None) -> str:
+    try:
+        octets = decode_transfer(part.value or b"", part.headers.getlist("Content-Transfer-Encoding"))
+        codec = _codec_of_part(part.headers) or codec
+    except DeclaredEncodingError as error:
+        raise ValidationError(part.name, str(error)) from None
+    return _text(part.name, octets, codec)
+
+
+def _codec_of_part(headers: Headers) -> str | None:
+    types = headers.getlist("Content-Type")
+    if any(each.lower().startswith(("multipart/", "message/")) for each in types):
+        raise DeclaredEncodingError("consists of parts itself; send its text alone")
+    if any(each.lower() not in ("", "identity") for each in headers.getlist("Content-Encoding")):
+        raise DeclaredEncodingError("has a Content-Encoding; send it without one")
+    codecs = {codec for each in types if (codec := declared_codec(each))}
+    if len(codecs) > 1:
+        raise DeclaredEncodingError("declares more than one charset")
+    return codecs.pop() if codecs else None
 
 
 def read_body(request: Request, limit: int) -> bytes:
-    """All bytes of the body. One that is too long is refused before it is read, or else while it is."""
+    """Return the whole body. If it is too long, it is refused before it is read, or else while it is read."""
     environ = request.environ  # its own look-ups cost a tenth of those in request.headers
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("a body with a Content-Encoding is not taken")
+    if environ.get("HTTP_CONTENT_TRANSFER_ENCODING", "binary").strip().lower() not in ("7bit", "8bit", "binary"):
+        raise UnsupportedMediaType("a body with a Content-Transfer-Encoding is not taken")
     announced = get_content_length(environ)
     if announced is not None and announced > limit:
         raise RequestEntityTooLarge
@@ -94,18 +197,6 @@ def _read(stream: IO[bytes], announced: int | None, limit: int) -> bytes:
     return bytes(body)
 
 
-def _pairs(request: Request, body: bytes) -> Iterator[tuple[str, bytes]]:
-    mimetype = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if mimetype == MULTIPART:
-        return multipart_pairs(body, request.mimetype_params.get("boundary", ""))
-    if body and mimetype != URLENCODED:
-        raise UnsupportedMediaType(f"the body has to be {URLENCODED} or {MULTIPART}")
-    if body and get_content_length(request.environ) is None:
-        # A chunked body whose client died half-way looks like a whole one here; multipart has a mark at its end.
-        raise LengthRequired(f"a body of {URLENCODED} needs a Content-Length")
-    return urlencoded_pairs(body)
-
-
 def urlencoded_pairs(body: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and values of an urlencoded body, in order."""
     if body.count(b"&") >= MAX_FIELDS:
@@ -123,18 +214,28 @@ def _unescape(value: bytes) -> bytes:
     return a2b_qp(escaped.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
-def multipart_pairs(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
-    """Names and values of the fields of a multipart body, in order; files are passed over."""
-    name = None
+def multipart_parts(body: bytes, boundary: str) -> Iterator[Part]:
+    """Yield the named parts of a multipart body, in order. The content of files is passed over."""
+    part: Field | File | None = None
     value = bytearray()
     for event in _multipart_events(body, boundary):
-        if isinstance(event, Data):
-            value += event.data
-            if name is not None and not event.more_data:
-                yield name, bytes(value)
-        else:
-            name = event.name if isinstance(event, Field) else None
+        if isinstance(event, Field | File):
+            part = event
             value.clear()
+            _refuse_other_names(event.headers.get("Content-Disposition", ""))
+        elif isinstance(event, Data) and part is not None and part.name is not None:
+            if isinstance(part, Field):
+                value += event.data
+            if not event.more_data:
+                yield Part(part.name, bytes(value) if isinstance(part, Field) else None, part.headers)
+
+
+def _refuse_other_names(disposition: str) -> None:
+    """Refuse a `name*=` in a charset in which it was not read (RFC 2231, RFC 5987)."""
+    if "*" in disposition and any(
+        charset.strip().lower() not in CHARSETS_OF_NAMES for charset in EXTENDED_NAME.findall(disposition)
+    ):
+        raise ValidationError("form", "has a name* in a charset that is not supported; send names as UTF-8")
 
 
 def _multipart_events(body: bytes, boundary: str) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from intake.email_fields import FIELDS, clean_email
 from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
 from web.errors import plain_text
 from web.form import read_form
+from web.sendable import require_sendable
 from web.services import current_settings, save_email
 
 blueprint = Blueprint("send_emails", __name__)
@@ -19,7 +20,7 @@ def send_emails() -> Response:
     """Save the email of this form."""
     settings = current_settings()
     email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
-    save_email(email)
+    save_email(require_sendable(email))
     return plain_text("Successful")
 
 

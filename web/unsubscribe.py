@@ -6,6 +6,7 @@ from a mail provider; it reads neither body nor cookies, is never redirected, an
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, make_response, render_template
@@ -15,6 +16,7 @@ from sender.outgoing import unsubscribe_tokens
 from web.middleware import request_id
 from web.services import current_settings, in_database
 
+AFTER_LINK = re.compile(r"""[.,;:!?'")>\]}*\u201d\u2019\u00bb]{0,3}/?\Z""")  # what a text may have behind a link
 blueprint = Blueprint("unsubscribe", __name__)
 
 
@@ -70,7 +72,7 @@ def _unsubscribe(database: Database, token: str) -> Recipient | None:
 
 def _recipient(database: Database, token: str) -> Recipient | None:
     """Whom the token is for; None when that recipient was removed meanwhile."""
-    recipient_id = unsubscribe_tokens(current_settings(), database).recipient_id(token)
+    recipient_id = unsubscribe_tokens(current_settings(), database).recipient_id(AFTER_LINK.sub("", token, count=1))
     if recipient_id is None:
         raise ForgedToken
     return database.recipients.get(recipient_id)

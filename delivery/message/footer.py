@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from delivery.message.plain_text import TOKEN
+from delivery.message.html_tokens import TOKEN, unclosed_at
 
 PLACEHOLDER = "\0"  # no content contains one
 
@@ -14,8 +14,11 @@ def with_link(text: str, prefix: str) -> str:
 
 
 def html_with_link(html: str, prefix: str) -> str:
-    """Add the link to HTML, at the end of its body, whether or not there is a `</body>`."""
+    """Add the link to HTML, at the end of its body, whether or not there is a `</body>`.
+
+    It goes before a comment, a style sheet or the like that is never closed, which would swallow it.
+    """
     ends = {tag["tag"].lower(): tag.start() for tag in TOKEN.finditer(html) if tag["slash"]}
-    end = ends.get("body", ends.get("html", len(html)))
+    end = ends["body"] if "body" in ends else ends["html"] if "html" in ends else unclosed_at(html)
     link = f'\r\n<p><small><a href="{prefix}{PLACEHOLDER}">Unsubscribe</a></small></p>\r\n'
     return html[:end] + link + html[end:]

@@ -22,6 +22,7 @@ MAX_PART_HEADER_BYTES = 400  # for each part, an upper bound for everything in t
 _PRINTABLE = bytes({*range(0x20, 0x7F), *b"\t\r\n"} - {*b"="})  # what quoted-printable leaves alone
 _ENTITY = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
 _ANY_TOKEN = b"x" * TOKEN_LENGTH
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _HTML = re.compile("<!DOCTYPE html|<html", re.IGNORECASE)
 
 
@@ -68,14 +69,30 @@ def parts_of(content: str, link: str | None = None) -> list[Part]:
 
     With `link`, each part ends with a link: `link` and a recipient's token.
     """
+    check_characters(content)
+    if not is_html(content):
+        return [_plain_part(content, link)]
+    try:
+        text = plain_text(content)
+    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # one email must not stop all others
+        raise MessageError(f"the content cannot be turned into plain text ({type(error).__name__})") from error
+    return [_plain_part(text, link), _html_part(content, link)]
+
+
+def check_content(content: str) -> None:
+    """Raise MessageError if `parts_of` would. Plain text is not rendered for that: only its characters can be wrong."""
+    if is_html(content):
+        parts_of(content)
+    else:
+        check_characters(content)
+
+
+def check_characters(content: str) -> None:
+    """Raise MessageError for a character that no message can hold."""
     if "\0" in content:
         raise MessageError("the content holds U+0000")
-    try:
-        if not is_html(content):
-            return [_plain_part(content, link)]
-        return [_plain_part(plain_text(content), link), _html_part(content, link)]
-    except UnicodeEncodeError as error:
-        raise MessageError(f"the content holds half a character, U+{ord(content[error.start]):04X}") from error
+    if not content.isascii() and (half := _SURROGATE.search(content)):
+        raise MessageError(f"the content holds half a character, U+{ord(half.group()):04X}")
 
 
 def _plain_part(text: str, link: str | None) -> Part:

@@ -1,40 +1,35 @@
-"""HTML -> plain text, for mail programs that do not show HTML.
-
-It has its own tokenizer. The one in the standard library takes 70 s for 60 kB of `<a ` (CVE-2025-6069), raises
-AssertionError for `<![x`, and differs between Python versions. This one is linear: each token is matched without
-backtracking, and anything that is never closed extends to the end of the text, as in a browser.
-"""
+"""HTML -> plain text, for mail programs that do not show HTML: what a browser shows, and nothing that it hides."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from html import unescape
+from urllib.parse import unquote, urljoin
 
-_END = r"(?: > | \Z )"
-_ATTRIBUTES = r"""(?: [^>=]++ | =\s*+ (?: "[^"]*+(?:"|\Z) | '[^']*+(?:'|\Z) )?+ )*+"""  # a quoted > ends no tag
-TOKEN = re.compile(
-    rf"""
-      (?P<text> [^<]++ | <(?![a-zA-Z/!?]) )
-    | <!-- (?s:.*?) (?: (?<=--)> | \Z )
-    | <(?: [!?] | /(?![a-zA-Z]) ) [^>]*+ {_END}
-    | <(?P<unseen> iframe | noembed | noframes | script | style | template | title )(?=[\s/>]) {_ATTRIBUTES} {_END}
-      (?s:.*?) (?: </(?P=unseen)(?=[\s/>]) [^>]*+ {_END} | \Z )
-    | <(?P<slash>/?)(?P<tag>[a-zA-Z][^\s/>]*+) (?P<attributes>{_ATTRIBUTES}) {_END}
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_ATTRIBUTE = re.compile(r"""([^\s/=]++)(?:\s*+=\s*+("[^"]*+"?|'[^']*+'?|\S++)?)?""")
-_REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);")
+from delivery.message.html_tokens import TOKEN, attribute, unescaped
+from delivery.message.inline_style import HIDING_TAGS, Effects, effects_of
+from delivery.message.list_numbers import Numbering, lengths_of_reversed_lists
+from delivery.message.open_elements import GONE, MAKING_ROOM, VOID, OpenElements, inside
+from delivery.message.scripts import marked_script, struck_out
+
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_TARGET = re.compile(r"(?:mailto:|tel:|(?=(?:https?|ftp):))(?P<shown>.+)", re.IGNORECASE)
+_STRIPPED_FROM_URLS = re.compile(r"[\t\n\r]")
+_ABSOLUTE = re.compile(r"(?:https?|ftp):", re.IGNORECASE)
+_BASE = re.compile("<base", re.IGNORECASE)
 
-_LISTS = ("ol", "ul")
-_PARAGRAPHS = "blockquote dl h1 h2 h3 h4 h5 h6 hr ol p pre table ul"
+# Runs of characters without a width fill the preview that mail programs show after the subject. One joins letters.
+_ZERO_WIDTH = "\u034f\u180e\u200b-\u200f\u2060\ufeff"
+_FILLER = re.compile(f"[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+(?:[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+)++")
+_WIDE = re.compile("[ \u2007\u2002-\u200a]")
+_SPACES = re.compile("  +")
+_EDGES = "\u034f\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff \u2007\t\n\r\f\v"
+
+_LISTS = ("ol", "ul", "menu", "dir")
+_PARAGRAPHS = "blockquote dir dl h1 h2 h3 h4 h5 h6 hr listing menu ol p pre table ul xmp"
 _LINES = (
-    "address article aside body caption center dd details div dt fieldset figcaption figure footer form header"
-    " li main nav option section summary tr"
+    "address article aside body caption center dd details dialog div dt fieldset figcaption figure footer form header"
+    " legend li main nav optgroup option section summary tr"
 )
 _BREAKS = {**dict.fromkeys(_PARAGRAPHS.split(), "paragraph"), **dict.fromkeys(_LINES.split(), "line")}
 MAX_INDENTATION_LEVELS = 8  # hostile markup may have a million
@@ -42,12 +37,20 @@ MAX_INDENTATION_LEVELS = 8  # hostile markup may have a million
 
 def plain_text(html: str) -> str:
     """Return the text of `html` in paragraphs, lists and cells, with the targets of its links."""
-    page = _Page()
+    page = _Page(html)
     for token in TOKEN.finditer(html):
-        if text := token["text"]:
-            page.write(unescape(text))
-        elif tag := token["tag"]:
-            _follow_tag(page, tag.lower(), token["attributes"], closing=bool(token["slash"]))
+        kind = token.lastgroup
+        if kind == "text":
+            page.show(unescaped(token.group()))
+        elif kind == "attributes":
+            slash, tag, attributes = token.group("slash", "tag", "attributes")
+            if slash:
+                page.close(tag.lower())
+            else:
+                page.open(tag.lower(), attributes, token.start())
+        elif kind == "content":
+            page.show_verbatim(token["verbatim"].lower(), token["of_verbatim"], token["content"])
+    page.elements.close_all()
     _close_link(page)
     page.end_line()
     return "\n".join(page.lines).strip("\n")
@@ -56,31 +59,70 @@ def plain_text(html: str) -> str:
 class _Level:
     """An open list or quotation."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, numbering: Numbering | None = None) -> None:
         self.tag = tag
-        self.items = 0
+        self.numbering = numbering
 
     @property
     def indentation(self) -> str:
-        return "> " if self.tag == "blockquote" else "  "
-
-    def next_marker(self) -> str:
-        self.items += 1
-        return f"{self.items}. " if self.tag == "ol" else "- "
+        if self.numbering is None:
+            return "> "
+        return "  " if self.numbering.style else ""
 
 
 class _Page:
     """The finished lines, and the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, html: str) -> None:
         self.lines: list[str] = []
         self.line: list[str] = []  # in pieces
         self.levels: list[_Level] = []
         self.marker = ""  # of a list item that has no line yet
         self.in_next_cell = False
-        self.preformatted = False
+        self.layout_tables: list[bool] = []  # for each open table, whether it only arranges what is in it
+        self.preformatted = 0
         self.target = ""  # of the open link
         self.label: list[str] = []  # its text so far, in pieces
+        self.scripts: list[tuple[str, int]] = []  # `sup` or `sub`, and where it begins in the current line
+        self.strikes = 0
+        self.struck_from = 0  # where the text that is struck out begins in the current line
+        self.base = _base_of(html) if _BASE.search(html) else ""
+        self.lengths = lengths_of_reversed_lists(html)
+        self.elements = OpenElements(self._on_close)
+
+    def open(self, tag: str, attributes: str, position: int) -> None:
+        """Apply an opening tag."""
+        elements = self.elements
+        if tag in MAKING_ROOM:
+            elements.make_room(tag)
+        effects = effects_of(tag, attributes) if attributes or tag in HIDING_TAGS else None
+        state = inside(elements.state, effects) if effects else elements.state
+        is_there = not state & GONE
+        if is_there:
+            if tag in _BREAKS:
+                self._break(tag, closing=False)
+            if tag in _OPENING and (not state or tag not in ("hr", "img")):
+                _OPENING[tag](self, attributes, effects, position)
+            if effects and effects.is_struck_out:
+                self.begin_strike()
+        if tag not in VOID:
+            elements.open(tag, effects, was_followed=is_there)
+
+    def close(self, tag: str) -> None:
+        """Apply an end tag. Two of them mean something without an element that they close."""
+        if not self.elements.close(tag) and tag in ("br", "p") and not self.elements.state & GONE:
+            _line_break(self, "", None, 0) if tag == "br" else self.end_paragraph()
+
+    def show(self, text: str) -> None:
+        """Write a text, if it can be seen."""
+        if not self.elements.state:
+            self.write(text)
+
+    def show_verbatim(self, tag: str, attributes: str, content: str) -> None:
+        """Write the content of an element in which tags are text."""
+        self.open(tag, attributes, 0)
+        self.show(unescaped(content) if tag == "textarea" else content)
+        self.close(tag)
 
     def write(self, text: str) -> None:
         if self.preformatted:
@@ -91,31 +133,73 @@ class _Page:
     def put(self, piece: str) -> None:
         if not piece:
             return
-        if self.in_next_cell and self.line:
-            self.line.append("| " if self.line[-1].endswith(" ") else " | ")
-        self.in_next_cell = False
+        if self.in_next_cell:
+            if not piece.strip(_EDGES + "\xa0"):
+                return  # a cell that only keeps others apart
+            if self.line:
+                separator = " " if self.layout_tables and self.layout_tables[-1] else " | "
+                self.line.append(separator.lstrip() if self.line[-1].endswith(" ") else separator)
+            self.in_next_cell = False
         self.line.append(piece)
         if self.target:
             self.label.append(piece)
 
     def end_line(self) -> None:
-        line = "".join(self.line).replace("\xa0", " ")
+        if self.strikes:
+            self._strike_out()
+        line = _without_fillers("".join(self.line).replace("\xa0", " "))
         if line := line.rstrip() if self.preformatted else line.strip():
             self.lines.append(self._indentation() + line)
-        self.line = []
-        self.in_next_cell = False
+        self._begin_line()
 
     def end_paragraph(self) -> None:
         self.end_line()
         if self.lines and self.lines[-1] and not self.marker:
             self.lines.append("")
 
+    def begin_strike(self) -> None:
+        if not self.strikes:
+            self.struck_from = len(self.line)
+        self.strikes += 1
+
+    def end_strike(self) -> None:
+        self.strikes -= 1
+        if not self.strikes:
+            self._strike_out()
+
+    def _strike_out(self) -> None:
+        self.line[self.struck_from :] = struck_out("".join(self.line[self.struck_from :]))
+        self.struck_from = len(self.line)
+
+    def _begin_line(self) -> None:
+        self.line = []
+        self.in_next_cell = False
+        self.struck_from = 0
+        self.scripts = [(tag, 0) for tag, _ in self.scripts[-MAX_INDENTATION_LEVELS:]] if self.scripts else []
+
+    def _on_close(self, tag: str, effects: Effects | None) -> None:
+        if effects and effects.is_struck_out:
+            self.end_strike()
+        if tag in _BREAKS:
+            self._break(tag, closing=True)
+        if tag in _CLOSING:
+            _CLOSING[tag](self)
+
+    def _break(self, tag: str, *, closing: bool) -> None:
+        """End the line or the paragraph where a tag does."""
+        if _BREAKS[tag] == "paragraph" and not (tag in _LISTS and len(self.levels) > closing):
+            self.end_paragraph()
+        else:
+            self.end_line()
+
     def _write_preformatted(self, text: str) -> None:
         *whole, last = _LINE_END.split(text)
         for line in whole:
             self.put(line)
+            if self.strikes:
+                self._strike_out()
             self.lines.append((self._indentation() + "".join(self.line)).rstrip())
-            self.line = []
+            self._begin_line()
         self.put(last)
 
     def _indentation(self) -> str:
@@ -124,60 +208,84 @@ class _Page:
         return "".join(level.indentation for level in outer) + marker
 
 
-def _follow_tag(page: _Page, tag: str, attributes: str, *, closing: bool) -> None:
-    """Apply a tag: first its line or paragraph break, then everything else it does."""
-    nested_list = tag in _LISTS and len(page.levels) > closing
-    if (kind := _BREAKS.get(tag)) == "paragraph" and not nested_list:
-        page.end_paragraph()
-    elif kind:
-        page.end_line()
-    if closing and tag in _CLOSING:
-        _CLOSING[tag](page)
-    elif not closing and tag in _OPENING:
-        _OPENING[tag](page, attributes)
+def _without_fillers(line: str) -> str:
+    if line.isascii():
+        return line
+    filled = _FILLER.sub(lambda run: " " if _WIDE.search(run.group()) else "", line.replace("\xad", ""))
+    return line if filled == line and line == line.strip(_EDGES) else _SPACES.sub(" ", filled).strip(_EDGES)
 
 
-def _open_level(tag: str) -> Callable[[_Page, str], None]:
-    return lambda page, _: page.levels.append(_Level(tag))
+def _open_list(page: _Page, attributes: str, effects: Effects | None, position: int) -> None:
+    style = effects.list_style if effects else None
+    page.levels.append(_Level("ol", Numbering(attributes, style, page.lengths.get(position))))
 
 
-def _close_level(tag: str) -> Callable[[_Page], None]:
+def _open_bullets(page: _Page, _: str, effects: Effects | None, _position: int) -> None:
+    style = effects.list_style if effects else None
+    page.levels.append(_Level("ul", Numbering("", style if style is not None else "-", None)))
+
+
+def _open_quotation(page: _Page, *_: object) -> None:
+    page.levels.append(_Level("blockquote"))
+
+
+def _close_level(*tags: str) -> Callable[[_Page], None]:
     def close(page: _Page) -> None:
-        if page.levels and page.levels[-1].tag == tag:
+        if page.levels and page.levels[-1].tag in tags:
             page.levels.pop()
 
     return close
 
 
-def _item(page: _Page, _: str) -> None:
-    page.marker = page.levels[-1].next_marker() if page.levels else "- "
+def _item(page: _Page, attributes: str, effects: Effects | None, _: int) -> None:
+    numbering = page.levels[-1].numbering if page.levels else None
+    page.marker = numbering.next_marker(attributes, effects.list_style if effects else None) if numbering else "- "
 
 
-def _break(page: _Page, _: str) -> None:
+def _line_break(page: _Page, *_: object) -> None:
     if page.line:
         page.end_line()
     else:
         page.end_paragraph()
 
 
-def _rule(page: _Page, _: str) -> None:
+def _rule(page: _Page, *_: object) -> None:
     page.put("-" * 20)
     page.end_paragraph()
 
 
-def _cell(page: _Page, _: str) -> None:
+def _cell(page: _Page, *_: object) -> None:
     page.in_next_cell = True
 
 
-def _image(page: _Page, attributes: str) -> None:
-    page.write(_attribute(attributes, "alt"))
+def _open_table(page: _Page, attributes: str, *_: object) -> None:
+    page.layout_tables.append((attribute(attributes, "role") or "").strip().lower() in ("presentation", "none"))
 
 
-def _open_link(page: _Page, attributes: str) -> None:
+def _close_table(page: _Page) -> None:
+    if page.layout_tables:
+        page.layout_tables.pop()
+
+
+def _image(page: _Page, attributes: str, *_: object) -> None:
+    page.write(attribute(attributes, "alt") or "")
+
+
+def _open_script(tag: str) -> Callable[..., None]:
+    return lambda page, *_: page.scripts.append((tag, len(page.line)))
+
+
+def _close_script(page: _Page) -> None:
+    if page.scripts:
+        tag, start = page.scripts.pop()
+        before = page.line[start - 1] if 0 < start <= len(page.line) else ""
+        page.line[start:] = marked_script(tag, before, "".join(page.line[start:]))
+
+
+def _open_link(page: _Page, attributes: str, *_: object) -> None:
     """Keep the target only if it means something outside a browser."""
     _close_link(page)
-    if target := _TARGET.fullmatch(_SPACE.sub("", _attribute(attributes, "href"))):
-        page.target = target["shown"]
+    page.target = _target(attribute(attributes, "href") or "", page.base)
 
 
 def _close_link(page: _Page) -> None:
@@ -188,38 +296,79 @@ def _close_link(page: _Page) -> None:
         page.put(f" <{target}>" if page.line and not page.line[-1].endswith(" ") else f"<{target}>")
 
 
-def _preformatted(on: bool) -> Callable[..., None]:
-    def switch(page: _Page, _: str = "") -> None:
-        page.preformatted = on
+def _target(href: str, base: str) -> str:
+    """Return the URL, address or telephone number that a link leads to, or "" if only a browser can open it."""
+    url = _STRIPPED_FROM_URLS.sub("", href.strip(" \t\n\r\f")).replace(" ", "%20")
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() == "mailto":
+        return _mail_address(rest)
+    if scheme.lower() == "tel":
+        return rest
+    if url.startswith("#") or not url:
+        return ""
+    try:
+        url = urljoin(base, url) if base else f"https:{url}" if url.startswith("//") else url
+    except ValueError:
+        return ""
+    return url if _ABSOLUTE.match(url) else ""
 
-    return switch
+
+def _mail_address(rest: str) -> str:
+    """Return the addresses of a mailto: URL (RFC 6068), without subject and the like."""
+    written, _, parameters = rest.partition("?")
+    if not written:
+        named = (pair.partition("=") for pair in parameters.split("&"))
+        written = next((value for name, _, value in named if name.lower() == "to"), "")
+    decoded = unquote(written)
+    return decoded if decoded.isprintable() else written
 
 
-def _attribute(attributes: str, attribute: str) -> str:
-    """Return the value of an attribute. Character references need their semicolon: `?a=1&copy=2` is unchanged."""
-    for name, value in _ATTRIBUTE.findall(attributes):
-        if name.lower() == attribute:
-            return _REFERENCE.sub(lambda reference: unescape(reference.group()), value.strip("\"'"))
+def _base_of(html: str) -> str:
+    """Return the URL to which relative links are relative, if the page says so."""
+    for token in TOKEN.finditer(html):
+        if (token["tag"] or "").lower() == "base" and not token["slash"]:
+            href = attribute(token["attributes"], "href")
+            if href is not None:
+                url = _STRIPPED_FROM_URLS.sub("", href.strip(" \t\n\r\f"))
+                return f"https:{url}" if url.startswith("//") else url if _ABSOLUTE.match(url) else ""
     return ""
 
 
-_OPENING: dict[str, Callable[[_Page, str], None]] = {
+def _begin_preformatted(page: _Page, *_: object) -> None:
+    page.preformatted += 1
+
+
+def _end_preformatted(page: _Page) -> None:
+    page.preformatted = max(0, page.preformatted - 1)
+
+
+_OPENING: dict[str, Callable[[_Page, str, Effects | None, int], None]] = {
     "a": _open_link,
-    "blockquote": _open_level("blockquote"),
-    "br": _break,
+    "blockquote": _open_quotation,
+    "br": _line_break,
     "hr": _rule,
     "img": _image,
     "li": _item,
-    "ol": _open_level("ol"),
-    "pre": _preformatted(True),
+    "ol": _open_list,
+    "pre": _begin_preformatted,
+    "sub": _open_script("sub"),
+    "sup": _open_script("sup"),
+    "table": _open_table,
     "td": _cell,
+    "textarea": _begin_preformatted,
     "th": _cell,
-    "ul": _open_level("ul"),
+    **dict.fromkeys(("listing", "xmp"), _begin_preformatted),
+    **dict.fromkeys(("dir", "menu", "ul"), _open_bullets),
 }
 _CLOSING: dict[str, Callable[[_Page], None]] = {
     "a": _close_link,
     "blockquote": _close_level("blockquote"),
     "ol": _close_level("ol"),
-    "pre": _preformatted(False),
-    "ul": _close_level("ul"),
+    "pre": _end_preformatted,
+    "sub": _close_script,
+    "sup": _close_script,
+    "table": _close_table,
+    "textarea": _end_preformatted,
+    **dict.fromkeys(("listing", "xmp"), _end_preformatted),
+    **dict.fromkeys(("dir", "menu", "ul"), _close_level("ul")),
 }

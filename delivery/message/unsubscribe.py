@@ -21,6 +21,8 @@ PATH = "/unsubscribe/"
 _TOKEN = re.compile(f"[A-Za-z0-9_-]{{{TOKEN_LENGTH}}}")
 _PURPOSE = b"unsubscribe"
 SIGNATURE_BYTES = 16  # together with the 8 of a number, TOKEN_LENGTH characters of base64
+MAX_CUT_OFF = 3  # hyphens at the end of a token that are gone
+_NOT_LAST = b"-_"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -43,15 +45,35 @@ class Tokens:
         return Links(public_url + PATH, self.token)
 
     def token(self, recipient_id: int) -> bytes:
-        """Return the recipient's token, always the same: TOKEN_LENGTH letters, digits, `-` and `_`."""
+        """Return the recipient's token, always the same: TOKEN_LENGTH letters, digits, `-` and `_`.
+
+        It ends with a letter or a digit, since mail programs leave other characters at the end out of a link in a text.
+        """
         number = recipient_id.to_bytes(8, "big")
-        signer = self._signer.copy()
-        signer.update(number)
-        return b2a_base64(number + signer.digest(), newline=False).translate(_URL_SAFE)
+        token = self._signed(number, b"")
+        attempt = 0
+        while token[-1] in _NOT_LAST:  # one in 32
+            attempt += 1
+            token = self._signed(number, attempt.to_bytes(4, "big"))
+        return token
 
     def recipient_id(self, token: str) -> int | None:
-        """Return the recipient a token is for, or None if it was not made here or was damaged."""
+        """Return the recipient a token is for, or None if it was not made here or was damaged.
+
+        Tokens of earlier versions could end with `-`, which some mail programs cut off. They are valid, and so is what
+        is left of them.
+        """
+        token = token.ljust(TOKEN_LENGTH, "-") if 0 <= TOKEN_LENGTH - len(token) <= MAX_CUT_OFF else token
         if not _TOKEN.fullmatch(token):
             return None
-        recipient_id = int.from_bytes(urlsafe_b64decode(token)[:8], "big")
-        return recipient_id if compare_digest(self.token(recipient_id), token.encode("ascii")) else None
+        octets = token.encode("ascii")
+        number = urlsafe_b64decode(token)[:8]
+        recipient_id = int.from_bytes(number, "big")
+        is_ours = compare_digest(self.token(recipient_id), octets)
+        is_earlier = compare_digest(self._signed(number, b""), octets)
+        return recipient_id if is_ours or is_earlier else None
+
+    def _signed(self, number: bytes, attempt: bytes) -> bytes:
+        signer = self._signer.copy()
+        signer.update(number + attempt)
+        return b2a_base64(number + signer.digest(), newline=False).translate(_URL_SAFE)

@@ -2,7 +2,9 @@
 
 What is read: UTF-8, with or without a byte order mark; lines that end in LF, CR or CRLF, mixed; cells quoted
 or not; `,`, `;` or tab between them. The column is the one that the header calls `recipient_email` (in any
-case); a file of one column needs no header. Blank lines and other columns are passed over.
+case); a file of one column needs no header. Blank lines and other columns are passed over. The first line may name
+the delimiter, as many programs write it for Excel: `sep=;`. Files that were joined may have a byte order mark and a
+header in their middle.
 
 What is written: RFC 4180 with CRLF. A spreadsheet runs a cell that begins with `= + - @ TAB CR LF NUL` (or
 the full-width form of the first four) as a formula, and legal addresses do begin with `= + -`. Such a cell
@@ -34,6 +36,18 @@ STATUS_COLUMN = "recipient_status"
 MAX_LINE_LENGTH = 1 << 20
 # How many lines are looked at for the delimiter and the header (a quoted header cell may hold line breaks).
 HEAD_LINES = 20
+
+DELIMITERS = ",;\t"
+BYTE_ORDER_MARK = codecs.BOM_UTF8  # by which Excel knows that a file is UTF-8
+_MARK = "\ufeff"
+# What is taken off at both ends of a cell: every blank, and marks that were the beginning of a file.
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _MARK
+_SEPARATOR_LINE = re.compile(r"""[ ]*"?[ ]*sep[ ]*=[ ]*"?([^\s"]|\t)"?[\s,;"]*""", re.IGNORECASE)
+_BEFORE_CELL = re.compile(f"(?:^|(?<=[,;\t]))[ ]*+{_MARK}[ {_MARK}]*+")
+_AFTER_QUOTE = {
+    delimiter: re.compile(rf'"((?:[^\S\r\n{delimiter}]|{_MARK})++(?=[{delimiter}\r\n]|\Z))?')
+    for delimiter in DELIMITERS
+}
 
 _RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n\0＝＋－＠"
 _to_escape = re.compile(f"'*[{_RUN_BY_SPREADSHEETS}]").match
@@ -103,7 +117,7 @@ def read_rows(stream: BinaryIO) -> Iterator[Row | InvalidLine]:
 def form_of(start: bytes) -> Form:
     """The form of a file that can be read, by the bytes it starts with: enough for its first lines."""
     head = list(islice(io.StringIO(start.decode("utf-8-sig", "surrogateescape"), newline=""), HEAD_LINES))
-    layout = _layout(head)
+    layout = _layout(*_without_separator_line(head))
     return Form(start.startswith(codecs.BOM_UTF8), layout.delimiter, layout.width, layout.header_line)
 
 
@@ -139,16 +153,59 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _rows(lines: Iterator[str]) -> Iterator[Row | InvalidLine]:
-    head = list(islice(lines, HEAD_LINES))
-    layout = _layout(head)
+    head, delimiter = _without_separator_line(list(islice(lines, HEAD_LINES)))
+    layout = _layout(head, delimiter)
     for line, cells in _records(chain(head, lines), layout.delimiter):
         if line != layout.header_line and (row := _row(line, cells, layout)):
             yield row
 
 
+def _without_separator_line(head: list[str]) -> tuple[list[str], str | None]:
+    """Return the lines with an empty one in place of `sep=…`, and the delimiter that it names."""
+    for number, line in enumerate(head):
+        text = line.lstrip(_BLANKS)
+        if found := _SEPARATOR_LINE.fullmatch(text):
+            if found[1] not in DELIMITERS:
+                raise _UnreadableError(number + 1, "sep= names none of the delimiters comma, semicolon and tab")
+            return [*head[:number], "\n", *head[number + 1 :]], found[1]
+        if text:
+            break
+    return head, None
+
+
+def _tidied(lines: Iterable[str], delimiter: str) -> Iterator[str]:
+    """Yield the lines without blanks behind closing quotation marks, and without byte order marks before cells.
+
+    Of marks in a record, every second one closes a cell or a pair of marks; blanks inside of a cell are kept.
+    """
+    is_open = False
+    for line in lines:
+        if _MARK in line:
+            line = _BEFORE_CELL.sub("", line)
+        if '"' in line:
+            if not line.isascii() or '" ' in line or '"\t' in line:
+                closing = _AfterQuote(is_open)
+                line = _AFTER_QUOTE[delimiter].sub(closing, line)
+                is_open = closing.is_open
+            elif line.count('"') % 2:
+                is_open = not is_open
+        yield line
+
+
+class _AfterQuote:
+    """Takes off what follows a quotation mark, if that closes a cell."""
+
+    def __init__(self, is_open: bool) -> None:
+        self.is_open = is_open
+
+    def __call__(self, mark: re.Match[str]) -> str:
+        self.is_open = not self.is_open
+        return mark[0] if self.is_open else '"'
+
+
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each record with the number of the line on which it begins."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    reader = csv.reader(_tidied(lines, delimiter), delimiter=delimiter, strict=True, skipinitialspace=True)
     line = 1
     try:
         for cells in reader:
@@ -166,17 +223,17 @@ def _quoting_reason(error: str) -> str:
     return "a quotation mark is opened here and never closed"
 
 
-def _layout(head: list[str]) -> _Layout:
-    """Find delimiter and columns by the first line that is not blank."""
+def _layout(head: list[str], named: str | None = None) -> _Layout:
+    """Find delimiter, unless it is named, and columns by the first line that is not blank."""
     _refuse_other_encodings(head)
-    firsts = {delimiter: _first_record(head, delimiter) for delimiter in ",;\t"}
+    firsts = {delimiter: _first_record(head, delimiter) for delimiter in named or DELIMITERS}
     for delimiter, (line, cells) in firsts.items():
-        names = [cell.strip().lower() for cell in cells]
+        names = [cell.strip(_BLANKS).lower() for cell in cells]
         if ADDRESS_COLUMN in names:
             return _layout_by_header(delimiter, line, names)
     delimiter = max(firsts, key=lambda each: len(firsts[each][1]))
     line, cells = firsts[delimiter]
-    if any(cells[1:]):
+    if any(cell.strip(_BLANKS) for cell in cells[1:]):
         raise _UnreadableError(line, f"{len(cells)} columns, and no header that calls one {ADDRESS_COLUMN}")
     if cells and "@" not in cells[0]:
         raise _UnreadableError(line, f"neither an address nor the header {ADDRESS_COLUMN}")
@@ -191,10 +248,10 @@ def _refuse_other_encodings(head: list[str]) -> None:
 
 
 def _first_record(head: list[str], delimiter: str) -> tuple[int, list[str]]:
-    reader = csv.reader(head, delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(_tidied(head, delimiter), delimiter=delimiter, skipinitialspace=True)
     line = 1
     for cells in reader:
-        if any(cell.strip() for cell in cells):
+        if any(cell.strip(_BLANKS) for cell in cells):
             return line, cells
         line = reader.line_num + 1
     return line, []
@@ -212,14 +269,16 @@ def _layout_by_header(delimiter: str, line: int, names: list[str]) -> _Layout:
 def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | None:
     """Return what a record says, or None for a blank one."""
     whole = "".join(cells)
-    if not whole or whole.isspace():
+    if not whole.strip(_BLANKS):
         return None
     if reason := _bad_text(whole) or _bad_shape(cells, layout):
         return InvalidLine(line, reason)
-    text = unescape(cells[layout.address].strip())
+    text = unescape(cells[layout.address].strip(_BLANKS))
+    if text.lower() == ADDRESS_COLUMN:  # the header again, in the middle of files that were joined
+        return None
     if layout.status is None:
         return Row(line, text)
-    status = cells[layout.status].strip().lower()
+    status = cells[layout.status].strip(_BLANKS).lower()
     if status not in RECIPIENT_STATUSES:
         return InvalidLine(line, f"{STATUS_COLUMN} is none of {', '.join(RECIPIENT_STATUSES)}")
     return Row(line, text, status)
@@ -238,10 +297,10 @@ def _bad_text(whole: str) -> str:
 
 
 def _bad_shape(cells: list[str], layout: _Layout) -> str:
-    if len(cells) > layout.width and any(cells[layout.width :]):
+    if len(cells) > layout.width and any(cell.strip(_BLANKS) for cell in cells[layout.width :]):
         return f"it has more cells ({len(cells)}) than there are columns ({layout.width})"
     if len(cells) < layout.least:
         return f"it has fewer cells ({len(cells)}) than there are columns ({layout.width})"
-    if not cells[layout.address].strip():
+    if not cells[layout.address].strip(_BLANKS):
         return f"{ADDRESS_COLUMN} is empty"
     return ""

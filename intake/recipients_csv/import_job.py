@@ -64,15 +64,16 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
     try:
         # Two connections: one is busy storing, while the other reads the file and records the progress.
         with open_database(settings, WRITE_TIMEOUT) as database, open_database(settings, WRITE_TIMEOUT) as other:
-            STEPS[step](database, other, import_id)
+            STEPS[step](settings, database, other, import_id)
     except DBError as error:
         logger.error("import %d broke off: %s", import_id, error)
         with suppress(DBError), open_database(settings) as database:  # if this fails, the heartbeat still stops
             database.imports.break_off(import_id, str(error))
 
 
-def _read(database: Database, other: Database, import_id: int) -> None:
-    file = PreviewFile(_stream(other, import_id), MAX_INVALID_LINES, PREVIEW_ROWS)
+def _read(settings: Settings, database: Database, other: Database, import_id: int) -> None:
+    stream = _stream(other, import_id)
+    file = PreviewFile(stream, MAX_INVALID_LINES, PREVIEW_ROWS, single_label=settings.single_label_domains)
     comparison = database.imports.compare(file)
     error = _error(file)
     if error:
@@ -83,11 +84,12 @@ def _read(database: Database, other: Database, import_id: int) -> None:
     database.imports.ready(import_id, comparison, **read, preview=preview, invalid_lines=_csv_of(file.invalid_lines))
 
 
-def _import(database: Database, other: Database, import_id: int) -> None:
-    database.imports.finish(import_id, AddressFile(_stream(other, import_id)), datetime.now(UTC))
+def _import(settings: Settings, database: Database, other: Database, import_id: int) -> None:
+    file = AddressFile(_stream(other, import_id), single_label=settings.single_label_domains)
+    database.imports.finish(import_id, file, datetime.now(UTC))
 
 
-def _undo(database: Database, _: Database, import_id: int) -> None:
+def _undo(_settings: Settings, database: Database, _other: Database, import_id: int) -> None:
     while database.imports.undo_some(import_id, datetime.now(UTC)):
         pass
 

@@ -27,8 +27,9 @@ class InvalidLinesError(Exception):
 class AddressFile:
     """Iterates over the addresses of a CSV file in constant memory, and records its invalid lines."""
 
-    def __init__(self, file: BinaryIO, max_listed: int = 20) -> None:
+    def __init__(self, file: BinaryIO, max_listed: int = 20, *, single_label: bool = False) -> None:
         self._file = file
+        self._single_label = single_label  # whether domains may lack a dot
         self._max_listed = max_listed
         self.invalid_lines: list[InvalidLine] = []  # the first ones
         self.invalid_count = 0
@@ -50,7 +51,7 @@ class AddressFile:
             self._record_invalid(row)
             return None
         try:
-            address = clean_address(row.text)
+            address = clean_address(row.text, single_label=self._single_label)
         except ValidationError as error:
             self._record_invalid(InvalidLine(row.line, f"{printable(row.text, 80)} {error.message}"))
             return None
@@ -88,8 +89,8 @@ class Seen(NamedTuple):
 class PreviewFile(AddressFile):
     """A file that is previewed: keeps its first rows, and the line from which on it cannot be read."""
 
-    def __init__(self, file: BinaryIO, max_listed: int, max_seen: int) -> None:
-        super().__init__(file, max_listed)
+    def __init__(self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False) -> None:
+        super().__init__(file, max_listed, single_label=single_label)
         self.seen: list[Seen] = []
         self.unreadable: Unreadable | None = None
         self._max_seen = max_seen

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from database import Database, open_database
 from email_app import create_app
+from intake.address import stored_address
 from settings import Settings, load_settings
 from tests.support.recipients_command import Command, commands_of, stored
 
@@ -46,6 +48,34 @@ def test_added_recipients_are_listed_in_their_order(recipients: Command) -> None
     assert (result.exit_code, result.output) == (0, "2 added, 1 already there\n")
     lines = recipients("list").output.splitlines()
     assert lines == ["b@example.com\tactive", "Anna@example.com\tactive", "josé@xn--exmple-cua.com\tactive"]
+
+
+def test_addresses_may_be_typed_with_names_or_as_links(recipients: Command, database: Database) -> None:
+    result = recipients("add", "Ada <ada@example.com>", "mailto:b%2Bc@example.com?subject=x", "d@home.arpa")
+    assert result.exit_code == 0
+    assert list(stored(database)) == ["ada@example.com", "b+c@example.com", "d@home.arpa"]
+    assert recipients("remove", "Ada <ADA@example.com>").output == "1 removed\n"
+
+
+def test_a_recipient_that_todays_rules_refuse_can_still_be_removed(recipients: Command, database: Database) -> None:
+    for text in ("ada\ufe0f@example.com", "root@mailhost"):
+        assert recipients("remove", text).exit_code == 1
+        assert recipients("add", text).exit_code == 1
+        database.recipients.add([stored_address(text)], datetime.now(UTC))
+        assert recipients("remove", text).output == "1 removed\n"
+    assert stored(database) == {}
+
+
+def test_a_domain_without_a_dot_needs_the_setting(settings: Settings, database: Database) -> None:
+    recipients = commands_of(settings._replace(single_label_domains=True))
+    assert recipients("add", "root@mailhost").exit_code == 0
+    assert recipients("import", "-", stdin=b"cron@mailhost\n").exit_code == 0
+    assert list(stored(database)) == ["root@mailhost", "cron@mailhost"]
+
+
+def test_a_first_line_for_excel_names_the_delimiter(recipients: Command, database: Database) -> None:
+    result = recipients("import", "-", stdin=b"sep=;\r\nrecipient_email;name\r\na@example.com;A,B\r\n")
+    assert result.exit_code == 0 and stored(database) == {"a@example.com": "active"}
 
 
 def test_the_list_is_also_given_as_json_lines(recipients: Command) -> None:

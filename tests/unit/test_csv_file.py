@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 import tracemalloc
 from collections.abc import Iterator
 
@@ -11,7 +12,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intake.recipients_csv.format import MAX_LINE_LENGTH, InvalidLine, Row, encode_rows, escape, read_rows, unescape
+from intake.recipients_csv.format import (
+    MAX_LINE_LENGTH,
+    InvalidLine,
+    Row,
+    encode_rows,
+    escape,
+    form_of,
+    read_rows,
+    unescape,
+)
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
@@ -57,6 +67,94 @@ def only_error(data: bytes) -> InvalidLine:
 )
 def test_every_usual_form_gives_the_same_addresses(data: bytes) -> None:
     assert texts(data) == ["a@x.com", "b@x.com"]
+
+
+SEPARATOR_LINES = [
+    "sep={}",
+    '"sep={}"',
+    "SEP={}",
+    " sep = {} ",
+    '"Sep={}" ',
+    "\ufeffsep={}",
+    '\ufeff"sep={}"',
+    'sep="{}"',
+]
+SEPARATOR_LINES += ["\n\r\nsep={}", "sep={}{}{}"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("line", SEPARATOR_LINES)
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_first_line_for_excel_names_the_delimiter(delimiter: str, line: str, end: str) -> None:
+    first = line.format(delimiter, delimiter, delimiter).replace("\n\r\n", end + end)
+    for rows in (
+        "recipient_email,x;y\tz|a@x.com,1|b@x.com,",
+        "x y,recipient_email|1,a@x.com|,b@x.com",
+        "a@x.com|b@x.com,",
+    ):
+        others = str.maketrans(",;\t", delimiter + "".join({*",;\t"} - {delimiter}))
+        data = end.join([first, *rows.translate(others).split("|")]).encode()
+        assert texts(data) == ["a@x.com", "b@x.com"]
+        assert form_of(data).delimiter == delimiter
+
+
+def test_a_first_line_for_excel_is_counted() -> None:
+    assert [row.line for row in read(b"sep=;\r\nrecipient_email;name\r\na@x.com;A\r\n")] == [3]
+    assert only_error(b"sep=;\nrecipient_email\na@x.com;b@x.com\n").line == 3
+    assert form_of(b"sep=;\nrecipient_email\n").header_line == 2
+    assert read(b"sep=;") == read(b"sep=,\n") == []
+
+
+@pytest.mark.parametrize("line", ["sep=|", "sep=:", '"sep=^"', "SEP=x"])
+def test_a_delimiter_that_is_not_known_is_named(line: str) -> None:
+    bad = only_error(f"{line}\nrecipient_email\na@x.com\n".encode())
+    assert bad.line == 1 and "sep= names none of the delimiters" in bad.reason
+
+
+def test_the_delimiter_that_a_file_names_goes_before_the_one_that_it_looks_like() -> None:
+    assert texts(b"sep=;\nrecipient_email;a,b,c\na@x.com;1,2,3\n") == ["a@x.com"]
+    assert "recipient_email" in only_error(b"sep=;\nname,recipient_email\nA,a@x.com\n").reason
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "recipient_email,name\n\ufeffa@x.com\ufeff,\ufeffA\nb@x.com ,B\ufeff\n",
+        "recipient_email\na@x.com\n\ufeffrecipient_email\nb@x.com\n\ufeff",
+        "a@x.com\n\ufeffb@x.com\n",
+        'recipient_email,name\n"a@x.com",A\n\ufeff"recipient_email","name"\n"b@x.com","B, jr"\n',
+        'name;recipient_email\n"A";\ufeff"a@x.com"\ufeff\n\ufeff"B" ;"b@x.com\ufeff"',
+        "\ufeff\ufeffrecipient_email\na@x.com\n \ufeff b@x.com\u00a0\n",
+    ],
+)
+def test_byte_order_marks_around_cells_are_taken_off(data: str) -> None:
+    assert texts(data.encode()) == ["a@x.com", "b@x.com"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '"recipient_email" ,"name"\n"a@x.com" ,"A" \n"b@x.com"  , "B"\t\n',
+        '"recipient_email"\t;"name"\r\n"a@x.com" ;""\r\n"b@x.com"\u00a0;"B ""b"" " ',
+        '"recipient_email" \t"name" \n"a@x.com" \t"A"\n"b@x.com"\t',
+        '"note" , "recipient_email"\n"two ""lines"" \n, in "" , one" , "a@x.com" \n,"b@x.com" \n',
+    ],
+)
+def test_a_blank_behind_a_quotation_mark_is_passed_over(data: str) -> None:
+    assert texts(data.encode()) == ["a@x.com", "b@x.com"]
+
+
+def test_a_blank_behind_a_quotation_mark_inside_of_a_cell_is_kept() -> None:
+    assert texts(b'"""a"" ,""b""@x.com" ,\n') == ['"a" ,"b"@x.com']
+    assert texts(b'recipient_email\n"x" \n"""a\n"" ,"" ""@x.com"\n') == ["x", '"a\n" ," "@x.com']
+
+
+def test_megabytes_of_blanks_and_quotation_marks_are_read_in_a_moment() -> None:
+    for piece in ('" ', '" ,', '"" , ', "\ufeff", " \ufeff", ",\ufeff", '"\u00a0', "sep="):
+        start = time.process_time()
+        read((piece * (500_000 // len(piece))).encode())
+        read((piece * (500_000 // len(piece)) + '"x\ufeff').encode())
+        assert time.process_time() - start < 5, piece
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\r\n", b"\xef\xbb\xbf", b"recipient_email", b"recipient_email;;\r\n;;\r\n"])
@@ -184,7 +282,7 @@ def test_escaping_is_undone_for_every_text(cell: str) -> None:
 
 def is_kept(cell: str) -> bool:
     """Spaces around a cell, and NUL, are nothing that an address can have."""
-    return bool(cell) and cell == cell.strip() and "\0" not in cell
+    return bool(cell) and cell == cell.strip() and not {"\0", "\ufeff"} & {*cell} and cell.lower() != "recipient_email"
 
 
 @AT_ANY_SPEED

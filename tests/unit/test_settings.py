@@ -47,6 +47,7 @@ def test_the_defaults_are_those_of_the_table(settings: Settings, tmp_path: Path)
     assert (rest.smtp_connections, rest.smtp_messages_per_connection, rest.senders) == (4, 100, 1)
     assert (rest.smtp_max_rate, rest.smtp_max_per_day, rest.rate_limit, rest.keep_for) == (0, 0, 0, 0)
     assert (rest.in_doubt, rest.hold_if_late, rest.web_workers) == ("resend", 0, 1)
+    assert rest.single_label_domains is False
 
 
 def test_an_empty_value_means_the_default_and_unknown_names_are_ignored(tmp_path: Path) -> None:
@@ -83,6 +84,8 @@ def test_settings_cannot_be_changed(settings: Settings) -> None:
         ("KEEP_FOR", "90d", "keep_for", 90 * 86400),
         ("HOLD_IF_LATE", "0", "hold_if_late", 0),
         ("IN_DOUBT", "hold", "in_doubt", "hold"),
+        ("SINGLE_LABEL_DOMAINS", "yes", "single_label_domains", True),
+        ("SINGLE_LABEL_DOMAINS", "no", "single_label_domains", False),
         ("MAX_BODY", "512kB", "max_body", 512_000),
         ("MAX_BODY", "2 MiB", "max_body", 2 * 1024**2),
         ("MAX_BODY", "4096", "max_body", 4096),
@@ -137,6 +140,7 @@ def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: s
         *[("MAIL_FROM", text) for text in ("a@[127.0.0.1]", "a@b, c@d", "A <a@b>, C <c@d>")],
         *[("SCHEDULER", text) for text in ("rq", "Cron")],
         *[("IN_DOUBT", text) for text in ("drop",)],
+        *[("SINGLE_LABEL_DOMAINS", text) for text in ("1", "true", "Yes", "localhost")],
         *[("TRUSTED_PROXIES", text) for text in ("yes", "101")],
         *[("REDIS_URL", text) for text in ("localhost", "http://h", "redis://:p/w@h", "redis://h:port", "redis://h/a")],
         *[("TASKLOG", text) for text in ("a\nb", "a\0")],

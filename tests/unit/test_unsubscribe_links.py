@@ -155,3 +155,46 @@ def test_links_for_many_recipients_take_no_time() -> None:
     for number in range(20_000):
         email.smtp_data("ann@example.org", number, AT, eight_bit=False)
     assert time.process_time() - begin < 2
+
+
+def test_every_token_ends_as_a_link_may_end_in_a_text() -> None:
+    tokens = [TOKENS.token(number).decode() for number in range(3_000)]
+    assert all(token[-1].isalnum() and len(token) == TOKEN_LENGTH for token in tokens)
+    assert [TOKENS.recipient_id(token) for token in tokens] == list(range(3_000))
+
+
+def test_links_that_were_mailed_before_go_on_working_whole_or_cut() -> None:
+    earlier = [TOKENS._signed(number.to_bytes(8, "big"), b"").decode() for number in range(3_000)]
+    assert {token[-1] for token in earlier} > {"-", "_"}
+    assert [TOKENS.recipient_id(token) for token in earlier] == list(range(3_000))
+    assert [TOKENS.recipient_id(token.rstrip("-")) for token in earlier] == list(range(3_000))
+
+
+def test_what_is_cut_off_otherwise_is_invalid() -> None:
+    for number in range(200):
+        token = TOKENS.token(number).decode()
+        assert (
+            TOKENS.recipient_id(token[:-1])
+            is TOKENS.recipient_id(token[:-2])
+            is TOKENS.recipient_id(token[:-4])
+            is None
+        )
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["<!-- never closed", "<!--", "<!-- --", "<style>p { color: red", "<style>", "<script>x", "<title>x", "<xmp><b>",
+     "<template><p>x", "<textarea>x", "<iframe>", "<noframes>x", "<a href='https://example.com", '<p title="x>y',
+     "<p class=", "<p", "<!DOCTYPE", "</p", "</", "<STYLE >x</styl"],
+)  # fmt: skip
+def test_html_that_ends_inside_of_something_does_not_swallow_the_link(end: str) -> None:
+    _, (_, html) = as_sent(f"<html><body>Hello {end}")
+    assert html.removesuffix("\n") == f"<html><body>Hello {HTML_LINK}{end}"
+
+
+@pytest.mark.parametrize(
+    "end", ["<!-- x -->", "<style>x</style>", "a < b", "<", "a <3", "&amp", "<p>", "<br/>", "</p>", "<!-->"]
+)
+def test_html_that_ends_well_has_the_link_at_its_end(end: str) -> None:
+    _, (_, html) = as_sent(f"<html><body>Hello {end}")
+    assert html.removesuffix("\n") == f"<html><body>Hello {end}{HTML_LINK}".removesuffix("\n")

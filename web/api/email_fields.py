@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 from database import Email
 from intake.email_fields import clean_content, clean_subject, clean_time
-from intake.fields import Field, Fields, number, text
+from intake.errors import ValidationError
+from intake.fields import Field, Fields, invalid, number, text
+from web.sendable import require_sendable
 
 FIELDS = ("event_id", "subject", "content", "due_at")
 SUBJECT, CONTENT = text(clean_subject), text(clean_content)
@@ -32,7 +34,10 @@ def _email(fields: Fields, event_id: Field[int], zone: ZoneInfo) -> Email:
     content = fields.take("content", CONTENT)
     due_at = fields.take("due_at", _time(zone))
     fields.check()
-    return Email(event_id.value, subject.value, content.value, due_at.value)
+    try:
+        return require_sendable(Email(event_id.value, subject.value, content.value, due_at.value))
+    except ValidationError as error:
+        raise invalid("content", error.message) from error
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,8 @@ from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
 from intake.fields import InvalidFields, invalid
 from intake.text import printable
-from web.form import read_body
+from web.declared_encoding import UTF_8
+from web.form import read_body, request_codec
 
 JSON = "application/json"
 JSON_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -28,7 +29,8 @@ def read_json(request: Request, limit: int, *others: str) -> object:
     """
     if request.mimetype != JSON:
         raise wrong_type(JSON, *others)
-    return parse(read_body(request, limit))
+    codec = _json_codec(request)
+    return parse(read_body(request, limit), codec)
 
 
 def read_optional_json(request: Request, limit: int) -> object:
@@ -43,7 +45,8 @@ def read_lines(request: Request, limit: int, most: int) -> list[object]:
     lines = [line for line in read_whole(request, limit, *JSON_LINES).split(b"\n") if line.strip()]
     if len(lines) > most:
         raise invalid("body", f"has more than {most:,} lines")
-    return [_value_of(line) for line in lines]
+    codec = _json_codec(request)
+    return [_value_of(line, codec) for line in lines]
 
 
 def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
@@ -57,16 +60,16 @@ def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
     return body
 
 
-def parse(octets: bytes) -> object:
-    """The JSON value in these bytes, or InvalidFields."""
+def parse(octets: bytes, codec: str = UTF_8) -> object:
+    """Return the JSON value in these bytes. Raises InvalidFields."""
     try:
         return json.loads(
-            octets.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
+            octets.decode(codec), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
         )
     except json.JSONDecodeError as error:
         reason = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
     except UnicodeDecodeError:
-        reason = "is not UTF-8"
+        reason = "is not UTF-8" if codec == UTF_8 else "is not US-ASCII, as its Content-Type declares"
     except RecursionError:
         reason = "is nested too deeply"
     except _RefusedError as error:
@@ -79,9 +82,17 @@ def wrong_type(*kinds: str) -> UnsupportedMediaType:
     return UnsupportedMediaType(f"the body has to be {' or '.join(kinds)}, and Content-Type has to say so")
 
 
-def _value_of(line: bytes) -> object:
+def _json_codec(request: Request) -> str:
+    """Return the codec for the body. JSON has no charset but UTF-8 (RFC 8259, 8.1), of which US-ASCII is a part."""
+    codec = request_codec(request) or UTF_8
+    if codec not in (UTF_8, "ascii"):
+        raise UnsupportedMediaType("JSON has to be UTF-8, and Content-Type must not declare another charset")
+    return codec
+
+
+def _value_of(line: bytes, codec: str) -> object:
     try:
-        return parse(line)
+        return parse(line, codec)
     except InvalidFields as error:
         return error
 

@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from flask import Request, Response, request
+from flask import Request, Response, g, request
 from werkzeug.exceptions import ServiceUnavailable
 
 from intake.errors import ValidationError
 from intake.fields import Field, Fields, choice, invalid, number
+from intake.recipients_csv.format import BYTE_ORDER_MARK
 from web.problem_details import json_response
 
 DEFAULT_PAGE_SIZE = 100
@@ -67,7 +69,7 @@ def page_response(noun: str, rows: Sequence[object], after: object | None) -> Re
     if after is None:
         return json_response({noun: rows, "next": None})
     arguments = {**request.args.to_dict(), "after": str(after)}
-    address = f"{request.path}?{urlencode(arguments)}"
+    address = f"{quote(request.path, safe='/@')}?{urlencode(arguments)}"
     response = json_response({noun: rows, "next": address})
     response.headers["Link"] = f'<{address}>; rel="next"'
     return response
@@ -76,8 +78,11 @@ def page_response(noun: str, rows: Sequence[object], after: object | None) -> Re
 def csv_response(chunks: Iterable[bytes], name: str) -> Response:
     """A CSV file, whole or not at all: a server ends the answer in good order when what it streams breaks off.
 
-    So it is written to the side first; memory stays flat.
+    So it is written to the side first; memory stays flat. What a person downloads begins with a byte order mark,
+    without which Excel does not read UTF-8; programs get none, since most take it for a part of the first name.
     """
+    if _is_from_person():
+        chunks = chain((BYTE_ORDER_MARK,), chunks)
     with ExitStack() as stack:
         file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))
         _fill(file, chunks)
@@ -87,6 +92,10 @@ def csv_response(chunks: Iterable[bytes], name: str) -> Response:
         if request.method != "HEAD":
             stack.pop_all()  # from here on it is closed with the answer
     return response
+
+
+def _is_from_person() -> bool:
+    return bool(g.get("is_logged_in")) or "text/html" in request.headers.get("Accept", "")
 
 
 def _fill(file: IO[bytes], chunks: Iterable[bytes]) -> None:

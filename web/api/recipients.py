@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from database import RECIPIENT_STATUSES, Address, Database, Recipient
-from intake.address import clean_address, distinct, fold
+from intake.address import clean_address, distinct, fold, stored_address
 from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number, recipient_number, text
@@ -48,7 +49,8 @@ def list_recipients() -> Response:
 def add_recipients() -> Response:
     """Add addresses, or none if one is invalid. Unsubscribed and rejected recipients keep their status."""
     fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
-    given = fields.take_each("addresses", text(clean_address), MAX_ADDRESSES, None)
+    clean = partial(clean_address, single_label=current_settings().single_label_domains)
+    given = fields.take_each("addresses", text(clean), MAX_ADDRESSES, None)
     fields.check()
     addresses = distinct(given.value)
     now = datetime.now(UTC)
@@ -105,15 +107,15 @@ def _folded(beginning: str) -> str:
 
 
 class RecipientConverter(BaseConverter):
-    """In an address: a recipient_id, or an address with an @."""
+    """In a path: a recipient_id, or an address. A local part may contain a slash, encoded or not; no domain does."""
 
-    regex = "[0-9]+|[^/]*@[^/]*"
-    part_isolating = True
+    regex = r"[0-9]+|[\s\S]*@[^/]*"
+    part_isolating = False
 
 
 def _find(database: Database, recipient: str) -> Recipient:
     if "@" in recipient:
-        result = database.recipients.find(clean_address(recipient))
+        result = _find_address(database, recipient)
     else:
         result = database.recipients.get(recipient_number(recipient))
     if result is None:
@@ -121,5 +123,15 @@ def _find(database: Database, recipient: str) -> Recipient:
     return result
 
 
+def _find_address(database: Database, address: str) -> Recipient | None:
+    """Find a recipient by address, also one that today's rules or settings would refuse. Raises ValidationError."""
+    try:
+        return database.recipients.find(clean_address(address, single_label=True))
+    except ValidationError:
+        if UNSTORABLE.search(address) or not (saved := database.recipients.find(stored_address(address))):
+            raise
+        return saved
+
+
 def _address(recipient: Recipient) -> Address:
-    return clean_address(recipient.address)
+    return stored_address(recipient.address)

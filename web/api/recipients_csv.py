@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, request
 
 from database import Database, Recipient
+from intake.fields import invalid
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
 from web.api.params import MAX_PAGE_SIZE, csv_response
+from web.declared_encoding import UTF_8, DeclaredEncodingError, decode_text
+from web.form import request_codec
 from web.problem_details import INVALID, json_response, problem
 from web.services import current_settings, in_database
 
@@ -24,11 +27,12 @@ blueprint = Blueprint("recipients_csv", __name__)
 @blueprint.post("/recipients/import")
 def import_recipients() -> Response:
     """Add the recipients of a CSV file, or none of them if a line is invalid. Existing recipients keep their status."""
-    octets = read_whole(request, current_settings().max_body, CSV)
+    settings = current_settings()
+    octets = _as_utf_8(read_whole(request, settings.max_body, CSV), request_codec(request))
     now = datetime.now(UTC)
 
     def add(database: Database) -> serializers.Document:
-        content = ImportFile(io.BytesIO(octets), MAX_INVALID_LINES)
+        content = ImportFile(io.BytesIO(octets), MAX_INVALID_LINES, single_label=settings.single_label_domains)
         added = database.recipients.add(content, now)
         return {
             "added": added.added,
@@ -38,6 +42,16 @@ def import_recipients() -> Response:
         }
 
     return json_response(in_database(add))
+
+
+def _as_utf_8(octets: bytes, codec: str | None) -> bytes:
+    """Return a file in the charset that the request declares as UTF-8. The reader names bad lines of UTF-8 itself."""
+    if codec in (None, UTF_8):
+        return octets
+    try:
+        return decode_text(octets, codec).encode()
+    except DeclaredEncodingError as error:
+        raise invalid("body", str(error)) from None
 
 
 @blueprint.errorhandler(InvalidLinesError)

@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 from typing import IO
 
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import Import
 from intake.recipients_csv import import_job
+from intake.recipients_csv.format import BYTE_ORDER_MARK
 from intake.text import printable
+from web.declared_encoding import UTF_8, DeclaredEncodingError, declared_codec, decode_transfer
 from web.errors import error_answer
 from web.pages import etag
 from web.services import current_settings, in_database
 
 JOB_TIMEOUT = 1.5  # seconds to wait for a job, so that the page shows the result of a small file at once
 MAX_NAME_LENGTH = 100
+TRANSFER_ENCODED = ("quoted-printable", "base64")
 NOT_THERE = "there is no import of this number, or it is long ago"
 blueprint = Blueprint("imports", __name__)
 
@@ -37,6 +41,8 @@ def upload() -> AnyResponse:
     if file is None or not file.filename:
         return Response(_form("no file was chosen"), 400)
     name = printable(file.filename, MAX_NAME_LENGTH).replace("\n", " ")
+    if fault := _encoding_fault(file):
+        return Response(_form(f"{name}: {fault}"), 400)
     import_id = in_database(lambda database: database.imports.create(name, _parts(file.stream), datetime.now(UTC)))
     _start(import_id, "read")
     import_ = _get(import_id)
@@ -66,7 +72,7 @@ def invalid_lines(import_id: int) -> AnyResponse:
     text = None if import_id >= 2**63 else in_database(lambda database: database.imports.invalid_lines(import_id))
     if text is None:
         return error_answer(404, NOT_THERE)
-    response = Response(text, content_type="text/csv; charset=utf-8; header=present")
+    response = Response(BYTE_ORDER_MARK + text.encode(), content_type="text/csv; charset=utf-8; header=present")
     response.headers["Content-Disposition"] = f'attachment; filename="bad-lines-{import_id}.csv"'
     return response
 
@@ -101,6 +107,18 @@ def discard(import_id: int) -> AnyResponse:
 def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
     """Answer a file larger than MAX_BODY with the command that imports it."""
     return Response(_form("it is larger than this page takes; flask recipients import FILE takes it"), 413)
+
+
+def _encoding_fault(file: FileStorage) -> str:
+    """Return what is wrong with the encoding that the client declares. Browsers declare none."""
+    try:
+        codec = declared_codec(file.content_type or "")
+        decode_transfer(b"", encodings := file.headers.getlist("Content-Transfer-Encoding"))
+    except DeclaredEncodingError as error:
+        return f"it {error}"
+    if codec not in (None, UTF_8, "ascii") or any(each.strip().lower() in TRANSFER_ENCODED for each in encodings):
+        return "the browser declares another encoding than UTF-8; save the file as UTF-8"
+    return ""
 
 
 def _form(error: str = "") -> str:

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from database import Email, EventIdUsed, SaveResult
 from delivery.message.message import MessageError
 from delivery.message.mime import parts_of
-from intake.address import clean_address
+from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, invalid, number, text
@@ -28,6 +28,7 @@ from web.errors import error_answer
 from web.form import read_page_form
 from web.pages.filters import offset
 from web.sandbox import framed
+from web.sendable import require_sendable
 from web.services import current_settings, in_database, save_email
 
 FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
@@ -68,9 +69,10 @@ def take() -> AnyResponse:
         return _form(form, error)
 
 
+@blueprint.errorhandler(MessageError)
 @blueprint.errorhandler(ValidationError)
-def answer_unreadable(error: ValidationError) -> Response:
-    """No browser sends this."""
+def answer_unreadable(error: MessageError | ValidationError) -> Response:
+    """Answer what no browser sends, and an HTML view of what cannot be sent."""
     return error_answer(400, str(error))
 
 
@@ -112,7 +114,8 @@ def send_test(form: Form) -> Response:
     """Send it to one address now, and say what became of that."""
     email = _clean(form)
     try:
-        address = clean_address(form.get("address", "").strip())
+        single_label = current_settings().single_label_domains
+        address = clean_typed_address(form.get("address", ""), single_label=single_label)
     except ValidationError as error:
         return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
@@ -144,7 +147,10 @@ def _clean(form: Form) -> Email:
     content = fields.take("email_content", text(clean_content))
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
     fields.check()
-    return Email(event_id.value, subject.value, content.value, due_at.value)
+    try:
+        return require_sendable(Email(event_id.value, subject.value, content.value, due_at.value))
+    except ValidationError as error:
+        raise InvalidFields([error]) from error
 
 
 def _free_number() -> int:

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
-from intake.address import clean_address, fold
+from intake.address import clean_typed_address, fold, stored_address
 from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
@@ -20,7 +20,8 @@ from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
 from web.errors import error_answer
-from web.services import in_database
+from web.form import read_page_form
+from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
 MAX_ADDRESSES = 1_000  # that can be added by hand at once
@@ -63,8 +64,8 @@ def show() -> AnyResponse:
 @blueprint.post("/recipients")
 def add() -> AnyResponse:
     """Add the addresses, one a line: all of them, or none if one is bad."""
-    text = request.form.get("addresses", "")
-    addresses, refused = _read_lines(text)
+    text = read_page_form(request, ("addresses",)).get("addresses", "")
+    addresses, refused = _read_lines(text, single_label=current_settings().single_label_domains)
     if refused or not addresses:
         return Response(_page(Filters(), typed=text, refused=refused, wrong=True), 400)
     for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))):
@@ -139,7 +140,7 @@ def _page(filters: Filters, **more: object) -> str:
     )
 
 
-def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
+def _read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[Refused]]:
     """Each address once, and the lines that are none."""
     addresses: dict[str, Address] = {}
     refused = []
@@ -149,7 +150,7 @@ def _read_lines(text: str) -> tuple[list[Address], list[Refused]]:
             break
         try:
             if entry := raw.strip():
-                address = clean_address(entry)
+                address = clean_typed_address(entry, single_label=single_label)
                 addresses.setdefault(address.key, address)
         except ValidationError as error:
             refused.append(Refused(line, f"{printable(entry, 80)} {error.message}"))
@@ -196,4 +197,4 @@ def _get(recipient_id: int) -> Recipient | None:
 
 
 def _address(recipient: Recipient) -> Address:
-    return clean_address(recipient.address)
+    return stored_address(recipient.address)

@@ -180,6 +180,21 @@ def test_what_is_given_out_as_csv_is_taken_in_as_the_same_rows(api: Api) -> None
     assert sorted(listed(api, "?status=active")) == sorted(ODD)
 
 
+@pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml,*/*;q=0.8", "*/*", "text/csv"])
+def test_csv_that_a_person_downloads_begins_with_a_byte_order_mark(api: Api, accept: str) -> None:
+    add(api, "ä@example.com")
+    answer = api("GET", "/recipients?format=csv", headers={"Accept": accept})
+    assert answer.data.startswith(b"\xef\xbb\xbfrecipient_email,") == ("html" in accept)
+    assert answer.content_length == len(answer.data)
+    assert import_csv(api, answer.data).json == {"added": 0, "known": 1, "repeated": 0, "left_out": 0}
+
+
+def test_a_first_line_for_excel_names_the_delimiter(api: Api) -> None:
+    assert import_csv(api, "SEP=;\r\nrecipient_email;name\r\na@example.com;A,B\r\n").json["added"] == 1
+    answer = import_csv(api, "sep=|\nrecipient_email|name\n")
+    assert fields_of(answer) == ["line 1"]
+
+
 def test_csv_holds_more_than_a_page(api: Api) -> None:
     api.installation.add_recipients(2500)
     answer = api("GET", "/recipients?format=csv&limit=1&address_begins=r")

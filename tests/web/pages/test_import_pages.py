@@ -135,12 +135,19 @@ class TestSteps:
             answer = api.client.get("/recipients/imports/1/bad-lines.csv")
             assert answer.content_type.startswith("text/csv") and "attachment" in answer.headers["Content-Disposition"]
             assert answer.text.split("\r\n") == [
-                "line,reason",
+                "\ufeffline,reason",
                 "3,not an address is not valid: An email address must have an @-sign.",
                 "7,'=cmd|' /C calc'!A0 is not valid: An email address must have an @-sign.",
                 "",
             ]
             page = step(api, "import")
+
+    def test_a_first_line_for_excel_names_the_delimiter(self, api: Api) -> None:
+        page = preview(api, '\ufeff"sep=;"\r\nrecipient_email;name\r\nada@example.com;A,B\r\nnobody;C\r\n'.encode())
+        assert "ada@example.com" in page and "A,B" not in page
+        assert "\r\n4,nobody is not valid" in api.client.get("/recipients/imports/1/bad-lines.csv").text
+        step(api, "import")
+        assert "ada@example.com" in addresses(api)
 
     def test_undoing_takes_away_whom_it_added(self, api: Api) -> None:
         preview(api)

@@ -11,6 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import Address
+from intake.address import stored_address
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
 from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
@@ -134,6 +135,23 @@ class TestAdding:
         assert "1 recipient unsubscribed and stays so: left@example.com." in page
         assert "1 recipient rejected by a server and stays so: gone@example.com." in page
         assert [each.status for each in everyone(api)] == ["rejected", "active", "unsubscribed", "active"]
+
+    def test_addresses_may_be_typed_with_names_or_as_links(self, api: Api) -> None:
+        typed = 'Ada <ada@example.com>\r\n "B, C" <b@example.com>\r\nmailto:d%2Be@example.com?subject=x'
+        assert post(api, "/recipients", addresses=typed).status_code == 303
+        assert [each.address for each in everyone(api)] == ["ada@example.com", "b@example.com", "d+e@example.com"]
+
+    def test_a_character_that_cannot_be_seen_is_named(self, api: Api) -> None:
+        answer = post(api, "/recipients", addresses="ada\ufe0f@example.com\r\na..b@example.com")
+        assert answer.status_code == 400 and "U+FE0F VARIATION SELECTOR-16" in answer.text
+        assert "must be quoted" in answer.text
+
+    def test_a_recipient_that_todays_rules_refuse_can_still_be_removed(self, api: Api) -> None:
+        with api.installation.database() as database:
+            database.recipients.add([stored_address("ada\ufe0f@example.com")], datetime.now(UTC))
+        assert post(api, "/recipients/1/reactivate").status_code == 303
+        assert post(api, "/recipients/1/remove").status_code == 303
+        assert everyone(api) == []
 
     def test_of_many_only_some_are_named(self, api: Api) -> None:
         page = after(api, "/recipients", addresses="\n".join(f"r{number}@example.com" for number in range(900)))

@@ -96,8 +96,8 @@ def test_a_forged_or_damaged_link_says_so_and_does_nothing(client: FlaskClient, 
         link + "A",
         link[:-1] + ("A" if link[-1] != "A" else "B"),
         link.lower(),
-        link + "/",
         link + "/x",
+        link + "/./",
     ]
     for address in [*forged, "/unsubscribe/1", "/unsubscribe/" + "A" * 32, "/unsubscribe/ann.lee@example.com"]:
         for method in ("GET", "POST"):
@@ -191,3 +191,26 @@ def test_without_a_database_nothing_is_told_to_strangers(client: FlaskClient, li
 )
 def test_a_masked_address_is_known_by_its_owner_alone(address: str, shown: str) -> None:
     assert masked(address) == shown
+
+
+@pytest.mark.parametrize("after", ["/", ".", ").", "%22", ">", "%3E", ",", "./", "!", "*", "%E2%80%9D", "'>."])
+def test_what_a_text_has_behind_a_link_is_ignored(
+    after: str, client: FlaskClient, link: str, database: Database
+) -> None:
+    assert "Unsubscribe?" in client.get(link + after).text
+    assert client.post(link + after).status_code == 200
+    assert status(database) == "unsubscribed"
+
+
+def test_the_link_of_an_earlier_version_works_cut_and_whole(
+    client: FlaskClient, settings: Settings, database: Database
+) -> None:
+    tokens = unsubscribe_tokens(settings, database)
+    cut = (number for number in range(2, 10_000) if tokens._signed(number.to_bytes(8, "big"), b"").endswith(b"-"))
+    number = next(cut)
+    database.connection.execute("UPDATE recipients SET recipient_id = :number", number=number)
+    token = tokens._signed(number.to_bytes(8, "big"), b"").decode()
+    for path in (f"/unsubscribe/{token}", f"/unsubscribe/{token.rstrip('-')}", f"/unsubscribe/{token.rstrip('-')}."):
+        assert "Unsubscribe?" in client.get(path).text
+    assert client.post(f"/unsubscribe/{token.rstrip('-')}").status_code == 200
+    assert status(database) == "unsubscribed"

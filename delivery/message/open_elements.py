@@ -1,0 +1,188 @@
+"""The open elements at each place of HTML, as far as they decide what is seen (HTML standard, "Tree construction").
+
+A browser closes elements whose end tags are missing, ignores end tags that match nothing, and lets formatting elements
+go on behind the end of the block in which they were opened. Each of these steps takes constant time here, or pops what
+it looks at, so that hostile markup takes time in proportion to its length. No tree is built.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from delivery.message.inline_style import Effects
+
+_VOID_TAGS = "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr"
+VOID = frozenset(_VOID_TAGS.split())
+_FORMATTING_TAGS = "a b big code em font i nobr s small strike strong tt u"
+FORMATTING = frozenset(_FORMATTING_TAGS.split())
+HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+_SCOPES_TAGS = "applet caption marquee object table td template th"
+SCOPES = frozenset(_SCOPES_TAGS.split())
+_TABLE_PARTS_TAGS = "caption table tbody td tfoot th thead tr"
+TABLE_PARTS = frozenset(_TABLE_PARTS_TAGS.split())
+_CLOSING_P_TAGS = (
+    "address article aside blockquote center dd details dialog dir div dl dt fieldset figcaption figure footer "
+    "form header hgroup hr li listing main menu nav ol p pre search section summary table ul xmp"
+)
+CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
+_SPECIAL_TAGS = "body button head html iframe noscript select textarea"
+SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
+SIBLINGS = {
+    "li": ("li",),
+    "dd": ("dd", "dt"),
+    "dt": ("dd", "dt"),
+    "option": ("option",),
+    "optgroup": ("option", "optgroup"),
+    "tr": ("tr",),
+    "td": ("td", "th"),
+    "th": ("td", "th"),
+    **dict.fromkeys(("tbody", "thead", "tfoot"), ("tbody", "thead", "tfoot", "caption", "tr")),
+}
+MAKING_ROOM = CLOSING_P | frozenset(SIBLINGS) | {"a"}
+TRANSPARENT = frozenset(("address", "dd", "div", "dt", "li", "p"))  # that a `li` closes another one across
+MAX_REOPENED = 8  # formatting elements behind the end of a block; hostile markup may have a million
+MAX_MISNESTED = 32  # elements that stay open when a formatting element below them is closed
+
+
+# What the open elements make of text: 0 if it is seen, else some of these.
+GONE, UNSEEN, INVISIBLE, TINY = 1, 2, 4, 8
+
+
+def inside(state: int, effects: Effects) -> int:
+    """Return the state inside of an element that has these effects."""
+    if effects.is_invisible is not None:
+        state = state | INVISIBLE if effects.is_invisible else state & ~INVISIBLE
+    if effects.is_tiny is not None:
+        state = state | TINY if effects.is_tiny else state & ~TINY
+    return state | GONE * effects.is_gone | UNSEEN * effects.is_unseen
+
+
+class Element(NamedTuple):
+    """An open element."""
+
+    tag: str
+    effects: Effects | None
+    outside: int  # the state before it was opened
+    was_followed: bool  # whether `on_close` is called for it: it is not gone
+
+
+class OpenElements:
+    """The stack of open elements. `on_close` is called for each element that takes a place, when it is closed."""
+
+    def __init__(self, on_close: Callable[[str, Effects | None], None]) -> None:
+        self.state = 0
+        self._on_close = on_close
+        self._elements: list[Element] = []
+        self._places: defaultdict[str, list[int]] = defaultdict(list)  # of each tag
+        self._specials: list[int] = []
+        self._scopes: list[int] = []
+        self._barriers: list[int] = []  # that a `li` closes nothing across
+
+    def make_room(self, tag: str) -> None:
+        """Close what an opening tag closes."""
+        if tag in CLOSING_P and self._last("p") > _top(self._scopes):
+            self._close_down_to(self._last("p"))
+        if tag in SIBLINGS:
+            self._close_siblings(tag)
+        elif tag == "a" and self._last("a") > _top(self._scopes):
+            self._close_formatting(self._last("a"))
+        elif tag in HEADINGS and self._elements and self._elements[-1].tag in HEADINGS:
+            self._close_down_to(len(self._elements) - 1)
+
+    def open(self, tag: str, effects: Effects | None, *, was_followed: bool) -> None:
+        """Open an element. What it closes was closed before."""
+        if tag in ("body", "html"):
+            self.state = inside(self.state, effects) if effects else self.state
+        else:
+            self._push(Element(tag, effects, self.state, was_followed))
+
+    def close(self, tag: str) -> bool:
+        """Apply an end tag; return False if it closes nothing."""
+        last = max(map(self._last, HEADINGS)) if tag in HEADINGS else self._last(tag)
+        if last < 0 or tag in ("body", "html"):
+            return False
+        if tag in FORMATTING:
+            may_close = last > _top(self._scopes)
+        elif tag in TABLE_PARTS:
+            may_close = last >= self._last("table")
+        elif tag in SPECIAL:
+            may_close = last >= _top(self._scopes)
+        else:
+            may_close = last > _top(self._specials)
+        if may_close and tag in FORMATTING:
+            self._close_formatting(last)
+        elif may_close:
+            self._close_down_to(last)
+        return may_close
+
+    def close_all(self) -> None:
+        """Close everything, as the end of the text does."""
+        self._close_down_to(0)
+
+    def _last(self, tag: str) -> int:
+        places = self._places.get(tag)
+        return places[-1] if places else -1
+
+    def _close_siblings(self, tag: str) -> None:
+        siblings = SIBLINGS[tag]
+        across = self._last("table") if tag in TABLE_PARTS else _top(self._barriers)
+        while (last := max(map(self._last, siblings))) > across:
+            self._close_down_to(last)
+
+    def _close_down_to(self, place: int) -> None:
+        """Close the element at this place and all above it; formatting elements go on, unless a cell ends."""
+        reopened: list[Element] = []
+        is_scope = bool(self._elements) and place < len(self._elements) and self._elements[place].tag in SCOPES
+        while len(self._elements) > place:
+            element = self._pop()
+            if element.was_followed:
+                self._on_close(element.tag, element.effects)
+            if element.tag in FORMATTING and element.effects and len(self._elements) > place:
+                reopened.append(element)
+        if reopened and not is_scope:
+            for element in reversed(reopened[-MAX_REOPENED:]):
+                self._push(element._replace(outside=self.state, was_followed=False))
+
+    def _close_formatting(self, place: int) -> None:
+        """Close a formatting element; what was opened inside of it stays open."""
+        if len(self._elements) - place > MAX_MISNESTED:
+            self._close_down_to(place)
+            return
+        above = [self._pop() for _ in range(len(self._elements) - place)]
+        element = above.pop()
+        if element.was_followed:
+            self._on_close(element.tag, element.effects)
+        for each in reversed(above):
+            self._push(each._replace(outside=self.state))
+
+    def _push(self, element: Element) -> None:
+        tag, place = element.tag, len(self._elements)
+        self._elements.append(element)
+        self._places[tag].append(place)
+        if tag in SPECIAL:
+            self._specials.append(place)
+            if tag in SCOPES:
+                self._scopes.append(place)
+            if tag not in TRANSPARENT:
+                self._barriers.append(place)
+        if element.effects:
+            self.state = inside(self.state, element.effects)
+
+    def _pop(self) -> Element:
+        element = self._elements.pop()
+        tag = element.tag
+        self._places[tag].pop()
+        if tag in SPECIAL:
+            self._specials.pop()
+            if tag in SCOPES:
+                self._scopes.pop()
+            if tag not in TRANSPARENT:
+                self._barriers.pop()
+        self.state = element.outside
+        return element
+
+
+def _top(places: list[int]) -> int:
+    return places[-1] if places else -1

@@ -1,0 +1,158 @@
+"""What a client says about how it encoded its text: charsets and Content-Transfer-Encodings, obeyed or refused.
+
+A charset can be declared for a whole request (a parameter of its Content-Type), for one part of multipart/form-data
+(RFC 7578, 4.5), and by a field called `_charset_` for all parts and pairs that have none of their own (RFC 7578, 4.6;
+HTML, "form submission"). RFC 7578, 4.7 deprecates the Content-Transfer-Encoding of a part, but some clients send it.
+A declaration that is ignored means that recipients read the encoded form, so none is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+UTF_8 = "utf-8"
+CHARSET_FIELD = "_charset_"
+MAX_LABEL_LENGTH = 40  # characters
+
+_LATIN = {f"iso8859{number}": f"iso8859_{number}" for number in (*range(1, 12), *range(13, 17))}
+_CODECS = {
+    **dict.fromkeys(("utf8", "csutf8", "unicode11utf8", "unicode20utf8", "xunicode20utf8"), UTF_8),
+    **dict.fromkeys(("usascii", "ascii", "csascii", "us", "646", "iso646us", "iso646irv1991", "isoir6"), "ascii"),
+    **dict.fromkeys(("ansix341968", "ansix341986", "ibm367", "cp367"), "ascii"),
+    **_LATIN,
+    **dict.fromkeys(("latin1", "l1", "csisolatin1", "isoir100", "ibm819", "cp819"), "iso8859_1"),
+    **dict.fromkeys(("latin2", "l2", "csisolatin2"), "iso8859_2"),
+    **dict.fromkeys(("latin9", "l9"), "iso8859_15"),
+    **{name: f"cp125{digit}" for digit in range(9) for name in (f"windows125{digit}", f"cp125{digit}")},
+    "koi8r": "koi8_r",
+    "koi8u": "koi8_u",
+    **dict.fromkeys(("shiftjis", "sjis", "mskanji", "csshiftjis", "windows31j", "xsjis"), "cp932"),
+    **dict.fromkeys(("eucjp", "cseucpkdfmtjapanese", "xeucjp"), "euc_jp"),
+    **dict.fromkeys(("iso2022jp", "csiso2022jp"), "iso2022_jp"),
+    **dict.fromkeys(("euckr", "cseuckr", "ksc56011987"), "cp949"),
+    **dict.fromkeys(("gb18030", "gbk", "gb2312", "csgb2312", "cp936"), "gb18030"),
+    **dict.fromkeys(("big5", "csbig5"), "big5"),
+}
+_CODECS_OF_C1 = frozenset(_LATIN.values())  # browsers and mail programs read these bytes as windows-125x
+_C1 = re.compile("[\x80-\x9f]")
+
+_SEPARATORS = re.compile("[-_:. ]")
+_PARAMETER = re.compile(r""";\s*+([^=;\s"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)""", re.DOTALL)
+_COMMENT_TOKEN = re.compile(r"""("(?:[^"\\]|\\.)*+")|\\.|([()])""", re.DOTALL)
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2})")
+_WHITE_SPACE = b" \t\r\n"
+
+
+class DeclaredEncodingError(ValueError):
+    """A declaration cannot be obeyed. The message continues a sentence that begins with the name of the field."""
+
+
+def declared_codec(content_type: str) -> str | None:
+    """Return the Python codec for the charset that a Content-Type declares, or None. Raises DeclaredEncodingError."""
+    return codec_of(_charsets(content_type)) if ";" in content_type else None
+
+
+def codec_of(labels: Iterable[str]) -> str | None:
+    """Return the one codec that these labels name, or None without labels. Raises DeclaredEncodingError."""
+    codecs = {_codec(label) for label in labels}
+    if len(codecs) > 1:
+        raise DeclaredEncodingError("declares more than one charset")
+    return codecs.pop() if codecs else None
+
+
+def decode_text(octets: bytes, codec: str) -> str:
+    """Decode by a codec of this module. Raises DeclaredEncodingError."""
+    try:
+        text = octets.decode(codec)
+    except UnicodeDecodeError:
+        raise DeclaredEncodingError("is not UTF-8" if codec == UTF_8 else _not_in(codec)) from None
+    if codec in _CODECS_OF_C1 and _C1.search(text):
+        raise DeclaredEncodingError(f"{_not_in(codec)}, but perhaps windows-1252 or the like")
+    return text
+
+
+def decode_transfer(octets: bytes, encodings: Iterable[str]) -> bytes:
+    """Undo the Content-Transfer-Encoding (RFC 2045, 6) that a part declares. Raises DeclaredEncodingError."""
+    names = {_without_comments(encoding).strip().lower() for encoding in encodings} - {""}
+    if len(names) > 1:
+        raise DeclaredEncodingError("has more than one Content-Transfer-Encoding")
+    match names.pop() if names else "binary":
+        case "7bit" | "8bit" | "binary":
+            return octets
+        case "quoted-printable":
+            return _decode_quoted_printable(octets)
+        case "base64":
+            return _decode_base64(octets)
+        case name:
+            raise DeclaredEncodingError(f"has an unknown Content-Transfer-Encoding ({name[:MAX_LABEL_LENGTH]!a})")
+
+
+def _not_in(codec: str) -> str:
+    return f"is not in the charset that is declared ({codec})"
+
+
+def _codec(label: str) -> str:
+    codec = _CODECS.get(_SEPARATORS.sub("", label.lower()))
+    if codec is None:
+        shown = ascii(label[:MAX_LABEL_LENGTH])
+        raise DeclaredEncodingError(f"declares the charset {shown}, which is not supported; send UTF-8")
+    return codec
+
+
+def _charsets(content_type: str) -> list[str]:
+    """Return each charset that is declared, also as RFC 2231 has it: `charset*=…`, `charset*0=…`."""
+    charsets = []
+    segments = []
+    for match in _PARAMETER.finditer(_without_comments(content_type)):
+        name, value = match[1].lower(), _unquoted(match[2].strip())
+        if name == "charset":
+            charsets.append(value)
+        elif name.startswith("charset*"):
+            is_extended = name.endswith("*")
+            segments.append(unquote(value.split("'", 2)[-1]) if is_extended else value)
+    return [charset for charset in (*charsets, "".join(segments)) if charset]
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith('"'):
+        value = re.sub(r"\\(.)", r"\1", value.strip('"'))
+    return value.strip(" \t'")
+
+
+def _without_comments(value: str) -> str:
+    """Leave out comments in brackets, which may be nested (RFC 2045, 5.1)."""
+    if "(" not in value:
+        return value
+    kept = []
+    depth = position = 0
+    for match in _COMMENT_TOKEN.finditer(value):
+        if match[2] == "(":
+            if not depth:
+                kept.append(value[position : match.start()])
+            depth += 1
+        elif match[2] == ")" and depth:
+            depth -= 1
+            position = match.end()
+    return "".join(kept) + ("" if depth else value[position:])
+
+
+def _decode_base64(octets: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(octets.translate(None, _WHITE_SPACE), strict_mode=True)
+    except binascii.Error:
+        raise DeclaredEncodingError("is not the base64 that its Content-Transfer-Encoding declares") from None
+
+
+def _decode_quoted_printable(octets: bytes) -> bytes:
+    pieces: list[bytes] = []
+    for line in octets.split(b"\n"):
+        text = line.rstrip(b" \t\r")  # white space at the end was added on the way (RFC 2045, 6.7, rule 3)
+        is_soft = text.endswith(b"=")
+        text = text[: len(text) - is_soft]
+        if _BAD_ESCAPE.search(text):
+            raise DeclaredEncodingError("is not the quoted-printable that its Content-Transfer-Encoding declares")
+        pieces += (text, b"" if is_soft else b"\r\n" if line.endswith(b"\r") else b"\n")
+    return binascii.a2b_qp(b"".join(pieces[:-1]))
