@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
+
+MAX_JUDGED_LENGTH = 600  # characters of a reply; the patterns take quadratic time
 
 
 class Blame(Enum):
@@ -100,10 +103,12 @@ _REFUSED = (
     r"|configured|approved|activated))"
 )
 _OURS = r"(?:your|sending|source|originating|connecting|client|sender(?:'s)?|from|outgoing|outbound|submitting)"
-_QUOTA = _pattern(  # limits for hours or longer, and money
+_SENDING_QUOTA = _pattern(
     rf"\b(?:sends?|sending|submission|submit|outgoing|outbound|sender(?:'s)?|relay|relaying|smtp|messaging|mail count"
     rf"|mailing|mail send)\b{_GAP}{_EXCEEDED}\b",
     rf"\b{_EXCEEDED}\b{_GAP}(?<!not )(?:sent|sending|outgoing|outbound|submission|relayed)\b",
+)
+_QUOTA = _pattern(  # limits for hours or longer, and money
     rf"\b{_PERIOD}\b[^.;:]*\b(?:{_EXCEEDED}|too many|max|reached|credits?)\b",
     rf"\b(?:{_EXCEEDED}|too many|max|reached|credits?)\b[^.;:]*\b{_PERIOD}\b",
     rf"\b(?:you|you've|your (?:\w+ ){{1,3}}|tenant|domain|organi[sz]ation|subscription|plan|client|host|ip|server)\b"
@@ -115,6 +120,7 @@ _QUOTA = _pattern(  # limits for hours or longer, and money
     r"\btoo many (?:e-?mails|messages|mails) (?:were |have been )?(?:sent|from)\b",
     r"\bsent too (?:much|many)\b",
 )
+_FOR_LONG = re.compile(rf"\b{_PERIOD}\b")
 _SOME_LIMIT = _pattern(  # of ours or of the mailbox
     r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up)\b",
     r"\b(?:exceeded|exceeds|reached|hit|over)\b[^.;:]*(?<!over )(?<!over-)\b(?:quota|limits?)\b",
@@ -216,23 +222,17 @@ _MAILBOX = _pattern(
 
 def find_blame(step: Step, reply: Reply, address: str) -> Blame:
     """Return whom a 4yz or 5yz to `step` is about. `address` is the recipient's."""
-    text = reply.text.lower()
+    text = reply.text[:MAX_JUDGED_LENGTH].lower()
     code = reply.enhanced or _first_code(text)
     if code in _DOMAIN_NOT_AUTHENTICATED:
         return Blame.SESSION
     if _ADDRESS_CODE.fullmatch(code) or _MISSING_AT_MICROSOFT.match(text):
         return Blame.RECIPIENT
-    words = _SIZE.sub(" ~ ", _without_varying(text, address))
-    if reply.code < 500 and _TOO_MANY_CONNECTIONS.search(words):
-        return Blame.CONNECTIONS
-    restricted = _RESTRICTED_GROUP_CODE.fullmatch(code) is not None or "resolver.rst." in text
-    if not restricted and not _GREYLISTED.search(words) and _blames_session(step, reply, code, text, words):
+    if _RESTRICTED_GROUP_CODE.fullmatch(code) or "resolver.rst." in text:
+        return Blame.UNCLEAR
+    if _NAMED_LISTS.search(text) or _NETEASE.search(text) or "sendasdenied" in text:
         return Blame.SESSION
-    if _MESSAGE_CODE.fullmatch(code):
-        return Blame.MESSAGE
-    if _MAILBOX_CODE.fullmatch(code) or _MAILBOX.search(words):
-        return Blame.RECIPIENT
-    return Blame.UNCLEAR
+    return _judge(step is Step.RCPT, reply.code, code, _without_varying(text, address))
 
 
 def _first_code(text: str) -> str:
@@ -245,20 +245,33 @@ def _without_varying(text: str, address: str) -> str:
     return " ".join(_VARYING.sub("~", text.replace(address.lower(), "~")[3:]).split())
 
 
-def _blames_session(step: Step, reply: Reply, code: str, text: str, words: str) -> bool:
-    if _NAMED_LISTS.search(text) or _NETEASE.search(text) or "sendasdenied" in text:
-        return True
+@lru_cache(maxsize=256)  # many recipients, few reasons
+def _judge(at_rcpt: bool, code: int, enhanced: str, text: str) -> Blame:
+    """Return whom the words of a refusal blame, when nothing that varies is in them any more."""
+    words = _SIZE.sub(" ~ ", text)
+    if code < 500 and _TOO_MANY_CONNECTIONS.search(words):
+        return Blame.CONNECTIONS
     ours = _NOT_OURS.sub(" ~ ", _BOILERPLATE.sub(" ; ", words))
-    if _QUOTA.search(ours):
-        return reply.code >= 500 or not _RATE_WORDS.search(ours) or re.search(rf"\b{_PERIOD}\b", ours) is not None
-    if _MAILBOX_CODE.fullmatch(code):
-        return False
-    patterns = (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)
-    if any(pattern.search(ours) for pattern in patterns):
+    if not _GREYLISTED.search(words) and _blames_session(at_rcpt, code, enhanced, ours):
+        return Blame.SESSION
+    if _MESSAGE_CODE.fullmatch(enhanced):
+        return Blame.MESSAGE
+    if _MAILBOX_CODE.fullmatch(enhanced) or _MAILBOX.search(words):
+        return Blame.RECIPIENT
+    return Blame.UNCLEAR
+
+
+def _blames_session(at_rcpt: bool, code: int, enhanced: str, words: str) -> bool:
+    if _MAILBOX_CODE.fullmatch(enhanced):
+        return _SENDING_QUOTA.search(words) is not None
+    if _SENDING_QUOTA.search(words) or _QUOTA.search(words):
+        # A temporary limit for seconds or minutes is what "try again later" is for.
+        return code >= 500 or not _RATE_WORDS.search(words) or _FOR_LONG.search(words) is not None
+    if any(pattern.search(words) for pattern in (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)):
         return True
-    if reply.code >= 500 and (_RATE.search(ours) or _SERVER.search(ours)):
+    if code >= 500 and (_RATE.search(words) or _SERVER.search(words)):
         return True
-    if code.startswith(("5.7.", "5.4.")) or (step is not Step.RCPT and not code and reply.code != 552):
+    if enhanced.startswith(("5.7.", "5.4.")) or (not at_rcpt and not enhanced and code != 552):
         # The recipient's account and its quota would have another code, and a refusal at RCPT.
-        return _SOME_LIMIT.search(ours) is not None or _ACCOUNT_BLOCKED.search(ours) is not None
+        return _SOME_LIMIT.search(words) is not None or _ACCOUNT_BLOCKED.search(words) is not None
     return False
