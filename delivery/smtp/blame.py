@@ -119,10 +119,11 @@ _QUOTA = _pattern(  # limits for hours or longer, and money
     rf"\brecipients? (?:per \w+ )?limit\b|\b(?:e-?mails?|messages?|mails?) (?:quota|limit) {_EXCEEDED}\b",
     r"\btoo many (?:e-?mails|messages|mails) (?:were |have been )?(?:sent|from)\b",
     r"\bsent too (?:much|many)\b",
+    r"\bexceed\w*[^.;:]*\bnumber of (?:e-?mails|messages|mails|recipients)\b",
 )
 _FOR_LONG = re.compile(rf"\b{_PERIOD}\b")
 _SOME_LIMIT = _pattern(  # of ours or of the mailbox
-    r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up)\b",
+    r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up|exhausted|depleted)\b",
     r"\b(?:exceeded|exceeds|reached|hit|over)\b[^.;:]*(?<!over )(?<!over-)\b(?:quota|limits?)\b",
 )
 _RATE = _pattern(  # limits for seconds or minutes
@@ -138,7 +139,7 @@ _RATE_WORDS = _pattern(r"\brate\b", r"\bper[ -]?(?:second|minute)\b", r"\btoo (?
 _BLOCKED = _pattern(
     rf"\b{_OURS}(?: mail| smtp| e-?mail)? (?:ips?|hosts?|servers?|networks?|domains?|address(?:es)?|provider|account"
     rf"|user|organi[sz]ation|tenant)\b{_GAP}{_REFUSED}\b",
-    rf"\b(?:ips?|ip address(?:es)?|tenant|client|host|sender|network|domain ~)\b{_GAP}{_REFUSED}\b",
+    rf"\b(?:(?:ips?|ip address(?:es)?|tenant|client|host|sender|network)\b|(?:domain|server) ~){_GAP}{_REFUSED}\b",
     rf"\b{_REFUSED}{_GAP}{_OURS} (?:ips?|hosts?|servers?|networks?|domains?|address(?:es)?|account|organi[sz]ation"
     r"|ip address)\b",
     r"\b(?:ip|domain|sender|server|host)\b[^.;:]*\breputation\b|\breputation of (?:the |your )?(?:sending|ip|domain)",
@@ -177,7 +178,8 @@ _SENDER = _pattern(
     r"\b(?:null )?sender(?: address| domain| e-?mail| identity| id)?(?:'s)?(?: ~| is| was| has been)*"
     r" (?:rejected|denied|refused|invalid|unknown|not|does not|doesn't|could not|cannot|verif\w+|forged|blocked|must"
     r"|unverified|mismatch|disallowed)\b",
-    r"\bsender signature\b|\bverif\w+ failed\b|\binvalid sender\b|\bunverified sender\b",
+    r"\bsender signature\b|\bverif\w+ failed\b|\binvalid sender\b|\bunverified sender\b|\bnot one of your\b",
+    r"\b(?:unconfigured|unverified|unknown|invalid) (?:sending|sender|from) (?:domain|address)\b",
     r"\bmail ?from\b[^.;]{0,40}\b(?:must|not|doesn't|rejected|denied|invalid|refused|blocked)\b",
     r"\bfrom'?:? '?(?:address|domain|header|e-?mail)?'?[^.;:]{0,60}?"
     r"\b(?:does not match|doesn't match|must match|must be|not match|mismatch|unverified|not verified"
@@ -201,7 +203,7 @@ _SERVER = _pattern(  # only in a 5yz: in a 4yz, these are what "try again later"
     r"\b(?:system|server|host) (?:is )?(?:currently |temporarily )?not accepting\b",
     r"\binsufficient (?:system|server) (?:storage|resources)\b|\bconfiguration (?:error|problem)\b|\bmisconfigured\b",
 )
-_ACCOUNT_BLOCKED = re.compile(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended)\b")
+_ACCOUNT_BLOCKED = re.compile(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended|locked)\b")
 _NAMED_LISTS = re.compile(r"spamhaus|spamcop|barracudacentral|sorbs|uceprotect|dnsbl|\brbl\b")
 _NETEASE = re.compile(r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl)|rp:(?:cel|qrc|trc)|hl:\w{3}|dt:sum)\b")  # 163.com
 _TOO_MANY_CONNECTIONS = _pattern(
