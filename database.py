@@ -81,6 +81,7 @@ from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
+from storage.unreachable_addresses import UnreachableAddresses
 from storage.values import (
     DELIVERY_STATUSES,
     EMAIL_STATUSES,
@@ -182,6 +183,7 @@ class Database:
         self.sessions = EndedSessions(connection)
         self.clocks = Clocks(connection)
         self.sender_errors = SenderErrors(connection)
+        self.unreachable_addresses = UnreachableAddresses(connection)
 
     def meta(self, name: str) -> str:
         """Return a value of the installation as a whole, such as `secret_key`, which `db_init` created."""

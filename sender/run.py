@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 from database import MAIL_SERVER, Database, Delivery, DeliveryUpdate, boot_clock
 from delivery.interface import SessionError
+from delivery.smtp.sender import SMTPSender
+from sender.address_memory import DatabaseAddressMemory
 from sender.outgoing import make_sender
 from sender.progress_bar import ProgressBar
 from sender.result import SweepResult
@@ -38,7 +40,10 @@ def send_due(
     retry_while_busy(stop, database.emails.finish_cancels, datetime.now(UTC))
     queue = DeliveryQueue(database, sender_id, settings, tasklog, stop, progress_bar, leased_at)
     try:
-        make_sender(settings).deliver(queue)
+        sender = make_sender(settings)
+        if isinstance(sender, SMTPSender):
+            sender.address_memory = DatabaseAddressMemory(database, tasklog, stop)
+        sender.deliver(queue)
         queue.clear_error()
         return _result_of(queue, settings, database, tasklog)
     except SessionError as error:

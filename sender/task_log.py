@@ -1,4 +1,4 @@
-"""`tasklog.log`: one line for each finished email, one that starts with ERROR for each error.
+"""`tasklog.log`: one line for each finished email, one that starts with ERROR for each error, or with WARNING.
 
 The file is opened for each line, so that it can be rotated at any time. Errors also go to stderr, which cron mails to
 its user.
@@ -45,6 +45,16 @@ class TaskLog:
             self._print_error(one_line(f"ERROR {reason}"))
         else:
             self.errors += 1
+
+    def warning(self, text: str) -> None:
+        """Report what an operator should know although the mail goes out, in the log and on stderr."""
+        line = one_line(f"WARNING {text}")
+        try:
+            self._append(f"{line}\n")
+        except OSError as error:
+            self.cannot_write(error)
+        with suppress(OSError):
+            print(line, file=self._stderr, flush=True)
 
     def cannot_write(self, error: OSError) -> None:
         """Report that the log itself cannot be written, with the remedy."""

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
+
+MAX_JUDGED_LENGTH = 600  # characters of a reply; the patterns take quadratic time
 
 
 class Blame(Enum):
@@ -100,10 +103,12 @@ _REFUSED = (
     r"|configured|approved|activated))"
 )
 _OURS = r"(?:your|sending|source|originating|connecting|client|sender(?:'s)?|from|outgoing|outbound|submitting)"
-_QUOTA = _pattern(  # limits for hours or longer, and money
+_SENDING_QUOTA = _pattern(
     rf"\b(?:sends?|sending|submission|submit|outgoing|outbound|sender(?:'s)?|relay|relaying|smtp|messaging|mail count"
     rf"|mailing|mail send)\b{_GAP}{_EXCEEDED}\b",
     rf"\b{_EXCEEDED}\b{_GAP}(?<!not )(?:sent|sending|outgoing|outbound|submission|relayed)\b",
+)
+_QUOTA = _pattern(  # limits for hours or longer, and money
     rf"\b{_PERIOD}\b[^.;:]*\b(?:{_EXCEEDED}|too many|max|reached|credits?)\b",
     rf"\b(?:{_EXCEEDED}|too many|max|reached|credits?)\b[^.;:]*\b{_PERIOD}\b",
     rf"\b(?:you|you've|your (?:\w+ ){{1,3}}|tenant|domain|organi[sz]ation|subscription|plan|client|host|ip|server)\b"
@@ -114,9 +119,11 @@ _QUOTA = _pattern(  # limits for hours or longer, and money
     rf"\brecipients? (?:per \w+ )?limit\b|\b(?:e-?mails?|messages?|mails?) (?:quota|limit) {_EXCEEDED}\b",
     r"\btoo many (?:e-?mails|messages|mails) (?:were |have been )?(?:sent|from)\b",
     r"\bsent too (?:much|many)\b",
+    r"\bexceed\w*[^.;:]*\bnumber of (?:e-?mails|messages|mails|recipients)\b",
 )
+_FOR_LONG = re.compile(rf"\b{_PERIOD}\b")
 _SOME_LIMIT = _pattern(  # of ours or of the mailbox
-    r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up)\b",
+    r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up|exhausted|depleted)\b",
     r"\b(?:exceeded|exceeds|reached|hit|over)\b[^.;:]*(?<!over )(?<!over-)\b(?:quota|limits?)\b",
 )
 _RATE = _pattern(  # limits for seconds or minutes
@@ -132,7 +139,7 @@ _RATE_WORDS = _pattern(r"\brate\b", r"\bper[ -]?(?:second|minute)\b", r"\btoo (?
 _BLOCKED = _pattern(
     rf"\b{_OURS}(?: mail| smtp| e-?mail)? (?:ips?|hosts?|servers?|networks?|domains?|address(?:es)?|provider|account"
     rf"|user|organi[sz]ation|tenant)\b{_GAP}{_REFUSED}\b",
-    rf"\b(?:ips?|ip address(?:es)?|tenant|client|host|sender|network|domain ~)\b{_GAP}{_REFUSED}\b",
+    rf"\b(?:(?:ips?|ip address(?:es)?|tenant|client|host|sender|network)\b|(?:domain|server) ~){_GAP}{_REFUSED}\b",
     rf"\b{_REFUSED}{_GAP}{_OURS} (?:ips?|hosts?|servers?|networks?|domains?|address(?:es)?|account|organi[sz]ation"
     r"|ip address)\b",
     r"\b(?:ip|domain|sender|server|host)\b[^.;:]*\breputation\b|\breputation of (?:the |your )?(?:sending|ip|domain)",
@@ -171,7 +178,8 @@ _SENDER = _pattern(
     r"\b(?:null )?sender(?: address| domain| e-?mail| identity| id)?(?:'s)?(?: ~| is| was| has been)*"
     r" (?:rejected|denied|refused|invalid|unknown|not|does not|doesn't|could not|cannot|verif\w+|forged|blocked|must"
     r"|unverified|mismatch|disallowed)\b",
-    r"\bsender signature\b|\bverif\w+ failed\b|\binvalid sender\b|\bunverified sender\b",
+    r"\bsender signature\b|\bverif\w+ failed\b|\binvalid sender\b|\bunverified sender\b|\bnot one of your\b",
+    r"\b(?:unconfigured|unverified|unknown|invalid) (?:sending|sender|from) (?:domain|address)\b",
     r"\bmail ?from\b[^.;]{0,40}\b(?:must|not|doesn't|rejected|denied|invalid|refused|blocked)\b",
     r"\bfrom'?:? '?(?:address|domain|header|e-?mail)?'?[^.;:]{0,60}?"
     r"\b(?:does not match|doesn't match|must match|must be|not match|mismatch|unverified|not verified"
@@ -195,7 +203,7 @@ _SERVER = _pattern(  # only in a 5yz: in a 4yz, these are what "try again later"
     r"\b(?:system|server|host) (?:is )?(?:currently |temporarily )?not accepting\b",
     r"\binsufficient (?:system|server) (?:storage|resources)\b|\bconfiguration (?:error|problem)\b|\bmisconfigured\b",
 )
-_ACCOUNT_BLOCKED = re.compile(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended)\b")
+_ACCOUNT_BLOCKED = re.compile(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended|locked)\b")
 _NAMED_LISTS = re.compile(r"spamhaus|spamcop|barracudacentral|sorbs|uceprotect|dnsbl|\brbl\b")
 _NETEASE = re.compile(r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl)|rp:(?:cel|qrc|trc)|hl:\w{3}|dt:sum)\b")  # 163.com
 _TOO_MANY_CONNECTIONS = _pattern(
@@ -216,23 +224,17 @@ _MAILBOX = _pattern(
 
 def find_blame(step: Step, reply: Reply, address: str) -> Blame:
     """Return whom a 4yz or 5yz to `step` is about. `address` is the recipient's."""
-    text = reply.text.lower()
+    text = reply.text[:MAX_JUDGED_LENGTH].lower()
     code = reply.enhanced or _first_code(text)
     if code in _DOMAIN_NOT_AUTHENTICATED:
         return Blame.SESSION
     if _ADDRESS_CODE.fullmatch(code) or _MISSING_AT_MICROSOFT.match(text):
         return Blame.RECIPIENT
-    words = _SIZE.sub(" ~ ", _without_varying(text, address))
-    if reply.code < 500 and _TOO_MANY_CONNECTIONS.search(words):
-        return Blame.CONNECTIONS
-    restricted = _RESTRICTED_GROUP_CODE.fullmatch(code) is not None or "resolver.rst." in text
-    if not restricted and not _GREYLISTED.search(words) and _blames_session(step, reply, code, text, words):
+    if _RESTRICTED_GROUP_CODE.fullmatch(code) or "resolver.rst." in text:
+        return Blame.UNCLEAR
+    if _NAMED_LISTS.search(text) or _NETEASE.search(text) or "sendasdenied" in text:
         return Blame.SESSION
-    if _MESSAGE_CODE.fullmatch(code):
-        return Blame.MESSAGE
-    if _MAILBOX_CODE.fullmatch(code) or _MAILBOX.search(words):
-        return Blame.RECIPIENT
-    return Blame.UNCLEAR
+    return _judge(step is Step.RCPT, reply.code, code, _without_varying(text, address))
 
 
 def _first_code(text: str) -> str:
@@ -245,20 +247,33 @@ def _without_varying(text: str, address: str) -> str:
     return " ".join(_VARYING.sub("~", text.replace(address.lower(), "~")[3:]).split())
 
 
-def _blames_session(step: Step, reply: Reply, code: str, text: str, words: str) -> bool:
-    if _NAMED_LISTS.search(text) or _NETEASE.search(text) or "sendasdenied" in text:
-        return True
+@lru_cache(maxsize=256)  # many recipients, few reasons
+def _judge(at_rcpt: bool, code: int, enhanced: str, text: str) -> Blame:
+    """Return whom the words of a refusal blame, when nothing that varies is in them any more."""
+    words = _SIZE.sub(" ~ ", text)
+    if code < 500 and _TOO_MANY_CONNECTIONS.search(words):
+        return Blame.CONNECTIONS
     ours = _NOT_OURS.sub(" ~ ", _BOILERPLATE.sub(" ; ", words))
-    if _QUOTA.search(ours):
-        return reply.code >= 500 or not _RATE_WORDS.search(ours) or re.search(rf"\b{_PERIOD}\b", ours) is not None
-    if _MAILBOX_CODE.fullmatch(code):
-        return False
-    patterns = (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)
-    if any(pattern.search(ours) for pattern in patterns):
+    if not _GREYLISTED.search(words) and _blames_session(at_rcpt, code, enhanced, ours):
+        return Blame.SESSION
+    if _MESSAGE_CODE.fullmatch(enhanced):
+        return Blame.MESSAGE
+    if _MAILBOX_CODE.fullmatch(enhanced) or _MAILBOX.search(words):
+        return Blame.RECIPIENT
+    return Blame.UNCLEAR
+
+
+def _blames_session(at_rcpt: bool, code: int, enhanced: str, words: str) -> bool:
+    if _MAILBOX_CODE.fullmatch(enhanced):
+        return _SENDING_QUOTA.search(words) is not None
+    if _SENDING_QUOTA.search(words) or _QUOTA.search(words):
+        # A temporary limit for seconds or minutes is what "try again later" is for.
+        return code >= 500 or not _RATE_WORDS.search(words) or _FOR_LONG.search(words) is not None
+    if any(pattern.search(words) for pattern in (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)):
         return True
-    if reply.code >= 500 and (_RATE.search(ours) or _SERVER.search(ours)):
+    if code >= 500 and (_RATE.search(words) or _SERVER.search(words)):
         return True
-    if code.startswith(("5.7.", "5.4.")) or (step is not Step.RCPT and not code and reply.code != 552):
+    if enhanced.startswith(("5.7.", "5.4.")) or (not at_rcpt and not enhanced and code != 552):
         # The recipient's account and its quota would have another code, and a refusal at RCPT.
-        return _SOME_LIMIT.search(ours) is not None or _ACCOUNT_BLOCKED.search(ours) is not None
+        return _SOME_LIMIT.search(words) is not None or _ACCOUNT_BLOCKED.search(words) is not None
     return False

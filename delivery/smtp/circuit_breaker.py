@@ -50,7 +50,7 @@ class CircuitBreaker:
         self._acceptances: Counter[bool] = Counter()  # of contents (True) and of envelopes, while refusals were held
 
     def hold(self, refusal: UnclearRefusal, in_flight: Collection[EnvelopeKey]) -> str | None:
-        """Hold and count a refusal. Call `excess` then."""
+        """Hold and count a refusal. Unless it trips the breaker, call `excess` then."""
         self._breaks = 0
         self.held.append(_Held(refusal, in_flight, self._acceptances[_is_of_content(refusal)]))
         self._equal_refusals[refusal.key] += 1

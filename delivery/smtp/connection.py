@@ -47,6 +47,7 @@ class Connection:
         "_awaited_since",
         "_broken",
         "_connect_step",
+        "_connect_timeout",
         "_events",
         "_loop_state",
         "_new_tls",
@@ -59,12 +60,20 @@ class Connection:
         "closed",
         "fd",
         "session",
+        "swallowed",
     )
 
     def __init__(
-        self, loop_state: EventLoopState, address: Address, session: Session, new_tls: Callable[[], Tls] | None
+        self,
+        loop_state: EventLoopState,
+        address: Address,
+        session: Session,
+        new_tls: Callable[[], Tls] | None,
+        connect_timeout: float,
     ) -> None:
         self.address = address
+        self.swallowed = False  # nothing answered the attempt to connect
+        self._connect_timeout = connect_timeout
         self.session = session
         self.closed = False
         self._loop_state = loop_state
@@ -129,10 +138,15 @@ class Connection:
         awaited = (step, session.wait_count, session.bytes_sent // CONTENT_BLOCK_BYTES)
         if awaited != self._awaited:
             self._awaited, self._awaited_since = awaited, now
-        elif step is not None and now - self._awaited_since >= self._loop_state.timeouts[step]:
+        elif step is not None and now - self._awaited_since >= self._timeout(step):
+            self.swallowed = step is _CONNECT
             self._fail(f"no answer in time to {step.name}")
         elif step is _GREETING and now - self._awaited_since >= TLS_PROBE_SECONDS and self._speaks_tls():
             self._fail(f"no greeting: {SPEAKS_TLS}")
+
+    def _timeout(self, step: Step) -> float:
+        timeout = self._loop_state.timeouts[step]
+        return min(timeout, self._connect_timeout) if step is _CONNECT else timeout
 
     def _fail(self, reason: str) -> None:
         self.session.fail(reason, self._loop_state.wall_time)

@@ -10,6 +10,7 @@ from delivery.smtp import transport
 from delivery.smtp.command import STEP_TIMEOUTS
 from delivery.smtp.connection import Connection
 from delivery.smtp.network import Network
+from delivery.smtp.pool import NEVER, SHORT_CONNECT_TIMEOUT
 from delivery.smtp.sender import SMTPSender, SMTPServer
 from delivery.smtp.state import CLOSED, PipeliningMode
 from delivery.smtp.transport import Address, Tls
@@ -39,8 +40,10 @@ class _LoginProbe(SMTPSender):
         failures = []
         network = self._network()
         try:
-            for address in self._addresses():
-                connection, reason = self._attempt(network, address)
+            addresses = self._addresses()
+            for address in addresses:
+                timeout = NEVER if address is addresses[-1] else SHORT_CONNECT_TIMEOUT
+                connection, reason = self._attempt(network, address, timeout)
                 if connection.session.opened:
                     self._quit(network, connection)
                     return self._result(address)
@@ -51,9 +54,9 @@ class _LoginProbe(SMTPSender):
             network.close()
         raise SessionError(f"{self._server.host}:{self._server.port}: {'; '.join(failures)}")
 
-    def _attempt(self, network: Network, address: Address) -> tuple[Connection, str]:
+    def _attempt(self, network: Network, address: Address, connect_timeout: float) -> tuple[Connection, str]:
         try:
-            connection = self._connect(network, address, PipeliningMode.NONE)
+            connection = self._connect(network, address, PipeliningMode.NONE, connect_timeout)
         except OSError as error:
             raise SessionError(f"{address}: {error.strerror or error}") from error
         session = connection.session

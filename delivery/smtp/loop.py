@@ -236,13 +236,15 @@ class DeliveryLoop:
             for outcome in session.outcomes:
                 if outcome.kind is Kind.SENT:
                     self._outcomes += breaker.accept(outcome.envelope)
+        in_flight = self._in_flight() if session.refused else set()
         for refusal in session.refused:
             session.outcomes.remove(refusal.outcome)
             if refusal.key[0] is Step.CONTENT:
                 self._refused_after_dot.append(refusal.outcome.envelope)
-            reason = breaker.hold(refusal, self._in_flight())
+            reason = breaker.hold(refusal, in_flight)
             pool.refusal = pool.refusal or reason
-            self._outcomes += breaker.excess()
+            if pool.refusal is None:
+                self._outcomes += breaker.excess()
         session.refused.clear()
 
     def _in_flight(self) -> set[tuple[int, int]]:

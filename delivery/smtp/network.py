@@ -29,10 +29,16 @@ class Network(EventLoopState):
             self.poller.register(descriptor, READ)
 
     def connect(
-        self, address: Address, session: Session, tls: Callable[[], Tls] | None, *, implicit_tls: bool
+        self,
+        address: Address,
+        session: Session,
+        tls: Callable[[], Tls] | None,
+        *,
+        implicit_tls: bool,
+        connect_timeout: float,
     ) -> Connection:
         """Start a connection; `implicit_tls`: in TLS from the start (RFC 8314). Raises OSError if it cannot start."""
-        connection = Connection(self, address, session, tls)
+        connection = Connection(self, address, session, tls, connect_timeout)
         if implicit_tls:
             connection.use_tls()
         self.connections[connection.fd] = connection

@@ -11,6 +11,9 @@ from delivery.smtp.state import PipeliningMode
 from delivery.smtp.transport import Address
 
 NEVER = float("inf")
+# How long an attempt to connect may take while there are other addresses to try. One that swallows packets does not
+# fail by itself, and would delay all mail by the whole timeout (RFC 8305 section 5).
+SHORT_CONNECT_TIMEOUT = 2.0
 REDUCED_LIMIT_SECONDS = 60.0  # how long the limit stays lower after the server refused another connection
 
 
@@ -21,7 +24,7 @@ class Pool:
         self,
         network: Network,
         addresses: list[Address],
-        connect: Callable[[Address, PipeliningMode], Connection],
+        connect: Callable[[Address, PipeliningMode, float], Connection],
         max_connections: int,
         pipelining_mode: PipeliningMode,
     ) -> None:
@@ -31,6 +34,8 @@ class Pool:
         self.quitting: dict[Connection, None] = {}  # QUIT was sent
         self.pipelining_mode = pipelining_mode  # the highest that the server is known to follow
         self.refusal: str | None = None  # why the server is not usable, once that is known
+        self.opened = False  # whether any connection was ever open
+        self.swallowing: list[Address] = []  # those of several addresses that did not answer an attempt to connect
         self._network = network
         self._addresses = addresses  # the next one to try is first
         self._connect = connect
@@ -60,15 +65,20 @@ class Pool:
         """Start connecting to the first address; the others are tried if that fails."""
         address = self._addresses[0]
         try:
-            self.opening[self._connect(address, self.pipelining_mode)] = None
+            self.opening[self._connect(address, self.pipelining_mode, self._connect_timeout())] = None
         except OSError as error:
             self._handle_open_failure(f"{address}: {error.strerror or error}")
+
+    def _connect_timeout(self) -> float:
+        is_last = len(self._failures) >= len(self._addresses) - 1
+        return NEVER if is_last and not self.open else SHORT_CONNECT_TIMEOUT
 
     def park(self, connection: Connection) -> None:
         """Make a connection idle: it has just opened, or its message has an outcome."""
         if connection in self.opening:
             del self.opening[connection]
             self.open[connection] = None
+            self.opened = True
             self._failures.clear()
         self.idle[connection] = None
 
@@ -87,6 +97,8 @@ class Pool:
         self.quitting.pop(connection, None)
         if connection in self.opening:
             del self.opening[connection]
+            if connection.swallowed and len(self._addresses) > 1:
+                self.swallowing.append(connection.address)
             self._handle_failure(session, f"{connection.address}: {session.reason}")
         elif connection in self.open:
             del self.open[connection]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, Protocol
 
 from delivery.interface import Queue, SessionError
 from delivery.smtp import transport
@@ -37,8 +37,20 @@ class SMTPServer(NamedTuple):
         return f"SMTPServer({self.host!r}, {self.port}, {self.security!r}, user={self.user!r})"
 
 
+class AddressMemory(Protocol):
+    """Remembers from one sender to the next which of a host's addresses do not answer."""
+
+    def unreachable(self) -> Collection[str]:
+        """Return these addresses, as `str(Address)` writes them. They are tried last."""
+
+    def record_unreachable(self, addresses: Collection[str], host: str) -> None:
+        """Record that these addresses of `host` swallowed an attempt to connect."""
+
+
 class SMTPSender:
     """Delivers by SMTP. What it learns about the server (the pipelining mode) outlives a `deliver`."""
+
+    address_memory: AddressMemory | None = None
 
     def __init__(
         self,
@@ -68,10 +80,13 @@ class SMTPSender:
     def deliver(self, queue: Queue) -> None:
         """Send everything in `queue`. Raises SessionError if the server refuses the session."""
         addresses = self._addresses()
+        if self.address_memory is not None and len(addresses) > 1:
+            unreachable = self.address_memory.unreachable()
+            addresses.sort(key=lambda address: str(address) in unreachable)
         network = self._network()
 
-        def connect(address: Address, pipelining_mode: PipeliningMode) -> Connection:
-            return self._connect(network, address, pipelining_mode)
+        def connect(address: Address, pipelining_mode: PipeliningMode, connect_timeout: float) -> Connection:
+            return self._connect(network, address, pipelining_mode, connect_timeout)
 
         pool = Pool(network, addresses, connect, self._connections, self._pipelining_mode)
         loop = DeliveryLoop(
@@ -88,6 +103,8 @@ class SMTPSender:
         finally:
             self._pipelining_mode = pool.pipelining_mode
             network.close()
+        if self.address_memory is not None and pool.swallowing and pool.opened:  # otherwise, the network may be down
+            self.address_memory.record_unreachable([str(address) for address in pool.swallowing], self._server.host)
         if pool.refusal is not None:
             raise SessionError(f"{self._server.host}:{self._server.port}: {pool.refusal}")
 
@@ -103,7 +120,9 @@ class SMTPSender:
         except (OSError, UnicodeError) as error:
             raise SessionError(f"{self._server.host}: {getattr(error, 'strerror', None) or error}") from error
 
-    def _connect(self, network: Network, address: Address, pipelining_mode: PipeliningMode) -> Connection:
+    def _connect(
+        self, network: Network, address: Address, pipelining_mode: PipeliningMode, connect_timeout: float
+    ) -> Connection:
         server = self._server
         handshake = Handshake(
             self._hostname or server.helo_name or transport.ehlo_name(address),
@@ -113,7 +132,9 @@ class SMTPSender:
         )
         tls = self._new_tls() if server.security != "none" else None
         session = Session(handshake, pipelining_mode)
-        return network.connect(address, session, tls, implicit_tls=server.security == "tls")
+        return network.connect(
+            address, session, tls, implicit_tls=server.security == "tls", connect_timeout=connect_timeout
+        )
 
     def _new_tls(self) -> Callable[[], Tls]:
         if self._tls is None:

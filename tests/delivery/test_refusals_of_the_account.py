@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.installation import ForkingInstallation, Installation
-from tests.support.servers.smtp_server import Handler, ScriptedServer
+from tests.support.servers.smtp_server import Call, Handler, ScriptedServer, Wait
 
 QUOTA = "550 5.4.5 Daily user sending quota exceeded. For more information, see https://example.net/q - gsmtp"
 
@@ -101,6 +103,30 @@ def test_overlapping_senders_at_a_quota_fail_nobody_and_send_nothing_twice(insta
         assert installation.task().returncode == 0
         sent += Counter(server.recipients)
     assert sent == Counter(f"r{n}@example.com" for n in range(100))
+
+
+def test_a_sender_that_is_killed_before_the_verdict_leaves_no_refused_message_in_doubt(
+    installation: Installation,
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def refuse_then_kill(content: bytes, n: int) -> Any:
+        return "554 5.7.1 no" if n < 5 else (Call(lambda: started[0].kill()), Wait(60))
+
+    installation.add_recipients(20)
+    installation.save_email(1)
+    with ScriptedServer(on={"CONTENT": refuse_then_kill}) as server:
+        use(installation, server, 1)
+        started.append(installation.start_task())
+        started[0].communicate(timeout=60)
+    assert installation.statuses()["sending"] == 1, "the one that was under way"
+    with ScriptedServer() as server:
+        use(installation, server)
+        installation.task()
+        assert len(server.accepted) >= 19
+    with installation.database() as database:
+        outcomes = database.connection.fetch_all("SELECT outcome FROM attempts")
+    assert outcomes == [("in_doubt",)]
 
 
 def test_refusals_that_name_the_mailbox_or_come_between_acceptances_fail_their_recipients(

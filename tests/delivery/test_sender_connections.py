@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,11 @@ import pytest
 from delivery.interface import Kind, SessionError
 from delivery.smtp import transport
 from delivery.smtp.command import STEP_TIMEOUTS, Step
+from delivery.smtp.login_check import try_login
+from delivery.smtp.sender import SMTPServer
 from delivery.smtp.transport import Address
+from tests.support.in_process import sweep_once
+from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.fake_queue import FakeQueue, envelopes
 from tests.support.servers.smtp_sender import deliver, only, refusal, sender
@@ -188,23 +194,76 @@ def test_the_addresses_of_a_host_are_tried_in_order(monkeypatch: pytest.MonkeyPa
     assert f"[127.0.0.1]:{dead}" in caught.value.reason
 
 
-def test_an_address_that_swallows_everything_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def black_hole() -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """An address that swallows attempts to connect."""
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)
     fillers = [socket.socket() for _ in range(4)]
-    try:
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        with ScriptedServer() as server:
-            black_hole = (socket.AF_INET, full.getsockname())
-            with_addresses(monkeypatch, black_hole, (socket.AF_INET, ("127.0.0.1", server.port)))
-            queue = deliver(server, FakeQueue(envelopes(5)), timeouts={**STEP_TIMEOUTS, Step.CONNECT: 0.3})
-        assert len(queue.of_kind(Kind.SENT)) == 5
-    finally:
-        for one in (full, *fillers):
-            one.close()
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(full.getsockname())
+    yield socket.AF_INET, full.getsockname()
+    for one in (full, *fillers):
+        one.close()
+
+
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Address]:
+    """Return a list that grows by each address to which a connection is started."""
+    addresses, start = [], transport.start_connect
+
+    def start_connect(address: Address) -> socket.socket:
+        addresses.append(address)
+        return start(address)
+
+    monkeypatch.setattr(transport, "start_connect", start_connect)
+    return addresses
+
+
+def test_an_address_that_swallows_everything_costs_seconds_once_and_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, black_hole: tuple[int, tuple[Any, ...]], tmp_path: Path, where: dict[str, str]
+) -> None:
+    with ScriptedServer() as server:
+        installation = Installation(tmp_path, **where, EMAIL_URL=f"smtp://mail.example:{server.port}")
+        installation.add_recipients(5)
+        with_addresses(monkeypatch, black_hole, (socket.AF_INET, ("127.0.0.1", server.port)))
+        addresses = tried(monkeypatch)
+        hole = Address(*black_hole)
+        installation.save_email(1)
+        began = time.monotonic()
+        (warning,) = sweep_once(installation)
+        assert time.monotonic() - began < 20, "it took the whole timeout"
+        assert warning == f"WARNING {hole} does not answer: for a day, other addresses of mail.example are tried first"
+        assert addresses[0] == hole and addresses.count(hole) == 1
+        assert installation.log() == ["1", warning] or installation.log() == [warning, "1"]
+        addresses.clear()
+        installation.save_email(2)
+        assert sweep_once(installation) == []
+        assert addresses and hole not in addresses
+    assert len(server.accepted) == 10
+
+
+def test_a_host_whose_addresses_all_swallow_everything_is_one_error_and_not_remembered(
+    monkeypatch: pytest.MonkeyPatch, black_hole: tuple[int, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    installation = Installation(tmp_path, EMAIL_URL="smtp://mail.example:25")
+    installation.add_recipients(1)
+    installation.save_email(1)
+    monkeypatch.setattr("delivery.smtp.pool.NEVER", 0.2)
+    with_addresses(monkeypatch, black_hole, black_hole)
+    (error,) = sweep_once(installation)
+    assert error.count("no answer in time to CONNECT") >= 1 and error.startswith("ERROR mail.example:25: ")
+    with installation.database() as database:
+        assert database.unreachable_addresses.all(0) == {}
+
+
+def test_a_check_of_the_login_is_not_stopped_by_an_address_that_swallows_everything(
+    monkeypatch: pytest.MonkeyPatch, black_hole: tuple[int, tuple[Any, ...]]
+) -> None:
+    with ScriptedServer() as server:
+        with_addresses(monkeypatch, black_hole, (socket.AF_INET, ("127.0.0.1", server.port)))
+        assert try_login(SMTPServer("mail.example", server.port)).address == f"[127.0.0.1]:{server.port}"
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")

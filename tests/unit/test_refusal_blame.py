@@ -54,3 +54,10 @@ def test_what_varies_in_a_refusal_changes_nothing() -> None:
     for address in ("blocked@example.com", "spf@relay.example", "sending.quota@example.com"):
         reply = parse(f"550 5.7.1 <{address}>: refused [192.0.2.7] at mx-dkim.blacklisted.example.net")
         assert find_blame(Step.RCPT, reply, address) is Blame.UNCLEAR
+
+
+@pytest.mark.parametrize(
+    "text", ["552 5.2.2 daily quota of this user exceeded", "552 5.2.2 Quota exceeded, 1 GB per month"]
+)
+def test_the_code_of_a_full_mailbox_is_overruled_only_by_words_about_sending(text: str) -> None:
+    assert blame("RCPT", text) is Blame.RECIPIENT
