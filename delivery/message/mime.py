@@ -23,6 +23,10 @@ _PRINTABLE = bytes({*range(0x20, 0x7F), *b"\t\r\n"} - {*b"="})  # what quoted-pr
 _ENTITY = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
 _ANY_TOKEN = b"x" * TOKEN_LENGTH
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TAG = re.compile(
+    r"</(?:a|b|body|center|div|em|font|h[1-6]|i|li|ol|p|span|strong|style|table|td|tr|u|ul)>|<(?:br|hr|p) ?/?>",
+    re.IGNORECASE,
+)
 _HTML = re.compile("<!DOCTYPE html|<html", re.IGNORECASE)
 
 
@@ -62,6 +66,11 @@ class Entity(NamedTuple):
 def is_html(content: str) -> bool:
     """Return whether a content is sent as HTML with a plain text before it, and not as plain text alone."""
     return _HTML.search(content) is not None
+
+
+def looks_like_html(content: str) -> bool:
+    """Return whether a content that is sent as plain text has tags in it, which its recipients will read."""
+    return not is_html(content) and _TAG.search(content) is not None
 
 
 def parts_of(content: str, link: str | None = None) -> list[Part]:

@@ -26,6 +26,7 @@ _CLOSING_P_TAGS = (
     "address article aside blockquote center dd details dialog dir div dl dt fieldset figcaption figure footer "
     "form header hgroup hr li listing main menu nav ol p pre search section summary table ul xmp"
 )
+PARTS_OF_TABLES = TABLE_PARTS - {"table"}
 CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
 _SPECIAL_TAGS = "body button head html iframe noscript select textarea"
 SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
@@ -40,8 +41,14 @@ SIBLINGS = {
     "th": ("td", "th"),
     **dict.fromkeys(("tbody", "thead", "tfoot"), ("tbody", "thead", "tfoot", "caption", "tr")),
 }
+_ROW_GROUPS = ("tbody", "thead", "tfoot", "table")
+ROWS_AND_CELLS = {  # and what they are in
+    **dict.fromkeys(("td", "th"), ("tr", *_ROW_GROUPS)),
+    "tr": _ROW_GROUPS,
+    **dict.fromkeys(("tbody", "thead", "tfoot"), ("table",)),
+}
 MAKING_ROOM = CLOSING_P | frozenset(SIBLINGS) | {"a"}
-TRANSPARENT = frozenset(("address", "dd", "div", "dt", "li", "p"))  # that a `li` closes another one across
+TRANSPARENT = frozenset(("address", "div", "p"))  # that a `li` closes another one across
 MAX_REOPENED = 8  # formatting elements behind the end of a block; hostile markup may have a million
 MAX_MISNESTED = 32  # elements that stay open when a formatting element below them is closed
 
@@ -80,12 +87,31 @@ class OpenElements:
         self._scopes: list[int] = []
         self._barriers: list[int] = []  # that a `li` closes nothing across
 
+    @property
+    def has_table(self) -> bool:
+        return bool(self._places["table"])
+
+    def state_of_text(self) -> int:
+        """Return the state of text at this place. What is in a table but in no cell goes before the table."""
+        place = _top(self._scopes)
+        if place < 0 or self._elements[place].tag != "table":
+            return self.state
+        state = self._elements[place].outside
+        for element in self._elements[place + 1 : place + 1 + MAX_MISNESTED]:
+            if element.effects and element.tag not in TABLE_PARTS:
+                state = inside(state, element.effects)
+        return state
+
     def make_room(self, tag: str) -> None:
         """Close what an opening tag closes."""
         if tag in CLOSING_P and self._last("p") > _top(self._scopes):
             self._close_down_to(self._last("p"))
+        if tag == "table" and self._scopes and self._elements[self._scopes[-1]].tag == "table":
+            self._close_down_to(self._scopes[-1])
         if tag in SIBLINGS:
             self._close_siblings(tag)
+            if tag in ROWS_AND_CELLS:  # they leave the table's other content
+                self._close_down_to(max(map(self._last, ROWS_AND_CELLS[tag])) + 1, keeps_formatting=False)
         elif tag == "a" and self._last("a") > _top(self._scopes):
             self._close_formatting(self._last("a"))
         elif tag in HEADINGS and self._elements and self._elements[-1].tag in HEADINGS:
@@ -128,26 +154,32 @@ class OpenElements:
     def _close_siblings(self, tag: str) -> None:
         siblings = SIBLINGS[tag]
         across = self._last("table") if tag in TABLE_PARTS else _top(self._barriers)
-        while (last := max(map(self._last, siblings))) > across:
+        while (last := max(map(self._last, siblings))) >= max(across, 0):
             self._close_down_to(last)
 
-    def _close_down_to(self, place: int) -> None:
-        """Close the element at this place and all above it; formatting elements go on, unless a cell ends."""
-        reopened: list[Element] = []
-        is_scope = bool(self._elements) and place < len(self._elements) and self._elements[place].tag in SCOPES
-        while len(self._elements) > place:
+    def _close_down_to(self, place: int, *, keeps_formatting: bool = True) -> None:
+        """Close the element at this place and all above it. Formatting elements go on, unless a cell ends."""
+        elements = self._elements
+        if len(elements) - 1 == place:  # nearly always
             element = self._pop()
             if element.was_followed:
                 self._on_close(element.tag, element.effects)
-            if element.tag in FORMATTING and element.effects and len(self._elements) > place:
+            return
+        reopened: list[Element] = []
+        keeps_formatting = keeps_formatting and place < len(elements) and elements[place].tag not in SCOPES
+        while len(elements) > place:
+            element = self._pop()
+            if element.was_followed:
+                self._on_close(element.tag, element.effects)
+            if element.effects and element.tag in FORMATTING and len(elements) > place:
                 reopened.append(element)
-        if reopened and not is_scope:
+        if keeps_formatting:
             for element in reversed(reopened[-MAX_REOPENED:]):
                 self._push(element._replace(outside=self.state, was_followed=False))
 
     def _close_formatting(self, place: int) -> None:
-        """Close a formatting element; what was opened inside of it stays open."""
-        if len(self._elements) - place > MAX_MISNESTED:
+        """Close a formatting element; what was opened inside of it stays open, if there is a block."""
+        if _top(self._specials) < place or len(self._elements) - place > MAX_MISNESTED:
             self._close_down_to(place)
             return
         above = [self._pop() for _ in range(len(self._elements) - place)]

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from database import Email, EventIdUsed, SaveResult
 from delivery.message.message import MessageError
-from delivery.message.mime import parts_of
+from delivery.message.mime import looks_like_html, parts_of
 from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.errors import RepeatedTime, ValidationError
@@ -192,6 +192,7 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
         email=email,
         kept=kept,
         parts=_parts(email.content),
+        looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
         recipients=_active_recipients(),
         settings=current_settings(),

@@ -252,6 +252,26 @@ def test_plain_text_has_no_frame(page: Page) -> None:
     assert page.step("html", hidden(looked_at)).text == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "is_warned"),
+    [
+        ("<p>Hello</p>", True),
+        ("Hello<br>you", True),
+        ("<B>Hello</B>", True),
+        ("a < b, <3, <a@example.com>", False),
+        ("<html><p>Hello</p>", False),
+    ],
+)
+def test_html_that_goes_out_as_text_is_pointed_out(page: Page, content: str, is_warned: bool) -> None:
+    assert ("Recipients will see the tags" in page.write(email_content=content).text) == is_warned
+
+
+def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:
+    checked = page.write()
+    assert 'name="address" type="text"' in checked.text
+    assert "The test was taken" in page.step("test", hidden(checked), address="Ada <ada@example.com>").text
+
+
 def test_with_links_to_unsubscribe_they_are_shown(tmp_path: Path) -> None:
     page = Page(tmp_path, PUBLIC_URL="http://localhost")
     assert "\nUnsubscribe: http://localhost/unsubscribe/xxxx" in page.write().text.replace("\r", "")
