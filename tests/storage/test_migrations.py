@@ -328,6 +328,7 @@ class TestRefusal:
     def test_a_database_with_another_version_or_digest_is_refused(
         self, settings: Settings, database: Database, changed: dict[str, str], reason: str
     ) -> None:
+        database.record_heartbeat(int(time.time()))
         client = create_app(settings).test_client()
         assert client.get("/readyz").status_code == 200
         set_meta(settings, **changed)
