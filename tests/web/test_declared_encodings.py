@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from database import open_database
 from tests.support.api_client import Api
+from tests.support.forms import csrf_token
 
 TEXT = "Preis = 5 €, größer "
 GOOD = {"event_id": "1", "email_subject": "S", "timestamp": "2030-01-02 08:00:00"}
@@ -302,6 +303,53 @@ def test_csv_is_read_in_the_charset_that_is_declared(api: Api) -> None:
     for charset, status in (("utf-16", 415), ("us-ascii", 400), ("utf-8", 400)):
         answer = api("POST", "/recipients/import", data=body, content_type=f"text/csv; charset={charset}")
         assert answer.status_code == status
+
+
+def page_token(api: Api) -> str:
+    return csrf_token(api.client.get("/recipients", headers={"Accept": "text/html"}).text)
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"), [("iso-8859-1", "jörg"), ("koi8-r", "иван"), ("UTF8", "иван"), ("us-ascii", "ada")]
+)
+def test_the_form_of_a_page_is_decoded_from_the_charset_that_is_declared(api: Api, charset: str, text: str) -> None:
+    address = quote_plus(f"{text}@example.com", encoding="utf-8" if charset == "UTF8" else charset)
+    for body, content_type in (
+        (f"addresses={address}", f"{URLENCODED}; charset={charset}"),
+        (f"addresses={address}&_charset_={charset}", URLENCODED),
+    ):
+        token = quote_plus(page_token(api))
+        answer = api.client.post("/recipients", data=f"{body}&csrf_token={token}", content_type=content_type)
+        assert answer.status_code == 303
+        assert [each["address"] for each in api.get("/recipients")["recipients"]] == [f"{text}@example.com"]
+
+
+def test_the_form_of_a_page_in_another_charset_is_refused(api: Api) -> None:
+    body = f"addresses=ada@example.com&csrf_token={quote_plus(page_token(api))}"
+    assert api.client.post("/recipients", data=body, content_type=f"{URLENCODED}; charset=utf-7").status_code == 415
+    for more in ("&_charset_=utf-7", "&addresses=x", "%FF"):
+        wrong = body.replace("&", f"{more}&", 1)
+        assert api.client.post("/recipients", data=wrong, content_type=URLENCODED).status_code == 400, more
+    assert api.get("/recipients")["recipients"] == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Content-Type: text/csv", 303),
+        ("Content-Type: text/csv; charset=utf-8", 303),
+        ("Content-Type: text/csv\r\nContent-Transfer-Encoding: binary", 303),
+        ("Content-Type: text/csv; charset=utf-16", 400),
+        ("Content-Type: text/csv; charset=iso-8859-1", 400),
+        ("Content-Type: text/csv\r\nContent-Transfer-Encoding: base64", 400),
+        ("Content-Type: text/csv\r\nContent-Transfer-Encoding: x", 400),
+    ],
+)
+def test_an_uploaded_file_in_another_encoding_is_refused(api: Api, headers: str, status: int) -> None:
+    body = part("csrf_token", page_token(api).encode())
+    body += part("file", b"ada@example.com\n", headers, 'form-data; name="file"; filename="people.csv"') + b"--X--\r\n"
+    kind = "multipart/form-data; boundary=X"
+    assert api.client.post("/recipients/import", data=body, content_type=kind).status_code == status
 
 
 def test_megabytes_of_encoded_text_are_read_in_a_moment(form: Form, tmp_path: Path) -> None:

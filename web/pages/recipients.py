@@ -73,6 +73,12 @@ def add() -> AnyResponse:
     return redirect("/recipients", 303)
 
 
+@blueprint.errorhandler(ValidationError)
+def answer_unreadable(error: ValidationError) -> AnyResponse:
+    """Answer a form that no browser sends."""
+    return error_answer(400, str(error))
+
+
 @blueprint.get("/recipients/<int:recipient_id>")
 def show_one(recipient_id: int) -> AnyResponse:
     """One recipient, and a page of what was sent there, the latest email first."""
