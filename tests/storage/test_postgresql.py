@@ -337,8 +337,11 @@ def test_four_senders_that_claim_at_once_share_the_daily_quota(url: str, tmp_pat
         with open_database(settings) as database:
             sender_id = database.senders.register(9, now, settle_abandoned_never)
             assert sender_id is not None
+            together.wait()
             claimed.extend(len(database.claims.claim(sender_id, 0, now, 20, per_day=50)) for _ in range(3))
+            together.wait()  # a sender that has gone loses its claims, and others may claim as many more
 
+    together = threading.Barrier(4, timeout=30)
     with installation.database() as database:
         database.progress.start_due_emails(now)
     threads = [threading.Thread(target=claim) for _ in range(4)]
