@@ -101,7 +101,7 @@ def test_refusals_that_mix_with_others_still_stop_the_sweep(connections: int) ->
     with ScriptedServer(on={"RCPT": lambda line, n: answers[n % 4]}) as server:
         queue = FakeQueue(envelopes(200))
         assert "20 recipients in a row were refused: 550 5.7.1" in refusal(server, queue, connections=connections)
-    assert {outcome.reply for outcome in queue.outcomes} == set(answers[1:3])
+    assert {outcome.reply for outcome in queue.outcomes} == set(answers[1:3]), server.script
 
 
 def test_refusals_with_other_codes_or_with_a_success_between_belong_to_their_recipients() -> None:
