@@ -14,7 +14,7 @@ MOST = 8
 ALLOWED = {
     "task.py": ("the fast path: an idle sweep ends before the rest of the program is imported", 2),
     "settings/__init__.py": (
-        "on the fast path: python-dotenv is slow to import, and needed only if there is a .env",
+        "on the fast path: python-dotenv is slow to import, and needed only if a line of .env is not plain",
         1,
     ),
     "settings/parse.py": ("on the fast path: zoneinfo is not needed there", 1),

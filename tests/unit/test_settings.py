@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -9,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from dotenv.parser import parse_stream
+from hypothesis import strategies as st
 
-from settings import ADDRESS, FOLDER, Settings, SettingsError, known_names, load_settings
+from settings import ADDRESS, FOLDER, Settings, SettingsError, _plain_variables, known_names, load_settings
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
@@ -285,6 +289,37 @@ def test_the_environment_stands_above_the_env_file(tmp_path: Path) -> None:
     env_file(tmp_path, "SENDERS=2\nRATE_LIMIT=7\n")
     settings = load_settings({"SENDERS": "3"}, tmp_path)
     assert (settings.senders, settings.rate_limit) == (3, 7)
+
+
+PIECES = (
+    "SENDERS",
+    "=",
+    "2",
+    "Club <a@b.c>",
+    " ",
+    "'",
+    '"',
+    "#",
+    "$",
+    "{X}",
+    "\\",
+    "\n",
+    "\r",
+    "\t",
+    "export ",
+    "é",
+    "\u2028",
+)
+
+
+@hypothesis.given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
+@hypothesis.example("MAIL_FROM=Club <club@example.com>\n# A comment = 1\n\nSMTP_CONNECTIONS=8\nSENDERS=")
+def test_a_plain_env_file_is_read_as_dotenv_reads_it(text: str) -> None:
+    plain = _plain_variables(text)
+    if plain is None:
+        assert not re.fullmatch(r"([A-Z]+=[A-Za-z0-9]*(\n|$))*", text)
+    else:
+        assert plain == {binding.key: binding.value for binding in parse_stream(io.StringIO(text)) if binding.key}
 
 
 def test_an_env_file_is_read_as_it_stands(tmp_path: Path) -> None:
