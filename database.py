@@ -41,8 +41,6 @@ from storage.deliveries.outcome import (
     DeliveryKey,
     DeliveryUpdate,
     SendIntent,
-    new_accepted,
-    new_send_intent,
 )
 from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
@@ -154,8 +152,6 @@ __all__ = [
     "boot_clock",
     "db_init",
     "format_utc",
-    "new_accepted",
-    "new_send_intent",
     "offset_is_right",
     "open_database",
     "require_saved",

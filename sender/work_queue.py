@@ -26,8 +26,6 @@ from database import (
     SchemaMismatch,
     SendIntent,
     boot_clock,
-    new_accepted,
-    new_send_intent,
     offset_is_right,
 )
 from delivery.interface import Envelope, Kind, Outcome, PendingCommit, classify_build_error, new_envelope
@@ -246,14 +244,14 @@ class DeliveryQueue:
     def _sent(self, outcomes: Sequence[Outcome]) -> list[Accepted]:
         sender_id = self._sender_id
         return [
-            new_accepted((envelope[0], envelope[1], sender_id, reply[:MAX_REPLY_LENGTH], int(at)))
+            (envelope[0], envelope[1], sender_id, reply[:MAX_REPLY_LENGTH], int(at))
             for envelope, kind, reply, at in outcomes
             if kind is _SENT
         ]
 
     def _ending(self, envelopes: Sequence[Envelope]) -> list[SendIntent]:
         sender_id = self._sender_id
-        return [new_send_intent((envelope[0], envelope[1], sender_id)) for envelope in envelopes]
+        return [(envelope[0], envelope[1], sender_id) for envelope in envelopes]
 
     def _update(self, envelope: Envelope, kind: Kind, reply: str, at: float) -> DeliveryUpdate:
         return next_state(self._deliveries.get(envelope[:2]), kind.value, reply, int(at), self._policy)
@@ -264,8 +262,8 @@ class DeliveryQueue:
         try:
             return self._retry(self._deliveries.record, self._sender_id, sent, updates, ending)
         except DatabaseUnavailable:
-            for accepted in sent:
-                self._tasklog.error(f"sent ({accepted.reply}), but this could not be recorded", accepted.event_id)
+            for event_id, _, _, reply, _ in sent:
+                self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
             for other in updates:
                 reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
                 self._tasklog.error(reason, other.event_id)

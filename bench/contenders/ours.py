@@ -16,12 +16,11 @@ from tests.support.installation import PROJECT
 PREPARE = """
 import sys
 from datetime import UTC, datetime
-from database import Address, Email, db_init, open_database
+from database import Address, Email, open_database
 from settings import load_settings
 
-settings, now = load_settings(), datetime.now(UTC)
-db_init(settings, now)
-with open_database(settings) as database:
+now = datetime.now(UTC)
+with open_database(load_settings()) as database:
     database.recipients.add((Address(name, name) for name in sys.stdin.read().split()), now)
     database.emails.save(Email(1, "Subject", sys.argv[1], now), now)
 """
@@ -61,6 +60,7 @@ class Ours(Contender):
 
     def _prepare(self, settings: Mapping[str, str], messages: int) -> None:
         names = "\n".join(map(address, range(messages)))
+        self._run([sys.executable, "-m", "flask", "init-db"], settings)
         self._run([sys.executable, "-c", PREPARE, BODY], settings, names)
 
     def _check(self, settings: Mapping[str, str], messages: int) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from html import unescape
 
+from delivery.lazy_pattern import LazyPattern
+
 _END = r"(?: > | \Z )"
 _ATTRIBUTES = r"""(?: [^>=]++ | =\s*+ (?: "[^"]*+(?:"|\Z) | '[^']*+(?:'|\Z) )?+ )*+"""  # a quoted > ends no tag
-TOKEN = re.compile(
+TOKEN = LazyPattern(
     rf"""
       (?P<text> [^<]++ | <(?![a-zA-Z/!?]) )
     | <!-- (?: -?> | (?s:.*?) (?: --!?> | \Z ) )

@@ -6,23 +6,23 @@ that a browser shows stays, whatever its attributes look like. `mso-hide:all`, f
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from delivery.lazy_pattern import LazyPattern
 from delivery.message.html_tokens import attribute
 
 MAX_CACHED_LENGTH = 500  # characters of attributes
 
-_COMMENT = re.compile(r"/\*(?s:.*?)(?:\*/|\Z)")
-_DECLARATION = re.compile(
+_COMMENT = LazyPattern(r"/\*(?s:.*?)(?:\*/|\Z)")
+_DECLARATION = LazyPattern(
     r"""\s*+([-\w]++)\s*+:((?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|\([^)]*+(?:\)|\Z)|[^;"'(])*+)|[^;]++"""
 )
-_ZERO = re.compile(r"[+-]?(?:0+\.?0*|\.0+)(?:e[+-]?[0-9]+)?(?:[a-z]+)?")
-_LENGTH = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?([a-z]+|%)?")
-_FONT_SIZE = re.compile(r"(?:^|\s)([+-]?[0-9.]+[a-z%]*)(?:\s*/\s*\S+)?\s+\S")
-_EMPTY_CLIP = re.compile(r"rect\(\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*\)")
-_FAR_AWAY = re.compile(r"-[0-9]{4,}(?:\.[0-9]*)?(?:px|pt)|-[0-9]{3,}(?:\.[0-9]*)?(?:em|rem)")
+_ZERO = LazyPattern(r"[+-]?(?:0+\.?0*|\.0+)(?:e[+-]?[0-9]+)?(?:[a-z]+)?")
+_LENGTH = LazyPattern(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?([a-z]+|%)?")
+_FONT_SIZE = LazyPattern(r"(?:^|\s)([+-]?[0-9.]+[a-z%]*)(?:\s*/\s*\S+)?\s+\S")
+_EMPTY_CLIP = LazyPattern(r"rect\(\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*[, ]\s*0[a-z]*\s*\)")
+_FAR_AWAY = LazyPattern(r"-[0-9]{4,}(?:\.[0-9]*)?(?:px|pt)|-[0-9]{3,}(?:\.[0-9]*)?(?:em|rem)")
 
 _DISPLAYS_TAGS = (
     "none block inline inline-block flex inline-flex grid inline-grid flow-root contents list-item table "

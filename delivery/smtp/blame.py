@@ -16,10 +16,10 @@ Whatever is left over is UNCLEAR. One such refusal belongs to its recipient; `ci
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from functools import lru_cache
 
+from delivery.lazy_pattern import LazyPattern
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
 
@@ -37,18 +37,18 @@ class Blame(Enum):
 
 
 _DOMAIN_NOT_AUTHENTICATED = frozenset({"5.7.26", "5.7.515"})
-_MAILBOX_CODE = re.compile(r"[45]\.(?:1\.(?:1|2|3|4|6|10)|2\.[1-4])")
-_ADDRESS_CODE = re.compile(r"[45]\.1\.(?:1|2|3|4|6|10)")  # of these, those that no words can overrule
-_MESSAGE_CODE = re.compile(r"[45]\.(?:3\.4|6\.\d{1,3}|2\.3)")
-_RESTRICTED_GROUP_CODE = re.compile(r"5\.7\.(?:12[0-9]|13[0-9])")  # Exchange: who may write to a group or mailbox
-_CODE_IN_TEXT = re.compile(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
+_MAILBOX_CODE = LazyPattern(r"[45]\.(?:1\.(?:1|2|3|4|6|10)|2\.[1-4])")
+_ADDRESS_CODE = LazyPattern(r"[45]\.1\.(?:1|2|3|4|6|10)")  # of these, those that no words can overrule
+_MESSAGE_CODE = LazyPattern(r"[45]\.(?:3\.4|6\.\d{1,3}|2\.3)")
+_RESTRICTED_GROUP_CODE = LazyPattern(r"5\.7\.(?:12[0-9]|13[0-9])")  # Exchange: who may write to a group or mailbox
+_CODE_IN_TEXT = LazyPattern(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
 
 # Microsoft 365 rejects unknown mailboxes with this (Directory-Based Edge Blocking), where RFC 3463 means a busy host.
-_MISSING_AT_MICROSOFT = re.compile(r"^550 5\.4\.1 recipient address rejected: access denied")
+_MISSING_AT_MICROSOFT = LazyPattern(r"^550 5\.4\.1 recipient address rejected: access denied")
 
 
-def _pattern(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join(alternatives))
+def _pattern(*alternatives: str) -> LazyPattern:
+    return LazyPattern("|".join(alternatives))
 
 
 # Step 2: everything that can hold any word by accident.
@@ -87,7 +87,7 @@ _NOT_OURS = _pattern(
 _BOILERPLATE = _pattern(  # the RFC's own text, which servers put before their reasons
     r"requested (?:mail )?action (?:not taken|aborted)(?:[: ]+mailbox unavailable|[: ]+exceeded storage allocation)?",
 )
-_SIZE = re.compile(r"[^.;:]*\b(?:size|too (?:large|big|long)|larger than|bytes|octets|attachments?)\b[^.;:]*")
+_SIZE = LazyPattern(r"[^.;:]*\b(?:size|too (?:large|big|long)|larger than|bytes|octets|attachments?)\b[^.;:]*")
 
 # Step 4. Words of one clause are apart by at most a few others.
 _GAP = r"(?:[ '\"()\[\]/_,~-]+[\w'~-]+){0,6}?[ '\"()\[\]/_,~-]+"
@@ -121,7 +121,7 @@ _QUOTA = _pattern(  # limits for hours or longer, and money
     r"\bsent too (?:much|many)\b",
     r"\bexceed\w*[^.;:]*\bnumber of (?:e-?mails|messages|mails|recipients)\b",
 )
-_FOR_LONG = re.compile(rf"\b{_PERIOD}\b")
+_FOR_LONG = LazyPattern(rf"\b{_PERIOD}\b")
 _SOME_LIMIT = _pattern(  # of ours or of the mailbox
     r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up|exhausted|depleted)\b",
     r"\b(?:exceeded|exceeds|reached|hit|over)\b[^.;:]*(?<!over )(?<!over-)\b(?:quota|limits?)\b",
@@ -203,14 +203,14 @@ _SERVER = _pattern(  # only in a 5yz: in a 4yz, these are what "try again later"
     r"\b(?:system|server|host) (?:is )?(?:currently |temporarily )?not accepting\b",
     r"\binsufficient (?:system|server) (?:storage|resources)\b|\bconfiguration (?:error|problem)\b|\bmisconfigured\b",
 )
-_ACCOUNT_BLOCKED = re.compile(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended|locked)\b")
-_NAMED_LISTS = re.compile(r"spamhaus|spamcop|barracudacentral|sorbs|uceprotect|dnsbl|\brbl\b")
-_NETEASE = re.compile(r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl)|rp:(?:cel|qrc|trc)|hl:\w{3}|dt:sum)\b")  # 163.com
+_ACCOUNT_BLOCKED = LazyPattern(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended|locked)\b")
+_NAMED_LISTS = LazyPattern(r"spamhaus|spamcop|barracudacentral|sorbs|uceprotect|dnsbl|\brbl\b")
+_NETEASE = LazyPattern(r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl)|rp:(?:cel|qrc|trc)|hl:\w{3}|dt:sum)\b")  # 163.com
 _TOO_MANY_CONNECTIONS = _pattern(
     r"\b(?:too many|concurrent|simultaneous|parallel|maximum)[^.;:]{0,30}\b(?:connections?|sessions?)\b",
     r"\bconnections?\b[^.;:]{0,30}\b(?:limits?|exceeded|too many)\b",
 )
-_GREYLISTED = re.compile(r"\bgr[ea]y-?list")
+_GREYLISTED = LazyPattern(r"\bgr[ea]y-?list")
 
 # Words that name the mailbox as clearly as 5.1.1 does. "Mailbox unavailable" and "rejected" may mean anything.
 _MAILBOX = _pattern(

@@ -17,7 +17,6 @@ import pytest
 
 import storage.postgresql.connection
 from database import (
-    Accepted,
     Address,
     DatabaseBusy,
     DatabaseUnavailable,
@@ -25,7 +24,6 @@ from database import (
     Delivery,
     DeliveryUpdate,
     Email,
-    SendIntent,
     db_init,
     open_database,
 )
@@ -198,8 +196,8 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
         sender_id = database.senders.register(1, 0, settle_abandoned_never)
         assert sender_id is not None
         ((_, recipient_id, _),) = database.claims.claim(sender_id, 0, int(time.time()), 1)
-        database.deliveries.record(sender_id, [], [], [SendIntent(1, recipient_id, sender_id)])
-        database.deliveries.record(sender_id, [Accepted(1, recipient_id, sender_id, reply, 1)], [], [])
+        database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
+        database.deliveries.record(sender_id, [(1, recipient_id, sender_id, reply, 1)], [], [])
         assert database.connection.fetch_all("SELECT status, reply FROM deliveries") == [("sent", reply)]
 
 

@@ -20,7 +20,7 @@ def in_doubt(delivery: Delivery) -> DeliveryUpdate:
 
 
 def sent(claim: Claim, sender_id: int) -> Accepted:
-    return Accepted(*key(claim), sender_id, "250 ok", NOW)
+    return (*key(claim), sender_id, "250 ok", NOW)
 
 
 def failed(claim: Claim) -> DeliveryUpdate:
@@ -32,11 +32,11 @@ def key(claim: Claim) -> DeliveryKey:
 
 
 def ending(claim: Claim, sender_id: int) -> SendIntent:
-    return SendIntent(*key(claim), sender_id)
+    return (*key(claim), sender_id)
 
 
 def address(claim: Claim) -> Address:
-    return Address(claim.address, claim.address)
+    return Address(claim[2], claim[2])
 
 
 def start(database: Database, recipients: int = 3, email: Email = EMAIL, now: int = NOW) -> None:

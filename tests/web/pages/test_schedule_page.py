@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from werkzeug.test import TestResponse
 
-from database import Accepted, DeliveryUpdate, SendIntent
+from database import DeliveryUpdate
 from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
 from tests.support.forms import csrf_token
@@ -73,8 +73,8 @@ def settle(api: Api, event_id: int, *statuses: str) -> None:
         claims = database.claims.claim(sender_id, 0, now, len(statuses))
         for claim, status in zip(claims, statuses, strict=True):
             if status == "sent":
-                database.deliveries.record(sender_id, [], [], [SendIntent(*claim[:2], sender_id)])
-                database.deliveries.record(sender_id, [Accepted(*claim[:2], sender_id, "250 ok", now)], [], [])
+                database.deliveries.record(sender_id, [], [], [(*claim[:2], sender_id)])
+                database.deliveries.record(sender_id, [(*claim[:2], sender_id, "250 ok", now)], [], [])
             else:
                 lost = DeliveryUpdate(*claim[:2], OUTCOMES[status], status, "no", now, now + 290)
                 database.deliveries.record(sender_id, [], [lost], [])
