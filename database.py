@@ -29,7 +29,6 @@ from settings import Settings
 from storage import copying, database_info, pruning
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, format_utc
-from storage.clock_steps import Clocks, WrongClock, offset_is_right
 from storage.connection import Connection
 from storage.database_info import DatabaseInfo
 from storage.deliveries.claim import Claim, Claims
@@ -67,19 +66,20 @@ from storage.errors import (
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
-from storage.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
 from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
-from storage.sender_errors import CLOCK, MAIL_SERVER, SenderError, SenderErrors
+from storage.senders.clock_steps import Clocks, WrongClock, offset_is_right
+from storage.senders.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
+from storage.senders.sender_errors import CLOCK, MAIL_SERVER, SenderError, SenderErrors
+from storage.senders.unreachable_addresses import UnreachableAddresses
 from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
-from storage.unreachable_addresses import UnreachableAddresses
 from storage.values import (
     DELIVERY_STATUSES,
     EMAIL_STATUSES,

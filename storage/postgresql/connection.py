@@ -18,7 +18,7 @@ from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import MANY_ROWS, arrays, for_psycopg, named
 from storage.schema import count_triggers
 from storage.schema.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
-from storage.sender_lock import SenderLocks
+from storage.senders.sender_lock import SenderLocks
 from storage.values import Address
 
 try:

@@ -19,7 +19,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage import leases
 from storage.connection import Connection
 from storage.errors import (
     AlteredSchema,
@@ -34,6 +33,7 @@ from storage.errors import (
 from storage.schema import structure
 from storage.schema.guard import SELECT_VERSION_AND_DIGEST, check_wal, check_wal_after_boot, parsed, wal_needs_check
 from storage.schema.version import DIGEST, DIGESTS, VERSION
+from storage.senders import leases
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"

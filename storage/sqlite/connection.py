@@ -20,7 +20,7 @@ from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
 from storage.schema import count_triggers
 from storage.schema.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
-from storage.sender_lock import SenderLocks
+from storage.senders.sender_lock import SenderLocks
 from storage.sqlite import integrity, staging
 from storage.sqlite.driver import driver, file_uri
 from storage.sqlite.errors import (

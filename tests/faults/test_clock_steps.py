@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sender import clock_check
-from storage import clock, clock_steps
+from storage import clock
+from storage.senders import clock_steps
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
 from tests.support.servers.smtp_server import Call, ScriptedServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from storage.sender_lock import SenderLocks
+from storage.senders.sender_lock import SenderLocks
 
 
 def test_many_who_look_at_once_all_see_that_a_sender_is_dead(tmp_path: Path) -> None:

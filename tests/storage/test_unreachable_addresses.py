@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from database import Database
-from storage.unreachable_addresses import MAX_ADDRESSES, MEMORY_SECONDS
+from storage.senders.unreachable_addresses import MAX_ADDRESSES, MEMORY_SECONDS
 
 NOW = 1_800_000_000
 

@@ -1,0 +1,1 @@
+"""Senders: their leases and locks, the clock they work by, and what keeps them from sending."""
