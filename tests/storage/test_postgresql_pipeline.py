@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from storage.postgresql.sql import MANY_ROWS
 from tests.support.faults.killer import wait_until
 from tests.support.faults.network_namespace import POSSIBLE, SecondHost
 from tests.support.servers.postgresql_server import PostgreSQLServer, server_for_other_hosts
+from tests.support.warm_python import is_readable
 
 CHANGE = "UPDATE things SET said = ? WHERE number = ?"
 CHANGE_MANY = """
@@ -102,8 +102,8 @@ def test_its_descriptor_becomes_readable_at_the_end(
     with other.transaction():
         other.execute("UPDATE things SET said = 'first' WHERE number = 1")
         pending = connection.submit_transaction(changing(("second", 1)))
-        assert select.select([pending.descriptor], [], [], 0.3)[0] == []
-    assert select.select([pending.descriptor], [], [], 5)[0] == [pending.descriptor]
+        assert not is_readable(pending.descriptor, 0.3)
+    assert is_readable(pending.descriptor, 5)
     assert pending.wait()
     assert things(other)[1] == "second"
 

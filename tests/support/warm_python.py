@@ -32,6 +32,13 @@ LOADED = ("storage", "delivery", "sender", "commands", "web")  # not email_app: 
 TRACER = "TracerPid:\t"
 
 
+def is_readable(line: socket.socket | int, timeout: float | None) -> bool:
+    """Wait for something to read. Unlike select, poll takes any descriptor: a test session may have over a thousand."""
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+
 class ForkedProcess(subprocess.Popen[str]):
     """A process that `start` started. It offers what `Popen` does, except pipes."""
 
@@ -50,13 +57,13 @@ class ForkedProcess(subprocess.Popen[str]):
         self._close()
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._line], [], [], 0)[0]:
+        if self.returncode is None and is_readable(self._line, 0):
             self._end()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            if not select.select([self._line], [], [], timeout)[0]:
+            if not is_readable(self._line, timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._end()
         return self.returncode
