@@ -10,7 +10,7 @@ import sqlite3
 import time
 from contextlib import closing
 from functools import partial
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -96,7 +96,7 @@ def answers(port: int) -> bool:
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
 
