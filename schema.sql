@@ -220,10 +220,15 @@ CREATE TABLE senders (
 
 -- Why senders cannot send, one row for each kind of error. A sender records it, and removes it once it can send again.
 CREATE TABLE sender_errors (
-    kind    TEXT PRIMARY KEY CHECK (kind IN ('mail_server', 'clock')),
-    reason  TEXT NOT NULL,
-    since   BIGINT NOT NULL,
-    seen_at BIGINT NOT NULL
+    kind   TEXT PRIMARY KEY CHECK (kind IN ('mail_server', 'clock')),
+    reason TEXT NOT NULL,
+    since  BIGINT NOT NULL
+);
+
+-- Addresses of the mail server that did not answer an attempt to connect. Until then, others are tried first.
+CREATE TABLE unreachable_addresses (
+    address          TEXT PRIMARY KEY,
+    remembered_until BIGINT NOT NULL
 );
 
 -- The wall clock of each machine, in each of its boots, when a sweep last found it right: how many seconds it was ahead

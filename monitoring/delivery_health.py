@@ -53,7 +53,7 @@ def _sender(database: Database, scheduler: str, now: datetime) -> Finding:
     if not errors or (not running.is_ok and errors[0].kind != CLOCK):
         return running
     first = errors[0]
-    text = f"nothing is sent since {duration(max(now - first.since, timedelta()))}: {first.reason}"
+    text = f"nothing has been sent for {duration(max(now - first.since, timedelta()))}: {first.reason}"
     remedy = clock_check.remedy_for if first.kind == CLOCK else mail_server.remedy_for
     return error("sender", text, remedy(first.reason))
 

@@ -11,7 +11,6 @@ from sender.work_queue import retry_while_busy
 
 SET_CLOCK = "set the clock, and keep it right with NTP (timedatectl set-ntp true)"
 CONFIRM_CLOCK = "if it is right, run: python task.py --clock-is-right"
-
 SET_CLOCKS = "set the clocks of both machines, and keep them right with NTP (timedatectl set-ntp true)"
 
 EXPECTED = {

@@ -33,10 +33,7 @@ class TaskLog:
         """Report an error, in the log and on stderr."""
         about = " ".join(str(part) for part in (event_id, address) if part is not None)
         line = one_line(f"ERROR {about}: {reason}" if about else f"ERROR {reason}")
-        try:
-            self._append(f"{line}\n")
-        except OSError as error:
-            self.cannot_write(error)
+        self._log(line)
         self._print_error(line)
 
     def repeat(self, reason: str) -> None:
@@ -49,20 +46,25 @@ class TaskLog:
     def warning(self, text: str) -> None:
         """Report what an operator should know although the mail goes out, in the log and on stderr."""
         line = one_line(f"WARNING {text}")
-        try:
-            self._append(f"{line}\n")
-        except OSError as error:
-            self.cannot_write(error)
-        with suppress(OSError):
-            print(line, file=self._stderr, flush=True)
+        self._log(line)
+        self._print(line)
 
     def cannot_write(self, error: OSError) -> None:
         """Report that the log itself cannot be written, with the remedy."""
         remedy = "let this user write it, or set TASKLOG to another file"
         self._print_error(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})")
 
+    def _log(self, line: str) -> None:
+        try:
+            self._append(f"{line}\n")
+        except OSError as error:
+            self.cannot_write(error)
+
     def _print_error(self, line: str) -> None:
         self.errors += 1
+        self._print(line)
+
+    def _print(self, line: str) -> None:
         with suppress(OSError):  # a closed terminal or a full disk must not stop the mail
             print(line, file=self._stderr, flush=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from storage.connection import Connection, Row
 from storage.errors import DBError
 
-# Each table with its columns. `senders`, `sender_errors` and `host_clocks` describe machines, and are not copied.
+# Each table with its columns. What describes machines (`senders` and the tables after it) is not copied.
 TABLES = {
     "meta": ("name", "value"),
     "counters": ("name", "value"),

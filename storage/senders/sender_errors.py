@@ -10,11 +10,11 @@ from storage.values import moment
 
 MAIL_SERVER, CLOCK = "mail_server", "clock"
 
-SELECT_ERRORS = "SELECT kind, reason, since, seen_at FROM sender_errors ORDER BY since, kind"
+SELECT_ERRORS = "SELECT kind, reason, since FROM sender_errors ORDER BY since, kind"
 SELECT_KIND = "SELECT 1 FROM sender_errors WHERE kind = :kind"
 RECORD = """
-INSERT INTO sender_errors (kind, reason, since, seen_at) VALUES (:kind, :reason, :now, :now)
-ON CONFLICT (kind) DO UPDATE SET reason = excluded.reason, seen_at = excluded.seen_at
+INSERT INTO sender_errors (kind, reason, since) VALUES (:kind, :reason, :now)
+ON CONFLICT (kind) DO UPDATE SET reason = excluded.reason
 """
 CLEAR = "DELETE FROM sender_errors WHERE kind = :kind"
 
@@ -25,7 +25,6 @@ class SenderError(NamedTuple):
     kind: str  # MAIL_SERVER or CLOCK
     reason: str
     since: datetime  # when a sender first met it
-    seen_at: datetime  # when a sender last met it
 
 
 class SenderErrors:
@@ -37,7 +36,7 @@ class SenderErrors:
     def current(self) -> list[SenderError]:
         """Return the errors that have not been cleared, the oldest first."""
         rows = self._connection.fetch_all(SELECT_ERRORS)
-        return [SenderError(kind, reason, moment(since), moment(seen)) for kind, reason, since, seen in rows]
+        return [SenderError(kind, reason, moment(since)) for kind, reason, since in rows]
 
     def record(self, kind: str, reason: str, now: int) -> bool:
         """Record an error, or that it is still there; return whether it is new."""

@@ -1,22 +1,18 @@
-"""The addresses of mail servers that swallowed an attempt to connect, in a row of `meta`, so that later sweeps know.
-
-The row holds JSON: each address, and until when it is remembered, in seconds since 1970 UTC.
-"""
+"""The addresses of mail servers that did not answer an attempt to connect, so that later sweeps try others first."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from storage.connection import Connection
 
-NAME = "unreachable_addresses"
 MEMORY_SECONDS = 24 * 60 * 60
-MAX_ADDRESSES = 100
 
-SELECT = "SELECT value FROM meta WHERE name = :name"
+SELECT = "SELECT address, remembered_until FROM unreachable_addresses WHERE remembered_until > :now"
+DELETE_OLD = "DELETE FROM unreachable_addresses WHERE remembered_until <= :now"
 SAVE = """
-INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+INSERT INTO unreachable_addresses (address, remembered_until) VALUES (:address, :until)
+ON CONFLICT (address) DO UPDATE SET remembered_until = excluded.remembered_until
 """
 
 
@@ -27,17 +23,12 @@ class UnreachableAddresses:
         self._connection = connection
 
     def all(self, now: int) -> dict[str, int]:
-        """Return the addresses, each with the time until which it is remembered. A damaged row holds none."""
-        row = self._connection.fetch_one(SELECT, name=NAME)
-        try:
-            found = json.loads(row[0]) if row is not None else {}
-            return {str(address): int(until) for address, until in found.items() if until > now}
-        except (ValueError, TypeError, AttributeError):
-            return {}
+        """Return the addresses, each with the second (since 1970 UTC) until which it is remembered."""
+        return dict(self._connection.fetch_all(SELECT, now=now))
 
     def add(self, addresses: Iterable[str], now: int) -> None:
         """Remember addresses for MEMORY_SECONDS from now."""
         with self._connection.transaction():
-            found = self.all(now) | dict.fromkeys(addresses, now + MEMORY_SECONDS)
-            kept = dict(list(found.items())[-MAX_ADDRESSES:])
-            self._connection.execute(SAVE, name=NAME, value=json.dumps(kept))
+            self._connection.execute(DELETE_OLD, now=now)
+            for address in addresses:
+                self._connection.execute(SAVE, address=address, until=now + MEMORY_SECONDS)

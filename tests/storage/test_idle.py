@@ -231,7 +231,7 @@ def test_it_looks_ahead(installation: Installation) -> None:
         "UPDATE host_clocks SET offset_seconds = offset_seconds + 3600",
         "UPDATE host_clocks SET offset_seconds = offset_seconds - 3600",
         "DELETE FROM host_clocks",
-        "INSERT INTO sender_errors (kind, reason, since, seen_at) VALUES ('clock', '', 1, 1)",
+        "INSERT INTO sender_errors (kind, reason, since) VALUES ('clock', '', 1)",
         "INSERT INTO counters (name, value) VALUES ('backup_made_at', 1)",
         "INSERT INTO senders (sender_id, clock, lease_until, process_id, started_at, heartbeat_at) "
         "VALUES (1, '', 1, 1, 1, 1)",

@@ -16,7 +16,7 @@ from storage.sqlite.connection import SQLiteConnection, create_file, driver  # t
 
 DUMPS = Path(__file__).resolve().parents[2] / "storage" / "dumps"
 VERSION_1, DEVELOPMENT = "00cd4d7", "43d45c3"
-ALL_TABLES = (*TABLES, "status_counts", "senders", "sender_errors", "host_clocks")
+ALL_TABLES = (*TABLES, "status_counts", "senders", "sender_errors", "unreachable_addresses", "host_clocks")
 OLD_NAMES = {"status_counts": "counts", "hourly_stats": "hours"}  # until version 2
 
 Content = dict[str, list[Row]]

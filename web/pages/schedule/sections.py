@@ -54,8 +54,9 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
     """Read all sections in the order of an email's life: one that moves on appears twice, not never."""
     emails = database.emails
     checks = list(check_delivery_health(database, settings.scheduler, now))
-    overdue = [email for email in emails.page(None, SECTION_SIZE, "scheduled") if is_overdue(email, now)]
-    coming = _coming(database, overdue, now)
+    first_due = emails.page(None, SECTION_SIZE, "scheduled")
+    overdue = [email for email in first_due if is_overdue(email, now)]
+    coming = _coming(database, first_due, now)
     held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
     sending = [_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
     return Sections(
@@ -73,14 +74,14 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
     )
 
 
-def _coming(database: Database, overdue: list[EmailSummary], now: datetime) -> list[EmailSummary]:
-    """The next emails that are not overdue. After a stop of the sender, many overdue ones may come before them."""
-    page = database.emails.page
+def _coming(database: Database, first_due: list[EmailSummary], now: datetime) -> list[EmailSummary]:
+    """Return the next emails that are not overdue, even if more overdue ones than a page holds come before them.
+
+    `first_due` is the first page of scheduled emails. Some of them may have been due long ago, but saved just now.
+    """
     late = now - OVERDUE_AFTER
-    saved_late = [
-        email for email in page(None, SECTION_SIZE, "scheduled") if email.due_at <= late and not is_overdue(email, now)
-    ]
-    return (saved_late + page((late, LARGEST), SECTION_SIZE, "scheduled"))[:SECTION_SIZE]
+    just_saved = [email for email in first_due if email.due_at <= late and not is_overdue(email, now)]
+    return (just_saved + database.emails.page((late, LARGEST), SECTION_SIZE, "scheduled"))[:SECTION_SIZE]
 
 
 def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list[EmailSummary]]]:
