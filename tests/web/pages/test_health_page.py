@@ -188,7 +188,7 @@ class TestAlarm:
     """Every page says it while mail does not go out."""
 
     def test_nothing_is_said_while_all_is_well(self, api: Api) -> None:
-        assert "See what mends it" not in get(api, "/recipients")
+        assert "How to fix it" not in get(api, "/recipients")
 
     def test_a_late_sender_and_overdue_emails_are_told_on_every_page(self, api: Api) -> None:
         look_anew(api)
@@ -199,8 +199,8 @@ class TestAlarm:
             page = get(api, path, status)
             assert "The last sweep looked 14 min" in page
             assert "2 emails are due and not begun, the first for 10 min" in page
-            assert '<a href="/health">See what mends it</a>' in page
-        assert "See what mends it" not in get(api, "/health")
+            assert '<a href="/health">How to fix it</a>' in page
+        assert "How to fix it" not in get(api, "/health")
 
     def test_strangers_are_told_nothing(self, tmp_path: Path) -> None:
         api = Api(tmp_path, API_TOKEN=TOKEN)
