@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,11 +235,11 @@ def test_how_long_a_wrong_token_takes_tells_nothing_about_the_right_ones() -> No
     times: dict[str, list[float]] = {name: [] for name in wrong}
     for _ in range(15):
         for name, octets in wrong.items():
-            began = time.perf_counter()
+            began = time.thread_time()
             assert not is_token(octets, tokens)
-            times[name].append(time.perf_counter() - began)
-    medians = [statistics.median(each) for each in times.values()]
-    assert max(medians) < 1.5 * min(medians), times
+            times[name].append(time.thread_time() - began)
+    shortest = [min(each) for each in times.values()]  # other processes can only add to a time
+    assert max(shortest) < 1.5 * min(shortest), times
 
 
 def test_behind_tls_browsers_are_told_to_stay_there(make_client: MakeClient) -> None:
