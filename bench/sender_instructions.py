@@ -41,7 +41,7 @@ def instructions(sender: Ours, messages: int, checkout: Path) -> int:
     """Return how many instructions `task.py` executes to send so many messages."""
     with tempfile.TemporaryDirectory() as folder, smtp_sink() as sink:
         sender.prepare(Path(folder), messages)
-        environment = {**os.environ, **sender.environment(Path(folder), sink.port)}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **sender.environment(Path(folder), sink.port)}
         command = [*CALLGRIND, *sender.command(Path(folder), sink.port, messages)]
         done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
         sender.check(Path(folder), messages)

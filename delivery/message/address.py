@@ -7,6 +7,7 @@ from functools import lru_cache
 from unicodedata import normalize
 
 from delivery.errors import MessageError
+from delivery.lazy_pattern import LazyPattern
 
 MAX_ADDRESS_LENGTH = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
 
@@ -22,8 +23,8 @@ _LOCAL = re.compile(
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+|\[[0-9A-Za-z:.]+\]")
 
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490: characters that people type for a dot
-_NOT_IN_2003 = re.compile("[\xdf\u1e9e\u03c2\u200c\u200d]")
+_DOTS = LazyPattern("[.\u3002\uff0e\uff61]")  # RFC 3490: characters that people type for a dot
+_NOT_IN_2003 = LazyPattern("[\xdf\u1e9e\u03c2\u200c\u200d]")
 
 
 @lru_cache(maxsize=64)  # asked twice for each message: for RCPT and for its To field
@@ -62,7 +63,7 @@ def _short(text: str) -> str:
 def ascii_domain(domain: str) -> str:
     """Return the domain in the form of the DNS (IDNA 2008); ASCII domains and address literals are unchanged."""
     try:
-        name = domain if domain.isascii() else ".".join(map(_a_label, _DOTS.split(domain)))
+        name = domain if domain.isascii() else ".".join(map(_a_label, _DOTS.sub(".", domain).split(".")))
     except UnicodeError as error:
         raise MessageError(f"{_short(domain)} is not a domain: {error}") from error
     if not _DOMAIN.fullmatch(name):

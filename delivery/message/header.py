@@ -11,18 +11,21 @@ from binascii import b2a_base64
 from collections.abc import Iterator
 
 from delivery.errors import MessageError
+from delivery.lazy_pattern import LazyPattern
 from delivery.message.address import header_address
 
 MAX_LINE_LENGTH = 76  # octets: RFC 2047 allows no more in a line with an encoded word
 MAX_WORD_LENGTH = 60  # octets: a word fits on a field's first line, beside the name
 ENCODED_WORD_BYTES = 39  # of text in an encoded word: 52 of base64, and 12 around them
 
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FORBIDDEN = LazyPattern("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
 
 def check_text(what: str, text: str) -> None:
     """Raises MessageError for a control character, a line separator or half a surrogate pair."""
+    if text.isascii() and text.isprintable():
+        return
     if forbidden := _FORBIDDEN.search(text):
         raise MessageError(f"the {what} holds U+{ord(forbidden.group()):04X}, which no header may hold")
 

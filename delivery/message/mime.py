@@ -12,6 +12,7 @@ from itertools import count
 from typing import NamedTuple
 
 from delivery.errors import MessageError
+from delivery.lazy_pattern import LazyPattern
 from delivery.message.footer import html_with_link, with_link
 from delivery.message.plain_text import plain_text
 
@@ -22,8 +23,8 @@ MAX_PART_HEADER_BYTES = 400  # for each part, an upper bound for everything in t
 _PRINTABLE = bytes({*range(0x20, 0x7F), *b"\t\r\n"} - {*b"="})  # what quoted-printable leaves alone
 _ENTITY = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
 _ANY_TOKEN = b"x" * TOKEN_LENGTH
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_TAG = re.compile(
+_SURROGATE = LazyPattern("[\ud800-\udfff]")
+_TAG = LazyPattern(
     r"</(?:a|b|body|center|div|em|font|h[1-6]|i|li|ol|p|span|strong|style|table|td|tr|u|ul)>|<(?:br|hr|p) ?/?>",
     re.IGNORECASE,
 )

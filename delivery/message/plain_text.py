@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote, urljoin
 
+from delivery.lazy_pattern import LazyPattern
 from delivery.message.html_tokens import TOKEN, attribute, unescaped
 from delivery.message.inline_style import HIDING_TAGS, Effects, effects_of
 from delivery.message.list_numbers import Numbering, lengths_of_reversed_lists
@@ -20,8 +21,8 @@ _BASE = re.compile("<base", re.IGNORECASE)
 
 # Runs of characters without a width fill the preview that mail programs show after the subject. One joins letters.
 _ZERO_WIDTH = "\u034f\u180e\u200b-\u200f\u2060\ufeff"
-_FILLER = re.compile(f"[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+(?:[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+)++")
-_WIDE = re.compile("[ \u2007\u2002-\u200a]")
+_FILLER = LazyPattern(f"[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+(?:[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+)++")
+_WIDE = LazyPattern("[ \u2007\u2002-\u200a]")
 _SPACES = re.compile("  +")
 _EDGES = "\u034f\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff \u2007\t\n\r\f\v"
 
