@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours
-from measured import PROJECT, smtp_sink
+from support.measured import PROJECT, smtp_sink
 
 FEW, MANY = 2_000, 6_000  # messages
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
