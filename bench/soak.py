@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from support.measured import BENCH, print_machine
+from support.processes import children, started, words
 from support.soak_clients import TOKEN, WORK, Client, Ledger, cancel
 from wakeup_latency import Running, service
 
@@ -78,22 +79,6 @@ class Processes:
         """The elder first: forked from the web server's main process, so that their command lines are the same."""
         web = next(part for part in children(self._root) if "web" in words(part))
         return sorted((child for child in children(web) if words(child) == words(web)), key=started)
-
-
-def children(parent: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
-def words(process_id: int) -> list[str]:
-    with suppress(OSError):
-        return Path(f"/proc/{process_id}/cmdline").read_bytes().decode().split("\0")
-    return []
-
-
-def started(process_id: int) -> int:
-    with suppress(OSError):
-        return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19])
-    return sys.maxsize
 
 
 def size_of(process_id: int) -> Size:
