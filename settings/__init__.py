@@ -181,8 +181,10 @@ class _Reader:
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
+            values.refuse_quotation_marks(file)
             if file:
                 text = self._contents(name, file, text)
+            values.refuse_quotation_marks(text)
             source = name + "_FILE" if file else name if text else "default"
             self.sources.append(SettingSource(name, _masked(name, text or default), source))
             return parse(text or default)
