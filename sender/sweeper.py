@@ -32,6 +32,7 @@ from sender.task_log import TaskLog
 from sender.watch import Watcher
 from sender.watch_loop import RETRY_SECONDS, sweep_ahead
 from settings import Settings, SettingsError, load_settings
+from settings.console import escape_unencodable
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -192,6 +193,7 @@ def run_queued() -> None:
 
 def run_command(arguments: list[str], description: str) -> int:
     """Run the command line of `task.py`; return its exit code."""
+    escape_unencodable()
     options = _parser(description).parse_args(arguments)
     try:
         settings = load_settings()

@@ -244,6 +244,22 @@ def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
     return []
 
 
+def protect_env_file(path: Path) -> str | None:
+    """Take the rights of other users on `.env` away if this user can; return what was done, as a sentence."""
+    try:
+        status = path.stat()
+        mode = status.st_mode & 0o777
+        if os.name != "posix" or not mode & 0o077 or status.st_uid not in (0, os.geteuid()):
+            return None
+        path.chmod(mode & 0o700)
+    except OSError:
+        return None  # reading it says what is wrong
+    return (
+        f"{path}: other users could read or change it (mode {mode:o}); its mode is now {mode & 0o700:o}."
+        " If you do not trust them, change the passwords in it."
+    )
+
+
 def _plain_variables(text: str) -> dict[str, str] | None:
     """Return the variables of a file without quotes, escapes and the like, as dotenv does; None for any other file."""
     variables: dict[str, str] = {}

@@ -18,7 +18,16 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from serving.address import AddressError, reserve
-from settings import ADDRESS, FOLDER, Settings, SettingsError, _plain_variables, known_names, load_settings
+from settings import (
+    ADDRESS,
+    FOLDER,
+    Settings,
+    SettingsError,
+    _plain_variables,
+    known_names,
+    load_settings,
+    protect_env_file,
+)
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
@@ -443,6 +452,26 @@ def test_an_env_file_that_others_can_reach_is_an_error_with_the_remedy(tmp_path:
     assert first.startswith(str(tmp_path / ".env"))
     assert first.endswith("chmod 600 .env")
     assert second.startswith("SENDERS='0'")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+@pytest.mark.parametrize(
+    ("mode", "mended"), [(0o644, 0o600), (0o666, 0o600), (0o604, 0o600), (0o755, 0o700), (0o440, 0o400)]
+)
+def test_a_start_protects_an_env_file_that_others_can_reach(tmp_path: Path, mode: int, mended: int) -> None:
+    env_file(tmp_path, "SENDERS=2\n", mode)
+    done = protect_env_file(tmp_path / ".env") or ""
+    assert f"(mode {mode:o}); its mode is now {mended:o}." in done
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == mended
+    assert load_settings({}, tmp_path).senders == 2 and protect_env_file(tmp_path / ".env") is None
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a file away")
+def test_an_env_file_of_another_user_is_not_changed(tmp_path: Path) -> None:
+    env_file(tmp_path, "SENDERS=2\n", 0o644)
+    os.chown(tmp_path / ".env", 12345, -1)
+    assert protect_env_file(tmp_path / ".env") is None and protect_env_file(tmp_path / "missing") is None
+    assert "belongs to another user" in errors(tmp_path)[0]
 
 
 def test_an_env_file_that_is_not_a_file_or_not_text_is_an_error(tmp_path: Path) -> None:
