@@ -41,6 +41,7 @@ from storage.deliveries.outcome import (
     DeliveryUpdate,
     SendIntent,
 )
+from storage.deliveries.retry import Standings
 from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
@@ -145,6 +146,7 @@ __all__ = [
     "SchemaMismatch",
     "SendIntent",
     "SenderError",
+    "Standings",
     "TextToSend",
     "Totals",
     "WrongClock",

@@ -148,9 +148,12 @@ class Sweeper:
     def _retry_failed(self, event_id: int) -> None:
         try:
             count = operations.retry_deliveries(self._database, self._wake_ups, event_id, datetime.now(UTC))
+            blocked = operations.blocked_deliveries(self._database, event_id)
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
+        if blocked:
+            print(f"{sum(blocked.values())} cannot be retried: {operations.why_blocked(blocked)}")
 
     def _hold_restored(self) -> None:
         """Hold what a restored backup contains, so that nothing is sent twice unless a person decides so."""

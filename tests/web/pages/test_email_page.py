@@ -244,6 +244,11 @@ def comparable(message: bytes) -> bytes:
     return b"\n".join(line for line in lines if not line.startswith(DIFFERENT))
 
 
+def change_recipients(api: Api, change: str, recipient_id: int) -> None:
+    with api.installation.database() as database:
+        database.connection.execute(f"UPDATE recipients SET {change} WHERE recipient_id = :id", id=recipient_id)
+
+
 class TestRetry:
     def test_just_the_ticked_are_tried_again(self, sent: Api) -> None:
         assert ids_ticked(sent) == ["2", "3", "4"]
@@ -260,6 +265,42 @@ class TestRetry:
     def test_it_says_who_was_not_retried(self, sent: Api) -> None:
         sentence = told(sent, "retry", which="ticked", recipient_id=["1", "2"])
         assert sentence.startswith("1 delivery is in line again. The others of the 2 are not failed")
+
+    def test_the_button_counts_what_can_be_retried_and_the_page_says_why_not_the_rest(self, sent: Api) -> None:
+        assert "Retry all 2 failed" in words(get(sent))
+        change_recipients(sent, "status = 'rejected'", 2)
+        page = words(get(sent))
+        assert "Retry 1 of 2 failed" in page and "1 of the failed cannot be retried: 1 recipient is rejected." in page
+        said = "1 delivery is in line again. 1 cannot be retried: 1 recipient is rejected."
+        assert told(sent, "retry", which="failed") == said
+        assert "Retry " not in words(get(sent)).partition("Deliveries")[0].replace("Retry the", "")
+        said = "1 of them cannot be retried: 1 recipient is rejected. Nothing was changed."
+        assert told(sent, "retry", which="failed") == said
+
+    def test_rejected_recipients_are_reactivated_and_their_deliveries_retried(self, sent: Api) -> None:
+        assert "Reactivate" not in get(sent)
+        change_recipients(sent, "status = 'rejected'", 2)
+        assert "Reactivate the rejected and retry" in get(sent)
+        said = told(sent, "retry", which="rejected")
+        assert said == "1 recipient is active again. 2 deliveries are in line again."
+        assert "Reactivate" not in get(sent) and len(queued(sent)) == 2
+
+    def test_an_unknown_delivery_to_someone_who_left_is_not_offered_again(self, sent: Api) -> None:
+        assert "Send all 1 unknown again" in words(get(sent))
+        change_recipients(sent, "removed_at = 1", 3)
+        page = words(get(sent))
+        assert "unknown again" not in page and "They were accepted" in page
+        assert "1 of them cannot be sent again: 1 recipient was removed." in page
+
+    def test_of_very_many_failures_only_the_first_are_looked_at(
+        self, sent: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 1)
+        monkeypatch.setattr("web.pages.email.view.MAX_REASON_ROWS", 1)
+        change_recipients(sent, "status = 'rejected'", 2)
+        page = words(get(sent))
+        assert "Retry the failed that can be retried" in page and "Send the unknown again" in page
+        assert "1 or more of the failed cannot be retried: 1 recipient is rejected." in page
 
     def test_without_a_tick_nothing_is_retried(self, sent: Api) -> None:
         assert told(sent, "retry", which="ticked").startswith("No delivery was ticked")

@@ -5,7 +5,7 @@ If someone else was faster, the sentence says so, and nothing was changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, flash, redirect, request, url_for
@@ -17,7 +17,7 @@ from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
-from operations import get_summary
+from operations import get_summary, why_blocked
 from web.pages.email.view import email_page, not_started, number_of, read_query
 from web.pages.email.wording import WORDS
 from web.pages.filters import format_datetime, relative_time
@@ -76,14 +76,19 @@ def reschedule(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/retry")
 def retry(event_id: str) -> Response:
-    """Retry deliveries: the selected ones, or all with one status."""
+    """Retry deliveries: the selected ones, all with one status, or the failed ones after reactivating recipients."""
     email = number_of(event_id)
-    which, ids = _which("ticked", *RETRYABLE_STATUSES)
+    which, ids = _which("ticked", "rejected", *RETRYABLE_STATUSES)
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
+    if which == "rejected":
+        reactivated, queued = perform(operations.reactivate_and_retry, email, datetime.now(UTC))
+        active = f"{pluralize(reactivated, 'recipient is', 'recipients are')} active again. " if reactivated else ""
+        return _done(email, active + _retried(queued, queued, {}), "message" if queued else "warning")
     statuses = RETRYABLE_STATUSES if which == "ticked" else (which,)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
-    return _done(email, _retried(queued, len(ids) or queued), "message" if queued else "warning")
+    blocked = in_database(lambda database: operations.blocked_deliveries(database, email, statuses, ids))
+    return _done(email, _retried(queued, len(ids), blocked), "message" if queued else "warning")
 
 
 @blueprint.post("/emails/<event_id>/decide")
@@ -139,15 +144,18 @@ def _cancelled(result: Cancelled) -> str:
     return f"Cancelled. {before}, and to {result.in_flight:,} it was on its way; nobody else gets it."
 
 
-def _retried(queued: int, requested: int) -> str:
-    if not queued:
+def _retried(queued: int, ticked: int, blocked: Mapping[str, int]) -> str:
+    """What was done, and why the rest was not. `ticked` is how many were selected, 0 if all were."""
+    sentences = [f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again."] if queued else []
+    if blocked:
+        count = sum(blocked.values())
+        sentences.append(f"{count:,} {'of them ' if not queued else ''}cannot be retried: {why_blocked(blocked)}.")
+    others = ticked - queued - sum(blocked.values())
+    if others > 0 and sentences:
+        sentences.append(f"The others of the {ticked:,} are not failed or unknown any more.")
+    if not sentences:
         return "None of them can be retried any more: nothing was changed."
-    message = f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again"
-    if queued == requested:
-        return f"{message}."
-    return (
-        f"{message}. The others of the {requested:,} are not failed or unknown any more, or their recipients have left."
-    )
+    return " ".join(sentences if queued else [*sentences, "Nothing was changed."])
 
 
 def _time(due_at: datetime) -> Markup:
