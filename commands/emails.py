@@ -105,7 +105,8 @@ def cancel(event_id: int, as_json: bool) -> None:
     if as_json:
         echo_json({"event_id": event_id, **cancelled._asdict()})
     else:
-        text = f"cancelled; {cancelled.sent:,} were sent already, {cancelled.in_flight:,} are in flight"
+        gone = _in_mode("were sent", "were in the outbox")
+        text = f"cancelled; {cancelled.sent:,} {gone} already, {cancelled.in_flight:,} are in flight"
         click.echo(f"{text}, {cancelled.cancelled:,} in line were cancelled")
 
 
@@ -171,7 +172,8 @@ def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
         yield f"finished: {_local(summary.finished_at, zone)}"
     if summary.lateness:
         first, last = summary.lateness
-        yield f"lateness: the first was accepted {first} s after its time, the last {last} s"
+        accepted = _in_mode("accepted", "saved")
+        yield f"lateness: the first was {accepted} {first} s after its time, the last {last} s"
     if summary.expected:
         yield f"deliveries: {_counts(summary)}"
 
@@ -182,10 +184,15 @@ def _counts(summary: EmailSummary) -> str:
         return ""
     others = ((summary.failed, "failed"), (summary.unknown, "unknown"), (summary.cancelled, "cancelled"))
     parts = [
-        f"{summary.sent:,} of {summary.expected:,} sent",
+        f"{summary.sent:,} of {summary.expected:,} {_in_mode('sent', 'in the outbox')}",
         *(f"{count:,} {name}" for count, name in others if count),
     ]
     return ", ".join(parts)
+
+
+def _in_mode(with_server: str, with_outbox: str) -> str:
+    """Return the first text, or the second while no mail server is set: then nothing is sent or accepted."""
+    return with_outbox if current_settings().email_url.path else with_server
 
 
 def _retryable(standings: Standings) -> str:

@@ -107,7 +107,7 @@ class Sweeper:
             if not clock_is_right(self._database, self._tasklog, self._stop):
                 return SweepResult.CANNOT_SEND
             self._wake_at(next_minute())  # in case this process is killed
-            progress_bar = ProgressBar(enabled=show_progress)
+            progress_bar = ProgressBar(enabled=show_progress, sent="saved" if self._settings.email_url.path else "sent")
             result = send_due(self._settings, self._database, self._tasklog, self._stop, progress_bar)
             if self._is_service:
                 log_sweep(progress_bar.counts, progress_bar.seconds, result, self._settings.log_format)

@@ -17,7 +17,7 @@ from tests.support.recipients_command import Command, commands_of
 
 @pytest.fixture
 def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
+    return load_settings({"EMAIL_URL": "smtp://127.0.0.1", **where}, tmp_path)
 
 
 @pytest.fixture

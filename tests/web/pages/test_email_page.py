@@ -290,7 +290,7 @@ class TestRetry:
         change_recipients(sent, "removed_at = 1", 3)
         page = words(get(sent))
         assert "unknown again" not in page and "They were accepted" in page
-        assert "1 of them cannot be sent again: 1 recipient was removed." in page
+        assert "1 of them cannot be retried: 1 recipient was removed." in page
 
     def test_of_very_many_failures_only_the_first_are_looked_at(
         self, sent: Api, monkeypatch: pytest.MonkeyPatch
@@ -401,10 +401,10 @@ class TestRelease:
         assert told(api, "release") == "It stays held: there is no active recipient."
         api.installation.add_recipients(1)
         assert "It goes out now to 1 active recipient." in words(get(api))
-        assert told(api, "release") == "Released. It is being sent now."
-        assert told(api, "release") == "It is being sent by now: nothing was changed."
+        assert told(api, "release") == "Released. It goes to the outbox now."
+        assert told(api, "release") == "It is going to the outbox by now: nothing was changed."
         api.sweep()
-        assert "sent 1 accepted, 0 failed, 0 waiting; accepted " in words(get(api))
+        assert "in the outbox 1 in the outbox, 0 failed, 0 waiting; saved " in words(get(api))
         api.close()
 
 
@@ -425,14 +425,14 @@ class TestReschedule:
         waiting.sweep()
         assert (waiting.get("/emails/1")["due_at"], waiting.get("/emails/1")["status"]) == (before, "scheduled")
         hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))
-        assert told(waiting, "reschedule", **hidden) == "It is being sent now."
+        assert told(waiting, "reschedule", **hidden) == "It goes to the outbox now."
         waiting.sweep()
         assert waiting.get("/emails/1")["status"] == "sent"
 
     def test_of_an_email_that_was_sent_meanwhile_a_time_in_the_past_asks_nothing(self, waiting: Api) -> None:
         post(waiting, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
         waiting.sweep()
-        assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith("It was sent meanwhile")
+        assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith("It went to the outbox meanwhile")
 
     @pytest.mark.parametrize("typed", ["", "soon", "2030-02-30T08:00", "2030-01-02", '"><script>', "1981-12-31T23:45"])
     def test_what_is_no_time_is_said_at_the_field_and_kept(self, waiting: Api, typed: str) -> None:
@@ -470,7 +470,7 @@ def test_a_page_costs_no_more_than_its_rows_and_every_row_can_be_any_text(waitin
 def test_on_every_kind_of_database(api: Api) -> None:
     api.installation.add_recipients(2)
     api.installation.save_email(1, due_in=60)
-    assert "being sent" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+    assert "goes to the outbox" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
     api.sweep()
-    assert "2 accepted, 0 failed, 0 waiting" in words(get(api))
+    assert "2 in the outbox, 0 failed, 0 waiting" in words(get(api))
     assert told(api, "decide", which="unknown", status="sent").startswith("None of them is in doubt")
