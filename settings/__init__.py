@@ -181,8 +181,10 @@ class _Reader:
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
+            values.refuse_quotation_marks(file)
             if file:
                 text = self._contents(name, file, text)
+            values.refuse_quotation_marks(text)
             source = name + "_FILE" if file else name if text else "default"
             self.sources.append(SettingSource(name, _masked(name, text or default), source))
             return parse(text or default)
@@ -240,6 +242,22 @@ def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
     if mode & 0o077:
         return [f"{path}: other users can read or change it (mode {mode:o}); chmod 600 .env"]
     return []
+
+
+def protect_env_file(path: Path) -> str | None:
+    """Take the rights of other users on `.env` away if this user can; return what was done, as a sentence."""
+    try:
+        status = path.stat()
+        mode = status.st_mode & 0o777
+        if os.name != "posix" or not mode & 0o077 or status.st_uid not in (0, os.geteuid()):
+            return None
+        path.chmod(mode & 0o700)
+    except OSError:
+        return None  # reading it says what is wrong
+    return (
+        f"{path}: other users could read or change it (mode {mode:o}); its mode is now {mode & 0o700:o}."
+        " If you do not trust them, change the passwords in it."
+    )
 
 
 def _plain_variables(text: str) -> dict[str, str] | None:

@@ -23,7 +23,7 @@ def test_a_terminal_sees_how_far_the_sweep_has_come(tmp_path: Path) -> None:
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
     assert re.fullmatch(r"(\r[\w ]+ \(\d+ a second\)\x1b\[K)+\r\n", shown)
-    assert "\r3 sent (" in shown
+    assert "\r3 saved (" in shown
 
 
 def test_nothing_is_shown_anywhere_else() -> None:

@@ -18,6 +18,7 @@ from settings import Settings
 from tests.support.samples.invalid_values import short
 from tests.support.servers.web_server import serve
 from web.auth.access import OPEN_ENDPOINTS, is_token
+from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE
 from web.middleware import HEADERS
 
 TOKENS = ("first-token", "zweites-Tökén")
@@ -73,9 +74,45 @@ def test_what_is_open_exists(make_client: MakeClient) -> None:
     assert {rule.endpoint for rule in make_client().application.url_map.iter_rules()} >= OPEN_ENDPOINTS
 
 
-def test_a_stranger_does_not_learn_which_addresses_exist(make_client: MakeClient) -> None:
+WRONG_PATHS = (
+    "/send-emails/",
+    "/Send-Emails",
+    "/send-emails//",
+    "/nothing",
+    "/api/",
+    "/emails/1/x",
+    "/recipients/1/",
+    "/..%2f",
+)
+
+
+@pytest.mark.parametrize("path", WRONG_PATHS)
+def test_a_wrong_path_is_404_whoever_asks_and_however(make_client: MakeClient, path: str) -> None:
+    stranger, owner = make_client(api_tokens=TOKENS, rate_limit=1), make_client()
+    other_site = {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site", "Host": "elsewhere.example"}
+    bad = {"Content-Type": "application/x-www-form-urlencoded; charset=ebcdic", "Authorization": "Bearer wrong"}
+    for client, address in ((stranger, "127.0.0.1"), (owner, "127.0.0.1"), (owner, "192.0.2.7")):
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
+            for headers in ({}, other_site, bad, {"Accept": "text/html"}):
+                overrides = {"REMOTE_ADDR": address}
+                answer = client.open(path, method=method, data=b"%", headers=headers, environ_overrides=overrides)
+                assert answer.status_code == 404, (method, headers, address)
+                assert "WWW-Authenticate" not in answer.headers
+                assert client is owner or "<nav" not in answer.text
+
+
+def test_a_path_that_exists_stays_closed_to_strangers(make_client: MakeClient) -> None:
     client = make_client(api_tokens=TOKENS)
-    assert {client.get(path).status_code for path in ("/", "/nothing", "/send-emails", "/..%2f")} == {401}
+    assert {client.get(path).status_code for path in ("/", "/send-emails", "/api/emails", "/emails/1")} == {401}
+
+
+def test_someone_who_guesses_tokens_at_wrong_paths_learns_nothing(make_client: MakeClient) -> None:
+    client = make_client(api_tokens=TOKENS)
+    for _ in range(2 * WRONG_TOKENS_PER_MINUTE):
+        client.get("/nothing", headers={"Accept": "text/html", "Authorization": "Bearer wrong"})
+    headers = {"Accept": "text/html", "Authorization": "Bearer first-token"}
+    answer = client.get("/nothing", headers=headers)
+    assert answer.status_code == 404 and "<nav" not in answer.text
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
