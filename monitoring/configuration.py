@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from monitoring.finding import Finding, error, ok, warning
-from settings import Settings, env_file_faults, env_file_names, known_names
+from settings import NEW_DATABASE, Settings, env_file_faults, env_file_names, known_names
 
 FOREIGN = ("FLASK_",)  # Flask reads `.env` too
 
@@ -30,7 +30,7 @@ def _env_file(settings: Settings) -> Iterator[Finding]:
         yield ok("settings", f"{path}, mode {path.stat().st_mode & 0o777:o}")
     if _is_in_git(settings):
         yield error("settings", f"{path} is in git, with its passwords", "git rm --cached .env; then change them")
-    yield from map(unknown, sorted(env_file_names(settings.folder) - known_names()))
+    yield from map(unknown, sorted(env_file_names(settings.folder) - known_names() - set(NEW_DATABASE)))
 
 
 def unknown(name: str) -> Finding:

@@ -25,6 +25,7 @@ __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 FOLDER = Path(__file__).resolve().parent.parent
 FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
 ADDRESS = ("HOST", "PORT")  # read by `serving.address`
+NEW_DATABASE = ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE")  # read by `flask copy-database` alone
 # A line of `.env` without quotes around the value, a comment behind it, or blanks at an end.
 PLAIN_LINE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=((?!['" ])[ !"$-~]*(?<! ))""")
 PLAIN_COMMENT = re.compile("#[ -~]*")
@@ -104,6 +105,24 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
     return Settings(folder, database.url, database.path, **fields, sources=sources)
+
+
+def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
+    """Return the settings of `.env`, but with the database that the variable `name` holds, or the file of NAME_FILE.
+
+    Raises SettingsError, also if there is no such variable.
+    """
+    errors: list[str] = []
+    variables = variables_of(None, folder, errors)
+    chosen = {suffix: variables.get(name + suffix, "").strip() for suffix in ("", "_FILE")}
+    if not errors and not any(chosen.values()):
+        errors = [f"there is no {name} in the environment or in .env"]
+    if errors:
+        raise SettingsError(errors)
+    try:
+        return load_settings({"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}, folder)
+    except SettingsError as error:
+        raise SettingsError([line.replace("DATABASE_URL", name) for line in error.errors]) from None
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
