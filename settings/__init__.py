@@ -78,6 +78,7 @@ class Settings(NamedTuple):
     max_body: int
     single_label_domains: bool
     keep_for: int
+    session_idle_limit: int  # seconds; 0: none
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
@@ -171,6 +172,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "max_body": read("MAX_BODY", "10MB", values.size),
         "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),
         "keep_for": read("KEEP_FOR", "0", values.duration),
+        "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
         "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
@@ -19,6 +19,7 @@ from web.services import current_settings
 
 RETRY_AFTER_BUSY = "5"  # seconds
 RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
+UNAVAILABLE = "the service cannot be used now, and nothing was changed; try again later"
 REASONS = {
     404: "there is nothing at this address",
     405: "this address does not take that method",
@@ -72,9 +73,12 @@ def _reason(error: HTTPException) -> str:
 
 
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
-    """The database cannot be used now: nothing was stored, and the client may come again."""
+    """The database cannot be used now: nothing was stored, and the client may come again.
+
+    Reasons and remedies name paths, hosts and versions, so only those who may use the service get them.
+    """
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
-    response = error_answer(503, str(error))
+    response = error_answer(503, str(error) if g.get("may_see_reasons") else UNAVAILABLE)
     response.headers["Retry-After"] = RETRY_AFTER_BUSY if isinstance(error, DatabaseBusy) else RETRY_AFTER_FAILURE
     return response
 

@@ -26,7 +26,8 @@ function askLater() {
 
 async function ask() {
   try {
-    const answer = await fetch(location.href, { headers: { "If-None-Match": tag }, signal: AbortSignal.timeout(30_000) });
+    const headers = { "If-None-Match": tag, "X-Automatic-Refresh": "1" }; // the latter: it does not prolong a session
+    const answer = await fetch(location.href, { headers, signal: AbortSignal.timeout(30_000) });
     if (answer.redirected && !typed) return location.reload(); // the session has ended
     if (answer.status !== 304) await take(answer);
     if (failures > 0) say("");
