@@ -245,3 +245,12 @@ class TestOne:
     def test_a_page_that_was_never_given_out_is_refused(self, api: Api, cursor: str) -> None:
         add(api, "a")
         assert "not one that this list gave out" in get(api, f"/recipients/1?after={cursor}", 400)
+
+
+def test_removing_asks_first(api: Api) -> None:
+    api.installation.add_recipients(1)
+    for path in ("/recipients", "/recipients/1"):
+        page = get(api, path)
+        (asked,) = re.findall(r"<details.*?</details>", page, re.DOTALL)
+        assert 'formaction="/recipients/1/remove"' in asked and "Yes, remove" in asked
+        assert page.count("/recipients/1/remove") == 1
