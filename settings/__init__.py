@@ -25,6 +25,7 @@ __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 FOLDER = Path(__file__).resolve().parent.parent
 FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
 ADDRESS = ("HOST", "PORT")  # read by `serving.address`
+NEW_DATABASE = ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE")  # read by `flask copy-database` alone
 # A line of `.env` without quotes around the value, a comment behind it, or blanks at an end.
 PLAIN_LINE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=((?!['" ])[ !"$-~]*(?<! ))""")
 PLAIN_COMMENT = re.compile("#[ -~]*")
@@ -77,6 +78,7 @@ class Settings(NamedTuple):
     max_body: int
     single_label_domains: bool
     keep_for: int
+    session_idle_limit: int  # seconds; 0: none
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
@@ -104,6 +106,24 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
     return Settings(folder, database.url, database.path, **fields, sources=sources)
+
+
+def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
+    """Return the settings of `.env`, but with the database that the variable `name` holds, or the file of NAME_FILE.
+
+    Raises SettingsError, also if there is no such variable.
+    """
+    errors: list[str] = []
+    variables = variables_of(None, folder, errors)
+    chosen = {suffix: variables.get(name + suffix, "").strip() for suffix in ("", "_FILE")}
+    if not errors and not any(chosen.values()):
+        errors = [f"there is no {name} in the environment or in .env"]
+    if errors:
+        raise SettingsError(errors)
+    try:
+        return load_settings({"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}, folder)
+    except SettingsError as error:
+        raise SettingsError([line.replace("DATABASE_URL", name) for line in error.errors]) from None
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
@@ -152,6 +172,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "max_body": read("MAX_BODY", "10MB", values.size),
         "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),
         "keep_for": read("KEEP_FOR", "0", values.duration),
+        "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
         "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),

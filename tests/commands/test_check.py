@@ -185,13 +185,24 @@ def test_an_address_that_nobody_can_answer_is_an_error_once_mail_leaves(tmp_path
     assert ok("settings", "mail comes from news@example.com") in configuration.check_setup(settings)
 
 
+def levels(folder: Path, word: str, **environment: str) -> list[str]:
+    """Of the findings about the settings in which this word occurs."""
+    found = configuration.check_setup(load_settings(environment, folder))
+    return [each.level for each in found if word in each.text]
+
+
 def test_a_public_service_needs_tls_and_a_token(tmp_path: Path) -> None:
-    found = list(configuration.check_setup(load_settings({"PUBLIC_URL": "http://mail.example.com"}, tmp_path)))
-    assert {"warning", "error"} == {
-        each.level for each in found if "PUBLIC_URL" in each.text or "API_TOKEN" in each.text
-    }
+    assert levels(tmp_path, "PUBLIC_URL", PUBLIC_URL="http://mail.example.com") == ["warning"]
+    assert levels(tmp_path, "API_TOKEN", PUBLIC_URL="http://mail.example.com") == ["warning"]
+    assert levels(tmp_path, "API_TOKEN", PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="1") == ["error"]
+    assert levels(tmp_path, "API_TOKEN", TRUSTED_PROXIES="1", API_TOKEN="x" * 16) == []
     with_all = {"PUBLIC_URL": "https://mail.example.com", "API_TOKEN": "x" * 16, "MAIL_FROM": "a@example.com"}
     assert {each.level for each in configuration.check_setup(load_settings(with_all, tmp_path))} == {"ok"}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:21000", "http://localhost:5000", "http://[::1]:5000/mail"])
+def test_a_service_for_this_machine_alone_needs_no_token(tmp_path: Path, url: str) -> None:
+    assert levels(tmp_path, "API_TOKEN", PUBLIC_URL=url) == levels(tmp_path, "API_TOKEN") == []
 
 
 # Database

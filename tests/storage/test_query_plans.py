@@ -32,6 +32,7 @@ LISTS: dict[str, Act] = {
     "recipients active": lambda database: database.recipients.page(1, status="active"),
     "recipients unsubscribed": lambda database: database.recipients.page(1, status="unsubscribed"),
     "recipients searched": lambda database: database.recipients.page(1, address_begins="p"),
+    "recipients searched anywhere": lambda database: database.recipients.page(1, address_contains="p"),
     "unsubscribed searched": lambda database: database.recipients.page(1, status="unsubscribed", address_begins="p"),
     "one recipient": lambda database: database.recipients.get(1),
     "one email": lambda database: database.emails.summary(7),

@@ -114,6 +114,7 @@ def check_caller() -> Response | None:
         return _login_required()
     if settings.api_tokens:
         check_host(request, settings.public_url)
+    g.may_see_reasons = True
     mark_authenticated(request, current_services().body_limits)
     if not by_token:
         check_form(request, settings)
@@ -206,7 +207,7 @@ def require_loopback(request: Request) -> None:
         fault = "comes from a page of another site"
     else:
         return
-    raise Forbidden(f"this request {fault}; to serve it, set API_TOKEN (in .env) and send that token")
+    raise Forbidden(f"this request {fault}; to serve it, set API_TOKEN and send that token")
 
 
 def _is_forwarded(request: Request) -> bool:

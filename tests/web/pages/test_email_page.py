@@ -19,7 +19,15 @@ from web.pages.email import wording
 
 BROWSER = {"Accept": "text/html"}
 REFUSED = "550 5.7.1 <script>alert(1)</script>"
-DIFFERENT = (b"To:", b"Date:", b"Message-ID:", b"Return-Path:", b"Delivered-To:", b"X-Original-To:")
+DIFFERENT = (
+    b"To:",
+    b"Date:",
+    b"Message-ID:",
+    b"X-Email-Delivery:",
+    b"Return-Path:",
+    b"Delivered-To:",
+    b"X-Original-To:",
+)
 HOSTILE = (
     "<!DOCTYPE html><html><script>alert(1)</script><img src=https://evil.example/x.png onerror=alert(2)>"
     "</pre></iframe></main><form action=https://evil.example><button>Yes"

@@ -18,7 +18,9 @@ from web.pages.schedule.email_filter import LARGEST
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails; the page stays small
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished before that no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
-IDLE_AFTER = timedelta(minutes=1)  # without an acceptance; then the time left cannot be estimated from the pace
+# Without an acceptance for this long, or for three times the average, the time left cannot be estimated from the pace.
+IDLE_AFTER = timedelta(seconds=15)
+MAX_IDLE = timedelta(minutes=1)
 
 
 class Sending(NamedTuple):
@@ -114,7 +116,10 @@ def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
 
 
 def _moves(email: EmailSummary, now: datetime) -> bool:
-    return email.last_sent_at is not None and now - email.last_sent_at <= IDLE_AFTER
+    if email.first_sent_at is None or email.last_sent_at is None:
+        return False
+    usual = 3 * (email.last_sent_at - email.first_sent_at) / max(email.sent, 1)
+    return now - email.last_sent_at <= min(max(IDLE_AFTER, usual), MAX_IDLE)
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
