@@ -293,7 +293,7 @@ def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
         from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
 
-        return PostgreSQLConnection(settings.database_url, settings.folder, wait)
+        return PostgreSQLConnection(settings.database_url, settings.data_dir, wait)
     return SQLiteConnection(settings.database_path, wait)
 
 

@@ -43,7 +43,9 @@ def copy_database_command(source: str, target: str) -> None:
 
 
 def _settings_for(url: str) -> Settings:
+    current = current_settings()
+    variables = {"DATA_DIR": str(current.data_dir), "DATABASE_URL": url, "DATABASE_URL_FILE": ""}
     try:
-        return load_settings({"DATABASE_URL": url, "DATABASE_URL_FILE": ""}, current_settings().folder)
+        return load_settings(variables, current.folder)
     except SettingsError as error:
         raise click.UsageError("\n".join(error.errors)) from error
