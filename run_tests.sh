@@ -48,7 +48,7 @@ main() {
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
     case $mode in all | install) prepare_system ;; esac
-    prepare_venv requirements/dev.txt requirements.txt requirements/{postgresql,redis,constraints}.txt
+    prepare_venv requirements/dev.txt
     case $mode in
     all) run_pytest "$@" ;;
     quick) TEST_WORKERS=${TEST_WORKERS:-$(cores)} run_pytest tests/unit tests/architecture "$@" ;;
