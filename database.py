@@ -298,7 +298,7 @@ def _connect(settings: Settings, wait: float) -> Connection:
         with _IMPORT_LOCK:  # where psycopg is missing, each thread has to fail in the same way
             from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
 
-        return PostgreSQLConnection(settings.database_url, settings.folder, wait)
+        return PostgreSQLConnection(settings.database_url, settings.data_dir, wait)
     return SQLiteConnection(settings.database_path, wait)
 
 

@@ -52,7 +52,8 @@ class SettingSource(NamedTuple):
 class Settings(NamedTuple):
     """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
 
-    folder: Path
+    folder: Path  # of the program, with `.env`
+    data_dir: Path
     database_url: str
     database_path: Path | None  # of the SQLite file; None for another database
     email_url: EmailURL
@@ -105,7 +106,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     database: DatabaseURL = fields.pop("database")
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
-    return Settings(folder, database.url, database.path, **fields, sources=sources)
+    return Settings(folder, database_url=database.url, database_path=database.path, **fields, sources=sources)
 
 
 def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
@@ -120,8 +121,10 @@ def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
         errors = [f"there is no {name} in the environment or in .env"]
     if errors:
         raise SettingsError(errors)
+    environ = {"DATA_DIR": variables.get("DATA_DIR", "")}
+    environ |= {"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}
     try:
-        return load_settings({"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}, folder)
+        return load_settings(environ, folder)
     except SettingsError as error:
         raise SettingsError([line.replace("DATABASE_URL", name) for line in error.errors]) from None
 
@@ -147,9 +150,11 @@ def env_file_names(folder: Path) -> set[str]:
 
 def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
     """Return the value of every setting, by its field of Settings; None for each that is in the errors of `read`."""
+    data_dir = read("DATA_DIR", ".", lambda text: values.path(text, folder)) or folder
     return {
-        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder)),
-        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
+        "data_dir": data_dir,
+        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, data_dir)),
+        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, data_dir)),
         "mail_from": read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
         "mail_reply_to": read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
         "zone_name": read("TIMEZONE", "Asia/Singapore", values.zone_name),
@@ -175,7 +180,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
-        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, data_dir)),
     }
 
 

@@ -259,7 +259,7 @@ class PostgreSQLConnection:
             self._locks.hold(sender_id)
         except OSError as error:
             reason = f"no file for the lock of a sender can be made: {error.filename} ({error.strerror})"
-            raise DatabaseReadOnly(reason, "let this user write to the folder of the program") from error
+            raise DatabaseReadOnly(reason, "let this user write to that folder, or name another in DATA_DIR") from error
 
     def release_sender_lock(self, sender_id: int) -> None:
         self._locks.release(sender_id)

@@ -45,7 +45,17 @@ UNITS = [path for path in sorted((DEPLOY / "systemd").glob("email-endpoint-*")) 
 FOLDER = "/srv/email-endpoint"
 SETTINGS = set(re.findall(r'read\("([A-Z_]+)"', (PROJECT / "settings/__init__.py").read_text()))
 OTHERS = {"EDITOR", "HOME", "HOST", "PORT", "PYTHONUNBUFFERED"}
-OTHERS |= {"NEW_DATABASE_URL", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER", "RQ_REDIS_URL"}
+OTHERS |= {
+    "NEW_DATABASE_URL",
+    "PATH",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_USER",
+    "REDIS_PASSWORD",
+    "REDISCLI_AUTH",
+    "RQ_REDIS_URL",
+}
+OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE"}
 TOKEN = "a-token-of-the-tests"
 EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp": "2099-01-01 00:00:00"}
 

@@ -66,6 +66,20 @@ def test_the_defaults_are_those_of_the_table(settings: Settings, tmp_path: Path)
     assert rest.single_label_domains is False
 
 
+def test_all_data_lies_in_the_folder_that_is_set(tmp_path: Path) -> None:
+    for text, folder in (("/srv/data", Path("/srv/data")), ("data", tmp_path / "data")):
+        settings = load_settings({"DATA_DIR": text, "EMAIL_URL": "maildir:mail"}, tmp_path)
+        assert settings.data_dir == folder
+        assert (settings.database_path, settings.tasklog) == (folder / "email.db", folder / "tasklog.log")
+        assert settings.email_url.path == folder / "mail"
+    elsewhere = load_settings({"DATA_DIR": "data", "TASKLOG": "/var/log/email.log"}, tmp_path)
+    assert elsewhere.tasklog == Path("/var/log/email.log")
+
+
+def test_without_a_folder_for_the_data_it_lies_beside_the_program(tmp_path: Path) -> None:
+    assert load_settings({}, tmp_path).data_dir == tmp_path
+
+
 def test_an_empty_value_means_the_default_and_unknown_names_are_ignored(tmp_path: Path) -> None:
     assert load_settings({"TIMEZONE": "", "MAIL_FROM": " ", "COLOUR": "red"}, tmp_path).senders == 1
 
@@ -159,7 +173,7 @@ def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: s
         *[("SINGLE_LABEL_DOMAINS", text) for text in ("1", "true", "Yes", "localhost")],
         *[("TRUSTED_PROXIES", text) for text in ("yes", "101")],
         *[("REDIS_URL", text) for text in ("localhost", "http://h", "redis://:p/w@h", "redis://h:port", "redis://h/a")],
-        *[("TASKLOG", text) for text in ("a\nb", "a\0")],
+        *[(name, text) for name in ("TASKLOG", "DATA_DIR") for text in ("a\nb", "a\0")],
     ],
 )
 def test_a_bad_value_is_one_line_with_its_name_and_what_is_allowed(tmp_path: Path, name: str, text: str) -> None:
