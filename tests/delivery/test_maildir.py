@@ -196,7 +196,7 @@ def test_a_message_that_cannot_be_built_fails_alone(sender: MaildirSender) -> No
     first, second, third = envelopes(3)
     sender.deliver(queue := ListedQueue(first, second._replace(address="two@b, <c@d>"), third))
     assert [outcome.kind for outcome in queue.outcomes] == [Kind.SENT, Kind.FAILED, Kind.SENT]
-    assert "is not an address" in queue.outcomes[1].reply
+    assert "is not a valid address" in queue.outcomes[1].reply
     assert [ending for _, ending in queue.commits] == [[first], [], [third], []]
 
 
