@@ -93,7 +93,7 @@ def test_a_mail_server_that_hangs_holds_up_nothing_else(
         hangs = load_settings({"EMAIL_URL": f"smtp://127.0.0.1:{server.port}"}, settings.folder)
         result = commands_of(hangs, "check")()
     assert result.exit_code == 1
-    assert "no answer in time to GREETING" in result.stdout
+    assert "timed out at GREETING" in result.stdout
     assert "timestamps are read in Asia/Singapore (UTC+08:00 now)" in result.stdout
 
 
