@@ -154,7 +154,7 @@ def test_without_a_token_nobody_is_served(make_client: MakeClient, header: str |
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:5000", "LOCALHOST", "127.0.0.1:80", "[::1]:5000", "127.1.2.3"]
+    "host", ["localhost", "localhost:5000", "LOCALHOST", "localhost.", "127.0.0.1:80", "[::1]:5000", "127.1.2.3"]
 )
 def test_with_no_token_set_a_program_on_this_machine_is_served(
     make_client: MakeClient, address: str, host: str
@@ -222,13 +222,17 @@ def test_a_proxy_is_believed_only_as_far_as_it_is_trusted(make_client: MakeClien
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("mail.example.com", 400), ("mail.example.com:443", 400), ("localhost:5000", 400), ("evil.example", 400)],
+    [
+        *[(f"mail.example.com{end}", 400) for end in ("", ":443", ".", ".:443")],
+        *[(host, 400) for host in ("localhost:5000", "localhost.", "evil.example", "evil.example.")],
+        *[(f"mail.example.com{end}", 400) for end in ("..", ".evil.example")],
+    ],
 )
 def test_once_the_services_name_is_known_no_other_is_answered(make_client: MakeClient, host: str, status: int) -> None:
     client = make_client(api_tokens=TOKENS, public_url="https://mail.example.com")
     answer = post(client, Authorization="Bearer first-token", Host=host)
     assert answer.status_code == status
-    assert ("PUBLIC_URL" in answer.text) == (host == "evil.example")
+    assert ("PUBLIC_URL" in answer.text) == ("evil" in host or ".." in host)
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def _unauthorized() -> Unauthorized:
 def check_host(request: Request, public_url: str | None) -> None:
     """Refuse a request that was meant for another service, once the name of this one is known."""
     name = _name(request.headers.get("Host", ""))
-    if public_url and name != urlsplit(public_url).hostname and not _is_loopback(name):
+    if public_url and name != _name(urlsplit(public_url).netloc) and not _is_loopback(name):
         raise BadRequest("the Host header names neither PUBLIC_URL nor this machine")
 
 
@@ -215,9 +215,9 @@ def _is_forwarded(request: Request) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name or address in a Host header."""
+    """Return the name or address in a Host header, without the final dot of an absolute name (RFC 3986, 3.2.2)."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return ""
 
