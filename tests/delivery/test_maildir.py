@@ -206,7 +206,8 @@ def test_a_path_that_cannot_be_a_maildir_is_one_error_with_its_remedy(tmp_path: 
     (tmp_path / "with_a_file").mkdir()
     (tmp_path / "with_a_file" / "new").write_text("")
     queue = ListedQueue(*envelopes(2))
-    with pytest.raises(SessionError, match=rf"cannot write to the Maildir .*/{path}: .*; .* EMAIL_URL to another folder$"):
+    told = rf"cannot write to the Maildir .*/{path}: .*; .* EMAIL_URL to another folder$"
+    with pytest.raises(SessionError, match=told):
         MaildirSender(tmp_path / path).deliver(queue)
     assert len(queue.due) == 2
 
