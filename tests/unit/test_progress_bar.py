@@ -22,7 +22,7 @@ def test_a_terminal_sees_how_far_the_sweep_has_come(tmp_path: Path) -> None:
     os.close(end)
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
-    assert re.fullmatch(r"(\r[\w ]+ \(\d+ a second\)\x1b\[K)+\r\n", shown)
+    assert re.fullmatch(r"(\r[\w ]+ \(\d+/s\)\x1b\[K)+\r\n", shown)
     assert "\r3 sent (" in shown
 
 
