@@ -191,7 +191,7 @@ def test_with_busybox_the_first_job_is_installed_moved_and_removed(busybox_folde
     assert "There is no cron job" in remove()
 
 
-@pytest.mark.parametrize("crontab", [b"".join(ODD_LINES), b"A=1", b"# \\r\n"], ids=["many", "no newline", "backslash"])
+    assert "No cron job" in remove()
 def test_with_busybox_every_other_line_stays_too(busybox_folder: Path, crontab: bytes) -> None:
     busybox_folder.write_bytes(crontab)
     install(HERE)
