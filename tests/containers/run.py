@@ -36,6 +36,8 @@ def main() -> int:
             with step("build the base images from Debian's packages"):
                 build_base_images(podman, folder)
             check(Compose(podman, folder))
+            with step("deploy/sbom.sh lists the packages"):
+                checks.check_sbom()
     except Failure as failure:
         print(f"\nFAILED: {failure}", flush=True)
         return 1
@@ -48,6 +50,8 @@ def check(compose: Compose) -> None:
     with step("build the image"):
         compose("build", "web")
         checks.check_image(compose.podman)
+    with step("run the image alone: SQLite, a Maildir, no setting"):
+        checks.check_image_alone(compose.podman)
     with step("start the service"):
         compose.start("database", "web", "watcher", "mail")
     with step("an email that is POSTed reaches the mail server"):

@@ -51,7 +51,7 @@ OTHERS |= {
     "REDISCLI_AUTH",
     "RQ_REDIS_URL",
 }
-OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE"}
+OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"}
 TOKEN = "a-token-of-the-tests"
 EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp": "2099-01-01 00:00:00"}
 
