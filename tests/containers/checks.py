@@ -12,8 +12,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
-from tests.containers.compose import PROJECT, Compose
-from tests.containers.podman import Failure, Podman, expect, run, wait_until
+from tests.containers.compose import Compose
+from tests.containers.podman import PROJECT, Failure, Podman, expect, run, wait_until
 
 PARTS = ("database", "web", "watcher", "redis", "worker", "scheduler")
 PROGRAM = "/srv/email-endpoint"
