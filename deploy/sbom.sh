@@ -6,13 +6,14 @@
 set -eu
 cd -P -- "$(dirname -- "$0")/.."
 python=${1:-.venv/bin/python}
-if ! "$python" -c ''; then
-    echo "deploy/sbom.sh: $python cannot be run; ./start_flask.sh makes .venv" >&2
+if ! "$python" -c 'import pip, venv'; then
+    echo "deploy/sbom.sh: there is no $python with pip and venv; ./start_flask.sh makes .venv" >&2
     exit 1
 fi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$python" -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/sbom.txt >&2
+"$python" -m venv --without-pip "$folder"
+"$python" -m pip --python "$folder/bin/python" --quiet --disable-pip-version-check \
+    install --no-compile --require-hashes --no-deps -r requirements/sbom.txt >&2
 PYTHONWARNINGS=ignore "$folder/bin/cyclonedx-py" environment --pyproject pyproject.toml --mc-type application --output-reproducible "$python"
