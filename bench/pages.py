@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from flask.testing import FlaskClient
-from measured import free_port, percentile, print_machine
+from support.measured import free_port, percentile, print_machine
 
 from email_app import create_app
 from sender.outgoing import unsubscribe_tokens

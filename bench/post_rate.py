@@ -25,8 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from measured import BENCH, PROJECT, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
-from web_load import APART, FORMS, LISTS, Load, Requests, Wrk, served
+from support.measured import BENCH, PROJECT, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
+from support.web_load import APART, FORMS, LISTS, Load, Requests, Wrk, served
 
 from database import Database
 from storage.sqlite.driver import driver
@@ -143,7 +143,7 @@ class PostRate:
         return Installation(Path(tempfile.mkdtemp(dir=self._folder)))
 
     def _raw(self, environment: Mapping[str, str] | None = None) -> float:
-        command = [sys.executable, str(BENCH / "raw_commits.py"), str(self._fresh().folder / "email.db")]
+        command = [sys.executable, str(BENCH / "support" / "raw_commits.py"), str(self._fresh().folder / "email.db")]
         environment = {"PATH": os.environ["PATH"], **(environment or {})}
         return float(subprocess.check_output([*command, str(self._seconds)], env=environment))
 
@@ -159,7 +159,9 @@ class PostRate:
 
     def _slow_sync(self) -> dict[str, str]:
         library = self._folder / "slow_sync.so"
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, BENCH / "slow_sync.c", "-ldl"], check=True)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-o", library, BENCH / "support" / "slow_sync.c", "-ldl"], check=True
+        )
         return {"LD_PRELOAD": str(library), "SLOW_SYNC_US": SLOWER}
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.on_postgresql import SYNCED
-from measured import print_machine
+from support.measured import print_machine
 
 from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import PROJECT, Installation

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measured import free_port, percentile, print_machine
+from support.measured import free_port, percentile, print_machine
 
 from email_app import create_app
 from tests.support.installation import Installation

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measured import free_port, percentile, print_machine
+from support.measured import free_port, percentile, print_machine
 from wakeup_latency import service
 
 from tests.support.installation import Installation

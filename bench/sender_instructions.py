@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours
-from measured import PROJECT, smtp_sink
+from support.measured import PROJECT, smtp_sink
 
 FEW, MANY = 2_000, 6_000  # messages
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
@@ -41,7 +41,7 @@ def instructions(sender: Ours, messages: int, checkout: Path) -> int:
     """Return how many instructions `task.py` executes to send so many messages."""
     with tempfile.TemporaryDirectory() as folder, smtp_sink() as sink:
         sender.prepare(Path(folder), messages)
-        environment = {**os.environ, **sender.environment(Path(folder), sink.port)}
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **sender.environment(Path(folder), sink.port)}
         command = [*CALLGRIND, *sender.command(Path(folder), sink.port, messages)]
         done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
         sender.check(Path(folder), messages)

@@ -3,8 +3,8 @@
 First a server that answers each group of commands 20 ms after it came, as over a network with that round trip (the
 TCP handshake alone is not delayed), and 100 connections: one message a round trip on each is the most there can be.
 Then plain and STARTTLS in turn on 32 connections without a delay, the certificate (RSA 2048) checked. The server
-is bench/delaying_sink.py in its own process; how busy it was is shown, since a busy server hides what TLS costs.
-Needs openssl.
+is bench/support/delaying_sink.py in its own process; how busy it was is shown, since a busy server hides what TLS
+costs. Needs openssl.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from measured import BENCH, TASK, Cost, cost, fresh_copy, paired_ratio, print_machine, spread
+from support.measured import BENCH, TASK, Cost, cost, fresh_copy, paired_ratio, print_machine, spread
 
 BUSY = 0.9  # of its core: from here on the server is what limits
 
@@ -131,7 +131,7 @@ def run(
     """One whole process against a server of its own, which must have got every message."""
     place = template.with_name("run")
     fresh_copy(template, place)
-    command = [sys.executable, str(BENCH / "delaying_sink.py"), *arguments]
+    command = [sys.executable, str(BENCH / "support" / "delaying_sink.py"), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         port = int(server.stdout.readline())

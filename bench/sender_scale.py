@@ -22,8 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
-from measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
-from other_writer import OtherWriter, summary
+from support.measured import TASK, Cost, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink, spread
+from support.other_writer import OtherWriter, summary
 
 from database import Database, Delivery, DeliveryUpdate
 from tests.support.installation import Installation

@@ -35,7 +35,7 @@ from contenders.ours import Ours
 from contenders.post_office import PostOffice
 from contenders.smtp_source import SmtpSource
 from contenders.smtplib_script import SmtplibScript
-from measured import BENCH, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink
+from support.measured import BENCH, Sink, cost, fresh_copy, paired_ratio, print_machine, smtp_sink
 
 REFERENCE, OURS = SmtpSource(), Ours(32)
 CONTENDERS: Sequence[Contender] = (

@@ -2,7 +2,7 @@
 
     python bench/soak.py [MINUTES]
 
-Clients POST, put, list, cancel and import (`soak_clients.py`); a watcher sends; now and then a worker of the web server
+Clients POST, put, list, cancel and import (support/soak_clients.py); a watcher sends; now and then a web worker
 is killed (-9), always the younger one, so that the elder shows what a worker of that age needs. Memory and file
 descriptors of every process are looked at every ten seconds, and the medians of the first third of the time and of
 the last compared.
@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measured import BENCH, print_machine
-from soak_clients import TOKEN, WORK, Client, Ledger, cancel
+from support.measured import BENCH, print_machine
+from support.processes import children, started, words
+from support.soak_clients import TOKEN, WORK, Client, Ledger, cancel
 from wakeup_latency import Running, service
 
 from tests.support.installation import Installation
@@ -78,22 +79,6 @@ class Processes:
         """The elder first: forked from the web server's main process, so that their command lines are the same."""
         web = next(part for part in children(self._root) if "web" in words(part))
         return sorted((child for child in children(web) if words(child) == words(web)), key=started)
-
-
-def children(parent: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
-def words(process_id: int) -> list[str]:
-    with suppress(OSError):
-        return Path(f"/proc/{process_id}/cmdline").read_bytes().decode().split("\0")
-    return []
-
-
-def started(process_id: int) -> int:
-    with suppress(OSError):
-        return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19])
-    return sys.maxsize
 
 
 def size_of(process_id: int) -> Size:
@@ -150,7 +135,7 @@ class Soak:
 @contextmanager
 def sink() -> Iterator[subprocess.Popen[str]]:
     """A mail server that takes and counts everything; its port is the first line that it prints."""
-    command = [sys.executable, str(BENCH / "delaying_sink.py")]
+    command = [sys.executable, str(BENCH / "support" / "delaying_sink.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
 

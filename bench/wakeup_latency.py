@@ -24,8 +24,8 @@ from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measured import free_port, print_machine, wait_for
 from postgresql import started_server
+from support.measured import free_port, print_machine, wait_for
 
 from tests.support.installation import PROJECT, Installation
 from tests.support.servers.redis_server import RedisServer

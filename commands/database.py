@@ -63,7 +63,8 @@ def _settings_for(argument: str) -> Settings:
     try:
         if VARIABLE.fullmatch(name):
             return database_of_variable(name, current.folder)
-        settings = load_settings({"DATABASE_URL": argument, "DATABASE_URL_FILE": ""}, current.folder)
+        variables = {"DATA_DIR": str(current.data_dir), "DATABASE_URL": argument, "DATABASE_URL_FILE": ""}
+        settings = load_settings(variables, current.folder)
     except SettingsError as error:
         raise click.UsageError("\n".join(error.errors)) from error
     if LOGIN_IN_URL.match(argument):

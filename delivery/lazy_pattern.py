@@ -1,17 +1,18 @@
-"""Regular expressions that are compiled when they are first used.
+"""Regular expressions that are compiled on first use.
 
-Compiling those for refusals and HTML takes as long as sending a thousand messages, and most sweeps need neither.
+Compiling the patterns for refusals, HTML and rare characters takes as long as sending a thousand messages, and most
+sweeps need none of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 
 class LazyPattern:
-    """Has the methods of a compiled pattern that this package uses."""
+    """The subset of `re.Pattern` that this package uses."""
 
     def __init__(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> None:
         self._pattern = pattern
@@ -33,5 +34,5 @@ class LazyPattern:
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         return self._compiled.finditer(text)
 
-    def sub(self, replacement: str, text: str) -> str:
+    def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
         return self._compiled.sub(replacement, text)

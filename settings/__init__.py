@@ -52,7 +52,8 @@ class SettingSource(NamedTuple):
 class Settings(NamedTuple):
     """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
 
-    folder: Path
+    folder: Path  # of the program, with `.env`
+    data_dir: Path
     database_url: str
     database_path: Path | None  # of the SQLite file; None for another database
     email_url: EmailURL
@@ -105,7 +106,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     database: DatabaseURL = fields.pop("database")
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
-    return Settings(folder, database.url, database.path, **fields, sources=sources)
+    return Settings(folder, database_url=database.url, database_path=database.path, **fields, sources=sources)
 
 
 def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
@@ -120,8 +121,10 @@ def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
         errors = [f"there is no {name} in the environment or in .env"]
     if errors:
         raise SettingsError(errors)
+    environ = {"DATA_DIR": variables.get("DATA_DIR", "")}
+    environ |= {"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}
     try:
-        return load_settings({"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}, folder)
+        return load_settings(environ, folder)
     except SettingsError as error:
         raise SettingsError([line.replace("DATABASE_URL", name) for line in error.errors]) from None
 
@@ -147,9 +150,11 @@ def env_file_names(folder: Path) -> set[str]:
 
 def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
     """Return the value of every setting, by its field of Settings; None for each that is in the errors of `read`."""
+    data_dir = read("DATA_DIR", ".", lambda text: values.path(text, folder)) or folder
     return {
-        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder)),
-        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
+        "data_dir": data_dir,
+        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, data_dir)),
+        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, data_dir)),
         "mail_from": read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
         "mail_reply_to": read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
         "zone_name": read("TIMEZONE", "Asia/Singapore", values.zone_name),
@@ -175,7 +180,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
-        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, data_dir)),
     }
 
 
@@ -202,8 +207,10 @@ class _Reader:
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
+            values.refuse_quotation_marks(file)
             if file:
                 text = self._contents(name, file, text)
+            values.refuse_quotation_marks(text)
             source = name + "_FILE" if file else name if text else "default"
             self.sources.append(SettingSource(name, _masked(name, text or default), source))
             return parse(text or default)
@@ -261,6 +268,22 @@ def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
     if mode & 0o077:
         return [f"{path}: other users can read or change it (mode {mode:o}); chmod 600 .env"]
     return []
+
+
+def protect_env_file(path: Path) -> str | None:
+    """Take the rights of other users on `.env` away if this user can; return what was done, as a sentence."""
+    try:
+        status = path.stat()
+        mode = status.st_mode & 0o777
+        if os.name != "posix" or not mode & 0o077 or status.st_uid not in (0, os.geteuid()):
+            return None
+        path.chmod(mode & 0o700)
+    except OSError:
+        return None  # reading it says what is wrong
+    return (
+        f"{path}: other users could read or change it (mode {mode:o}); its mode is now {mode & 0o700:o}."
+        " If you do not trust them, change the passwords in it."
+    )
 
 
 def _plain_variables(text: str) -> dict[str, str] | None:

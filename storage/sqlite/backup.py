@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,11 +54,14 @@ def _check_target(connection: SQLiteConnection, target: Path) -> None:
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
     """A folder of this user's alone, on the same disk; it goes with all that SQLite puts into it."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    folder = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:

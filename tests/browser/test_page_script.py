@@ -33,7 +33,8 @@ def installation(tmp_path: Path) -> Installation:
 
 @pytest.fixture
 def server(installation: Installation) -> Iterator[Server]:
-    with serve(installation.folder, unused_port(), **installation.environment) as running:
+    environment = installation.environment | {"EMAIL_URL": "smtp://127.0.0.1:9"}
+    with serve(installation.folder, unused_port(), **environment) as running:
         yield running
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from database import db_init
 from settings import Settings, load_settings
 from tests.support.installation import Installation, subjects
 from tests.support.recipients_command import commands_of
@@ -141,3 +142,14 @@ def test_a_bad_url_is_blamed_on_the_variable_that_holds_it(settings: Settings, m
     monkeypatch.setenv("NEW_DATABASE_URL", "mysql://email:S3CRET@host/email")
     result = commands_of(settings, "copy-database")("DATABASE_URL", "NEW_DATABASE_URL")
     assert result.exit_code == 2 and "NEW_DATABASE_URL=" in result.output and "S3CRET" not in result.output
+
+
+def test_a_relative_path_starts_in_the_folder_of_the_data(settings: Settings, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with_data_dir = settings._replace(data_dir=data)
+    db_init(with_data_dir._replace(database_path=data / "email.db"), datetime.now(UTC))
+    command = commands_of(with_data_dir, "copy-database")
+    result = command("sqlite:///email.db", "sqlite:///new.db")
+    assert result.exit_code == 0, result.output
+    assert (data / "new.db").is_file()

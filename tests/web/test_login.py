@@ -393,7 +393,7 @@ def test_a_get_changes_nothing(browser: Open) -> None:
 def test_a_program_that_makes_no_session_gets_no_cookie_and_opens_no_database(settings: Settings) -> None:
     client = create_app(settings._replace(api_tokens=TOKENS)).test_client()
     assert client.get("/nothing", headers={"Authorization": f"Bearer {TOKENS[0]}"}).status_code == 404
-    answer = client.get("/nothing", headers=BROWSER)
+    answer = client.get("/recipients", headers=BROWSER)
     assert answer.status_code == 303 and "Set-Cookie" not in answer.headers
     assert not Path(settings.database_name).exists()
 

@@ -48,7 +48,7 @@ TEST_NOTICES = {
     "in_doubt": ("warning", "The test may have arrived or not"),
     "failed": ("error", "The test was refused"),
     "refused": ("error", "No mail can be sent now"),
-    "unanswered": ("error", "The test was not sent"),
+    "unanswered": ("error", "The test did not go out"),
 }
 Form = Mapping[str, str]
 blueprint = Blueprint("new_email", __name__)
@@ -121,7 +121,7 @@ def send_test(form: Form) -> Response:
         return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
-        return _confirm(email, form, address_error=f"That was tried too often; the next test can be sent in {wait} s.")
+        return _confirm(email, form, address_error=f"That was tried too often; the next test can go out in {wait} s.")
     return _confirm(email, form, notice=_notice(_try(email, address.text)))
 
 

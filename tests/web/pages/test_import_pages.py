@@ -167,7 +167,7 @@ class TestSteps:
         api.installation.save_email(7)
         assert api.sweep() == []
         page = step(api, "undo")
-        assert "0 recipients of the 2" in page and "2 stayed: they were sent something meanwhile" in page
+        assert "0 recipients of the 2" in page and "2 stayed: an email went to them meanwhile" in page
 
     def test_every_button_can_be_pressed_twice(self, api: Api) -> None:
         preview(api)

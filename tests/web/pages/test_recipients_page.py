@@ -227,7 +227,7 @@ class TestOne:
     def test_it_shows_what_was_sent_with_what_became_of_it(self, api: Api) -> None:
         add(api, ["a", "b"])
         api.installation.save_email(7, subject="<i>Hello</i>")
-        assert "No email was sent to this recipient yet." in get(api, "/recipients/1")
+        assert "No email has gone to this recipient yet." in get(api, "/recipients/1")
         assert api.sweep() == []
         with api.installation.database() as database:
             database.connection.execute(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,6 +26,14 @@ HEADING = re.compile(r"<h[12]>(.*?)</h[12]>")
 NAME = re.compile(r'<a href="/emails/(-?[0-9]+)">')
 HOUR, DAY = 3_600, 86_400
 OUTCOMES = {"failed": "failed", "unknown": "in_doubt", "queued": "deferred"}
+
+
+@pytest.fixture
+def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
+    """The pages of a service that sends to a mail server."""
+    made = Api(tmp_path, EMAIL_URL="smtp://127.0.0.1:9", **where)
+    yield made
+    made.close()
 
 
 def get(api: Api, address: str = "/", status: int = 200, **headers: str) -> TestResponse:

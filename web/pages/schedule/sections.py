@@ -12,6 +12,7 @@ from monitoring.delivery_health import OVERDUE_AFTER, check_delivery_health, is_
 from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
+from web.pages.email.wording import in_mode
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails; the page stays small
@@ -94,7 +95,7 @@ def pace(sending: Sending) -> str:
     """How fast it goes on average, and how long the rest takes at that rate."""
     email = sending.email
     if email.first_sent_at is None or email.last_sent_at is None:
-        return "nothing accepted yet"
+        return in_mode("nothing accepted yet", "nothing saved yet")
     seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
     rate = f"{_rate(email.sent / seconds)} on average"
     if not sending.moves or sending.again_at is not None:

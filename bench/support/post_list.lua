@@ -1,5 +1,5 @@
 -- For wrk: POSTs of 1,000 emails of 1 KB to /api/emails, each with an event_id of its own.
---   wrk … -s bench/post_list.lua URL -- TOKEN FIRST_EVENT_ID
+--   wrk … -s bench/support/post_list.lua URL -- TOKEN FIRST_EVENT_ID
 -- Prints one line, as post.lua does.
 
 local threads = 0

@@ -1,6 +1,6 @@
 """An SMTP server for measuring: takes everything, answers after a while, speaks STARTTLS, counts.
 
-    python bench/delaying_sink.py [--delay SECONDS] [--certificate FILE]
+    python bench/support/delaying_sink.py [--delay SECONDS] [--certificate FILE]
 
 One thread, epoll. The first line it prints is its port; when its input ends it prints how many messages it took,
 its CPU seconds, the most connections that were open at once, the octets of all messages, and how many

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-BENCH = Path(__file__).resolve().parent
+BENCH = Path(__file__).resolve().parent.parent
 PROJECT = BENCH.parent
 TASK = [sys.executable, str(PROJECT / "task.py")]
 PATH = os.environ["PATH"] + ":/usr/sbin"  # smtp-sink and smtp-source
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     """Run a command to its end; SystemExit if it fails."""
-    launch = [sys.executable, "-IS", str(BENCH / "launch.py"), *command]
+    launch = [sys.executable, "-IS", str(BENCH / "support" / "launch.py"), *command]
     environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), **environment}
     told = subprocess.run(launch, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     seconds, cpu, peak, code = told.split()

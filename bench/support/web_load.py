@@ -13,8 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from measured import BENCH, PROJECT, free_port, wait_for
-
+from support.measured import BENCH, PROJECT, free_port, wait_for
 from tests.support.installation import Installation
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -86,7 +85,7 @@ class Wrk:
             f"-c{connections}",
             f"-d{seconds:.0f}s",
             "-s",
-            str(BENCH / requests.script),
+            str(BENCH / "support" / requests.script),
         ]
         command += [f"http://127.0.0.1:{port}{requests.path}", "--", TOKEN, str(self.first_event_id)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"]})

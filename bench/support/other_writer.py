@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measured import percentile
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from database import Database, Email
+from support.measured import percentile
 from tests.support.installation import Installation
 
 PAUSE = 0.005

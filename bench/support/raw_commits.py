@@ -1,4 +1,4 @@
-"""How many emails this disk takes one by one: `python bench/raw_commits.py DATABASE SECONDS` prints it.
+"""How many emails this disk takes one by one: `python bench/support/raw_commits.py DATABASE SECONDS` prints it.
 
 No HTTP and no checks: one INSERT and one durable commit each, into the same table, with the same driver.
 """
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from storage.emails import INSERT_EMAIL
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 

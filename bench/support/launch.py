@@ -1,6 +1,6 @@
 """Run a command and print what it cost: wall seconds, CPU seconds, peak KiB, exit code.
 
-    python -IS bench/launch.py COMMAND [ARGUMENT ...]
+    python -IS bench/support/launch.py COMMAND [ARGUMENT ...]
 
 In a process of its own because a program's peak memory as the kernel tells it begins with that of the process
 which started it; this one is small. What the command prints goes to stderr.

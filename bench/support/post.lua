@@ -1,5 +1,5 @@
 -- For wrk: POSTs of 1 KB to /send-emails, each with an event_id of its own.
---   wrk … -s bench/post.lua URL -- TOKEN FIRST_EVENT_ID
+--   wrk … -s bench/support/post.lua URL -- TOKEN FIRST_EVENT_ID
 -- Prints one line: answers, seconds, errors, and the milliseconds of p50, p99 and the longest.
 
 local threads = 0
