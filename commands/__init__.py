@@ -15,7 +15,7 @@ from commands.wakeups import wakeups
 
 
 def register(app: Flask) -> None:
-    """Put the commands under `flask`."""
+    """Add the commands to `flask`."""
     for command in (init_db, copy_database_command, backup, restored, prune, check, end_sessions):
         app.cli.add_command(command)
     for group in (emails, recipients, wakeups):

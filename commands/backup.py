@@ -1,4 +1,4 @@
-"""`flask backup` and `flask restored`: a copy of the database, and what a restored one has to be told."""
+"""`flask backup` and `flask restored`: copy the database, and mark it as restored from a copy."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from commands.output import echo_json, json_option
 from database import open_database
 from web.services import current_settings
 
-FOR_POSTGRESQL = """flask backup is for SQLite. This database is on PostgreSQL, which has its own:
+FOR_POSTGRESQL = """flask backup supports SQLite only. Back up PostgreSQL with pg_dump:
 
   pg_dump --format=custom --file={file} {name}
 
 To restore it (docs/backup.md):
 
   createdb NEW && pg_restore --no-owner --dbname=NEW {file}
-  flask restored                  # with DATABASE_URL set to the new database, before anything is started"""
+  flask restored                  # with DATABASE_URL set to the new database, before you start anything"""
 
 
 @click.command()
@@ -28,10 +28,11 @@ To restore it (docs/backup.md):
 @json_option
 @plain_errors
 def backup(file: Path, as_json: bool) -> None:
-    """Copy the SQLite database into FILE while it is in use, and look through the copy.
+    """Back up the SQLite database to FILE.
 
-    FILE is made whole or not at all, and only you can read it. It carries a mark: once it is restored, the first
-    sweep holds what was begun or due in it, since that may have been sent meanwhile.
+    The service may keep running. The copy is verified, FILE is written completely or not at all, and only you can read
+    it. After you restore it, the first sweep puts due and partly sent emails on hold, because they may have been sent
+    since the backup.
     """
     settings = current_settings()
     if settings.database_path is None:
@@ -42,7 +43,8 @@ def backup(file: Path, as_json: bool) -> None:
     if as_json:
         echo_json({"file": str(file.resolve()), "bytes": file.stat().st_size, "rows": rows})
         return
-    click.echo(f"{file}: {file.stat().st_size / 1000**2:,.1f} MB, whole, in {time.monotonic() - began:.1f} s")
+    size, seconds = file.stat().st_size / 1000**2, time.monotonic() - began
+    click.echo(f"Wrote {file} ({size:,.1f} MB, verified) in {seconds:.1f} s")
     click.echo(", ".join(f"{count:,} {table}" for table, count in rows.items() if table not in ("meta", "counters")))
 
 
@@ -50,14 +52,15 @@ def backup(file: Path, as_json: bool) -> None:
 @json_option
 @plain_errors
 def restored(as_json: bool) -> None:
-    """Say that the database was restored from a copy, before anything is started on it.
+    """Mark the database as restored from a backup.
 
-    The next sweep holds what was begun or due in it: it may have been sent since the copy was made. What
-    `flask backup` made says so by itself.
+    Run this before you start anything on the restored database. The next sweep puts due and partly sent emails on hold,
+    because they may have been sent since the copy was made. Copies made by `flask backup` are marked already.
     """
     with open_database(current_settings()) as database:
         database.mark_as_restored(datetime.now(UTC))
     if as_json:
         echo_json({"restored": True})
         return
-    click.echo("The next sweep holds what was begun or due; then: flask emails list --status held")
+    click.echo("Marked as restored. The next sweep puts due and partly sent emails on hold.")
+    click.echo("Then run: flask emails list --status held")

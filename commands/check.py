@@ -1,4 +1,4 @@
-"""`flask check`: checks the installation, and says how to fix each problem."""
+"""`flask check`: find problems of the installation, and say how to fix each."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 @json_option
 @with_appcontext
 def check(as_json: bool) -> None:
-    """Look at settings, database, disk, clock, sender and mail server; no mail is sent.
+    """Check that everything is working.
 
-    A line for each: ok, warning or error, and what mends it. The exit code is 1 if there is an error.
+    Checks the settings, database, disk space, clock, sender and mail server, and sends no mail. Each line is ok,
+    warning or error, with a fix below it. The exit code is 1 if there is an error.
     """
     escape_unencodable()
     results = findings(current_settings())

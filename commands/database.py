@@ -1,4 +1,4 @@
-"""`flask init-db` and `flask copy-database`: make or upgrade the tables, and move them to another database."""
+"""`flask init-db` and `flask copy-database`: create or upgrade the tables, or copy them to another database."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from web.services import current_settings
 VARIABLE = re.compile("[A-Z][A-Z0-9_]*")
 LOGIN_IN_URL = re.compile("[a-z]+://[^/@]*:[^/@]+@|.*[?&]password=")
 VISIBLE_LOGIN = (
-    "warning: other users of this machine can see the password of that URL in the list of processes, and your shell\n"
-    "may keep it in its history. Write the URL into .env instead, as NEW_DATABASE_URL=…, and give that name."
+    "Warning: other users of this machine can see the password of this URL in the list of processes, and your shell\n"
+    "may keep it in its history. Set NEW_DATABASE_URL in .env instead, and pass that name."
 )
 
 
 @click.command("init-db")
 @plain_errors
 def init_db() -> None:
-    """Make the tables, or bring them to the version of this program. Safe to repeat."""
+    """Create or upgrade the database tables.
+
+    Safe to repeat: a current database is left unchanged.
+    """
     settings = current_settings()
     done = db_init(settings, datetime.now(UTC))
     click.echo(f"{settings.database_name}: {done}")
@@ -35,14 +38,14 @@ def init_db() -> None:
 @click.argument("target", metavar="TO")
 @plain_errors
 def copy_database_command(source: str, target: str) -> None:
-    """Copy everything from one database into another that is empty, all or nothing.
+    """Copy all data into an empty database.
 
-    FROM and TO are names of variables, such as DATABASE_URL and NEW_DATABASE_URL, that hold a value as DATABASE_URL
-    does. They may stand in the environment or in .env; NAME_FILE names a file that holds the value. URLs are taken too,
-    but a password in one of them can be seen by others on this machine.
+    FROM and TO are names of variables in the environment or in .env, such as DATABASE_URL and NEW_DATABASE_URL. Their
+    values have the form of DATABASE_URL; NAME_FILE is the path of a file with the value. You can also pass URLs, but
+    other users of this machine can see a password in them.
 
-    The tables are made where they are missing, and the copy is compared with the original, row by row. Stop the service
-    first; then set DATABASE_URL to the new one, and start it again.
+    Missing tables are created. The copy is compared with the original row by row, and if anything fails, nothing is
+    copied. Stop the service first. Afterwards, set DATABASE_URL to the new database and start the service again.
     """
     old, new = _settings_for(source), _settings_for(target)
     db_init(new, datetime.now(UTC))
@@ -51,11 +54,11 @@ def copy_database_command(source: str, target: str) -> None:
         rows = copy_database(original, copy)
     for table, count in rows.items():
         click.echo(f"{table}: {count:,} rows")
-    click.echo(f"copied and compared in {time.monotonic() - began:.1f} s: {old.database_name} -> {new.database_name}")
+    click.echo(f"Copied and verified in {time.monotonic() - began:.1f} s: {old.database_name} -> {new.database_name}")
 
 
 def _settings_for(argument: str) -> Settings:
-    """Return settings with the database that an argument of copy-database names."""
+    """Return settings with the database that an argument of copy-database refers to."""
     current = current_settings()
     name = argument.removesuffix("_FILE")
     if name == "DATABASE_URL":

@@ -1,6 +1,6 @@
 """`flask` reads every `.env` from this folder upward, with `$` expanded; the other programs read only this folder's.
 
-To give all of them the same settings, what Flask has read is removed from the environment again.
+So that all of them have the same settings, `unload_dotenv` removes from the environment what Flask has read.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ MARK = "FLASK_RUN_FROM_CLI"  # what the `flask` command sets just before it read
 
 
 def unload_dotenv() -> None:
-    """Remove every variable after the mark: the environment keeps the order in which it was filled.
+    """Remove every variable after the mark. The environment keeps the order in which variables were set.
 
-    The mark is removed too. Otherwise a `flask` that this one starts would find it in the middle of its environment.
+    The mark is removed too. Otherwise a `flask` process started by this one would find it in its own environment.
     """
     names = list(os.environ)
     if MARK in names:

@@ -1,4 +1,4 @@
-"""`flask emails`: what goes out, who did not get it and why, and what a person decides about it."""
+"""`flask emails`: list and show emails, and cancel, retry or release them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import click
 import operations
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, Standings, open_database
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Cancelled, Database, EmailSummary, Standings, open_database
 from intake.text import printable
 from monitoring.delivery_health import problems
+from monitoring.humanize import pluralize
 from operations import get_email, get_summary
 from web.services import current_services, current_settings
 
@@ -23,18 +24,17 @@ MAX_SUBJECT_LENGTH = 60  # characters, in the list
 
 
 class EventId(click.ParamType[int]):
-    """An integer of 64 bits, negative ones included."""
+    """A 64-bit integer, which may be negative."""
 
     name = "event_id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number, or a usage error."""
         try:
             number = int(value)
         except ValueError:
             number = 2**63
         if not -(2**63) <= number < 2**63:
-            self.fail(f"{value!r} is no integer of 64 bits", param, ctx)
+            self.fail(f"{value!r} is not a 64-bit integer", param, ctx)
         return number
 
 
@@ -45,16 +45,18 @@ event_id_argument = click.argument("event_id", type=EventId())
 
 @click.group()
 def emails() -> None:
-    """See what goes out, and cancel, retry or release it."""
+    """List, show, cancel, retry and release emails."""
 
 
 @emails.command("list")
-@click.option("--status", type=click.Choice(EMAIL_STATUSES), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many; 0: all.")
+@click.option("--status", type=click.Choice(EMAIL_STATUSES), help="Show only emails with this status.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Maximum number to show; 0 for all."
+)
 @json_option
 @plain_errors
 def list_(status: str | None, limit: int, as_json: bool) -> None:
-    """Show emails, those with the latest time first."""
+    """List emails, latest due time first."""
     with _database() as database:
         for summary in islice(_summaries(database, status), limit or None):
             if as_json:
@@ -68,7 +70,7 @@ def list_(status: str | None, limit: int, as_json: bool) -> None:
 @json_option
 @plain_errors
 def show(event_id: int, as_json: bool) -> None:
-    """Show one email: how far it has come, how late it was, and why deliveries failed."""
+    """Show an email's progress, delay and failures."""
     with _database() as database:
         summary, email = get_summary(database, event_id), get_email(database, event_id)
         reasons = database.deliveries.reasons(event_id)
@@ -91,7 +93,7 @@ def show(event_id: int, as_json: bool) -> None:
         click.echo(printable(f"  {reason.count:,} {reason.status}: {reason.reason}, such as {reason.example_address}"))
         click.echo(printable(f"      {reason.example_reply}"))
     if pruned:
-        click.echo("its content and its deliveries were pruned")
+        click.echo("content and deliveries: pruned")
 
 
 @emails.command(context_settings=NEGATIVE)
@@ -99,24 +101,28 @@ def show(event_id: int, as_json: bool) -> None:
 @json_option
 @plain_errors
 def cancel(event_id: int, as_json: bool) -> None:
-    """Cancel an email, up to the last moment; says how many had gone already."""
+    """Cancel an email that is not fully sent.
+
+    Messages that were sent already, or are being sent right now, cannot be recalled.
+    """
     with _database() as database:
         cancelled = operations.cancel_email(database, current_services().wake_ups, event_id, datetime.now(UTC))
     if as_json:
         echo_json({"event_id": event_id, **cancelled._asdict()})
     else:
-        gone = _in_mode("were sent", "were in the outbox")
-        text = f"cancelled; {cancelled.sent:,} {gone} already, {cancelled.in_flight:,} are in flight"
-        click.echo(f"{text}, {cancelled.cancelled:,} in line were cancelled")
+        click.echo(_after_cancelling(cancelled))
 
 
 @emails.command(context_settings=NEGATIVE)
 @event_id_argument
-@click.option("--only", type=click.Choice(RETRYABLE_STATUSES), help="Without it: both.")
+@click.option("--only", type=click.Choice(RETRYABLE_STATUSES), help="Retry only failed or only unconfirmed deliveries.")
 @json_option
 @plain_errors
 def retry(event_id: int, only: str | None, as_json: bool) -> None:
-    """Put the failed and unknown deliveries of an email in line again."""
+    """Retry failed and unconfirmed deliveries.
+
+    An unconfirmed delivery (`unknown`) may have arrived, so its recipient may get the email twice.
+    """
     statuses = (only,) if only else RETRYABLE_STATUSES
     wake_ups = current_services().wake_ups
     with _database() as database:
@@ -125,9 +131,10 @@ def retry(event_id: int, only: str | None, as_json: bool) -> None:
     if as_json:
         echo_json({"event_id": event_id, "retried": count, **({"not_retried": blocked} if blocked else {})})
         return
-    click.echo(f"{count:,} deliveries are in line again; the next sweep sends them")
+    found = pluralize(count, "delivery", "deliveries")
+    click.echo(f"Retrying {found} on the next sweep." if count else "There are no deliveries to retry.")
     if blocked:
-        click.echo(f"{sum(blocked.values()):,} cannot be retried: {operations.why_blocked(blocked)}")
+        click.echo(f"{sum(blocked.values()):,} cannot be retried: {operations.why_blocked(blocked)}.")
 
 
 @emails.command(context_settings=NEGATIVE)
@@ -135,13 +142,25 @@ def retry(event_id: int, only: str | None, as_json: bool) -> None:
 @json_option
 @plain_errors
 def release(event_id: int, as_json: bool) -> None:
-    """Let a held email go out. Look first whether it was sent already, if it is from a backup."""
+    """Release an email that is on hold.
+
+    If it is from a restored backup, first check whether it was already sent.
+    """
     with _database() as database:
         status, _ = operations.release_email(database, current_services().wake_ups, event_id, datetime.now(UTC))
     if as_json:
         echo_json({"event_id": event_id, "status": status})
     else:
-        click.echo(f"released: it is {status}")
+        click.echo(f"Released. Status: {status}.")
+
+
+def _after_cancelling(cancelled: Cancelled) -> str:
+    """Say what was sent before the email was cancelled. `Cancelled` leaves out recipients without a delivery yet."""
+    if not cancelled.sent and not cancelled.in_flight:
+        return "Cancelled before it was sent to anyone."
+    gone = _in_mode("sent", "saved in the outbox")
+    text = f"Cancelled. {pluralize(cancelled.sent, 'message')} had already been {gone}"
+    return f"{text}, and {cancelled.in_flight:,} may still arrive." if cancelled.in_flight else f"{text}."
 
 
 def _database() -> Database:
@@ -156,30 +175,27 @@ def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]
 
 
 def _as_line(summary: EmailSummary, zone: tzinfo) -> str:
-    """Columns with tabs between them, as a script takes them apart."""
+    """Return tab-separated columns, which scripts can split."""
     columns = (str(summary.event_id), summary.status, _local(summary.due_at, zone), _counts(summary) or "-")
     return "\t".join((*columns, printable(summary.subject.replace("\t", " "), MAX_SUBJECT_LENGTH)))
 
 
 def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
-    yield f"email {summary.event_id}: {summary.status}" + (
-        f", because {summary.held_because}" if summary.held_because else ""
-    )
+    yield f"email {summary.event_id}: {summary.status}" + (f" ({summary.held_because})" if summary.held_because else "")
     yield f"subject: {summary.subject}"
     yield f"due: {_local(summary.due_at, zone)}"
-    yield f"posted: {_local(summary.created_at, zone)}"
+    yield f"submitted: {_local(summary.created_at, zone)}"
     if summary.finished_at:
         yield f"finished: {_local(summary.finished_at, zone)}"
     if summary.lateness:
         first, last = summary.lateness
-        accepted = _in_mode("accepted", "saved")
-        yield f"lateness: the first was {accepted} {first} s after its time, the last {last} s"
+        yield f"delay: {first} s (first delivery) to {last} s (last)"
     if summary.expected:
         yield f"deliveries: {_counts(summary)}"
 
 
 def _counts(summary: EmailSummary) -> str:
-    """`3 of 5 sent, 2 failed`; nothing before it began."""
+    """Return text such as `3 of 5 sent, 2 failed`, or nothing if the email has not started."""
     if not summary.expected:
         return ""
     others = ((summary.failed, "failed"), (summary.unknown, "unknown"), (summary.cancelled, "cancelled"))
@@ -191,12 +207,12 @@ def _counts(summary: EmailSummary) -> str:
 
 
 def _in_mode(with_server: str, with_outbox: str) -> str:
-    """Return the first text, or the second while no mail server is set: then nothing is sent or accepted."""
+    """Return the first text, or the second while no mail server is set, because then nothing is really sent."""
     return with_outbox if current_settings().email_url.path else with_server
 
 
 def _retryable(standings: Standings) -> str:
-    """`2 can be retried (flask emails retry), 8 cannot: 8 recipients are rejected`."""
+    """Return text such as `2 can be retried (flask emails retry), 8 cannot: 8 recipients are rejected`."""
     text = f"{standings.retryable(*RETRYABLE_STATUSES):,} can be retried (flask emails retry)"
     blocked = standings.blocked(*RETRYABLE_STATUSES)
     return f"{text}, {sum(blocked.values()):,} cannot: {operations.why_blocked(blocked)}" if blocked else text

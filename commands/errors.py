@@ -1,4 +1,4 @@
-"""What can go wrong under a command, said in plain lines on stderr with exit code 1; never a traceback."""
+"""Errors of a command as plain lines on stderr and exit code 1, never a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Run a command in the application's context; what fails below it becomes click's `Error: reason (remedy)`."""
+    """Run a command in the application's context. An expected error is shown as `Error: reason (remedy)`."""
 
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> T:
@@ -29,7 +29,7 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
         except DBError as error:
             raise click.ClickException(printable(str(error))) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader has seen enough; click ends the command quietly
+            if error.errno == errno.EPIPE:  # the reader closed the pipe; click exits quietly
                 raise
             raise click.ClickException(printable(_of_file(error))) from error
 

@@ -1,4 +1,4 @@
-"""The file of `flask recipients import`: `intake/recipients_csv/reader.py`, with progress and errors for a terminal."""
+"""The file of `flask recipients import`: adds progress and error output to `intake/recipients_csv/reader.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from intake.recipients_csv.format import InvalidLine, Row
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from intake.text import printable
 
-STEP = 10_000  # rows from one look at the progress to the next
+PROGRESS_ROWS = 10_000  # between two updates of the progress
 
 
 class RefusedFileError(click.ClickException):
@@ -26,7 +26,7 @@ class RefusedFileError(click.ClickException):
         self.error = error
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Name the first lines and count the others."""
+        """Print the first invalid lines and the number of the others."""
         for line, reason in self.error.lines:
             click.echo(printable(f"line {line}: {reason}"), file=file, err=True)
         if self.error.count > len(self.error.lines):
@@ -35,7 +35,7 @@ class RefusedFileError(click.ClickException):
 
 
 class ShownImportFile(ImportFile):
-    """Shows on a terminal how far it has been read. Raises RefusedFileError if a line is invalid."""
+    """Shows the progress on a terminal. The iteration raises RefusedFileError if a line is invalid."""
 
     def __init__(self, file: BinaryIO, *, single_label: bool) -> None:
         super().__init__(file, single_label=single_label, lenient=True)
@@ -55,7 +55,7 @@ class ShownImportFile(ImportFile):
         try:
             for number, row in enumerate(super()._rows(), 1):
                 yield row
-                if number % STEP == 0:
+                if number % PROGRESS_ROWS == 0:
                     share = f" ({self._stream.tell() * 100 // size} %)" if size else ""
                     click.echo(f"\r{number:,} rows{share}", nl=False, err=True)
         finally:
@@ -63,6 +63,6 @@ class ShownImportFile(ImportFile):
 
 
 def _size(file: BinaryIO) -> int | None:
-    """Return the bytes of a file on disk; nothing for a pipe or a terminal."""
+    """Return the size in bytes of a regular file; None for a pipe or a terminal."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None

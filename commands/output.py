@@ -1,4 +1,4 @@
-"""What commands print for a program: one JSON object a line."""
+"""Output of commands for programs: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def echo_json(values: Mapping[str, object]) -> None:
 
 
 def json_line(values: Mapping[str, object]) -> str:
-    """An object as one line; times as RFC 3339."""
+    """Return an object as one line of JSON, with times in RFC 3339."""
     return json.dumps(values, default=_as_text)
 
 
@@ -22,4 +22,4 @@ def _as_text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")

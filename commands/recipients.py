@@ -1,7 +1,7 @@
-"""`flask recipients`: who receives every email, by hand and by CSV file.
+"""`flask recipients`: manage the recipients, one by one or by CSV file.
 
-What changes the list is all or nothing: one bad address, and nothing was stored. Results go to stdout, errors
-and progress to stderr, and progress only where that is a terminal.
+Every change is all or nothing: if one address is invalid, nothing is saved. Results go to stdout, and errors to stderr.
+Progress goes to stderr if it is a terminal.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
 from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
 from intake.text import printable
+from monitoring.humanize import pluralize
 from web.services import current_settings
 
 
 @click.group()
 def recipients() -> None:
-    """Manage who receives every email."""
+    """Add, remove, list, import and export recipients."""
 
 
 @recipients.command()
@@ -37,9 +38,9 @@ def recipients() -> None:
 @json_option
 @plain_errors
 def add(addresses: tuple[str, ...], as_json: bool) -> None:
-    """Add recipients: all of them, or none if one is bad.
+    """Add recipients (all or none).
 
-    Who has unsubscribed, or was rejected, stays so.
+    Recipients who unsubscribed or were rejected keep that status.
     """
     checked = _checked(addresses, _typed)
     with _database() as database:
@@ -60,7 +61,7 @@ def add(addresses: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @plain_errors
 def remove(addresses: tuple[str, ...], as_json: bool) -> None:
-    """Remove recipients. That one has unsubscribed is remembered."""
+    """Remove recipients. An unsubscribe is remembered."""
     with _database() as database:
         checked = _checked(addresses, lambda text: _typed_or_stored(database, text))
         unknown = [address.text for address in checked if not database.recipients.find(address)]
@@ -70,14 +71,14 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
     else:
         click.echo(f"{removed:,} removed")
     if unknown:
-        raise click.ClickException(f"no such recipient: {', '.join(unknown)}")
+        raise click.ClickException(f"not on the list: {', '.join(unknown)}")
 
 
 @recipients.command("list")
 @json_option
 @plain_errors
 def list_(as_json: bool) -> None:
-    """Show all recipients with their status, in the order they were added."""
+    """List all recipients with their status, oldest first."""
     form = _as_json if as_json else _as_text
     with _database() as database:
         for page in database.recipients.pages():
@@ -86,15 +87,15 @@ def list_(as_json: bool) -> None:
 
 @recipients.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--dry-run", is_flag=True, help="Check the file and store nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file without saving anything.")
 @json_option
 @plain_errors
 def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
-    """Add the recipients of a CSV file ('-': stdin): all of them, or none if a line is bad.
+    """Import recipients from a CSV file (all or none).
 
-    The column is called recipient_email, or else email, e-mail, mail or address; a file of one column needs no header.
-    The file is UTF-8, UTF-16 or Windows-1252. An import never makes anyone active again who has unsubscribed or was
-    rejected.
+    FILE is UTF-8, UTF-16 or Windows-1252; '-' reads standard input. The column with the addresses is recipient_email,
+    email, e-mail, mail or address. A file with one column needs no header. Recipients who unsubscribed or were rejected
+    keep that status.
     """
     content = ShownImportFile(file, single_label=current_settings().single_label_domains)
     if dry_run:
@@ -106,19 +107,21 @@ def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     if as_json:
         echo_json(_imported(content, added))
     elif added is None:
-        click.echo(f"{content.count:,} can be imported{_skipped(content)}; nothing was stored")
+        valid = pluralize(content.count, "valid address", "valid addresses")
+        click.echo(f"{valid}{_skipped(content)}. Nothing was saved (dry run).")
     else:
         click.echo(_summary(added) + _duplicates(content.count - sum(added)) + _skipped(content))
 
 
 @recipients.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
-@click.option("--all", "everyone", is_flag=True, help="Also who is not active, with a column recipient_status.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
+@click.option("--all", "everyone", is_flag=True, help="Include inactive recipients and their status.")
 @plain_errors
 def export(output: Path | None, everyone: bool) -> None:
-    """Write the active recipients as CSV that an import reads back as the same rows.
+    """Export active recipients as CSV.
 
-    Cells that a spreadsheet would run as a formula begin with an apostrophe; an import takes it off.
+    An import reads the file back unchanged. Cells that a spreadsheet would run as a formula get an apostrophe in
+    front, which an import removes. With --output, the file is written completely or not at all.
     """
     with _database() as database:
         chunks = _exported(database.recipients.pages(), everyone)
@@ -142,7 +145,7 @@ def _typed(text: str) -> Address:
 
 
 def _typed_or_stored(database: Database, text: str) -> Address:
-    """Return an address that is valid or, by other rules or settings, was once. Raises ValidationError."""
+    """Return an address that is valid, or that was saved under earlier rules or settings. Raises ValidationError."""
     try:
         return clean_typed_address(text, single_label=True)
     except ValidationError:
@@ -153,7 +156,7 @@ def _typed_or_stored(database: Database, text: str) -> Address:
 
 
 def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Address]:
-    """Return each address once, or name every bad one."""
+    """Return each address once. Raises ClickException, which lists every invalid address."""
     addresses: list[Address] = []
     bad: list[str] = []
     for text in texts:
@@ -167,7 +170,7 @@ def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Addr
 
 
 def _summary(added: Added) -> str:
-    return f"{added.added:,} added, {added.existing:,} already there"
+    return f"{added.added:,} added, {added.existing:,} already on the list"
 
 
 def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | bool]:
@@ -179,11 +182,11 @@ def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | 
 
 
 def _duplicates(count: int) -> str:
-    return f", {count:,} repeated in the file" if count else ""
+    return f", {pluralize(count, 'duplicate')}" if count else ""
 
 
 def _skipped(content: ShownImportFile) -> str:
-    return f", {content.skipped:,} left out (not active by the file)" if content.skipped else ""
+    return f", {content.skipped:,} skipped (inactive in the file)" if content.skipped else ""
 
 
 def _as_text(recipient: Recipient) -> str:

@@ -1,4 +1,4 @@
-"""`flask end-sessions`: log everybody out of the pages."""
+"""`flask end-sessions`: log everyone out of the pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from web.services import current_settings
 @click.command("end-sessions")
 @plain_errors
 def end_sessions() -> None:
-    """Log everybody out: each browser has to log in again. Programs that send a token are not affected."""
+    """Log everyone out of the pages.
+
+    Programs that send an access token are not affected.
+    """
     with open_database(current_settings()) as database:
         sessions.end_all(database)
-    click.echo("every session was ended: people have to log in again")
+    click.echo("Ended all sessions. Everyone has to log in again.")

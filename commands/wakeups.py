@@ -1,4 +1,4 @@
-"""`flask wakeups`: arms the wake-ups in Redis again, from the database."""
+"""`flask wakeups`: schedule the wake-ups in Redis again, from the database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from commands.errors import plain_errors
 from database import open_database
+from monitoring.humanize import pluralize
 from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import arm_all, wake_ups_of
 from web.services import current_settings
@@ -21,14 +22,17 @@ def wakeups() -> None:
 @wakeups.command()
 @plain_errors
 def arm() -> None:
-    """Arm a wake-up for each second at which an email is due: after Redis lost its data. Safe to repeat."""
+    """Reschedule all wake-ups from the database.
+
+    Use this after Redis lost its data. Safe to repeat.
+    """
     settings = current_settings()
     try:
         wake_ups = wake_ups_of(settings)
         if wake_ups is None:
-            raise click.ClickException("there are no wake-ups with SCHEDULER=cron (set SCHEDULER=rq-scheduler)")
+            raise click.ClickException("SCHEDULER=cron does not use wake-ups. Set SCHEDULER=rq-scheduler first.")
         with open_database(settings) as database:
             count = arm_all(wake_ups, database, int(time.time()))
     except QueueUnavailable as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{count:,} wake-ups are armed")
+    click.echo(f"Scheduled {pluralize(count, 'wake-up')}.")

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def write_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace the file at once when all is written and on disk; only its owner can read it.
+    """Write to a temporary file and, once it is on disk, move it into place. Only its owner can read it.
 
-    What is there and no ordinary file (`/dev/stdout`, a pipe) is written to, not replaced.
+    If the path exists and is not a regular file (`/dev/stdout`, a pipe), write to it instead of replacing it.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():

@@ -72,7 +72,7 @@ def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command
     send(database, recipients=3, fails=2)
     lines = emails("show", "7").stdout.splitlines()
     assert lines[0] == "email 7: sent"
-    assert "lateness: the first was accepted 0 s after its time, the last 0 s" in lines
+    assert "delay: 0 s (first delivery) to 0 s (last)" in lines
     assert "deliveries: 1 of 3 sent, 2 failed" in lines
     assert lines[-2:] == ["  2 failed: 550, such as p0@example.com", "      550 no"]
     told = json.loads(emails("show", "7", "--json").stdout)
@@ -85,7 +85,7 @@ def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
     database.progress.flush_completion_log(lambda event_ids: None)
     database.prune(NOON)
     shown = emails("show", "7").stdout.splitlines()
-    assert shown[-2:] == ["deliveries: 3 of 3 sent", "its content and its deliveries were pruned"]
+    assert shown[-2:] == ["deliveries: 3 of 3 sent", "content and deliveries: pruned"]
     assert json.loads(emails("show", "7", "--json").stdout)["pruned"] is True
 
 
@@ -105,7 +105,7 @@ def test_cancelling_says_how_many_had_gone_and_twice_is_fine(emails: Command, da
     for _ in range(2):
         result = emails("cancel", "7")
         assert result.exit_code == 0
-        assert result.stdout.startswith("cancelled; 0 were sent already, 1 are in flight, ")
+        assert result.stdout.startswith("Cancelled. 0 messages had already been sent, and 1 may still arrive.")
     told = json.loads(emails("cancel", "7", "--json").stdout)
     assert (told["event_id"], told["sent"], told["in_flight"]) == (7, 0, 1)
 
@@ -124,8 +124,8 @@ def test_a_retry_says_why_the_rest_cannot_be_retried(emails: Command, database: 
     shown = emails("show", "7").stdout.splitlines()
     assert f"1 can be retried (flask emails retry), {blocked.format('')}" in shown
     assert emails("retry", "7", "--only", "failed").stdout.splitlines() == [
-        "1 deliveries are in line again; the next sweep sends them",
-        blocked.format(" be retried"),
+        "Retrying 1 delivery on the next sweep.",
+        blocked.format(" be retried") + ".",
     ]
     again = json.loads(emails("retry", "7", "--json").stdout)
     assert again == {"event_id": 7, "retried": 0, "not_retried": {"rejected": 2, "unsubscribed": 1}}
@@ -143,7 +143,7 @@ def test_before_all_deliveries_are_made_the_list_counts_those_that_are_expected(
 
 def test_failed_deliveries_are_put_in_line_again(emails: Command, database: Database) -> None:
     send(database, recipients=3, fails=2)
-    assert emails("retry", "7", "--only", "unknown").stdout.startswith("0 deliveries are in line again")
+    assert emails("retry", "7", "--only", "unknown").stdout.startswith("There are no deliveries to retry.")
     assert json.loads(emails("retry", "7", "--json").stdout) == {"event_id": 7, "retried": 2}
     summary = database.emails.summary(7)
     assert summary is not None
@@ -156,7 +156,7 @@ def test_a_held_email_is_released_to_what_it_would_be(emails: Command, database:
     database.emails.save(future, NOON)
     for event_id in (7, -8):
         hold(database, event_id)
-    assert emails("release", "7").stdout == "released: it is sending\n"
+    assert emails("release", "7").stdout == "Released. Status: sending.\n"
     assert json.loads(emails("release", "-8", "--json").stdout) == {"event_id": -8, "status": "scheduled"}
     again = emails("release", "7")
     assert (again.exit_code, again.stderr) == (1, "Error: email 7 is sending: it cannot be released\n")
@@ -165,7 +165,7 @@ def test_a_held_email_is_released_to_what_it_would_be(emails: Command, database:
 def test_held_emails_are_what_check_tells_of(settings: Settings, emails: Command, database: Database) -> None:
     start(database)
     hold(database, 7)
-    assert "1 email is held until a person decides" in commands_of(settings, "check")().stdout
+    assert "1 email is on hold" in commands_of(settings, "check")().stdout
 
 
 def test_what_changes_the_recipients_answers_as_json_too(settings: Settings, database: Database) -> None:

@@ -43,9 +43,9 @@ def test_init_db_makes_the_tables_and_says_so(settings: Settings) -> None:
 
 
 def test_added_recipients_are_listed_in_their_order(recipients: Command) -> None:
-    assert recipients("add", "b@example.com").output == "1 added, 0 already there\n"
+    assert recipients("add", "b@example.com").output == "1 added, 0 already on the list\n"
     result = recipients("add", "Anna@Example.com", "anna@example.COM", "josé@exämple.com", "B@example.com")
-    assert (result.exit_code, result.output) == (0, "2 added, 1 already there\n")
+    assert (result.exit_code, result.output) == (0, "2 added, 1 already on the list\n")
     lines = recipients("list").output.splitlines()
     assert lines == ["b@example.com\tactive", "Anna@example.com\tactive", "josé@xn--exmple-cua.com\tactive"]
 
@@ -98,7 +98,7 @@ def test_removing_names_who_was_not_there(recipients: Command, database: Databas
     recipients("add", "a@example.com", "b@example.com")
     result = recipients("remove", "A@example.com", "q@example.com")
     assert (result.exit_code, result.stdout) == (1, "1 removed\n")
-    assert result.stderr == "Error: no such recipient: q@example.com\n"
+    assert result.stderr == "Error: not on the list: q@example.com\n"
     assert stored(database) == {"b@example.com": "active"}
     assert recipients("remove", "b@example.com").exit_code == 0
 
@@ -108,7 +108,7 @@ def test_an_import_says_what_it_did(recipients: Command, database: Database) -> 
     data = b"\xef\xbb\xbfname;Recipient_Email\r\nAnn;A@example.com\rBob;b@example.com\n\nB.;B@example.com\n"
     result = recipients("import", "-", stdin=data)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "1 added, 1 already there, 1 repeated in the file\n"
+    assert result.stdout == "1 added, 1 already on the list, 1 duplicate\n"
     assert list(stored(database)) == ["a@example.com", "b@example.com"]
 
 
@@ -119,7 +119,7 @@ def test_a_bad_line_and_nothing_is_imported(recipients: Command, database: Datab
     lines = result.stderr.splitlines()
     assert lines[0].startswith("line 2: b@ is not valid: ")
     assert [line.split(":")[0] for line in lines[1:20]] == [f"line {number}" for number in range(4, 42, 2)]
-    assert lines[20:] == ["and 11 more", "Error: 31 bad lines; nothing was imported"]
+    assert lines[20:] == ["and 11 more", "Error: Nothing was imported: 31 invalid lines"]
     assert stored(database) == {}
 
 
@@ -128,9 +128,9 @@ def test_a_bad_line_and_nothing_is_imported(recipients: Command, database: Datab
     [
         (b"a@example.com\n" + b"x" * 200_000 + b"@example.com\n", "line 2: xxxx"),
         (b"a@example.com\n'\x1b]0;title\x07@example.com\n", "line 2: '\\x1b]0;title\\x07@example.com "),
-        (b'a@example.com\n"b@example.com\n', "line 2: a quotation mark is opened here and never closed"),
+        (b'a@example.com\n"b@example.com\n', "line 2: unclosed quote"),
         ("a@example.com\n".encode("utf-16-le"), "line 1: the file is UTF-16"),
-        (b"name,contact\nAnn,a@example.com\n", "line 1: 2 columns"),
+        (b"name,contact\nAnn,a@example.com\n", "line 1: the file has 2 columns"),
     ],
 )
 def test_what_is_wrong_is_said_in_short_lines(recipients: Command, data: bytes, complaint: str) -> None:
@@ -138,12 +138,12 @@ def test_what_is_wrong_is_said_in_short_lines(recipients: Command, data: bytes, 
     assert result.exit_code == 1
     assert result.stderr.startswith(complaint)
     assert max(map(len, result.stderr.splitlines())) < 300
-    assert result.stderr.endswith("Error: 1 bad line; nothing was imported\n")
+    assert result.stderr.endswith("Error: Nothing was imported: 1 invalid line\n")
 
 
 def test_a_dry_run_stores_nothing(recipients: Command, database: Database) -> None:
     assert recipients("import", "--dry-run", "-", stdin=b"a@example.com\n").output == (
-        "1 can be imported; nothing was stored\n"
+        "1 valid address. Nothing was saved (dry run).\n"
     )
     assert recipients("import", "--dry-run", "-", stdin=b"a@\n").exit_code == 1
     assert stored(database) == {}
@@ -167,7 +167,7 @@ def test_an_export_makes_nobody_active_elsewhere(recipients: Command, database: 
     assert everyone.endswith(b"'+a@example.com,active\r\nb@example.com,unsubscribed\r\n")
     elsewhere = installation(tmp_path / "elsewhere")
     result = commands_of(elsewhere)("import", "-", stdin=everyone)
-    assert result.output == "1 added, 0 already there, 1 left out (not active by the file)\n"
+    assert result.output == "1 added, 0 already on the list, 1 skipped (inactive in the file)\n"
     with open_database(elsewhere) as other:
         assert stored(other) == {"+a@example.com": "active"}
 

@@ -217,7 +217,7 @@ def runner(settings: Settings) -> Callable[..., object]:
 def test_the_command_says_what_was_pruned(settings: Settings, database: Database) -> None:
     sent_email(database, recipients=2)
     prune = commands_of(settings, "prune")
-    assert prune("--older-than", "36500d").stdout == "0 emails were pruned, with 0 deliveries\n"
+    assert prune("--older-than", "36500d").stdout == "Pruned 0 emails and 0 deliveries.\n"
     long_ago = int(time.time()) - 86400
     database.connection.execute("UPDATE emails SET finished_at = :long_ago", long_ago=long_ago)
     result = prune("--older-than", "1h", "--json")
@@ -229,7 +229,7 @@ def test_the_command_takes_its_age_from_the_settings_or_refuses(where: dict[str,
     db_init(settings, NOON)
     refused = commands_of(settings, "prune")()
     assert refused.exit_code == 2
-    assert "KEEP_FOR is not set, so everything is kept" in refused.stderr
+    assert "KEEP_FOR is not set. Give an age" in refused.stderr
     assert commands_of(load_settings(where | {"KEEP_FOR": "90d"}, tmp_path), "prune")().exit_code == 0
     bad = commands_of(settings, "prune")("--older-than", "90")
     assert bad.exit_code == 2

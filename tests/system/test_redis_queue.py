@@ -189,7 +189,7 @@ def test_a_worker_killed_in_a_sweep_loses_nothing_and_doubles_at_most_what_was_i
         killed.set()
         assert len(server.accepted) < 200
         assert redis_server.armed() or redis_server.in_line()  # somebody looks at the next full minute
-        assert installation.arm().stdout == "1 wake-ups are armed\n"
+        assert installation.arm().stdout == "Scheduled 1 wake-up.\n"
         with installation.queue():
             assert wait_until(lambda: installation.statuses() == {"sent": 200})
             assert wait_until(lambda: installation.log()[-1:] == ["1"])
@@ -208,7 +208,7 @@ def test_a_redis_that_comes_back_empty_loses_no_email(
         for n in range(1000):  # half of them within a minute, the others later, each at its own second
             due_at = now + (50 + n % 4 // 2 if n % 2 == 0 else 3600 + n)
             installation.save_into(database, n, due_at + 0.5 - time.time(), subject=str(n))
-    assert installation.arm().stdout == "502 wake-ups are armed\n"
+    assert installation.arm().stdout == "Scheduled 502 wake-ups.\n"
     redis_server.kill()
     redis_server.start()
     assert redis_server.armed() == []
@@ -230,7 +230,7 @@ def test_wake_ups_are_armed_once_for_each_second_however_often(
     with installation.database() as database:
         seconds = [installation.save_into(database, n, now + 100.5 + n // 2 - time.time()) for n in range(6)]
     for _ in range(2):
-        assert installation.arm().stdout == "3 wake-ups are armed\n"
+        assert installation.arm().stdout == "Scheduled 3 wake-ups.\n"
         assert sorted(redis_server.armed()) == [f"wake-{second}" for second in sorted({*seconds})]
 
 
