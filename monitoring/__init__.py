@@ -1,1 +1,1 @@
-"""Is mail going out, and if not, why? For `flask check`, the pages, the probes and Prometheus."""
+"""Find out whether mail is going out, and if not, why: for `flask check`, the pages, the probes and Prometheus."""

@@ -1,4 +1,4 @@
-"""A check that may be slow: it runs once at a time, however many ask, and nobody waits for it forever."""
+"""Cache a check that may be slow. It runs once at a time, and callers wait for it only for a limited time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class CheckTimeout(Exception):
-    """The check has not ended in time."""
+    """The check did not finish in time."""
 
 
 class CachedCheck(Generic[T]):
@@ -33,7 +33,7 @@ class CachedCheck(Generic[T]):
         return self._current().result(timeout)
 
     def latest(self, timeout: float) -> T | None:
-        """Return the result as `get` does; on a timeout, that of the run before, or None if there was none."""
+        """Like `get`, but on a timeout return the result of the previous run, or None if there is none."""
         try:
             return self.get(timeout)
         except CheckTimeout:
@@ -54,7 +54,7 @@ class CachedCheck(Generic[T]):
 
 
 class _Run(Generic[T]):
-    """One run of a check, in a daemon thread: a server that is frozen may not answer for hours."""
+    """One run of a check, in a daemon thread, because a frozen server may not answer for hours."""
 
     def __init__(self, check: Callable[[], T]) -> None:
         self.began_at = time.monotonic()
@@ -65,7 +65,7 @@ class _Run(Generic[T]):
         self._thread.start()
 
     def result(self, timeout: float) -> T:
-        """Return the result once there is one, or raise the error. All threads that wait give up at the same moment."""
+        """Wait for the result or error of the check. All waiting threads time out at the same moment."""
         self._thread.join(max(self.began_at + timeout - time.monotonic(), 0))
         if self._error is not None:
             raise self._error

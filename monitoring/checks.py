@@ -1,7 +1,7 @@
-"""Is everything as it has to be? For `flask check`, and for pages: findings, each with its remedy.
+"""Run all checks for `flask check` and for pages. Each problem they find comes with its remedy.
 
-Each check looks at one subject and changes nothing that lasts. All of them run at once, in threads of their own,
-so that the whole takes no longer than the slowest, and that one no longer than CHECK_TIMEOUT.
+Each check examines one subject and leaves nothing changed. The checks run in parallel threads, so together they take as
+long as the slowest one, and at most CHECK_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHECKS: Checks = (*QUICK, ("damage", check_damage), *MAIL_SERVER)
 
 
 def findings(settings: Settings, checks: Checks = CHECKS, limit: float = CHECK_TIMEOUT) -> list[Finding]:
-    """Run the checks at once; return their findings in order. One that takes longer than `limit` is an error."""
+    """Run the checks in parallel and return their findings in order. A check that exceeds `limit` is an error."""
     end = time.monotonic() + limit
     running = [(subject, _start(check, settings)) for subject, check in checks]
     return [finding for subject, results in running for finding in _results(subject, results, end, limit)]
@@ -52,7 +52,7 @@ def _start(check: Check, settings: Settings) -> queue.SimpleQueue[list[Finding]]
 def _run(check: Check, settings: Settings) -> list[Finding]:
     try:
         return list(check(settings))
-    except Exception as failure:  # noqa: BLE001 - one check that fails hides none of the others
+    except Exception as failure:  # noqa: BLE001 - the other checks are still reported
         return [error(check.__name__, f"the check itself failed: {failure!r}", "report this as a bug")]
 
 
@@ -60,4 +60,4 @@ def _results(subject: str, results: queue.SimpleQueue[list[Finding]], end: float
     try:
         return results.get(timeout=max(0.0, end - time.monotonic()))
     except queue.Empty:
-        return [error(subject, f"no answer within {limit:.0f} s", "see whether what it names answers at all")]
+        return [error(subject, f"no response within {limit:.0f} s", "check that it is reachable")]

@@ -1,4 +1,4 @@
-"""The clock, which decides what is due."""
+"""Check the clock, which decides what is due, and show the time zone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WARNING_OFFSET, ERROR_OFFSET = 2.0, 60.0  # seconds between this clock and the d
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
-    """This machine's clock against what else knows the time; and the zone."""
+    """Compare this machine's clock with the last sweep and the database server; also show the time zone."""
     try:
         with open_database(settings) as database:
             wrong, lead = database.clocks.check(), database.clocks.server_lead()
     except DBError:
-        return  # the database's own check says so
+        return  # check_database reports it
     if wrong is None:
-        yield ok("clock", f"{format_utc(int(time.time()))}, in step with the last sweep")
+        yield ok("clock", f"{format_utc(int(time.time()))}, consistent with the last check")
     else:
         yield error("clock", describe(wrong), remedy_for(describe(wrong)))
     if lead is not None:
@@ -31,7 +31,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _against_database(lead: float) -> Finding:
-    """`lead`: seconds by which the database server is ahead of this machine."""
+    """`lead` is the number of seconds by which the database server is ahead of this machine."""
     text = f"the database server's clock is {abs(lead):.1f} s {'ahead of' if lead > 0 else 'behind'} this machine's"
     if abs(lead) < WARNING_OFFSET:
         return ok("clock", text)
@@ -39,6 +39,6 @@ def _against_database(lead: float) -> Finding:
 
 
 def zone(settings: Settings, now: datetime) -> Finding:
-    """In which zone a timestamp without an offset is read."""
+    """Return the zone in which a timestamp without an offset is read."""
     offset = now.astimezone(settings.timezone).strftime("%z")
-    return ok("zone", f"timestamps are read in {settings.timezone.key} (UTC{offset[:3]}:{offset[3:]} now)")
+    return ok("zone", f"timestamps are in {settings.timezone.key} (currently UTC{offset[:3]}:{offset[3:]})")

@@ -1,4 +1,4 @@
-"""The settings: what stands in `.env` and means nothing, and values that are only fit for a first try."""
+"""Check the settings: unknown names in `.env`, unsafe permissions, and values that are not fit for production."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOREIGN = ("FLASK_",)  # Flask reads `.env` too
 
 
 def check_setup(settings: Settings) -> Iterator[Finding]:
-    """`.env`, MAIL_FROM, PUBLIC_URL and API_TOKEN."""
+    """Check `.env`, MAIL_FROM, PUBLIC_URL and API_TOKEN."""
     yield from _env_file(settings)
     yield from _addresses(settings)
 
@@ -24,24 +24,28 @@ def check_setup(settings: Settings) -> Iterator[Finding]:
 def _env_file(settings: Settings) -> Iterator[Finding]:
     path = settings.folder / ".env"
     if not path.exists():
-        yield ok("settings", f"there is no {path}: all is as the environment says, or by default")
+        yield ok("settings", f"no file {path}; using the environment and defaults")
         return
     for fault in env_file_faults(path, path.stat()):
         yield error("settings", fault, "chmod 600 .env")
     if os.name == "posix":
         yield ok("settings", f"{path}, mode {path.stat().st_mode & 0o777:o}")
     if _is_in_git(settings):
-        yield error("settings", f"{path} is in git, with its passwords", "git rm --cached .env; then change them")
+        yield error(
+            "settings",
+            f"{path} is committed to git with its passwords",
+            "git rm --cached .env, then change the passwords",
+        )
     yield from map(unknown, sorted(env_file_names(settings.folder) - known_names() - set(NEW_DATABASE)))
 
 
 def unknown(name: str) -> Finding:
-    """A name in `.env` that nobody reads."""
+    """Return the finding for a name in `.env` that is not a setting."""
     if name.startswith(FOREIGN):
         return ok("settings", f"{name} in .env is for Flask, not for this program")
     close = difflib.get_close_matches(name.upper(), known_names(), n=1, cutoff=0.75)
-    remedy = f"did you mean {close[0]}?" if close else "take it out, or see the table of settings in README.md"
-    return warning("settings", f"{name} in .env is the name of no setting", remedy)
+    remedy = f"did you mean {close[0]}?" if close else "remove it, or see the list of settings in docs/settings.md"
+    return warning("settings", f"unknown setting {name} in .env", remedy)
 
 
 def _is_in_git(settings: Settings) -> bool:
@@ -51,17 +55,19 @@ def _is_in_git(settings: Settings) -> bool:
     try:
         return subprocess.run(command, capture_output=True, timeout=5).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
-        return False  # there is no git here to tell
+        return False  # git is not installed, or did not respond
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:
     sends = settings.email_url.path is None
     if settings.mail_from.address.endswith("@localhost"):
-        text = f"MAIL_FROM is {settings.mail_from.address}, to which nobody can answer"
+        text = f"MAIL_FROM is {settings.mail_from.address}, which cannot receive replies"
         remedy = "set MAIL_FROM to an address of yours, such as: Our club <news@example.com>"
-        yield error("settings", f"{text}; servers refuse it", remedy) if sends else warning("settings", text, remedy)
+        yield (
+            error("settings", f"{text}; mail servers reject it", remedy) if sends else warning("settings", text, remedy)
+        )
     else:
-        yield ok("settings", f"mail comes from {settings.mail_from.address}")
+        yield ok("settings", f"mail is sent from {settings.mail_from.address}")
     yield _public_url(settings)
     if not settings.api_tokens:
         yield from _no_token(settings)
@@ -70,9 +76,11 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
 def _no_token(settings: Settings) -> Iterator[Finding]:
     remedy = "set API_TOKEN, for instance to the output of: openssl rand -hex 24"
     if settings.trusted_proxies:
-        yield error("settings", "there is no API_TOKEN: nobody is served through the proxy (TRUSTED_PROXIES)", remedy)
+        yield error(
+            "settings", "API_TOKEN is not set: all requests through the proxy (TRUSTED_PROXIES) are rejected", remedy
+        )
     elif _is_reached_from_elsewhere(settings.public_url):
-        text = "there is no API_TOKEN: from other machines people can unsubscribe, and nothing else"
+        text = "API_TOKEN is not set: from other machines, people can only unsubscribe"
         yield warning("settings", text, remedy)
 
 
@@ -83,9 +91,11 @@ def _is_reached_from_elsewhere(public_url: str | None) -> bool:
 
 def _public_url(settings: Settings) -> Finding:
     if settings.public_url is None:
-        text = "there is no PUBLIC_URL: mail goes out without a way to unsubscribe, which large providers ask for"
-        return warning("settings", text, "set PUBLIC_URL to where recipients reach this service")
+        text = "PUBLIC_URL is not set: messages have no unsubscribe link, which large providers require"
+        return warning("settings", text, "set PUBLIC_URL to the public address of this service")
     if settings.public_url.startswith("http://"):
         text = f"PUBLIC_URL is {settings.public_url}: without TLS, mail programs offer no one-click unsubscribe"
-        return warning("settings", text, "put a proxy with TLS in front (docs/deploy.md), and write https://")
-    return ok("settings", f"recipients reach it at {settings.public_url}")
+        return warning(
+            "settings", text, "put a TLS proxy in front (docs/deploy.md), and start PUBLIC_URL with https://"
+        )
+    return ok("settings", f"recipients reach this service at {settings.public_url}")

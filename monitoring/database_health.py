@@ -1,4 +1,4 @@
-"""The database: reachable, writable, of this program's version, whole, and its program without known faults."""
+"""Check the database: reachable, writable, current, undamaged, and run by a version without known bugs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLDEST_POSTGRESQL = (15,)
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
-    """Everything about the database that takes no time."""
+    """Run the checks of the database that are quick."""
     if settings.database_path is not None:
         yield from _file(settings.database_path)
     try:
@@ -29,8 +29,8 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             )
             yield known_faults(info.server_version)
             if info.backup_made_at is not None:
-                text = "it was restored from a backup: the next sweep holds what was begun or due in it"
-                yield warning("database", text, "then look at: flask emails list --status held")
+                text = "restored from a backup: due and partly sent emails are put on hold when sending starts"
+                yield warning("database", text, "then review them: flask emails list --status held")
             database.health.check_counters()
             yield _written(database)
     except DatabaseUnavailable as failure:
@@ -44,34 +44,36 @@ def _file(path: Path) -> Iterator[Finding]:
     try:
         status = path.stat()
     except OSError:
-        return  # opening it says why
+        return  # opening the database reports why
     if status.st_uid != os.geteuid():
-        text = f"{path} belongs to another user ({status.st_uid}) than you ({os.geteuid()})"
-        yield warning("database", text, "run this, and all of the service, as that user")
+        text = f"{path} belongs to user {status.st_uid}, but you are user {os.geteuid()}"
+        yield warning("database", text, "run everything as that user")
     if status.st_mode & 0o077:
         yield warning("database", f"other users can read {path}", f"chmod 600 {path}")
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size > LARGE_WAL:
-        text = f"{wal.name} has grown to {wal.stat().st_size / 1000**2:,.0f} MB: some program reads without an end"
+        text = (
+            f"{wal.name} has grown to {wal.stat().st_size / 1000**2:,.0f} MB: a program keeps a read transaction open"
+        )
         yield warning("database", text, f"find it with: fuser -v {path}")
 
 
 def known_faults(product: str) -> Finding:
-    """The finding for the version of SQLite or PostgreSQL: whether it has a known bug that loses data."""
+    """Return the finding for a version of SQLite or PostgreSQL: whether it has a known bug or is too old."""
     name, _, number = product.partition(" ")
     version = tuple(map(int, re.findall("[0-9]+", number)))
     if name == "SQLite" and version < WAL_RESET_FIXED:
-        text = f"{product} has the WAL-reset fault, which in rare cases damages a database; 3.51.3 has not"
+        text = f"{product} has the WAL-reset bug, which can rarely corrupt a database; fixed in 3.51.3"
         return warning(
-            "version", text, "pip install -r requirements.txt brings a newer one (pysqlite3) on most machines"
+            "version", text, "pip install -r requirements.txt installs a newer one (pysqlite3) on most machines"
         )
     if name == "PostgreSQL" and version < OLDEST_POSTGRESQL:
-        return warning("version", f"{product} is older than any that this program is tested with", "upgrade it to 15")
-    return ok("version", f"{product} has no fault that is known to this program")
+        return warning("version", f"{product} is not supported", "upgrade to PostgreSQL 15 or later")
+    return ok("version", f"{product}: no known problems")
 
 
 def check_damage(settings: Settings) -> Iterator[Finding]:
-    """Read through the whole database, which takes seconds."""
+    """Read the database file to find damage, for at most DAMAGE_CHECK_SECONDS."""
     try:
         database = open_database(settings)
     except DatabaseUnavailable:
@@ -83,14 +85,14 @@ def check_damage(settings: Settings) -> Iterator[Finding]:
         yield error("database", failure.reason, failure.remedy)
         return
     if damage:
-        yield error("database", f"it is damaged: {damage[0]}", RESTORE_BACKUP)
+        yield error("database", f"damaged: {damage[0]}", RESTORE_BACKUP)
     elif damage is None:
         yield ok(
             "database",
-            f"{DAMAGE_CHECK_SECONDS:.0f} s of looking through it found no damage (flask backup looks at all of it)",
+            f"no damage found in {DAMAGE_CHECK_SECONDS:.0f} s (flask backup checks the whole file)",
         )
 
 
 def _written(database: Database) -> Finding:
     database.health.prove_writable()
-    return ok("database", "it can be written")
+    return ok("database", "writable")

@@ -1,4 +1,4 @@
-"""Is mail going out? The one place that decides, for `flask check`, the probes and the pages."""
+"""Decide whether mail is going out: the one place for `flask check`, the probes and the pages."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from storage.stats import Waiting
 # Without a heartbeat, by SCHEDULER: cron sweeps each minute, the safety net beside Redis every five.
 LATE_AFTER = {"cron": timedelta(seconds=90), "rq-scheduler": timedelta(minutes=15)}
 OVERDUE_AFTER = timedelta(seconds=90)  # since an email was due, or saved if that was later
-STALLED_AFTER = timedelta(minutes=15)  # a server may take ten minutes for one answer (RFC 5321 4.5.3.2.6)
+STALLED_AFTER = timedelta(minutes=15)  # a server may take ten minutes for one reply (RFC 5321 4.5.3.2.6)
 DAY = timedelta(days=1)
 
 START_SENDER = {
     "cron": "run ./makecron.sh, or keep ./start_flask.sh or python task.py --watch running; "
-    "python task.py says what is wrong",
-    "rq-scheduler": "run ./makecron.sh, and see that rq worker and rqscheduler run, as ./start_flask.sh has them; "
-    "python task.py says what is wrong",
+    "python task.py shows what is wrong",
+    "rq-scheduler": "run ./makecron.sh, and check that the RQ worker and rqscheduler run, as under ./start_flask.sh; "
+    "python task.py shows what is wrong",
 }
-SEE_LOG = "tasklog.log says why: the server refuses, SMTP_MAX_PER_DAY is used up, or a sender hangs"
+SEE_LOG = "see tasklog.log: the server refuses mail, the daily limit is reached (SMTP_MAX_PER_DAY), or a sender hangs"
 
 
 def check_delivery_health(database: Database, scheduler: str, now: datetime) -> Iterator[Finding]:
     """Check the sender, overdue emails and stalled emails, in this order. Raises DatabaseUnavailable.
 
-    If the sender has a problem, its remedy is that of all three.
+    If the sender has a problem, all three findings have its remedy.
     """
     now = now.replace(microsecond=0)  # as the times in the database
     health = database.health
     sender = _sender(database, scheduler, now)
     yield sender
     overdue = health.overdue(now - OVERDUE_AFTER)
-    yield waiting("overdue", overdue, "due and not begun", now, sender.remedy or START_SENDER[scheduler])
+    yield waiting("overdue", "by", overdue, now, sender.remedy or START_SENDER[scheduler])
     stalled = health.stalled(now - STALLED_AFTER)
-    yield waiting("stalled", stalled, "begun and not moving", now, sender.remedy or SEE_LOG)
+    yield waiting("stalled", "for", stalled, now, sender.remedy or SEE_LOG)
 
 
 def is_overdue(email: EmailSummary, now: datetime) -> bool:
@@ -68,18 +68,19 @@ def heartbeat(age: timedelta, scheduler: str) -> Finding:
     if age < -DAY:
         return error(
             "sender",
-            f"the last sweep was {duration(-age)} ahead of this machine's clock",
+            f"the last check of the sender is {duration(-age)} in the future by this machine's clock",
             f"set the clock; {clock_check.CONFIRM_CLOCK}",
         )
-    text = f"the last sweep looked {duration(max(age, timedelta()))} ago"
+    last_check = f"last check {duration(max(age, timedelta()))} ago"
     if age <= LATE_AFTER[scheduler]:
-        return ok("sender", text)
-    return error("sender", text, START_SENDER[scheduler])
+        return ok("sender", f"the sender is running ({last_check})")
+    return error("sender", f"the sender is not running ({last_check})", START_SENDER[scheduler])
 
 
-def waiting(subject: str, emails: Waiting, what: str, now: datetime, remedy: str) -> Finding:
-    """Return the finding for emails that are waiting although they should not."""
+def waiting(state: str, preposition: str, emails: Waiting, now: datetime, remedy: str) -> Finding:
+    """Return the finding for emails in a state, such as `overdue`, in which no email should be."""
     if not emails.emails or emails.since is None:
-        return ok(subject, f"no email is {what}")
+        return ok(state, f"no {state} emails")
     count = pluralize(emails.emails, "email is", "emails are")
-    return error(subject, f"{count} {what}, the first for {duration(now - emails.since)}", remedy)
+    first = "" if emails.emails == 1 else "the first "
+    return error(state, f"{count} {state} ({first}{preposition} {duration(now - emails.since)})", remedy)

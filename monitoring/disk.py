@@ -1,4 +1,4 @@
-"""Room on the disks that are written to."""
+"""Check the free space on the disks that the service writes to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from monitoring.finding import Finding, error, ok, warning
 from settings import Settings
 
-MB = 1000**2
+MB, GB = 1000**2, 1000**3
 WARNING_BYTES, ERROR_BYTES = 1000 * MB, 100 * MB
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
-    """Free space, once for each disk: of the database, the log and the Maildir."""
+    """Check the free space for the database, the log and the outbox, once per disk."""
     places = {"log": settings.tasklog.parent}
     if settings.email_url.path is not None:
         places["outbox"] = settings.email_url.path
@@ -30,12 +30,12 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest parent that exists."""
     return next(each for each in (folder, *folder.parents) if _is_folder(each))
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether the path is a folder; False too if a folder above it cannot be entered."""
+    """Return whether the path is a folder. False if it cannot be accessed."""
     try:
         return path.is_dir()
     except PermissionError:
@@ -43,10 +43,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def room(folder: Path, names: list[str], free: int) -> Finding:
-    """The finding for this much free space."""
-    text = f"{free / MB:,.0f} MB are free for {' and '.join(names)} ({os.fsdecode(folder)})"
+    """Return the finding for this much free space."""
+    amount = f"{free / GB:,.0f} GB" if free >= 10 * GB else f"{free / MB:,.0f} MB"
+    text = f"{amount} free for {', '.join(names)} ({os.fsdecode(folder)})"
     if free >= WARNING_BYTES:
         return ok("disk", text)
     return (error if free < ERROR_BYTES else warning)(
-        "disk", text, "make room: on a full disk nothing is saved or sent"
+        "disk", text, "free some space: with a full disk, nothing is saved or sent"
     )

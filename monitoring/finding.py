@@ -1,4 +1,4 @@
-"""What a check has to say: one line for a person, with its remedy."""
+"""The result of a check: one line for people, with its remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """`level` is ok, warning (it works, but look at it) or error (mail does not go out as it should)."""
+    """`level` is ok, warning (sending works, but review this) or error (mail is not going out as it should)."""
 
     level: str
     subject: str
@@ -15,20 +15,16 @@ class Finding(NamedTuple):
 
     @property
     def is_ok(self) -> bool:
-        """Whether nothing has to be done."""
         return self.level == "ok"
 
 
 def ok(subject: str, text: str) -> Finding:
-    """Nothing is to be done."""
     return Finding("ok", subject, text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
-    """It works, but not as it should."""
     return Finding("warning", subject, text, remedy)
 
 
 def error(subject: str, text: str, remedy: str) -> Finding:
-    """Mail does not go out, or will soon not."""
     return Finding("error", subject, text, remedy)

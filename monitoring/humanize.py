@@ -8,7 +8,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def duration(seconds: float | timedelta) -> str:
-    """A length of time: 1 d 10 h 36 min. Seconds are shown below an hour only."""
+    """Return a duration such as `1 d 10 h 36 min`. Seconds are shown only below an hour."""
     remaining = round(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
     parts = []
     for unit, size in UNITS if remaining < 3_600 else UNITS[:-1]:
@@ -19,5 +19,5 @@ def duration(seconds: float | timedelta) -> str:
 
 
 def pluralize(value: int, singular: str, plural: str | None = None) -> str:
-    """A number with its noun: 1 recipient, 1,450 recipients. `plural` is for nouns that take more than an s."""
+    """Return a number with its noun: `1 recipient`, `1,450 recipients`. `plural` is for irregular nouns."""
     return f"{value:,} {singular if value == 1 else plural or singular + 's'}"

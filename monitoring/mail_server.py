@@ -1,4 +1,4 @@
-"""Where mail goes: the SMTP server takes our login, or the Maildir can be written."""
+"""Check where mail goes: the SMTP server accepts the login, or the Maildir is writable."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from delivery.smtp.login_check import LoginResult, try_login
 from delivery.smtp.sender import SMTPServer
 from monitoring.disk import existing
 from monitoring.finding import Finding, error, ok, warning
+from monitoring.humanize import pluralize
 from sender.outgoing import server_of
 from settings import Settings
 
@@ -19,25 +20,25 @@ LOGIN_TIMEOUT = 10.0  # seconds
 DAY = 24 * 60 * 60
 CERTIFICATE_WARNING = 14 * DAY  # before it expires
 REMEDIES = (
-    ("speaks TLS from", "write smtp+ssl:// in EMAIL_URL"),
-    ("speaks no TLS", "write smtp+tls:// in EMAIL_URL"),
-    (" 53", "mend the user and the password in EMAIL_URL"),
-    ("AUTH", "see what the server's owner says of its login"),
-    ("password", "write smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
-    ("STARTTLS", "write smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
+    ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
+    ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),
+    (" 53", "check the user name and password in EMAIL_URL"),
+    ("AUTH", "check your provider's login instructions"),
+    ("password", "use smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
+    ("STARTTLS", "use smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
     ("CERTIFICATE", "the server needs a valid certificate for the name in EMAIL_URL"),
     ("certificate", "the server needs a valid certificate for the name in EMAIL_URL"),
 )
 
 
 def check_maildir(settings: Settings) -> Iterator[Finding]:
-    """Look at the Maildir, if mail goes there."""
+    """Check the Maildir, if mail goes there."""
     if settings.email_url.path is not None:
         yield from _maildir(settings.email_url.path)
 
 
 def check_mail_server(settings: Settings) -> Iterator[Finding]:
-    """Log in to the mail server, if there is one, as the sender does, and leave without mail."""
+    """Log in to the mail server, if one is set, as the sender does. No message is sent."""
     if settings.email_url.path is not None:
         return
     server = server_of(settings)
@@ -53,36 +54,39 @@ def check_mail_server(settings: Settings) -> Iterator[Finding]:
 
 def _login(server: SMTPServer) -> str:
     if not server.user:
-        return "answers; it asks for no login"
-    if server.user == server.password:  # where a secret token is both
-        return "takes our login"
-    return f"takes our login as {server.user}"
+        return "is reachable; no login configured"
+    if server.user == server.password:  # some providers use one secret token as both
+        return "accepted the login"
+    return f"accepted the login as {server.user}"
 
 
 def certificate(welcome: LoginResult, now: float) -> Iterator[Finding]:
-    """How long the server's certificate still holds, where there is one."""
+    """Report when the server's certificate expires, if the connection uses TLS."""
     if welcome.certificate_expires_at is None:
         return
     left = welcome.certificate_expires_at - now
     until = time.strftime("%Y-%m-%d", time.gmtime(welcome.certificate_expires_at))
     if left < CERTIFICATE_WARNING:
-        text = f"its certificate ends on {until}, in {max(0, left) // DAY:.0f} days: then nothing is sent"
-        yield warning("mail server", text, "let its owner renew it")
+        days = pluralize(int(max(0, left) // DAY), "day")
+        text = f"the server's certificate expires on {until}, in {days}; after that nothing can be sent"
+        yield warning("mail server", text, "ask its operator to renew it")
     else:
-        yield ok("mail server", f"{welcome.tls}, its certificate holds until {until}")
+        yield ok("mail server", f"{welcome.tls}, certificate valid until {until}")
 
 
 def remedy_for(reason: str) -> str:
     """Return what to do about an error of the server or the network."""
-    return next((remedy for words, remedy in REMEDIES if words in reason), "see host and port in EMAIL_URL")
+    return next((remedy for words, remedy in REMEDIES if words in reason), "check host and port in EMAIL_URL")
 
 
 def _maildir(path: Path) -> Iterator[Finding]:
-    text = f"mail goes to the local folder {path}, and never leaves this machine"
-    yield warning("mail server", text, "name your mail server: EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
+    text = f"no mail server: messages are saved in {path}"
+    yield warning("mail server", text, "set one: EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
     for folder in (path / "tmp", path / "new"):
         place = existing(folder)
         if not os.access(place, os.W_OK | os.X_OK):
-            yield error("mail server", f"{place} cannot be written", "let this user write there (chown, chmod u+rwx)")
+            yield error(
+                "mail server", f"{place} is not writable", "give this user write access to it (chown, chmod u+rwx)"
+            )
             return
-    yield ok("mail server", "that folder can be written")
+    yield ok("mail server", "the outbox is writable")

@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. All of them come from the database, since the senders are other processes."""
+"""The metrics for Prometheus. All of them come from the database, because the senders are other processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIX = "email_endpoint_"
 
 
 class Families(Collector):
-    """A collector of metrics that were collected before."""
+    """Metrics that are collected already, for `generate_latest`."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
@@ -41,10 +41,10 @@ def writer(settings: Settings) -> Callable[[Database], bytes]:
 
 
 def collect(database: Database, settings: Settings) -> Iterator[Metric]:
-    """Every metric there is."""
+    """Yield every metric."""
     kind = "sqlite" if settings.database_path else "postgresql"
     build = {"version": __version__, "database": kind}
-    yield InfoMetricFamily(f"{PREFIX}build", "The program, and the kind of its database.", value=build)
+    yield InfoMetricFamily(f"{PREFIX}build", "Program version and database type.", value=build)
     yield _by_label("emails", "Emails by status.", "status", database.emails.counts())
     yield _by_label("recipients", "Recipients by status.", "status", database.recipients.counts())
     yield from _waiting(database, datetime.now(UTC).replace(microsecond=0))
@@ -52,11 +52,11 @@ def collect(database: Database, settings: Settings) -> Iterator[Metric]:
     sweeps = database.health.sweeps()
     yield SummaryMetricFamily(
         f"{PREFIX}sweep_seconds",
-        "How long sweeps that had work took.",
+        "Duration of sweeps that had work.",
         count_value=sweeps.sweeps,
         sum_value=sweeps.milliseconds / 1000,
     )
-    yield _gauge("database_bytes", "The database on its disk.", database.health.size())
+    yield _gauge("database_bytes", "Database size on disk.", database.health.size())
 
 
 def _waiting(database: Database, now: datetime) -> Iterator[Metric]:
@@ -64,33 +64,33 @@ def _waiting(database: Database, now: datetime) -> Iterator[Metric]:
     overdue = health.overdue(now - OVERDUE_AFTER)
     oldest = now - (overdue.since or now)
     stalled = health.stalled(now - STALLED_AFTER)
-    yield _gauge("overdue_emails", "Emails that should have been begun; at most 10,000 are counted.", overdue.emails)
-    yield _gauge("overdue_oldest_seconds", "For how long the first of them has been due.", oldest.total_seconds())
-    yield _gauge("stalled_emails", "Emails that are being sent and do not move.", stalled.emails)
+    yield _gauge("overdue_emails", "Overdue emails, counted up to 10,000.", overdue.emails)
+    yield _gauge("overdue_oldest_seconds", "Age of the oldest overdue email, in seconds.", oldest.total_seconds())
+    yield _gauge("stalled_emails", "Emails being sent that make no progress.", stalled.emails)
     heartbeat_age = now - health.heartbeat_at()
-    yield _gauge("heartbeat_age_seconds", "Since a sweep last looked at the database.", heartbeat_age.total_seconds())
-    yield _gauge("senders", "Senders at work.", health.at_work().senders)
+    yield _gauge("heartbeat_age_seconds", "Seconds since the last sweep.", heartbeat_age.total_seconds())
+    yield _gauge("senders", "Running senders.", health.at_work().senders)
     errors = dict.fromkeys((MAIL_SERVER, CLOCK), 0.0) | {
         error.kind: (now - error.since).total_seconds() for error in database.sender_errors.current()
     }
-    text = "For how long an error of this kind has kept senders from sending; 0: there is none."
+    text = "Seconds for which an error of this kind has stopped all sending; 0 if there is no such error."
     yield _by_label("sender_error_seconds", text, "kind", errors)
 
 
 def _counted(totals: Totals) -> Iterator[Metric]:
-    attempts = CounterMetricFamily(f"{PREFIX}deliveries", "Attempts at deliveries, by outcome.", labels=["outcome"])
+    attempts = CounterMetricFamily(f"{PREFIX}deliveries", "Delivery attempts by outcome.", labels=["outcome"])
     for outcome, count in totals.outcomes.items():
         attempts.add_metric([outcome], count)
     yield attempts
     bounds = [*(f"{seconds}.0" for seconds in BUCKETS), "+Inf"]
     yield HistogramMetricFamily(
         f"{PREFIX}lateness_seconds",
-        "From the second at which an email was due, or POSTed if that was later, to a server's acceptance.",
+        "Delay from the due time, or from submission if that was later, to the mail server's acceptance.",
         buckets=list(zip(bounds, accumulate(totals.late), strict=True)),
         sum_value=totals.lateness_seconds,
     )
     deferrals = CounterMetricFamily(
-        f"{PREFIX}deferrals", "Deliveries put off, by reply code; none: the connection failed.", labels=["code"]
+        f"{PREFIX}deferrals", "Deferred deliveries by reply code; none means the connection failed.", labels=["code"]
     )
     for code, times in totals.deferrals.items():
         deferrals.add_metric([code], times)

@@ -1,4 +1,4 @@
-"""A check of the database for a probe: bounded in time and in number, however many ask and however long it takes."""
+"""Check the database for a probe, one check at a time and within a time limit, however many clients ask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Probe(CachedCheck[T]):
-    """Runs `check` on a connection of its own, which is opened again after any error."""
+    """Runs `check` on its own connection, which is reopened after any error."""
 
     def __init__(self, settings: Settings, check: Callable[[Database], T], ttl: float = CACHE_TTL) -> None:
         databases = Databases(settings, SimpleNamespace())
@@ -28,8 +28,8 @@ class Probe(CachedCheck[T]):
         try:
             return self.get(PROBE_TIMEOUT)
         except CheckTimeout:
-            reason = f"the database has not answered for {PROBE_TIMEOUT:.0f} seconds"
-            raise DatabaseUnavailable(reason, "is its server, or its disk, frozen or overloaded?") from None
+            reason = f"the database has not responded for {PROBE_TIMEOUT:.0f} seconds"
+            raise DatabaseUnavailable(reason, "check its server and disk") from None
 
 
 def _checked(database: Database, check: Callable[[Database], T]) -> T:

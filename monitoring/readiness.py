@@ -1,4 +1,4 @@
-"""Does the service do its work? The findings behind GET /readyz, each with its remedy."""
+"""Decide whether the service is ready: the findings behind GET /readyz, each with its remedy."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from settings import Settings
 
 
 def is_ready(findings: list[Finding]) -> bool:
-    """Return whether every finding is ok; a warning is not."""
+    """Return whether every finding is ok. A warning counts as not ready."""
     return all(finding.is_ok for finding in findings)
 
 
 def readiness(database: Database, settings: Settings) -> list[Finding]:
-    """Check a database that answers and has the right tables, and whether mail goes out. Raises DatabaseUnavailable."""
+    """Check that the database is writable and that mail is going out. Raises DatabaseUnavailable."""
     database.health.prove_writable()
     return [
-        ok("database", "it answers, and can be written"),
-        ok("schema", "the schema is current"),
+        ok("database", "reachable and writable"),
+        ok("schema", "up to date"),
         *check_delivery_health(database, settings.scheduler, datetime.now(UTC)),
     ]
 
 
 def unavailable(failure: DatabaseUnavailable) -> list[Finding]:
-    """Return the one finding that takes the place of all others when the database cannot be used."""
+    """Return the only finding while the database cannot be used."""
     return [error("schema" if isinstance(failure, SchemaMismatch) else "database", failure.reason, failure.remedy)]
 
 

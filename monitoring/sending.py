@@ -1,4 +1,4 @@
-"""Checks that something starts sweeps (cron, a watcher or the Redis queue), and that mail goes out."""
+"""Check that something starts sweeps (cron, a watcher or the Redis queue), and that mail is going out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settings import Settings
 
 
 def check_sending(settings: Settings) -> Iterator[Finding]:
-    """Whether the mail goes out, and what makes sweeps run."""
+    """Check whether mail is going out, and what starts sweeps."""
     swept = False
     try:
         with open_database(settings) as database:
@@ -26,7 +26,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
             yield from check_delivery_health(database, settings.scheduler, now)
             yield from _held(database.emails.counts()["held"])
     except DBError:
-        pass  # the database's own check says so
+        pass  # check_database reports it
     if settings.scheduler == "rq-scheduler":
         yield from _redis(settings)
     yield _cron(settings, swept=swept)
@@ -34,25 +34,25 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
-        text = f"{pluralize(emails, 'email is', 'emails are')} held until a person decides"
-        remedy = "look at flask emails list --status held; then flask emails release EVENT_ID, or cancel"
+        text = f"{pluralize(emails, 'email is', 'emails are')} on hold"
+        remedy = "review with flask emails list --status held; then flask emails release EVENT_ID, or cancel"
         yield warning("held", text, remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:
-    """The cron job, which is one of several ways to send: that it is missing matters only if nothing else does."""
+    """Check the cron job. It is one of several ways to start sweeps, so it may be missing while another one works."""
     try:
         job = install.installed_job()
     except CronError as failure:
-        return ok("cron", "no crontab can be read here; something else sends") if swept else _no_cron(str(failure))
+        return ok("cron", "no crontab here; another process is sending") if swept else _no_cron(str(failure))
     if job is None:
-        return ok("cron", "there is no cron job; something else sends") if swept else _no_cron("there is no cron job")
+        return ok("cron", "no cron job; another process is sending") if swept else _no_cron("no cron job")
     if job.folder.resolve() != settings.folder.resolve():
-        return warning("cron", f"the cron job runs {job.folder}, not this folder", "./makecron.sh moves it here")
+        return warning("cron", f"the cron job runs {job.folder}, not this folder", "run ./makecron.sh to move it here")
     if install.daemon_is_running() is False:
-        text = "the cron job is there, but no cron daemon runs"
+        text = "the cron job is installed, but no cron daemon is running"
         return (
-            warning("cron", f"{text}; something else sends", "start it: service cron start")
+            warning("cron", f"{text}; another process is sending", "start it: service cron start")
             if swept
             else (error("cron", text, "start it: service cron start"))
         )
@@ -70,13 +70,15 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             return
         queue = wake_ups.stats()
     except QueueUnavailable as failure:
-        yield error("redis", str(failure), "until then mail waits for the safety net: ./makecron.sh")
+        yield error("redis", str(failure), "meanwhile, mail is sent by the safety net: ./makecron.sh")
         return
-    parts = "./start_flask.sh runs both; or systemctl start email-endpoint-worker email-endpoint-scheduler"
-    yield ok("redis", f"{wake_ups.address}: {queue.armed:,} wake-ups armed, {queue.waiting:,} in line")
+    parts = "run ./start_flask.sh, or: systemctl start email-endpoint-worker email-endpoint-scheduler"
+    yield ok("redis", f"{wake_ups.address}: {queue.armed:,} wake-ups scheduled, {queue.waiting:,} queued")
     if not queue.workers:
-        yield error("redis", "no rq worker is at work on the queue email-endpoint", parts)
+        yield error("redis", "no RQ worker is running for the queue email-endpoint", parts)
     if not queue.has_scheduler:
-        yield error("redis", "no rqscheduler is at work", parts)
+        yield error("redis", "rqscheduler is not running", parts)
     if queue.failed:
-        yield warning("redis", f"{queue.failed:,} wake-ups have failed", "rq info shows them; tasklog.log says why")
+        yield warning(
+            "redis", f"{queue.failed:,} wake-ups have failed", "run rq info to list them; tasklog.log has the reasons"
+        )

@@ -50,7 +50,7 @@ def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeyp
     assert [cron_job(each).level for each in (settings, old)] == ["warning", "error"]
     assert cron_job(old).remedy == "start it: service cron start"
     elsewhere = cron_job(settings._replace(folder=tmp_path))
-    assert (elsewhere.level, elsewhere.remedy) == ("warning", "./makecron.sh moves it here")
+    assert (elsewhere.level, elsewhere.remedy) == ("warning", "run ./makecron.sh to move it here")
 
 
 def test_without_a_crontab_command_the_others_are_named(
@@ -69,9 +69,9 @@ def test_the_parts_that_live_with_redis_are_looked_for(
 ) -> None:
     texts = [(each.level, each.text) for each in found(installation.settings, "redis")]
     assert texts == [
-        ("ok", f"{redis_server.place}: 0 wake-ups armed, 0 in line"),
-        ("error", "no rq worker is at work on the queue email-endpoint"),
-        ("error", "no rqscheduler is at work"),
+        ("ok", f"{redis_server.place}: 0 wake-ups scheduled, 0 queued"),
+        ("error", "no RQ worker is running for the queue email-endpoint"),
+        ("error", "rqscheduler is not running"),
     ]
     with installation.queue():
         for _ in range(100):

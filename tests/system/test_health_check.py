@@ -58,9 +58,9 @@ def test_a_web_server_is_healthy_while_it_answers(
     with web_server(Answer, monkeypatch):
         assert check("web", capsys) == (0, "")
     with web_server(type("Ill", (Answer,), {"is_ill": True}), monkeypatch):
-        assert check("web", capsys) == (1, "the web server answers 503\n")
+        assert check("web", capsys) == (1, "the web server responds with status 503\n")
     monkeypatch.setattr(health_check, "WEB_PORT", free_port)
-    assert check("web", capsys)[1].startswith("the web server does not answer: ")
+    assert check("web", capsys)[1].startswith("the web server does not respond: ")
 
 
 def test_a_web_server_that_accepts_and_says_nothing_is_ill(
@@ -69,7 +69,7 @@ def test_a_web_server_that_accepts_and_says_nothing_is_ill(
     monkeypatch.setattr(health_check, "TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(health_check, "WEB_PORT", server.getsockname()[1])
-        assert check("web", capsys) == (1, "the web server does not answer: timed out\n")
+        assert check("web", capsys) == (1, "the web server does not respond: timed out\n")
 
 
 def test_a_sender_is_healthy_while_it_looks_for_work(
@@ -81,7 +81,7 @@ def test_a_sender_is_healthy_while_it_looks_for_work(
         database.record_heartbeat(now - 91)
     status, reason = check("sender", capsys)
     assert status == 1
-    assert reason.startswith("the last sweep looked 1 min")
+    assert reason.startswith("the sender is not running (last check 1 min")
 
 
 def test_a_sender_without_a_database_is_ill(environment: Installation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,8 +98,8 @@ def test_the_parts_of_the_queue_are_healthy_while_they_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_server.url)
-    assert check("worker", capsys) == (1, "no rq worker of this container is at work\n")
-    assert check("scheduler", capsys) == (1, "no rqscheduler is at work\n")
+    assert check("worker", capsys) == (1, "the RQ worker of this container is not running\n")
+    assert check("scheduler", capsys) == (1, "rqscheduler is not running\n")
     with installation.queue():
         assert wait_until(lambda: health_check.main(["worker"]) == 0)
         assert wait_until(lambda: health_check.main(["scheduler"]) == 0)

@@ -260,7 +260,7 @@ class TestFaults:
         client = client_of(Installation(tmp_path, API_TOKEN=TOKEN, DATABASE_URL=server.new_database()))
         assert client.get("/readyz").status_code == 200
         with frozen(tmp_path / "server"):
-            assert "has not answered" in self.reason(client)
+            assert "has not responded" in self.reason(client)
             began = time.monotonic()
             assert client.get("/readyz").status_code == 503
             assert time.monotonic() - began < 1  # the look that is under way is not waited for again

@@ -70,7 +70,7 @@ def test_what_is_found_is_told_the_bad_first_with_its_remedy(api: Api) -> None:
     assert {"settings", "database", "disk", "clock", "zone", "sender", "overdue", "stalled", "cron"} <= {
         subject for _, subject, _ in found(page)
     }
-    assert "The last sweep looked 20 min" in page and "<code>./makecron.sh</code>" in page
+    assert "The sender is not running (last check 20 min" in page and "<code>./makecron.sh</code>" in page
     assert "1 thing is wrong" in page
 
 
@@ -114,11 +114,11 @@ def test_versions_are_told(api: Api) -> None:
 def test_a_view_opens_no_connection_to_the_mail_server_and_the_button_does(tmp_path: Path) -> None:
     with ScriptedServer(offers=("AUTH PLAIN",)) as server:
         api = Api(tmp_path, EMAIL_URL=f"smtp://me:hunter2@127.0.0.1:{server.port}")
-        assert "takes our login" not in get(api)
+        assert "accepted the login" not in get(api)
         page = press(api)
-        assert page.request.path == "/health" and "takes our login as me" in page.text
+        assert page.request.path == "/health" and "accepted the login as me" in page.text
         assert "hunter2" not in page.text
-        assert "takes our login" not in get(api)  # said once: a reload repeats nothing
+        assert "accepted the login" not in get(api)  # said once: a reload repeats nothing
         api.close()
 
 
@@ -197,8 +197,8 @@ class TestAlarm:
             api.installation.save_email(number, due_in=-600, saved_ago=900)
         for path, status in (("/recipients", 200), ("/outbox", 200), ("/nothing", 404)):
             page = get(api, path, status)
-            assert "The last sweep looked 14 min" in page
-            assert "2 emails are due and not begun, the first for 10 min" in page
+            assert "The sender is running (last check 14 min" in page
+            assert "2 emails are overdue (the first by 10 min)" in page
             assert '<a href="/health">How to fix it</a>' in page
         assert "How to fix it" not in get(api, "/health")
 

@@ -238,7 +238,7 @@ class TestForms:
     def test_an_address_in_another_encoding_is_read_as_windows_1252_where_that_is_possible(self, api: Api) -> None:
         page = preview(api, "ada@example.com\njosé@example.com\n".encode("latin-1") + b"\x81@example.com\n")
         assert facts(page)["New"] == "2" and facts(page)["Not taken"] == "1 line"
-        assert "josé@example.com" in page and "it is not UTF-8; save the file as UTF-8" in page
+        assert "josé@example.com" in page and "the address is not UTF-8 text; save the file as UTF-8" in page
 
     @pytest.mark.parametrize(
         ("content", "reason"),
@@ -255,7 +255,7 @@ class TestForms:
             (b'a@example.com\n"b@example.com\nc@example.com\n', "from line 2 on it cannot be read: a quotation mark"),
             (
                 b"name,contact\nAda,ada@example.com\n",
-                "2 columns, and no header that calls one recipient_email or email",
+                "the file has 2 columns, but no header named recipient_email or email",
             ),
             (b"name\nAda\n", "neither an address nor the header recipient_email"),
             (b"=cmd|' /C calc'!A0\n", "neither an address nor the header recipient_email"),
@@ -281,7 +281,7 @@ class TestForms:
 
     def test_a_nul_further_down_is_one_bad_line(self, api: Api) -> None:
         page = preview(api, b"recipient_email\n" + b"\n" * 30 + b"b\0@example.com\na@example.com\n")
-        assert facts(page)["New"] == "1" and "it holds a NUL character" in page
+        assert facts(page)["New"] == "1" and "the line contains a NUL character" in page
 
     @pytest.mark.parametrize(
         "name", ["<b>&\"'.csv", "../../etc/passwd", "a\x7fb\x1b[31m.csv", "n" * 5_000, "日本 😀.csv"]

@@ -194,7 +194,7 @@ def test_what_cannot_be_taken_is_said_at_its_field(page: Page, name: str, value:
 
 def test_everything_that_is_wrong_is_said_at_once(page: Page) -> None:
     answer = page.write(email_subject="", email_content="", timestamp="x", event_id="x")
-    assert "4 fields have to be mended" in text_of(answer)
+    assert "4 fields have to be fixed" in text_of(answer)
 
 
 def test_a_time_that_the_clocks_skip_is_refused(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_without_a_mail_server_a_test_says_what_to_mend(tmp_path: Path) -> None:
         port = server.port
     page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{port}")
     answer = page.step("test", hidden(page.write()), address="me@example.com")
-    assert "No mail can be sent now" in answer.text and "see host and port in EMAIL_URL" in answer.text
+    assert "No mail can be sent now" in answer.text and "check host and port in EMAIL_URL" in answer.text
 
 
 def test_a_test_needs_an_address(page: Page) -> None:

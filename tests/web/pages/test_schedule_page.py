@@ -241,7 +241,7 @@ class TestHeartbeat:
         run(api, "UPDATE counters SET value = value - 1200 WHERE name = 'last_sweep_at'")
         assert headings(api)[:2] == ["Schedule", "Nothing goes out"]
         text = section(api, "Nothing goes out")
-        assert "The last sweep looked 20 min" in text and "<code>./makecron.sh</code>" in text
+        assert "The sender is not running (last check 20 min" in text and "<code>./makecron.sh</code>" in text
         assert ("<code>rqscheduler</code>" in text) == bool(environment)
         assert "<title>Nothing goes out" in page(api)
 
