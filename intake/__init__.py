@@ -1,1 +1,1 @@
-"""Checking what comes in, wherever it comes from: fields, addresses, CSV files. Nothing here knows HTTP."""
+"""Check all input, whatever its source: fields, addresses, CSV files. Nothing here depends on HTTP."""

@@ -1,4 +1,4 @@
-"""Addresses: checked without asking the DNS, and fast enough for a million in a few seconds."""
+"""Check addresses without the DNS, and fast enough for a million in a few seconds."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from intake.errors import ValidationError
 from intake.invisible import unseen_character
 
 LENGTH_LIMIT = 254  # bytes, RFC 5321 4.5.3.1.3 less the angle brackets
-# By far the most local parts: letters, digits and a few signs, at most 64, that need no further look.
+# Most local parts: at most 64 letters, digits and a few signs. They need no further check.
 PLAIN_LOCAL = re.compile(r"(?=.{1,64}\Z)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 
-# Mail to these goes through a relay on this machine or in the same building, which email-validator,
-# made for addresses of the whole world, does not expect.
+# email-validator rejects these names because they do not exist on the Internet. Here they may belong to a relay on
+# this machine or in the local network.
 LOCAL_NAMES = ("local", "localhost", "test")
-HOME_NETWORK = "home.arpa"  # RFC 8375; all other names below .arpa are refused
+HOME_NETWORK = "home.arpa"  # RFC 8375; all other names below .arpa are rejected
 for _name in (*LOCAL_NAMES, "arpa"):
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)
 
 _ANGLED = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^<>"]*+)\s*<([^<>]*(?:"[^"]*"[^<>]*)?)>', re.DOTALL)
 _DOTTED_LOCAL = re.compile(r"""[^\s"(),:;<>@\[\\\]]+""")
-_NUMERIC_LABEL = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)  # the resolver takes these for IPv4 addresses
+_NUMERIC_LABEL = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)  # the resolver reads these as IPv4 addresses
 
 
 def clean_address(text: str, *, single_label: bool = False) -> Address:
-    """Return the address in its sendable form. Raises ValidationError when it is not exactly one mailbox.
+    """Return the address in the form in which it is sent. Raises ValidationError if it is not exactly one mailbox.
 
-    Quoted local parts and address literals are accepted, in their shortest form. With `single_label`, so are domains
-    without a dot. Spaces around the address are refused: callers that read files strip them.
+    Quoted local parts and address literals are accepted and shortened. With `single_label`, domains without a dot are
+    accepted too. Spaces around the address are rejected, so callers that read files strip them first.
     """
-    if len(text) > LENGTH_LIMIT:  # first, since the slow way takes long over a long text
-        raise ValidationError("address", f"is longer than {LENGTH_LIMIT} bytes")
+    if len(text) > LENGTH_LIMIT:  # checked first, because clean_unusual is slow for a long text
+        raise ValidationError("address", f"is too long (limit: {LENGTH_LIMIT} bytes)")
     local, _, domain = text.rpartition("@")
     if PLAIN_LOCAL.fullmatch(local):
         sendable = f"{local}@{clean_domain(domain, single_label)}"
@@ -46,12 +46,12 @@ def clean_address(text: str, *, single_label: bool = False) -> Address:
         local, domain = clean_unusual(text, single_label=single_label)
         address = Address(f"{local}@{domain}", f"{fold(local)}@{domain}")
     if len(address.text.encode()) > LENGTH_LIMIT:
-        raise ValidationError("address", f"is longer than {LENGTH_LIMIT} bytes")
+        raise ValidationError("address", f"is too long (limit: {LENGTH_LIMIT} bytes)")
     return address
 
 
 def distinct(addresses: Iterable[Address]) -> list[Address]:
-    """Return each address once, in its first spelling and place."""
+    """Return the addresses without duplicates; the first spelling wins."""
     found: dict[str, Address] = {}
     for address in addresses:
         found.setdefault(address.key, address)
@@ -59,7 +59,7 @@ def distinct(addresses: Iterable[Address]) -> list[Address]:
 
 
 def clean_typed_address(text: str, *, single_label: bool = False) -> Address:
-    """Do as clean_address with what a person typed or pasted: also `Name <address>`, and `mailto:` links (RFC 6068)."""
+    """Like `clean_address`, but also accept what people paste: `Name <address>` and `mailto:` links (RFC 6068)."""
     text = text.strip()
     if len(text) <= 2 * LENGTH_LIMIT:
         if angled := _ANGLED.fullmatch(text):
@@ -70,19 +70,19 @@ def clean_typed_address(text: str, *, single_label: bool = False) -> Address:
 
 
 def stored_address(text: str) -> Address:
-    """Return an address that was accepted once, by whichever rules held then, as `clean_address` returned it."""
+    """Return an address as `clean_address` returned it when it was saved, even if the rules have changed since."""
     local, _, domain = text.rpartition("@")
     return Address(text, text.lower() if PLAIN_LOCAL.fullmatch(local) else f"{fold(local)}@{domain}")
 
 
 @lru_cache(maxsize=10_000)
 def clean_domain(domain: str, single_label: bool = False) -> str:
-    """Return the domain in lower case, an international one as A-label, which every server takes."""
+    """Return the domain in lower case. International labels become A-labels, which every server accepts."""
     return clean_unusual(f"a@{domain}", single_label=single_label)[1]
 
 
 def clean_unusual(text: str, *, single_label: bool = False) -> tuple[str, str]:
-    """Return local part and domain of any address, the slow way."""
+    """Return the local part and domain of any address. Slow."""
     if fault := unseen_character(text):
         raise ValidationError("address", f"is not valid: {fault}")
     try:
@@ -104,12 +104,12 @@ def _validated(text: str, *, single_label: bool) -> tuple[str, str]:
     )
     domain = checked.ascii_domain
     if f".{domain}".endswith(".arpa") and not f".{domain}".endswith(f".{HOME_NETWORK}"):
-        raise email_validator.EmailSyntaxError("Names below .arpa have no mailboxes, except those of home.arpa.")
+        raise email_validator.EmailSyntaxError("Names below .arpa have no mailboxes, except those in home.arpa.")
     return checked.local_part, domain
 
 
 def _dots_fault(text: str, single_label: bool) -> str | None:
-    """Return how to write a local part whose dots are not allowed without quotation marks, if that is its fault."""
+    """Return how to quote the address, if the only problem is the dots in its local part; otherwise None."""
     local, _, domain = text.rpartition("@")
     if not (local.startswith(".") or local.endswith(".") or ".." in local) or not _DOTTED_LOCAL.fullmatch(local):
         return None
@@ -118,9 +118,9 @@ def _dots_fault(text: str, single_label: bool) -> str | None:
         _validated(quoted, single_label=single_label)
     except email_validator.EmailNotValidError:
         return None
-    return f"the part before the @ has a dot at its beginning or end, or two in a row, and must be quoted: {quoted}"
+    return f"the part before the @ starts or ends with a dot, or has two in a row, and must be quoted: {quoted}"
 
 
 def fold(local: str) -> str:
-    """Return the local part as it is compared. Not `casefold`: it would make groß and gross one person."""
+    """Return the local part in the form used for comparison. `casefold` would treat groß and gross as equal."""
     return unicodedata.normalize("NFC", local.lower().replace("ς", "σ"))

@@ -1,7 +1,7 @@
-"""Fields of a request → clean values, or one error that says what is wrong with which field.
+"""Turn the fields of a request into clean values, or raise an error that names the invalid field.
 
-The form endpoint, the JSON API, the command line and the pages all come through here, so what the data layer
-and the senders get is always fit to be stored and sent.
+The form endpoint, the JSON API, the command line and the pages all use these functions, so the data layer and the
+senders only get values that can be stored and sent.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from intake.encoded_words import hidden_text
 from intake.errors import BadEventId, BadTime, BadTimestamp, MissingFields, RepeatedTime, SkippedTime, ValidationError
 
 FIELDS = ("event_id", "email_subject", "email_content", "timestamp")
-SUBJECT_LIMIT = 998  # bytes of UTF-8: what one header line may have (RFC 5322 2.1.1), were it not folded
+SUBJECT_LIMIT = 998  # bytes of UTF-8: the limit of one unfolded header line (RFC 5322 2.1.1)
 
-INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 19 digits hold 64 bits
-MAX_INTEGER_LENGTH = 40  # characters; the expression is slow on thousands of zeros
+INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # 64 bits need at most 19 digits
+MAX_INTEGER_LENGTH = 40  # characters; INTEGER is slow on thousands of zeros
 TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,20}))?"
     r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
 )
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with every kind of line break among them
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses NUL; lone surrogates have no UTF-8
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # including every kind of line break
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL rejects NUL; unpaired surrogates have no UTF-8 encoding
 
 
 def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
-    """The email that the fields describe. A field that is empty counts as missing."""
+    """Return the email that the fields describe. An empty field counts as missing. Raises ValidationError."""
     missing = [name for name in FIELDS if not fields.get(name)]
     if missing:
         raise MissingFields(missing)
@@ -43,7 +43,7 @@ def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
 
 
 def clean_event_id(text: str) -> int:
-    """The integer, of 64 bits: ASCII digits with an optional sign, nothing else."""
+    """Return the 64-bit integer: ASCII digits with an optional sign. Raises BadEventId."""
     match = INTEGER.fullmatch(text) if len(text) <= MAX_INTEGER_LENGTH else None
     number = int(match[1] + match[2]) if match else 2**63
     if not -(2**63) <= number < 2**63:
@@ -52,9 +52,9 @@ def clean_event_id(text: str) -> int:
 
 
 def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
-    """The instant, in UTC, of a `YYYY-MM-DD HH:MM:SS` on the clocks of `zone`.
+    """Return the instant, in UTC, of a local time `YYYY-MM-DD HH:MM:SS` in `zone`.
 
-    A time that those clocks skip is refused; of one that they show twice it is the first.
+    Raises BadTimestamp; SkippedTime if clocks in the zone skip this time. If they show it twice, the first one counts.
     """
     if not TIMESTAMP.fullmatch(text):
         raise BadTimestamp
@@ -62,7 +62,7 @@ def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
         local = datetime.fromisoformat(text).replace(tzinfo=zone)
         instant = local.astimezone(UTC)
         skipped = instant.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None)
-    except (ValueError, OverflowError):  # no real date, or one whose UTC is before year 1 or after 9999
+    except (ValueError, OverflowError):  # not a date, or its UTC is before year 1 or after 9999
         raise BadTimestamp from None
     if skipped:
         raise SkippedTime
@@ -70,9 +70,9 @@ def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
 
 
 def clean_local_time(text: str, zone: ZoneInfo, offset: str = "") -> datetime:
-    """The instant, in UTC, of a time that a person chose on the clocks of `zone`, with or without its seconds.
+    """Return the instant, in UTC, of a local time in `zone` that a person chose, with or without seconds.
 
-    As clean_timestamp, but of a time that comes twice none is guessed: RepeatedTime, unless `offset` (as +01:00) tells.
+    Like clean_timestamp, but raises RepeatedTime if the time occurs twice, unless `offset` (such as +01:00) decides.
     """
     text = text.replace("T", " ")
     text += ":00" * (len(text) == len("2030-01-02 08:00"))
@@ -86,11 +86,11 @@ def clean_local_time(text: str, zone: ZoneInfo, offset: str = "") -> datetime:
     raise RepeatedTime((first, second))
 
 
-@lru_cache(maxsize=1024)  # of a thousand emails in a list, most are due at a few times
+@lru_cache(maxsize=1024)  # a thousand emails in one request usually share a few times
 def clean_time(text: str, zone: ZoneInfo) -> datetime:
-    """The instant, in UTC, of an RFC 3339 time; without an offset it is on the clocks of `zone`.
+    """Return the instant, in UTC, of an RFC 3339 time. Without an offset, it is a local time in `zone`.
 
-    A fraction of a second is rounded up: nothing is ever early. Leap seconds are refused.
+    A fraction of a second is rounded up, so that nothing is early. Leap seconds are rejected.
     """
     match = TIME.fullmatch(text)
     if not match:
@@ -107,25 +107,29 @@ def clean_time(text: str, zone: ZoneInfo) -> datetime:
 
 
 def clean_subject(text: str) -> str:
-    """The subject, fit for one header: nothing in it can end the line, plainly or once decoded."""
+    """Return the subject if it fits one header line: no line breaks, not even in encoded words."""
     if not (text.isascii() and text.isprintable()):  # most are
         _refuse_controls(text)
     if len(text.encode()) > SUBJECT_LIMIT:
-        raise ValidationError("email_subject", f"is longer than {SUBJECT_LIMIT} bytes")
+        raise ValidationError("email_subject", f"is too long (limit: {SUBJECT_LIMIT} bytes)")
     if "=?" in text and CONTROL.search(hidden_text(text)):
-        raise ValidationError("email_subject", "hides a line break or control character in an encoded word")
+        raise ValidationError(
+            "email_subject", "contains an encoded word that decodes to a line break or control character"
+        )
     return text
 
 
 def _refuse_controls(text: str) -> None:
     if UNSTORABLE.search(text):
-        raise ValidationError("email_subject", "has a NUL or a lone surrogate")
+        raise ValidationError("email_subject", "contains a NUL or an unpaired surrogate")
     if CONTROL.search(text):
-        raise ValidationError("email_subject", "has a line break or control character")
+        raise ValidationError("email_subject", "contains a line break or control character")
 
 
 def clean_content(text: str) -> str:
-    """The content, fit to be stored and sent; its length is bounded by the request's."""
-    if "\0" in text or (not text.isascii() and UNSTORABLE.search(text)):  # as UNSTORABLE, 50 times as fast
-        raise ValidationError("email_content", "has a NUL or a lone surrogate")
+    """Return the content if it can be stored and sent. Its length is limited by the size of the request."""
+    if "\0" in text or (
+        not text.isascii() and UNSTORABLE.search(text)
+    ):  # same result as UNSTORABLE alone, 50 times as fast
+        raise ValidationError("email_content", "contains a NUL or an unpaired surrogate")
     return text

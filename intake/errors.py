@@ -1,4 +1,4 @@
-"""The errors of validation, each with the field it is about."""
+"""Validation errors. Each one names its field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 class ValidationError(Exception):
-    """A field cannot be taken as it is: `field` names it, `message` goes on from there ("is missing")."""
+    """A field is invalid. `field` is its name, and `message` continues the sentence ("is missing")."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field} {message}")
@@ -16,7 +16,7 @@ class ValidationError(Exception):
 
 
 class MissingFields(ValidationError):
-    """Fields that are needed are absent or empty; `fields` names all of them."""
+    """Required fields are absent or empty. `fields` lists all of them."""
 
     def __init__(self, fields: Sequence[str]) -> None:
         super().__init__(fields[0], "is missing")
@@ -30,16 +30,16 @@ class BadEventId(ValidationError):
     """The event_id is not a 64-bit integer."""
 
     def __init__(self) -> None:
-        super().__init__("event_id", "is not an integer of 64 bits")
+        super().__init__("event_id", "is not a 64-bit integer")
 
     def __str__(self) -> str:
         return "Bad event_id"
 
 
 class BadTimestamp(ValidationError):
-    """The timestamp is not of the form YYYY-MM-DD HH:MM:SS, or not a real time."""
+    """The timestamp does not have the form YYYY-MM-DD HH:MM:SS, or is not a valid time."""
 
-    def __init__(self, message: str = "is not a real time of the form YYYY-MM-DD HH:MM:SS") -> None:
+    def __init__(self, message: str = "is not a valid time; use YYYY-MM-DD HH:MM:SS") -> None:
         super().__init__("timestamp", message)
 
     def __str__(self) -> str:
@@ -47,22 +47,22 @@ class BadTimestamp(ValidationError):
 
 
 class SkippedTime(BadTimestamp):
-    """The clocks of the zone never show this time: they are put forward over it."""
+    """Clocks in the zone skip this time when they go forward."""
 
     def __init__(self) -> None:
-        super().__init__("does not exist: the clocks are put forward over it that day")
+        super().__init__("does not exist: clocks skip it when they go forward that day")
 
 
 class RepeatedTime(BadTimestamp):
-    """The clocks of the zone show this time twice: they are put back. `readings` are the two instants."""
+    """Clocks in the zone show this time twice because they go back. `readings` are the two instants."""
 
     def __init__(self, readings: Sequence[datetime]) -> None:
-        super().__init__("comes twice: the clocks are put back that day")
+        super().__init__("occurs twice: clocks go back that day")
         self.readings = tuple(readings)
 
 
 class BadTime(ValidationError):
-    """The time is not one of RFC 3339, or not a real one."""
+    """The time is not in the form of RFC 3339, or is not a valid time."""
 
     def __init__(self) -> None:
-        super().__init__("due_at", "is not a real time of the form 2030-01-02T08:00:00+08:00 (RFC 3339)")
+        super().__init__("due_at", "is not an RFC 3339 time, such as 2030-01-02T08:00:00+08:00")

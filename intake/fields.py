@@ -1,4 +1,4 @@
-"""The fields of a JSON object or of a query string → clean values, or every one that is wrong, at once."""
+"""Turn the fields of a JSON object or query string into clean values, or report all invalid ones at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from intake.errors import ValidationError
 from intake.text import printable
 
 MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
-MAX_UNKNOWN_FIELDS = 20  # that are named; a body can have millions
+MAX_UNKNOWN_FIELDS = 20  # that an error lists; a body can have millions
 T = TypeVar("T")
 
 
 class InvalidFields(Exception):
-    """The request cannot be taken as it is; `errors` names each field that is wrong."""
+    """The request is invalid. `errors` has an error for each invalid field."""
 
     def __init__(self, errors: Sequence[ValidationError]) -> None:
         shown = [f"{error.field} {error.message}" for error in errors[:MAX_ERRORS_IN_TEXT]]
@@ -29,17 +29,17 @@ class InvalidFields(Exception):
 
 
 def invalid(field: str, message: str) -> InvalidFields:
-    """The error that one field makes."""
+    """Return the error for one invalid field."""
     return InvalidFields([ValidationError(field, message)])
 
 
 class Field(Generic[T]):
-    """One field of a request. It has a value only if it is valid."""
+    """One field of a request. Only a valid field has a value."""
 
     __slots__ = ("_errors", "_found")
 
     def __init__(self, errors: Sequence[ValidationError], *found: T) -> None:
-        """`found` is the clean value, or nothing; `errors` are those of all fields of the request."""
+        """`found` is the clean value, if there is one. `errors` are the errors of all fields of the request."""
         self._errors = errors
         self._found = found
 
@@ -56,7 +56,7 @@ class Field(Generic[T]):
 
 
 class Fields:
-    """Cleans the fields of a request, one after another, and collects what is wrong.
+    """Cleans the fields of a request one by one and collects the errors.
 
     `take`, `take_or` and `take_each` each return a Field. Call `check`, which raises all errors at once, before you
     read the values.
@@ -70,20 +70,20 @@ class Fields:
         self.errors = _unknown(unknown[:MAX_UNKNOWN_FIELDS], known) if unknown else []
 
     def take(self, name: str, clean: Callable[[object], T]) -> Field[T]:
-        """Clean a field that has to be there."""
+        """Clean a required field."""
         if name in self._values:
             return self._take_at(name, self._values[name], clean)
         self.errors.append(ValidationError(name, "is missing"))
         return Field(self.errors)
 
     def take_or(self, name: str, clean: Callable[[object], T], default: T) -> Field[T]:
-        """Clean a field that may be absent."""
+        """Clean an optional field."""
         return self.take(name, clean) if name in self._values else Field(self.errors, default)
 
     def take_each(
         self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None
     ) -> Field[Sequence[T]]:
-        """Clean each value of a list of 1 to `most` values. Without a `default`, the list has to be there."""
+        """Clean each value of a list of 1 to `most` values. The list is required unless there is a `default`."""
         if default is not None and name not in self._values:
             return Field(self.errors, default)
         errors_before = len(self.errors)
@@ -94,7 +94,7 @@ class Fields:
         return Field(self.errors, [field.value for field in each])
 
     def check(self) -> None:
-        """Raise InvalidFields if anything was wrong."""
+        """Raise InvalidFields if there are errors."""
         if self.errors:
             raise InvalidFields(self.errors)
 
@@ -107,12 +107,12 @@ class Fields:
 
 
 def _unknown(names: Sequence[str], known: Collection[str]) -> list[ValidationError]:
-    message = f"is not known here; what is known: {', '.join(known) or 'nothing'}"
+    message = f"is not a known name; known: {', '.join(known) or 'none'}"
     return [ValidationError(printable(name, 80), message) for name in names]
 
 
 def text(clean: Callable[[str], T]) -> Callable[[object], T]:
-    """A string that is not empty, cleaned by `clean`."""
+    """Return a function that accepts a non-empty string and cleans it with `clean`."""
 
     def cleaned(value: object) -> T:
         if not isinstance(value, str):
@@ -125,40 +125,40 @@ def text(clean: Callable[[str], T]) -> Callable[[object], T]:
 
 
 def choice(*allowed: str) -> Callable[[object], str]:
-    """One of these words."""
+    """Return a function that accepts one of these words."""
 
     def cleaned(value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise ValidationError("value", f"is none of {', '.join(allowed)}")
+            raise ValidationError("value", f"must be one of: {', '.join(allowed)}")
         return value
 
     return cleaned
 
 
 def list_of(most: int) -> Callable[[object], list[object]]:
-    """A list of 1 to `most` values."""
+    """Return a function that accepts a list of 1 to `most` values."""
 
     def cleaned(value: object) -> list[object]:
         if not isinstance(value, list) or not 0 < len(value) <= most:
-            raise ValidationError("value", f"is not a list of 1 to {most:,} values")
+            raise ValidationError("value", f"must be a list of 1 to {most:,} values")
         return value
 
     return cleaned
 
 
 def number(value: object) -> int:
-    """An integer of 64 bits; its digits as a string are taken too, since JavaScript rounds what is above 2^53."""
+    """Return a 64-bit integer. A string of digits is accepted too, because JavaScript rounds numbers above 2^53."""
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # JSON knows no difference
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # JSON does not distinguish 1 from 1.0
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValidationError("value", "is not an integer of 64 bits")
+        raise ValidationError("value", "is not a 64-bit integer")
     return clean_event_id(str(value))
 
 
 def recipient_number(digits: str) -> int:
-    """The recipient_id in an address."""
+    """Return the recipient_id in a URL."""
     try:
         return clean_event_id(digits)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Placeholders of programs that put names into emails, such as `{{ name }}`. This one sends them as they stand."""
+"""Find placeholders of mail-merge programs, such as `{{ name }}`. This service sends them unchanged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 MAX_FOUND = 3
 # Liquid, Jinja, Handlebars, Django; Mailchimp; Salesforce, Oracle; Mailgun; JavaScript, shells; Python and many others.
-# A word in braces must look like a name, since texts and CSS hold braces, too.
+# A word in braces must look like a name, because texts and CSS contain braces too.
 _PLACEHOLDER = re.compile(
     r"\{\{\{?[^{}\n]{1,80}\}\}\}?|\{%[^%\n]{1,80}%\}|\*\|[A-Z0-9_:=, ]{1,80}\|\*|%%[^\s%]{1,80}%%"
     r"|%recipient\.\w{1,40}%|\$\{[\w.]{1,40}\}|\[\[ ?\w{1,40} ?\]\]"

@@ -1,8 +1,7 @@
-"""The environment and `.env`, read once into a typed object that cannot be changed; every error at once.
+"""Read the environment and `.env` into an immutable, typed object, and report all errors at once.
 
-A value in the environment takes precedence over the same one in `.env`; an empty value means the default. What
-each kind of value may look like is in `settings/parse.py`. An idle sweep imports this module every minute, so it
-imports nothing large.
+The environment takes precedence over `.env`. An empty value means the default. `settings/parse.py` defines what each
+kind of value may look like. An idle sweep imports this module every minute, so it imports nothing large.
 """
 
 from __future__ import annotations
@@ -23,18 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 
 FOLDER = Path(__file__).resolve().parent.parent
-FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
+FROM_FILES = (
+    "API_TOKEN",
+    "DATABASE_URL",
+    "EMAIL_URL",
+    "REDIS_URL",
+)  # each may also be in the file that NAME_FILE names
 ADDRESS = ("HOST", "PORT")  # read by `serving.address`
 NEW_DATABASE = ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE")  # read by `flask copy-database` alone
-# A line of `.env` without quotes around the value, a comment behind it, or blanks at an end.
+# A line of `.env` whose value has no quotes, no comment after it, and no spaces at either end.
 PLAIN_LINE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=((?!['" ])[ !"$-~]*(?<! ))""")
 PLAIN_COMMENT = re.compile("#[ -~]*")
-SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown; what may be a password in a URL is never shown either
+SECRETS = ("API_TOKEN", "SECRET_KEY")  # never shown, and neither is anything in a URL that may be a password
 T = TypeVar("T")
 
 
 class SettingsError(Exception):
-    """The service cannot start with this environment; `errors` holds one line for each mistake."""
+    """The settings are invalid. `errors` has one line for each problem."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("\n".join(errors))
@@ -42,7 +46,7 @@ class SettingsError(Exception):
 
 
 class SettingSource(NamedTuple):
-    """Where the value of a setting comes from, and its text, fit to be shown: a secret is masked."""
+    """A setting's value as text, with secrets masked, and where it comes from."""
 
     name: str
     text: str
@@ -50,7 +54,7 @@ class SettingSource(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
+    """All settings. Paths are absolute, durations in seconds, and sizes in bytes."""
 
     folder: Path  # of the program, with `.env`
     data_dir: Path
@@ -62,7 +66,7 @@ class Settings(NamedTuple):
     zone_name: str
     api_tokens: tuple[str, ...]
     secret_key: str | None
-    public_url: str | None  # without a slash at its end
+    public_url: str | None  # without a trailing slash
     trusted_proxies: int
     scheduler: str
     redis_url: str
@@ -87,17 +91,17 @@ class Settings(NamedTuple):
 
     @property
     def timezone(self) -> ZoneInfo:
-        """The zone of TIMEZONE."""
+        """The time zone that TIMEZONE names."""
         return values.zone(self.zone_name)
 
     @property
     def database_name(self) -> str:
-        """The database, fit to be shown: without user and password."""
+        """The database without user name and password, for display."""
         return str(self.database_path or values.without_secrets(self.database_url).replace("…@", ""))
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDER) -> Settings:
-    """Return the settings of this process. Raises SettingsError, which names everything that is wrong."""
+    """Return the settings of this process. Raises SettingsError, which lists every problem."""
     errors: list[str] = []
     read = _Reader(variables_of(environ, folder, errors), folder, errors)
     fields = _read_all(read, folder)
@@ -110,15 +114,15 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
 
 
 def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
-    """Return the settings of `.env`, but with the database that the variable `name` holds, or the file of NAME_FILE.
+    """Return the settings of `.env`, with DATABASE_URL taken from the variable `name` or from the file in NAME_FILE.
 
-    Raises SettingsError, also if there is no such variable.
+    Raises SettingsError, also if neither variable is set.
     """
     errors: list[str] = []
     variables = variables_of(None, folder, errors)
     chosen = {suffix: variables.get(name + suffix, "").strip() for suffix in ("", "_FILE")}
     if not errors and not any(chosen.values()):
-        errors = [f"there is no {name} in the environment or in .env"]
+        errors = [f"{name} is not set in the environment or in .env"]
     if errors:
         raise SettingsError(errors)
     environ = {"DATA_DIR": variables.get("DATA_DIR", "")}
@@ -130,26 +134,26 @@ def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
-    """Return the variables of `.env`, overridden by the environment. Mistakes in the file are appended to `errors`."""
+    """Return the variables of `.env`, overridden by the environment. Errors in the file are appended to `errors`."""
     variables = _read_env_file(folder / ".env", errors)
     variables.update(os.environ if environ is None else environ)
     return variables
 
 
 def known_names() -> set[str]:
-    """Every name that means something in the environment or in `.env`."""
+    """Return the name of every setting."""
     read = _Reader({}, FOLDER, [])
     _read_all(read, FOLDER)
     return {*read.names, *(name + "_FILE" for name in FROM_FILES), *ADDRESS}
 
 
 def env_file_names(folder: Path) -> set[str]:
-    """Every name that `.env` gives a value."""
+    """Return every name that `.env` sets."""
     return set(_read_env_file(folder / ".env", []))
 
 
 def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
-    """Return the value of every setting, by its field of Settings; None for each that is in the errors of `read`."""
+    """Return the value of every setting by its field of Settings. Invalid ones are None, and are in `read.errors`."""
     data_dir = read("DATA_DIR", ".", lambda text: values.path(text, folder)) or folder
     return {
         "data_dir": data_dir,
@@ -185,14 +189,14 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
 
 
 def _sourced(setting: SettingSource, in_environment: Mapping[str, str]) -> SettingSource:
-    """Say whether the variable is from the environment, which takes precedence, or from `.env`."""
+    """Set `source` to the environment, which takes precedence, or to `.env`."""
     if setting.source in ("default", *in_environment):
         return setting._replace(source="environment" if setting.source == setting.name else setting.source)
     return setting._replace(source=".env" if setting.source == setting.name else f"{setting.source} in .env")
 
 
 class _Reader:
-    """Reads one variable after another and collects what is wrong, so that one start names all of it."""
+    """Reads one variable after another and collects the errors, so that one start reports all of them."""
 
     def __init__(self, variables: Mapping[str, str], folder: Path, errors: list[str]) -> None:
         self.variables = variables
@@ -202,7 +206,7 @@ class _Reader:
         self.sources: list[SettingSource] = []  # here, `source` is the variable that has the value, or 'default'
 
     def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T | None:
-        """Return the value of a variable, or None if its text is not allowed, which is added to the errors."""
+        """Return the value of a variable. If it is invalid, add an error and return None."""
         self.names.append(name)
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
@@ -221,19 +225,19 @@ class _Reader:
 
     def _contents(self, name: str, file: str, text: str) -> str:
         if text:
-            raise RefusedError(f"{name} is set too; keep one of the two and leave the other empty")
+            raise RefusedError(f"{name} is set too; keep only one of them")
         return values.file_contents(self.folder / file)
 
 
 def _masked(name: str, text: str) -> str:
-    """A good value, with no secret in it."""
+    """Return a valid value without any secret in it."""
     if name in SECRETS:
         return "set, not shown" if text else ""
     return values.without_secrets(text) if name.endswith("_URL") else text
 
 
 def _shown(name: str, text: str) -> str:
-    """`NAME='value'` for an error line, with nothing in it that could be a password."""
+    """Return `NAME='value'` for an error message, without anything that may be a password."""
     if name in SECRETS:
         return f"{name} (its value is not shown)"
     if name.endswith("_URL") and not re.fullmatch(r"(\w[\w+.-]*://|maildir:)?[^:@?#%]*(:\d{1,5})?/?", text):
@@ -242,14 +246,14 @@ def _shown(name: str, text: str) -> str:
 
 
 def _read_env_file(path: Path, errors: list[str]) -> dict[str, str]:
-    """The variables of `.env` as they stand there: `$` means nothing, so that any password can be written."""
+    """Return the variables of `.env` literally. `$` is not expanded, so a password may contain it."""
     try:
         status = path.stat()
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return {}
     except OSError as error:
-        errors.append(f"{path}: cannot be read ({error.strerror}); mend it, or chmod 600 .env as its owner")
+        errors.append(f"{path} cannot be read ({error.strerror}); check its owner and permissions")
         return {}
     except UnicodeDecodeError as error:
         errors.append(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
@@ -259,19 +263,19 @@ def _read_env_file(path: Path, errors: list[str]) -> dict[str, str]:
 
 
 def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
-    """Why `.env`, which holds passwords, is not safe where it is. Windows keeps such rights elsewhere."""
+    """Return the problems with the owner and mode of `.env`, which contains passwords. None on Windows."""
     if os.name != "posix":
         return []
     owner, mode = status.st_uid, status.st_mode & 0o777
     if owner not in (0, os.geteuid()):
-        return [f"{path}: belongs to another user ({owner}); chown {os.geteuid()} .env && chmod 600 .env"]
+        return [f"{path} belongs to another user ({owner}); run: chown {os.geteuid()} .env && chmod 600 .env"]
     if mode & 0o077:
-        return [f"{path}: other users can read or change it (mode {mode:o}); chmod 600 .env"]
+        return [f"{path} is accessible to other users (mode {mode:o}); run: chmod 600 .env"]
     return []
 
 
 def protect_env_file(path: Path) -> str | None:
-    """Take the rights of other users on `.env` away if this user can; return what was done, as a sentence."""
+    """Make `.env` inaccessible to other users, if possible. Return a message about what was done."""
     try:
         status = path.stat()
         mode = status.st_mode & 0o777
@@ -279,15 +283,15 @@ def protect_env_file(path: Path) -> str | None:
             return None
         path.chmod(mode & 0o700)
     except OSError:
-        return None  # reading it says what is wrong
+        return None  # reading the file reports the problem
     return (
-        f"{path}: other users could read or change it (mode {mode:o}); its mode is now {mode & 0o700:o}."
-        " If you do not trust them, change the passwords in it."
+        f"{path} was accessible to other users (mode {mode:o}). Its mode is now {mode & 0o700:o}."
+        " If you do not trust those users, change the passwords in it."
     )
 
 
 def _plain_variables(text: str) -> dict[str, str] | None:
-    """Return the variables of a file without quotes, escapes and the like, as dotenv does; None for any other file."""
+    """Return the variables of a file that uses no quotes or escapes, as dotenv would; None for any other file."""
     variables: dict[str, str] = {}
     for line in text.split("\n"):
         if match := PLAIN_LINE.fullmatch(line):
@@ -301,13 +305,13 @@ def _parsed(path: Path, text: str, errors: list[str]) -> dict[str, str]:
     plain = _plain_variables(text)
     if plain is not None:
         return plain
-    from dotenv.parser import parse_stream  # takes a fifth of an idle sweep to import
+    from dotenv.parser import parse_stream  # importing it takes a fifth of the time of an idle sweep
 
     variables: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key and binding.value is None):
             line = binding.original.line
-            errors.append(f"{path}: line {line} is no NAME=value; quote the value or mend the line")
+            errors.append(f"{path}, line {line}: expected NAME=value (quote the value if needed)")
         elif binding.key:
             variables[binding.key] = binding.value or ""
     return variables

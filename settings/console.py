@@ -1,4 +1,4 @@
-"""The standard streams: whatever is printed, it never fails because of their encoding."""
+"""Keep printing from failing because of the encoding of a standard stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def escape_unencodable() -> None:
-    r"""Let stdout and stderr show characters that their encoding lacks as escapes, such as `\u4f8b`."""
+    r"""Make stdout and stderr escape characters that their encoding lacks, as in `\u4f8b`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""What the value of each kind of setting may look like: text in, value out, or an error with what is allowed.
+"""Parse the value of each kind of setting. If the text is invalid, RefusedError says what is allowed.
 
-No message holds any part of the text, since it may be a secret. Numbers are matched before they are
-converted: Python's own parsers take "1_000", "١٢" and "nan".
+No message contains any part of the text, which may be a secret. Numbers are matched before they are converted, because
+Python's own parsers accept "1_000", "١٢" and "nan".
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 HOST = r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9._-]+)?"  # a name, or an IPv6 address without brackets
 LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-# RFC 3986; several hosts stand between commas, as libpq wants them.
+# RFC 3986, with several hosts separated by commas, as in libpq.
 POSTGRESQL = (
     r"(?P<hosts>(((\[[^\]/?#@]*\]|[^\[\]:,/?#@]*)(:[0-9]{0,5})?)(,|(?=[/?]|$)))*)"
     r"(/(?P<path>[^?]*))?(\?(?P<query>([^&=]+=[^&]*|&)*))?"
 )
-LOGINS = ("([^/@?#]*@)?", "([^/@]*@)")  # the second is not RFC 3986, but libpq takes a password with ? or #
+LOGINS = ("([^/@?#]*@)?", "([^/@]*@)")  # the second is not RFC 3986, but libpq accepts ? and # in a password
 PUBLIC_URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?"
 LARGEST = 10**12
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -33,11 +33,11 @@ SHORTEST_TOKEN = 16
 SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 SMTP_FORM = "allowed: maildir:FOLDER, smtp://HOST:PORT, smtp+tls://USER:PASSWORD@HOST:587, smtp+ssl://…@HOST:465"
 REDIS_URL = "redis://127.0.0.1:6379/0"
-ESCAPES = "in a user or password, @ is written %40, / %2F, : %3A, # %23, ? %3F, % %25"
+ESCAPES = "in a user name or password, write @ as %40, / %2F, : %3A, # %23, ? %3F, % %25"
 
 
 class RefusedError(ValueError):
-    """The text is not a value of this kind; says what is."""
+    """The text is not a valid value. The message says what is allowed."""
 
 
 class EmailURL(NamedTuple):
@@ -57,7 +57,7 @@ class DatabaseURL(NamedTuple):
 
 
 class Mailbox(NamedTuple):
-    """`header` is `name <address>`, quoted where it must be; the name may hold any language's letters."""
+    """A display name in any language, and an address. `header` is `name <address>`, quoted if necessary."""
 
     header: str
     name: str
@@ -65,16 +65,16 @@ class Mailbox(NamedTuple):
 
 
 def has_control(text: str) -> bool:
-    """Return whether it contains a control character, a line break of any kind, or a lone surrogate."""
+    """Return whether the text contains a control character, any kind of line break, or an unpaired surrogate."""
     return any(category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text)
 
 
 def refuse_quotation_marks(text: str) -> None:
-    """Refuse a value in quotation marks. `.env` is read without them, but `docker run --env-file` keeps them."""
+    """Reject a value in quotes. Reading `.env` removes quotes, but `docker run --env-file` keeps them."""
     if text[:1] in ('"', "'") and re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
         raise RefusedError(
             "the quotation marks are part of the value; allowed: the value without them"
-            " (docker run --env-file takes a line as it is)"
+            " (docker run --env-file does not remove them)"
         )
 
 
@@ -107,14 +107,14 @@ def yes_or_no(text: str) -> bool:
 
 
 def scheduler(text: str) -> str:
-    """RQ forks for each job, which Windows cannot."""
+    """Return the value of SCHEDULER. RQ forks for each job, which Windows does not support."""
     if text == "rq-scheduler" and sys.platform == "win32":
         raise RefusedError("rq-scheduler does not run on Windows; allowed there: cron")
     return choice("cron", "rq-scheduler")(text)
 
 
 def duration(text: str) -> int:
-    """Seconds. A bare number is refused, so that nobody's 24 hours become 24 seconds."""
+    """Return seconds. A number without a unit is rejected, so that 24 is not mistaken for 24 hours."""
     match = re.fullmatch("([0-9]{1,9})([smhd])", text) or re.fullmatch("(0)()", text)
     if not match or int(match[1]) * SECONDS.get(match[2], 1) > 36500 * SECONDS["d"]:
         raise RefusedError("allowed: 0, or a whole number with s, m, h or d, such as 45s, 30m, 24h or 90d")
@@ -122,7 +122,7 @@ def duration(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """Bytes; kB and MB are powers of 1000, KiB and MiB of 1024."""
+    """Return bytes. kB and MB are powers of 1000, KiB and MiB are powers of 1024."""
     match = re.fullmatch("([0-9]{1,12}) ?([a-z]*)", text.lower())
     number = int(match[1]) * BYTES.get(match[2], 0) if match else 0
     if not 1000 <= number <= 1000**3:
@@ -137,7 +137,7 @@ def path(text: str, folder: Path) -> Path:
 
 
 def file_contents(file: Path) -> str:
-    """The one value that a secret's file holds, without the line end after it."""
+    """Return the value in a secret's file, without surrounding whitespace."""
     try:
         with file.open("rb") as stream:
             text = stream.read(65536).decode("utf-8-sig").strip()
@@ -151,50 +151,50 @@ def file_contents(file: Path) -> str:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """Each token has at least 16 characters: fewer could be guessed over the network in time."""
+    """Return the tokens. Each has at least 16 characters, because shorter ones could be guessed over the network."""
     parts = tuple(part.strip() for part in text.split(",")) if text else ()
     if not all(re.fullmatch(f"[!-+\\--~]{{{SHORTEST_TOKEN},}}", part) for part in parts):
         raise RefusedError(
             f"allowed: tokens of {SHORTEST_TOKEN} or more ASCII characters, no spaces, separated by commas;"
-            " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            " create one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     return parts
 
 
 def secret_key(text: str) -> str | None:
     if text and len(text) < SHORTEST_TOKEN:
-        raise RefusedError(f"allowed: {SHORTEST_TOKEN} or more characters; left empty, the database's own is used")
+        raise RefusedError(f"allowed: {SHORTEST_TOKEN} or more characters, or empty to use the key in the database")
     return text or None
 
 
 def zone_name(text: str) -> str:
-    """`localtime` is the host's zone and `right/` counts leap seconds: both would move mail without warning."""
+    """Return the name. Rejects `localtime`, which depends on the host, and `right/`, which counts leap seconds."""
     is_name = re.fullmatch(r"(?!right/|localtime$|posixrules$|Factory$)[A-Za-z][A-Za-z0-9_+/-]*", text)
     if not is_name or not _zone_exists(text):
         raise RefusedError(
             "allowed: a time zone by its IANA name, such as Asia/Singapore, Europe/Berlin or UTC"
-            " (if no name works, this machine has no zones: pip install tzdata)"
+            " (if every name fails, install the zone data: pip install tzdata)"
         )
     return text
 
 
 def zone(name: str) -> ZoneInfo:
-    """Load a time zone. Raises KeyError, ValueError or OSError if there is none."""
-    # Imported here: an idle sweep does not need it, and with it would take more than three times as long as
-    # `import sqlite3` (bench/idle_sweep.py).
+    """Load a time zone. Raises KeyError, ValueError or OSError if it does not exist."""
+    # Imported here because an idle sweep does not need it, and would take more than three times as long as
+    # `import sqlite3` with it (bench/idle_sweep.py).
     from zoneinfo import ZoneInfo
 
     return ZoneInfo(name)
 
 
 def _zone_exists(name: str) -> bool:
-    """Return whether the system has a file for this zone (RFC 8536, section 3.1), or else zoneinfo finds it."""
+    """Return whether the system has a file for this zone (RFC 8536, section 3.1), or zoneinfo finds one."""
     try:
         with Path("/usr/share/zoneinfo", name).open("rb") as file:
             if file.read(4) == b"TZif":
                 return True
     except OSError:
-        pass  # zones may be elsewhere, such as in the package tzdata
+        pass  # the zone data may be elsewhere, such as in the package tzdata
     try:
         zone(name)
     except (KeyError, ValueError, OSError):
@@ -203,7 +203,7 @@ def _zone_exists(name: str) -> bool:
 
 
 def database(text: str, folder: Path) -> DatabaseURL:
-    """A file for SQLite; for PostgreSQL, a URI as libpq takes it, which is checked further once it is connected to."""
+    """Parse DATABASE_URL: a SQLite file, or a URI for libpq, which checks the rest when it connects."""
     allowed = (
         "allowed: sqlite:///FILE, sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST/NAME?PARAMETER=VALUE"
         " (docs/deploy.md, PostgreSQL)"
@@ -219,7 +219,7 @@ def database(text: str, folder: Path) -> DatabaseURL:
 
 
 def _postgresql(rest: str, allowed: str) -> str:
-    """Return the URI so that libpq reads it: with a slash before the query, no = in a value, and no empty parameter."""
+    """Return the URI in the form libpq needs: a slash before the query, no = in a value, and no empty parameter."""
     match = next(filter(None, (re.fullmatch(f"(?P<login>{login}){POSTGRESQL}", rest) for login in LOGINS)), None)
     if match is None or re.search("%(?![0-9A-Fa-f]{2})|%00", rest):
         raise RefusedError(f"{allowed}; {ESCAPES}")
@@ -246,21 +246,21 @@ def _smtp_url(scheme: str, url: SplitResult) -> EmailURL:
     user = _unescaped(url.username or "") or None
     password = _unescaped(url.password or "") or None
     if (user is None) != (password is None):
-        raise RefusedError(f"a user needs a password and the other way round; {SMTP_FORM}")
+        raise RefusedError(f"set both a user name and a password, or neither; {SMTP_FORM}")
     if user and scheme == "smtp" and not re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", host):
-        raise RefusedError("a password only goes over TLS, or to this machine; allowed: smtp+tls:// or smtp+ssl://")
+        raise RefusedError("a password is only sent over TLS or to this machine; allowed: smtp+tls:// or smtp+ssl://")
     return EmailURL(scheme, host, port, user, password)
 
 
 def _split(text: str) -> SplitResult:
-    """The parts of an SMTP URL. What urlsplit says of a bad one is not passed on: it may hold a password."""
+    """Split an SMTP URL. The error message of urlsplit is not passed on, because it may contain a password."""
     try:
         url = urlsplit(text)
         usable = url.port != 0 and re.fullmatch(HOST, url.hostname or "")
     except ValueError:
         usable = None
     if not usable or url.path not in ("", "/") or "?" in text or "#" in text:
-        raise RefusedError(f"{SMTP_FORM}; {ESCAPES}; a host's name is ASCII (xn--…), its port 1 to 65535")
+        raise RefusedError(f"{SMTP_FORM}; {ESCAPES}; the host name must be ASCII (xn--…), the port 1 to 65535")
     return url
 
 
@@ -270,16 +270,16 @@ def _unescaped(text: str) -> str:
     except UnicodeDecodeError:
         plain = "\0"
     if re.search("%(?![0-9A-Fa-f]{2})", text) or has_control(plain):
-        raise RefusedError(f"a %-escape is not right; {ESCAPES}")
+        raise RefusedError(f"invalid %-escape; {ESCAPES}")
     return plain
 
 
 def without_secrets(url: str) -> str:
-    """A URL that is a good value, without user, password and query: where a token is both, the user is a secret too."""
+    """Return a valid URL without user name, password and query. A user name may be a secret token."""
     scheme, slashes, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")  # no password holds a slash
+    authority, slash, path = rest.partition("/")  # a password cannot contain a slash
     login, at, host = authority.rpartition("@")
-    if "?" in login:  # of a password, or a query without a path before it
+    if "?" in login:  # part of a password, or a query without a path before it
         return f"{scheme}{slashes}…"
     place, question, _ = f"{host}{slash}{path}".partition("?")
     return scheme + slashes + ("…@" if at else "") + place + ("?…" if question else "")
@@ -295,14 +295,14 @@ def redis_url(text: str) -> str:
 
 
 def public_url(text: str) -> str | None:
-    """It goes into a header of every message, so only what needs no encoding there."""
+    """Parse PUBLIC_URL. It goes into a header of every message, so it may contain only what needs no encoding there."""
     if text and (len(text) > 500 or not re.fullmatch(PUBLIC_URL, text)):
-        raise RefusedError("allowed: https://HOST, with a :PORT and a /PATH if need be; nothing after ? or #")
+        raise RefusedError("allowed: https://HOST[:PORT][/PATH], without ? or #")
     return text.rstrip("/") or None
 
 
 def mailbox(text: str) -> Mailbox:
-    """`Name <address>`, `"Name" <address>` or an address; nothing that could inject a header."""
+    """Parse `Name <address>`, `"Name" <address>` or an address. Rejects anything that could inject a header."""
     match = re.fullmatch(r'(?:("(?:[^"\\]|\\.)*"|[^"<>]*?)\s*<([^<>\s]+)>|([^<>"\s]+))', text)
     if not match or has_control(text) or "=?" in text:
         raise RefusedError("allowed: Name <address@host> or address@host, without line breaks")
@@ -313,11 +313,11 @@ def mailbox(text: str) -> Mailbox:
 
 
 def _sender_address(text: str) -> str:
-    """Plain ASCII, so that every server accepts it."""
+    """Return an address in plain ASCII, which every server accepts."""
     atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
     label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     if not re.fullmatch(rf"(?=.{{1,254}}$)(?=[^@]{{1,64}}@){atom}(\.{atom})*@{label}(\.{label})*", text):
-        raise RefusedError("allowed: Name <address@host>, the address in ASCII, its domain as xn--… if need be")
+        raise RefusedError("allowed: Name <address@host>, the address in ASCII, with an international domain as xn--…")
     return text
 
 
@@ -328,7 +328,7 @@ def _phrase(name: str) -> str:
 
 
 def helo_name(text: str) -> str | None:
-    """A name or an address literal, as RFC 5321 section 4.1.2 writes them; None: this host's own."""
+    """Return a host name or an address literal (RFC 5321 section 4.1.2), or None for the name of this machine."""
     name = text.removesuffix(".")
     byte, group = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])", "[0-9A-Fa-f]{1,4}"
     groups = rf"({group}:){{7}}{group}|(?=(:*{group}){{0,7}}:*\])({group}(:{group})*)?::({group}(:{group})*)?"

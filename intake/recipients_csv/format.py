@@ -1,21 +1,20 @@
-"""The CSV form of recipients: bytes to rows, rows to bytes. No database, no terminal.
+"""The CSV format of recipients: bytes to rows, and rows to bytes. No database, no terminal.
 
-What is read: UTF-8, with or without a byte order mark; lines that end in LF, CR or CRLF, mixed; cells quoted
-or not; `,`, `;` or tab between them. The column is the one that the header calls `recipient_email`, or else by one of
-ADDRESS_NAMES; a file of one column needs no header. Blank lines and other columns are passed over, whatever their
-encoding. With `lenient`, UTF-16 with a byte order mark is read too, and an address that is not UTF-8 is taken for
-Windows-1252, in which Excel saves "CSV". The first line may name
-the delimiter, as many programs write it for Excel: `sep=;`. Files that were joined may have a byte order mark and a
-header in their middle.
+Reading accepts UTF-8, with or without a byte order mark; lines that end in LF, CR or CRLF, also mixed; quoted and
+unquoted cells; and comma, semicolon or tab as the delimiter. The addresses are in the column that the header calls
+`recipient_email`, or else one of ADDRESS_NAMES. A file with one column needs no header. Blank lines and other columns
+are ignored, whatever their encoding. With `lenient`, UTF-16 with a byte order mark is accepted too, and an address that
+is not UTF-8 is decoded as Windows-1252, which Excel uses for "CSV". The first line may name the delimiter, as many
+programs do for Excel: `sep=;`. Concatenated files may have a byte order mark and a header in the middle.
 
-What is written: RFC 4180 with CRLF. A spreadsheet runs a cell that begins with `= + - @ TAB CR LF NUL` (or
-the full-width form of the first four) as a formula, and legal addresses do begin with `= + -`. Such a cell
-gets an apostrophe in front, and so does one that has only apostrophes before such a character. Reading takes
-one off exactly those cells, so that any text comes back as it was: `+a@x` is written as `'+a@x`, `'+a@x` as
-`''+a@x`, and `'a@x` stays as it is.
+Writing produces RFC 4180 with CRLF. A spreadsheet runs a cell that begins with `= + - @ TAB CR LF NUL` (or the
+full-width form of the first four) as a formula, and valid addresses can begin with `= + -`. Such a cell gets an
+apostrophe in front, and so does a cell with only apostrophes before such a character. Reading removes one apostrophe
+from exactly those cells, so that every text survives: `+a@x` is written as `'+a@x`, `'+a@x` as `''+a@x`, and `'a@x`
+unchanged.
 
-A second column, `recipient_status`, says who is not active (`unsubscribed`, `rejected`). Reading respects it,
-so that nobody who has left becomes active on the way through a file.
+A second column, `recipient_status`, marks inactive recipients (`unsubscribed`, `rejected`). Reading respects it, so
+that exporting and importing a file never reactivates anyone.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from database import RECIPIENT_STATUSES
 ADDRESS_COLUMN = "recipient_email"
 STATUS_COLUMN = "recipient_status"
 
-# What headers call the column of addresses, without case, spaces and punctuation; an earlier set wins over a later one.
+# Names of the address column, in lower case without spaces and punctuation. An earlier set takes precedence.
 ADDRESS_NAMES = (
     {"recipientemail"},
     {"email", "emailaddress", "emailaddresses", "emailadresse", "emailadres", "adresseemail", "emailadress"}
@@ -53,18 +52,18 @@ ADDRESS_NAMES = (
     {"address", "addresses"},
 )
 
-# The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
+# The longest line and cell, in characters. Memory stays flat even if a quote is never closed.
 MAX_LINE_LENGTH = 1 << 20
-# How many lines are looked at for the delimiter and the header (a quoted header cell may hold line breaks).
+# Lines that are searched for the delimiter and the header (a quoted header cell may contain line breaks).
 HEAD_LINES = 20
 
 DELIMITERS = ",;\t"
-BYTE_ORDER_MARK = codecs.BOM_UTF8  # by which Excel knows that a file is UTF-8
+BYTE_ORDER_MARK = codecs.BOM_UTF8  # tells Excel that the file is UTF-8
 _MARK = "\ufeff"
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_SURROGATE = re.compile("[\udc80-\udcff]")  # how `surrogateescape` keeps a byte that is not UTF-8
+_SURROGATE = re.compile("[\udc80-\udcff]")  # how `surrogateescape` represents a byte that is not UTF-8
 _PUNCTUATION = re.compile(r"[\W_]+")
-# What is taken off at both ends of a cell: every blank, and marks that were the beginning of a file.
+# Stripped from both ends of a cell: all whitespace, and byte order marks of concatenated files.
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _MARK
 _SEPARATOR_LINE = re.compile(r"""[ ]*"?[ ]*sep[ ]*=[ ]*"?([^\s"]|\t)"?[\s,;"]*""", re.IGNORECASE)
 _BEFORE_CELL = re.compile(f"(?:^|(?<=[,;\t]))[ ]*+{_MARK}[ {_MARK}]*+")
@@ -79,7 +78,7 @@ _is_escaped = re.compile(f"'+[{_RUN_BY_SPREADSHEETS}]").match
 
 
 class Row(NamedTuple):
-    """What one line says: the text of an address, not checked here, and whether that recipient is active."""
+    """The unchecked address in a line, and the status of that recipient."""
 
     line: int
     text: str
@@ -87,21 +86,21 @@ class Row(NamedTuple):
 
 
 class InvalidLine(NamedTuple):
-    """A line that cannot be read, and why."""
+    """A line that cannot be read, and the reason."""
 
     line: int
     reason: str
 
 
 class Unreadable(InvalidLine):
-    """A line with which reading ends: nothing after it can be trusted."""
+    """A line at which reading stops, because nothing after it can be trusted."""
 
 
 class Form(NamedTuple):
-    """How a file is written; `header_line` is 0 where there is no header."""
+    """The form of a file. `header_line` is 0 if there is no header."""
 
     encoding: str
-    has_mark: bool  # of the byte order
+    has_mark: bool  # a byte order mark
     delimiter: str
     columns: int
     header_line: int
@@ -127,9 +126,9 @@ class _Layout(NamedTuple):
 
 
 def read_rows(stream: BinaryIO, *, lenient: bool = False) -> Iterator[Row | InvalidLine]:
-    """Yield each line that is not blank, in order; the last is Unreadable where the rest cannot be read.
+    """Yield each line that is not blank, in order. The last item is Unreadable if the rest cannot be read.
 
-    Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
+    Lines are counted from 1. A row that spans several lines has the number of its first line.
     """
     csv.field_size_limit(MAX_LINE_LENGTH)
     encoding = _UTF_16.get(_start_of(stream)) if lenient else None
@@ -146,7 +145,7 @@ def read_rows(stream: BinaryIO, *, lenient: bool = False) -> Iterator[Row | Inva
 
 
 def _start_of(stream: BinaryIO) -> bytes:
-    """Return the first two bytes, and leave them in the stream."""
+    """Return the first two bytes without consuming them."""
     if isinstance(stream, io.BufferedReader):
         return stream.peek(2)[:2]
     if not stream.seekable():
@@ -157,13 +156,13 @@ def _start_of(stream: BinaryIO) -> bytes:
 
 
 def form_of(start: bytes, *, lenient: bool = False) -> Form:
-    """The form of a file that can be read, by the bytes it starts with: enough for its first lines."""
+    """Return the form of a readable file. `start` must contain its first lines."""
     mark, encoding = start.startswith(codecs.BOM_UTF8), "UTF-8"
     if lenient and start[:2] in _UTF_16:
         mark, encoding, text = True, "UTF-16", start.decode("utf-16", "replace")
     else:
         text = start.decode("utf-8-sig", "surrogateescape")
-        # Three bytes at the end may be the beginning of a character that goes on in the rest.
+        # The last three bytes may be an incomplete character.
         if lenient and _SURROGATE.search(text, 0, len(text) - 3):
             encoding = "Windows-1252"
     head = list(islice(io.StringIO(text, newline=""), HEAD_LINES))
@@ -172,33 +171,33 @@ def form_of(start: bytes, *, lenient: bool = False) -> Form:
 
 
 def encode_rows(rows: Iterable[Sequence[str]]) -> bytes:
-    """Return the rows as CSV in which no cell is run by a spreadsheet."""
+    """Return the rows as CSV with escaped cells, so that a spreadsheet runs none of them."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows([map(escape, row) for row in rows])
     return text.getvalue().encode()
 
 
 def encode_pages(header: Sequence[str], pages: Iterable[Iterable[Sequence[str]]]) -> Iterator[bytes]:
-    """Yield a CSV file in parts: the header, then each page of rows."""
+    """Yield a CSV file in chunks: the header, then each page of rows."""
     yield encode_rows([header])
     for page in pages:
         yield encode_rows(page)
 
 
 def escape(cell: str) -> str:
-    """Put an apostrophe before what a spreadsheet would run, and before what would look escaped."""
+    """Put an apostrophe before a cell that a spreadsheet would run, or that would look escaped."""
     return f"'{cell}" if _to_escape(cell) else cell
 
 
 def unescape(cell: str) -> str:
-    """Undo `escape`, for every text."""
+    """Undo `escape`."""
     return cell[1:] if _is_escaped(cell) else cell
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     for number, line in enumerate(iter(partial(text.readline, MAX_LINE_LENGTH), ""), 1):
         if len(line) == MAX_LINE_LENGTH and line[-1] not in "\r\n":
-            raise _UnreadableError(number, f"it is longer than {MAX_LINE_LENGTH:,} characters")
+            raise _UnreadableError(number, f"the line is too long (limit: {MAX_LINE_LENGTH:,} characters)")
         yield line
 
 
@@ -211,12 +210,12 @@ def _rows(lines: Iterator[str], lenient: bool) -> Iterator[Row | InvalidLine]:
 
 
 def _without_separator_line(head: list[str]) -> tuple[list[str], str | None]:
-    """Return the lines with an empty one in place of `sep=…`, and the delimiter that it names."""
+    """Replace the line `sep=…` with an empty one, and return the lines and the delimiter that it names."""
     for number, line in enumerate(head):
         text = line.lstrip(_BLANKS)
         if found := _SEPARATOR_LINE.fullmatch(text):
             if found[1] not in DELIMITERS:
-                raise _UnreadableError(number + 1, "sep= names none of the delimiters comma, semicolon and tab")
+                raise _UnreadableError(number + 1, "sep= must name a comma, a semicolon or a tab")
             return [*head[:number], "\n", *head[number + 1 :]], found[1]
         if text:
             break
@@ -224,9 +223,9 @@ def _without_separator_line(head: list[str]) -> tuple[list[str], str | None]:
 
 
 def _tidied(lines: Iterable[str], delimiter: str) -> Iterator[str]:
-    """Yield the lines without blanks behind closing quotation marks, and without byte order marks before cells.
+    """Yield the lines without whitespace after closing quotes, and without byte order marks before cells.
 
-    Of marks in a record, every second one closes a cell or a pair of marks; blanks inside of a cell are kept.
+    Every second quote in a record closes a cell or an escaped pair. Whitespace inside a cell is kept.
     """
     is_open = False
     for line in lines:
@@ -243,7 +242,7 @@ def _tidied(lines: Iterable[str], delimiter: str) -> Iterator[str]:
 
 
 class _AfterQuote:
-    """Takes off what follows a quotation mark, if that closes a cell."""
+    """Removes whitespace after a quote that closes a cell."""
 
     def __init__(self, is_open: bool) -> None:
         self.is_open = is_open
@@ -254,7 +253,7 @@ class _AfterQuote:
 
 
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of each record with the number of the line on which it begins."""
+    """Yield the cells of each record with the number of its first line."""
     reader = csv.reader(_tidied(lines, delimiter), delimiter=delimiter, strict=True, skipinitialspace=True)
     line = 1
     try:
@@ -267,14 +266,14 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[s
 
 def _quoting_reason(error: str) -> str:
     if "expected after" in error:
-        return "text follows a closing quotation mark (an opening one may lack its partner)"
+        return "unexpected text after a closing quote (an earlier quote may be unclosed)"
     if "field limit" in error:
-        return f"a cell is longer than {MAX_LINE_LENGTH:,} characters (a quotation mark may lack its partner)"
-    return "a quotation mark is opened here and never closed"
+        return f"a cell is too long (limit: {MAX_LINE_LENGTH:,} characters; a quote may be unclosed)"
+    return "unclosed quote"
 
 
 def _layout(head: list[str], named: str | None = None) -> _Layout:
-    """Find delimiter, unless it is named, and columns by the first line that is not blank."""
+    """Determine the columns, and the delimiter unless it is named, from the first line that is not blank."""
     _refuse_other_encodings(head)
     firsts = {delimiter: _first_record(head, delimiter) for delimiter in named or DELIMITERS}
     for names in ADDRESS_NAMES:
@@ -284,23 +283,25 @@ def _layout(head: list[str], named: str | None = None) -> _Layout:
     delimiter = max(firsts, key=lambda each: len(firsts[each][1]))
     line, cells = firsts[delimiter]
     if any(cell.strip(_BLANKS) for cell in cells[1:]):
-        reason = f"{len(cells)} columns, and no header that calls one {ADDRESS_COLUMN} or email"
+        reason = f"the file has {len(cells)} columns, but no header named {ADDRESS_COLUMN} or email"
         raise _UnreadableError(line, reason)
     if cells and "@" not in cells[0]:
-        raise _UnreadableError(line, f"neither an address nor the header {ADDRESS_COLUMN} or email")
+        raise _UnreadableError(
+            line, f"the first line is neither an address nor a header named {ADDRESS_COLUMN} or email"
+        )
     return _Layout(delimiter)
 
 
 def _plain_name(cell: str) -> str:
-    """Return the name of a column as in ADDRESS_NAMES. What holds a delimiter is more than one cell."""
+    """Return the name of a column as in ADDRESS_NAMES, or nothing if the cell contains a delimiter."""
     return "" if any(map(cell.count, DELIMITERS)) else _PUNCTUATION.sub("", cell[:100]).lower()
 
 
 def _refuse_other_encodings(head: list[str]) -> None:
     first = head[0] if head else ""
-    # The two byte order marks as `surrogateescape` shows them; without a mark, every second byte is NUL.
+    # The two byte order marks as `surrogateescape` represents them. Without one, every second byte is NUL.
     if first.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in first:
-        raise _UnreadableError(1, "the file is UTF-16, or no text; save it as UTF-8")
+        raise _UnreadableError(1, "the file is UTF-16 or not text; save it as CSV UTF-8")
 
 
 def _first_record(head: list[str], delimiter: str) -> tuple[int, list[str]]:
@@ -317,23 +318,23 @@ def _layout_by_header(delimiter: str, line: int, cells: list[str], names: set[st
     found = [place for place, cell in enumerate(cells) if _plain_name(cell) in names]
     if len(found) > 1:
         called = ", ".join(dict.fromkeys(cells[place].strip(_BLANKS).lower() for place in found))
-        hint = "" if names is ADDRESS_NAMES[0] else f"; call the one to read {ADDRESS_COLUMN}"
-        raise _UnreadableError(line, f"the header calls two columns {called}{hint}")
+        hint = "" if names is ADDRESS_NAMES[0] else f"; rename the one to import to {ADDRESS_COLUMN}"
+        raise _UnreadableError(line, f"the header has two columns named {called}{hint}")
     statuses = [place for place, cell in enumerate(cells) if cell.strip(_BLANKS).lower() == STATUS_COLUMN]
     if len(statuses) > 1:
-        raise _UnreadableError(line, f"the header calls two columns {STATUS_COLUMN}")
+        raise _UnreadableError(line, f"the header has two columns named {STATUS_COLUMN}")
     address, status = found[0], statuses[0] if statuses else None
     name = cells[address].strip(_BLANKS)[:100]
     return _Layout(delimiter, len(cells), address, status, max(address, status or 0) + 1, line, name)
 
 
 def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | None:
-    """Return what a record says, or None for a blank one."""
+    """Return the row for a record, or None if the record is blank."""
     whole = "".join(cells)
     if not whole.strip(_BLANKS):
         return None
     if "\0" in whole:
-        return InvalidLine(line, "it holds a NUL character")
+        return InvalidLine(line, "the line contains a NUL character")
     if reason := _bad_shape(cells, layout):
         return InvalidLine(line, reason)
     cell = cells[layout.address]
@@ -341,28 +342,28 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | No
         try:
             cell = _as_windows_1252(cell) if layout.lenient else cell.encode().decode()
         except UnicodeError:
-            return InvalidLine(line, "it is not UTF-8; save the file as UTF-8")
+            return InvalidLine(line, "the address is not UTF-8 text; save the file as UTF-8")
     text = unescape(cell.strip(_BLANKS))
     if "@" not in text and text.lower() in (ADDRESS_COLUMN, layout.name.lower()):
-        return None  # the header again, in the middle of files that were joined
+        return None  # the header of another file that was appended
     if layout.status is None:
         return Row(line, text)
     status = cells[layout.status].strip(_BLANKS).lower()
     if status not in RECIPIENT_STATUSES:
-        return InvalidLine(line, f"{STATUS_COLUMN} is none of {', '.join(RECIPIENT_STATUSES)}")
+        return InvalidLine(line, f"{STATUS_COLUMN} must be one of: {', '.join(RECIPIENT_STATUSES)}")
     return Row(line, text, status)
 
 
 def _as_windows_1252(cell: str) -> str:
-    """Return a cell that is not UTF-8 as Excel's plain "CSV" means it. Raises UnicodeError."""
+    """Decode a cell that is not UTF-8 as Excel's plain "CSV" encodes it. Raises UnicodeError."""
     return cell.encode("utf-8", "surrogateescape").decode("cp1252")
 
 
 def _bad_shape(cells: list[str], layout: _Layout) -> str:
     if len(cells) > layout.width and any(cell.strip(_BLANKS) for cell in cells[layout.width :]):
-        return f"it has more cells ({len(cells)}) than there are columns ({layout.width})"
+        return f"too many cells ({len(cells)}; the header has {layout.width})"
     if len(cells) < layout.least:
-        return f"it has fewer cells ({len(cells)}) than there are columns ({layout.width})"
+        return f"too few cells ({len(cells)}; the header has {layout.width})"
     if not cells[layout.address].strip(_BLANKS):
         return f"{layout.name} is empty"
     return ""

@@ -1,7 +1,7 @@
-"""Read, import or undo an uploaded file of recipients, in a thread of its own.
+"""Read, import or undo an uploaded file of recipients in a background thread.
 
 Progress is recorded in the database, so that any process can show it. If the process dies, the heartbeat of the import
-stops. Then nothing of the file was imported, and a person can start the step again.
+stops. In that case nothing was imported, and a person can start the step again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from intake.recipients_csv.reader import AddressFile, PreviewFile, Seen
 from settings import Settings
 
 PART_BYTES = 1 << 18  # a file is stored and read in parts of this size
-MAX_INVALID_LINES = 10_000  # the number that is listed
+MAX_INVALID_LINES = 10_000  # that are saved for download
 PREVIEW_ROWS = 10
 WRITE_TIMEOUT = 60.0  # seconds to wait for other writers
 
 
 class Parts(io.RawIOBase):
-    """The bytes of an uploaded file. Before each part, `note` is called with the number of bytes read so far."""
+    """The bytes of an uploaded file. Before each part, calls `note` with the number of bytes read so far."""
 
     def __init__(self, read: Callable[[int], bytes], note: Callable[[int], None]) -> None:
         self._read = read
@@ -52,7 +52,7 @@ class Parts(io.RawIOBase):
 
 
 def start(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> threading.Thread:
-    """Start a thread that runs the step `read`, `import` or `undo`. The caller has begun it in the database."""
+    """Start a thread that runs the step `read`, `import` or `undo`, which the caller has started in the database."""
     arguments = (settings, logger, import_id, step)
     thread = threading.Thread(target=run, args=arguments, name=f"import {import_id}", daemon=True)
     thread.start()
@@ -60,13 +60,13 @@ def start(settings: Settings, logger: logging.Logger, import_id: int, step: str)
 
 
 def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -> None:
-    """Run a step. An error of the database is logged and recorded in the import."""
+    """Run a step. A database error is logged and recorded in the import."""
     try:
-        # Two connections: one is busy storing, while the other reads the file and records the progress.
+        # Two connections: one stores the addresses while the other reads the file and records progress.
         with open_database(settings, WRITE_TIMEOUT) as database, open_database(settings, WRITE_TIMEOUT) as other:
             STEPS[step](settings, database, other, import_id)
     except DBError as error:
-        logger.error("import %d broke off: %s", import_id, error)
+        logger.error("import %d failed: %s", import_id, error)
         with suppress(DBError), open_database(settings) as database:  # if this fails, the heartbeat still stops
             database.imports.break_off(import_id, str(error))
 
@@ -110,11 +110,11 @@ def _stream(database: Database, import_id: int) -> BinaryIO:
 def _error(file: PreviewFile) -> str:
     """Return why nothing of the file can be imported, or an empty string."""
     if file.unreadable:
-        return f"from line {file.unreadable.line:,} on it cannot be read: {file.unreadable.reason}"
+        return f"cannot read the file from line {file.unreadable.line:,}: {file.unreadable.reason}"
     if not file.invalid_count + file.count + file.skipped:
-        return "it has no recipients in it"
+        return "the file contains no recipients"
     if not file.count + file.skipped:
-        return f"none of its lines can be taken; line {file.invalid_lines[0].line:,}: {file.invalid_lines[0].reason}"
+        return f"the file has no valid lines; line {file.invalid_lines[0].line:,}: {file.invalid_lines[0].reason}"
     return ""
 
 
@@ -128,7 +128,7 @@ def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str
 
 
 def _result(database: Database, row: Seen, keys: set[str]) -> str:
-    """Return what an import makes of a row: a field of Comparison, `duplicate`, or '' for an invalid or skipped row."""
+    """Return the outcome of importing a row: a field of Comparison, `duplicate`, or '' if it is invalid or skipped."""
     if row.address is None:
         return ""
     if row.address.key in keys:

@@ -1,4 +1,4 @@
-"""The CSV file that an import reads: its addresses one at a time, and its invalid lines."""
+"""Read the addresses of a CSV file one at a time, and collect its invalid lines."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from intake.text import printable
 
 
 class InvalidLinesError(Exception):
-    """The file has invalid lines: the first of them, and how many.
+    """The file has invalid lines. `lines` are the first of them, and `count` is their number.
 
-    The iteration raises it at its end, so that whoever stores the addresses rolls back.
+    Raised at the end of the iteration, so that the caller rolls back what it has stored.
     """
 
     def __init__(self, lines: list[InvalidLine], count: int) -> None:
-        super().__init__(f"{count:,} bad line{'s' if count > 1 else ''}; nothing was imported")
+        super().__init__(f"Nothing was imported: {count:,} invalid line{'s' if count > 1 else ''}")
         self.lines = lines
         self.count = count
 
@@ -27,7 +27,7 @@ class InvalidLinesError(Exception):
 class AddressFile:
     """Iterates over the addresses of a CSV file in constant memory, and records its invalid lines.
 
-    A cell may also hold `Name <address>` or a `mailto:` link. `lenient` is that of `read_rows`.
+    A cell may also contain `Name <address>` or a `mailto:` link. `lenient` is passed to `read_rows`.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class AddressFile:
         self._max_listed = max_listed
         self.invalid_lines: list[InvalidLine] = []  # the first ones
         self.invalid_count = 0
-        self.count = 0  # addresses that were yielded
-        self.skipped = 0  # rows that the file itself marks as not active
+        self.count = 0  # addresses yielded so far
+        self.skipped = 0  # rows that the file marks as inactive
 
     def __iter__(self) -> Iterator[Address]:
         for row in self._rows():
@@ -52,7 +52,7 @@ class AddressFile:
         return read_rows(self._file, lenient=self._lenient)
 
     def _address(self, row: Row | InvalidLine) -> Address | None:
-        """Return the address to add; if there is none, count the row as invalid or skipped, and return None."""
+        """Return the address to add, or count the row as invalid or skipped and return None."""
         if isinstance(row, InvalidLine):
             self._record_invalid(row)
             return None
@@ -74,7 +74,7 @@ class AddressFile:
 
 
 class ImportFile(AddressFile):
-    """A file that is imported as a whole or not at all: the iteration raises InvalidLinesError if a line is invalid."""
+    """A file that is imported completely or not at all. The iteration raises InvalidLinesError if a line is invalid."""
 
     def __iter__(self) -> Iterator[Address]:
         for address in super().__iter__():
@@ -85,7 +85,7 @@ class ImportFile(AddressFile):
 
 
 class Seen(NamedTuple):
-    """One of the first rows: its address, or the reason why there is none to add."""
+    """One of the first rows: its address, or the reason why there is none."""
 
     line: int
     text: str
@@ -94,7 +94,7 @@ class Seen(NamedTuple):
 
 
 class PreviewFile(AddressFile):
-    """A file that is previewed: keeps its first rows, and the line from which on it cannot be read."""
+    """A file for a preview. Keeps its first rows, and the line from which it cannot be read."""
 
     def __init__(
         self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False, lenient: bool = False
@@ -110,7 +110,7 @@ class PreviewFile(AddressFile):
         if isinstance(row, Unreadable):
             self.unreadable = row
         if len(self.seen) < self._max_seen:
-            reason = "" if address else "not active, by the file itself"
+            reason = "" if address else "marked inactive in the file"
             if self.invalid_count > invalid_before:
                 reason = self.invalid_lines[-1].reason
             self.seen.append(Seen(row.line, "" if isinstance(row, InvalidLine) else row.text, address, reason))

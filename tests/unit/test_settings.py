@@ -470,13 +470,13 @@ def test_an_env_file_that_others_can_reach_is_an_error_with_the_remedy(tmp_path:
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 @pytest.mark.parametrize(
-    ("mode", "mended"), [(0o644, 0o600), (0o666, 0o600), (0o604, 0o600), (0o755, 0o700), (0o440, 0o400)]
+    ("mode", "fixed"), [(0o644, 0o600), (0o666, 0o600), (0o604, 0o600), (0o755, 0o700), (0o440, 0o400)]
 )
-def test_a_start_protects_an_env_file_that_others_can_reach(tmp_path: Path, mode: int, mended: int) -> None:
+def test_a_start_protects_an_env_file_that_others_can_reach(tmp_path: Path, mode: int, fixed: int) -> None:
     env_file(tmp_path, "SENDERS=2\n", mode)
     done = protect_env_file(tmp_path / ".env") or ""
-    assert f"(mode {mode:o}); its mode is now {mended:o}." in done
-    assert (tmp_path / ".env").stat().st_mode & 0o777 == mended
+    assert f"(mode {mode:o}). Its mode is now {fixed:o}." in done
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == fixed
     assert load_settings({}, tmp_path).senders == 2 and protect_env_file(tmp_path / ".env") is None
 
 

@@ -130,7 +130,7 @@ def test_of_a_time_that_comes_twice_a_person_has_to_say_which() -> None:
 def test_the_error_about_a_time_that_never_comes_says_why() -> None:
     with pytest.raises(SkippedTime, match="Bad timestamp") as caught:
         clean_local_time("2026-03-08T02:30", NEW_YORK, "-04:00")
-    assert "put forward" in caught.value.message
+    assert "go forward" in caught.value.message
 
 
 @pytest.mark.parametrize("host", [None, "America/New_York", "Asia/Shanghai", "Pacific/Kiritimati"])
