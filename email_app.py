@@ -1,4 +1,4 @@
-"""The web application, put together. What it does is in `web/` and `commands/`."""
+"""Create the Flask application from its parts in `web/` and `commands/`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from web.auth import access, login
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application, with these settings or those of the environment. No database is opened or made yet."""
+    """Return the application with these settings, or those of the environment. Does not open the database."""
     settings = settings or _settings_of_environment()
     app = Flask(__name__, template_folder="web/templates", static_folder="web/static")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False  # else an address with two is answered by a redirect
+    app.url_map.merge_slashes = False  # otherwise a URL with two slashes is redirected
     _register_services(app, settings)
     access.register(app)
     errors.register(app)
@@ -36,7 +36,7 @@ def _settings_of_environment() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        raise SystemExit(str(error)) from None  # a line for each thing to mend, and no traceback
+        raise SystemExit(str(error)) from None  # one line per problem, without a traceback
 
 
 def _register_services(app: Flask, settings: Settings) -> None:

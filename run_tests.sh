@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests in parallel; on a fresh machine it first installs what they need.
+# Runs the tests in parallel. On a new machine, it first installs what they need.
 set -eu
 
 usage() {
@@ -97,7 +97,7 @@ cores() {
     getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
-# missing_of PROGRAM:PACKAGE...: the packages whose programs are not there.
+# missing_of PROGRAM:PACKAGE...: print the packages whose programs are missing.
 missing_of() {
     local pair
     for pair in "$@"; do

@@ -1,5 +1,5 @@
 @echo off
-rem Starts the whole service; on a fresh machine it first makes .venv and installs requirements.txt.
+rem Starts the service. On a new machine, it first creates .venv and installs requirements.txt.
 setlocal
 cd /d "%~dp0"
 if "%~1"=="-h" goto help
@@ -18,20 +18,20 @@ if not errorlevel 1 goto found
 set "PYTHON=python"
 %PYTHON% -c "import sys; sys.exit(sys.version_info < (3, 11))" >nul 2>&1
 if not errorlevel 1 goto found
-echo start_flask.bat: Python 3.11 or later is needed; install it from https://www.python.org/downloads/ and start again 1>&2
+echo start_flask.bat: Python 3.11 or later is required. Install it from https://www.python.org/downloads/ and start again 1>&2
 exit /b 1
 
 :found
 %PYTHON% -m venv --clear .venv
 if not errorlevel 1 goto install
-echo start_flask.bat: Python could not make .venv, for the reason above; mend it and start again 1>&2
+echo start_flask.bat: Could not create .venv, see the error above. Fix it and start again 1>&2
 exit /b 1
 
 :install
-echo Installing what requirements.txt names into .venv; the first time takes a minute ...
+echo Installing requirements.txt into .venv. The first time takes a minute ...
 ".venv\Scripts\python.exe" -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.txt >.venv\pip.log 2>&1
 if not errorlevel 1 goto installed
-echo start_flask.bat: pip could not install requirements.txt, see .venv\pip.log; is this machine online? Then start again 1>&2
+echo start_flask.bat: pip could not install requirements.txt, see .venv\pip.log. Check the network connection and start again 1>&2
 exit /b 1
 
 :installed
@@ -44,11 +44,11 @@ exit /b %errorlevel%
 :help
 echo Usage: start_flask.bat [--demo]
 echo.
-echo Serves on http://%%HOST%%:%%PORT%% (127.0.0.1:5000 unless set) and sends what is due, until Ctrl-C.
-echo The first start makes .venv and installs requirements.txt into it. Settings come from the environment and
-echo from .env in this folder.
+echo Runs the web server at http://%%HOST%%:%%PORT%% (default: 127.0.0.1:5000) and sends due emails, until Ctrl-C.
+echo The first start creates .venv and installs requirements.txt into it. Settings are read from the environment
+echo and from .env in this folder.
 echo.
-echo   --demo      on data of its own in the folder demo: three example recipients and one email a few seconds
-echo               ahead; prints where each message was put. No mail leaves this machine.
-echo   -h, --help  this text
+echo   --demo      use example data in the folder demo: three recipients and one email, due in a few seconds;
+echo               prints the file of each message. No mail leaves this machine.
+echo   -h, --help  show this text
 exit /b 0

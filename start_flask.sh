@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Starts the whole service; on a fresh machine it first makes .venv and installs requirements.txt.
+# Starts the service. On a new machine, it first creates .venv and installs requirements.txt.
 set -eu
 
 usage() {
     cat <<'USAGE'
 Usage: ./start_flask.sh [--demo]
 
-Serves on http://$HOST:$PORT (127.0.0.1:5000 unless set) and sends what is due, until Ctrl-C or SIGTERM.
-The first start makes .venv and installs requirements.txt into it. Settings come from the environment and
-from .env in this folder.
+Runs the web server at http://$HOST:$PORT (default: 127.0.0.1:5000) and sends due emails, until Ctrl-C or
+SIGTERM. The first start creates .venv and installs requirements.txt into it. Settings are read from the
+environment and from .env in this folder.
 
-  --demo      on data of its own in the folder demo/: three example recipients and one email a few seconds
-              ahead; prints where each message was put. No mail leaves this machine.
-  -h, --help  this text
+  --demo      use example data in the folder demo/: three recipients and one email, due in a few seconds;
+              prints the file of each message. No mail leaves this machine.
+  -h, --help  show this text
 USAGE
 }
 

@@ -1,1 +1,1 @@
-"""What `./start_flask.sh` and `start_flask.bat` run: the web server and the sender, started and ended together."""
+"""What `./start_flask.sh` and `start_flask.bat` run: the web server and the sender, which start and stop together."""

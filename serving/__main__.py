@@ -1,4 +1,4 @@
-"""Start the whole service: check the settings, make the tables, then serve and send until told to stop."""
+"""Start the service: check the settings, create the tables, then serve and send until stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> int:
     escape_unencodable()
     stop = StopSignals()
     options = _arguments()
-    os.umask(0o077)  # the database, the outbox and the log hold other people's mail
+    os.umask(0o077)  # the database, the outbox and the log contain other people's mail
     if options.demo:
         demo.prepare()
     if done := protect_env_file(FOLDER / ".env"):
@@ -43,13 +43,15 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=SCRIPT, description=__doc__)
-    text = "in the folder demo/: three example recipients, one email a few seconds ahead, no mail leaves this machine"
+    text = (
+        "use example data in demo/: three recipients and one email, due in a few seconds; no mail leaves this machine"
+    )
     parser.add_argument("--demo", action="store_true", help=text)
     return parser.parse_args()
 
 
 def _check(command: str) -> tuple[Settings, Address]:
-    """Settings and address, or everything that is wrong with both of them at once."""
+    """Return the settings and the address. Raises SettingsError, which lists the problems of both."""
     errors: list[str] = []
     try:
         settings = load_settings()
@@ -84,25 +86,23 @@ def _sending_processes(settings: Settings) -> list[ManagedProcess]:
     if settings.scheduler == "cron":
         return [ManagedProcess("sender", "sender")]
     return [
-        ManagedProcess("rq worker", "worker", restarts=True),
+        ManagedProcess("RQ worker", "worker", restarts=True),
         ManagedProcess("rqscheduler", "scheduler", restarts=True),
     ]
 
 
 def _greeting(settings: Settings, address: Address) -> list[str]:
-    lines = [f"Serving {address.url} and sending what is due. Stop with Ctrl-C (or kill {os.getpid()})."]
+    lines = [f"Running at {address.url}. Due emails are sent automatically. Press Ctrl-C to stop (PID {os.getpid()})."]
     url = settings.email_url
     if url.path:
         folder = url.path.relative_to(FOLDER) if url.path.is_relative_to(FOLDER) else url.path
-        lines.append(
-            f"Mail is put into the folder {folder} and leaves this machine only once EMAIL_URL names a server."
-        )
+        lines.append(f"Messages are saved in {folder}. Nothing leaves this machine until you set EMAIL_URL.")
     else:
-        lines.append(f"Mail goes to {url.host}:{url.port} ({url.scheme}).")
+        lines.append(f"Mail is sent through {url.host}:{url.port} ({url.scheme}).")
     if settings.scheduler == "rq-scheduler":
-        lines.append("Redis says when to send; ./makecron.sh installs the safety net, for when it is away.")
+        lines.append("Redis triggers sending. Install the safety net for Redis outages: ./makecron.sh")
     if address.is_public and not settings.api_tokens:
-        lines.append("No API_TOKEN is set, so only programs on this machine are served; others get an error.")
+        lines.append("API_TOKEN is not set: requests from other machines are rejected.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""HOST and PORT: where the service listens, held for it before anything is started."""
+"""HOST and PORT: the address of the service, reserved before anything starts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from settings.parse import RefusedError, refuse_quotation_marks
 
 
 class AddressError(Exception):
-    """The service cannot listen there; says what to do instead."""
+    """The service cannot listen at this address. The message says what to do instead."""
 
 
 class Address(NamedTuple):
-    """`host` is an IP address. As long as `holder` is open, no second start can take the same port."""
+    """A reserved address; `host` is an IP address. While `holder` is open, no second service can use the port."""
 
     host: str
     port: int
@@ -26,7 +26,7 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Where a client on this machine reaches the service."""
+        """The URL of the service for a client on this machine."""
         host = self.host
         if ip_address(host).is_unspecified:
             host = "::1" if ":" in host else "127.0.0.1"
@@ -34,11 +34,11 @@ class Address(NamedTuple):
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines can reach it."""
+        """Whether other machines can reach the service."""
         return not ip_address(self.host).is_loopback
 
     def answers(self) -> bool:
-        """Whether something listens there now."""
+        """Return whether something accepts connections at the address now."""
         host = "::1" if self.host == "::" else self.host.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         with socket.socket(self.holder.family) as client:
             client.settimeout(1.0)
@@ -46,7 +46,7 @@ class Address(NamedTuple):
 
 
 def reserve(environ: Mapping[str, str], command: str) -> Address:
-    """The address that HOST and PORT name, bound but not listening. `command` starts the service again."""
+    """Return the address in HOST and PORT, bound but not listening. `command` is the command to suggest in errors."""
     host = environ.get("HOST") or "127.0.0.1"
     port = environ.get("PORT") or "5000"
     for name, value in (("HOST", host), ("PORT", port)):
@@ -65,14 +65,14 @@ def reserve(environ: Mapping[str, str], command: str) -> Address:
 
 def _bound(family: int, where: tuple[object, ...], host: str, port: str, command: str) -> socket.socket:
     holder = socket.socket(family)
-    if os.name == "posix":  # there it means "although old connections linger"; on Windows "although it is taken"
+    if os.name == "posix":  # ignores old connections; on Windows it would also ignore a server
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         holder.bind(where)
     except OSError as error:
         holder.close()
         raise AddressError(_reason(error, host, port, command)) from None
-    if sys.platform == "linux":  # granian binds with SO_REUSEPORT, so it may join, and a second start may not
+    if sys.platform == "linux":  # granian binds with SO_REUSEPORT, so it can share the port; a second start cannot
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return holder
 
@@ -81,7 +81,7 @@ def _reason(error: OSError, host: str, port: str, command: str) -> str:
     other = "5001" if port != "5001" else "5002"
     remedy = f"set PORT={other} && {command}" if os.name == "nt" else f"PORT={other} {command}"
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken by another program; start with another one: {remedy}"
+        return f"Port {port} of {host} is already in use. Use another one: {remedy}"
     if error.errno == errno.EACCES:
-        return f"port {port} needs more rights than this user has; start with another one: {remedy}"
-    return f"HOST={host!r}: this machine cannot listen there ({error.strerror}); allowed: one of its own addresses"
+        return f"Port {port} requires more privileges. Use another one: {remedy}"
+    return f"HOST={host!r} is not an address of this machine ({error.strerror})"

@@ -1,4 +1,4 @@
-"""The demo: the real service on data of its own in `demo/`, and one email to watch from its POST to its messages."""
+"""The demo: the real service with example data in `demo/`, and one email to watch from its POST to its delivery."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from settings import ADDRESS, FOLDER, FROM_FILES, Settings
 RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
 SECONDS_AHEAD = 4  # from the POST to the due second
 DELIVERY_TIMEOUT = 30.0  # seconds
+PYTHON = "python" if os.name == "nt" else "python3"
 
 
 def prepare() -> None:
-    """Make the folder, and set every variable, so that nothing in `.env` (a real SMTP server!) counts."""
+    """Create the folder, and set every variable, so that nothing in `.env` (a real SMTP server!) is used."""
     (FOLDER / "demo").mkdir(mode=0o700, exist_ok=True)
     for name in (*map(str.upper, Settings._fields), "API_TOKEN", *(name + "_FILE" for name in FROM_FILES)):
         os.environ[name] = ""
-    for name in ADDRESS:  # of this shell only
+    for name in ADDRESS:  # from the environment only
         os.environ.setdefault(name, "")
     os.environ["DATABASE_URL"] = "sqlite:///demo/email.db"
     os.environ["EMAIL_URL"] = "maildir:demo/outbox"
@@ -35,35 +36,35 @@ def prepare() -> None:
 
 
 def start(settings: Settings, url: str) -> None:
-    """Run the demo beside the service; it ends with it."""
+    """Run the demo in a thread that ends with the service."""
     threading.Thread(target=_run, args=(settings, url), daemon=True).start()
 
 
 def _run(settings: Settings, url: str) -> None:
     with open_database(settings) as database:
         database.recipients.add([clean_address(address) for address in RECIPIENTS], datetime.now(UTC))
-    say(f"Demo: the recipients are {', '.join(RECIPIENTS)}.")
+    say(f"Demo: added the recipients {', '.join(RECIPIENTS)}.")
     outbox = settings.email_url.path or FOLDER
-    event_id = time.time_ns() // 1_000_000  # a new one for each run
+    event_id = time.time_ns() // 1_000_000  # a different one for each run
     due = int(time.time()) + SECONDS_AHEAD
     _post(url, event_id, datetime.fromtimestamp(due, settings.timezone))
     received = _watch(outbox, f"Demo {event_id}", due)
     if received < len(RECIPIENTS):
         say(
-            f"Demo: {received} of {len(RECIPIENTS)} messages came within {DELIVERY_TIMEOUT:.0f} s; "
-            f"see {settings.tasklog}."
+            f"Demo: only {received} of {len(RECIPIENTS)} messages arrived within {DELIVERY_TIMEOUT:.0f} s. "
+            f"See {settings.tasklog}."
         )
     else:
-        say(f"Demo: that is all. The service goes on: see {url} in a browser,")
-        say("Demo: try python3 test_client.py, or stop it with Ctrl-C.")
+        say(f"Demo: done. The service keeps running: open {url} in a browser,")
+        say(f"Demo: run {PYTHON} test_client.py, or press Ctrl-C to stop.")
 
 
 def _post(url: str, event_id: int, due: datetime) -> None:
-    """The same request that any client would make."""
+    """Make the same request as any client."""
     fields = {
         "event_id": event_id,
         "email_subject": f"Demo {event_id}",
-        "email_content": "This came through the whole service: POST, database, sender, Maildir.\n",
+        "email_content": "This message went through the whole service: POST, database, sender, Maildir.\n",
         "timestamp": due.strftime("%Y-%m-%d %H:%M:%S"),
     }
     for name, value in fields.items():
@@ -74,11 +75,11 @@ def _post(url: str, event_id: int, due: datetime) -> None:
             status, text = answer.status, answer.read().decode()
     except HTTPError as error:
         status, text = error.code, error.read().decode()
-    say(f"Demo: POST {url}/send-emails was answered {status} {text.strip()}. Now wait for {due:%H:%M:%S}.")
+    say(f"Demo: POST {url}/send-emails -> {status} {text.strip()}. The email is due at {due:%H:%M:%S}.")
 
 
 def _watch(outbox: Path, subject: str, due: int) -> int:
-    """Print each message of the email as it arrives; returns how many came in time."""
+    """Print each message of the email as it arrives. Return how many arrived in time."""
     seen: set[Path] = set()
     received = 0
     deadline = due + DELIVERY_TIMEOUT
@@ -97,5 +98,5 @@ def _show(path: Path, subject: str, due: int) -> bool:
         return False
     status = path.stat()
     late = max(status.st_mtime, status.st_ctime) - due  # ctime: when it was moved into new/
-    say(f"Demo: {header['To']} got it {late:.2f} s after its due second: {path.relative_to(FOLDER)}")
+    say(f"Demo: {header['To']}: delivered {late:.2f} s after the due second to {path.relative_to(FOLDER)}")
     return True

@@ -1,7 +1,7 @@
 """The health checks of the containers: `python -m serving.health_check PART`, where PART is as in `PARTS`.
 
-The exit code is 0, or 1 with the reason on stdout, which `docker inspect` shows. A check asks whether the part does its
-work, not only whether its process exists: a sender that hangs stops recording its heartbeat.
+The exit code is 0, or 1 with the reason on stdout, which `docker inspect` shows. A check finds out whether the part
+does its work, not only whether its process exists. For example, a sender that hangs stops recording its heartbeat.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ TIMEOUT_SECONDS = 5.0
 
 
 class Unhealthy(Exception):
-    """The part does not do its work; says why."""
+    """The part does not do its work. The message says why."""
 
 
 def check_web() -> None:
-    """A worker of the web server answers. The database is not asked: restarting the web server would not help."""
+    """Check that the web server responds. The database is not checked: restarting the web server would not help."""
     server = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=TIMEOUT_SECONDS)
     try:
         server.request("GET", "/healthz")
         status = server.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        raise Unhealthy(f"the web server does not answer: {error}") from error
+        raise Unhealthy(f"the web server does not respond: {error}") from error
     finally:
         server.close()
     if status != 200:
-        raise Unhealthy(f"the web server answers {status}")
+        raise Unhealthy(f"the web server responds with status {status}")
 
 
 def check_sender() -> None:
-    """A watcher has looked for work lately. All watchers on one database share this heartbeat."""
+    """Check that a watcher has recently looked for work. All watchers of a database share this heartbeat."""
     with open_database(load_settings()) as database:
         age = datetime.now(UTC) - database.health.heartbeat_at()
     finding = delivery_health.heartbeat(age, "cron")
@@ -50,17 +50,17 @@ def check_sender() -> None:
 
 
 def check_worker() -> None:
-    """The rq worker of this container is registered in Redis."""
+    """Check that the RQ worker of this container is registered in Redis."""
     wake_ups = wake_ups_of(load_settings()._replace(scheduler="rq-scheduler"))
     if wake_ups is None or not wake_ups.has_worker_on(socket.gethostname()):
-        raise Unhealthy("no rq worker of this container is at work")
+        raise Unhealthy("the RQ worker of this container is not running")
 
 
 def check_scheduler() -> None:
-    """An rqscheduler is registered in Redis."""
+    """Check that an rqscheduler is registered in Redis."""
     wake_ups = wake_ups_of(load_settings()._replace(scheduler="rq-scheduler"))
     if wake_ups is None or not wake_ups.stats().has_scheduler:
-        raise Unhealthy("no rqscheduler is at work")
+        raise Unhealthy("rqscheduler is not running")
 
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -72,7 +72,7 @@ PARTS: dict[str, Callable[[], None]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Check the part that the command line names; return the exit code."""
+    """Check the part that the command line names. Return the exit code."""
     if len(arguments) != 1 or arguments[0] not in PARTS:
         print(f"Usage: python -m serving.health_check {'|'.join(PARTS)}", file=sys.stderr)
         return 2

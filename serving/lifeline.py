@@ -1,6 +1,6 @@
-"""A part of the service lives as long as its standard input stays open.
+"""A part of the service runs until its standard input is closed.
 
-The supervisor holds the other end of the pipe. Closing it tells the part to stop; if the supervisor dies, even by
+The supervisor holds the other end of the pipe, and closes it to stop the part. If the supervisor dies, even by
 `kill -9`, the kernel closes it.
 """
 
@@ -18,7 +18,7 @@ else:
 
 
 def stop_when_input_ends() -> None:
-    """Send this process a signal to stop once its standard input is closed."""
+    """Send this process a stop signal when its standard input is closed."""
     threading.Thread(target=_stop_when_input_ends, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""One part of the service, in a process of its own: `python -m serving.part web HOST PORT`, or `… sender`.
+"""One part of the service as a process: `python -m serving.part web HOST PORT`, or `… sender`.
 
 With SCHEDULER=rq-scheduler, `… worker` and `… scheduler` replace the sender.
 """
@@ -14,11 +14,11 @@ from settings.console import escape_unencodable
 
 
 def main() -> None:
-    """Run the part that the command line names, until a request to stop."""
+    """Run the part that the command line names until it is stopped."""
     escape_unencodable()
     stop_when_input_ends()
     part, *arguments = sys.argv[1:]
-    # Each part imports only what it runs: a sender needs no web server, and the packages of Redis are optional.
+    # Each part imports only what it needs. The packages for Redis are optional.
     if part == "web":
         from serving.web_server import serve
 

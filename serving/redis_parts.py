@@ -1,7 +1,7 @@
-"""The parts that SCHEDULER=rq-scheduler adds: the worker that runs the sweeps, and the scheduler that calls for them.
+"""The parts that SCHEDULER=rq-scheduler adds: the worker that runs sweeps, and the scheduler that triggers them.
 
-Both end when Redis goes away, by an error, and are started again by the supervisor. Then they wait until Redis
-answers, and arm all wake-ups again, since it may have come back empty.
+Both exit with an error when they lose the connection to Redis, and the supervisor restarts them. They then wait until
+Redis responds, and reschedule all wake-ups, because Redis may have lost its data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq_scheduler import Scheduler
 
-import sender.sweeper  # noqa: F401 # the worker forks for each sweep, so that this is imported once
+import sender.sweeper  # noqa: F401 # imported once: the worker forks for each sweep
 from database import DBError, open_database
 from schedulers.errors import QueueUnavailable
 from schedulers.redis_queue import QUEUE_NAME, WakeUps
@@ -30,31 +30,31 @@ from settings import Settings, load_settings
 
 SCHEDULER_INTERVAL = 0.25  # seconds; a wake-up may be this late
 ARM_INTERVAL = 60.0  # seconds
-WAKE_UPS_AHEAD = 100  # each sweep arms the next one anyway
-LOSS_CHECK_INTERVAL = 1.0  # seconds; whether somebody has emptied Redis
+WAKE_UPS_AHEAD = 100  # each sweep schedules the next one anyway
+LOSS_CHECK_INTERVAL = 1.0  # seconds between two checks whether Redis was emptied
 
 
 class SweepWorker(Worker):
-    """An rq worker whose sweeps end with the service: what is in flight is finished, then they stop."""
+    """An RQ worker whose sweeps stop with the service, once they have finished their in-flight messages."""
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """A sweep, in a process of its own, back in the group that the supervisor waits for."""
+        """Run a sweep in its own process, in the process group that the supervisor waits for."""
         os.setpgid(0, os.getppid())
         stop_when_input_ends()
         super().main_work_horse(job, queue)
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Not its group, in which this worker is too."""
+        """Kill only the process: this worker is in the same process group."""
         os.kill(self.horse_pid, sig)
 
 
 def work() -> None:
-    """Run a sweep for each wake-up in the queue, until told to stop."""
+    """Run a sweep for each wake-up in the queue, until stopped."""
     _while_redis_answers(lambda redis: SweepWorker([QUEUE_NAME], connection=redis).work(logging_level="WARNING"))
 
 
 def schedule() -> None:
-    """Put each wake-up into the queue at its second, until told to stop."""
+    """Add each wake-up to the queue when it is due, until stopped."""
     threading.Thread(target=_arm_now_and_then, daemon=True).start()
     _while_redis_answers(lambda redis: Scheduler(connection=redis, interval=SCHEDULER_INTERVAL).run())
 
@@ -66,7 +66,7 @@ def _while_redis_answers(run: Callable[[Redis], object]) -> None:
     try:
         run(Redis.from_url(settings.redis_url))
     except RedisError as error:
-        say(f"Redis at {wake_ups.address} went away: {error}")
+        say(f"Lost the connection to Redis at {wake_ups.address}: {error}")
         sys.exit(1)
 
 
@@ -74,18 +74,18 @@ def _arm_now_and_then() -> None:
     settings, wake_ups = _configured()
     while True:
         if _lost_within(ARM_INTERVAL, wake_ups):
-            say(f"Redis at {wake_ups.address} was emptied: all wake-ups are armed again.")
+            say(f"Redis at {wake_ups.address} was emptied. Rescheduling all wake-ups.")
             _arm(settings, wake_ups)
         else:
             _arm(settings, wake_ups, WAKE_UPS_AHEAD)
 
 
 def _lost_within(seconds: float, wake_ups: WakeUps) -> bool:
-    """Wait so long, or until Redis has lost its wake-ups: then True."""
+    """Wait for this time, and return False; return True as soon as Redis has lost its wake-ups."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(LOSS_CHECK_INTERVAL)
-        with suppress(QueueUnavailable):  # who lives with Redis says so
+        with suppress(QueueUnavailable):  # _while_redis_answers reports it
             if wake_ups.was_flushed():
                 return True
     return False
@@ -111,7 +111,7 @@ def _arm(settings: Settings, wake_ups: WakeUps, *most: int) -> None:
         with open_database(settings) as database:
             arm_all(wake_ups, database, int(time.time()), *most)
     except (DBError, QueueUnavailable) as error:
-        say(f"No wake-up was armed: {error}")
+        say(f"Could not schedule wake-ups: {error}")
 
 
 def _configured() -> tuple[Settings, WakeUps]:

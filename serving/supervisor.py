@@ -1,7 +1,7 @@
 """Supervises the processes of the service, which start and stop together.
 
-Each of them leads a process group of its own, so that Ctrl-C in the terminal reaches only the supervisor, which then
-lets all of them finish what is in flight. Whatever is left of a group after that is killed: no process stays behind.
+Each process leads its own process group, so that Ctrl-C in the terminal reaches only the supervisor. It then lets
+all of them finish what is in flight. What remains of a group after that is killed, so no process is left behind.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from settings import FOLDER
 
 STOP_TIMEOUT = 75.0  # seconds; a sender takes up to 60 to finish a message, the web server for its requests
 POLL_INTERVAL = 0.1  # seconds
-RESTART_INTERVAL = 2.0  # seconds, at least, from one start of a process to its next
+RESTART_INTERVAL = 2.0  # minimum number of seconds between two starts of a process
 
 
 def say(text: str) -> None:
-    """Print a line. A terminal that is gone must not end the service in the middle of its work."""
+    """Print a line. If the terminal no longer exists, keep running without output."""
     try:
         print(text, flush=True)
     except OSError:
@@ -31,7 +31,7 @@ def say(text: str) -> None:
 
 
 class StopSignals:
-    """Counts how often the service was asked to stop: Ctrl-C, SIGTERM, or the terminal closed."""
+    """Counts requests to stop: Ctrl-C, SIGTERM, or a closed terminal."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -45,9 +45,9 @@ class StopSignals:
 
 
 class ManagedProcess:
-    """A process of the service: it leads a process group, and runs until the pipe to its stdin is closed.
+    """A process of the service. It leads a process group, and runs until the pipe to its stdin is closed.
 
-    With `restarts`, it is started again when it dies, which is for those that need Redis. Otherwise the service ends.
+    With `restarts`, it is restarted when it dies, as parts that need Redis do. Otherwise the whole service stops.
     """
 
     def __init__(self, name: str, *arguments: str, restarts: bool = False) -> None:
@@ -66,19 +66,19 @@ class ManagedProcess:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=FOLDER, start_new_session=True)
 
     def keep_running(self) -> bool:
-        """Start the process again if it `restarts` and has died. Return whether it runs or will run again."""
+        """Restart the process if it has died and has `restarts`. Return whether it runs or will run again."""
         if self.is_running():
             return True
         if self._restarts:
-            self.ask_to_stop()  # what is left of its group
+            self.ask_to_stop()  # stops the rest of its group
             if time.monotonic() > self._started + RESTART_INTERVAL and self.is_gone():
-                say(f"The {self.name} {self.cause_of_death()}; it is started again.")
+                say(f"The {self.name} {self.cause_of_death()}. Restarting it.")
                 self._start()
         return self._restarts
 
     def cause_of_death(self) -> str:
         code = self.process.returncode
-        return f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+        return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
     def is_running(self) -> bool:
         return self.process.poll() is None
@@ -88,12 +88,12 @@ class ManagedProcess:
             self.process.stdin.close()
 
     def is_gone(self) -> bool:
-        """Whether no process of its group is left, including workers of a web server that was killed."""
+        """Return whether its process group is empty, including the workers of a web server that was killed."""
         if self.is_running():
             return False
         if sys.platform == "win32":
             return True
-        with suppress(ChildProcessError):  # an orphan is our child where we are a container's first process
+        with suppress(ChildProcessError):  # orphans are our children if we are a container's first process
             os.waitpid(-self.process.pid, os.WNOHANG)
         try:
             os.killpg(self.process.pid, 0)
@@ -112,25 +112,25 @@ class ManagedProcess:
 def supervise(
     processes: list[ManagedProcess], stop: StopSignals, once_up: Callable[[], None], is_up: Callable[[], bool]
 ) -> int:
-    """Run until a stop is requested or a process dies for good, then stop all. Return the exit code: 0 or 1."""
+    """Run until a stop is requested or a process dies, then stop all processes. Return the exit code, 0 or 1."""
     announced = False
     while not stop.count and all(process.keep_running() for process in processes):
         if not announced and is_up():
             announced = True
             once_up()
         time.sleep(POLL_INTERVAL)
-    time.sleep(POLL_INTERVAL)  # where everything was told to stop at once, our own signal may come a moment later
+    time.sleep(POLL_INTERVAL)  # if all processes got a signal to stop, ours may arrive a moment later
     dead = None if stop.count else next(process for process in processes if not process.keep_running())
-    say("Stopping: what is in flight is finished first." if dead is None else _cause(dead))
+    say("Stopping once in-flight messages are finished..." if dead is None else _cause(dead))
     return stop_all(processes, stop) or int(dead is not None)
 
 
 def _cause(dead: ManagedProcess) -> str:
-    return f"The {dead.name} {dead.cause_of_death()}; all other parts are stopped too."
+    return f"The {dead.name} {dead.cause_of_death()}. Shutting down."
 
 
 def stop_all(processes: list[ManagedProcess], stop: StopSignals) -> int:
-    """Stop the processes; return 1 if one had to be killed, else 0. A second Ctrl-C kills them at once."""
+    """Stop the processes. Return 1 if one had to be killed, else 0. A second Ctrl-C kills them immediately."""
     for process in processes:
         process.ask_to_stop()
     deadline = time.monotonic() + STOP_TIMEOUT
@@ -141,5 +141,5 @@ def stop_all(processes: list[ManagedProcess], stop: StopSignals) -> int:
         time.sleep(POLL_INTERVAL / 2)
     for process in left:
         process.kill()
-        say(f"The {process.name} did not finish and was killed; what it had in flight is looked at by the next start.")
+        say(f"The {process.name} did not stop in time and was killed. The next start resolves its in-flight messages.")
     return int(bool(left))

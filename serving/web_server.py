@@ -1,4 +1,4 @@
-"""The web part: granian, a production WSGI server, and what each of its worker processes runs."""
+"""The web server: granian, a production WSGI server, and the application in each of its workers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from database import DBError
 from settings import load_settings
 from web.services import warm_up
 
-THREADS = 16  # of each worker; more made no request faster
-STOP_TIMEOUT = 60  # seconds for requests in flight once the server is told to stop
+THREADS = 16  # per worker; more did not make any request faster
+STOP_TIMEOUT = 60  # seconds for requests in flight when the server stops
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless at once again."""
-    if hasattr(os, "register_at_fork"):  # elsewhere a worker is no copy of this process
+    """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless it dies early."""
+    if hasattr(os, "register_at_fork"):  # on Windows, workers are not copies of this process
         os.register_at_fork(after_in_child=_may_be_stopped)
     Granian(
         "serving.web_server:create_app",
@@ -43,15 +43,15 @@ def serve(host: str, port: int) -> None:
 
 
 def _may_be_stopped() -> None:
-    """Let SIGTERM end a worker that does not serve yet. Without this, granian makes it ignore the signal."""
+    """Let SIGTERM end a worker that is not serving yet. Otherwise granian makes it ignore the signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def create_app() -> Flask:
-    """The application, in a worker that ends when granian's main process is no more."""
+    """Return the application of a worker. The worker exits when granian's main process dies."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     app = email_app.create_app()
-    with suppress(DBError):  # each request says so itself
+    with suppress(DBError):  # each request reports the error
         warm_up(app)
     return app
 

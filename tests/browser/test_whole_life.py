@@ -50,7 +50,7 @@ def address(project_copy: Path, free_port: int, mail_server: ScriptedServer) -> 
     settings = {"API_TOKEN": TOKEN, "PUBLIC_URL": address, "PORT": str(free_port)}
     settings["EMAIL_URL"] = f"smtp://127.0.0.1:{mail_server.port}"
     with started(project_copy, **settings) as service:
-        assert service.has_printed(f"Serving {address}"), service.output
+        assert service.has_printed(f"Running at {address}"), service.output
         yield address
         end(service)
 

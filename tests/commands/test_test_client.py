@@ -47,7 +47,7 @@ def test_a_real_server_gives_every_answer_as_it_should(settings: Settings, url: 
         database.connection.execute("DELETE FROM emails")
     first, second = run(url), run(url, "--send")
     assert (first.returncode, first.stderr) == (0, "") and (second.returncode, second.stderr) == (0, "")
-    assert "Größe 日本語 😀" in first.stdout and "WRONG" not in first.stdout + second.stdout
+    assert "Größe 日本語 😀" in first.stdout and "UNEXPECTED" not in first.stdout + second.stdout
     with open_database(settings) as database:
         due = [row[0] for row in database.connection.fetch_all("SELECT due_at FROM emails ORDER BY due_at")]
     assert len(due) == 5
@@ -72,7 +72,7 @@ def test_no_server_is_one_clear_line(free_port: int) -> None:
     for url in (f"http://127.0.0.1:{free_port}", "http://host.invalid"):
         answer = run(url)
         assert (answer.returncode, answer.stdout) == (1, "")
-        assert answer.stderr.startswith(f"No server answers at {url} (") and answer.stderr.count("\n") == 1
+        assert answer.stderr.startswith(f"No response from {url} (") and answer.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://host", "http://", "http://host:port", "http://host:99999"])
@@ -100,11 +100,20 @@ def test_a_server_that_breaks_the_contract_is_found_out() -> None:
         answer = run(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert answer.returncode == 1
-    assert "WRONG: the Content-Type should be text/plain" in answer.stdout
-    assert "WRONG: the status should be 400" in answer.stdout
+    assert "UNEXPECTED: the Content-Type should be text/plain" in answer.stdout
+    assert "UNEXPECTED: the status should be 400" in answer.stdout
 
 
 def test_a_terminal_that_cannot_show_a_character_does_not_stop_it(url: str) -> None:
     command = [sys.executable, str(CLIENT), url]
     answer = subprocess.run(command, capture_output=True, env=CLEAN_ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
     assert answer.returncode == 0 and b"\\u65e5" in answer.stdout
+
+
+def test_a_reader_that_closes_the_pipe_is_not_mistaken_for_a_server_that_is_down(url: str) -> None:
+    command = [sys.executable, "-u", str(CLIENT), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN_ENVIRONMENT) as client:
+        assert client.stdout is not None and client.stderr is not None
+        client.stdout.readline()
+        client.stdout.close()
+        assert client.stderr.read() == b""

@@ -489,7 +489,7 @@ def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, fr
     load(load_settings({}, project_copy), VERSION_1)
     service = Service(project_copy, PORT=str(free_port), RETRY_FOR="36500d")
     try:
-        assert service.has_printed("Serving ", 30), service.output
+        assert service.has_printed("Running at ", 30), service.output
         print(f"\n{service.output}")
         upgraded = f"email.db: upgraded from schema version 1 to {version.VERSION}"
         assert upgraded in service.output.splitlines()[0]

@@ -43,8 +43,8 @@ def fails(project: Path, *arguments: str, **environ: str) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_that_is_asked_for_ends_everything(project: Path, port: str, number: int) -> None:
     with started(project, PORT=port) as service:
-        assert service.has_printed(f"Serving http://127.0.0.1:{port}"), service.output
-        assert "folder outbox" in service.output
+        assert service.has_printed(f"Running at http://127.0.0.1:{port}"), service.output
+        assert "saved in outbox" in service.output
         assert len(service.processes()) == 4  # supervisor, granian and its worker, sender
         assert service.stop(number) == 0
         assert service.leaves_nothing(0)
@@ -55,9 +55,9 @@ def test_a_start_takes_the_rights_of_others_on_the_env_file_away_and_prints_any_
     (project / ".env").write_text("SENDERS=2\n")
     (project / ".env").chmod(0o644)
     with started(project, PORT=port, PYTHONIOENCODING="cp1252", EMAIL_URL="maildir:例") as service:
-        assert service.has_printed(f"Serving http://127.0.0.1:{port}"), service.output
-        assert service.has_printed("into the folder \\u4f8b"), service.output
-        assert f"{project}/.env: other users could read or change it (mode 644); its mode is now 600." in service.output
+        assert service.has_printed(f"Running at http://127.0.0.1:{port}"), service.output
+        assert service.has_printed("saved in \\u4f8b"), service.output
+        assert f"{project}/.env was accessible to other users (mode 644). Its mode is now 600." in service.output
         assert (project / ".env").stat().st_mode & 0o777 == 0o600
         assert service.stop() == 0
 
@@ -73,12 +73,12 @@ def test_a_stop_that_comes_before_the_workers_serve_ends_everything_at_once(proj
 @pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("sender", "sender")])
 def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         os.kill(service.pid_of(part), signal.SIGKILL)
         assert service.process.wait(60) == 1
         assert service.leaves_nothing(0)
         assert f"The {name} " in service.output
-        assert "all other parts are stopped too" in service.output
+        assert "Shutting down." in service.output
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -86,7 +86,7 @@ def test_a_worker_of_the_web_server_that_is_killed_is_replaced_and_all_goes_on(
     project: Path, port: str, workers: str
 ) -> None:
     with started(project, PORT=port, WEB_WORKERS=workers) as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         before = service.processes()
         killed = service.pid_of("worker")
         os.kill(killed, signal.SIGKILL)
@@ -114,7 +114,7 @@ def answers(port: int) -> bool:
 @pytest.mark.parametrize("parts", [["supervisor"], ["supervisor", "web"], ["web", "supervisor", "sender"]])
 def test_the_death_of_the_supervisor_ends_all_whoever_else_dies(project: Path, port: str, parts: list[str]) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         for pid in [service.pid_of(part) for part in parts]:
             os.kill(pid, signal.SIGKILL)
         assert service.leaves_nothing(), service.processes()
@@ -122,7 +122,7 @@ def test_the_death_of_the_supervisor_ends_all_whoever_else_dies(project: Path, p
 
 def test_a_request_in_flight_is_finished_before_the_end(project: Path, port: str) -> None:
     with started(project, PORT=port) as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         with socket.create_connection(("127.0.0.1", int(port)), 10) as client:
             head = b"POST /send-emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(FIELDS)
             kind = b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n"
@@ -140,7 +140,7 @@ def test_a_request_in_flight_is_finished_before_the_end(project: Path, port: str
 
 def test_a_second_stop_does_not_wait(project: Path, port: str) -> None:
     with started(project, PORT=port) as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         with socket.create_connection(("127.0.0.1", int(port)), 10) as client:
             client.sendall(b"POST /send-emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n")
             client.sendall(b"Content-Type: application/x-www-form-urlencoded\r\n\r\n")
@@ -156,7 +156,7 @@ def test_a_second_stop_does_not_wait(project: Path, port: str) -> None:
 def test_a_port_that_is_taken_is_one_line_with_the_remedy(project: Path, port: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))):
         (line,) = fails(project, "--demo", PORT=port)
-    assert line.startswith(f"port {port} of 127.0.0.1 is taken")
+    assert line.startswith(f"Port {port} of 127.0.0.1 is already in use")
     assert line.endswith("PORT=5001 ./start_flask.sh --demo")
 
 
@@ -164,14 +164,14 @@ def test_the_address_may_stand_in_the_settings_file(project: Path, port: str) ->
     (project / ".env").write_text(f"HOST=127.0.0.2\nPORT={port}\n")
     (project / ".env").chmod(0o600)
     with started(project) as service:
-        assert service.has_printed(f"Serving http://127.0.0.2:{port} "), service.output
+        assert service.has_printed(f"Running at http://127.0.0.2:{port}."), service.output
 
 
 def test_two_services_never_share_a_port(project: Path, port: str) -> None:
     with started(project, PORT=port) as service:
-        assert service.has_printed("Serving "), service.output
+        assert service.has_printed("Running at "), service.output
         (line,) = fails(project, PORT=port)
-        assert "is taken" in line
+        assert "is already in use" in line
         assert service.stop() == 0
 
 
@@ -187,7 +187,7 @@ def test_everything_that_is_wrong_is_said_at_once_a_line_for_each(project: Path)
         ({"PORT": "0"}, "PORT='0': allowed: "),
         ({"PORT": "65536"}, "PORT='65536': allowed: "),
         ({"HOST": "no.such.host.invalid"}, "HOST='no.such.host.invalid': allowed: "),
-        ({"HOST": "192.0.2.1"}, "HOST='192.0.2.1': this machine cannot listen there"),
+        ({"HOST": "192.0.2.1"}, "HOST='192.0.2.1' is not an address of this machine"),
         ({"DATABASE_URL": "sqlite:////proc/nothing/email.db"}, "/proc/nothing"),
     ],
 )
@@ -198,14 +198,14 @@ def test_a_place_that_cannot_be_used_is_one_line(project: Path, environ: dict[st
 
 def test_an_open_address_without_a_token_is_remarked_on(project: Path, port: str) -> None:
     with started(project, PORT=port, HOST="0.0.0.0") as service:
-        assert service.has_printed("No API_TOKEN is set"), service.output
+        assert service.has_printed("API_TOKEN is not set"), service.output
         assert f"http://127.0.0.1:{port}" in service.output
         assert service.stop() == 0
 
 
 def demo_lateness(service: Service) -> list[float]:
-    assert service.has_printed("Demo: that is all"), service.output
-    return [float(text) for text in re.findall(r"got it (\S+) s after its due second", service.output)]
+    assert service.has_printed("Demo: done"), service.output
+    return [float(text) for text in re.findall(r"delivered (\S+) s after the due second", service.output)]
 
 
 def test_the_demo_delivers_each_message_at_its_second_and_runs_again(project: Path, port: str) -> None:

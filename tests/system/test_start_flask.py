@@ -37,7 +37,7 @@ def fails(project: Path, environ: dict[str, str]) -> str:
     """The one line of a start that must fail."""
     done = subprocess.run([project / "start_flask.sh"], cwd="/", env=environ, capture_output=True, text=True)
     assert done.returncode == 1, done
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Installing what ")]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Installing ")]
     assert len(lines) == 1, done.stderr
     return lines[0]
 
@@ -45,11 +45,11 @@ def fails(project: Path, environ: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("pretence", "text"),
     [
-        (OLD, "Python 3.11 or later is needed and python3 is 3.9; install one"),
-        (None, "Python 3.11 or later is needed and there is no python3; install one"),
+        (OLD, "Python 3.11 or later is required, but python3 is 3.9. Install it"),
+        (None, "Python 3.11 or later is required, but python3 was not found. Install it"),
         (
             WITHOUT_VENV,
-            f"install it and start again (Debian, Ubuntu: sudo apt install python3.{sys.version_info[1]}-venv)",
+            f"Install it and start again (Debian, Ubuntu: sudo apt install python3.{sys.version_info[1]}-venv)",
         ),
     ],
 )
@@ -80,12 +80,12 @@ def test_a_fresh_clone_that_was_interrupted_installs_itself_and_the_second_start
             assert service.process.wait(30) != 0
             assert service.leaves_nothing(), service.processes()
     with started(project_copy, **environ) as service:
-        if not service.has_printed("Serving ", 200):
+        if not service.has_printed("Running at ", 200):
             missing(f"nothing can be installed here: {service.output}")
         assert service.stop() == 0
     installed_at = (project_copy / ".venv" / "pip.log").stat().st_mtime_ns
     with started(project_copy, **environ) as service:
-        assert service.has_printed("Serving ", 60), service.output
+        assert service.has_printed("Running at ", 60), service.output
         assert "Installing" not in service.output
         assert (project_copy / ".venv" / "pip.log").stat().st_mtime_ns == installed_at
         assert service.stop() == 0
@@ -116,7 +116,7 @@ def test_changed_requirements_are_installed_by_the_next_start_or_it_says_why_not
     for _ in range(2):  # the one after it tries again
         line = fails(project_copy, offline)
         assert "No matching distribution found for no-such-package-at-all==1" in line
-        assert "is this machine online?" in line
+        assert "Check the network connection" in line
 
 
 def test_a_package_without_a_hash_is_not_installed(project_copy: Path) -> None:
