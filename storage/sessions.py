@@ -1,4 +1,4 @@
-"""The sessions that were ended before their time: a signed cookie cannot be taken back otherwise."""
+"""Sessions that were ended early. A signed cookie cannot be revoked in any other way."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ DELETE_EXPIRED = "DELETE FROM ended_sessions WHERE ends_at < :now"
 
 
 class EndedSessions:
-    """Acts on the sessions of people who have logged out."""
+    """The sessions of people who have logged out."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def has_ended(self, session_id: str) -> bool:
-        """Whether this session was ended."""
+        """Return whether this session was ended."""
         self._connection.check_not_replaced()
         return self._connection.fetch_one(SELECT_ENDED, session_id=session_id) is not None
 
     def end(self, session_id: str, ends_at: datetime, now: datetime) -> None:
-        """End a session that would have lasted until `ends_at`. Sessions that would be over by now are deleted."""
+        """End a session that would have lasted until `ends_at`. Also forget the sessions that have expired by now."""
         with self._connection.transaction():
             self._connection.execute(DELETE_EXPIRED, now=epoch_seconds(now))
             self._connection.execute(INSERT_ENDED, session_id=session_id, ends_at=epoch_seconds(ends_at))
