@@ -1,7 +1,8 @@
-"""What people and programs do with emails, written once for the API, the pages and the commands.
+"""The operations on emails, written once for the API, the pages and the commands.
 
-Each operation commits its change first and arms the wake-up for it afterwards: a wake-up that comes before the commit
-would find nothing to do. Nothing here knows HTTP; the front ends check the input and say what was done.
+Each operation commits its change first and schedules the wake-up for it afterwards, because a wake-up that arrives
+before the commit would find nothing to do. Nothing here depends on HTTP; the callers check the input and report the
+result.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
 def save_emails(
     database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
 ) -> Sequence[SaveResult]:
-    """Save the emails that are new, all durably or none; return the result for each."""
+    """Save the emails that are new, all durably or none. Return the result for each."""
     results = database.emails.save_many(emails, now)
     saved = (email for email, result in zip(emails, results, strict=True) if result is SaveResult.SAVED)
     for due_at in sorted({email.due_at for email in saved}):
@@ -61,7 +62,7 @@ def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, no
 
 
 def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Cancelled:
-    """Cancel an email: none of its messages starts to leave once this has returned. Safe to repeat.
+    """Cancel an email. Once this returns, no more of its messages start to leave. Safe to repeat.
 
     Raises NoSuchEmail, or NotCancellable if it was sent.
     """
@@ -69,9 +70,9 @@ def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, no
 
 
 def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Released:
-    """Let a held email go out: now if it is due or was started, otherwise at its time.
+    """Release a held email. It is sent now if it is due or was started, otherwise at its due time.
 
-    Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
+    Raises NoSuchEmail, NotHeld, or NoActiveRecipients; then it stays held.
     """
     status = database.emails.release(event_id, now)
     due_at = get_summary(database, event_id).due_at
@@ -82,7 +83,7 @@ def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, n
 def reschedule_email(
     database: Database, wake_ups: WakeUps | None, event_id: int, due_at: datetime, now: datetime
 ) -> None:
-    """Move an email to another time. If it was held, it is scheduled again.
+    """Move an email to another time. A held email is scheduled again.
 
     Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
     """
@@ -98,10 +99,10 @@ def retry_deliveries(
     statuses: Sequence[str] = RETRYABLE_STATUSES,
     recipient_ids: Collection[int] = (),
 ) -> int:
-    """Queue the deliveries of an email that have one of `statuses` again; return how many.
+    """Queue the deliveries of an email that have one of `statuses` again. Return how many.
 
-    `recipient_ids` limits this to some recipients; empty: all. Only active recipients count. Raises NoSuchEmail, or
-    NotRetryable unless the email is being sent or was sent.
+    `recipient_ids` limits this to some recipients; empty means all. Inactive recipients are skipped. Raises
+    NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
     """
     queued = database.deliveries.retry(event_id, now, statuses, recipient_ids or None)
     wake_at(wake_ups, now)
@@ -118,7 +119,7 @@ def decide_deliveries(
 ) -> int:
     """Record a person's decision that `unknown` deliveries of an email were `sent`, or that they `failed`.
 
-    Return how many there were. `recipient_ids` limits this to some recipients; empty: all. Raises NoSuchEmail.
+    Return how many there were. `recipient_ids` limits this to some recipients; empty means all. Raises NoSuchEmail.
     """
     get_summary(database, event_id)
     return database.deliveries.decide_each(event_id, status, now, recipient_ids or None)
@@ -127,7 +128,7 @@ def decide_deliveries(
 def decide_delivery(
     database: Database, wake_ups: WakeUps | None, event_id: int, recipient_id: int, status: str, now: datetime
 ) -> None:
-    """Record the decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
+    """Record a person's decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
     database.deliveries.decide(event_id, recipient_id, status, now)
 
 
@@ -148,6 +149,6 @@ def get_summary(database: Database, event_id: int) -> EmailSummary:
 
 
 def wake_at(wake_ups: WakeUps | None, due_at: datetime) -> None:
-    """Have a sweep run at that second if SCHEDULER uses Redis (`wake_ups` is not None). Never raises."""
+    """Schedule a sweep at that second, if SCHEDULER uses Redis (`wake_ups` is not None). Never raises."""
     if wake_ups is not None:
         wake_ups.at(int(due_at.timestamp()))

@@ -7,7 +7,7 @@ delays mail until the next sweep, which is at the latest that of the five-minute
 nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
 
 Scheduling. A request commits first and then calls `at`. For a future second, this stores the job `wake-SECOND`;
-scheduling the same second again replaces it. For the present, a job with a unique ID goes straight into the queue: a
+scheduling the same second again replaces it. For now, a job with a unique ID goes straight into the queue: a
 sweep that is running may already have read the database. Redis gets REDIS_TIMEOUT_SECONDS to connect and the same for
 each reply, without retries. After a failure, `at` does not contact it again for RETRY_AFTER_SECONDS.
 
@@ -24,7 +24,7 @@ instead. A job fails only if an operator is needed (the database is unavailable,
 refuses the session). A refused recipient is only a row in the database.
 
 Recovery. `wake_ups.arm_all` deletes the wake-ups that are past, because rqscheduler stops at one that it cannot read.
-Then it schedules every due second up to a limit, the next retry, and the present if there is work. A marker is set
+Then it schedules every due second up to a limit, the next retry, and one for now if there is work. A marker is set
 first (`set_flush_marker`). If it is gone, Redis was emptied, and everything is scheduled again. In addition, every
 sweep schedules the next wake-up, however it was started.
 

@@ -153,7 +153,7 @@ class Sweeper:
         print(f"Retrying {count} {deliveries} of email {event_id} on the next sweep.")
 
     def _hold_restored(self) -> None:
-        """Put the due and partly sent emails of a restored backup on hold, so that nothing is sent twice unasked."""
+        """Put the due and partly sent emails of a restored backup on hold, so that a person decides about them."""
         restored = self._database.progress.hold_restored(int(time.time()))
         if restored is not None:
             if restored.lost_commits:
