@@ -3,13 +3,13 @@
 Theory of operation
 -------------------
 The database is the only source of truth. A wake-up carries no data; it means "read the database now". One that is lost
-delays mail until the next sweep, which is at the latest that of the five-minute cron job. One that arrives twice finds
-nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
+delays mail until the next sweep: at the latest, the one that cron starts every five minutes. One that arrives twice
+finds nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
 
 Scheduling. A request commits first and then calls `at`. For a future second, this stores the job `wake-SECOND`;
-scheduling the same second again replaces it. For now, a job with a unique ID goes straight into the queue: a
-sweep that is running may already have read the database. Redis gets REDIS_TIMEOUT_SECONDS to connect and the same for
-each reply, without retries. After a failure, `at` does not contact it again for RETRY_AFTER_SECONDS.
+scheduling the same second again replaces it. To run a sweep now, it puts a job with a unique ID into the queue, because
+a sweep that is already running may have read the database before the commit. Redis gets REDIS_TIMEOUT_SECONDS to
+connect and the same for each reply, without retries. After a failure, `at` leaves it alone for RETRY_AFTER_SECONDS.
 
 Running. `rqscheduler` moves a job into the queue at its second, and a worker runs `task.run_due`, which
 

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-A delivery has one of seven statuses. These are the only transitions, and the modules that make them:
+A delivery has one of seven statuses. Apart from a late acceptance (below), these are the only transitions:
 
     (no row), queued   -> claimed               a sender reserves it (claim.py)
     claimed            -> sending               its final dot is about to be sent (outcome.py)
