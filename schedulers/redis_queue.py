@@ -159,6 +159,12 @@ class WakeUps:
                 failed=queue.failed_job_registry.count,
             )
 
+    def has_worker_on(self, hostname: str) -> bool:
+        """Return whether a worker is running on this host. Its key expires if it hangs. Raises QueueUnavailable."""
+        queue = Queue(QUEUE_NAME, connection=self._redis)
+        with self._translate_errors():
+            return any(worker.hostname == hostname for worker in Worker.all(queue=queue))
+
     def _schedule(self, seconds: list[int]) -> None:
         """Do what rq-scheduler's enqueue_at does, for all seconds at once: in one round trip, all or nothing."""
         # rq deletes the hash of the running job when it ends, even if the job was scheduled again.

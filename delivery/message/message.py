@@ -54,6 +54,8 @@ class Message:
         self.sender_address = sender.decode("utf-8")  # for the envelope, with its domain as A-labels
         self._token = token
         self._message_id = f"<{token}.%d@{domain_of(sender).replace('%', '%%')}>"
+        # Some providers, such as Amazon SES and Brevo, replace the Message-ID but keep this field.
+        self._delivery_id = f"X-Email-Delivery: {token}.%d"
         self._links = unsubscribe
         self._parts = parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._fields = _common_fields(subject, sender_name, sender_address, reply_to)
@@ -96,9 +98,9 @@ class Message:
         """Return the fields of one recipient, up to the first placeholder."""
         if at != self._at:  # all messages of a round of the delivery loop have the same time
             self._at = at
-            fields = f"Date: {_date(int(at))}\r\nTo: %b\r\nMessage-ID: {self._message_id}\r\n"
+            fields = f"Date: {_date(int(at))}\r\nTo: %b\r\nMessage-ID: {self._message_id}\r\n{self._delivery_id}\r\n"
             self._first_fields = fields.encode("ascii") + self._header_link
-        return self._first_fields % (header_address(address), recipient_id)
+        return self._first_fields % (header_address(address), recipient_id, recipient_id)
 
 
 def _stuffed(octets: Entity) -> Entity:

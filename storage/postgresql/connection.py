@@ -26,6 +26,7 @@ try:
     from psycopg.types.numeric import Int8Dumper
 
     from storage.postgresql.errors import translated
+    from storage.postgresql.parameters import connection_parameters
     from storage.postgresql.pipeline import Pipeline, PipelinedTransaction
 except ImportError as missing:
     remedy = "run: pip install -r requirements/postgresql.txt"
@@ -41,13 +42,6 @@ INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock: any number that no other pr
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
 SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
 SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; for data that the client does not acknowledge
-CONNECTION_OPTIONS = {
-    "autocommit": True,
-    "application_name": "email-endpoint",
-    "connect_timeout": 5,  # seconds
-    "keepalives_idle": 30,
-    "tcp_user_timeout": 20_000,  # milliseconds
-}
 # Every statement has an index to use. The planner does not know that before a table has been analyzed, and it keeps
 # plans that it made while the table was small: it would read all deliveries to find thirty. (Disabled plans look so
 # expensive that jit compilation would start, so that is off too.)
@@ -266,7 +260,8 @@ class PostgreSQLConnection:
             self._locks.hold(sender_id)
         except OSError as error:
             reason = f"cannot create the lock file of a sender: {error.filename} ({error.strerror})"
-            raise DatabaseReadOnly(reason, "give this user write access to the program's folder") from error
+            remedy = "give this user write access to that folder, or set DATA_DIR to another one"
+            raise DatabaseReadOnly(reason, remedy) from error
 
     def release_sender_lock(self, sender_id: int) -> None:
         self._locks.release(sender_id)
@@ -287,7 +282,8 @@ class PostgreSQLConnection:
     def _connect(self) -> psycopg.Connection[Row]:
         self._listens = False
         try:
-            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECTION_OPTIONS))
+            parameters = connection_parameters(self._url, self._options)
+            connection = psycopg.connect(self._url, autocommit=True, **parameters)
         except psycopg.Error as error:
             raise translated(error) from error
         # psycopg sends each integer as the smallest type that it fits, but 20000 + 20000 does not fit a SMALLINT.
