@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 
@@ -16,9 +17,10 @@ from granian.log import LogLevels
 
 import email_app
 from database import DBError
+from serving.heartbeats import Heartbeats
 from settings import load_settings
 from web.body_limits import THREADS
-from web.services import warm_up
+from web.services import services_of, warm_up
 
 try:
     import resource
@@ -31,11 +33,18 @@ MAX_HEADERS = 65_536  # bytes
 STOP_TIMEOUT = 60  # seconds for requests in flight once the server is told to stop
 
 
+_heartbeats: Heartbeats | None = None
+
+
 def serve(host: str, port: int) -> None:
     """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless at once again."""
     if hasattr(os, "register_at_fork"):  # elsewhere a worker is no copy of this process
         os.register_at_fork(after_in_child=_may_be_stopped)
     _allow_descriptors(2 * MAX_CONNECTIONS)
+    if sys.platform == "linux":
+        global _heartbeats
+        _heartbeats = Heartbeats()
+        _heartbeats.watch()
     Granian(
         "serving.web_server:create_app",
         factory=True,
@@ -75,6 +84,9 @@ def create_app() -> Flask:
     app = email_app.create_app()
     with suppress(DBError):  # each request says so itself
         warm_up(app)
+    if _heartbeats is not None:
+        active = services_of(app).body_limits.active
+        _heartbeats.beat(lambda: list(active), THREADS)
     return app
 
 
