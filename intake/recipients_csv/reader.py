@@ -11,15 +11,19 @@ from intake.errors import ValidationError
 from intake.recipients_csv.format import InvalidLine, Row, Unreadable, read_rows
 from intake.text import printable
 
+MAX_COUNTED = 10_000  # invalid lines, after which the rest of the file is not read, because it is rejected anyway
+MAX_PREVIEWED = 100_000  # invalid lines, after which the file is not considered a list of recipients
+
 
 class InvalidLinesError(Exception):
-    """The file has invalid lines. `lines` are the first of them, and `count` is their number.
+    """The file has invalid lines. `lines` are the first of them, and `count` is their number, up to MAX_COUNTED.
 
     Raised at the end of the iteration, so that the caller rolls back what it has stored.
     """
 
     def __init__(self, lines: list[InvalidLine], count: int) -> None:
-        super().__init__(f"Nothing was imported: {count:,} invalid line{'s' if count > 1 else ''}")
+        at_least = "at least " if count >= MAX_COUNTED else ""
+        super().__init__(f"Nothing was imported: {at_least}{count:,} invalid line{'s' if count > 1 else ''}")
         self.lines = lines
         self.count = count
 
@@ -29,6 +33,8 @@ class AddressFile:
 
     A cell may also contain `Name <address>` or a `mailto:` link. `lenient` is passed to `read_rows`.
     """
+
+    max_invalid: int | None = None  # after this many, reading stops
 
     def __init__(
         self, file: BinaryIO, max_listed: int = 20, *, single_label: bool = False, lenient: bool = False
@@ -47,6 +53,8 @@ class AddressFile:
             if address := self._address(row):
                 self.count += 1
                 yield address
+            elif self.invalid_count == self.max_invalid:
+                break
 
     def _rows(self) -> Iterable[Row | InvalidLine]:
         return read_rows(self._file, lenient=self._lenient)
@@ -76,6 +84,8 @@ class AddressFile:
 class ImportFile(AddressFile):
     """A file that is imported completely or not at all. The iteration raises InvalidLinesError if a line is invalid."""
 
+    max_invalid = MAX_COUNTED
+
     def __iter__(self) -> Iterator[Address]:
         for address in super().__iter__():
             if not self.invalid_lines:
@@ -96,6 +106,8 @@ class Seen(NamedTuple):
 class PreviewFile(AddressFile):
     """A file for a preview. Keeps its first rows, and the line from which it cannot be read."""
 
+    max_invalid = MAX_PREVIEWED
+
     def __init__(
         self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False, lenient: bool = False
     ) -> None:
@@ -109,6 +121,8 @@ class PreviewFile(AddressFile):
         address = super()._address(row)
         if isinstance(row, Unreadable):
             self.unreadable = row
+        elif self.invalid_count == self.max_invalid:
+            self.unreadable = Unreadable(row.line, f"too many invalid lines ({self.invalid_count:,})")
         if len(self.seen) < self._max_seen:
             reason = "" if address else "marked inactive in the file"
             if self.invalid_count > invalid_before:
