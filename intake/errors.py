@@ -39,7 +39,7 @@ class BadEventId(ValidationError):
 class BadTimestamp(ValidationError):
     """The timestamp does not have the form YYYY-MM-DD HH:MM:SS, or is not a valid time."""
 
-    def __init__(self, message: str = "is not a valid time; use YYYY-MM-DD HH:MM:SS") -> None:
+    def __init__(self, message: str = "is not valid; use YYYY-MM-DD HH:MM:SS") -> None:
         super().__init__("timestamp", message)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Numbers and durations as text."""
+"""Numbers, sizes and durations as text."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def duration(seconds: float | timedelta) -> str:
         if count:
             parts.append(f"{count:,} {unit}")
     return " ".join(parts) or "0 s"
+
+
+def file_size(octets: int) -> str:
+    """Return a size such as `10 MB`, `1.5 MB` or `900 bytes`. 1 MB is 1,000,000 bytes, as in the settings."""
+    for unit, size in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
+        if octets >= size:
+            return f"{octets / size:.1f}".removesuffix(".0") + f" {unit}"
+    return pluralize(octets, "byte")
 
 
 def pluralize(value: int, singular: str, plural: str | None = None) -> str:

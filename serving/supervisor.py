@@ -49,8 +49,8 @@ class StopSignals:
 class ManagedProcess:
     """A process of the service. It leads a process group, and runs until the pipe to its stdin is closed.
 
-    If it dies, it is restarted. While it keeps dying early, the pauses grow up to `max_restart_interval` seconds. With 0,
-    the whole service stops instead.
+    If it dies, it is restarted. While it keeps dying early, the pauses grow to at most `max_restart_interval` seconds.
+    With 0, the whole service stops instead.
     """
 
     def __init__(self, name: str, *arguments: str, max_restart_interval: float = 0.0) -> None:

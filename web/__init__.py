@@ -1,1 +1,1 @@
-"""HTTP: requests in, answers out. Nothing here knows SQL or SMTP."""
+"""The HTTP layer: pages and API. Nothing here depends on SQL or SMTP."""

@@ -1,12 +1,12 @@
-"""Limits how many threads wait for clients: for the rest of a body, or until a large answer has been taken.
+"""Limit how many threads wait for clients, either for the rest of a body or while a client reads a large response.
 
-Each such wait holds a thread of the server. MAX_ANONYMOUS_READS, MAX_AUTHENTICATED_READS, MAX_DOWNLOADS and
-MAX_DISCARDS together are fewer than the threads, so that all other requests are served at once. Who finds no permit
-waits a moment, during which clients that stall are cut off (`web/slow_clients.py`), and is then refused with 503.
+Each such wait occupies a thread of the server. MAX_ANONYMOUS_READS, MAX_AUTHENTICATED_READS, MAX_DOWNLOADS and
+MAX_DISCARDS together are fewer than the threads, so there are always threads for other requests. A request that gets no
+permit waits for a moment, while clients that stall are disconnected (`web/slow_clients.py`). Then it gets a 503.
 
-An answer that is given before its body was read would not reach most clients: they send all of the body first, and
-closing a connection with unread data resets it. So the rest is read and thrown away, within limits, once the answer is
-on its way (RFC 9112, 9.6).
+A response that is sent before the body was read would not reach most clients: they send the whole body first, and
+closing a connection with unread data resets it. So the rest of the body is read and discarded, within limits, after the
+response has been sent (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ MAX_ANONYMOUS_READS = 3
 MAX_AUTHENTICATED_READS = 7
 MAX_DOWNLOADS = 3
 MAX_DISCARDS = 2
-MAX_WAITING = 2  # for a permit of one kind
+MAX_WAITING = 2  # requests per kind of permit
 ACQUIRE_TIMEOUT = 1.2  # seconds; a body that has arrived is read in microseconds
 RETRY_AFTER = 5  # seconds
 READ_SIZE = 65_536  # bytes
-MIN_PART = 8_192  # bytes that a slow client has to send at a time
+MIN_PART = 8_192  # bytes that a slow client must send at a time
 QUICK = 0.1  # seconds for a part
 READ_TIMEOUT = 120  # seconds for a whole body
-MIN_STALL = 1.0  # seconds, after which a client may be cut off
+MIN_STALL = 1.0  # seconds after which a client may be disconnected
 DISCARD_TIMEOUT = 5.0  # seconds
 MAX_DISCARDED = 100_000_000  # bytes
 WSGI_INPUT = "wsgi.input"
+REQUEST_TIMED_OUT = "the request timed out"
 
 
 class _Waiter:
-    """A thread that waits for a permit. It is woken with one, or to be refused."""
+    """A thread that waits for a permit. It wakes up when it gets one, or when it is rejected."""
 
     __slots__ = ("_awake", "has_permit")
 
@@ -60,16 +61,16 @@ class _Waiter:
 
 
 class ConcurrencyLimit:
-    """A number of permits, for which a few threads may wait for a moment.
+    """A number of permits, for which a few threads may wait briefly.
 
-    The last to come is the first to get one: after a flood, those who came with it do not keep out everybody else.
+    The newest waiter gets the next permit, so that the waiters of a flood do not delay everyone after them.
     """
 
     def __init__(self, number: int, shortage: threading.Event, reason: str) -> None:
-        """Whenever there is no permit, `shortage` is set. `reason` is what a client that gets none is told."""
+        """Sets `shortage` whenever no permit is available. `reason` is the error message for clients that get none."""
         self._permits = number
         self._waiters: deque[_Waiter] = deque()
-        self._lock = threading.Lock()  # held for a few steps at a time
+        self._lock = threading.Lock()  # held only briefly
         self._short_until = 0.0
         self._shortage = shortage
         self._reason = reason
@@ -92,7 +93,7 @@ class ConcurrencyLimit:
         return False
 
     def release(self) -> None:
-        """Give the permit to who came last, or back."""
+        """Return the permit, or pass it to the newest waiter."""
         with self._lock:
             if self._waiters:
                 waiter = self._waiters.pop()
@@ -102,7 +103,7 @@ class ConcurrencyLimit:
                 self._permits += 1
 
     def is_short(self) -> bool:
-        """Whether permits were asked for in vain just now."""
+        """Return whether a request recently got no permit."""
         return time.monotonic() < self._short_until
 
     def _join(self) -> _Waiter:
@@ -126,9 +127,9 @@ class ConcurrencyLimit:
 
 
 class RequestBody:
-    """The body of a request in WSGI. It counts against `limit` while it is being read. Nothing reads it by lines.
+    """The body of a request in WSGI. It counts against `limit` while it is being read. Supports only `read`.
 
-    It is read in small parts at first, and as long as its client is slow: so a part that is late means little progress.
+    It is read in small parts at first, and as long as the client is slow, so that a late part means little progress.
     """
 
     __slots__ = (
@@ -155,10 +156,10 @@ class RequestBody:
         self._has_permit = self._is_given_up = False
         self.limit = limit
         self.is_discarded = False
-        self.reading_since = 0.0  # of the read that lasts; 0 if none does
+        self.reading_since = 0.0  # start of the current read; 0 if there is none
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes; none mean the end. Raises RequestTimeout and ServiceUnavailable."""
+        """Read up to `size` bytes, or none at the end. Raises RequestTimeout and ServiceUnavailable."""
         if not self._has_permit:
             self._begin()
         self.reading_since = began = time.monotonic()
@@ -178,34 +179,34 @@ class RequestBody:
         return data
 
     def end(self) -> None:
-        """Give the permit back: there is nothing more to read, or nobody will."""
+        """Return the permit, because nothing more will be read."""
         if self._has_permit:
             self._has_permit = False
             self.limit.release()
 
     def give_up(self) -> bool:
-        """Let the read that lasts end with RequestTimeout. Return False if none does."""
+        """Make the current read raise RequestTimeout. Return False if there is none."""
         self._is_given_up = True
         return self.reading_since > 0
 
     def has_rest(self) -> bool:
-        """Whether something of the body may not have been read. Its client may still be sending it."""
+        """Return whether a part of the body may be unread. The client may still be sending it."""
         if self._is_given_up or self._received == self._size:
             return False
         if self._size < 0:
             self._size = _size_of(self._environ)
-        # A client that expects an answer before it sends the body will not send it now.
+        # A client that waits for a response before it sends the body will not send it now.
         return self._received != self._size and "HTTP_EXPECT" not in self._environ
 
     def discard(self) -> None:
-        """Read the rest and throw it away, within limits."""
+        """Read and discard the rest, within limits."""
         self.is_discarded = True
         self.reading_since = time.monotonic()
         deadline, end = self.reading_since + DISCARD_TIMEOUT, self._received + MAX_DISCARDED
         now, size = self.reading_since, READ_SIZE
         while self._received < end and now < deadline and (data := self._stream.read(size)):
             began, now = now, time.monotonic()
-            size = READ_SIZE if now - began < QUICK else 1  # a client that trickles is late with every octet
+            size = READ_SIZE if now - began < QUICK else 1  # a slow client is then late with every byte
             self._received += len(data)
 
     def _begin(self) -> None:
@@ -217,7 +218,7 @@ class RequestBody:
 
 
 def _size_of(environ: WSGIEnvironment) -> int:
-    """Return the size of the body of a request, in bytes; a large number if its end has to be found."""
+    """Return the size of the body of a request in bytes, or a large number if it is unknown."""
     length = environ.get("CONTENT_LENGTH")
     if length is None:
         return sys.maxsize if "HTTP_TRANSFER_ENCODING" in environ else 0
@@ -225,14 +226,16 @@ def _size_of(environ: WSGIEnvironment) -> int:
 
 
 class BodyLimits:
-    """The limits of one process, and the requests that it is dealing with."""
+    """The limits of one process, and the requests that it is handling."""
 
     def __init__(self) -> None:
         self.shortage = threading.Event()
-        stalled = "too many requests stall in the middle of their bodies"
+        stalled = "too many stalled uploads; try again in a few seconds"
         self.anonymous = ConcurrencyLimit(MAX_ANONYMOUS_READS, self.shortage, stalled)
         self.authenticated = ConcurrencyLimit(MAX_AUTHENTICATED_READS, self.shortage, stalled)
-        self.downloads = ConcurrencyLimit(MAX_DOWNLOADS, self.shortage, "too many large answers are being read")
+        self.downloads = ConcurrencyLimit(
+            MAX_DOWNLOADS, self.shortage, "too many large downloads; try again in a few seconds"
+        )
         self.active: set[RequestBody] = set()
         self.discards = ConcurrencyLimit(MAX_DISCARDS, self.shortage, "")
 
@@ -241,11 +244,11 @@ class BodyLimits:
         return RequestBody(environ, self.anonymous)
 
     def is_short(self) -> bool:
-        """Whether permits of any kind were asked for in vain just now."""
+        """Return whether a request recently got no permit of any kind."""
         return any(each.is_short() for each in (self.anonymous, self.authenticated, self.downloads, self.discards))
 
     def discard_after(self, answer: Iterable[bytes], body: RequestBody) -> Iterator[bytes]:
-        """Yield the answer, then discard the rest of the body. The server sends each part before it asks for more."""
+        """Yield the response, then discard the rest of the body. The server sends each chunk as soon as it gets it."""
         try:
             yield from answer
             if self.discards.acquire_now():
@@ -261,5 +264,5 @@ class BodyLimits:
 
 
 def mark_authenticated(request: Request, limits: BodyLimits) -> None:
-    """Count the body of this request against the limit for clients that may use the service."""
+    """Count the body of this request against the limit for authenticated clients."""
     cast(RequestBody, request.environ[WSGI_INPUT]).limit = limits.authenticated

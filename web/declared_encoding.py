@@ -1,9 +1,9 @@
-"""What a client says about how it encoded its text: charsets and Content-Transfer-Encodings, obeyed or refused.
+"""Obey or reject the encodings that a client declares: charsets and Content-Transfer-Encodings.
 
 A charset can be declared for a whole request (a parameter of its Content-Type), for one part of multipart/form-data
-(RFC 7578, 4.5), and by a field called `_charset_` for all parts and pairs that have none of their own (RFC 7578, 4.6;
-HTML, "form submission"). RFC 7578, 4.7 deprecates the Content-Transfer-Encoding of a part, but some clients send it.
-A declaration that is ignored means that recipients read the encoded form, so none is.
+(RFC 7578, 4.5), and by a field named `_charset_` for all parts and pairs without their own (RFC 7578, 4.6; HTML,
+"form submission"). RFC 7578, 4.7 deprecates the Content-Transfer-Encoding of a part, but some clients send it.
+None is ignored, because recipients would then read the encoded text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CODECS = {
     **dict.fromkeys(("gb18030", "gbk", "gb2312", "csgb2312", "cp936"), "gb18030"),
     **dict.fromkeys(("big5", "csbig5"), "big5"),
 }
-_CODECS_OF_C1 = frozenset(_LATIN.values())  # browsers and mail programs read these bytes as windows-125x
+_CODECS_OF_C1 = frozenset(_LATIN.values())  # browsers and mail programs decode these bytes as windows-125x
 _C1 = re.compile("[\x80-\x9f]")
 
 _SEPARATORS = re.compile("[-_:. ]")
@@ -47,7 +47,7 @@ _WHITE_SPACE = b" \t\r\n"
 
 
 class DeclaredEncodingError(ValueError):
-    """A declaration cannot be obeyed. The message continues a sentence that begins with the name of the field."""
+    """A declaration cannot be obeyed. The message continues a sentence that starts with the field name."""
 
 
 def declared_codec(content_type: str) -> str | None:
@@ -56,7 +56,7 @@ def declared_codec(content_type: str) -> str | None:
 
 
 def codec_of(labels: Iterable[str]) -> str | None:
-    """Return the one codec that these labels name, or None without labels. Raises DeclaredEncodingError."""
+    """Return the codec that all these labels name, or None without labels. Raises DeclaredEncodingError."""
     codecs = {_codec(label) for label in labels}
     if len(codecs) > 1:
         raise DeclaredEncodingError("declares more than one charset")
@@ -64,13 +64,13 @@ def codec_of(labels: Iterable[str]) -> str | None:
 
 
 def decode_text(octets: bytes, codec: str) -> str:
-    """Decode by a codec of this module. Raises DeclaredEncodingError."""
+    """Decode with a codec of this module. Raises DeclaredEncodingError."""
     try:
         text = octets.decode(codec)
     except UnicodeDecodeError:
         raise DeclaredEncodingError("is not UTF-8" if codec == UTF_8 else _not_in(codec)) from None
     if codec in _CODECS_OF_C1 and _C1.search(text):
-        raise DeclaredEncodingError(f"{_not_in(codec)}, but perhaps windows-1252 or the like")
+        raise DeclaredEncodingError(f"{_not_in(codec)}; it may be windows-1252 or similar")
     return text
 
 
@@ -91,7 +91,7 @@ def decode_transfer(octets: bytes, encodings: Iterable[str]) -> bytes:
 
 
 def _not_in(codec: str) -> str:
-    return f"is not in the charset that is declared ({codec})"
+    return f"is not in the declared charset ({codec})"
 
 
 def _codec(label: str) -> str:
@@ -103,7 +103,7 @@ def _codec(label: str) -> str:
 
 
 def _charsets(content_type: str) -> list[str]:
-    """Return each charset that is declared, also as RFC 2231 has it: `charset*=…`, `charset*0=…`."""
+    """Return each declared charset, including the forms of RFC 2231: `charset*=…`, `charset*0=…`."""
     charsets = []
     segments = []
     for match in _PARAMETER.finditer(_without_comments(content_type)):
@@ -123,7 +123,7 @@ def _unquoted(value: str) -> str:
 
 
 def _without_comments(value: str) -> str:
-    """Leave out comments in brackets, which may be nested (RFC 2045, 5.1)."""
+    """Remove comments in parentheses, which may be nested (RFC 2045, 5.1)."""
     if "(" not in value:
         return value
     kept = []
@@ -143,16 +143,16 @@ def _decode_base64(octets: bytes) -> bytes:
     try:
         return binascii.a2b_base64(octets.translate(None, _WHITE_SPACE), strict_mode=True)
     except binascii.Error:
-        raise DeclaredEncodingError("is not the base64 that its Content-Transfer-Encoding declares") from None
+        raise DeclaredEncodingError("is not valid base64, although its Content-Transfer-Encoding says so") from None
 
 
 def _decode_quoted_printable(octets: bytes) -> bytes:
     pieces: list[bytes] = []
     for line in octets.split(b"\n"):
-        text = line.rstrip(b" \t\r")  # white space at the end was added on the way (RFC 2045, 6.7, rule 3)
+        text = line.rstrip(b" \t\r")  # trailing whitespace was added in transit (RFC 2045, 6.7, rule 3)
         is_soft = text.endswith(b"=")
         text = text[: len(text) - is_soft]
         if _BAD_ESCAPE.search(text):
-            raise DeclaredEncodingError("is not the quoted-printable that its Content-Transfer-Encoding declares")
+            raise DeclaredEncodingError("is not valid quoted-printable, although its Content-Transfer-Encoding says so")
         pieces += (text, b"" if is_soft else b"\r\n" if line.endswith(b"\r") else b"\n")
     return binascii.a2b_qp(b"".join(pieces[:-1]))

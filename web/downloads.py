@@ -1,7 +1,7 @@
-"""Large answers: sent in pieces, a few at a time, and not for ever.
+"""Send large responses in chunks, only a few at the same time, and within a time limit.
 
-A client that reads slowly holds a thread of the server, or all of the answer in memory. So each large answer takes a
-permit until it has been read. Who finds none is told to come again (503).
+A client that reads slowly occupies a thread of the server, or keeps the whole response in memory. So each large
+response needs a permit until the client has read it. A request that gets none is answered with 503.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from web.body_limits import READ_SIZE
 from web.errors import answer_http_error
 from web.services import current_services
 
-LARGE = 1_000_000  # bytes; less than that fits into the buffers of a connection
+LARGE = 1_000_000  # bytes; smaller responses fit into the buffers of a connection
 DOWNLOAD_TIMEOUT = 600.0  # seconds
 
 
 def register(app: Flask) -> None:
-    """Let every large answer of `app` wait for a permit, whichever route it comes from."""
+    """Require a permit for every large response of `app`."""
     app.after_request(limit_large_answer)
 
 
 def begin_download() -> ExitStack:
-    """Take a permit, which is given back when the result is closed. Raises ServiceUnavailable."""
+    """Take a permit, which is returned when the result is closed. Raises ServiceUnavailable."""
     downloads = current_services().body_limits.downloads
     downloads.acquire()
     resources = ExitStack()
@@ -36,15 +36,15 @@ def begin_download() -> ExitStack:
 
 
 def send_in_parts(response: Response, parts: Iterable[bytes], resources: ExitStack) -> Response:
-    """Let `parts`, of a known length, be the body of a response; close `resources` when it has been sent or not."""
+    """Use `parts`, of known total length, as the body of a response. Close `resources` afterwards, even on failure."""
     response.direct_passthrough = False
     response.response = _until_closed(parts, resources)
-    response.call_on_close(resources.close)  # for a body that nobody begins to read
+    response.call_on_close(resources.close)  # for a body that is never read
     return response
 
 
 def limit_large_answer(response: Response) -> Response:
-    """Send a body that is in memory as every other download."""
+    """Send a large body that is in memory like any other download."""
     body = response.response
     if not isinstance(body, list) or len(body) != 1 or len(body[0]) < LARGE:
         return response
@@ -64,7 +64,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 def _until_closed(parts: Iterable[bytes], resources: ExitStack) -> Iterator[bytes]:
-    """Yield the parts. One that is too late breaks off the answer: the connection ends before its Content-Length."""
+    """Yield the parts. After the time limit, stop early, so that the connection closes before its Content-Length."""
     deadline = time.monotonic() + DOWNLOAD_TIMEOUT
     with resources:
         for part in parts:

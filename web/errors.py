@@ -1,6 +1,6 @@
-"""Errors that any route may raise → answers: problem documents under /api/, pages for people, plain text elsewhere.
+"""Turn errors of any route into responses: problem documents under /api/, pages for browsers, plain text elsewhere.
 
-An endpoint adds what its own contract says.
+Endpoints add handlers for the errors in their own contract.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
+from monitoring.humanize import file_size
 from web.auth.browsers import wants_html
+from web.body_limits import REQUEST_TIMED_OUT
 from web.middleware import request_id
 from web.problem_details import problem
 from web.services import current_settings
@@ -21,25 +23,25 @@ from web.services import current_settings
 RETRY_AFTER_BUSY = "5"  # seconds
 RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NO_TEMPORARY_FOLDER = "No usable temporary directory"  # what tempfile says if it can write in none
-UNAVAILABLE = "the service cannot be used now, and nothing was changed; try again later"
+NO_TEMPORARY_FOLDER = "No usable temporary directory"  # the message of tempfile if no folder is writable
+UNAVAILABLE = "the service is temporarily unavailable; try again later"
 REASONS = {
-    404: "there is nothing at this address",
-    405: "this address does not take that method",
-    408: "the request took too long to arrive",
+    404: "page not found",
+    405: "method not allowed here",
+    408: REQUEST_TIMED_OUT,
 }
 TITLES = {
-    400: "That cannot be taken",
-    403: "You are not served here",
-    404: "There is nothing here",
-    413: "That is too large",
-    429: "Too often",
-    503: "Not now",
+    400: "Bad request",
+    403: "Access denied",
+    404: "Page not found",
+    413: "Request too large",
+    429: "Too many requests",
+    503: "Temporarily unavailable",
 }
 
 
 def register(app: Flask) -> None:
-    """Answer every error of `app`."""
+    """Handle every error of `app`."""
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(DatabaseUnavailable, answer_unavailable)
     app.register_error_handler(OSError, answer_os_error)
@@ -47,7 +49,7 @@ def register(app: Flask) -> None:
 
 
 def plain_text(body: str, status: int = 200) -> Response:
-    """An answer of one line."""
+    """Return a plain-text response."""
     return Response(body, status, content_type="text/plain; charset=utf-8")
 
 
@@ -56,14 +58,14 @@ def error_answer(status: int, detail: str) -> Response:
     if request.path.startswith("/api/"):
         return problem(status, detail)
     if wants_html(request):
-        title = TITLES.get(status, "That did not work")
+        title = TITLES.get(status, "Something went wrong")
         page = render_template("error.html", title=title, status=status, reason=detail, request_id=request_id())
         return Response(page, status, content_type="text/html; charset=utf-8")
     return plain_text(f"Error: {detail}", status)
 
 
 def answer_http_error(error: HTTPException) -> Response:
-    """Answer an HTTP error of Flask or of a check, with its status and headers."""
+    """Return the response for an HTTP error, with its status and headers."""
     response = error_answer(error.code or 500, _reason(error))
     for name, value in error.get_headers(request.environ):
         response.headers.setdefault(name, value)
@@ -72,14 +74,16 @@ def answer_http_error(error: HTTPException) -> Response:
 
 def _reason(error: HTTPException) -> str:
     if error.code == 413:
-        return f"the request is larger than {current_settings().max_body} bytes (MAX_BODY)"
+        setting = "" if wants_html(request) else " (MAX_BODY)"
+        return f"the request body exceeds {file_size(current_settings().max_body)}{setting}"
     return REASONS.get(error.code or 0) or error.description or error.name
 
 
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
-    """The database cannot be used now: nothing was stored, and the client may come again.
+    """Return 503. Repeating the request is safe.
 
-    Reasons and remedies name paths, hosts and versions, so only those who may use the service get them.
+    If the connection is lost during a commit, the change may have been saved. A repeated email is then reported as
+    identical. Reasons and remedies contain paths, hosts and versions, so only authenticated clients see them.
     """
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
     response = error_answer(503, str(error) if g.get("may_see_reasons") else UNAVAILABLE)
@@ -88,20 +92,20 @@ def answer_unavailable(error: DatabaseUnavailable) -> Response:
 
 
 def answer_os_error(error: OSError) -> Response:
-    """No room for a temporary file, such as an upload; anything else is a bug."""
+    """Return 503 if there is no space for a temporary file, such as an upload. Any other OSError is a bug."""
     if error.errno not in NO_ROOM and NO_TEMPORARY_FOLDER not in str(error):
         return answer_unforeseen(error)
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, str(error))
-    response = error_answer(503, "there is no room for a temporary file; nothing was changed")
+    response = error_answer(503, "cannot create a temporary file; nothing was changed")
     response.headers["Retry-After"] = RETRY_AFTER_FAILURE
     return response
 
 
 def answer_unforeseen(error: Exception) -> Response:
-    """A bug: logged with where it happened, but without its message, which may hold content or a secret."""
+    """Log a bug with its location, but without its message, which may contain an email or a secret."""
     places = "".join(_places(error))
     current_app.logger.error("%s %s %r failed:\n%s", request_id(), request.method, request.path, places)
-    return error_answer(500, f"something went wrong inside the service; its log says where ({request_id()})")
+    return error_answer(500, f"internal error; see the server log (request {request_id()})")
 
 
 def _places(error: BaseException | None) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The body of a form request → its fields, read within a bound and without a character changed.
+"""Read the fields of a form without changing a character, and within a size limit.
 
-Werkzeug's own form parser replaces bytes that are not UTF-8 with U+FFFD, ignores the encoding that a part declares, and
-takes a body that is longer than its limit for one that ends there. Mail must not be sent with any of that.
+Werkzeug's form parser replaces bytes that are not UTF-8 with U+FFFD, ignores the encoding that a part declares, and
+truncates a body that exceeds its limit. Mail must not be sent with such damage.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from web.declared_encoding import (
 MAX_FIELDS = 1_000
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
-CHARSETS_OF_NAMES = ("", "ascii", "us-ascii", "utf-8", "iso-8859-1")  # those that Werkzeug decodes
+CHARSETS_OF_NAMES = ("", "ascii", "us-ascii", "utf-8", "iso-8859-1")  # that Werkzeug decodes
 EXTENDED_NAME = re.compile(r"""(?<![^;\s])name\*[^=]*+=\s*+"?([^';"]*)'""", re.IGNORECASE)
 LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -53,10 +53,10 @@ class Part(NamedTuple):
 
 
 def read_form(request: Request, names: Collection[str], limit: int) -> dict[str, str]:
-    """Return the fields called `names`, decoded as the client declares, else from UTF-8; all others are ignored.
+    """Return the fields in `names`, decoded as the client declares or else as UTF-8. Other fields are ignored.
 
-    The body may have `limit` bytes. Raises ValidationError when one of the fields is given twice, comes as a file, or
-    is not what its part or `_charset_` declares, and UnsupportedMediaType when that is said for the whole body.
+    The body may have `limit` bytes. Raises ValidationError if one of the fields appears twice, is a file, or is not in
+    the encoding that its part or `_charset_` declares, and UnsupportedMediaType if the Content-Type is not supported.
     """
     body = read_body(request, limit)
     content_type = request.environ.get("CONTENT_TYPE", "")
@@ -65,17 +65,17 @@ def read_form(request: Request, names: Collection[str], limit: int) -> dict[str,
         parts = multipart_parts(body, request.mimetype_params.get("boundary", ""))
         return _decoded_parts(parts, names, request_codec(request))
     if body and mimetype != URLENCODED:
-        raise UnsupportedMediaType(f"the body has to be {URLENCODED} or {MULTIPART}")
+        raise UnsupportedMediaType(f"the request body must be {URLENCODED} or {MULTIPART}")
     if body and get_content_length(request.environ) is None:
-        # A chunked body whose client died half-way looks like a whole one here; multipart has a mark at its end.
-        raise LengthRequired(f"a body of {URLENCODED} needs a Content-Length")
+        # Without it, a truncated chunked body would look complete. A multipart body has an end mark.
+        raise LengthRequired(f"a {URLENCODED} body requires Content-Length")
     return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None)
 
 
 def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
-    """Do as read_form with the form of a page, whose body may have been read when its token was checked."""
+    """Like `read_form`, for a form of a page, whose body may have been read already to check its CSRF token."""
     if request.mimetype != URLENCODED:
-        raise UnsupportedMediaType(f"the body has to be {URLENCODED}")
+        raise UnsupportedMediaType(f"the request body must be {URLENCODED}")
     return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request))
 
 
@@ -93,7 +93,7 @@ def _decoded(pairs: Iterator[tuple[str, bytes]], names: Collection[str], codec: 
     for name, value in pairs:
         if name in names:
             if name in fields:
-                raise ValidationError(name, "is given more than once")
+                raise ValidationError(name, "appears more than once")
             fields[name] = value
         elif name.lower() == CHARSET_FIELD:
             charsets.append(value.decode(errors="replace"))
@@ -110,7 +110,7 @@ def _decoded_parts(parts: Iterator[Part], names: Collection[str], codec: str | N
             if part.value is None:
                 files.append(part.name)
             elif part.name in fields:
-                raise ValidationError(part.name, "is given more than once")
+                raise ValidationError(part.name, "appears more than once")
             else:
                 fields[part.name] = part
         elif part.name.lower() == CHARSET_FIELD:
@@ -118,18 +118,18 @@ def _decoded_parts(parts: Iterator[Part], names: Collection[str], codec: str | N
     codec = _codec_of_all(charsets, codec) if charsets else codec
     for name in files:
         if name not in fields:
-            raise ValidationError(name, "came as a file; send it as an ordinary field")
+            raise ValidationError(name, "was sent as a file; send it as an ordinary field")
     return {name: _text_of(part, codec) for name, part in fields.items()}
 
 
 def _codec_of_all(charsets: Iterable[str], codec: str | None) -> str | None:
-    """Return the codec for the values of `_charset_`, which must not contradict that of the request."""
+    """Return the codec for the values of `_charset_`, which must not contradict the Content-Type."""
     try:
         named = codec_of(filter(None, map(str.strip, charsets)))
     except DeclaredEncodingError as error:
         raise ValidationError(CHARSET_FIELD, str(error)) from None
     if codec and named and codec != named:
-        raise ValidationError(CHARSET_FIELD, "is not the charset that the Content-Type of the request declares")
+        raise ValidationError(CHARSET_FIELD, "differs from the charset in the Content-Type of the request")
     return codec or named
 
 
@@ -154,9 +154,9 @@ def _text_of(part: Part, codec: str | None) -> str:
 def _codec_of_part(headers: Headers) -> str | None:
     types = headers.getlist("Content-Type")
     if any(each.lower().startswith(("multipart/", "message/")) for each in types):
-        raise DeclaredEncodingError("consists of parts itself; send its text alone")
+        raise DeclaredEncodingError("is a multipart or message part; send plain text")
     if any(each.lower() not in ("", "identity") for each in headers.getlist("Content-Encoding")):
-        raise DeclaredEncodingError("has a Content-Encoding; send it without one")
+        raise DeclaredEncodingError("has a Content-Encoding, which is not supported")
     codecs = {codec for each in types if (codec := declared_codec(each))}
     if len(codecs) > 1:
         raise DeclaredEncodingError("declares more than one charset")
@@ -164,12 +164,12 @@ def _codec_of_part(headers: Headers) -> str | None:
 
 
 def read_body(request: Request, limit: int) -> bytes:
-    """Return the whole body. If it is too long, it is refused before it is read, or else while it is read."""
-    environ = request.environ  # its own look-ups cost a tenth of those in request.headers
+    """Return the body. Raises RequestEntityTooLarge as soon as it is known to exceed `limit`."""
+    environ = request.environ  # look-ups here cost a tenth of those in request.headers
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise UnsupportedMediaType("a body with a Content-Encoding is not taken")
+        raise UnsupportedMediaType("Content-Encoding is not supported")
     if environ.get("HTTP_CONTENT_TRANSFER_ENCODING", "binary").strip().lower() not in ("7bit", "8bit", "binary"):
-        raise UnsupportedMediaType("a body with a Content-Transfer-Encoding is not taken")
+        raise UnsupportedMediaType("Content-Transfer-Encoding is not supported")
     announced = get_content_length(environ)
     if announced is not None and announced > limit:
         raise RequestEntityTooLarge
@@ -199,9 +199,9 @@ def _read(stream: IO[bytes], announced: int | None, limit: int, deadline: float)
 
 
 def urlencoded_pairs(body: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and values of an urlencoded body, in order."""
+    """Yield the names and values of an urlencoded body, in order."""
     if body.count(b"&") >= MAX_FIELDS:
-        raise ValidationError("form", f"has more than {MAX_FIELDS} fields")
+        raise ValidationError("form", f"contains more than {MAX_FIELDS} fields")
     for pair in body.replace(b"+", b" ").split(b"&"):
         name, _, value = pair.partition(b"=")
         yield _unescape(name).decode(errors="replace"), _unescape(value)
@@ -210,13 +210,13 @@ def urlencoded_pairs(body: bytes) -> Iterator[tuple[str, bytes]]:
 def _unescape(value: bytes) -> bytes:
     if b"%" not in value:
         return value
-    # As quoted-printable, for which there is C: ten times as fast as urllib, and in a fifth of the memory.
+    # Decoded as quoted-printable in C: ten times as fast as urllib, with a fifth of the memory.
     escaped = LONE_PERCENT.sub("%25", value.decode("latin-1")).encode("latin-1")
     return a2b_qp(escaped.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 def multipart_parts(body: bytes, boundary: str) -> Iterator[Part]:
-    """Yield the named parts of a multipart body, in order. The content of files is passed over."""
+    """Yield the named parts of a multipart body, in order. The content of files is skipped."""
     part: Field | File | None = None
     value = bytearray()
     for event in _multipart_events(body, boundary):
@@ -232,11 +232,11 @@ def multipart_parts(body: bytes, boundary: str) -> Iterator[Part]:
 
 
 def _refuse_other_names(disposition: str) -> None:
-    """Refuse a `name*=` in a charset in which it was not read (RFC 2231, RFC 5987)."""
+    """Reject a `name*=` in a charset that Werkzeug does not decode (RFC 2231, RFC 5987)."""
     if "*" in disposition and any(
         charset.strip().lower() not in CHARSETS_OF_NAMES for charset in EXTENDED_NAME.findall(disposition)
     ):
-        raise ValidationError("form", "has a name* in a charset that is not supported; send names as UTF-8")
+        raise ValidationError("form", "contains a name* in an unsupported charset; send names as UTF-8")
 
 
 def _multipart_events(body: bytes, boundary: str) -> Iterator[Event]:
@@ -247,6 +247,6 @@ def _multipart_events(body: bytes, boundary: str) -> Iterator[Event]:
         while not isinstance(event := decoder.next_event(), Epilogue):
             yield event
     except RequestEntityTooLarge:
-        raise ValidationError("form", f"has more than {MAX_FIELDS} fields") from None
+        raise ValidationError("form", f"contains more than {MAX_FIELDS} fields") from None
     except ValueError:
-        raise ValidationError("form", "is not whole and well-formed multipart/form-data") from None
+        raise ValidationError("form", "is not valid multipart/form-data") from None

@@ -1,6 +1,6 @@
-"""WSGI middleware: adds security headers and an id to every response, and writes a line for it to the log.
+"""WSGI middleware that adds security headers and a request id to every response, and logs the request.
 
-It wraps Flask, so that no response gets past it. It costs a request a few microseconds.
+It wraps Flask, so that it sees every response. It costs a few microseconds per request.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ HEADERS = {
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 PAIRS = [(name.lower(), (name, value)) for name, value in HEADERS.items()]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SERVER = "Granian"  # whose threads wait for clients without end
+SERVER = "Granian"  # its threads wait for clients without a timeout
 REQUEST_ID_KEY = "email_endpoint.request_id"
 
 
 class RequestMiddleware:
-    """Wraps a WSGI application. With `trusts_proxy`, a request may bring its id in X-Request-Id."""
+    """Wraps a WSGI application. With `trusts_proxy`, the id of a request may come from X-Request-Id."""
 
     def __init__(self, app: WSGIApplication, log: RequestLog | None, limits: BodyLimits, trusts_proxy: bool) -> None:
         self._app = app
@@ -92,7 +92,7 @@ class RequestMiddleware:
         return body
 
     def _watch(self, environ: WSGIEnvironment) -> None:
-        """Begin to watch the clients of this process; not before it serves, since a thread does not survive a fork."""
+        """Start watching the clients of this process. Not earlier, because a thread does not survive a fork."""
         self._is_watched = True
         if environ.get("SERVER_SOFTWARE") == SERVER:
             SlowClients(self._limits).start()
@@ -100,7 +100,7 @@ class RequestMiddleware:
     def _logged_at_end(
         self, body: Iterable[bytes], environ: WSGIEnvironment, name: str, status: str, began: float
     ) -> Iterator[bytes]:
-        """Yield the parts of a body of unknown length; log the request once the body has ended or was aborted."""
+        """Yield the chunks of a body of unknown length. Log the request when the body ends or is aborted."""
         size = 0
         try:
             for part in body:
@@ -114,5 +114,5 @@ class RequestMiddleware:
 
 
 def request_id() -> str:
-    """Return the id of this request, which its response and the log have too."""
+    """Return the id of this request, which is also in its response and in the log."""
     return str(request.environ.get(REQUEST_ID_KEY, "-"))

@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics: for what keeps this process running, for people's alarms, and for Prometheus."""
+"""GET /healthz, /readyz and /metrics: the liveness probe, the readiness probe, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ blueprint = Blueprint("probes", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """This process answers. It does not check the database, which restarting this process would not fix."""
+    """Report that this process responds. Does not check the database, because a restart would not help."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Whether the service works: 200 or 503. Only an authenticated client sees the checks."""
+    """Report whether the service works: 200 or 503. Only an authenticated client sees the checks."""
     findings = _findings()
     ready = is_ready(findings)
     answer: dict[str, object] = {"status": "ready" if ready else "not ready"}
@@ -33,7 +33,7 @@ def readyz() -> tuple[Response, int]:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """All numbers, in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     return Response(current_services().metrics.answer(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

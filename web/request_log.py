@@ -1,4 +1,4 @@
-"""The log of requests: a line for each, as text or JSON, on stderr. No query, no header, no body is ever in it."""
+"""The request log: one line per request on stderr, as text or JSON, without queries, headers and bodies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NOT_LOGGED = ("/healthz", "200")  # requested every few seconds
 
 
 class RequestLog:
-    """Writes lines of one form, 'text' or 'json'; may be shared by threads."""
+    """Writes lines of one form, 'text' or 'json'. Thread-safe."""
 
     def __init__(self, form: str) -> None:
         self._is_json = form == "json"
         self._second = (0, "")
 
     def write(self, environ: WSGIEnvironment, name: str, status: str, seconds: float, size: int) -> None:
-        """Write one line. If that fails, the request is served all the same."""
+        """Write one line. Errors are ignored, so that the request is still served."""
         path = environ.get("PATH_INFO", "")
         if (path, status) == NOT_LOGGED:
             return
@@ -44,11 +44,11 @@ class RequestLog:
             "bytes": size,
         }
         line = json.dumps(fields) + "\n" if self._is_json else TEXT % tuple(fields.values())
-        with suppress(OSError):  # stderr was closed, or its disk is full
+        with suppress(OSError):  # stderr is closed, or its disk is full
             os.write(STDERR, line.encode())
 
     def _now(self) -> str:
-        """Return the time in UTC, to the millisecond. A second is formatted once."""
+        """Return the time in UTC, to the millisecond. Formats each second only once."""
         now = time.time()
         second, text = self._second
         if second != int(now):
@@ -63,6 +63,6 @@ def _without_secret(path: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return one field of a line: cut to a length, without spaces, and with everything unprintable escaped."""
+    """Return a field of a line: truncated, without spaces, and with unprintable characters escaped."""
     cut = (text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…").replace(" ", "%20")
     return one_line(cut)

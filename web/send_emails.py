@@ -1,4 +1,4 @@
-"""POST /send-emails: an email by form fields, saved durably before it is answered."""
+"""POST /send-emails: save an email from form fields, durably before the response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("send_emails", __name__)
 
 @blueprint.post("/send-emails")
 def send_emails() -> Response:
-    """Save the email of this form."""
+    """Save the email in this form."""
     settings = current_settings()
     email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
     save_email(require_sendable(email))
@@ -26,7 +26,7 @@ def send_emails() -> Response:
 
 @blueprint.errorhandler(ValidationError)
 def answer_invalid(error: ValidationError) -> Response:
-    """400: nothing was saved."""
+    """Return 400. Nothing was saved."""
     if isinstance(error, MissingFields | BadEventId | BadTimestamp):
         return plain_text(str(error), 400)
     return plain_text(f"Error: {error}", 400)
@@ -34,5 +34,5 @@ def answer_invalid(error: ValidationError) -> Response:
 
 @blueprint.errorhandler(EventIdUsed)
 def answer_used(error: EventIdUsed) -> Response:
-    """The event_id is taken; the text says whether by this very email, for a client that lost its answer."""
+    """Return 400 with `UNIQUE constraint`, and whether the saved email is identical or different."""
     return plain_text(f"Error: {error}", 400)

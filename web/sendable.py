@@ -1,4 +1,4 @@
-"""Whether an email can be sent, asked before it is saved: what is accepted can be built, shown and sent."""
+"""Check that an email can be sent before it is saved, so that every saved email can be built and shown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from intake.errors import ValidationError
 def require_sendable(email: Email) -> Email:
     """Return an email whose fields are clean. Raises ValidationError if no message can be built from it.
 
-    Of a message, only the content can fail that late: the subject was checked for everything that a header refuses, and
-    the rest comes from the settings. So plain text, which needs no rendering, costs a POST next to nothing.
+    Only the content can fail here: the subject has been checked for everything that a header rejects, and the rest of a
+    message comes from the settings. Plain text needs no rendering, so it costs a POST almost nothing.
     """
     try:
         check_content(email.content)

@@ -1,4 +1,4 @@
-"""What the application needs to serve a request, in one typed object: `app.extensions["email_endpoint"]`."""
+"""Everything that the application needs, in one typed object: `app.extensions["email_endpoint"]`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXTENSION = "email_endpoint"
 ALERTS_CACHE_TTL = 5.0  # seconds
 CHECKS_CACHE_TTL = 2.0  # seconds
-OUTBOX_BACKOFF_FACTOR = 10.0  # a listing of the Maildir is valid for this many times as long as it took
+OUTBOX_BACKOFF_FACTOR = 10.0  # a listing of the Maildir is cached for this many times as long as it took
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Services:
 
 
 def create_services(settings: Settings) -> Services:
-    """Create the services for these settings. Opens no database. Raises QueueUnavailable if packages are missing."""
+    """Create the services. Does not open the database. Raises QueueUnavailable if packages are missing."""
     wake_ups = wake_ups_of(settings)
     maildir = settings.email_url.path
     return Services(
@@ -91,7 +91,7 @@ def current_services() -> Services:
 
 
 def warm_up(app: Flask) -> None:
-    """Connect to the database that saves emails, so that the first request does not have to wait. Raises DBError."""
+    """Connect the email writer to the database, so that the first request is fast. Raises DBError."""
     services_of(app).email_writer.connect()
 
 
@@ -101,7 +101,7 @@ def current_settings() -> Settings:
 
 
 def in_database(act: Callable[[Database], T]) -> T:
-    """Return what `act` returns for this thread's database."""
+    """Call `act` with this thread's database and return its result."""
     return current_services().databases.act(act)
 
 

@@ -1,19 +1,21 @@
-"""Cuts off clients that stall, so that none of them occupies a thread of the web server for long.
+"""Disconnect clients that stall, so that none of them occupies a thread of the web server for long.
 
-Granian reads a body and writes an answer as slowly as the client wants, in a thread that waits for it and that nothing
-can interrupt. But when the connection is shut down from outside, the wait ends at once. So a thread of each worker
-looks once a second who is late, and finds the connections through what the kernel counts for each socket of this
-process (tcp(7), TCP_INFO; Linux only):
+Granian reads a body and writes a response as slowly as the client allows, in a thread that cannot be interrupted. But
+if the connection is shut down from outside, the wait ends immediately. So a thread of each worker checks once a second
+which clients are late. It finds the connections by the kernel's counters for each socket of this process (tcp(7),
+TCP_INFO; Linux only):
 
-- A request whose next part is late is answered for its thread: 408. Nothing leads from a request in WSGI to its
-  connection, but now that is the one on which an answer of this very size has just been sent. It is shut for reading.
-- A client that does not read its answer has data that it does not acknowledge. Its connection is shut down.
-- A client that still sends a body whose answer it has (`web/body_limits.py` discards it) had that answer when the
-  discarding began. Of the connections that are idle since then, so many are shut down as such requests are late.
-- If there are too many connections, those are closed that have been idle for longest.
+- If the next part of a request is late, this thread sends a 408 in place of the request's thread. WSGI does not reveal
+  the connection of a request, but now it is the one that has just sent a response of exactly this size. It is shut down
+  for reading.
+- A client that does not read its response has unacknowledged data. Its connection is shut down.
+- A client may still be sending a body although it has the response (`web/body_limits.py` discards the body). It has had
+  the response since the discarding started. Of the connections idle since then, as many are shut down as there are late
+  requests of this kind.
+- If there are too many connections, those that have been idle for longest are closed.
 
-Who is late: usually, a client that moves less than some 500 bytes a second over PATIENCE seconds; while permits of its
-kind are short, one that has stalled for MIN_STALL. No request is cut that is complete and being worked on.
+A client is late if it transfers less than MIN_RATE bytes per second over STALL_TIMEOUT seconds or, while permits of its
+kind are short, if it has stalled for MIN_STALL seconds. A complete request that is being processed is never cut off.
 """
 
 from __future__ import annotations
@@ -29,21 +31,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
-from web.body_limits import DISCARD_TIMEOUT, MIN_STALL, WSGI_INPUT, BodyLimits, RequestBody
+from web.body_limits import DISCARD_TIMEOUT, MIN_STALL, REQUEST_TIMED_OUT, WSGI_INPUT, BodyLimits, RequestBody
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-INTERVAL = 1.0  # seconds from one look to the next
+INTERVAL = 1.0  # seconds between two checks
 SHORT_INTERVAL = 0.1  # while permits are short
-FLUSH_TIME = 0.05  # seconds until the kernel has sent an answer
-PATIENCE = 20.0  # seconds
-SHORT_READING_PATIENCE = 2.0  # seconds, with those who read a large answer
+FLUSH_TIME = 0.05  # seconds for the kernel to send a response
+STALL_TIMEOUT = 20.0  # seconds
+SHORT_READ_TIMEOUT = 2.0  # seconds for clients that read a large response, while permits are short
 MIN_RATE = 500  # bytes a second
-MAX_CONNECTIONS = 1_500  # of this process, or half of the files that it may open
-TEXT = b"Error: the request took too long to arrive\n"
+MAX_CONNECTIONS = 1_500  # per process; at most half of the files that it may open
+TEXT = f"Error: {REQUEST_TIMED_OUT}\n".encode()
 HEADERS = [
     ("content-type", "text/plain; charset=utf-8"),
     ("content-length", str(len(TEXT))),
@@ -51,14 +53,16 @@ HEADERS = [
     ("x-content-type-options", "nosniff"),
     ("connection", "close"),
 ]
-ANSWER_SIZES = range(len(TEXT) + 150, len(TEXT) + 350)  # bytes: with the status, and the headers that granian adds
+ANSWER_SIZES = range(
+    len(TEXT) + 150, len(TEXT) + 350
+)  # bytes, including the status line and the headers that granian adds
 DESCRIPTORS = "/proc/self/fd"
 OPEN_STATES = (1, 4, 5, 8)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT
 TCP_INFO_SIZE = 208  # bytes, up to tcpi_bytes_sent
 
 
 class _TcpInfo(NamedTuple):
-    """What the kernel counts for a connection: bytes, and seconds since the last data."""
+    """The kernel's counters for a connection: bytes, and seconds since the last data."""
 
     state: int
     pending: int
@@ -80,7 +84,7 @@ class _TcpInfo(NamedTuple):
 
 
 class _Connection:
-    """A connection of a client, and how fast it takes what we send."""
+    """A connection of a client, and its progress in reading a response."""
 
     def __init__(self, inode: int, family: int) -> None:
         self.inode = inode
@@ -95,11 +99,11 @@ class _Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the last data was ours, or there was none at all."""
+        """Whether we sent the last data, or there has been none."""
         return not self.is_sending and self.received_at <= self.sent_at
 
     def look(self, now: float) -> bool:
-        """Note what the kernel counts. Return whether it is still open."""
+        """Read the kernel's counters. Return whether the connection is still open."""
         try:
             with _borrowed(self._family, self.descriptor) as connection:
                 info = _TcpInfo.of(connection)
@@ -113,7 +117,7 @@ class _Connection:
         if info.acknowledged > self._moved:
             self._moved, self._moved_at = info.acknowledged, now
         elapsed = now - self._window_since
-        if elapsed >= PATIENCE:
+        if elapsed >= STALL_TIMEOUT:
             self._crawls = info.acknowledged - self._window_moved < MIN_RATE * elapsed
             self._window_since, self._window_moved = now, info.acknowledged
         return info.state in OPEN_STATES
@@ -122,7 +126,7 @@ class _Connection:
         return self.is_sending and (self._crawls or now - self._moved_at >= patience)
 
     def shut(self, how: int) -> None:
-        """Shut it down, unless its descriptor has become another file's."""
+        """Shut it down, unless its descriptor now belongs to another file."""
         with suppress(OSError):
             copy = os.dup(self.descriptor)
             try:
@@ -134,21 +138,21 @@ class _Connection:
 
 
 class _Connections:
-    """Those on which clients of this process have come in."""
+    """The connections of clients to this process."""
 
     def __init__(self) -> None:
         self._ports: set[int] = set()
         self._known: dict[int, _Connection | None] = {}  # by inode; None for other sockets
 
     def look(self) -> list[_Connection]:
-        """Return all that are open, with what the kernel counts now."""
+        """Return all open connections with current counters."""
         now = time.monotonic()
         return [each for each in self._found() if each.look(now)]
 
     def _found(self) -> Iterator[_Connection]:
         found: dict[int, _Connection | None] = {}
         new: list[tuple[int, int, int, int]] = []
-        for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a path for each would cost more than all else
+        for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a Path for each would be too slow
             with suppress(OSError):
                 status = os.fstat(descriptor := int(name))
                 if status.st_ino in self._known:
@@ -166,7 +170,7 @@ class _Connections:
         return filter(None, found.values())
 
     def _inspect(self, descriptor: int) -> tuple[int, int]:
-        """Return the family and the local port of a connection, which is 0 for other sockets."""
+        """Return the family and the local port of a connection; the port is 0 for other sockets."""
         with closing(socket.socket(fileno=os.dup(descriptor))) as found:
             if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
                 return found.family, 0
@@ -186,7 +190,7 @@ class SlowClients:
         self._max_connections = MAX_CONNECTIONS
 
     def start(self) -> None:
-        """Watch for the rest of this process, where the kernel allows it."""
+        """Start watching, if the kernel supports it, until the process exits."""
         if sys.platform == "linux":
             threading.Thread(target=self._watch, name="slow clients", daemon=True).start()
 
@@ -202,7 +206,7 @@ class SlowClients:
             self.look()
 
     def look(self) -> None:
-        """Look at all connections once, and cut those that are late."""
+        """Check all connections once, and shut down those that are late."""
         now = time.monotonic()
         bodies = list(self._limits.active)
         connections = self._connections.look()
@@ -217,35 +221,35 @@ class SlowClients:
             self._end(late, connections)
 
     def _slow_readers(self, connections: list[_Connection], now: float) -> list[_Connection]:
-        """Return those that do not read their answers."""
-        patience = SHORT_READING_PATIENCE if self._limits.downloads.is_short() else PATIENCE
+        """Return the connections whose clients do not read their responses."""
+        patience = SHORT_READ_TIMEOUT if self._limits.downloads.is_short() else STALL_TIMEOUT
         return [each for each in connections if each.reads_too_slowly(now, patience)]
 
     def _discarded(self, connections: list[_Connection], bodies: list[RequestBody], now: float) -> list[_Connection]:
-        """Return those that have an answer, and should have sent the rest of their bodies meanwhile."""
+        """Return the connections that have a response, but have not sent the rest of their bodies in time."""
         patience = MIN_STALL if self._limits.discards.is_short() else DISCARD_TIMEOUT
         began = [body.reading_since for body in bodies if body.is_discarded and now - body.reading_since >= patience]
         candidates = [
-            each for each in connections if each.sent and (each.is_idle or now - each.received_at >= PATIENCE)
+            each for each in connections if each.sent and (each.is_idle or now - each.received_at >= STALL_TIMEOUT)
         ]
         distances = {each: min((abs(each.sent_at - since) for since in began), default=1.0) for each in candidates}
         nearest = sorted((each for each in candidates if distances[each] < MIN_STALL), key=distances.__getitem__)
         return nearest[: len(began)]
 
     def _surplus(self, connections: list[_Connection], now: float) -> list[_Connection]:
-        """Return those to close so that others can connect: the longest idle ones."""
+        """Return the longest idle connections, which are closed so that other clients can connect."""
         surplus = max(len(connections) - self._max_connections, 0)
         idle = [each for each in connections if each.is_idle and now - each.sent_at >= MIN_STALL]
         return sorted(idle, key=lambda each: each.sent_at)[:surplus]
 
     def _is_late(self, body: RequestBody, now: float) -> bool:
-        """Whether a thread waits too long for the next part of a body."""
+        """Return whether a thread has waited too long for the next part of a body."""
         if not body.reading_since or body.is_discarded:
             return False
-        return now - body.reading_since >= (MIN_STALL if body.limit.is_short() else PATIENCE)
+        return now - body.reading_since >= (MIN_STALL if body.limit.is_short() else STALL_TIMEOUT)
 
     def _end(self, late: list[RequestBody], connections: list[_Connection]) -> None:
-        """Answer these requests, and shut their connections for reading."""
+        """Respond to these requests, and shut down their connections for reading."""
         sent_before = {each: each.sent for each in connections}
         frames = sys._current_frames()
         answered = [body for body in late if _answer(body, frames)]
@@ -258,7 +262,7 @@ class SlowClients:
 
 
 def _answer(body: RequestBody, frames: dict[int, Any]) -> bool:
-    """Answer a request whose thread waits for its body, as granian lets that thread do it. Return whether it worked."""
+    """Respond to a request whose thread waits for its body, through granian's object in that thread. Return success."""
     frame = frames.get(body.thread)
     while frame is not None:
         if "proto" in frame.f_code.co_varnames:
@@ -272,7 +276,7 @@ def _answer(body: RequestBody, frames: dict[int, Any]) -> bool:
 
 @contextmanager
 def _borrowed(family: int, descriptor: int) -> Iterator[socket.socket]:
-    """A socket object for a descriptor, which stays open."""
+    """Yield a socket object for a descriptor, which stays open."""
     borrowed = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)
     try:
         yield borrowed

@@ -1,7 +1,7 @@
-"""/unsubscribe/<token>: where the link in a message leads (RFC 8058). Open to everyone: the token says who may.
+"""/unsubscribe/<token>: the target of the link in a message (RFC 8058). Open to everyone who has the token.
 
-GET changes nothing, since scanners follow links. POST unsubscribes, whether it comes from the button of the page or
-from a mail provider; it reads neither body nor cookies, is never redirected, and may be repeated.
+GET changes nothing, because scanners follow links. POST unsubscribes, whether it comes from the button on the page or
+from a mail provider. It reads neither body nor cookies, is never redirected, and is safe to repeat.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from sender.outgoing import unsubscribe_tokens
 from web.middleware import request_id
 from web.services import current_settings, in_database
 
-AFTER_LINK = re.compile(r"""[.,;:!?'")>\]}*\u201d\u2019\u00bb]{0,3}/?\Z""")  # what a text may have behind a link
+AFTER_LINK = re.compile(
+    r"""[.,;:!?'")>\]}*\u201d\u2019\u00bb]{0,3}/?\Z"""
+)  # punctuation that mail programs add to a link in a text
 blueprint = Blueprint("unsubscribe", __name__)
 
 
 class ForgedToken(Exception):
-    """The link was not made here, or not all of it arrived."""
+    """The link was not created here, or is incomplete."""
 
 
 @blueprint.get("/unsubscribe/<path:token>")
 def ask(token: str) -> Response:
-    """The page with the button."""
+    """Show the page with the button. Changes nothing."""
     recipient = in_database(lambda database: _recipient(database, token))
     if recipient is None or recipient.status == "unsubscribed":
         return _page("done", recipient)
@@ -35,23 +37,23 @@ def ask(token: str) -> Response:
 
 @blueprint.post("/unsubscribe/<path:token>")
 def unsubscribe(token: str) -> Response:
-    """Unsubscribe the recipient of this token; nothing that has not begun to leave is sent to them."""
+    """Unsubscribe the recipient of this token. Nothing more is sent to them, except a message already being sent."""
     try:
         recipient = in_database(lambda database: _unsubscribe(database, token))
-    except DatabaseBusy:  # PostgreSQL breaks off one of two that wait for each other, such as this and a sender
+    except DatabaseBusy:  # PostgreSQL aborts one side of a deadlock, such as this and a sender
         recipient = in_database(lambda database: _unsubscribe(database, token))
     return _page("done", recipient)
 
 
 @blueprint.errorhandler(ForgedToken)
 def answer_forged(_: ForgedToken) -> Response:
-    """Nothing is known of this link."""
+    """Return 404 for a link that is not valid."""
     return _page("forged", None, 404)
 
 
 @blueprint.errorhandler(DatabaseUnavailable)
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
-    """Nothing was changed. The page does not show the error, because anyone can see it; the log does."""
+    """Return 503. The error is only in the log, because anyone can see the page."""
     current_app.logger.error("%s unsubscribing failed: %s", request_id(), error)
     response = _page("unavailable", None, 503)
     response.headers["Retry-After"] = "60"
@@ -59,7 +61,7 @@ def answer_unavailable(error: DatabaseUnavailable) -> Response:
 
 
 def masked(address: str) -> str:
-    """Enough of an address for its owner to know it again."""
+    """Return enough of an address for its owner to recognise it."""
     return f"{address[0]}…@{address.rpartition('@')[2]}"
 
 
@@ -71,7 +73,7 @@ def _unsubscribe(database: Database, token: str) -> Recipient | None:
 
 
 def _recipient(database: Database, token: str) -> Recipient | None:
-    """Whom the token is for; None when that recipient was removed meanwhile."""
+    """Return the recipient of the token, or None if they have been removed. Raises ForgedToken."""
     recipient_id = unsubscribe_tokens(current_settings(), database).recipient_id(AFTER_LINK.sub("", token, count=1))
     if recipient_id is None:
         raise ForgedToken
@@ -81,5 +83,5 @@ def _recipient(database: Database, token: str) -> Recipient | None:
 def _page(state: str, recipient: Recipient | None, status: int = 200) -> Response:
     address = masked(recipient.address) if recipient else None
     response = make_response(render_template("unsubscribe.html", state=state, address=address), status)
-    response.headers["Referrer-Policy"] = "no-referrer"  # the address of the page is the right to unsubscribe
+    response.headers["Referrer-Policy"] = "no-referrer"  # anyone with the URL of the page can unsubscribe
     return response

@@ -118,7 +118,7 @@ def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:
     due = datetime.now(ZoneInfo("Asia/Singapore")) + timedelta(minutes=2)
     page.locator("[name=timestamp]").fill(f"{due:%Y-%m-%dT%H:%M:%S}")
     page.locator("button[value=check], form.written button").last.click()
-    warning = page.get_by_text("passed meanwhile")
+    warning = page.get_by_text("has now passed")
     expect(page.get_by_role("button", name="Schedule it")).to_be_visible()
     expect(warning).to_be_hidden()
     page.clock.run_for(130_000)
@@ -127,7 +127,7 @@ def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:
 
 def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> None:
     page.goto("/emails/7")
-    page.get_by_text("Move its time").click()
+    page.get_by_text("Reschedule").click()
     page.get_by_label("New date and time").focus()
     sweep_once(installation)
     page.wait_for_timeout(5_000)
@@ -139,7 +139,7 @@ def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> N
 def test_a_page_that_gets_no_answer_says_so_and_asks_again(server: Server, page: Page) -> None:
     page.goto("/emails/7")
     page.route("**/emails/7", lambda route: route.abort())
-    expect(page.locator("#said")).to_contain_text("not up to date", timeout=SLOW)
+    expect(page.locator("#said")).to_contain_text("out of date", timeout=SLOW)
     page.unroute("**/emails/7")
     expect(page.locator("#said")).to_be_empty(timeout=SLOW)
 
@@ -171,7 +171,7 @@ def test_the_key_searches_until_it_is_turned_off(page: Page) -> None:
     expect(search).to_be_focused()
     page.keyboard.type("a/b")
     expect(search).to_have_value("a/b")
-    page.get_by_role("button", name="Turn it off").click()
+    page.get_by_role("button", name="Disable").click()
     page.keyboard.press("/")
     expect(search).not_to_be_focused()
     page.reload()

@@ -124,21 +124,21 @@ def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -
     page.goto("/emails/new")
     page.get_by_label("Subject").fill("Season's greetings")
     page.get_by_label("Content").fill(content)
-    page.get_by_label("Time, on").fill(moment)
+    page.get_by_label("Send at").fill(moment)
     page.get_by_label("Number").fill("seven" if moment < "2030" else "")
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_role("button", name="Preview").click()
 
 
 def refused_time(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.TOMORROW}")
-    page.get_by_text("Move its time").click()
+    page.get_by_text("Reschedule").click()
     page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # Singapore's clocks skipped it
     page.get_by_role("button", name="Move it").click()
 
 
 def retry_of_nothing(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.NEWSLETTER}?status=failed")
-    page.get_by_role("button", name="Retry the ticked").click()
+    page.get_by_role("button", name="Retry selected").click()
 
 
 JOURNEYS: dict[str, Callable[[Page], None]] = {

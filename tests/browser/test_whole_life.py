@@ -107,9 +107,9 @@ def write_email(page: Page, person: Hands) -> None:
     person.press(page.get_by_role("link", name="New email"))
     person.write(page.get_by_label("Subject"), "Tonight at eight")
     person.write(page.get_by_label("Content"), "We sing in the great hall.")
-    person.write_time(page.get_by_label("Time, on the clocks of"), "2026-01-02T03:04:05")
-    person.press(page.get_by_role("button", name="Look at it before it is saved"))
-    expect(page.get_by_text("This time has passed: it goes out at once")).to_be_visible()
+    person.write_time(page.get_by_label("Send at"), "2026-01-02T03:04:05")
+    person.press(page.get_by_role("button", name="Preview"))
+    expect(page.get_by_text("This time has passed. It will be sent immediately")).to_be_visible()
     person.press(page.get_by_role("button", name="Schedule it"))
 
 
@@ -122,7 +122,7 @@ def retry_the_one(page: Page, person: Hands) -> None:
     person.press(page.get_by_role("region", name="Reasons").get_by_role("link", name="1"))
     expect(page.get_by_text("550 5.2.2 The mailbox is full").first).to_be_visible()
     person.press(page.get_by_role("checkbox", name="grace@example.com"))
-    person.press(page.get_by_role("button", name="Retry the ticked"))
+    person.press(page.get_by_role("button", name="Retry selected"))
     expect(page).to_have_title(re.compile("Sent: Tonight at eight"), timeout=SLOW)
 
 

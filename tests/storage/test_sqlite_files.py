@@ -99,7 +99,7 @@ def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     save_megabytes(installation, 0)
     grown = wal.stat().st_size
     assert grown > database_health.LARGE_WAL
-    assert [found.text for found in findings(installation.settings) if "some program reads" in found.text]
+    assert [found.text for found in findings(installation.settings) if "keeps a read transaction open" in found.text]
     reader.execute("ROLLBACK")
     save_megabytes(installation, 100)
     assert wal.stat().st_size < 1.5 * grown  # written from its beginning again

@@ -289,7 +289,7 @@ def test_what_cannot_be_armed_is_said_in_one_line_without_the_password(
     assert "invalid username-password pair" in wrong.stderr
     assert PASSWORD not in armed.stderr + swept.stderr + wrong.stderr
     installation.environment["SCHEDULER"] = "cron"
-    assert "no wake-ups with SCHEDULER=cron" in installation.arm().stderr
+    assert "SCHEDULER=cron does not use wake-ups" in installation.arm().stderr
 
 
 def test_packages_that_are_missing_are_named_with_the_command_and_mail_goes_out(

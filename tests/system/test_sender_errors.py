@@ -59,7 +59,7 @@ PAGES = {"schedule": "/", "email": "/emails/1", "recipients": "/recipients", "he
 @pytest.mark.parametrize(
     ("reason", "remedy"),
     [
-        pytest.param("535 5.7.8 authentication failed", "the password in EMAIL_URL", id="wrong password"),
+        pytest.param("535 5.7.8 authentication failed", "password in EMAIL_URL", id="wrong password"),
         pytest.param("Connection refused", "host and port in EMAIL_URL", id="nothing listens"),
         pytest.param("Name or service not known", "host and port in EMAIL_URL", id="unknown host"),
     ],

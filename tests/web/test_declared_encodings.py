@@ -268,7 +268,7 @@ def test_a_name_in_another_charset_is_refused(form: Form, name: str) -> None:
 @pytest.mark.parametrize("name", ['filename="a.html"', "filename*=utf-8''a.html"])
 def test_a_field_that_comes_as_a_file_is_named(form: Form, name: str) -> None:
     answer = form.multipart(b"C", disposition=f'form-data; name="email_content"; {name}')
-    assert is_refused(answer, form) and "email_content came as a file" in answer.text
+    assert is_refused(answer, form) and "email_content was sent as a file" in answer.text
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"', "us-ascii"])

@@ -70,7 +70,7 @@ def test_who_has_a_token_logs_in_and_comes_back_to_the_page_that_was_asked_for(b
 def test_a_wrong_token_begins_no_session(browser: Open) -> None:
     client = browser()
     answer = log_in(client, "first-token-of-tw")
-    assert answer.status_code == 401 and "not a token of this service" in answer.text
+    assert answer.status_code == 401 and "Wrong token" in answer.text
     assert "first-token-of-tw" not in answer.text
     assert client.get("/page").status_code == 303
 

@@ -13,7 +13,7 @@ for _module in (emails, bulk, deliveries, recipients, recipients_csv):
 
 
 def register(app: Flask) -> None:
-    """Give `app` the routes of the API."""
+    """Add the routes of the API to `app`."""
     app.url_map.converters["recipient"] = recipients.RecipientConverter
     app.register_blueprint(blueprint)
     app.register_blueprint(openapi.blueprint)

@@ -25,7 +25,7 @@ blueprint = Blueprint("bulk", __name__)
 
 @blueprint.post("/emails")
 def save_emails() -> Response:
-    """Save those that are valid and new, all of them or, if the database fails, none; say of each what became of it."""
+    """Save the valid, new emails in one transaction, and return a result for each email of the request."""
     zone = current_settings().timezone
     emails = [_email_or_error(value, zone) for value in _values()]
     outcomes = iter(_save([each for each in emails if isinstance(each, Email)]))
@@ -40,9 +40,9 @@ def _values() -> Sequence[object]:
         return read_lines(request, limit, MAX_EMAILS)
     values = read_json(request, limit, JSON, *JSON_LINES)
     if not isinstance(values, list):
-        raise invalid("body", "is not a list of emails; a single one can be PUT to /api/emails/EVENT_ID")
+        raise invalid("body", "must be a list of emails; PUT a single email to /api/emails/EVENT_ID")
     if len(values) > MAX_EMAILS:
-        raise invalid("body", f"has more than {MAX_EMAILS:,} emails")
+        raise invalid("body", f"contains more than {MAX_EMAILS:,} emails")
     return values
 
 

@@ -1,4 +1,4 @@
-"""/api/emails/…/deliveries: what became of an email, recipient by recipient."""
+"""/api/emails/…/deliveries: the deliveries of an email, one per recipient."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ blueprint = Blueprint("deliveries", __name__)
 
 @blueprint.get("/emails/<event_id>/deliveries")
 def list_deliveries(event_id: str) -> Response:
-    """A page of an email's deliveries; as CSV, all of them."""
+    """Return a page of an email's deliveries, or all of them as CSV."""
     email = clean_event_id(event_id)
     fields = query_fields(request, "status", "limit", "after", "format")
     status = fields.take_or("status", choice(*DELIVERY_STATUSES), None)
@@ -54,7 +54,7 @@ def list_deliveries(event_id: str) -> Response:
 
 @blueprint.get("/emails/<event_id>/deliveries/<recipient_id>")
 def show_delivery(event_id: str, recipient_id: str) -> Response:
-    """One delivery, with the tries that did not succeed."""
+    """Return a delivery and its failed attempts."""
     query_fields(request).check()
     key = clean_event_id(event_id), recipient_number(recipient_id)
     return json_response(in_database(lambda database: _whole(database, *key)))
@@ -62,7 +62,7 @@ def show_delivery(event_id: str, recipient_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/deliveries/<recipient_id>/decide")
 def decide_delivery(event_id: str, recipient_id: str) -> Response:
-    """Say of an unknown delivery whether it was sent."""
+    """Record whether an unknown delivery was sent."""
     key = clean_event_id(event_id), recipient_number(recipient_id)
     fields = Fields(read_json(request, current_settings().max_body), ("status",))
     status = fields.take("status", choice("sent", "failed"))
@@ -79,13 +79,13 @@ def _page(database: Database, event_id: int, after: int, size: int, status: str 
 def _whole(database: Database, event_id: int, recipient_id: int) -> serializers.Document:
     rows = _page(database, event_id, max(recipient_id, 1) - 1, 1, None).rows
     if not rows or rows[0].recipient_id != recipient_id:
-        raise NotThere(f"email {event_id} has no delivery to a recipient {recipient_id}")
+        raise NotThere(f"email {event_id} has no delivery to recipient {recipient_id}")
     attempts = database.deliveries.attempts(event_id, recipient_id)
     return {**serializers.delivery(rows[0]), "unsuccessful_attempts": [serializers.attempt(each) for each in attempts]}
 
 
 def _pages(page: DeliveryPage, event_id: int, status: str | None) -> Iterator[list[DeliveryRow]]:
-    """Yield the rows of this page, then those of all that follow it."""
+    """Yield the rows of this page and of all following pages."""
     yield page.rows
     while (after := page.next_after) is not None:
         page = in_database(partial(_page, event_id=event_id, after=after, size=MAX_PAGE_SIZE, status=status))

@@ -1,4 +1,4 @@
-"""A JSON object → an email that is fit to be saved."""
+"""Turn a JSON object into an email that can be saved and sent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SUBJECT, CONTENT = text(clean_subject), text(clean_content)
 
 
 def clean_email(values: object, zone: ZoneInfo) -> Email:
-    """Return one email of a list. Raises InvalidFields, which names every invalid field."""
+    """Return one email of a list. Raises InvalidFields, which lists every invalid field."""
     fields = Fields(values, FIELDS)
     return _email(fields, fields.take("event_id", number), zone)
 
 
 def clean_addressed_email(values: object, zone: ZoneInfo, event_id: int) -> Email:
-    """The email that is put to an address of its own, which has its number."""
+    """Return the email of a PUT request, whose event_id is in the URL. Raises InvalidFields."""
     fields = Fields(values, FIELDS[1:])
     return _email(fields, Field(fields.errors, event_id), zone)
 

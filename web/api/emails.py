@@ -1,4 +1,4 @@
-"""/api/emails/…: one email, and the list of them."""
+"""/api/emails/…: list, show, save, cancel, release and retry emails."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, pa
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
-MAX_RECIPIENTS = 10_000  # named in one retry
+MAX_RECIPIENTS = 10_000  # listed in one retry
 blueprint = Blueprint("emails", __name__)
 
 
 @blueprint.get("/emails")
 def list_emails() -> Response:
-    """A page of emails, by their time."""
+    """Return a page of emails, ordered by due time."""
     fields = query_fields(request, "status", "order", "limit", "after")
     status = fields.take_or("status", choice(*EMAIL_STATUSES), None)
     order = fields.take_or("order", choice("asc", "desc"), "asc")
@@ -42,14 +42,14 @@ def list_emails() -> Response:
 
 @blueprint.get("/emails/<event_id>")
 def show_email(event_id: str) -> Response:
-    """One email with its content, and what became of it."""
+    """Return an email with its content and the reasons for failures."""
     query_fields(request).check()
     return json_response(in_database(lambda database: _whole(database, clean_event_id(event_id))))
 
 
 @blueprint.put("/emails/<event_id>")
 def put_email(event_id: str) -> Response:
-    """Save this email, or replace the one of this number while it has not been begun. Safe to repeat."""
+    """Save an email, or replace the one with this event_id if it has not started. Safe to repeat."""
     settings = current_settings()
     number = clean_event_id(event_id)
     email = clean_addressed_email(read_json(request, settings.max_body), settings.timezone, number)
@@ -59,7 +59,7 @@ def put_email(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/cancel")
 def cancel_email(event_id: str) -> Response:
-    """Send no more of it; how many had been sent, and how many are in flight."""
+    """Cancel an email. The response says how many deliveries were already sent or in flight."""
     number = clean_event_id(event_id)
     cancelled = perform(operations.cancel_email, number, datetime.now(UTC))
     return _shown(number, **cancelled._asdict())
@@ -67,7 +67,7 @@ def cancel_email(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/release")
 def release_email(event_id: str) -> Response:
-    """Let a held email go out."""
+    """Release an email that is on hold."""
     number = clean_event_id(event_id)
     perform(operations.release_email, number, datetime.now(UTC))
     return _shown(number)
@@ -99,6 +99,6 @@ def _whole(database: Database, event_id: int) -> serializers.Document:
 
 
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:
-    """Answer with the email as an operation left it."""
+    """Return the email after an operation."""
     email = in_database(lambda database: get_summary(database, event_id))
     return json_response({"email": serializers.email(email, current_settings().timezone), **more}, status)

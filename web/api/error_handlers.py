@@ -1,4 +1,4 @@
-"""Exceptions of the API routes → problem documents."""
+"""Turn exceptions of the API routes into problem documents."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from web.problem_details import CONFLICT, INVALID, NOT_FOUND, problem
 
 
 class NotThere(Exception):
-    """There is no such thing; the text says which."""
+    """The object does not exist. The message says which."""
 
 
 def register(blueprint: Blueprint) -> None:
-    """Answer what the routes of `blueprint` raise."""
+    """Handle the exceptions of the routes of `blueprint`."""
     blueprint.register_error_handler(InvalidFields, answer_invalid)
     blueprint.register_error_handler(ValidationError, lambda error: answer_invalid(InvalidFields([error])))
     blueprint.register_error_handler(NotThere, answer_not_found)
@@ -27,27 +27,27 @@ def register(blueprint: Blueprint) -> None:
 
 
 def answer_invalid(error: InvalidFields) -> Response:
-    """400: nothing was changed, and each wrong field is named."""
-    return problem(400, str(error), INVALID, "The request is not valid", errors=error.as_json())
+    """Return 400 with a list of the invalid fields. Nothing was changed."""
+    return problem(400, str(error), INVALID, "Invalid request", errors=error.as_json())
 
 
 def answer_not_found(error: Exception) -> Response:
-    """There is no such email, delivery or recipient."""
-    return problem(404, str(error), NOT_FOUND, "There is no such thing")
+    """Return 404 for an email, delivery or recipient that does not exist."""
+    return problem(404, str(error), NOT_FOUND, "Not found")
 
 
 def answer_conflict(error: Exception, **more: object) -> Response:
-    """Nothing was changed: it cannot be done now."""
-    return problem(409, str(error), CONFLICT, "It cannot be done in this state", **more)
+    """Return 409. Nothing was changed."""
+    return problem(409, str(error), CONFLICT, "Not possible in the current state", **more)
 
 
 def answer_wrong_status(error: WrongStatus) -> Response:
-    """The email's status does not allow it."""
+    """Return 409 with the email's status."""
     return answer_conflict(error, email_status=error.status)
 
 
 def answer_not_in_doubt(error: NotInDoubt) -> Response:
-    """The delivery is not there, or not unknown."""
+    """Return 404 if the delivery does not exist, or 409 if its status is not `unknown`."""
     if error.status is None:
         return answer_not_found(error)
     return answer_conflict(error, delivery_status=error.status)

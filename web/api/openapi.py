@@ -1,4 +1,4 @@
-"""GET /openapi.json: what the API takes and answers, as a file that programs read."""
+"""GET /openapi.json: the machine-readable description of the API."""
 
 from __future__ import annotations
 
@@ -12,5 +12,4 @@ blueprint = Blueprint("openapi", __name__)
 
 @blueprint.get("/openapi.json")
 def show() -> Response:
-    """The file as it is."""
     return Response(FILE.read_bytes(), content_type="application/json")

@@ -1,4 +1,4 @@
-"""The query string of a list: which page of what, as JSON or CSV."""
+"""Query parameters and responses of lists: pages, formats, cursors."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def query_fields(request: Request, *known: str) -> Fields:
-    """The arguments; one that is not known, or given twice, is refused: it would change nothing, or be a surprise."""
+    """Return the query parameters. Unknown and repeated ones are errors, because ignoring them would surprise."""
     for name, values in request.args.lists():
         if len(values) > 1 and name in known:
-            raise invalid(name, "is given more than once")
+            raise invalid(name, "appears more than once")
     return Fields(request.args.to_dict(), known)
 
 
 def limit(value: object) -> int:
-    """How many rows a page may have."""
+    """Return the maximum number of rows of a page."""
     size = number(value)
     if not 0 < size <= MAX_PAGE_SIZE:
-        raise ValidationError("limit", f"is not between 1 and {MAX_PAGE_SIZE:,}")
+        raise ValidationError("limit", f"must be from 1 to {MAX_PAGE_SIZE:,}")
     return size
 
 
 def email_cursor(value: object) -> tuple[datetime, int]:
-    """Where a page of emails ended: its last email's time and number."""
+    """Parse the cursor of a page of emails: the due time and event_id of its last email."""
     match = CURSOR.fullmatch(value) if isinstance(value, str) else None
     try:
         if match:
             return EPOCH + timedelta(seconds=int(match[1])), number(match[2])
-    except OverflowError:  # it is not of this calendar
+    except OverflowError:  # not a date
         pass
-    raise ValidationError("after", "is not one that this list gave out")
+    raise ValidationError("after", "is not a valid cursor; use the value from `next`")
 
 
 def cursor_of(due_at: datetime, event_id: int) -> str:
-    """The cursor that `email_cursor` reads."""
+    """Return the cursor that `email_cursor` parses."""
     return f"{int(due_at.timestamp())}.{event_id}"
 
 
 def answer_format(fields: Fields) -> Field[str]:
-    """Return `csv` or `json`, as `format` or, without it, the header Accept asks for."""
+    """Return `csv` or `json`, as requested by `format` or else by the Accept header."""
     accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"])
     return fields.take_or("format", choice("json", "csv"), "csv" if accepted == "text/csv" else "json")
 
 
 def page_response(noun: str, rows: Sequence[object], after: object | None) -> Response:
-    """One page of a list. With `after`, the address of the next one is in `next` and in the header Link."""
+    """Return a page of a list. With `after`, the URL of the next page is in `next` and in the Link header."""
     if after is None:
         return json_response({noun: rows, "next": None})
     arguments = {**request.args.to_dict(), "after": str(after)}
@@ -77,15 +77,16 @@ def page_response(noun: str, rows: Sequence[object], after: object | None) -> Re
 
 
 def csv_response(chunks: Iterable[bytes], name: str) -> Response:
-    """A CSV file, whole or not at all: a server ends the answer in good order when what it streams breaks off.
+    """Return a complete CSV file, or fail.
 
-    So it is written to the side first; memory stays flat. What a person downloads begins with a byte order mark,
-    without which Excel does not read UTF-8; programs get none, since most take it for a part of the first name.
+    The file is written to disk first, because a server would end a broken stream as if it were complete. Memory stays
+    flat. A download by a person starts with a byte order mark, which Excel needs to detect UTF-8. Programs get none,
+    because most would read it as part of the first column's name.
     """
     if _is_from_person():
         chunks = chain((BYTE_ORDER_MARK,), chunks)
     with begin_download() as stack:
-        file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))  # noqa: SIM115 - closed with the answer
+        file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))  # noqa: SIM115 - closed with the response
         _fill(file, chunks)
         response = Response(content_type="text/csv; charset=utf-8; header=present")
         response.content_length = file.tell()
@@ -105,5 +106,5 @@ def _fill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
             file.write(chunk)
     except OSError as error:
-        reason = f"there is no room for a temporary file ({error.strerror})"
+        reason = f"cannot create a temporary file ({error.strerror})"
         raise ServiceUnavailable(reason, retry_after=60) from error

@@ -1,4 +1,4 @@
-"""/api/recipients: who receives every email."""
+"""/api/recipients: list, add, show, remove and reactivate recipients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ blueprint = Blueprint("recipients", __name__)
 
 @blueprint.get("/recipients")
 def list_recipients() -> Response:
-    """A page of recipients; as CSV, all of them."""
+    """Return a page of recipients, or all of them as CSV."""
     fields = query_fields(request, "status", "address_begins", "address_contains", "limit", "after", "format")
     status = fields.take_or("status", choice(*RECIPIENT_STATUSES), None)
     begins = fields.take_or("address_begins", text(partial(_folded, "address_begins")), None)
@@ -62,14 +62,14 @@ def add_recipients() -> Response:
 
 @blueprint.get("/recipients/<recipient:recipient>")
 def show_recipient(recipient: str) -> Response:
-    """One recipient, by number or address."""
+    """Return a recipient by recipient_id or address."""
     query_fields(request).check()
     return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 
 @blueprint.get("/recipients/<recipient:recipient>/deliveries")
 def list_history(recipient: str) -> Response:
-    """A page of what one recipient was sent, the latest email first."""
+    """Return a page of a recipient's deliveries, latest email first."""
     fields = query_fields(request, "limit", "after")
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", email_cursor, None)
@@ -85,7 +85,7 @@ def list_history(recipient: str) -> Response:
 
 @blueprint.delete("/recipients/<recipient:recipient>")
 def remove_recipient(recipient: str) -> Response:
-    """Remove one, and cancel what was not yet sent there. That somebody unsubscribed is remembered."""
+    """Remove a recipient and cancel its waiting deliveries. An unsubscribe is remembered."""
     in_database(lambda database: database.recipients.remove([_address(_find(database, recipient))], datetime.now(UTC)))
     response = Response(status=204)
     del response.headers["Content-Type"]
@@ -94,21 +94,21 @@ def remove_recipient(recipient: str) -> Response:
 
 @blueprint.post("/recipients/<recipient:recipient>/reactivate")
 def reactivate_recipient(recipient: str) -> Response:
-    """Write to one again who has unsubscribed or was rejected."""
+    """Reactivate a recipient who has unsubscribed or was rejected."""
     address = in_database(lambda database: _address(_find(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address))
     return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 
 def _folded(name: str, part: str) -> str:
-    """Return a part of an address as it is compared."""
+    """Return a part of an address in the form used for comparison. Raises ValidationError."""
     if UNSTORABLE.search(part):
-        raise ValidationError(name, "has a NUL or a lone surrogate")
+        raise ValidationError(name, "contains a NUL or an unpaired surrogate")
     return fold(part)
 
 
 class RecipientConverter(BaseConverter):
-    """In a path: a recipient_id, or an address. A local part may contain a slash, encoded or not; no domain does."""
+    """A recipient_id or an address in a path. A local part may contain a slash, encoded or not; a domain cannot."""
 
     regex = r"[0-9]+|[\s\S]*@[^/]*"
     part_isolating = False
@@ -120,12 +120,12 @@ def _find(database: Database, recipient: str) -> Recipient:
     else:
         result = database.recipients.get(recipient_number(recipient))
     if result is None:
-        raise NotThere("there is no such recipient")
+        raise NotThere("recipient not found")
     return result
 
 
 def _find_address(database: Database, address: str) -> Recipient | None:
-    """Find a recipient by address, also one that today's rules or settings would refuse. Raises ValidationError."""
+    """Find a recipient by address, even if today's rules would reject the address. Raises ValidationError."""
     try:
         return database.recipients.find(clean_address(address, single_label=True))
     except ValidationError:

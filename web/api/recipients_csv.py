@@ -1,4 +1,4 @@
-"""Recipients as CSV: taken in whole or not at all, and written out in a form that is taken in as the same rows."""
+"""Import recipients from CSV, completely or not at all, and export them so that an import reads the same rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.form import request_codec
 from web.problem_details import INVALID, json_response, problem
 from web.services import current_settings, in_database
 
-MAX_INVALID_LINES = 1_000  # the number that is listed
+MAX_INVALID_LINES = 1_000  # that an error lists
 blueprint = Blueprint("recipients_csv", __name__)
 
 
@@ -45,7 +45,7 @@ def import_recipients() -> Response:
 
 
 def _as_utf_8(octets: bytes, codec: str | None) -> bytes:
-    """Return a file in the charset that the request declares as UTF-8. The reader names bad lines of UTF-8 itself."""
+    """Convert a file from the declared charset to UTF-8. If it is UTF-8 already, the reader reports invalid lines."""
     if codec in (None, UTF_8):
         return octets
     try:
@@ -56,13 +56,13 @@ def _as_utf_8(octets: bytes, codec: str | None) -> bytes:
 
 @blueprint.errorhandler(InvalidLinesError)
 def answer_invalid_lines(error: InvalidLinesError) -> Response:
-    """400: nothing was imported, and each invalid line is listed."""
+    """Return 400 with a list of the invalid lines. Nothing was imported."""
     errors = [{"field": f"line {line}", "message": reason} for line, reason in error.lines]
-    return problem(400, str(error), INVALID, "The request is not valid", errors=errors, bad_lines=error.count)
+    return problem(400, str(error), INVALID, "Invalid request", errors=errors, bad_lines=error.count)
 
 
 def export(after: int, **filters: str | None) -> Response:
-    """Return all recipients of these filters of `Recipients.page` as CSV."""
+    """Return all recipients that match these filters of `Recipients.page` as CSV."""
     pages = _pages(_rows(after, **filters), **filters)
     cells = (((each.address, each.status) for each in rows) for rows in pages)
     return csv_response(encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells), "recipients")
@@ -73,7 +73,7 @@ def _rows(after: int, **filters: str | None) -> list[Recipient]:
 
 
 def _pages(rows: list[Recipient], **filters: str | None) -> Iterator[list[Recipient]]:
-    """Yield these recipients, which are read before the answer begins, then all that follow them."""
+    """Yield these recipients, which are read before the response starts, then all following ones."""
     while rows:
         yield rows
         rows = _rows(rows[-1].recipient_id, **filters)

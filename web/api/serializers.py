@@ -1,4 +1,4 @@
-"""What the API answers with: the JSON object of each noun. Times are RFC 3339 in UTC."""
+"""The JSON objects of the API. Times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Document = dict[str, object]
 
 
 def utc(instant: datetime | None) -> str | None:
-    """The instant, in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return None if instant is None else f"{instant.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def due(instant: datetime, zone: ZoneInfo) -> Document:
-    """The instant that was understood, in UTC and on the clocks of the service."""
+    """Return the due time in UTC and in the zone of the service."""
     in_utc, local = _due(instant, zone)
     return {"due_at": in_utc, "due_at_local": local}
 
 
-@lru_cache(maxsize=1024)  # of a thousand emails in a list, most are due at a few times
+@lru_cache(maxsize=1024)  # a thousand emails in a list usually share a few times
 def _due(instant: datetime, zone: ZoneInfo) -> tuple[str | None, str]:
     return utc(instant), _local(instant, zone)
 
 
 def email(each: EmailSummary, zone: ZoneInfo) -> Document:
-    """An email as a list shows it: without its content."""
+    """Return an email without its content."""
     return {
         "event_id": each.event_id,
         "subject": each.subject,
@@ -46,13 +46,13 @@ def email(each: EmailSummary, zone: ZoneInfo) -> Document:
 
 
 def counts(each: EmailSummary) -> Document:
-    """How many deliveries there are so far, and what became of them."""
+    """Return the number of deliveries created so far, by outcome."""
     final = {"sent": each.sent, "failed": each.failed, "unknown": each.unknown, "cancelled": each.cancelled}
     return {"total": each.deliveries, "unfinished": each.deliveries - sum(final.values()), **final}
 
 
 def lateness(each: EmailSummary) -> Document | None:
-    """Seconds from the due time to the first and the last acceptance by a server."""
+    """Return the seconds from the due time to the first and the last acceptance by the mail server."""
     if each.lateness is None:
         return None
     first, last = each.lateness
@@ -60,13 +60,12 @@ def lateness(each: EmailSummary) -> Document | None:
 
 
 def failures(reasons: Sequence[Reason], each: EmailSummary) -> Document:
-    """Why deliveries failed or are unknown; of very many only the first are looked at."""
+    """Return the reasons for failed and unknown deliveries. `reasons` may cover only the first of very many."""
     complete = sum(reason.count for reason in reasons) >= each.failed + each.unknown
     return {"failures": [reason._asdict() for reason in reasons], "failures_complete": complete}
 
 
 def delivery(row: DeliveryRow) -> Document:
-    """One email to one recipient."""
     return {
         **row._asdict(),
         "next_attempt_at": utc(row.next_attempt_at) if row.finished_at is None else None,
@@ -75,26 +74,26 @@ def delivery(row: DeliveryRow) -> Document:
 
 
 def history(row: HistoryRow) -> Document:
-    """One email as one recipient got it, or did not."""
+    """Return a delivery of a recipient's history, with its email."""
     about = {"event_id": row.event_id, "subject": row.subject, "due_at": utc(row.due_at)}
     return {**about, **delivery(row.delivery)}
 
 
 def attempt(each: Attempt) -> Document:
-    """A try that did not succeed."""
     return {**each._asdict(), "at": utc(each.at)}
 
 
 def recipient(each: Recipient) -> Document:
-    """One address that receives every email while it is active."""
     return {**each._asdict(), "created_at": utc(each.created_at)}
 
 
 def _local(instant: datetime, zone: ZoneInfo) -> str:
     try:
         local = instant.astimezone(zone)
-    except OverflowError:  # in the first or last hours of the calendar
+    except OverflowError:  # within hours of the first or last possible date
         local = instant
-    if (local.utcoffset() or timedelta()).seconds % 60:  # of before there were zones: RFC 3339 has no such offset
+    if (
+        local.utcoffset() or timedelta()
+    ).seconds % 60:  # an offset with seconds, from before time zones; RFC 3339 cannot express it
         local = instant
     return local.isoformat()

@@ -1,1 +1,1 @@
-"""Who may use the service: tokens, sessions, forged requests, and how often a client may ask."""
+"""Access control: tokens, sessions, protection against forged requests, and rate limits."""

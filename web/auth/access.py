@@ -1,10 +1,10 @@
-"""Access control: one place, applied to every route.
+"""Access control for every route.
 
-A path without a route is answered with 404, whoever asks, before anything else is checked. With API_TOKEN set, programs
-send one of its tokens with every request, and people log in with one (`web/auth/login.py`). With none set, only direct
-clients on this machine are served: not what a proxy passes on, and not what a page of another site makes a browser
-send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is decided before a byte of the body is read. A
-form of a page must also hold the token of its session against forgery (CSRF).
+A path without a route gets a 404 before any other check, for every client. If API_TOKEN is set, programs send one of
+its tokens with every request, and people log in with one (`web/auth/login.py`). If it is not set, only direct requests
+from this machine are accepted: no requests through a proxy, and none that another website makes a browser send. Routes
+are closed unless OPEN_ENDPOINTS lists them. All of this is decided before the body is read. A form of a page must also
+contain the CSRF token of its session.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def register(app: Flask) -> None:
     settings = services.settings
     sessions.register(app, settings.secret_key)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body
-    app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # not before it is known who asks
-    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page may stay open over lunch
-    app.config["WTF_CSRF_SSL_STRICT"] = False  # asks for a Referer; Origin and Sec-Fetch-Site are looked at instead
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False  # checked later, once the client is known
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # valid as long as the session, because a page may stay open for hours
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # requires a Referer; Origin and Sec-Fetch-Site are checked instead
     CSRFProtect(app)
-    app.jinja_env.globals["csrf_token"] = csrf_token  # in macros, too
-    app.context_processor(lambda: {"csrf_token": csrf_token})  # above the one of CSRFProtect
+    app.jinja_env.globals["csrf_token"] = csrf_token  # for macros
+    app.context_processor(lambda: {"csrf_token": csrf_token})  # overrides the one of CSRFProtect
     app.before_request(require_authentication)
     log = None if settings.log_format == "off" else RequestLog(settings.log_format)
     app.wsgi_app = RequestMiddleware(app.wsgi_app, log, services.body_limits, bool(settings.trusted_proxies))  # type: ignore[method-assign]
@@ -76,7 +76,7 @@ def limits() -> Limits:
 
 
 def require_authentication() -> Response | None:
-    """Let a request through if its endpoint is open or its client may use the service; send a person to the login."""
+    """Accept a request to an open endpoint or from an authenticated client; redirect other people to the login."""
     if request.endpoint in UNCOUNTED:
         return None
     if isinstance(request.routing_exception, NotFound):
@@ -86,7 +86,7 @@ def require_authentication() -> Response | None:
 
 
 def _not_found(error: NotFound) -> NoReturn:
-    """Answer 404, whoever asks. The page has the navigation only for those who may use it."""
+    """Return 404 to every client. The page has the navigation only for authenticated people."""
     with suppress(TooManyRequests):
         limits().count_request(request.remote_addr or "")
     if request.method in SAFE_METHODS and wants_html(request):
@@ -103,7 +103,7 @@ def may_see_all() -> bool:
 
 
 def check_caller() -> Response | None:
-    """Refuse a client that may not use the service, or redirect it to the login."""
+    """Reject a client that is not authenticated, or redirect it to the login."""
     settings = current_settings()
     by_token = bool(settings.api_tokens) and "Authorization" in request.headers
     if not settings.api_tokens:
@@ -122,35 +122,35 @@ def check_caller() -> Response | None:
 
 
 def may_have_session(request: Request) -> bool:
-    """Whether a session is enough for this request. It never is for changes through the API."""
+    """Return whether a session is sufficient for this request. It never is for changes through the API."""
     return request.method in SAFE_METHODS or not is_for_programs(request.path)
 
 
 def check_form(request: Request, settings: Settings) -> None:
-    """Refuse a change that was not sent from a page of this service."""
+    """Reject a change that was not sent by a page of this service."""
     g.may_see_pages = True
     if request.method not in SAFE_METHODS:
         refuse_other_sites(request, settings.public_url)
-        if request.routing_exception is None and not is_for_programs(request.path):  # else Flask answers 405
+        if request.routing_exception is None and not is_for_programs(request.path):  # otherwise Flask returns 405
             refuse_forged_form()
 
 
 def refuse_forged_form() -> None:
-    """Refuse a form without the CSRF token of this session. Reads the body."""
+    """Reject a form without the CSRF token of this session. Reads the body."""
     sessions.secret_key()
     if request.mimetype == URLENCODED:
-        request.get_data()  # kept as it is, for those who read it more strictly than Werkzeug
+        request.get_data()  # cached, because read_page_form parses it more strictly than Werkzeug
     current_app.extensions["csrf"].protect()
 
 
 def csrf_token() -> str:
-    """Return the CSRF token, which each form of a page needs in a hidden field `csrf_token`."""
+    """Return the CSRF token, which each form needs in a hidden field `csrf_token`."""
     sessions.secret_key()
     return str(generate_csrf())
 
 
 def is_logged_in(request: Request) -> bool:
-    """Whether this request has a valid session. Raises DatabaseUnavailable if that cannot be checked."""
+    """Return whether this request has a valid session. Raises DatabaseUnavailable if that cannot be checked."""
     if "HTTP_COOKIE" in request.environ:
         sessions.secret_key()
     g.is_logged_in = sessions.is_logged_in()
@@ -164,50 +164,50 @@ def _login_required() -> Response:
 
 
 def check_token(request: Request, tokens: tuple[str, ...]) -> None:
-    """Refuse a request without one of the tokens; how long that takes tells nothing about them."""
+    """Reject a request without a valid token, in constant time."""
     address = request.remote_addr or ""
     limits().refuse_guessing(address)
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    octets = token.strip().encode("latin-1", "replace")  # WSGI hands out the header's bytes as latin-1
+    octets = token.strip().encode("latin-1", "replace")  # WSGI decodes headers as latin-1
     if scheme.lower() != "bearer" or not is_token(octets, tokens):
         limits().count_wrong_token(address)
         raise _unauthorized()
 
 
 def is_token(octets: bytes, tokens: tuple[str, ...]) -> bool:
-    """Whether this is one of the tokens. All are compared, each in constant time."""
+    """Return whether this is one of the tokens. Compares all of them, each in constant time."""
     equal = [hmac.compare_digest(octets, token.encode()) for token in tokens]
     return any(equal)
 
 
 def _unauthorized() -> Unauthorized:
     return Unauthorized(
-        "this needs the header Authorization: Bearer TOKEN, with a token of this service (API_TOKEN)",
+        "access token missing or wrong; send the header Authorization: Bearer TOKEN (API_TOKEN)",
         www_authenticate=WWWAuthenticate("bearer", {"realm": "email endpoint"}),
     )
 
 
 def check_host(request: Request, public_url: str | None) -> None:
-    """Refuse a request that was meant for another service, once the name of this one is known."""
+    """Reject a request for another host name, if PUBLIC_URL is set."""
     name = _name(request.headers.get("Host", ""))
     if public_url and name != _name(urlsplit(public_url).netloc) and not _is_loopback(name):
-        raise BadRequest("the Host header names neither PUBLIC_URL nor this machine")
+        raise BadRequest("the Host header matches neither PUBLIC_URL nor this machine")
 
 
 def require_loopback(request: Request) -> None:
-    """Refuse a request that does not come directly from a program on this machine."""
+    """Reject a request that does not come directly from this machine."""
     origin = request.headers.get("Origin")
     if not _is_loopback(request.remote_addr or ""):
         fault = "comes from another machine"
     elif any(name in request.headers for name in PROXY_HEADERS) or _is_forwarded(request):
         fault = "came through a proxy"
     elif not _is_loopback(_name(request.headers.get("Host", ""))):
-        fault = "is for a host name that is not this machine's own (localhost)"
+        fault = "is for a host name other than localhost"
     elif origin is not None and origin != f"{request.scheme}://{request.host}":
-        fault = "comes from a page of another site"
+        fault = "was sent by another website"
     else:
         return
-    raise Forbidden(f"this request {fault}; to serve it, set API_TOKEN and send that token")
+    raise Forbidden(f"this request {fault}; to allow it, set API_TOKEN and send that token")
 
 
 def _is_forwarded(request: Request) -> bool:
@@ -215,7 +215,7 @@ def _is_forwarded(request: Request) -> bool:
 
 
 def _name(host: str) -> str:
-    """Return the name or address in a Host header, without the final dot of an absolute name (RFC 3986, 3.2.2)."""
+    """Return the name or address in a Host header, without the trailing dot of an absolute name (RFC 3986, 3.2.2)."""
     try:
         return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Telling browsers from programs, and where a browser may be redirected."""
+"""Distinguish browsers from programs, and decide where a browser may be redirected."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from werkzeug.exceptions import Forbidden
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 FOR_PROGRAMS = frozenset(("/send-emails", "/api", "/openapi.json", "/healthz", "/readyz", "/metrics"))
-# A path of this site, without spaces and controls. What begins with // or /\ browsers would read as another site.
+# A path of this site, without spaces and control characters. Browsers read // or /\ at the start as another site.
 SITE_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-ELSEWHERE = "this request was sent by a page of another site"
+ELSEWHERE = "this request was sent by another website"
 
 
 def is_for_programs(path: str) -> bool:
-    """Whether this path is for programs: no forms, no redirects, no HTML."""
+    """Return whether this path is for programs: no forms, no redirects, no HTML."""
     return path in FOR_PROGRAMS or path.startswith("/api/")
 
 
 def wants_html(request: Request) -> bool:
-    """Whether a person is waiting for the response in a browser."""
+    """Return whether a browser is asking for a page."""
     return "text/html" in request.headers.get("Accept", "") and not is_for_programs(request.path)
 
 
 def safe_path(text: str | None) -> str:
-    """`text` if it is a path of this site, else the start page. Fit for a Location header."""
+    """Return `text` if it is a path of this site, otherwise the start page. Safe for a Location header."""
     return text if text and SITE_PATH.fullmatch(text) else "/"
 
 
@@ -39,13 +39,13 @@ def login_return_url(request: Request) -> str:
 
 
 def refuse_other_sites(request: Request, public_url: str | None) -> None:
-    """Refuse what a page of another site made a browser send (OWASP's check by Fetch Metadata and Origin)."""
+    """Reject a request that another website sent (OWASP's check of Fetch Metadata and Origin)."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None and site not in ("same-origin", "none"):
         raise Forbidden(ELSEWHERE)
     if origin is not None and origin not in (f"{request.scheme}://{request.host}", _origin(public_url)):
-        raise Forbidden(f"{ELSEWHERE}; behind a proxy, look at TRUSTED_PROXIES and PUBLIC_URL")
+        raise Forbidden(f"{ELSEWHERE}; behind a proxy, check TRUSTED_PROXIES and PUBLIC_URL")
 
 
 def _origin(url: str | None) -> str | None:

@@ -1,8 +1,8 @@
-"""The address of a client: read from what a proxy wrote, whatever its notation, and grouped for the rate limits.
+"""Read the address of a client from proxy headers in any notation, and group addresses for the rate limits.
 
-A proxy names the client by a node (RFC 7239, section 6): `192.0.2.8`, `192.0.2.8:40001`, `"[2001:db8::1]:443"`,
-`unknown` or `_hidden`. Only the address in it counts: the port changes with each connection. A node without an address
-is NO_ADDRESS; all of these together are one client.
+A proxy identifies the client by a node (RFC 7239, section 6): `192.0.2.8`, `192.0.2.8:40001`, `"[2001:db8::1]:443"`,
+`unknown` or `_hidden`. Only its address counts, because the port changes with each connection. A node without an
+address is NO_ADDRESS; all of these count as one client.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 NO_ADDRESS = "unknown"
 MAX_NODE_LENGTH = 200  # characters
 PORT = "(:([0-9]{1,5}|_[A-Za-z0-9._-]+)?)?"
-# IPv4, IPv6 in brackets, or IPv6 without them; the port behind an address without brackets is found by trying.
+# IPv4, IPv6 in brackets, or IPv6 without them. A port after an unbracketed address is found by trying.
 NODE = re.compile(rf"(?:(?P<v4>[0-9]+(?:\.[0-9]+){{3}})|\[(?P<bracketed>[^\]]*)\]){PORT}|(?P<bare>[^\[\]]*:[^\[\]]*)")
 LEADING_ZEROS = re.compile(r"\b0+(?=[0-9])")
 IPV4_NETWORKS = tuple(ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96"))
-# RFC 7239, section 4. A quoted string may hold commas and semicolons.
+# RFC 7239, section 4. A quoted string may contain commas and semicolons.
 _PAIR = r"""[!#$%&'*+.^_`|~A-Za-z0-9-]+=(?:[!#$%&'*+.^_`|~A-Za-z0-9:\[\]-]+|"(?:[^"\\]|\\.)*")"""
 FORWARDED_ELEMENT = re.compile(rf"[ \t]*+({_PAIR}(?:[ \t]*+;[ \t]*+{_PAIR})*)?[ \t]*+(,|$)")
 FORWARDED_PAIR = re.compile(_PAIR)
 
 
 class ClientAddress:
-    """WSGI middleware: REMOTE_ADDR becomes the address that the `proxies`-th proxy from here saw.
+    """WSGI middleware that sets REMOTE_ADDR to the address seen by the `proxies`-th proxy from here.
 
-    It is read from X-Forwarded-For or, without that header, from Forwarded. If the header has fewer entries, the
-    address stays that of the nearest proxy.
+    The address is read from X-Forwarded-For or, without that header, from Forwarded. If the header has fewer entries,
+    the address stays that of the nearest proxy.
     """
 
     def __init__(self, app: WSGIApplication, proxies: int) -> None:
@@ -51,7 +51,7 @@ def _nodes(environ: WSGIEnvironment) -> list[str]:
     forwarded_for = environ.get("HTTP_X_FORWARDED_FOR")
     if forwarded_for is None:
         return forwarded_nodes(environ.get("HTTP_FORWARDED", ""))
-    # No node holds a comma. Quotation marks are not honoured: one from the client could hide what proxies added.
+    # A node cannot contain a comma. Quotes are ignored, because a quote from the client could hide later entries.
     return str(forwarded_for).split(",") if forwarded_for else []
 
 
@@ -83,7 +83,7 @@ def address_of(node: str) -> str:
 
 
 def client_of(address: str) -> str:
-    """Return whom an address stands for: itself, or the IPv6 network of 64 bits that a client has for itself."""
+    """Return the address itself, or its 64-bit IPv6 network, which belongs to one client."""
     if ":" not in address:
         return address
     parsed = _parsed(address)
@@ -98,7 +98,7 @@ def _address(text: str) -> str | None:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """Return an address without its zone; as IPv4 if it only stands for one (RFC 4291, RFC 6052, RFC 7915)."""
+    """Return an address without its zone, as IPv4 if it embeds one (RFC 4291, RFC 6052, RFC 7915)."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Logging in and out: a person gives a token of API_TOKEN once, and has a session from then on."""
+"""Log in with a token of API_TOKEN, which starts a session, and log out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("login", __name__)
 
 @blueprint.get("/login")
 def show() -> AnyResponse:
-    """The form; who needs none goes on at once."""
+    """Show the login form, or redirect people who do not need it."""
     page = safe_path(request.args.get("next"))
     if _needs_no_login():
         return redirect(page, 303)
@@ -51,7 +51,7 @@ def log_out() -> AnyResponse:
 
 @blueprint.post("/logout/everyone")
 def log_everyone_out() -> AnyResponse:
-    """End every session, this one too."""
+    """End every session, including this one."""
     in_database(sessions.end_all)
     sessions.end()
     return redirect("/login", 303)

@@ -1,7 +1,7 @@
 """Login sessions: a signed cookie with a digest of the token, so that changing the token ends every session.
 
-A session ends LIFETIME after the login, and earlier if it is not used for SESSION_IDLE_LIMIT. The cookie says when it
-was last used. It is renewed at most once in a sixtieth of that limit, not by what a page requests on its own.
+A session ends LIFETIME after the login, or earlier if it is not used for SESSION_IDLE_LIMIT. The cookie records when it
+was last used. That is updated at most once per sixtieth of the limit, and not by automatic requests of a page.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from database import Database, DBError
 from web.services import current_settings, in_database
 
-LIFETIME = timedelta(days=7)  # from the login on, however much the session is used
-RENEWALS = 60  # in the time that a session may be idle
-AUTOMATIC = "X-Automatic-Refresh"  # a header of requests that a page makes on its own, with nobody at the keyboard
+LIFETIME = timedelta(days=7)  # since the login, however much the session is used
+RENEWALS = 60  # per SESSION_IDLE_LIMIT
+AUTOMATIC = "X-Automatic-Refresh"  # a header of the requests that a page makes on its own
 
 
 def register(app: Flask, key: str | None) -> None:
-    """Give `app` its sessions, signed with `key` (SECRET_KEY), or else with the one that the database keeps."""
+    """Add sessions to `app`, signed with `key` (SECRET_KEY) or else with the key in the database."""
     app.secret_key = key
     app.session_interface = Sessions()
     app.config["PERMANENT_SESSION_LIFETIME"] = LIFETIME
@@ -33,37 +33,37 @@ def register(app: Flask, key: str | None) -> None:
 
 
 def secret_key() -> str:
-    """The key that signs sessions and forms, read when it is first needed. Raises DatabaseUnavailable."""
+    """Return the key that signs sessions and forms. It is read on first use. Raises DatabaseUnavailable."""
     if current_app.secret_key is None:
         current_app.secret_key = in_database(lambda database: database.meta("secret_key"))
     return str(current_app.secret_key)
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's signed sessions, which cost a request without a cookie nothing."""
+    """Flask's signed sessions, at no cost for requests without a cookie."""
 
     digest_method = staticmethod(hashlib.sha256)
 
     def get_cookie_name(self, app: Flask) -> str:
-        """Behind TLS a name that browsers take from this very host alone."""
+        """With TLS, use a name that browsers accept only from this host."""
         return "__Host-session" if request.is_secure else "session"
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        """Never sent without TLS once it was made behind it."""
+        """A cookie that was set over TLS is never sent without TLS."""
         return request.is_secure
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession:
-        """The session of this request; an empty one for a program with a token of its own."""
+        """Return the session of this request, or an empty one for a program that sends a token."""
         if "HTTP_COOKIE" not in request.environ or "HTTP_AUTHORIZATION" in request.environ:
             return self.session_class()
         try:
             secret_key()
-        except DBError:  # said by the check of who may ask, which needs the key again, and can answer
+        except DBError:  # access control needs the key too, and reports the error
             return self.session_class()
         return super().open_session(app, request) or self.session_class()
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
-        """When the browser forgets the cookie: as soon as the session can no longer be valid."""
+        """Return when the browser deletes the cookie: as soon as the session can no longer be valid."""
         if "ends_at" not in session:
             return super().get_expiration_time(app, session)
         idle_limit = current_settings().session_idle_limit
@@ -71,13 +71,13 @@ class Sessions(SecureCookieSessionInterface):
         return datetime.fromtimestamp(min(session["ends_at"], idle_end), UTC)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set the cookie if something in it has changed; a program with a token of its own gets none."""
+        """Set the cookie if it has changed. A program that sends a token gets no cookie."""
         if (session.modified or session.accessed) and "HTTP_AUTHORIZATION" not in request.environ:
             super().save_session(app, session, response)
 
 
 def begin(token: str) -> None:
-    """Log in with this token. Nothing of what the session was before is left in it."""
+    """Start a new session with this token."""
     now = int(time.time())
     session.clear()
     session.permanent = True
@@ -88,7 +88,7 @@ def begin(token: str) -> None:
 
 
 def end() -> None:
-    """Log out: this session is never taken again, were its cookie copied."""
+    """Log out. The session is never accepted again, even if its cookie was copied."""
     session_id, ends_at = session.get("id"), session.get("ends_at")
     session.clear()
     if session_id is not None and ends_at is not None:
@@ -97,20 +97,20 @@ def end() -> None:
 
 
 def end_all(database: Database) -> None:
-    """Log everybody out."""
+    """Log everyone out."""
     now = datetime.fromtimestamp(time.time(), UTC)
     database.sessions.end_all(now + LIFETIME, now)
 
 
 def is_logged_in() -> bool:
-    """Whether this request has a session that has not ended, with a token still valid. Raises DatabaseUnavailable."""
+    """Return whether the session is active and its token still valid. Raises DatabaseUnavailable."""
     digest = session.get("token")
     if digest is None:
         return False
     known = [hmac.compare_digest(digest, _digest(token)) for token in current_settings().api_tokens]
     if not any(known) or _is_over():
         return False
-    g.may_see_reasons = True  # of an error that keeps the next lines from an answer
+    g.may_see_reasons = True  # for an error in the next lines
     ends_at = datetime.fromtimestamp(session["ends_at"], UTC)
     has_ended = in_database(lambda database: database.sessions.has_ended(session["id"], ends_at))
     g.may_see_reasons = not has_ended
@@ -120,20 +120,20 @@ def is_logged_in() -> bool:
 
 
 def _is_over() -> bool:
-    """Whether the session is too old, or has not been used for too long."""
+    """Return whether the session is too old, or has been idle for too long."""
     now, idle_limit = time.time(), current_settings().session_idle_limit
     return session["ends_at"] < now or bool(idle_limit and _used_at(session) + idle_limit < now)
 
 
 def _renew() -> None:
-    """Note in the cookie that the session is in use, unless that was noted a moment ago."""
+    """Record in the cookie that the session is in use, unless that was recorded recently."""
     now, idle_limit = time.time(), current_settings().session_idle_limit
     if idle_limit and _used_at(session) + idle_limit / RENEWALS < now:
         session["used_at"] = int(now)
 
 
 def _used_at(session: SessionMixin) -> float:
-    """When the session was last used, to within a sixtieth of the idle limit."""
+    """Return when the session was last used, to within a sixtieth of the idle limit."""
     return float(session.get("used_at", session["ends_at"] - LIFETIME.total_seconds()))
 
 

@@ -1,4 +1,4 @@
-"""The pages for people: what goes out, who got it and why not. One module for each page; `filters` formats values."""
+"""The pages for people, one module or folder per page. `filters` formats values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from flask import Blueprint, Flask
 from web.pages import alert_banner, api_docs, email, filters, health, imports, new_email, outbox, recipients, schedule
 from web.pages.email.wording import delivery_words, in_mode
 
-# Every page is in it, so that its endpoints begin with "pages.".
+# Contains every page, so that all endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
 for _module in (api_docs, email, health, imports, new_email, outbox, recipients, schedule):
     blueprint.register_blueprint(_module.blueprint)
 
 
 def register(app: Flask) -> None:
-    """Give `app` the pages."""
+    """Add the pages to `app`."""
     filters.register(app)
     alert_banner.register(app)
     outbox.register(app)

@@ -1,4 +1,4 @@
-"""The banner on every page while mail does not go out. All pages share one check."""
+"""The banner on every page while mail is not going out. All pages share one check."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from database import DatabaseUnavailable
 from monitoring.finding import Finding
 from web.services import current_services
 
-CHECK_TIMEOUT = 1.0  # seconds after the start of the check; then a page shows the result before it
+CHECK_TIMEOUT = 1.0  # seconds after the start of the check; after that, a page shows the previous result
 
 
 def register(app: Flask) -> None:
-    """Give the templates of `app` the function `alerts`."""
+    """Add the function `alerts` to the templates of `app`."""
     app.add_template_global(alerts)
 
 
 def alerts() -> list[Finding]:
-    """Return what is wrong with sending; nothing while the database is down, which a page says in its own way."""
+    """Return the problems with sending, or nothing while the database is down, which pages report themselves."""
     try:
         return current_services().alerts.latest(CHECK_TIMEOUT) or []
     except DatabaseUnavailable:
@@ -25,5 +25,5 @@ def alerts() -> list[Finding]:
 
 
 def alert_levels() -> list[tuple[str, str]]:
-    """Return what belongs in the ETag of a page: which problems there are, but not for how long."""
+    """Return the part of the alerts that belongs in the ETag of a page: which problems exist, but not for how long."""
     return [(finding.subject, finding.level) for finding in alerts()]

@@ -1,4 +1,4 @@
-"""/docs: the API for people, with commands that can be copied."""
+"""/docs: the API reference, with commands to copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from web.pages.openapi_reader import Schema
 from web.services import current_settings
 
 TITLES = {
-    "form": "An email by form fields",
+    "form": "Form endpoint",
     "emails": "Emails",
     "deliveries": "Deliveries",
     "recipients": "Recipients",
@@ -27,7 +27,6 @@ blueprint.add_app_template_filter(openapi_reader.prose)
 
 @blueprint.get("/docs")
 def show() -> str:
-    """The whole of it, on one page."""
     settings = current_settings()
     base = settings.public_url or request.url_root.rstrip("/")
     needs_token = bool(settings.api_tokens)
@@ -47,7 +46,7 @@ def show() -> str:
 
 
 def curl(operation: Schema, base: str, needs_token: bool) -> str:
-    """The command that does it, for a shell."""
+    """Return the curl command for an operation."""
     body = next(iter(operation.get("requestBody", {}).get("content", {}).items()), None)
     words = [f"-X {operation['method']}"] if operation["method"] not in ("GET", "POST") else []
     if operation["method"] == "POST" and (body is None or "example" not in body[1]):

@@ -1,4 +1,4 @@
-"""Pages that scripts ask for again and again: 304 and nothing else, as long as what they show is what it was."""
+"""Pages that scripts poll. The response is 304 as long as the page has not changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from web.services import current_settings
 
 
 def page(template: str, data: object, **values: object) -> Response:
-    """`template` with these `values`, or 304 if the client has it already.
+    """Render `template` with these `values`, or return 304 if the client already has this page.
 
-    `data` is what the page shows, in tuples and the like, without what only the clock changes: how far away a time is.
+    `data` is everything the page shows, except what only the clock changes, such as relative times. Its repr must be
+    deterministic.
     """
     tag = _tag(data)
     if request.if_none_match.contains_weak(tag) and "_flashes" not in session:
@@ -26,6 +27,6 @@ def page(template: str, data: object, **values: object) -> Response:
 
 
 def _tag(data: object) -> str:
-    """The same for the same page only; a page has the button to log out only in a session."""
+    """Return a tag that changes whenever the page does. Only a page in a session has a logout button."""
     page = (__version__, current_settings().timezone, g.get("is_logged_in", False), alert_banner.alert_levels(), data)
     return blake2b(repr(page).encode(errors="surrogatepass"), digest_size=12).hexdigest()

@@ -1,6 +1,6 @@
 """/health: what `flask check` finds, the last 24 hours, and the settings.
 
-It answers without the database, too, unless a session has to be checked, which is in the database.
+It works without the database too, unless a session has to be checked, which needs the database.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from database import BUCKETS, Database, DatabaseUnavailable, Hour
 from intake.text import printable
 from monitoring.checks import CHECK_TIMEOUT
+from monitoring.humanize import duration
 from monitoring.probe import PROBE_TIMEOUT
 from settings.version import __version__
 from web.auth import sessions
@@ -23,13 +24,13 @@ from web.services import current_services, current_settings, in_database
 
 HOURS = 24
 HEIGHT = 100  # of the chart's tallest column
-MAX_FLASH_LENGTH = 600  # characters; it travels in a cookie
+MAX_FLASH_LENGTH = 600  # characters; flash messages are stored in a cookie
 LEVELS = ("error", "warning", "ok")
 blueprint = Blueprint("health", __name__)
 
 
 class Column(NamedTuple):
-    """An hour of the chart: what it counted, and the heights of its two parts."""
+    """An hour of the chart: its counts, and the heights of its two bars."""
 
     counted: Hour
     sent: float
@@ -37,16 +38,16 @@ class Column(NamedTuple):
 
     @property
     def latest(self) -> str:
-        """The bound under which the latest of those that were sent was."""
+        """The upper bound of the longest delay, such as `up to 15 min`."""
         last = max((place for place, count in enumerate(self.counted.late) if count), default=None)
         if last is None:
             return ""
-        return f"up to {BUCKETS[last]} s" if last < len(BUCKETS) else f"over {BUCKETS[-1]} s"
+        return f"up to {duration(BUCKETS[last])}" if last < len(BUCKETS) else f"over {duration(BUCKETS[-1])}"
 
 
 @blueprint.get("/health")
 def show() -> str:
-    """The page. Only the button opens a connection to another machine."""
+    """Show the page. Only its button connects to another machine."""
     findings = current_services().checks.get(PROBE_TIMEOUT + 1)  # each check ends within PROBE_TIMEOUT
     settings = current_settings()
     is_down = any(finding.level == "error" and finding.subject == "database" for finding in findings)
@@ -63,15 +64,15 @@ def show() -> str:
 
 @blueprint.post("/health/mail-server")
 def test_mail_server() -> Response:
-    """Log in to the mail server and quit; one connection at a time, however many people press the button."""
+    """Log in to the mail server and quit, on one connection at a time, however many people press the button."""
     for finding in current_services().mail_server_check.get(CHECK_TIMEOUT + 1):
-        remedy = f" To mend it: {finding.remedy}." if finding.remedy else ""
+        remedy = f" To fix this: {finding.remedy}." if finding.remedy else ""
         flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", MAX_FLASH_LENGTH), finding.level)
     return redirect(url_for(".show"), 303)
 
 
 def _counted() -> tuple[str | None, list[Hour] | None]:
-    """Return the version of the database server and its last hours; None if it has just become unavailable."""
+    """Return the version of the database and its last hours, or None if it has just become unavailable."""
     since = datetime.now(UTC) - timedelta(hours=HOURS - 1)
 
     def read(database: Database) -> tuple[str, list[Hour]]:
@@ -84,7 +85,7 @@ def _counted() -> tuple[str | None, list[Hour] | None]:
 
 
 def _columns(hours: list[Hour], now: datetime) -> list[Column]:
-    """Return a column for each of the last hours, the present one last."""
+    """Return a column for each of the last hours, ending with the current one."""
     counted = {hour.began_at: hour for hour in hours}
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     starts = [this_hour - timedelta(hours=age) for age in reversed(range(HOURS))]
@@ -109,7 +110,7 @@ def _versions(product: str | None) -> list[tuple[str, str]]:
 
 
 def _may_have_forms() -> bool:
-    """Whether a form can be signed: not when this process has never reached its database."""
+    """Return whether a form can be signed. It cannot if this process has never reached the database."""
     try:
         return bool(sessions.secret_key())
     except DatabaseUnavailable:

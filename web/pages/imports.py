@@ -16,6 +16,7 @@ from database import Import
 from intake.recipients_csv import import_job
 from intake.recipients_csv.format import BYTE_ORDER_MARK
 from intake.text import printable
+from monitoring.humanize import file_size
 from web.declared_encoding import UTF_8, DeclaredEncodingError, declared_codec, decode_transfer
 from web.errors import error_answer
 from web.pages import etag
@@ -24,22 +25,22 @@ from web.services import current_settings, in_database
 JOB_TIMEOUT = 1.5  # seconds to wait for a job, so that the page shows the result of a small file at once
 MAX_NAME_LENGTH = 100
 TRANSFER_ENCODED = ("quoted-printable", "base64")
-NOT_THERE = "there is no import of this number, or it is long ago"
+NOT_THERE = "import not found (old ones are deleted)"
 blueprint = Blueprint("imports", __name__)
 
 
 @blueprint.get("/recipients/import")
 def choose() -> AnyResponse:
-    """Show the form for a file, and the last imports."""
+    """Show the upload form and the most recent imports."""
     return Response(_form())
 
 
 @blueprint.post("/recipients/import")
 def upload() -> AnyResponse:
-    """Store the file and read it. If it is refused at once, show the form again with the reason."""
+    """Store and read the file. If it is immediately rejected, show the form again with the reason."""
     file = request.files.get("file")
     if file is None or not file.filename:
-        return Response(_form("no file was chosen"), 400)
+        return Response(_form("choose a file first"), 400)
     name = printable(file.filename, MAX_NAME_LENGTH).replace("\n", " ")
     if fault := _encoding_fault(file):
         return Response(_form(f"{name}: {fault}"), 400)
@@ -54,7 +55,7 @@ def upload() -> AnyResponse:
 
 @blueprint.get("/recipients/imports/<int:import_id>")
 def show(import_id: int) -> AnyResponse:
-    """Show what will be imported, how far the import has come, or what was imported."""
+    """Show the preview, the progress or the result of an import."""
     import_ = _get(import_id)
     if import_ is None:
         return error_answer(404, NOT_THERE)
@@ -79,14 +80,14 @@ def invalid_lines(import_id: int) -> AnyResponse:
 
 @blueprint.post("/recipients/imports/<int:import_id>/<any(read, import, undo):step>")
 def begin(import_id: int, step: str) -> AnyResponse:
-    """Begin the next step, or repeat one that was interrupted. Safe to repeat."""
+    """Start the next step, or repeat one that was interrupted. Safe to repeat."""
     now = datetime.now(UTC)
     if _get(import_id) is None:
         return error_answer(404, NOT_THERE)
     if in_database(lambda database: database.imports.begin(import_id, step, now)):
         _start(import_id, step)
     else:
-        flash("This was done already, or is being done: below you see how far it is.", "warning")
+        flash("Already in progress. See the status below.", "warning")
     return redirect(f"/recipients/imports/{import_id}", 303)
 
 
@@ -94,36 +95,36 @@ def begin(import_id: int, step: str) -> AnyResponse:
 def discard(import_id: int) -> AnyResponse:
     """Delete a file that was not imported. Safe to repeat."""
     if import_id < 2**63 and in_database(lambda database: database.imports.discard(import_id)):
-        flash("The file was discarded. Nothing of it was imported.")
+        flash("File discarded. Nothing was imported.")
         return redirect("/recipients/import", 303)
     if _get(import_id) is not None:
-        flash("This cannot be discarded any more: below you see how far it is.", "warning")
+        flash("It is too late to discard this file. See the status below.", "warning")
         return redirect(f"/recipients/imports/{import_id}", 303)
-    flash("This file had been discarded already.", "warning")
+    flash("This file was already discarded.", "warning")
     return redirect("/recipients/import", 303)
 
 
 @blueprint.errorhandler(413)
 def answer_too_large(_: RequestEntityTooLarge) -> AnyResponse:
-    """Answer a file larger than MAX_BODY with the command that imports it."""
-    return Response(_form("it is larger than this page takes; flask recipients import FILE takes it"), 413)
+    """Return 413 for a file larger than MAX_BODY, with the command that can import it."""
+    return Response(_form("the file is too large to upload; run flask recipients import FILE on the server"), 413)
 
 
 def _encoding_fault(file: FileStorage) -> str:
-    """Return what is wrong with the encoding that the client declares. Browsers declare none."""
+    """Return what is wrong with the encoding that the client declares. Browsers do not declare one."""
     try:
         codec = declared_codec(file.content_type or "")
         decode_transfer(b"", encodings := file.headers.getlist("Content-Transfer-Encoding"))
     except DeclaredEncodingError as error:
-        return f"it {error}"
+        return f"the file {error}"
     if codec not in (None, UTF_8, "ascii") or any(each.strip().lower() in TRANSFER_ENCODED for each in encodings):
-        return "the browser declares another encoding than UTF-8; save the file as UTF-8"
+        return "the browser declares an encoding other than UTF-8; save the file as UTF-8"
     return ""
 
 
 def _form(error: str = "") -> str:
     recent = in_database(lambda database: database.imports.recent())
-    return render_template("import_new.html", recent=recent, error=error, most=current_settings().max_body)
+    return render_template("import_new.html", recent=recent, error=error, most=file_size(current_settings().max_body))
 
 
 def _parts(stream: IO[bytes]) -> Iterator[bytes]:

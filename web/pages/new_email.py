@@ -1,6 +1,7 @@
-"""/emails/new: an email is written, looked at, tried on one address, and saved.
+"""/emails/new: write an email, preview it, send a test, and schedule it.
 
-All steps are POSTs of one form to one address. Until it is saved nothing is stored: each page holds all fields.
+All steps POST the same form to the same URL. Nothing is stored until the email is scheduled: each page contains all
+fields.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import Email, EventIdUsed, SaveResult
@@ -27,7 +29,8 @@ from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
 from web.form import read_page_form
-from web.pages.filters import offset
+from web.pages.email.wording import in_mode
+from web.pages.filters import format_datetime, offset
 from web.sandbox import framed
 from web.sendable import require_sendable
 from web.services import current_settings, in_database, save_email
@@ -38,17 +41,17 @@ LABELS = {
     "email_subject": "The subject",
     "email_content": "The content",
     "timestamp": "The time",
-    "event_id": "The number",
+    "event_id": "The email ID",
     "address": "The address",
 }
-# What became of a test: how its notice looks, and how it begins.
+# The category and the beginning of the notice for each result of a test.
 TEST_NOTICES = {
-    "sent": ("", "The test was taken"),
-    "deferred": ("warning", "The test was not taken for now"),
-    "in_doubt": ("warning", "The test may have arrived or not"),
-    "failed": ("error", "The test was refused"),
-    "refused": ("error", "No mail can be sent now"),
-    "unanswered": ("error", "The test did not go out"),
+    "sent": ("", "Test sent"),
+    "deferred": ("warning", "The mail server deferred the test"),
+    "in_doubt": ("warning", "The test may or may not have arrived"),
+    "failed": ("error", "The mail server rejected the test"),
+    "refused": ("error", "The test could not be sent"),
+    "unanswered": ("error", "The test was not sent"),
 }
 Form = Mapping[str, str]
 blueprint = Blueprint("new_email", __name__)
@@ -62,7 +65,7 @@ def show() -> Response:
 
 @blueprint.post("/emails/new")
 def take() -> AnyResponse:
-    """The step that was asked for; what cannot be taken comes back with what is wrong at each field."""
+    """Run the requested step. If a field is invalid, show the form again with an error at each field."""
     form = _read()
     try:
         return STEPS.get(form.get("step", ""), check)(form)
@@ -73,7 +76,7 @@ def take() -> AnyResponse:
 @blueprint.errorhandler(MessageError)
 @blueprint.errorhandler(ValidationError)
 def answer_unreadable(error: MessageError | ValidationError) -> Response:
-    """Answer what no browser sends, and an HTML view of what cannot be sent."""
+    """Return 400 for a form that no browser would send, or for HTML that cannot be sent."""
     return error_answer(400, str(error))
 
 
@@ -83,36 +86,36 @@ def change(form: Form) -> Response:
 
 
 def show_html(form: Form) -> Response:
-    """The content as HTML, for the frame."""
+    """Return the content as HTML, for the frame."""
     return framed(_parts(clean_content(form["email_content"]))["html"])
 
 
 def check(form: Form) -> AnyResponse:
-    """The page that says what will happen. A number that is taken is said, or replaced if nobody chose it."""
+    """Show the preview. If the email ID is in use, report it, or replace it if it was generated."""
     email = _clean(form)
     match in_database(lambda database: database.emails.compare(email)):
         case SaveResult.IDENTICAL:
             return _saved_before(email)
         case SaveResult.DIFFERENT if form.get("event_id"):
-            raise invalid("event_id", "is another email's already; leave it empty to have a free one taken")
+            raise invalid("event_id", "is in use; leave it empty to generate one")
         case SaveResult.DIFFERENT:
             email = email._replace(event_id=_free_number())
     return _confirm(email, form)
 
 
 def schedule(form: Form) -> AnyResponse:
-    """Save it, once however often this is sent."""
+    """Save the email. Safe to repeat."""
     email = _clean(form)
     try:
         save_email(email)
     except EventIdUsed as error:
         return _saved_before(email) if error.identical else check(form)
-    flash("This email is saved. It goes out at its time.")
+    flash(Markup("Scheduled for {}.").format(format_datetime(email.due_at)))
     return _to_email(email)
 
 
 def send_test(form: Form) -> Response:
-    """Send it to one address now, and say what became of that."""
+    """Send the email to one address now, and show the result."""
     email = _clean(form)
     try:
         single_label = current_settings().single_label_domains
@@ -121,7 +124,7 @@ def send_test(form: Form) -> Response:
         return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
-        return _confirm(email, form, address_error=f"That was tried too often; the next test can go out in {wait} s.")
+        return _confirm(email, form, address_error=f"Too many tests. Try again in {wait} s.")
     return _confirm(email, form, notice=_notice(_try(email, address.text)))
 
 
@@ -135,12 +138,12 @@ STEPS: dict[str, Callable[[Form], AnyResponse]] = {
 
 def _read() -> dict[str, str]:
     form = read_page_form(request, (*FORM_FIELDS, "step", "address"))
-    form["email_content"] = form.get("email_content", "").replace("\r\n", "\n")  # as it was before the browser had it
+    form["email_content"] = form.get("email_content", "").replace("\r\n", "\n")  # undoes the line ends of browsers
     return form
 
 
 def _clean(form: Form) -> Email:
-    """Return the email. Raises InvalidFields, which names every invalid field."""
+    """Return the email. Raises InvalidFields, which lists every invalid field."""
     zone, chosen = current_settings().timezone, form.get("offset", "")
     fields = Fields({**form, "event_id": form.get("event_id", "").strip() or form.get("proposed")}, (*form, "event_id"))
     event_id = fields.take("event_id", number)
@@ -155,12 +158,12 @@ def _clean(form: Form) -> Email:
 
 
 def _free_number() -> int:
-    """Milliseconds since 1970: what no person counts up to, and JavaScript does not round."""
+    """Return an unused event_id: milliseconds since 1970, which no counter reaches and JavaScript does not round."""
     return time.time_ns() // 1_000_000
 
 
 def _readings(form: Form) -> dict[str, datetime]:
-    """The two instants that the time stands for, if it comes twice, by their offsets."""
+    """Return the two instants of a local time that occurs twice, by their offsets."""
     zone = current_settings().timezone
     try:
         clean_local_time(form.get("timestamp", ""), zone)
@@ -211,7 +214,7 @@ def _active_recipients() -> int:
 
 
 def _parts(content: str) -> dict[str, str]:
-    """The texts that go out, by their kind; where a recipient has a link of its own, it ends with x."""
+    """Return the texts that will be sent, by kind. In the unsubscribe link, x stands for the recipient's token."""
     links = in_database(lambda database: unsubscribe_links(current_settings(), database))
     parts = parts_of(content, links.prefix if links else None)
     return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
@@ -227,8 +230,10 @@ def _try(email: Email, address: str) -> SingleSend:
 
 
 def _notice(send: SingleSend) -> tuple[str, str]:
-    """What became of a test: how it looks, and what it says."""
+    """Return the category and the text of the notice about a test."""
     kind, beginning = TEST_NOTICES[send.result]
+    if send.result == "sent":
+        beginning = in_mode(beginning, "Test saved in the outbox")
     reply = printable(send.reply, MAX_REPLY_LENGTH)
     if send.result == "refused" and current_settings().email_url.path is None:
         reply += f"; {remedy_for(send.reply)}"
@@ -240,7 +245,7 @@ def _sentence(beginning: str, rest: str) -> str:
 
 
 def _saved_before(email: Email) -> AnyResponse:
-    flash("This very email was saved already. Nothing was done twice.")
+    flash("This email is already scheduled. Nothing changed.")
     return _to_email(email)
 
 

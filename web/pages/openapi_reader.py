@@ -1,4 +1,4 @@
-"""Reads web/api/openapi.json for /docs: resolves references, and says in words what a value is."""
+"""Read web/api/openapi.json for /docs: resolve references, and describe the type of a value in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from web.api.openapi import FILE
 
 METHODS = ("get", "put", "post", "delete")
-BODY_ERRORS = ("408", "411", "413", "415")  # of every operation that has a body
+BODY_ERRORS = ("408", "411", "413", "415")  # possible in every operation with a body
 NAME = "x-name"
 Schema = dict[str, Any]
 
@@ -29,14 +29,14 @@ class Field(NamedTuple):
 
 @cache
 def document() -> Schema:
-    """Return the file, read once, with the target of each reference in its place."""
+    """Return the document with all references resolved. The file is read once."""
     read = json.loads(FILE.read_bytes())
     resolved: Schema = _resolved(read, read)
     return resolved
 
 
 def _resolved(node: Any, document: Schema) -> Any:
-    """Return `node` with the target of each reference, and its name, in its place. None leads to itself."""
+    """Return `node` with each reference replaced by its target and name. There are no circular references."""
     if isinstance(node, list):
         return [_resolved(each, document) for each in node]
     if not isinstance(node, dict):
@@ -49,7 +49,7 @@ def _resolved(node: Any, document: Schema) -> Any:
 
 @cache
 def operations() -> list[Schema]:
-    """Return every operation, with its method and path, and with the parameters of its path among its own."""
+    """Return every operation with its method, its path, and all its parameters, including those of the path."""
     return [
         {**operation, "method": method.upper(), "path": path, "parameters": [*shared, *operation.get("parameters", ())]}
         for path, item in document()["paths"].items()
@@ -60,7 +60,7 @@ def operations() -> list[Schema]:
 
 
 def common_errors() -> dict[str, Schema]:
-    """Return the answers that every operation, or every one with a body, can have, by status."""
+    """Return the responses that are possible in every operation, or in every operation with a body, by status."""
     responses = [operation["responses"] for operation in operations()]
     common = set.intersection(*map(set, responses)).union(BODY_ERRORS)
     return {status: next(each[status] for each in responses if status in each) for status in sorted(common)}
@@ -68,7 +68,7 @@ def common_errors() -> dict[str, Schema]:
 
 @cache
 def answered_objects() -> dict[str, Schema]:
-    """Return the objects in answers that have a name, in the order of their names."""
+    """Return the named objects in responses, sorted by name."""
     found = {schema[NAME]: schema for schema in _named_objects([each["responses"] for each in operations()])}
     return dict(sorted(found.items()))
 
@@ -90,7 +90,7 @@ def parameters(operation: Schema) -> Iterator[Field]:
 
 
 def fields(schema: Schema, above: str = "") -> Iterator[Field]:
-    """Return the fields of an object, and those of the nameless objects in it."""
+    """Return the fields of an object, including those of unnamed objects in it."""
     if "items" in schema:
         yield from fields(schema["items"], above and f"{above}[]")
     yield from _merged(field for part in _parts(schema) for field in fields(part, above))
@@ -102,7 +102,7 @@ def fields(schema: Schema, above: str = "") -> Iterator[Field]:
 
 
 def kind(schema: Schema, *, whole: bool = False) -> Markup:
-    """What a value is, in words; of an object that has no name its fields, if it is the `whole` answer."""
+    """Return the type of a value in words. With `whole`, an unnamed object is described by its fields."""
     if _has_name(schema):
         return Markup('<a href="#{0}">{0}</a>').format(schema[NAME])
     if "const" in schema:
@@ -120,7 +120,7 @@ def kind(schema: Schema, *, whole: bool = False) -> Markup:
 
 
 def _has_name(schema: Schema) -> bool:
-    """Whether this is an object that is described on its own."""
+    """Return whether this object has its own section in the docs."""
     return NAME in schema and _is_object(schema)
 
 
@@ -133,7 +133,7 @@ def _parts(schema: Schema) -> list[Schema]:
 
 
 def _merged(fields: Iterable[Field]) -> Iterator[Field]:
-    """Return each name once, with every kind that it can be."""
+    """Return each field once, with all kinds that it can have."""
     merged: dict[str, Field] = {}
     for field in fields:
         known = merged.setdefault(field.name, field)
@@ -150,7 +150,7 @@ def _or(kinds: Iterable[Markup]) -> Markup:
 
 
 def _plain(schema: Schema) -> Markup:
-    """A value that is neither object nor list."""
+    """Return the type of a value that is neither an object nor a list."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     words = [schema.get("format", "").replace("int64", "64 bits"), *_bounds(schema), _default(schema)]
     return escape(", ".join([" or ".join(types), *filter(None, words)]))
@@ -162,10 +162,10 @@ def _bounds(schema: Schema) -> Iterator[str]:
 
 
 def _default(schema: Schema) -> str:
-    return f"{schema['default']} if not given" if "default" in schema else ""
+    return f"default {schema['default']}" if "default" in schema else ""
 
 
 def prose(text: str) -> Markup:
-    """A text in which `this` is code."""
+    """Return the text as HTML, with `this` as code."""
     parts = text.split("`")
     return Markup().join(_code(part) if number % 2 else escape(part) for number, part in enumerate(parts))

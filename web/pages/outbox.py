@@ -1,4 +1,4 @@
-"""The outbox: what would have gone out, while EMAIL_URL names a Maildir; as in the inbox of a test."""
+"""The outbox: the messages in the Maildir, while EMAIL_URL names one instead of a mail server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("outbox", __name__)
 
 
 class Saved(NamedTuple):
-    """A message of the Maildir."""
+    """A message in the Maildir."""
 
     name: str
     message: ParsedMessage
@@ -31,16 +31,16 @@ class Saved(NamedTuple):
 
 
 def register(app: Flask) -> None:
-    """Tell the templates of `app` whether there is an outbox, as `has_outbox`."""
+    """Add `has_outbox` to the templates of `app`: whether there is an outbox."""
     app.jinja_env.globals["has_outbox"] = services_of(app).outbox is not None
 
 
 @blueprint.get("/outbox")
 def show() -> str:
-    """The newest messages; or where mail goes instead."""
+    """Show the newest messages, or where mail goes instead."""
     after = request.args.get("after")
     if after is not None and not VALID_NAME.fullmatch(after):
-        abort(400, "after= is the name of a message, and this is none")
+        abort(400, "after must be the name of a message")
     url, outbox = current_settings().email_url, current_services().outbox
     if url.path is None or outbox is None:
         return render_template("outbox.html", server=url)
@@ -69,7 +69,7 @@ def _page(path: Path, listing: Listing, after: str | None) -> str:
 
 
 def _row(path: Path, name: str) -> Saved | None:
-    """None when it is no longer there."""
+    """Return a row of the list, or None if the message no longer exists."""
     try:
         with open_message(path, name) as file:
             return _saved(name, parse_fields(file.read(MAX_HEADER_BYTES)), file)
@@ -84,7 +84,7 @@ def _saved(name: str, message: ParsedMessage, file: BinaryIO) -> Saved:
 
 @blueprint.get("/outbox/<name>")
 def message(name: str) -> str:
-    """One message: its fields, its text, and its HTML in a frame."""
+    """Show a message: its header fields, its text, and its HTML in a frame."""
     with _opened(name) as file:
         saved = _saved(name, parse_message(file.read(MAX_READ_BYTES)), file)
     return render_template("outbox_message.html", saved=saved, message=saved.message, read=MAX_READ_BYTES)
@@ -92,7 +92,7 @@ def message(name: str) -> str:
 
 @blueprint.get("/outbox/<name>/html")
 def html(name: str) -> Response:
-    """Its HTML, which can do nothing wherever it is opened."""
+    """Return the HTML of a message, sandboxed."""
     with _opened(name) as file:
         message = parse_message(file.read(MAX_READ_BYTES))
     if message.html is None:
@@ -102,7 +102,6 @@ def html(name: str) -> Response:
 
 @blueprint.get("/outbox/<name>/source")
 def source(name: str) -> Response:
-    """The whole file, as it is."""
     with begin_download() as stack:
         file = stack.enter_context(_opened(name))
         response = send_file(file, mimetype="text/plain")

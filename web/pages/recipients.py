@@ -1,4 +1,4 @@
-"""Recipients: the list with its search, adding by hand, removing, and what one of them was sent."""
+"""Recipients: the list and its search, adding, removing, reactivating, and one recipient's email history."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from web.form import read_page_form
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
-MAX_ADDRESSES = 1_000  # that can be added by hand at once
-MAX_NAMED = 3  # in one sentence, which travels in a cookie
-NOT_GIVEN_OUT = "after is not one that this list gave out"
+MAX_ADDRESSES = 1_000  # that can be added in one form
+MAX_NAMED = 3  # in one message, which is stored in a cookie
+INVALID_CURSOR = "after is not a valid cursor"
 blueprint = Blueprint("recipients", __name__)
 
 
@@ -39,13 +39,13 @@ class Filters(NamedTuple):
     after: int = 0
 
     def query(self, **changes: object) -> str:
-        """As the query of an address, from the first page on unless `after` is given."""
+        """Return the filters as a query string, for the first page unless `after` is given."""
         named = {**self._asdict(), "after": 0, **changes}
         return "?" + urlencode({name: value for name, value in named.items() if value})
 
 
 class Refused(NamedTuple):
-    """A line that is no address, and why."""
+    """A line that is not a valid address, and the reason."""
 
     line: int
     reason: str
@@ -53,18 +53,18 @@ class Refused(NamedTuple):
 
 @blueprint.get("/recipients")
 def show() -> AnyResponse:
-    """A page of the list."""
+    """Show a page of the list."""
     filters = _filter()
     try:
         return Response(_page(filters))
     except NoSuchRecipient:
-        flash("The recipient at which this page began was removed. The list begins anew.", "warning")
+        flash("That recipient has been removed. Showing the list from the start.", "warning")
         return redirect(f"/recipients{filters.query()}", 303)
 
 
 @blueprint.post("/recipients")
 def add() -> AnyResponse:
-    """Add the addresses, one a line: all of them, or none if one is bad."""
+    """Add the addresses, one per line: all of them, or none if one is invalid."""
     text = read_page_form(request, ("addresses",)).get("addresses", "")
     addresses, refused = _read_lines(text, single_label=current_settings().single_label_domains)
     if refused or not addresses:
@@ -76,20 +76,20 @@ def add() -> AnyResponse:
 
 @blueprint.errorhandler(ValidationError)
 def answer_unreadable(error: ValidationError) -> AnyResponse:
-    """Answer a form that no browser sends."""
+    """Return 400 for a form that no browser would send."""
     return error_answer(400, str(error))
 
 
 @blueprint.get("/recipients/<int:recipient_id>")
 def show_one(recipient_id: int) -> AnyResponse:
-    """One recipient, and a page of what was sent there, the latest email first."""
+    """Show a recipient and a page of their deliveries, latest email first."""
     try:
         after = email_cursor(request.args["after"]) if request.args.get("after") else None
     except ValidationError:
-        raise BadRequest(NOT_GIVEN_OUT) from None
+        raise BadRequest(INVALID_CURSOR) from None
     recipient = _get(recipient_id)
     if recipient is None:
-        return error_answer(404, "there is no recipient of this number, or it was removed")
+        return error_answer(404, "recipient not found")
     page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE_SIZE))
     following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
     shown = {"recipient": recipient, "rows": page.rows, "after": after, "following": following}
@@ -98,26 +98,26 @@ def show_one(recipient_id: int) -> AnyResponse:
 
 @blueprint.post("/recipients/<int:recipient_id>/remove")
 def remove(recipient_id: int) -> AnyResponse:
-    """Remove one, and cancel what was not yet sent there. Twice is fine."""
+    """Remove a recipient, and cancel their waiting deliveries. Safe to repeat."""
     recipient = _get(recipient_id)
     address = recipient and _address(recipient)
     if address and in_database(lambda database: database.recipients.remove([address], datetime.now(UTC))):
-        flash(f"{address.text} was removed.")
+        flash(f"Removed {address.text}.")
     else:
-        flash("This recipient had been removed already.", "warning")
+        flash("This recipient was already removed.", "warning")
     return redirect(safe_path(request.form.get("next") or "/recipients"), 303)
 
 
 @blueprint.post("/recipients/<int:recipient_id>/reactivate")
 def reactivate(recipient_id: int) -> AnyResponse:
-    """Write again to one who has unsubscribed or was rejected. Twice is fine."""
+    """Reactivate a recipient who has unsubscribed or was rejected. Safe to repeat."""
     recipient = _get(recipient_id)
     if recipient is None:
-        flash("This recipient was removed. Add the address first.", "warning")
+        flash("This recipient has been removed. Add the address again instead.", "warning")
         return redirect("/recipients", 303)
     address = _address(recipient)
     changed = in_database(lambda database: database.recipients.reactivate(address))
-    flash(f"{address.text} is active again." if changed else f"{address.text} was active already.")
+    flash(f"Reactivated {address.text}." if changed else f"{address.text} is already active.")
     return redirect(safe_path(request.form.get("next") or f"/recipients/{recipient_id}"), 303)
 
 
@@ -126,13 +126,13 @@ def _filter() -> Filters:
     begins = request.args.get("address_begins", "").strip() or None
     contains = request.args.get("address_contains", "").strip() or None
     if status not in (None, *RECIPIENT_STATUSES):
-        raise BadRequest(f"status is none of {', '.join(RECIPIENT_STATUSES)}")
+        raise BadRequest(f"status must be one of: {', '.join(RECIPIENT_STATUSES)}")
     if UNSTORABLE.search(f"{begins}{contains}"):
-        raise BadRequest("this part of an address has a NUL or a lone surrogate")
+        raise BadRequest("the search text contains an invalid character")
     try:
         return Filters(status, begins, contains, clean_event_id(request.args.get("after") or "0"))
     except ValidationError:
-        raise BadRequest(NOT_GIVEN_OUT) from None
+        raise BadRequest(INVALID_CURSOR) from None
 
 
 def _page(filters: Filters, **more: object) -> str:
@@ -149,7 +149,7 @@ def _page(filters: Filters, **more: object) -> str:
 
 
 def _read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[Refused]]:
-    """Each address once, and the lines that are none."""
+    """Return each address once, and the lines that are not valid addresses."""
     addresses: dict[str, Address] = {}
     refused = []
     for line, raw in enumerate(text.splitlines(), 1):
@@ -166,7 +166,7 @@ def _read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[R
 
 
 def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str]]:
-    """Add them, and say of each what became of it."""
+    """Add the addresses. Return them grouped by the outcome."""
     existing = {address.key for address in addresses if database.recipients.find(address)}
     database.recipients.add(addresses, datetime.now(UTC))
     outcomes: dict[str, list[str]] = {"added": [], "existing": [], "unsubscribed": [], "rejected": []}
@@ -179,18 +179,22 @@ def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str
 
 
 def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """What to say about an addition, each sentence with its category."""
+    """Return the messages about an addition, each with its category."""
     forms = {
-        "added": ("{} added: {}.", "message"),
-        "existing": ("{} already there: {}.", "message"),
-        "unsubscribed": ("{} unsubscribed and stays so: {}. Adding makes nobody active again.", "warning"),
-        "rejected": ("{} rejected by a server and stays so: {}. Adding makes nobody active again.", "warning"),
+        "added": ("Added {}: {}.", "message"),
+        "existing": ("Already on the list: {}.", "message"),
+        "unsubscribed": ("Unsubscribed, and not added again: {}. Use Reactivate to change that.", "warning"),
+        "rejected": ("Mailbox does not exist, and not added again: {}. Use Reactivate to change that.", "warning"),
     }
     return [
-        (form.format(pluralize(len(outcomes[outcome]), "recipient"), _named(outcomes[outcome])), category)
+        (form.format(*_counted(outcome, outcomes[outcome]), _named(outcomes[outcome])), category)
         for outcome, (form, category) in forms.items()
         if outcomes[outcome]
     ]
+
+
+def _counted(outcome: str, addresses: Sequence[str]) -> list[str]:
+    return [pluralize(len(addresses), "recipient")] if outcome == "added" else []
 
 
 def _named(addresses: Sequence[str]) -> str:

@@ -1,18 +1,18 @@
-// What scripts add: numbers that keep up, times in the reader's zone, a key that searches. Pages work without them.
+// Adds automatic updates, times in the reader's zone, and a key for the search. Pages work without scripts.
 
 const main = document.getElementById("main");
-const said = document.getElementById("said"); // read out by screen readers when it changes
+const said = document.getElementById("said"); // screen readers announce its changes
 const kept = (() => {
   try {
     return localStorage;
   } catch {
-    return {}; // the browser keeps nothing of this site: wishes hold for one page
+    return {}; // storage is blocked: choices apply to one page only
   }
 })();
 
-// --- A page whose <main> says data-refresh="2" is asked for every 2 seconds, until one comes that does not. ---
+// --- A page with data-refresh="2" on <main> is fetched every 2 seconds, until a response does not have it. ---
 
-const SLOW = 60; // seconds, at most: after errors, and while nobody sees the page
+const MAX_INTERVAL = 60; // seconds: after errors, and while the page is hidden
 let failures = 0;
 let tag = "";
 let timer = 0;
@@ -21,12 +21,12 @@ let typed = false;
 function askLater() {
   clearTimeout(timer);
   const seconds = Number(main.dataset.refresh);
-  if (seconds) timer = setTimeout(ask, 1000 * (document.hidden ? SLOW : Math.min(seconds * 2 ** failures, SLOW)));
+  if (seconds) timer = setTimeout(ask, 1000 * (document.hidden ? MAX_INTERVAL : Math.min(seconds * 2 ** failures, MAX_INTERVAL)));
 }
 
 async function ask() {
   try {
-    const headers = { "If-None-Match": tag, "X-Automatic-Refresh": "1" }; // the latter: it does not prolong a session
+    const headers = { "If-None-Match": tag, "X-Automatic-Refresh": "1" }; // the latter keeps the session from being extended
     const answer = await fetch(location.href, { headers, signal: AbortSignal.timeout(30_000) });
     if (answer.redirected && !typed) return location.reload(); // the session has ended
     if (answer.status !== 304) await take(answer);
@@ -34,7 +34,7 @@ async function ask() {
     failures = 0;
   } catch {
     failures += 1;
-    if (failures > 1) say("What you see is not up to date: the service did not answer. It is asked again.", "notice warning");
+    if (failures > 1) say("Connection lost. This page may be out of date. Retrying…", "notice warning");
   }
   askLater();
 }
@@ -42,16 +42,16 @@ async function ask() {
 async function take(answer) {
   if (!answer.ok) throw new Error(answer.statusText);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (typed || main.querySelector("form:hover, form:focus-within")) return; // nothing moves under a hand
+  if (typed || main.querySelector("form:hover, form:focus-within")) return; // do not move what someone is using
   tag = answer.headers.get("ETag") ?? "";
   become(main, page.getElementById("main"));
   showZone();
   tick();
-  if (document.title !== page.title) say((document.title = page.title)); // it has the state of what is shown
+  if (document.title !== page.title) say((document.title = page.title)); // the title contains the status
 }
 
 function become(old, next) {
-  // Changes only what differs, so that focus, selection and what was unfolded stay.
+  // Changes only what differs, so that focus, selection and open details are kept.
   if (old.isEqualNode(next)) return;
   if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== next.nodeName) return old.replaceWith(next);
   for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
@@ -70,7 +70,7 @@ function say(text, look = "hidden") {
 document.addEventListener("input", () => (typed = true));
 document.addEventListener("visibilitychange", askLater);
 
-// --- Times in the zone of the browser, on wish. ---
+// --- Times in the zone of the browser, if the reader chooses that. ---
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const clock = new Intl.DateTimeFormat("en-US", {
@@ -79,7 +79,7 @@ const clock = new Intl.DateTimeFormat("en-US", {
 });
 
 function local(moment) {
-  // As the service writes them: Wed 25 Nov 2026 09:00 +08:00
+  // Same format as the service: Wed 25 Nov 2026 09:00 +08:00
   const part = Object.fromEntries(clock.formatToParts(moment).map(({ type, value }) => [type, value]));
   const seconds = part.second === "00" ? "" : `:${part.second}`;
   const offset = part.timeZoneName.slice("GMT".length) || "+00:00";
@@ -94,7 +94,7 @@ function showZone() {
   }
   const [shown, other] = own ? [zone, zoneName.dataset.service] : [zoneName.dataset.service, zone];
   zoneName.textContent = shown;
-  zoneSwitch.textContent = `Show them in ${other}`;
+  zoneSwitch.textContent = `Switch to ${other}`;
   zoneSwitch.hidden = shown === other;
 }
 
@@ -109,13 +109,13 @@ if (zoneSwitch) {
   showZone();
 }
 
-// --- Times from now on, or since then, which every second brings up to date: in 12 h 20 min, 3 min 5 s ago. ---
+// --- Relative times, updated every second: in 12 h 20 min, 3 min 5 s ago. ---
 
-const skew = Date.parse(document.body.dataset.now) - Date.now(); // of the reader's clock
+const skew = Date.parse(document.body.dataset.now) - Date.now(); // offset of the reader's clock
 const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 function duration(seconds) {
-  // As the service writes it: 1 d 10 h 36 min. Seconds are shown below an hour only.
+  // Same format as the service: 1 d 10 h 36 min. Seconds are shown only below an hour.
   const parts = [];
   for (const [unit, size] of seconds < 3600 ? units : units.slice(0, -1)) {
     if (seconds >= size) parts.push(`${Math.floor(seconds / size).toLocaleString("en-US")} ${unit}`);
@@ -136,13 +136,13 @@ function tick() {
 
 if (document.querySelector("time[data-relative], [data-refresh]")) setInterval(tick, 1000);
 
-// --- The key / goes to the search; it can be switched off, since who dictates may say it by chance. ---
+// --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 
 const search = document.querySelector("input[type=search]");
 const keySwitch = document.getElementById("key-switch");
 
 function showKey() {
-  keySwitch.textContent = kept.searchKey === "off" ? "Turn it on" : "Turn it off";
+  keySwitch.textContent = kept.searchKey === "off" ? "Enable" : "Disable";
 }
 
 if (search && keySwitch) {

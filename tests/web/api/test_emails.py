@@ -113,7 +113,9 @@ def test_a_thousand_are_taken_and_one_more_is_not(api: Api) -> None:
 
 def test_none_is_fine_and_a_single_one_has_an_address_of_its_own(api: Api) -> None:
     assert api.post("/emails", [])["results"] == []
-    assert is_problem(api("POST", "/emails", EMAIL | {"event_id": 1}), 400, "PUT to /api/emails/EVENT_ID")
+    assert is_problem(
+        api("POST", "/emails", EMAIL | {"event_id": 1}), 400, "PUT a single email to /api/emails/EVENT_ID"
+    )
 
 
 def test_lists_go_by_time_in_pages_by_key(api: Api) -> None:

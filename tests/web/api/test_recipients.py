@@ -61,7 +61,7 @@ def test_a_recipient_is_known_by_number_and_by_address(api: Api) -> None:
     (ada,) = add(api, "Ada@example.com")["recipients"]
     assert api.get(f"/recipients/{ada['recipient_id']}") == api.get("/recipients/ada@EXAMPLE.com") == ada
     for name in ("0", "99", "9223372036854775807", "bob@example.com"):
-        assert is_problem(api("GET", f"/recipients/{name}"), 404, "no such recipient")
+        assert is_problem(api("GET", f"/recipients/{name}"), 404, "recipient not found")
     for name in ("9223372036854775808", "9" * 5000, "@", "a@b@c", "%00@example.com", "a%0a@example.com"):
         assert api("GET", f"/recipients/{name}").status_code == 400
     for name in ("-1", "ada", "1%00", "１", "a%2fb"):

@@ -72,7 +72,7 @@ def test_every_link_on_the_page_leads_somewhere(page: str) -> None:
 def test_every_field_is_told_with_what_it_can_be(page: str) -> None:
     for text in (
         "<dt><code>order</code></dt>\n  <dd><code>asc</code> or <code>desc</code> –",
-        "<dd>integer, 1 to 1,000, 100 if not given – how many a page may have</dd>",
+        "<dd>integer, 1 to 1,000, default 100 – the maximum number of items per page</dd>",
         "<dd><code>saved</code> or <code>identical</code> or <code>different</code> or <code>invalid</code>",
         "<dt><code>errors[].message</code></dt>",
         "<dt><code>lateness.last_seconds</code></dt>",

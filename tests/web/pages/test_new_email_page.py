@@ -91,7 +91,7 @@ def test_an_email_is_written_looked_at_and_saved(page: Page) -> None:
     page.api.installation.add_recipients(3)
     looked_at = page.write()
     assert looked_at.status_code == 200 and page.number_saved() == 0
-    assert "Goes out Wed 2 Jan 2030 08:00 +08:00, in " in text_of(looked_at)
+    assert "Will be sent Wed 2 Jan 2030 08:00 +08:00, in " in text_of(looked_at)
     assert "to 3 recipients." in text_of(looked_at)
     form = hidden(looked_at)
     answer = page.step("schedule", form)
@@ -124,7 +124,7 @@ def test_sent_twice_it_is_saved_once(page: Page) -> None:
     answers = [page.step("schedule", form), page.step("schedule", form), page.step("check", form)]
     assert {(answer.status_code, answer.location) for answer in answers} == {(303, f"/emails/{form['proposed']}")}
     assert page.number_saved() == 1
-    assert "was saved already" in page.client.get("/emails/new", headers=BROWSER).text
+    assert "is already scheduled" in page.client.get("/emails/new", headers=BROWSER).text
 
 
 def test_two_who_press_the_button_at_once_save_it_once(page: Page) -> None:
@@ -156,7 +156,7 @@ def test_a_number_of_another_email_is_refused_at_its_field(page: Page) -> None:
     page.api.installation.save_email(77)
     for step in ("check", "schedule"):
         answer = page.step(step, page.open() | TYPED, event_id="77")
-        assert "is another email's already" in error_at(answer, "event_id")
+        assert "is in use" in error_at(answer, "event_id")
         assert html.escape(TYPED["email_subject"]) in answer.text
     assert page.number_saved() == 1
 
@@ -174,17 +174,17 @@ def test_a_number_that_nobody_chose_gives_way(page: Page) -> None:
     ("name", "value", "reason"),
     [
         ("email_subject", "", "is empty"),
-        ("email_subject", "a\u2028b", "has a line break"),
-        ("email_subject", "é" * 500, "is longer than 998 bytes"),
-        ("email_subject", "=?utf-8?q?a=0D=0ABcc:_x?=", "hides a line break"),
+        ("email_subject", "a\u2028b", "contains a line break"),
+        ("email_subject", "é" * 500, "is too long (limit: 998 bytes)"),
+        ("email_subject", "=?utf-8?q?a=0D=0ABcc:_x?=", "contains an encoded word that decodes to a line break"),
         ("email_content", "", "is empty"),
-        ("email_content", "a\0b", "has a NUL"),
+        ("email_content", "a\0b", "contains a NUL"),
         ("timestamp", "", "is empty"),
-        ("timestamp", "tomorrow", "is not a real time"),
-        ("timestamp", "2030-02-30T08:00", "is not a real time"),
-        ("event_id", "seven", "is not an integer"),
-        ("event_id", "9223372036854775808", "is not an integer"),
-        ("event_id", "٧", "is not an integer"),
+        ("timestamp", "tomorrow", "is not valid"),
+        ("timestamp", "2030-02-30T08:00", "is not valid"),
+        ("event_id", "seven", "is not a 64-bit integer"),
+        ("event_id", "9223372036854775808", "is not a 64-bit integer"),
+        ("event_id", "٧", "is not a 64-bit integer"),
     ],
 )
 def test_what_cannot_be_taken_is_said_at_its_field(page: Page, name: str, value: str, reason: str) -> None:
@@ -194,22 +194,22 @@ def test_what_cannot_be_taken_is_said_at_its_field(page: Page, name: str, value:
 
 def test_everything_that_is_wrong_is_said_at_once(page: Page) -> None:
     answer = page.write(email_subject="", email_content="", timestamp="x", event_id="x")
-    assert "4 fields have to be fixed" in text_of(answer)
+    assert "Fix 4 fields to continue" in text_of(answer)
 
 
 def test_a_time_that_the_clocks_skip_is_refused(tmp_path: Path) -> None:
     page = Page(tmp_path, TIMEZONE="Europe/Berlin")
-    assert "put forward" in error_at(page.write(timestamp="2027-03-28T02:30"), "timestamp")
+    assert "go forward" in error_at(page.write(timestamp="2027-03-28T02:30"), "timestamp")
 
 
 def test_of_a_time_that_comes_twice_the_person_is_asked(tmp_path: Path) -> None:
     page = Page(tmp_path, TIMEZONE="Europe/Berlin")
     asked = page.write(timestamp="2027-10-31T02:30")
-    assert "comes twice" in error_at(asked, "timestamp")
+    assert "occurs twice" in error_at(asked, "timestamp")
     assert "Sun 31 Oct 2027 02:30 +02:00, the first" in text_of(asked)
     assert "Sun 31 Oct 2027 02:30 +01:00, the second" in text_of(asked)
     chosen = page.write(timestamp="2027-10-31T02:30", offset="+01:00")
-    assert "Goes out Sun 31 Oct 2027 02:30 +01:00" in text_of(chosen)
+    assert "Will be sent Sun 31 Oct 2027 02:30 +01:00" in text_of(chosen)
     form = hidden(chosen)
     assert 'value="+01:00" checked' in page.step("change", form).text
     page.step("schedule", form)
@@ -220,7 +220,7 @@ def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
     page.api.installation.add_recipients(1)
     looked_at = page.write(timestamp="2020-01-02T08:00:05")
     assert (
-        "This time has passed: it goes out at once, to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
+        "This time has passed. It will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
         in text_of(looked_at)
     )
     page.step("schedule", hidden(looked_at))
@@ -230,8 +230,8 @@ def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
 
 def test_without_recipients_it_warns_and_saves(page: Page) -> None:
     looked_at = page.write()
-    assert "There is no active recipient." in text_of(looked_at)
-    assert "if there is none then, it is held until you release it" in text_of(looked_at)
+    assert "There are no active recipients." in text_of(looked_at)
+    assert "Otherwise it goes on hold" in text_of(looked_at)
     assert page.step("schedule", hidden(looked_at)).status_code == 303
 
 
@@ -263,7 +263,7 @@ def test_plain_text_has_no_frame(page: Page) -> None:
     ],
 )
 def test_html_that_goes_out_as_text_is_pointed_out(page: Page, content: str, is_warned: bool) -> None:
-    assert ("Recipients will see the tags" in page.write(email_content=content).text) == is_warned
+    assert ("Recipients will see the HTML tags" in page.write(email_content=content).text) == is_warned
 
 
 @pytest.mark.parametrize(
@@ -285,16 +285,16 @@ def test_a_placeholder_that_would_go_out_as_it_stands_is_pointed_out(
 ) -> None:
     text = page.write(**fields).text
     if shown is None:
-        assert "nothing is put in its place" not in text
+        assert "Placeholders are not filled in" not in text
     else:
-        (notice,) = re.findall("Recipients will see (.*?) as it stands here", text)
+        (notice,) = re.findall("Recipients will see (.*?) exactly as written", text)
         assert notice.startswith(f"<code><bdi>{shown}</bdi></code>") and notice.count(shown) == 1
 
 
 def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:
     checked = page.write()
     assert 'name="address" type="text"' in checked.text
-    assert "The test was taken" in page.step("test", hidden(checked), address="Ada <ada@example.com>").text
+    assert "Test saved in the outbox" in page.step("test", hidden(checked), address="Ada <ada@example.com>").text
 
 
 def test_with_links_to_unsubscribe_they_are_shown(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_test_goes_to_one_address_and_leaves_nothing(tmp_path: Path) -> None:
     with ScriptedServer() as server:
         page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
         answer = page.step("test", hidden(page.write()), address=" Me@Example.com ")
-        assert "The test was taken: 250 2.0.0 Ok: queued." in text_of(answer)
+        assert "Test sent: 250 2.0.0 Ok: queued." in text_of(answer)
         assert [accepted.recipient for accepted in server.accepted] == [b"Me@example.com"]
         assert "Hello 😀".encode() in server.accepted[0].content
     assert page.number_saved() == 0 and page.api.installation.statuses() == {}
@@ -316,9 +316,9 @@ def test_a_test_goes_to_one_address_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "reply", "said"),
     [
-        ("RCPT", "550 5.1.1 <x> unknown", "The test was refused: 550 5.1.1 <x> unknown."),
-        ("RCPT", "451 4.7.1 later", "The test was not taken for now: 451 4.7.1 later."),
-        ("CONNECT", "554 not you", "No mail can be sent now: "),
+        ("RCPT", "550 5.1.1 <x> unknown", "The mail server rejected the test: 550 5.1.1 <x> unknown."),
+        ("RCPT", "451 4.7.1 later", "The mail server deferred the test: 451 4.7.1 later."),
+        ("CONNECT", "554 not you", "The test could not be sent: "),
     ],
 )
 def test_a_test_tells_what_the_server_said(tmp_path: Path, verb: str, reply: str, said: str) -> None:
@@ -333,7 +333,7 @@ def test_without_a_mail_server_a_test_says_what_to_mend(tmp_path: Path) -> None:
         port = server.port
     page = Page(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{port}")
     answer = page.step("test", hidden(page.write()), address="me@example.com")
-    assert "No mail can be sent now" in answer.text and "check host and port in EMAIL_URL" in answer.text
+    assert "The test could not be sent" in answer.text and "check host and port in EMAIL_URL" in answer.text
 
 
 def test_a_test_needs_an_address(page: Page) -> None:
@@ -350,7 +350,7 @@ def test_tests_are_bounded(page: Page) -> None:
     for _ in range(TRIALS_PER_MINUTE):
         assert page.step("test", form, address="me@example.com").status_code == 200
     refused = page.step("test", form, address="me@example.com")
-    assert refused.status_code == 400 and "too often" in text_of(refused)
+    assert refused.status_code == 400 and "Too many tests" in text_of(refused)
     assert len(page.api.installation.messages()) == TRIALS_PER_MINUTE
     assert TOTAL_TIMEOUT_SECONDS * TRIALS_PER_MINUTE / 60 < 3  # of the 16 threads, so many can be held
 
@@ -364,7 +364,7 @@ def test_a_form_that_no_browser_sends_is_refused_whole(page: Page) -> None:
             headers=BROWSER,
             content_type="application/x-www-form-urlencoded",
         )
-        assert answer.status_code == 400 and "That cannot be taken" in answer.text
+        assert answer.status_code == 400 and "Bad request" in answer.text
     assert page.client.post("/emails/new", data=TYPED, headers=BROWSER).status_code == 400  # without its token
 
 
@@ -373,7 +373,9 @@ def test_the_database_away_is_a_page_that_says_so(page: Page) -> None:
     for name in ("email.db", "email.db-wal", "email.db-shm"):
         (page.api.installation.folder / name).unlink(missing_ok=True)
     for answer in (page.client.get("/emails/new", headers=BROWSER), page.step("schedule", form)):
-        assert answer.status_code == 503 and "Not now" in answer.text and "Retry-After" in answer.headers
+        assert (
+            answer.status_code == 503 and "Temporarily unavailable" in answer.text and "Retry-After" in answer.headers
+        )
 
 
 def test_who_was_logged_out_meanwhile_comes_back_to_the_form(tmp_path: Path) -> None:
@@ -386,7 +388,7 @@ def test_who_was_logged_out_meanwhile_comes_back_to_the_form(tmp_path: Path) -> 
 def test_after_saving_the_page_of_the_email_says_so(page: Page) -> None:
     answer = page.step("schedule", hidden(page.write()))
     shown = page.client.get(answer.location or "", headers=BROWSER)
-    assert shown.status_code == 200 and "This email is saved. It goes out at its time." in shown.text
+    assert shown.status_code == 200 and "Scheduled for " in shown.text
 
 
 def test_a_program_with_a_token_can_do_the_same(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def send(api: Api, *contents: str, recipients: int = 1) -> None:
 
 
 def test_an_outbox_in_which_nothing_is_says_what_comes_next(sqlite_api: Api) -> None:
-    assert "Nothing is here yet" in get(sqlite_api, "/outbox").text
+    assert "No messages yet" in get(sqlite_api, "/outbox").text
 
 
 def test_what_was_sent_is_listed_the_last_due_first(api: Api) -> None:
@@ -142,7 +142,7 @@ def test_pages_go_on_after_a_name_and_nothing_is_listed_twice(sqlite_api: Api, m
         address = "/outbox?after=" + rest.partition('"')[0] if 'rel="next"' in page else ""
     assert seen == names(sqlite_api) and len(set(seen)) == 9
     get(sqlite_api, "/outbox?after=../x", 400)
-    assert "No older message is left" in get(sqlite_api, "/outbox?after=0").text
+    assert "No older messages" in get(sqlite_api, "/outbox?after=0").text
 
 
 def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
@@ -153,7 +153,7 @@ def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
     put(sqlite_api, "somebody-elses", b"To: a@example.com\nSubject: n\n\nx", "cur")
     page = get(sqlite_api, "/outbox").text
-    assert "10 messages" in page and "only the newest 5 can be listed" in page
+    assert "10 messages" in page and "only the newest 5 are listed" in page
     assert "/outbox/1700000008.t.1" in page and "/outbox/1700000003.t.1" not in page
 
 
@@ -186,7 +186,7 @@ def test_whatever_lies_in_the_outbox_is_shown(sqlite_api: Api, octets: bytes) ->
 def test_a_message_too_large_to_be_shown_whole_says_so(sqlite_api: Api) -> None:
     put(sqlite_api, "large", b"To: a@example.com\n\n" + b"text text\n" * 250_000)
     page = get(sqlite_api, "/outbox/large").text
-    assert "only its first 2,000,000 bytes" in page and len(page) < 2_100_000
+    assert "the first 2,000,000 bytes" in page and len(page) < 2_100_000
 
 
 def test_with_a_mail_server_the_page_says_where_mail_goes(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_without_a_database_nothing_is_told_to_strangers(client: FlaskClient, li
     settings.database_path.write_bytes(b"no database" * 100)
     for answer in (client.get(link), client.post(link)):
         assert answer.status_code == 503
-        assert "This does not work right now" in answer.text
+        assert "Temporarily unavailable" in answer.text
         assert "email.db" not in answer.text
         assert int(answer.headers["Retry-After"]) > 0
 

@@ -1,4 +1,4 @@
-"""/emails/<event_id>: what becomes of one email: who got it, who did not and why, and what a person does about it."""
+"""/emails/<event_id>: the status of an email, its deliveries and failures, and actions on it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def show(event_id: str) -> Response:
 
 @blueprint.errorhandler(NoSuchEmail)
 def answer_no_such_email(error: NoSuchEmail) -> Response:
-    """There is no such email."""
+    """Return 404."""
     return error_answer(404, str(error))
 
 
 @blueprint.errorhandler(InvalidFields)
 def answer_invalid(error: InvalidFields) -> Response:
-    """The address, or the form, was not made by this page."""
+    """Return 400 for a URL or form that this page did not create."""
     return error_answer(400, str(error))

@@ -1,6 +1,6 @@
-"""The forms on the page of an email. Each redirects to the page, with a sentence about what was done.
+"""The forms on the page of an email. Each redirects to the page with a message about the result.
 
-If someone else was faster, the sentence says so, and nothing was changed.
+If the email has changed in the meantime, the message says so, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -23,40 +23,38 @@ from web.pages.email.wording import delivery_words, in_mode
 from web.pages.filters import format_datetime, relative_time
 from web.services import current_settings, in_database, perform
 
-# Of an email that someone else, or the sender, changed before; with a mail server, and without one.
+# For an email that someone else or the sender has changed in the meantime; with and without a mail server.
 MEANWHILE = {
-    "scheduled": ("It is scheduled by now",) * 2,
-    "sending": ("It is being sent by now", "It is going to the outbox by now"),
-    "sent": ("It was sent meanwhile", "It went to the outbox meanwhile"),
-    "held": ("It is held by now",) * 2,
-    "cancelled": ("It was cancelled meanwhile",) * 2,
+    "scheduled": ("It is now scheduled",) * 2,
+    "sending": ("It is now being sent", "It is now being saved in the outbox"),
+    "sent": ("It has been sent in the meantime", "It has been saved in the outbox in the meantime"),
+    "held": ("It is now on hold",) * 2,
+    "cancelled": ("It has been cancelled in the meantime",) * 2,
 }
 MAX_TICKED = 1_000  # deliveries
-NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
+NOTHING_TICKED = "Select at least one delivery."
 
 blueprint = Blueprint("actions", __name__)
 
 
 @blueprint.post("/emails/<event_id>/cancel")
 def cancel(event_id: str) -> Response:
-    """Send no more of it."""
     email = number_of(event_id)
     return _done(email, _cancelled(perform(operations.cancel_email, email, datetime.now(UTC))))
 
 
 @blueprint.post("/emails/<event_id>/release")
 def release(event_id: str) -> Response:
-    """Let it go out though it was held."""
     email = number_of(event_id)
     status, due_at = perform(operations.release_email, email, datetime.now(UTC))
     if status == "scheduled":
-        return _done(email, Markup("Released. It goes out {}.").format(_time(due_at)))
+        return _done(email, Markup("Released. It will be sent {}.").format(_time(due_at)))
     return _done(email, f"Released. {_begins()}")
 
 
 @blueprint.post("/emails/<event_id>/reschedule")
 def reschedule(event_id: str) -> Response:
-    """Change the due time of an email. A time that has passed needs `confirmed`, as it sends the email at once."""
+    """Reschedule an email. A time that has passed needs `confirmed`, because the email is then sent immediately."""
     email = number_of(event_id)
     typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
     confirmed = request.form.get("confirmed") == "yes"
@@ -72,19 +70,19 @@ def reschedule(event_id: str) -> Response:
     perform(operations.reschedule_email, email, due_at, now)
     if due_at <= now:
         return _done(email, _begins())
-    return _done(email, Markup("Moved. It goes out {}.").format(_time(due_at)))
+    return _done(email, Markup("Rescheduled. It will be sent {}.").format(_time(due_at)))
 
 
 @blueprint.post("/emails/<event_id>/retry")
 def retry(event_id: str) -> Response:
-    """Retry deliveries: the selected ones, all with one status, or the failed ones after reactivating recipients."""
+    """Retry deliveries: the selected ones, all with one status, or failed ones after reactivating their recipients."""
     email = number_of(event_id)
     which, ids = _which("ticked", "rejected", *RETRYABLE_STATUSES)
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
     if which == "rejected":
         reactivated, queued = perform(operations.reactivate_and_retry, email, datetime.now(UTC))
-        active = f"{pluralize(reactivated, 'recipient is', 'recipients are')} active again. " if reactivated else ""
+        active = f"Reactivated {pluralize(reactivated, 'recipient')}. " if reactivated else ""
         return _done(email, active + _retried(queued, queued, {}), "message" if queued else "warning")
     statuses = RETRYABLE_STATUSES if which == "ticked" else (which,)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
@@ -94,7 +92,7 @@ def retry(event_id: str) -> Response:
 
 @blueprint.post("/emails/<event_id>/decide")
 def decide(event_id: str) -> Response:
-    """Say of unknown deliveries whether they were sent: of those that are ticked, or of all."""
+    """Resolve unknown deliveries, the selected ones or all: record whether they were sent."""
     email = number_of(event_id)
     which, ids = _which("ticked", "unknown")
     fields = _form("status")
@@ -104,23 +102,22 @@ def decide(event_id: str) -> Response:
         return _done(email, NOTHING_TICKED, "warning")
     decided = perform(operations.decide_deliveries, email, status.value, datetime.now(UTC), ids)
     if not decided:
-        return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
+        return _done(email, "None of these deliveries is unconfirmed any longer. Nothing changed.", "warning")
     return _done(
         email,
-        f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {delivery_words()[status.value]} from now on.",
+        f"Marked {pluralize(decided, 'delivery', 'deliveries')} as {delivery_words()[status.value]}.",
     )
 
 
 @blueprint.errorhandler(WrongStatus)
 def answer_wrong_status(error: WrongStatus) -> Response:
-    """Somebody else, or the sender, was quicker."""
-    return _done(error.event_id, f"{in_mode(*MEANWHILE[error.status])}: nothing was changed.", "warning")
+    """The email has changed in the meantime."""
+    return _done(error.event_id, f"{in_mode(*MEANWHILE[error.status])}. Nothing changed.", "warning")
 
 
 @blueprint.errorhandler(NoActiveRecipients)
 def answer_nobody(error: NoActiveRecipients) -> Response:
-    """A person has to add recipients first."""
-    return _done(error.event_id, "It stays held: there is no active recipient.", "warning")
+    return _done(error.event_id, "Still on hold: there are no active recipients.", "warning")
 
 
 def _form(*known: str) -> Fields:
@@ -128,7 +125,7 @@ def _form(*known: str) -> Fields:
 
 
 def _which(*allowed: str) -> tuple[str, Sequence[int]]:
-    """Which deliveries the form is about, and the recipients that are ticked in it."""
+    """Return which deliveries the form is about, and the selected recipients."""
     ticked = request.form.getlist("recipient_id")
     fields = Fields(
         {**request.form.to_dict(), "recipient_id": ticked} if ticked else request.form.to_dict(), request.form
@@ -141,28 +138,32 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
 
 def _cancelled(result: Cancelled) -> str:
     if not result.sent and not result.in_flight:
-        return "Cancelled, before anybody got it."
+        return "Cancelled. It was not sent to anyone."
     recipients = pluralize(result.sent, "recipient")
-    before = in_mode(f"{recipients} had got it already", f"For {recipients} it was in the outbox already")
-    return f"Cancelled. {before}, and to {result.in_flight:,} it was on its way; nobody else gets it."
+    text = in_mode(f"{recipients} already received it", f"For {recipients}, it was already in the outbox")
+    return (
+        f"Cancelled. {text}, and {result.in_flight:,} more may still receive it."
+        if result.in_flight
+        else f"Cancelled. {text}."
+    )
 
 
 def _begins() -> str:
-    return in_mode("It is being sent now.", "It goes to the outbox now.")
+    return in_mode("It is being sent now.", "It is being saved in the outbox now.")
 
 
 def _retried(queued: int, ticked: int, blocked: Mapping[str, int]) -> str:
-    """What was done, and why the rest was not. `ticked` is how many were selected, 0 if all were."""
-    sentences = [f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again."] if queued else []
+    """Say what is retried, and why the rest is not. `ticked` is the number of selected deliveries, 0 for all."""
+    sentences = [f"Retrying {pluralize(queued, 'delivery', 'deliveries')}."] if queued else []
     if blocked:
         count = sum(blocked.values())
         sentences.append(f"{count:,} {'of them ' if not queued else ''}cannot be retried: {why_blocked(blocked)}.")
     others = ticked - queued - sum(blocked.values())
     if others > 0 and sentences:
-        sentences.append(f"The others of the {ticked:,} are not failed or unknown any more.")
+        sentences.append(f"The others of the {ticked:,} cannot be retried any longer.")
     if not sentences:
-        return "None of them can be retried any more: nothing was changed."
-    return " ".join(sentences if queued else [*sentences, "Nothing was changed."])
+        return "None of them can be retried any longer. Nothing changed."
+    return " ".join(sentences if queued else [*sentences, "Nothing changed."])
 
 
 def _time(due_at: datetime) -> Markup:
@@ -170,7 +171,7 @@ def _time(due_at: datetime) -> Markup:
 
 
 def _done(event_id: int, sentence: str, category: str = "message") -> Response:
-    """Back to the page, with what was filtered there."""
+    """Redirect to the page, keeping its filter."""
     flash(sentence, category)
     status = request.args.get("status")
     filtered = {"status": status} if status in DELIVERY_STATUSES else {}

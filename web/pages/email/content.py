@@ -1,4 +1,4 @@
-"""The content of an email: as HTML for a frame in which nothing runs and nothing is fetched, and as it is sent."""
+"""The content of an email: as sandboxed HTML for a frame, and as the source that is sent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from web.pages.email.view import number_of
 from web.sandbox import framed
 from web.services import current_settings, in_database
 
-SAMPLE = ("recipient@example.com", 0)  # nobody's address and number: the link in it unsubscribes nobody
-CONTENT_PRUNED = "the content of this email is no longer kept"
+SAMPLE = ("recipient@example.com", 0)  # no real recipient, so its unsubscribe link does nothing
+CONTENT_PRUNED = "the content of this email has been deleted"
 
 blueprint = Blueprint("content", __name__)
 
 
 @blueprint.get("/emails/<event_id>/frame")
 def frame(event_id: str) -> Response:
-    """The content, if it is HTML. Whatever it holds, the browser only draws it."""
+    """Return the content as sandboxed HTML, or 404 if it is plain text."""
     email = in_database(lambda database: _email(database, number_of(event_id)))
     if not goes_as_html(email.content):
         raise NotFound
@@ -33,14 +33,14 @@ def frame(event_id: str) -> Response:
 
 @blueprint.get("/emails/<event_id>/source")
 def source(event_id: str) -> Response:
-    """What goes on the wire, made now, for a recipient who does not exist."""
+    """Return the message as it is sent, for a sample recipient."""
     octets = in_database(lambda database: _octets(database, number_of(event_id)))
     return plain_text(octets.decode("utf-8", "replace"))
 
 
 @blueprint.errorhandler(MessageError)
 def answer_not_built(error: MessageError) -> Response:
-    """It cannot be sent either: its deliveries fail with this reason."""
+    """Return 409 if no message can be built. The deliveries fail with the same reason."""
     raise Conflict(f"this email cannot be sent: {error}")
 
 

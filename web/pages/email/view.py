@@ -1,4 +1,4 @@
-"""The page of an email, put together from the database."""
+"""The page of an email."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from web.pages.filters import offset
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 50  # deliveries
-REFRESH_WINDOW = timedelta(minutes=1)  # before it is due, the page starts to refresh
+REFRESH_WINDOW = timedelta(minutes=1)  # before it is due, the page starts refreshing
 MAX_PREVIEW_LENGTH = 20_000  # characters
-MAX_REASON_ROWS = 2_000  # deliveries that are read for the reasons
+MAX_REASON_ROWS = 2_000  # deliveries that are examined for the reasons
 READINGS = ("html", "text")
 
 
@@ -36,14 +36,14 @@ class PageQuery(NamedTuple):
     reading: str | None = None
 
     def address(self, **changes: object) -> str:
-        """Return the address of the same page with these arguments changed."""
+        """Return the URL of this page with these arguments changed."""
         values = self._replace(**changes)  # type: ignore[arg-type]
         arguments = {"status": values.status, "after": values.after or None, "content": values.reading}
         return url_for("pages.email.show", event_id=values.event_id, **arguments)  # type: ignore[arg-type]
 
 
 class EmailData(NamedTuple):
-    """What the page shows of an email."""
+    """The data of the page."""
 
     email: Email
     summary: EmailSummary
@@ -55,7 +55,7 @@ class EmailData(NamedTuple):
 
 
 def number_of(event_id: str) -> int:
-    """The event_id in an address; what is none leads nowhere."""
+    """Return the event_id in a URL. Raises NotFound if it is invalid."""
     try:
         return clean_event_id(event_id)
     except ValidationError:
@@ -107,12 +107,12 @@ def email_page(
 
 
 def not_started(summary: EmailSummary) -> bool:
-    """Return whether its time can still be changed."""
+    """Return whether the email has not started, so that its due time can still be changed."""
     return summary.status == "scheduled" or (summary.status == "held" and summary.started_at is None)
 
 
 def load(database: Database, query: PageQuery) -> EmailData:
-    """Read all that the page shows. Raises NoSuchEmail."""
+    """Read the data of the page. Raises NoSuchEmail."""
     email, summary = get_email(database, query.event_id), get_summary(database, query.event_id)
     deliveries = database.deliveries
     page = deliveries.page(query.event_id, query.after, PAGE_SIZE, query.status)
@@ -125,9 +125,9 @@ def load(database: Database, query: PageQuery) -> EmailData:
 
 
 class Clocks(NamedTuple):
-    """What a field for a time needs to say: the zone, how far it is from UTC now, and the email's time there.
+    """The data of the field for a time: the zone, its current offset from UTC, and the email's local due time.
 
-    Of a time that comes twice there, `readings` are the two instants, each after its offset.
+    If a local time occurs twice, `readings` are the two instants with their offsets.
     """
 
     zone: str
@@ -146,7 +146,7 @@ def _clocks(summary: EmailSummary, wrong: BadTimestamp | None) -> Clocks:
 
 
 class Reading(NamedTuple):
-    """How the content is shown: in a frame, or as this text, which may be cut."""
+    """How the content is shown: in a frame, or as this text, which may be truncated."""
 
     is_html: bool
     in_frame: bool

@@ -1,6 +1,6 @@
-"""What is said of an email: one sentence with its counts and lateness, and a bar of its outcomes.
+"""The words for emails and deliveries: statuses, one sentence with counts and delay, and a bar of outcomes.
 
-While no mail server is set, messages only reach the outbox: then nothing is called sent or accepted (`in_mode`).
+While no mail server is set, messages only reach the outbox, so nothing is called sent or delivered (`in_mode`).
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from typing import NamedTuple, TypeVar
 from flask import has_app_context
 
 from database import DeliveryRow, EmailSummary
-from monitoring.humanize import duration, pluralize
+from monitoring.humanize import duration
 from web.services import current_settings
 
 T = TypeVar("T")
 
 BAR_WIDTH = 600  # SVG units
-MIN_WIDTH = 4  # of an outcome that there is at all: one failure in a million can be seen
+MIN_WIDTH = 4  # of any outcome that occurs, so that one failure in a million is visible
 
 _WORDS = {
     "queued": "waiting",
-    "claimed": "taken",
-    "sending": "being sent",
-    "sent": "accepted",
+    "claimed": "waiting",
+    "sending": "sending",
+    "sent": "delivered",
     "failed": "failed",
-    "unknown": "unknown",
+    "unknown": "unconfirmed",
     "cancelled": "cancelled",
 }
-ATTEMPTS = {"deferred": "put off", "failed": "failed", "in_doubt": "in doubt"}
+EMAIL_WORDS = {"held": "on hold"}  # where the word is not the status itself
+ATTEMPTS = {"deferred": "delayed", "failed": "failed", "in_doubt": "unconfirmed"}
 OUTCOMES = ("sent", "failed", "unknown", "cancelled", "queued")
 
 
 class Outcome(NamedTuple):
-    """How many deliveries ended so, and where they stand in the bar."""
+    """The number of deliveries with an outcome, and their place in the bar."""
 
     status: str
     word: str
@@ -50,42 +51,41 @@ def in_mode(with_server: T, with_outbox: T) -> T:
 def delivery_words() -> dict[str, str]:
     """Return the word for each status of a delivery.
 
-    A server has accepted what is `sent`: whether it reached a mailbox nobody knows.
+    `delivered` means delivered to the mail server. Whether a message reached the mailbox is not known.
     """
-    return in_mode(_WORDS, _WORDS | {"sending": "on its way", "sent": "in the outbox"})
+    return in_mode(_WORDS, _WORDS | {"sent": "in the outbox"})
 
 
 def status_words(email: EmailSummary) -> str:
-    """The status of an email; never plainly `sent` when somebody did not get it."""
+    """Return the status of an email in words. It is not plain `sent` if someone did not receive it."""
     if email.status != "sent":
-        return email.status
+        return EMAIL_WORDS.get(email.status, email.status)
     sent = in_mode("sent", "in the outbox")
-    faults = [pluralize(email.failed, "failure")] if email.failed else []
-    faults += [f"{email.unknown:,} unknown"] if email.unknown else []
+    faults = [f"{email.failed:,} failed"] if email.failed else []
+    faults += [f"{email.unknown:,} unconfirmed"] if email.unknown else []
     if not email.sent:
-        nobody = in_mode("accepted for nobody", "in the outbox for nobody")
-        return in_mode("sent to nobody", nobody) if not faults else f"{nobody}: {', '.join(faults)}"
-    return sent if not faults else f"{sent} with {' and '.join(faults)}"
+        no_one = in_mode("delivered to no one", "nothing saved")
+        return in_mode("not sent to anyone", no_one) if not faults else f"{no_one}: {', '.join(faults)}"
+    return sent if not faults else f"{sent}, {', '.join(faults)}"
 
 
 def status_class(email: EmailSummary) -> str:
-    """What gives the status its colour."""
+    """Return the CSS class of the status."""
     if email.status != "sent":
         return email.status
     return "failed" if email.failed else "unknown" if email.unknown or not email.sent else "sent"
 
 
 def counts_sentence(email: EmailSummary) -> str:
-    """1,438 accepted, 12 failed, 0 waiting; first accepted 2 s after its time, last after 33 min 12 s."""
-    parts = [f"{email.sent:,} {in_mode('accepted', 'in the outbox')}", f"{email.failed:,} failed"]
-    parts += [f"{email.unknown:,} unknown"] if email.unknown else []
+    """Return `1,438 delivered 2 s to 33 min 12 s after the due time, 12 failed, 0 waiting.`."""
+    parts = [f"{email.sent:,} {in_mode('delivered', 'in the outbox')}{_delay(email)}", f"{email.failed:,} failed"]
+    parts += [f"{email.unknown:,} unconfirmed"] if email.unknown else []
     parts += [f"{email.cancelled:,} cancelled"] if email.cancelled else []
-    counts = ", ".join([*parts, f"{email.unfinished:,} waiting"])
-    return f"{counts}{_lateness(email)}."
+    return f"{', '.join([*parts, f'{email.unfinished:,} waiting'])}."
 
 
 def outcomes(email: EmailSummary) -> list[Outcome]:
-    """Every outcome that deliveries can have, in the order of the bar."""
+    """Return every possible outcome of a delivery, in the order of the bar."""
     numbers = (email.sent, email.failed, email.unknown, email.cancelled, email.unfinished)
     total = max(email.expected, 1)
     words = delivery_words()
@@ -98,18 +98,15 @@ def outcomes(email: EmailSummary) -> list[Outcome]:
 
 
 def delivery_word(row: DeliveryRow) -> str:
-    """The outcome of a delivery so far."""
+    """Return the status of a delivery in words."""
     return "retrying" if row.status == "queued" and row.attempts else delivery_words()[row.status]
 
 
-def _lateness(email: EmailSummary) -> str:
+def _delay(email: EmailSummary) -> str:
     if email.lateness is None:
         return ""
     first, last = (duration(max(seconds, 0)) for seconds in email.lateness)
-    accepted = in_mode("accepted", "saved")
-    if email.sent == 1:
-        return f"; {accepted} {first} after its time"
-    return f"; first {accepted} {first} after its time, last after {last}"
+    return f" {first if first == last else f'{first} to {last}'} after the due time"
 
 
 def _widths(shares: list[float]) -> list[float]:

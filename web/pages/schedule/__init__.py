@@ -1,4 +1,4 @@
-"""/: the schedule: what needs attention, what is being sent, what is next, what was sent; or a filtered list of it."""
+"""/: the schedule, in sections or as a filtered list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("schedule", __name__)
 
 @blueprint.get("/")
 def show() -> AnyResponse:
-    """The whole schedule, or with a filter in the address, a page of one list."""
+    """Show the whole schedule or, with a filter in the query string, a page of one list."""
     filters, errors = email_filter.read(request.args.to_dict())
     if errors:
         return _refused(errors, 400)
@@ -39,7 +39,6 @@ def _schedule() -> Response:
         sections.shown,
         **sections._asdict(),
         now=now,
-        folder=settings.folder,
         tomorrow=sections.today + timedelta(days=1),
         pace=schedule_sections.pace,
         curl=_curl(now),
@@ -61,12 +60,12 @@ def _list(filters: Filters) -> Response:
 
 def _one(event_id: int) -> AnyResponse:
     if in_database(lambda database: database.emails.summary(event_id)) is None:
-        return _refused([ValidationError("event_id", f"{event_id} is of no email here")], 404)
+        return _refused([ValidationError("event_id", f"No email has the ID {event_id}")], 404)
     return redirect(f"/emails/{event_id}", 303)
 
 
 def _refused(errors: list[ValidationError], status: int) -> Response:
-    """The form as it was filled in, and what is wrong with it."""
+    """Show the filter form as it was filled in, with the errors."""
     emails = in_database(lambda database: database.emails.counts())
     messages = {error.field: error.message for error in errors}
     return Response(
@@ -78,7 +77,7 @@ def _refused(errors: list[ValidationError], status: int) -> Response:
 
 
 def _curl(now: datetime) -> str:
-    """A command for a shell that saves a first email."""
+    """Return a curl command that schedules a first email."""
     settings = current_settings()
     url = shlex.quote(f"{request.host_url}send-emails")
     token = ' -H "Authorization: Bearer $API_TOKEN"' if settings.api_tokens else ""

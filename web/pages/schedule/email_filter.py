@@ -1,4 +1,4 @@
-"""Which emails the list of the schedule shows, from its query string, and a page of them, by key."""
+"""The filters of the schedule: parse the query string, and read a page of the list by key."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 from database import EMAIL_STATUSES, Database, EmailSummary
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number
+from intake.text import printable
 from web.api.params import cursor_of, email_cursor
 from web.services import current_settings
 
 PAGE_SIZE = 50  # rows
-ALL, WITH_FAILURES = "all", "failed"  # beside what is a status: any, and those that not everybody got
+ALL, WITH_FAILURES = "all", "failed"  # besides the statuses: all emails, and those that not everyone received
 CHOICES = (ALL, *EMAIL_STATUSES, WITH_FAILURES)
 NAMES = ("event_id", "status", "day", "after")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1  # of any event_id
@@ -25,7 +26,7 @@ Key = tuple[datetime, int]  # when it is due, and its event_id
 
 
 class Day(NamedTuple):
-    """A day of the service's zone, with the second before it and the one after it."""
+    """A day in the service's zone, with the second before it and the second after it."""
 
     date: date
     before: datetime
@@ -33,7 +34,7 @@ class Day(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Which emails to show: one, or those of a status or a day, after some key."""
+    """Which emails to show: one, or those with a status or on a day, after a key."""
 
     event_id: int | None = None
     status: str | None = None
@@ -42,24 +43,24 @@ class Filters(NamedTuple):
 
     @property
     def newest_first(self) -> bool:
-        """The order of the list: a day, and what is still to come, read as they happen."""
+        """Whether the newest email comes first. A day and upcoming emails are in chronological order."""
         return self.status == WITH_FAILURES or (self.day is None and self.status not in ("scheduled", "sending"))
 
     def address(self, after: Key | None = None) -> str:
-        """Return the address of this list, after a key."""
+        """Return the URL of this list, after a key."""
         values = {"status": self.status, "day": self.day and self.day.date, "after": after and cursor_of(*after)}
         return "/?" + urlencode({name: value for name, value in values.items() if value is not None})
 
 
 class Listed(NamedTuple):
-    """A page of the list, and the key after which the next one begins."""
+    """A page of the list, and the key after which the next page starts."""
 
     emails: list[EmailSummary]
     next: Key | None
 
 
 def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
-    """Parse the query string; return the filters and what is wrong with it. An empty field selects nothing."""
+    """Parse the query string. Return the filters and the errors. An empty field is ignored."""
     fields = Fields({name: arguments[name].strip() for name in NAMES if arguments.get(name, "").strip()}, NAMES)
     filters = Filters(
         event_id=fields.take_or("event_id", number, None).value_or(None),
@@ -71,7 +72,7 @@ def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
 
 
 def load_page(database: Database, filters: Filters) -> Listed:
-    """Read the page of emails that the filters select."""
+    """Read a page of the emails that match the filters."""
     emails = _list_of(database, filters)(filters.after or _start(filters), PAGE_SIZE + 1)
     inside = [email for email in emails if _is_of(filters.day, _at(filters, email))]
     page = inside[:PAGE_SIZE]
@@ -86,7 +87,7 @@ def _list_of(database: Database, filters: Filters) -> Callable[[Key | None, int]
 
 
 def _at(filters: Filters, email: EmailSummary) -> datetime:
-    """The time by which the list is in order."""
+    """Return the time by which the list is ordered."""
     return email.started_at if filters.status == WITH_FAILURES and email.started_at else email.due_at
 
 
@@ -102,12 +103,14 @@ def _start(filters: Filters) -> Key | None:
 
 def _day(value: object) -> Day:
     if not isinstance(value, str) or not DAY.fullmatch(value):
-        raise ValidationError("day", "is no date such as 2026-11-25")
+        raise ValidationError(
+            "day", f"{printable(str(value), 40)} is not a date. Use YYYY-MM-DD, for example 2026-11-25"
+        )
     try:
         day = date.fromisoformat(value)
         return Day(day, _midnight(day) - timedelta(seconds=1), _midnight(day + timedelta(days=1)))
     except (ValueError, OverflowError):
-        raise ValidationError("day", "is not in the calendar") from None
+        raise ValidationError("day", f"{value} is not a valid date") from None
 
 
 def _midnight(day: date) -> datetime:

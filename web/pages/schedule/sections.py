@@ -1,4 +1,4 @@
-"""The sections of the unfiltered schedule: what needs attention, what is being sent, what is next, what was sent."""
+"""The sections of the unfiltered schedule: needs attention, sending now, next, sent."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from settings import Settings
 from web.pages.email.wording import in_mode
 from web.pages.schedule.email_filter import LARGEST
 
-SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails; the page stays small
-ATTENTION_PERIOD = timedelta(days=7)  # an email that finished before that no longer needs attention
+SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails, so that the page stays small
+ATTENTION_PERIOD = timedelta(days=7)  # an email that finished earlier no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
-# Without an acceptance for this long, or for three times the average, the time left cannot be estimated from the pace.
+# Without a delivery for this long, or for three times the average interval, the time left is not estimated.
 IDLE_AFTER = timedelta(seconds=15)
 MAX_IDLE = timedelta(minutes=1)
 
 
 class Sending(NamedTuple):
-    """An email that is being sent, whether some was accepted just now, and when what is left, but put off, is tried."""
+    """An email being sent, whether a message was delivered recently, and when the delayed ones are retried."""
 
     email: EmailSummary
     moves: bool
@@ -32,29 +32,29 @@ class Sending(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """What the schedule shows; the first emails of each section."""
+    """The data of the schedule: the first emails of each section."""
 
     checks: list[Finding]
-    emails: dict[str, int]  # how many there are of each status
+    emails: dict[str, int]  # number of emails by status
     recipients: dict[str, int]
     today: date
     overdue: list[EmailSummary]
     held: list[EmailSummary]
     failures: list[EmailSummary]
     sending: list[Sending]
-    next: list[tuple[date, list[EmailSummary]]]  # by the days of the service's zone
+    next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
     sent: list[EmailSummary]
     refreshes: bool  # something is being sent, or is due within a minute
 
     @property
     def shown(self) -> object:
-        """What belongs in the ETag of the page. The age of the last sweep does not, unless it is too long."""
+        """The part that belongs in the ETag of the page: without the age of the last check, unless it is a problem."""
         checks = [(check.subject, check.is_ok, "" if check.is_ok else check.remedy) for check in self.checks]
         return self._replace(checks=[]), checks
 
 
 def load_sections(database: Database, settings: Settings, now: datetime) -> Sections:
-    """Read all sections in the order of an email's life: one that moves on appears twice, not never."""
+    """Read all sections in the order of an email's life, so that an email that changes meanwhile is not missed."""
     emails = database.emails
     checks = list(check_delivery_health(database, settings.scheduler, now))
     first_due = emails.page(None, SECTION_SIZE, "scheduled")
@@ -92,22 +92,22 @@ def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list
 
 
 def pace(sending: Sending) -> str:
-    """How fast it goes on average, and how long the rest takes at that rate."""
+    """Return the average speed, and the time left at that speed if it can be estimated."""
     email = sending.email
     if email.first_sent_at is None or email.last_sent_at is None:
-        return in_mode("nothing accepted yet", "nothing saved yet")
+        return in_mode("no replies yet", "nothing saved yet")
     seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
-    rate = f"{_rate(email.sent / seconds)} on average"
+    rate = _rate(email.sent / seconds)
     if not sending.moves or sending.again_at is not None:
         return rate
     return f"{rate}, about {duration(email.unfinished * seconds / max(email.sent, 1))} left"
 
 
 def _rate(per_second: float) -> str:
-    for unit, size in (("second", 1), ("minute", 60)):
+    for unit, size in (("s", 1), ("min", 60)):
         if per_second * size >= 10:
-            return f"{per_second * size:,.0f} a {unit}"
-    return f"{per_second * 3600:,.0f} an hour"
+            return f"{per_second * size:,.0f}/{unit}"
+    return f"{per_second * 3600:,.0f}/h"
 
 
 def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
@@ -123,5 +123,5 @@ def _moves(email: EmailSummary, now: datetime) -> bool:
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
-    """Whether it finished recently, so that someone may still retry or decide its deliveries."""
+    """Return whether it finished recently, so that someone may still retry or resolve its deliveries."""
     return email.status == "sent" and email.finished_at is not None and now - email.finished_at <= ATTENTION_PERIOD
