@@ -14,9 +14,9 @@ CONFIRM_CLOCK = "if the clock is right, run: python task.py --clock-is-right"
 SET_CLOCKS = "set the clocks of both machines and enable NTP (timedatectl set-ntp true)"
 
 EXPECTED = {
-    "boot clock": "but judging by the time since the last sweep, it should say {}",
+    "boot clock": "but judging by the time since the last check, it should say {}",
     "database server": "but the database server's clock says {}",
-    "last sweep": "but the last sweep was on {}",
+    "last sweep": "but the last check was on {}",
 }
 
 

@@ -314,7 +314,7 @@ def test_a_clock_that_jumped_sends_nothing_until_a_person_says_that_it_is_right(
         database.record_heartbeat(int(time.time()) - days * 86_400)
     swept = installation.task()
     assert swept.returncode == 1
-    assert "but the last sweep was on" in swept.stderr
+    assert "but the last check was on" in swept.stderr
     assert installation.messages() == []
     assert installation.task("--clock-is-right").returncode == 0
     assert installation.delivered() == subjects([1], 1)
