@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,8 +14,10 @@ from tests.support.installation import PROJECT, ForkingInstallation, Installatio
 from tests.support.project_copy import copy_project
 from tests.support.servers.postgresql_server import PostgreSQLServer, _program
 
-BLOCKS = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs" / "backup.md").read_text(), re.DOTALL)
-SQLITE, POSTGRESQL = BLOCKS[:3], BLOCKS[3:5]  # back up, restore; for SQLite, the mark of another copy
+PAGE = (PROJECT / "docs" / "backup.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+SQLITE = BLOCKS[:3]  # back up, restore, the mark of another copy
+SERVICE_FILE, BACK_UP, RESTORE, FIRST_SWEEP = BLOCKS[3:7]  # of PostgreSQL
 
 
 def shell(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,10 +71,26 @@ def test_postgresql_is_restored_as_the_page_says(tmp_path: Path, postgresql: Pos
     folder = copy_project(tmp_path)
     installation = ForkingInstallation(folder, DATABASE_URL=postgresql.new_database())
     fill(installation)
-    dumped = shell(folder, POSTGRESQL[0], **installation.environment)
-    assert dumped.returncode == 0, dumped.stderr
     new = postgresql.url("email_restored")
-    restored = shell(folder, POSTGRESQL[1], **installation.environment, NEW_URL=new)
+    text = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)[0]
+    parts = urlsplit(installation.environment["DATABASE_URL"])
+    for sample, own in (
+        ("db.example.com", f"{parts.hostname}\nport={parts.port}"),
+        ("user=email", f"user={parts.username}"),
+        ("PASSWORD", parts.password or ""),
+        ("dbname=email", f"dbname={parts.path[1:]}"),
+    ):
+        text = text.replace(sample, own)
+    (folder / "service").write_text(text)
+    made = shell(folder, f"export HOME=$PWD EDITOR='cp service'\n{SERVICE_FILE}")
+    assert made.returncode == 0, made.stderr
+    assert (folder / ".pg_service.conf").stat().st_mode & 0o777 == 0o600
+    environment = installation.environment | {"PGSERVICEFILE": str(folder / ".pg_service.conf")}
+    dumped = shell(folder, BACK_UP, **environment)
+    assert dumped.returncode == 0, dumped.stderr
+    loaded = shell(folder, RESTORE, **environment)
+    assert loaded.returncode == 0, loaded.stderr
+    restored = shell(folder, FIRST_SWEEP, **environment | {"DATABASE_URL": new})
     assert installation.messages() == []
     installation.environment["DATABASE_URL"] = new
     held_and_released(installation, restored, ".venv/bin/flask")
