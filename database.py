@@ -41,6 +41,7 @@ from storage.deliveries.outcome import (
     DeliveryUpdate,
     SendIntent,
 )
+from storage.deliveries.retry import Standings
 from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
@@ -145,6 +146,7 @@ __all__ = [
     "SchemaMismatch",
     "SendIntent",
     "SenderError",
+    "Standings",
     "TextToSend",
     "Totals",
     "WrongClock",
@@ -161,6 +163,8 @@ SELECT_META = "SELECT value FROM meta WHERE name = :name"
 
 
 T = TypeVar("T")
+
+_IMPORT_LOCK = threading.Lock()
 
 
 class Database:
@@ -291,9 +295,10 @@ def copy_database(source: Database, target: Database) -> dict[str, int]:
 
 def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
-        from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
+        with _IMPORT_LOCK:  # where psycopg is missing, each thread has to fail in the same way
+            from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
 
-        return PostgreSQLConnection(settings.database_url, settings.folder, wait)
+        return PostgreSQLConnection(settings.database_url, settings.data_dir, wait)
     return SQLiteConnection(settings.database_path, wait)
 
 

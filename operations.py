@@ -6,7 +6,7 @@ would find nothing to do. Nothing here knows HTTP; the front ends check the inpu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,14 @@ from database import (
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
+
+
+# Why a delivery cannot be retried: of one recipient, and of more.
+BLOCKED_WORDS = {
+    "rejected": ("recipient is rejected", "recipients are rejected"),
+    "removed": ("recipient was removed", "recipients were removed"),
+    "unsubscribed": ("recipient has unsubscribed", "recipients have unsubscribed"),
+}
 
 
 class Released(NamedTuple):
@@ -106,6 +114,32 @@ def retry_deliveries(
     queued = database.deliveries.retry(event_id, now, statuses, recipient_ids or None)
     wake_at(wake_ups, now)
     return queued
+
+
+def reactivate_and_retry(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> tuple[int, int]:
+    """Make the rejected recipients of failed deliveries active again, and queue those deliveries.
+
+    Return how many recipients there were, and how many deliveries are queued: more than recipients if other failed
+    deliveries could be retried. Raises NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
+    """
+    reactivated = database.deliveries.reactivate_rejected(event_id)
+    return reactivated, retry_deliveries(database, wake_ups, event_id, now, ["failed"])
+
+
+def blocked_deliveries(
+    database: Database,
+    event_id: int,
+    statuses: Sequence[str] = RETRYABLE_STATUSES,
+    recipient_ids: Collection[int] = (),
+) -> dict[str, int]:
+    """Return how many deliveries a retry leaves alone, by why: `rejected`, `unsubscribed` or `removed`."""
+    return database.deliveries.standings(event_id, recipient_ids or None).blocked(*statuses)
+
+
+def why_blocked(blocked: Mapping[str, int]) -> str:
+    """`8 recipients are rejected and 1 recipient was removed`."""
+    parts = [f"{count:,} {BLOCKED_WORDS[reason][count != 1]}" for reason, count in blocked.items()]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def decide_deliveries(

@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<'USAGE'
-Usage: ./run_tests.sh [--quick | --lint | --format | --install] [PYTEST-ARGUMENT...]
+Usage: ./run_tests.sh [--quick | --lint | --format | --install | --containers] [PYTEST-ARGUMENT...]
 
 Creates .venv with the packages in requirements/dev.txt, installs the system packages that the tests need (with apt, if
 run as root), and runs all tests in parallel. Other arguments are passed to pytest:
@@ -21,6 +21,8 @@ or a skipped test is a failure.
   --lint      check style, formatting, types, imports and shell scripts instead of running tests
   --format    fix style and formatting where a tool can
   --install   install the packages and exit
+  --containers
+              build the image and run deploy/compose.yaml in podman; needs root, takes minutes
   -h, --help  show this text
 
 TEST_WORKERS sets how many tests run in parallel. The default is two per core, because most tests spend their time
@@ -30,6 +32,8 @@ USAGE
 
 # Each program that the tests run, and its Debian package.
 PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium'
+# Those that ./run_tests.sh --containers runs.
+CONTAINER_PROGRAMS='podman:podman runc:runc mmdebstrap:mmdebstrap catatonit:catatonit netavark:netavark aardvark-dns:aardvark-dns'
 
 main() {
     local mode=all
@@ -38,7 +42,7 @@ main() {
         usage
         return
         ;;
-    --quick | --lint | --format | --install)
+    --quick | --lint | --format | --install | --containers)
         mode=${1#--}
         shift
         ;;
@@ -47,13 +51,17 @@ main() {
     cd -P -- "$(dirname -- "$0")"
     export PATH="$PATH:/usr/sbin:/sbin"
     . serving/environment.sh
-    case $mode in all | install) prepare_system ;; esac
-    prepare_venv requirements/dev.txt requirements.txt requirements/{postgresql,redis,constraints}.txt
+    case $mode in
+    all | install) prepare_system ;;
+    containers) prepare_containers ;;
+    esac
+    prepare_venv requirements/dev.txt
     case $mode in
     all) run_pytest "$@" ;;
     quick) TEST_WORKERS=${TEST_WORKERS:-$(cores)} run_pytest tests/unit tests/architecture "$@" ;;
     lint) lint ;;
     format) format ;;
+    containers) .venv/bin/python -m tests.containers.run ;;
     esac
 }
 
@@ -89,11 +97,17 @@ cores() {
     getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
-missing() {
+# missing_of PROGRAM:PACKAGE...: the packages whose programs are not there.
+missing_of() {
     local pair
-    for pair in $PROGRAMS; do
-        command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || [ -x "/usr/lib/podman/${pair%%:*}" ] || echo "${pair#*:}"
     done
+}
+
+missing() {
+    # shellcheck disable=SC2086 # one word per program
+    missing_of $PROGRAMS
     ls /usr/lib/*/sasl2/liblogin.so* >/dev/null 2>&1 || echo libsasl2-modules
     ls /usr/lib/*/sasl2/libsasldb.so* >/dev/null 2>&1 || echo libsasl2-modules-db
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || echo postgresql
@@ -111,6 +125,17 @@ prepare_system() {
     fi
     [ "${CI-}" != true ] || fail "CI=true requires every package; install: $packages"
     echo "Some tests will be skipped; missing packages: $packages" >&2
+}
+
+prepare_containers() {
+    local packages
+    [ "$(id -u)" = 0 ] || fail "--containers needs root"
+    # shellcheck disable=SC2046,SC2086 # one word per program and package
+    set -- $(missing_of $CONTAINER_PROGRAMS)
+    [ $# = 0 ] || install_packages "$@" || true
+    # shellcheck disable=SC2086
+    packages=$(missing_of $CONTAINER_PROGRAMS | tr '\n' ' ')
+    [ -z "$packages" ] || fail "the containers need these packages: $packages"
 }
 
 # Installs packages without starting services: Postfix stays unconfigured, PostgreSQL creates no cluster, and a policy

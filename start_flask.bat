@@ -7,8 +7,7 @@ if "%~1"=="--help" goto help
 
 ".venv\Scripts\python.exe" -c "import sys, pip; sys.exit(sys.version_info < (3, 11))" >nul 2>&1
 if errorlevel 1 goto make
-copy /y /b requirements.txt+requirements\constraints.txt .venv\wanted-requirements.txt >nul
-fc /b .venv\wanted-requirements.txt .venv\installed-requirements.txt >nul 2>&1
+fc /b requirements.txt .venv\installed-requirements.txt >nul 2>&1
 if errorlevel 1 goto install
 goto serve
 
@@ -30,13 +29,13 @@ exit /b 1
 
 :install
 echo Installing what requirements.txt names into .venv; the first time takes a minute ...
-".venv\Scripts\python.exe" -m pip install --disable-pip-version-check -r requirements.txt >.venv\pip.log 2>&1
+".venv\Scripts\python.exe" -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.txt >.venv\pip.log 2>&1
 if not errorlevel 1 goto installed
 echo start_flask.bat: pip could not install requirements.txt, see .venv\pip.log; is this machine online? Then start again 1>&2
 exit /b 1
 
 :installed
-copy /y /b requirements.txt+requirements\constraints.txt .venv\installed-requirements.txt >nul
+copy /y /b requirements.txt .venv\installed-requirements.txt >nul
 
 :serve
 ".venv\Scripts\python.exe" -m serving %*

@@ -25,5 +25,5 @@ esac
 unset CDPATH
 cd -P -- "$(dirname -- "$0")"
 . serving/environment.sh
-prepare_venv requirements.txt requirements/constraints.txt
+prepare_venv requirements.txt
 exec .venv/bin/python -m serving "$@"

@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -139,7 +140,7 @@ def main() -> int:
         reason = str(error) or type(error).__name__
         return fail(f"No server answers at {arguments.url.geturl()} ({reason}). Start one: ./start_flask.sh")
     except PermissionDeniedError as error:
-        return fail(f"The server wants another token: --token TOKEN. It says: {error}")
+        return fail(f"The server wants another token: --token-file FILE. It says: {error}")
     print(f"{sum(good)} of {len(good)} answers are as they should be.")
     return 0 if all(good) else 1
 
@@ -167,9 +168,18 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:5000", type=server_url, help="default: %(default)s")
-    parser.add_argument("--token", help="one of the server's API_TOKENs")
+    parser.add_argument("--token", help="one of the server's API_TOKENs; others can see it in the list of processes")
+    parser.add_argument("--token-file", type=token_in, dest="token", metavar="FILE", help="a file that holds it, or -")
     parser.add_argument("--send", action="store_true", help="also send an email at once, to every recipient")
     return parser.parse_args()
+
+
+def token_in(name: str) -> str:
+    """The token in a file, or on standard input."""
+    try:
+        return (sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")).strip()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error.strerror}") from None
 
 
 def server_url(text: str) -> SplitResult:

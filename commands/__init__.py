@@ -10,10 +10,13 @@ from commands.database import copy_database_command, init_db
 from commands.emails import emails
 from commands.prune import prune
 from commands.recipients import recipients
+from commands.sessions import end_sessions
 from commands.wakeups import wakeups
 
 
 def register(app: Flask) -> None:
     """Put the commands under `flask`."""
-    for command in (init_db, copy_database_command, recipients, wakeups, check, backup, restored, prune, emails):
+    for command in (init_db, copy_database_command, backup, restored, prune, check, end_sessions):
         app.cli.add_command(command)
+    for group in (emails, recipients, wakeups):
+        app.cli.add_command(group)

@@ -11,6 +11,7 @@ from commands.output import echo_json, json_option
 from intake.text import printable
 from monitoring.checks import findings
 from monitoring.finding import Finding
+from settings.console import escape_unencodable
 from web.services import current_settings
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -24,6 +25,7 @@ def check(as_json: bool) -> None:
 
     A line for each: ok, warning or error, and what mends it. The exit code is 1 if there is an error.
     """
+    escape_unencodable()
     results = findings(current_settings())
     for finding in results:
         if as_json:

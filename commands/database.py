@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -9,8 +10,15 @@ import click
 
 from commands.errors import plain_errors
 from database import copy_database, db_init, open_database
-from settings import Settings, SettingsError, load_settings
+from settings import Settings, SettingsError, database_of_variable, load_settings
 from web.services import current_settings
+
+VARIABLE = re.compile("[A-Z][A-Z0-9_]*")
+LOGIN_IN_URL = re.compile("[a-z]+://[^/@]*:[^/@]+@|.*[?&]password=")
+VISIBLE_LOGIN = (
+    "warning: other users of this machine can see the password of that URL in the list of processes, and your shell\n"
+    "may keep it in its history. Write the URL into .env instead, as NEW_DATABASE_URL=…, and give that name."
+)
 
 
 @click.command("init-db")
@@ -29,8 +37,12 @@ def init_db() -> None:
 def copy_database_command(source: str, target: str) -> None:
     """Copy everything from one database into another that is empty, all or nothing.
 
-    Both are written as in DATABASE_URL. The tables are made where they are missing, and the copy is compared with
-    the original, row by row. Stop the service first; then set DATABASE_URL to the new one, and start it again.
+    FROM and TO are names of variables, such as DATABASE_URL and NEW_DATABASE_URL, that hold a value as DATABASE_URL
+    does. They may stand in the environment or in .env; NAME_FILE names a file that holds the value. URLs are taken too,
+    but a password in one of them can be seen by others on this machine.
+
+    The tables are made where they are missing, and the copy is compared with the original, row by row. Stop the service
+    first; then set DATABASE_URL to the new one, and start it again.
     """
     old, new = _settings_for(source), _settings_for(target)
     db_init(new, datetime.now(UTC))
@@ -42,8 +54,19 @@ def copy_database_command(source: str, target: str) -> None:
     click.echo(f"copied and compared in {time.monotonic() - began:.1f} s: {old.database_name} -> {new.database_name}")
 
 
-def _settings_for(url: str) -> Settings:
+def _settings_for(argument: str) -> Settings:
+    """Return settings with the database that an argument of copy-database names."""
+    current = current_settings()
+    name = argument.removesuffix("_FILE")
+    if name == "DATABASE_URL":
+        return current
     try:
-        return load_settings({"DATABASE_URL": url, "DATABASE_URL_FILE": ""}, current_settings().folder)
+        if VARIABLE.fullmatch(name):
+            return database_of_variable(name, current.folder)
+        variables = {"DATA_DIR": str(current.data_dir), "DATABASE_URL": argument, "DATABASE_URL_FILE": ""}
+        settings = load_settings(variables, current.folder)
     except SettingsError as error:
         raise click.UsageError("\n".join(error.errors)) from error
+    if LOGIN_IN_URL.match(argument):
+        click.echo(VISIBLE_LOGIN, err=True)
+    return settings

@@ -12,7 +12,7 @@ import click
 import operations
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, open_database
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, EmailSummary, Standings, open_database
 from intake.text import printable
 from monitoring.delivery_health import problems
 from operations import get_email, get_summary
@@ -74,6 +74,8 @@ def show(event_id: int, as_json: bool) -> None:
         reasons = database.deliveries.reasons(event_id)
         waits = summary.status == "sending" or (summary.status == "scheduled" and summary.due_at <= datetime.now(UTC))
         found = problems(database, current_settings().scheduler) if waits else []
+        may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
+        standings = database.deliveries.standings(event_id) if may_retry else Standings({})
     pruned = email.content_digest is not None
     if as_json:
         listed = {"reasons": [reason._asdict() for reason in reasons], "problems": [each._asdict() for each in found]}
@@ -81,6 +83,8 @@ def show(event_id: int, as_json: bool) -> None:
         return
     for line in _in_full(summary, current_settings().timezone):
         click.echo(printable(line))
+    if standings.counts:
+        click.echo(_retryable(standings))
     for problem in found:
         click.echo(printable(f"problem: {problem.text} ({problem.remedy})"))
     for reason in reasons:
@@ -101,7 +105,8 @@ def cancel(event_id: int, as_json: bool) -> None:
     if as_json:
         echo_json({"event_id": event_id, **cancelled._asdict()})
     else:
-        text = f"cancelled; {cancelled.sent:,} were sent already, {cancelled.in_flight:,} are in flight"
+        gone = _in_mode("were sent", "were in the outbox")
+        text = f"cancelled; {cancelled.sent:,} {gone} already, {cancelled.in_flight:,} are in flight"
         click.echo(f"{text}, {cancelled.cancelled:,} in line were cancelled")
 
 
@@ -116,10 +121,13 @@ def retry(event_id: int, only: str | None, as_json: bool) -> None:
     wake_ups = current_services().wake_ups
     with _database() as database:
         count = operations.retry_deliveries(database, wake_ups, event_id, datetime.now(UTC), statuses)
+        blocked = operations.blocked_deliveries(database, event_id, statuses)
     if as_json:
-        echo_json({"event_id": event_id, "retried": count})
-    else:
-        click.echo(f"{count:,} deliveries are in line again; the next sweep sends them")
+        echo_json({"event_id": event_id, "retried": count, **({"not_retried": blocked} if blocked else {})})
+        return
+    click.echo(f"{count:,} deliveries are in line again; the next sweep sends them")
+    if blocked:
+        click.echo(f"{sum(blocked.values()):,} cannot be retried: {operations.why_blocked(blocked)}")
 
 
 @emails.command(context_settings=NEGATIVE)
@@ -164,7 +172,8 @@ def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
         yield f"finished: {_local(summary.finished_at, zone)}"
     if summary.lateness:
         first, last = summary.lateness
-        yield f"lateness: the first was accepted {first} s after its time, the last {last} s"
+        accepted = _in_mode("accepted", "saved")
+        yield f"lateness: the first was {accepted} {first} s after its time, the last {last} s"
     if summary.expected:
         yield f"deliveries: {_counts(summary)}"
 
@@ -175,10 +184,22 @@ def _counts(summary: EmailSummary) -> str:
         return ""
     others = ((summary.failed, "failed"), (summary.unknown, "unknown"), (summary.cancelled, "cancelled"))
     parts = [
-        f"{summary.sent:,} of {summary.expected:,} sent",
+        f"{summary.sent:,} of {summary.expected:,} {_in_mode('sent', 'in the outbox')}",
         *(f"{count:,} {name}" for count, name in others if count),
     ]
     return ", ".join(parts)
+
+
+def _in_mode(with_server: str, with_outbox: str) -> str:
+    """Return the first text, or the second while no mail server is set: then nothing is sent or accepted."""
+    return with_outbox if current_settings().email_url.path else with_server
+
+
+def _retryable(standings: Standings) -> str:
+    """`2 can be retried (flask emails retry), 8 cannot: 8 recipients are rejected`."""
+    text = f"{standings.retryable(*RETRYABLE_STATUSES):,} can be retried (flask emails retry)"
+    blocked = standings.blocked(*RETRYABLE_STATUSES)
+    return f"{text}, {sum(blocked.values()):,} cannot: {operations.why_blocked(blocked)}" if blocked else text
 
 
 def _as_json(summary: EmailSummary) -> dict[str, object]:

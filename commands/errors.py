@@ -12,6 +12,7 @@ from flask.cli import with_appcontext
 
 from database import DBError
 from intake.text import printable
+from settings.console import escape_unencodable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,6 +23,7 @@ def plain_errors(command: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> T:
+        escape_unencodable()
         try:
             return command(*args, **options)
         except DBError as error:

@@ -1,4 +1,4 @@
-"""From an email and an address to an outcome: messages, and the senders that deliver them.
+"""Build messages and deliver them: an email and an address go in, an outcome comes out.
 
-Nothing in here knows the database, the settings or Flask.
+Nothing here depends on the database, the settings or Flask.
 """

@@ -1,11 +1,11 @@
-"""The base of the errors of `delivery`, and the one that every layer of it may raise."""
+"""The base exception of `delivery`, and MessageError, which any of its layers may raise."""
 
 from __future__ import annotations
 
 
 class DeliveryError(Exception):
-    """Base of everything that `delivery` raises on purpose."""
+    """Base class of the exceptions that `delivery` raises."""
 
 
 class MessageError(DeliveryError, ValueError):
-    """No message can be made of these values: its deliveries fail, and nothing else does."""
+    """The message cannot be built from these values. Its deliveries fail; others are not affected."""

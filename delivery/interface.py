@@ -1,8 +1,8 @@
-"""What goes into a sender and what comes out: everything that the sweep and the senders share.
+"""The interface between the sweep and the senders: envelopes go in, outcomes come out.
 
-A sender fetches envelopes from its `Queue`. Before it sends the bytes that end a message, it reports two things: the
-outcomes of the messages that were answered, and which messages are about to end. `Queue.commit` makes both durable in
-one commit, and returns the envelopes whose messages may end. So at most one message per connection is ever in doubt.
+A sender fetches envelopes from its `Queue`. Before it sends the bytes that end a message, it reports two things to
+`Queue.commit`: the outcomes it has received, and the messages that are about to end. One commit makes both durable and
+returns the envelopes whose messages may end. Therefore at most one message per connection is ever in doubt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from delivery.message.message import Message
 
 
 class SessionError(DeliveryError):
-    """The server refuses the session as a whole (connect, TLS, login, sender); no envelope is at fault.
+    """The server refused the session as a whole (connection, TLS, login, sender address). No recipient is at fault.
 
     Everything that was not sent stays due. The sweep logs `reason` once and ends.
     """
@@ -28,7 +28,7 @@ class SessionError(DeliveryError):
 
 
 class Envelope(NamedTuple):
-    """One delivery, as a sender gets it: one message to one address."""
+    """One delivery, as a sender handles it: one message to one address."""
 
     event_id: int
     recipient_id: int
@@ -39,14 +39,14 @@ class Envelope(NamedTuple):
 class Kind(Enum):
     """The kind of outcome of one delivery attempt."""
 
-    SENT = "sent"  # the server took responsibility: 2yz to the final dot
-    DEFERRED = "deferred"  # 4yz, or the connection broke before the final dot: try again later
+    SENT = "sent"  # 2yz to the final dot: the server took responsibility
+    DEFERRED = "deferred"  # 4yz, or the connection was lost before the final dot: retry later
     FAILED = "failed"  # 5yz to this recipient or this message: final
-    IN_DOUBT = "in_doubt"  # the final dot may have arrived; the reply to it is not known
+    IN_DOUBT = "in_doubt"  # the final dot may have arrived, but its reply did not
 
 
 class Outcome(NamedTuple):
-    """The outcome of one envelope, with the server's last reply (or a local reason) as text."""
+    """The outcome of one envelope. `reply` is the server's last reply, or a local reason."""
 
     envelope: Envelope
     kind: Kind
@@ -54,17 +54,18 @@ class Outcome(NamedTuple):
     at: float  # seconds since 1970 UTC
 
 
-# Like the classes' own constructors, which are Python code, but half a microsecond faster for each message.
+# Half a microsecond faster per message than the generated constructors, which are Python code.
 new_envelope: Callable[[tuple[int, int, str, Message]], Envelope] = partial(tuple.__new__, Envelope)
 new_outcome: Callable[[tuple[Envelope, Kind, str, float]], Outcome] = partial(tuple.__new__, Outcome)
 
 
 def classify_build_error(error: Exception) -> tuple[Kind, str]:
-    """Return the outcome, as kind and reason, of a delivery whose message could not be built. Lack of memory is
-    temporary; every other error is final.
+    """Return the kind and the reason for a delivery whose message could not be built.
+
+    Running out of memory is temporary (DEFERRED). Every other error is final (FAILED).
     """
     if isinstance(error, MemoryError):
-        return Kind.DEFERRED, "there is not enough memory for the message now"
+        return Kind.DEFERRED, "not enough memory for the message; will retry"
     return Kind.FAILED, str(error) if isinstance(error, DeliveryError) else f"the message cannot be built: {error!r}"
 
 
@@ -72,43 +73,46 @@ class PendingCommit(NamedTuple):
     """A `Queue.commit` that is running in the background."""
 
     descriptor: int  # becomes readable once the commit is done
-    result: Callable[[], Collection[Envelope]]  # waits and returns what `commit` would; call it before any other method
+    result: Callable[[], Collection[Envelope]]  # waits; returns what `commit` would. Call it before any other method.
 
 
 class Queue(Protocol):
-    """What a sender needs from the sweep. If a method raises, the sender closes its connections and passes it on."""
+    """What a sender needs from the sweep.
+
+    If a method raises, the sender closes its connections and lets the exception through.
+    """
 
     def fetch(self, limit: int) -> list[Envelope]:
-        """Claim up to `limit` envelopes for this sender; return an empty list if nothing is due right now."""
+        """Claim and return up to `limit` envelopes for this sender. The list is empty if nothing is due now."""
 
     def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        """Record `outcomes`, and that the messages of `ending` are about to end, durably and in one commit.
+        """Record durably, in one commit, `outcomes` and that the messages of `ending` are about to end.
 
-        Return those of `ending` whose claim still holds. The others must not be ended: the sender closes their
-        connection before the final dot, without an outcome.
+        Return those of `ending` whose claim still holds. The others must not end: the sender closes their connection
+        before the final dot, without an outcome.
         """
 
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
-        """Start a `commit` that runs while the sender reads other replies; None: not possible now, use `commit`."""
+        """Start a `commit` that runs in the background. Return None if that is not possible; then call `commit`."""
 
     def record_refused(self, envelopes: Sequence[Envelope]) -> None:
-        """Record durably that the server refused these messages after their end, so that they are not in doubt.
+        """Record durably that the server refused these messages after their final dot, so they are not in doubt.
 
-        They stay claimed until `commit` gets their outcome, or `release` gives them back.
+        They stay claimed until `commit` records their outcome or `release` returns them.
         """
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
-        """Give back envelopes that were fetched but not ended; no attempt is counted."""
+        """Return envelopes that were fetched but not ended to the queue. No attempt is counted."""
 
     def lease_is_valid(self) -> bool:
-        """Return whether the lease holds, by CLOCK_BOOTTIME. Call it right before each write that ends a message."""
+        """Return whether the lease is valid, by CLOCK_BOOTTIME. Call it right before each write that ends a message."""
 
     def renew_lease(self) -> None:
-        """Renew the lease if it is time to. Call it at least every 15 s; it costs nothing in between."""
+        """Renew the lease if it is due for renewal. Call this at least every 15 s; it is cheap otherwise."""
 
     @property
     def stopping(self) -> bool:
-        """True once a stop was requested: finish what is in flight, release the rest."""
+        """True after a stop request: finish what is in flight and release the rest."""
 
 
 class Sender(Protocol):
@@ -117,5 +121,5 @@ class Sender(Protocol):
     def deliver(self, queue: Queue) -> None:
         """Send everything in `queue`.
 
-        Raises SessionError if the server refuses the session; the fetched envelopes are released first.
+        Raises SessionError if the server refuses the session, after releasing the fetched envelopes.
         """

@@ -1,7 +1,7 @@
-"""Regular expressions that are compiled when they are first used.
+"""Regular expressions that are compiled on first use.
 
-Compiling those for refusals, HTML and rare characters takes as long as sending a thousand messages, and most sweeps
-need none of them.
+Compiling the patterns for refusals, HTML and rare characters takes as long as sending a thousand messages, and most
+sweeps need none of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 
 
 class LazyPattern:
-    """Has the methods of a compiled pattern that this package uses."""
+    """The subset of `re.Pattern` that this package uses."""
 
     def __init__(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> None:
         self._pattern = pattern

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from monitoring.finding import Finding, error, ok, warning
-from settings import Settings, env_file_faults, env_file_names, known_names
+from settings import NEW_DATABASE, Settings, env_file_faults, env_file_names, known_names
 
 FOREIGN = ("FLASK_",)  # Flask reads `.env` too
 
@@ -30,7 +32,7 @@ def _env_file(settings: Settings) -> Iterator[Finding]:
         yield ok("settings", f"{path}, mode {path.stat().st_mode & 0o777:o}")
     if _is_in_git(settings):
         yield error("settings", f"{path} is in git, with its passwords", "git rm --cached .env; then change them")
-    yield from map(unknown, sorted(env_file_names(settings.folder) - known_names()))
+    yield from map(unknown, sorted(env_file_names(settings.folder) - known_names() - set(NEW_DATABASE)))
 
 
 def unknown(name: str) -> Finding:
@@ -61,9 +63,22 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     else:
         yield ok("settings", f"mail comes from {settings.mail_from.address}")
     yield _public_url(settings)
-    if not settings.api_tokens and (settings.public_url or settings.trusted_proxies):
-        text = "there is no API_TOKEN: through a proxy nobody is served"
-        yield error("settings", text, "set API_TOKEN, for instance to the output of: openssl rand -hex 24")
+    if not settings.api_tokens:
+        yield from _no_token(settings)
+
+
+def _no_token(settings: Settings) -> Iterator[Finding]:
+    remedy = "set API_TOKEN, for instance to the output of: openssl rand -hex 24"
+    if settings.trusted_proxies:
+        yield error("settings", "there is no API_TOKEN: nobody is served through the proxy (TRUSTED_PROXIES)", remedy)
+    elif _is_reached_from_elsewhere(settings.public_url):
+        text = "there is no API_TOKEN: from other machines people can unsubscribe, and nothing else"
+        yield warning("settings", text, remedy)
+
+
+def _is_reached_from_elsewhere(public_url: str | None) -> bool:
+    host = urlsplit(public_url or "http://localhost").hostname or ""
+    return not (host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]+){3}", host))
 
 
 def _public_url(settings: Settings) -> Finding:

@@ -133,6 +133,12 @@ class WakeUps:
                 failed=queue.failed_job_registry.count,
             )
 
+    def has_worker_on(self, hostname: str) -> bool:
+        """Return whether a worker of this host runs. Its key expires when it hangs. Raises QueueUnavailable."""
+        queue = Queue(QUEUE_NAME, connection=self._redis)
+        with self._translate_errors():
+            return any(worker.hostname == hostname for worker in Worker.all(queue=queue))
+
     def _schedule(self, seconds: list[int]) -> None:
         """Do what rq-scheduler's enqueue_at does, for all seconds in one round trip, all or nothing."""
         # The hash of the running job is deleted when it ends, even if the job has been armed again.

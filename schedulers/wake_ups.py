@@ -26,9 +26,8 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
     try:
         from schedulers.redis_queue import WakeUps
     except ModuleNotFoundError as error:
-        raise QueueUnavailable(
-            f"SCHEDULER=rq-scheduler needs {error.name}: run .venv/bin/python -m pip install -r requirements/redis.txt"
-        ) from None
+        command = ".venv/bin/python -m pip install --no-deps -r requirements/redis.txt"
+        raise QueueUnavailable(f"SCHEDULER=rq-scheduler needs {error.name}: run {command}") from None
     return WakeUps(settings.redis_url)
 
 

@@ -14,7 +14,9 @@ REFRESH_SECONDS = 0.5
 class ProgressBar:
     """Counts outcomes, and shows the counts on a terminal."""
 
-    def __init__(self, stream: TextIO | None = None, *, enabled: bool = True) -> None:
+    def __init__(self, stream: TextIO | None = None, *, enabled: bool = True, sent: str = "sent") -> None:
+        """`sent` is the word for a message that succeeded."""
+        self._sent = sent
         self._stream = stream or sys.stderr
         # A process started with 2>&- has no stderr.
         self._shown = enabled and self._stream is not None and self._stream.isatty()
@@ -41,8 +43,9 @@ class ProgressBar:
 
     def _write(self, before: str, after: str = "") -> None:
         seconds = max(self.seconds, 0.001)
-        parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.most_common()]
+        words = {"sent": self._sent, "in_doubt": "in doubt"}
+        parts = [f"{count:,} {words.get(name, name)}" for name, count in self.counts.most_common()]
         rate = f"{self.counts['sent'] / seconds:,.0f} a second"
         with suppress(OSError):  # a closed terminal must not stop the mail
-            self._stream.write(f"{before}{', '.join(parts) or 'nothing sent yet'} ({rate})\033[K{after}")
+            self._stream.write(f"{before}{', '.join(parts) or f'nothing {self._sent} yet'} ({rate})\033[K{after}")
             self._stream.flush()

@@ -32,6 +32,7 @@ from sender.task_log import TaskLog
 from sender.watch import Watcher
 from sender.watch_loop import RETRY_SECONDS, sweep_ahead
 from settings import Settings, SettingsError, load_settings
+from settings.console import escape_unencodable
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -106,7 +107,7 @@ class Sweeper:
             if not clock_is_right(self._database, self._tasklog, self._stop):
                 return SweepResult.CANNOT_SEND
             self._wake_at(next_minute())  # in case this process is killed
-            progress_bar = ProgressBar(enabled=show_progress)
+            progress_bar = ProgressBar(enabled=show_progress, sent="saved" if self._settings.email_url.path else "sent")
             result = send_due(self._settings, self._database, self._tasklog, self._stop, progress_bar)
             if self._is_service:
                 log_sweep(progress_bar.counts, progress_bar.seconds, result, self._settings.log_format)
@@ -147,9 +148,12 @@ class Sweeper:
     def _retry_failed(self, event_id: int) -> None:
         try:
             count = operations.retry_deliveries(self._database, self._wake_ups, event_id, datetime.now(UTC))
+            blocked = operations.blocked_deliveries(self._database, event_id)
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
         print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
+        if blocked:
+            print(f"{sum(blocked.values())} cannot be retried: {operations.why_blocked(blocked)}")
 
     def _hold_restored(self) -> None:
         """Hold what a restored backup contains, so that nothing is sent twice unless a person decides so."""
@@ -192,6 +196,7 @@ def run_queued() -> None:
 
 def run_command(arguments: list[str], description: str) -> int:
     """Run the command line of `task.py`; return its exit code."""
+    escape_unencodable()
     options = _parser(description).parse_args(arguments)
     try:
         settings = load_settings()

@@ -16,6 +16,8 @@ from typing import TextIO
 
 from intake.text import one_line
 
+CLEAR_LINE = "\r\033[K"
+
 
 class TaskLog:
     """The sender's log. `errors` is the number of reported errors."""
@@ -23,6 +25,8 @@ class TaskLog:
     def __init__(self, path: Path, stderr: TextIO | None = None) -> None:
         self._path = path
         self._stderr = stderr or sys.stderr
+        # A process started with 2>&- has no stderr.
+        self._at_terminal = self._stderr is not None and self._stderr.isatty()
         self.errors = 0
 
     def finished(self, event_ids: Iterable[int]) -> None:
@@ -38,7 +42,7 @@ class TaskLog:
 
     def repeat(self, reason: str) -> None:
         """Count an error that is in the log already, and show it at a terminal. Cron does not mail it again."""
-        if self._stderr.isatty():
+        if self._at_terminal:
             self._print_error(one_line(f"ERROR {reason}"))
         else:
             self.errors += 1
@@ -66,7 +70,8 @@ class TaskLog:
 
     def _print(self, line: str) -> None:
         with suppress(OSError):  # a closed terminal or a full disk must not stop the mail
-            print(line, file=self._stderr, flush=True)
+            # At a terminal, the line takes the place of the numbers of the progress bar, which come again below it.
+            print(CLEAR_LINE + line if self._at_terminal else line, file=self._stderr, flush=True)
 
     def _append(self, lines: str) -> None:
         descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)

@@ -13,7 +13,8 @@ from schedulers.wake_ups import wake_ups_of
 from serving import demo
 from serving.address import Address, AddressError, reserve
 from serving.supervisor import ManagedProcess, StopSignals, say, supervise
-from settings import FOLDER, Settings, SettingsError, load_settings, variables_of
+from settings import FOLDER, Settings, SettingsError, load_settings, protect_env_file, variables_of
+from settings.console import escape_unencodable
 from storage.schema.upgrading import UP_TO_DATE
 
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
@@ -21,11 +22,14 @@ SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 
 def main() -> int:
     """Return the exit code: 0 after a requested stop, 1 if the start failed or a process died."""
+    escape_unencodable()
     stop = StopSignals()
     options = _arguments()
     os.umask(0o077)  # the database, the outbox and the log hold other people's mail
     if options.demo:
         demo.prepare()
+    if done := protect_env_file(FOLDER / ".env"):
+        say(done)
     try:
         settings, address = _check(SCRIPT + (" --demo" if options.demo else ""))
         done = db_init(settings, datetime.now(UTC))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from settings.parse import RefusedError, refuse_quotation_marks
+
 
 class AddressError(Exception):
     """The service cannot listen there; says what to do instead."""
@@ -47,6 +49,11 @@ def reserve(environ: Mapping[str, str], command: str) -> Address:
     """The address that HOST and PORT name, bound but not listening. `command` starts the service again."""
     host = environ.get("HOST") or "127.0.0.1"
     port = environ.get("PORT") or "5000"
+    for name, value in (("HOST", host), ("PORT", port)):
+        try:
+            refuse_quotation_marks(value)
+        except RefusedError as refused:
+            raise AddressError(f"{name}={value!r}: {refused}") from None
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise AddressError(f"PORT={port!r}: allowed: a whole number from 1 to 65535")
     try:

@@ -60,18 +60,18 @@ found_python() {
         echo "python3 is $version" || echo "there is no python3"
 }
 
-# prepare_venv REQUIREMENTS [FILE...]: .venv with what REQUIREMENTS names. Installs only if it, or another FILE
-# that it includes, is not as it was last time.
+# prepare_venv REQUIREMENTS: .venv with every package that REQUIREMENTS lists. Installs only if the file is not as it
+# was last time. A package whose hash is missing or wrong is refused.
 prepare_venv() {
     local stamp=.venv/installed-${1//\//-}
-    if is_usable .venv/bin/python pip && cat "$@" | cmp -s - "$stamp"; then
+    if is_usable .venv/bin/python pip && cmp -s "$1" "$stamp"; then
         return
     fi
     make_venv
     printf 'Installing what %s names into .venv; the first time takes a minute ...\n' "$1" >&2
-    stoppable .venv/bin/python -m pip install --disable-pip-version-check -r "$1" >.venv/pip.log 2>&1 ||
+    stoppable .venv/bin/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r "$1" >.venv/pip.log 2>&1 ||
         fail "pip could not install $1: $(pip_error) (all of it: .venv/pip.log); is this machine online? Then start again"
-    cat "$@" >"$stamp"
+    cat "$1" >"$stamp"
 }
 
 # make_venv: .venv with pip in it; made anew if making it was interrupted or its Python has gone.

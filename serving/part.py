@@ -10,10 +10,12 @@ import sys
 
 from serving.lifeline import stop_when_input_ends
 from settings import FOLDER
+from settings.console import escape_unencodable
 
 
 def main() -> None:
     """Run the part that the command line names, until a request to stop."""
+    escape_unencodable()
     stop_when_input_ends()
     part, *arguments = sys.argv[1:]
     # Each part imports only what it runs: a sender needs no web server, and the packages of Redis are optional.

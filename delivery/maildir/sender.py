@@ -1,9 +1,10 @@
-"""The embedded default: deliveries become files in a Maildir (https://cr.yp.to/proto/maildir.html).
+"""The default without a mail server: deliver into a Maildir (https://cr.yp.to/proto/maildir.html).
 
-A file is written to tmp/, synced, and renamed into new/, so no reader sees half a message. The rename is what the
-final dot is in SMTP: the file is written before `Queue.commit` marks the delivery as sending, so nearly everything that
-can go wrong has gone wrong by then. The name is made of the email's time, so that names sort by time, and of the
-Message-ID: a delivery that is repeated after a kill replaces the first file, unless a reader has already moved that.
+Each file is written to tmp/, synced and renamed into new/, so that a reader never sees half a message. The rename
+corresponds to the final dot in SMTP. The file is written before `Queue.commit` marks the delivery as `sending`, because
+nearly everything that can fail has been done by then. The file name consists of the email's time, so that names sort by
+time, and of the Message-ID, so that a delivery repeated after a crash replaces the first file, unless a mail program
+has already moved that.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from pathlib import Path
 from delivery.interface import Envelope, Kind, Outcome, Queue, SessionError, classify_build_error
 from delivery.message.address import header_address
 
-TMP_EXPIRY_SECONDS = 36 * 3600  # the Maildir convention: an older file in tmp/ was left by a killed process
-BATCH_SIZE = 32  # envelopes claimed at once: few, so that mail that falls due meanwhile waits behind few
+TMP_EXPIRY_SECONDS = 36 * 3600  # Maildir convention: older files in tmp/ were left by killed processes
+BATCH_SIZE = 32  # envelopes claimed at once; few, so that mail that falls due meanwhile does not wait long
 
-_LET_WRITE = "let this user write there (chown, chmod u+rwx)"
-_BE_A_FOLDER = "move away what is in its place, or name another folder in EMAIL_URL"
+_LET_WRITE = "give this user write access (chown, chmod u+rwx)"
+_BE_A_FOLDER = "a file is in the way: move it, or set EMAIL_URL to another folder"
 _REMEDIES = {
     errno.EACCES: _LET_WRITE,
     errno.EPERM: _LET_WRITE,
-    errno.EROFS: "name a folder on a writable disk in EMAIL_URL",
+    errno.EROFS: "set EMAIL_URL to a folder on a writable disk",
     errno.EEXIST: _BE_A_FOLDER,
-    errno.ENOENT: "make the folder that it is to be in, or name another in EMAIL_URL",
+    errno.ENOENT: "create its parent folder, or set EMAIL_URL to another folder",
     errno.EISDIR: _BE_A_FOLDER,
     errno.ENOTDIR: _BE_A_FOLDER,
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room, or raise this user's quota",
-    errno.EFBIG: "raise the size that this user's files may have (ulimit -f)",
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some space, or raise this user's quota",
+    errno.EFBIG: "raise this user's file size limit (ulimit -f)",
 }
 
 
 class MaildirSender:
-    """Delivers into the Maildir at `path`, one message at a time, and creates missing folders."""
+    """Delivers into the Maildir at `path`, one message at a time. Creates missing folders."""
 
     def __init__(
         self,
@@ -51,16 +52,19 @@ class MaildirSender:
         self.clock = clock
 
     def deliver(self, queue: Queue) -> None:
-        """Deliver everything in `queue`. Raises SessionError if the folder cannot be written to.
+        """Deliver everything in `queue`. Raises SessionError if the Maildir is not writable.
 
-        However it ends, outcomes are recorded and all other envelopes are given back first. One of these may be an
-        envelope that `queue.commit` let through: it was certainly not delivered.
+        In any case, all outcomes are recorded first, and all other envelopes are released. One of those may be an
+        envelope that `queue.commit` had already returned: it was certainly not delivered.
         """
         self.maildir.create(self.clock())
         _Delivery(self, queue).run()
 
     def as_bytes(self, envelope: Envelope) -> bytes:
-        """Return the whole file, with the lines that a local delivery agent adds at the top. Raises MessageError."""
+        """Return the whole file, including the lines that a local delivery agent adds at the top.
+
+        Raises MessageError.
+        """
         message, address = envelope.message, envelope.address
         octets = message.as_bytes(address, envelope.recipient_id, self.clock(), eight_bit=True)
         trace = b"Return-Path: <%b>\nDelivered-To: %b\n" % (
@@ -71,7 +75,7 @@ class MaildirSender:
 
 
 class _Delivery:
-    """One `deliver`: `waiting` envelopes have no outcome yet, and `outcomes` are not recorded yet."""
+    """One call of `deliver`. Envelopes in `waiting` have no outcome yet; those in `outcomes` are not recorded yet."""
 
     def __init__(self, sender: MaildirSender, queue: Queue) -> None:
         self.sender = sender
@@ -93,7 +97,7 @@ class _Delivery:
         return bool(self.waiting)
 
     def _deliver_first(self) -> bool:
-        """Deliver the first of the waiting envelopes; return False if the lease has ended."""
+        """Deliver the first waiting envelope. Return False if the lease has expired."""
         envelope = self.waiting[0]
         try:
             octets = self.sender.as_bytes(envelope)
@@ -107,7 +111,7 @@ class _Delivery:
         maildir, name = self.sender.maildir, _file_name(envelope)
         with maildir.draft(name, octets) as draft:
             if envelope not in self._commit([envelope]):
-                self.waiting.popleft()  # cancelled, or claimed by another sender: not ours to give back
+                self.waiting.popleft()  # cancelled, or claimed by another sender: do not release it
                 return True
             if not self.queue.lease_is_valid():
                 return False
@@ -115,7 +119,7 @@ class _Delivery:
         return True
 
     def _publish(self, draft: Path, name: str) -> None:
-        """Publish the draft. Once it is renamed, the envelope must not be given back, whatever happens."""
+        """Publish the draft. Once it is renamed, the envelope must not be released, whatever happens."""
         maildir, envelope = self.sender.maildir, self.waiting.popleft()
         try:
             maildir.publish(draft, name)
@@ -125,7 +129,7 @@ class _Delivery:
         try:
             maildir.sync_new()
         except SessionError as error:
-            self._decide(envelope, Kind.IN_DOUBT, error.reason)  # it is there, but a power cut may remove it
+            self._decide(envelope, Kind.IN_DOUBT, error.reason)  # the file exists, but may not survive a power cut
             raise
         self._decide(envelope, Kind.SENT, f"saved as {maildir.display_path(name)}")
 
@@ -147,7 +151,7 @@ class _Delivery:
 
 
 class _Maildir:
-    """The folders. An error of the system becomes a SessionError with a remedy."""
+    """The folders of a Maildir. Raises OSErrors as SessionErrors with a remedy."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -166,13 +170,13 @@ class _Maildir:
     def _clean(self, before: float) -> None:
         """Remove the files that killed processes left in tmp/."""
         for entry in os.scandir(self.tmp):
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(FileNotFoundError):  # another process removed it first
                 if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(entry.path)  # noqa: PTH108
 
     @contextmanager
     def draft(self, name: str, octets: bytes) -> Iterator[Path]:
-        """Write and sync a file in tmp/; it is removed at the end unless it was published."""
+        """Context manager: write and sync a file in tmp/. It is removed at the end unless it was published."""
         path = self.tmp / f"{name}.P{os.getpid()}"
         try:
             with self._explain_errors():
@@ -183,7 +187,7 @@ class _Maildir:
                 path.unlink()
 
     def publish(self, draft: Path, name: str) -> None:
-        """Rename the draft into new/, where readers see it."""
+        """Rename the draft into new/, where mail programs see it."""
         with self._explain_errors():
             draft.replace(self.new / name)
 
@@ -200,14 +204,14 @@ class _Maildir:
         try:
             yield
         except OSError as error:
-            remedy = _REMEDIES.get(error.errno or 0, "see EMAIL_URL")
+            remedy = _REMEDIES.get(error.errno or 0, "check EMAIL_URL")
             raise SessionError(
                 f"cannot write to the Maildir {self.display_path()}: {error.strerror}; {remedy}"
             ) from error
 
 
 def _file_name(envelope: Envelope) -> str:
-    """Return the file name: when the email could first be sent, and the unique left side of the Message-ID.
+    """Return the file name: when the email could first be sent, then the left side of the Message-ID, which is unique.
 
     It consists of letters, digits, `-`, `_` and two dots.
     """
@@ -216,7 +220,7 @@ def _file_name(envelope: Envelope) -> str:
 
 
 def _write(path: Path, octets: bytes) -> None:
-    """Write and sync a file, over one that a killed process with the same id may have left."""
+    """Write and sync a file. Overwrites one that a killed process with the same process ID may have left."""
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(octets)
         file.flush()

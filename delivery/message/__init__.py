@@ -1,1 +1,1 @@
-"""From an email to the bytes of its messages: MIME, headers, plain text, unsubscribe links."""
+"""Build the bytes of a message from an email: MIME, header fields, plain text, unsubscribe links."""

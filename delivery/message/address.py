@@ -1,4 +1,4 @@
-"""Addresses as header fields hold them: the local part unchanged, the domain in A-labels."""
+"""Addresses in the form used in header fields: the local part unchanged, the domain as A-labels."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from delivery.lazy_pattern import LazyPattern
 
 MAX_ADDRESS_LENGTH = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
 
-# The octets of nearly every address. Deleting them and checking what is left is the cheapest test that Python has;
-# every other address takes the exact check.
+# The octets of nearly every address. Deleting them and checking what is left is the cheapest test in Python; all other
+# addresses get the exact check.
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=^_`{|}~."  # no ?
 _AT = ord("@")
 
-# An atom or a quoted string, in UTF-8: every character beyond ASCII belongs to an atom (RFC 6532).
+# An atom or a quoted string, in UTF-8. Every non-ASCII character may be part of an atom (RFC 6532).
 _LOCAL = re.compile(
     rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+"
     rb'|"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+"'
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+|\[[0-9A-Za-z:.]+\]")
 
-_DOTS = LazyPattern("[.\u3002\uff0e\uff61]")  # RFC 3490: characters that people type for a dot
+_DOTS = LazyPattern("[.\u3002\uff0e\uff61]")  # RFC 3490: characters that people type as a dot
 _NOT_IN_2003 = LazyPattern("[\xdf\u1e9e\u03c2\u200c\u200d]")
 
 
-@lru_cache(maxsize=64)  # asked twice for each message: for RCPT and for its To field
+@lru_cache(maxsize=64)  # called twice for each message: for RCPT and for the To field
 def header_address(address: str) -> bytes:
-    """Return the address as header fields hold it. Raises MessageError if it would not stay one address."""
+    """Return the address in the form used in header fields. Raises MessageError if it is not one valid address."""
     octets = address.encode("utf-8", "replace")
     if octets.translate(None, _PLAIN) == b"@" and octets[0] != _AT != octets[-1] and len(octets) <= MAX_ADDRESS_LENGTH:
         return octets
@@ -45,9 +45,9 @@ def _checked_address(address: str) -> bytes:
     if len(address) > MAX_ADDRESS_LENGTH:
         raise MessageError(f"{_short(address)} is longer than an address can be")
     local, _, domain = address.rpartition("@")
-    # Some server on the way would decode what looks like an encoded word.
+    # A server on the way might decode anything that looks like an encoded word.
     if not local.isprintable() or not _LOCAL.fullmatch(local.encode("utf-8")) or "=?" in local:
-        raise MessageError(f"{_short(address)} is not an address that can be written to")
+        raise MessageError(f"{_short(address)} is not a valid address")
     octets = f"{local}@{ascii_domain(domain)}".encode()
     if len(octets) > MAX_ADDRESS_LENGTH:
         raise MessageError(f"{_short(address)} is longer than an address can be")
@@ -55,24 +55,27 @@ def _checked_address(address: str) -> bytes:
 
 
 def _short(text: str) -> str:
-    """For an error's one line."""
+    """Shorten and escape a text, so that an error message stays on one line."""
     return ascii(text if len(text) <= 60 else text[:20] + "...")
 
 
 @lru_cache(maxsize=4096)
 def ascii_domain(domain: str) -> str:
-    """Return the domain in the form of the DNS (IDNA 2008); ASCII domains and address literals are unchanged."""
+    """Return the domain as A-labels (IDNA 2008). ASCII domains and address literals stay unchanged.
+
+    Raises MessageError if it is not a domain.
+    """
     try:
         name = domain if domain.isascii() else ".".join(map(_a_label, _DOTS.sub(".", domain).split(".")))
     except UnicodeError as error:
-        raise MessageError(f"{_short(domain)} is not a domain: {error}") from error
+        raise MessageError(f"{_short(domain)} is not a valid domain: {error}") from error
     if not _DOMAIN.fullmatch(name):
-        raise MessageError(f"{_short(domain)} is not a domain")
+        raise MessageError(f"{_short(domain)} is not a valid domain")
     return name
 
 
 def _a_label(label: str) -> str:
     if not _NOT_IN_2003.search(label):
         return label.encode("idna").decode("ascii")
-    # The standard library has only IDNA 2003, which turns straße.example into another domain, strasse.example.
+    # The standard library implements only IDNA 2003, which turns straße.example into a different domain.
     return "xn--" + normalize("NFC", label.lower()).encode("punycode").decode("ascii")

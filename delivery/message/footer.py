@@ -1,22 +1,22 @@
-"""Adds the unsubscribe link to the end of a text. PLACEHOLDER stands for the recipient's token."""
+"""Append the unsubscribe link to a text. PLACEHOLDER stands for the recipient's token."""
 
 from __future__ import annotations
 
 from delivery.message.html_tokens import TOKEN, unclosed_at
 
-PLACEHOLDER = "\0"  # no content contains one
+PLACEHOLDER = "\0"  # never occurs in content
 
 
 def with_link(text: str, prefix: str) -> str:
-    """Add the link to plain text, in a paragraph of its own."""
+    """Append the link to plain text, as a separate paragraph."""
     line_end = "" if not text or text.endswith(("\r", "\n")) else "\r\n"
     return f"{text}{line_end}\r\nUnsubscribe: {prefix}{PLACEHOLDER}\r\n"
 
 
 def html_with_link(html: str, prefix: str) -> str:
-    """Add the link to HTML, at the end of its body, whether or not there is a `</body>`.
+    """Add the link at the end of the HTML body, whether or not there is a `</body>`.
 
-    It goes before a comment, a style sheet or the like that is never closed, which would swallow it.
+    It goes before any unclosed comment, style sheet or the like, which would swallow it.
     """
     ends = {tag["tag"].lower(): tag.start() for tag in TOKEN.finditer(html) if tag["slash"]}
     end = ends["body"] if "body" in ends else ends["html"] if "html" in ends else unclosed_at(html)

@@ -1,7 +1,8 @@
-"""Text -> header fields (RFC 5322) with encoded words (RFC 2047), folded.
+"""Turn text into folded header fields (RFC 5322) with encoded words (RFC 2047).
 
-Not `email.policy`: its folding takes 2 s for a long subject, and it passes on text that looks like an encoded word,
-line break and all (CVE-2024-6923). Here such text is encoded, so that decoding a field gives exactly the text.
+This does not use `email.policy`, whose folding takes 2 s for a long subject, and which lets text that looks like an
+encoded word through, line breaks included (CVE-2024-6923). Here such text is encoded, so that decoding a field returns
+exactly the original text.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ from delivery.errors import MessageError
 from delivery.lazy_pattern import LazyPattern
 from delivery.message.address import header_address
 
-MAX_LINE_LENGTH = 76  # octets: RFC 2047 allows no more in a line with an encoded word
-MAX_WORD_LENGTH = 60  # octets: a word fits on a field's first line, beside the name
-ENCODED_WORD_BYTES = 39  # of text in an encoded word: 52 of base64, and 12 around them
+MAX_LINE_LENGTH = 76  # octets: the limit for a line with an encoded word (RFC 2047, section 2)
+MAX_WORD_LENGTH = 60  # octets: short enough for the first line of a field, after its name
+ENCODED_WORD_BYTES = 39  # bytes of text in an encoded word: 52 characters of base64, plus 12 of syntax
 
 _FORBIDDEN = LazyPattern("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
 
 def check_text(what: str, text: str) -> None:
-    """Raises MessageError for a control character, a line separator or half a surrogate pair."""
+    """Raise MessageError if `text` has a control character, a line separator or a lone surrogate.
+
+    `what` names the text in the error message.
+    """
     if text.isascii() and text.isprintable():
         return
     if forbidden := _FORBIDDEN.search(text):
-        raise MessageError(f"the {what} holds U+{ord(forbidden.group()):04X}, which no header may hold")
+        raise MessageError(f"the {what} contains U+{ord(forbidden.group()):04X}, which is not allowed in a header")
 
 
 def field(name: str, words: list[bytes]) -> bytes:
@@ -41,19 +45,19 @@ def field(name: str, words: list[bytes]) -> bytes:
 
 
 def text_words(text: str) -> list[bytes]:
-    """Return the words of a field with free text, such as Subject."""
+    """Return the words of a free-text field, such as Subject, for `field`."""
     return text.encode("ascii").split(b" ") if _is_plain(text) else list(_encoded_words(text))
 
 
 def mailbox_words(name: str, address: str) -> list[bytes]:
-    """Return the words of a field with one mailbox, such as From."""
+    """Return the words of a field with one mailbox, such as From, for `field`."""
     if not name:
         return [header_address(address)]
     return [*_phrase_words(name), b"<" + header_address(address) + b">"]
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether decoding gives exactly this text if it is written unencoded and folded at its spaces."""
+    """Return whether this text survives decoding if it is written unencoded and folded at its spaces."""
     return text.isascii() and "=?" not in text and all(0 < len(word) <= MAX_WORD_LENGTH for word in text.split(" "))
 
 
@@ -70,7 +74,7 @@ def _encoded_words(text: str) -> Iterator[bytes]:
     start = 0
     while start < len(octets):
         end = start + ENCODED_WORD_BYTES
-        while end < len(octets) and octets[end] & 0xC0 == 0x80:  # never inside a character
+        while end < len(octets) and octets[end] & 0xC0 == 0x80:  # do not split a character
             end -= 1
         yield b"=?UTF-8?B?" + b2a_base64(octets[start:end], newline=False) + b"?="
         start = end

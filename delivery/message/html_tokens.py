@@ -1,8 +1,8 @@
-"""HTML -> tokens, as a browser finds them (HTML standard, "Tokenization").
+"""Split HTML into tokens as a browser does (HTML standard, "Tokenization").
 
-Not the tokenizer of the standard library: it takes 70 s for 60 kB of `<a ` (CVE-2025-6069), raises AssertionError for
-`<![x`, and differs between Python versions. Nor a parser that builds a tree: HTML5 lets a few kilobytes grow into
-gigabytes of it. Here each token is matched without backtracking, and what is never closed extends to the end of the
+The tokenizer of the standard library takes 70 s for 60 kB of `<a ` (CVE-2025-6069), raises AssertionError for `<![x`,
+and differs between Python versions. A parser that builds a tree is no better: in HTML5, a few kilobytes can grow into a
+tree of gigabytes. Here each token is matched without backtracking, and anything unclosed extends to the end of the
 text.
 """
 
@@ -14,7 +14,7 @@ from html import unescape
 from delivery.lazy_pattern import LazyPattern
 
 _END = r"(?: > | \Z )"
-_ATTRIBUTES = r"""(?: [^>=]++ | =\s*+ (?: "[^"]*+(?:"|\Z) | '[^']*+(?:'|\Z) )?+ )*+"""  # a quoted > ends no tag
+_ATTRIBUTES = r"""(?: [^>=]++ | =\s*+ (?: "[^"]*+(?:"|\Z) | '[^']*+(?:'|\Z) )?+ )*+"""  # a quoted > does not end a tag
 TOKEN = LazyPattern(
     rf"""
       (?P<text> [^<]++ | <(?![a-zA-Z/!?]) )
@@ -34,9 +34,9 @@ _LONG_REFERENCE = re.compile(r"&#(?:([xX])([0-9a-fA-F]{8,})|([0-9]{8,}));?")
 
 
 def attribute(attributes: str, wanted: str) -> str | None:
-    """Return the value of an attribute, or None without it.
+    """Return the value of an attribute, or None if there is no such attribute.
 
-    Character references need their semicolon: `?a=1&copy=2` is unchanged.
+    Only character references that end with a semicolon are resolved, so `?a=1&copy=2` stays unchanged.
     """
     if wanted not in attributes.lower():
         return None
@@ -47,7 +47,7 @@ def attribute(attributes: str, wanted: str) -> str | None:
 
 
 def unescaped(text: str) -> str:
-    """Resolve character references. Python's `unescape` alone raises ValueError for one of 4,301 digits."""
+    """Resolve character references. `html.unescape` alone raises ValueError for a reference with 4,301 digits."""
     if "&" not in text:
         return text
     if "&#" in text:
@@ -56,11 +56,11 @@ def unescaped(text: str) -> str:
 
 
 def unclosed_at(html: str) -> int:
-    """Return where a comment, a tag or an element of another syntax begins that the text never closes; else its end."""
+    """Return where an unclosed comment, tag or raw-text element begins, or the length of the text if there is none."""
     start = 0
     for token in TOKEN.finditer(html):
         start = token.start()
-    last = TOKEN.match(html[start:] + "\n")  # which is swallowed by whatever is open
+    last = TOKEN.match(html[start:] + "\n")  # anything unclosed swallows the newline
     swallows = last is not None and last["text"] is None and last.end() > len(html) - start
     return start if swallows else len(html)
 
@@ -70,6 +70,6 @@ def _unquoted(value: str) -> str:
 
 
 def _shortened(reference: re.Match[str]) -> str:
-    """Return the same reference without leading zeros, or that of U+FFFD if there is no such character."""
+    """Return the reference without leading zeros, or a reference to U+FFFD if no such character exists."""
     digits = (reference[2] or reference[3]).lstrip("0") or "0"
     return f"&#{reference[1] or ''}{digits};" if len(digits) < 8 else "&#xFFFD;"

@@ -1,7 +1,7 @@
-"""What the attributes of an element do to the text in it: hide it, strike it out, choose the numbers of a list.
+"""The effects of an element's attributes on its text: hidden, struck out, numbered in a certain style.
 
-Only what a browser does without a style sheet counts (HTML standard, "Rendering"; CSS 2.2, sections 9.2.4 and 11): text
-that a browser shows stays, whatever its attributes look like. `mso-hide:all`, for instance, hides from Outlook alone.
+Only what a browser does without a style sheet counts (HTML standard, "Rendering"; CSS 2.2, sections 9.2.4 and 11). Text
+that a browser shows is kept, whatever its attributes look like: `mso-hide:all`, for example, hides it only in Outlook.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _STRUCK_OUT = ("del", "s", "strike")
 
 
 class Effects(NamedTuple):
-    """What one element does. None: the same as its parent."""
+    """The effects of one element. None means that the value is inherited from the parent."""
 
-    is_gone: bool = False  # it takes no place at all (`display:none`)
-    is_unseen: bool = False  # it takes its place, but neither it nor anything in it is seen
-    is_invisible: bool | None = None  # it is not seen, but what is in it may be
-    is_tiny: bool | None = None  # the size of its font is 0
+    is_gone: bool = False  # it takes up no space (`display:none`)
+    is_unseen: bool = False  # it takes up space, but neither it nor anything in it is visible
+    is_invisible: bool | None = None  # it is not visible, but elements in it may be
+    is_tiny: bool | None = None  # its font size is 0
     is_struck_out: bool = False
     list_style: str | None = None
 
@@ -59,11 +59,11 @@ _WITHOUT_ATTRIBUTES = {
     **dict.fromkeys(_STRUCK_OUT, Effects(is_struck_out=True)),
     **dict.fromkeys(("datalist", "dialog"), Effects(is_gone=True)),
 }
-HIDING_TAGS = frozenset(_WITHOUT_ATTRIBUTES)  # that have effects without attributes
+HIDING_TAGS = frozenset(_WITHOUT_ATTRIBUTES)  # tags that have effects even without attributes
 
 
 def effects_of(tag: str, attributes: str) -> Effects | None:
-    """Return what the element does, or None if that is nothing."""
+    """Return the effects of an element, or None if it has none."""
     if not attributes:
         return _WITHOUT_ATTRIBUTES.get(tag)
     return _cached(tag, attributes) if len(attributes) <= MAX_CACHED_LENGTH else _effects(tag, attributes)
@@ -87,7 +87,7 @@ _cached = lru_cache(maxsize=1024)(_effects)
 
 
 def _declarations(style: str) -> dict[str, str]:
-    """Return the value of each property, the last one unless another is `!important`."""
+    """Return the value of each property: the last `!important` one, or else the last one."""
     values: dict[str, str] = {}
     important: dict[str, str] = {}
     for match in _DECLARATION.finditer(_COMMENT.sub(" ", style).lower()):
@@ -96,13 +96,13 @@ def _declarations(style: str) -> dict[str, str]:
         value, mark, _ = match[2].partition("!")
         value = value.strip()
         if match[1] == "display" and value not in _DISPLAYS:
-            continue  # no browser knows it
+            continue  # browsers ignore unknown values
         (important if mark else values)[match[1]] = value
     return values | important
 
 
 def _is_hidden(tag: str, attributes: str) -> bool:
-    """Return whether the style sheet of browsers hides the element."""
+    """Return whether the browser's default style sheet hides the element."""
     if attribute(attributes, "hidden") is not None or attribute(attributes, "popover") is not None:
         return True
     return tag == "datalist" or (tag == "dialog" and attribute(attributes, "open") is None)
@@ -121,14 +121,14 @@ def _is_unseen(tag: str, styles: dict[str, str]) -> bool:
 
 
 def _is_out_of_sight(styles: dict[str, str]) -> bool:
-    """Return whether what is positioned absolutely is clipped away or far outside of the page."""
+    """Return whether an absolutely positioned element is clipped away, or far outside the page."""
     if _EMPTY_CLIP.fullmatch(styles.get("clip", "")):
         return True
     return any(_FAR_AWAY.fullmatch(styles.get(side, "")) for side in ("left", "top"))
 
 
 def _is_box(tag: str, styles: dict[str, str], *, is_taken_out: bool) -> bool:
-    """Return whether height and overflow apply to the element: not to inline ones, nor to parts of tables."""
+    """Return whether height and overflow apply to the element. They do not for inline elements and table parts."""
     display = styles.get("display")
     if display in _BOXES or is_taken_out or styles.get("float") in ("left", "right"):
         return True
@@ -136,7 +136,7 @@ def _is_box(tag: str, styles: dict[str, str], *, is_taken_out: bool) -> bool:
 
 
 def _is_folded(styles: dict[str, str]) -> bool:
-    """Return whether the box has no room for its content, and does not let it overflow."""
+    """Return whether the box has no room for its content and does not let it overflow."""
     overflows = styles.get("overflow", "").split()
     vertical = styles.get("overflow-y", overflows[-1] if overflows else "")
     horizontal = styles.get("overflow-x", overflows[0] if overflows else "")
@@ -189,4 +189,4 @@ MARKERS = {
     "upper-roman": "I",
     **dict.fromkeys(("disc", "circle", "square"), "-"),
 }
-"""What `list-style-type` says, as the attribute `type` would, besides `-` for a bullet and nothing for no marker."""
+"""Values of `list-style-type` as values of the attribute `type`; also `-` for a bullet and "" for no marker."""

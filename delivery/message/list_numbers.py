@@ -1,4 +1,4 @@
-"""The numbers of list items: `start`, `reversed`, `type` and `value` (HTML standard, "The ol element")."""
+"""Numbers of list items, from `start`, `reversed`, `type` and `value` (HTML standard, "The ol element")."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_NUMBER = 2**31 - 1  # browsers ignore larger ones
 
 
 class Numbering:
-    """The markers of one list. `style` is that of its own CSS, as in `inline_style.MARKERS`."""
+    """The markers of one list. `style` comes from its own CSS, as a value of `inline_style.MARKERS`."""
 
     def __init__(self, attributes: str, style: str | None, length: int | None) -> None:
-        """`length` is the number of items of a list that is counted backwards."""
+        """`length` is the number of items if the list is reversed, otherwise None."""
         written = attribute(attributes, "type") if attributes else None
         self.style = style if style is not None else written if written in _TYPES else "1"
         self._step = -1 if length is not None else 1
@@ -27,7 +27,7 @@ class Numbering:
         self._next = start if start is not None else 1 if length is None else length
 
     def next_marker(self, attributes: str, style: str | None) -> str:
-        """Return the marker of the next item, with the space behind it; nothing if a browser shows none."""
+        """Return the marker of the next item, followed by a space, or "" if a browser shows none."""
         if attributes and self.style != "-":
             value = _integer(attribute(attributes, "value"))
             self._next = self._next if value is None else value
@@ -39,7 +39,10 @@ class Numbering:
 
 
 def lengths_of_reversed_lists(html: str) -> dict[int, int]:
-    """Return how many items each reversed list has, by where it begins: it counts down from there."""
+    """Return the number of items of each reversed list, keyed by the offset at which the list begins.
+
+    A reversed list counts down from that number.
+    """
     lengths: dict[int, int] = {}
     if not _REVERSED.search(html):
         return lengths
@@ -61,7 +64,7 @@ def lengths_of_reversed_lists(html: str) -> dict[int, int]:
 
 
 def _integer(text: str | None) -> int | None:
-    """Read an integer as HTML does: what follows the digits does not matter."""
+    """Parse an integer as HTML does, ignoring anything after the digits. Return None if there is none."""
     found = _INTEGER.match(text) if text else None
     number = int(found[1] + found[2]) if found else MAX_NUMBER + 1
     return number if abs(number) <= MAX_NUMBER else None

@@ -1,6 +1,6 @@
-"""Content -> MIME entity (RFC 2045, 2046): which parts there are, and how each is encoded.
+"""Turn content into a MIME entity (RFC 2045, 2046): choose the parts and the encoding of each.
 
-Dots are not stuffed here, but in `message.py`.
+Dots are stuffed in `message.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from delivery.lazy_pattern import LazyPattern
 from delivery.message.footer import html_with_link, with_link
 from delivery.message.plain_text import plain_text
 
-TOKEN_LENGTH = 32  # of a recipient's token: ASCII characters that no encoding changes, and no dot
+TOKEN_LENGTH = 32  # of a recipient's token: ASCII characters that no encoding changes, without dots
 MAX_LINE_LENGTH = 998  # octets, without CRLF (RFC 5322, 2.1.1)
-MAX_PART_HEADER_BYTES = 400  # for each part, an upper bound for everything in the entity that is not its text
+MAX_PART_HEADER_BYTES = 400  # an upper bound for everything that a part adds to the entity besides its text
 
 _PRINTABLE = bytes({*range(0x20, 0x7F), *b"\t\r\n"} - {*b"="})  # what quoted-printable leaves alone
 _ENTITY = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n"
@@ -32,19 +32,19 @@ _HTML = re.compile("<!DOCTYPE html|<html", re.IGNORECASE)
 
 
 class Part(NamedTuple):
-    """One text, as UTF-8 with CRLF line ends; in two pieces if a recipient's token goes between them."""
+    """One text, as UTF-8 with CRLF line ends. It has two pieces if a recipient's token goes between them."""
 
     subtype: str
     pieces: list[bytes]
 
     @property
     def with_any_token(self) -> bytes:
-        """The text with some token in it."""
+        """The text with a dummy token, for measuring and choosing an encoding."""
         return _ANY_TOKEN.join(self.pieces)
 
 
 class Placeholder(NamedTuple):
-    """Where a token goes; in base64, with the octets beside it that share its groups of three."""
+    """The place of a token. In base64, it includes the adjacent octets that share the token's groups of three."""
 
     before: bytes = b""
     after: bytes = b""
@@ -55,9 +55,9 @@ Segments = list[bytes | Placeholder]
 
 
 class Entity(NamedTuple):
-    """Pieces with a placeholder between each two; in a whole message, also one before the first.
+    """Pieces with a placeholder between each two. In a whole message, there is also one before the first piece.
 
-    A whole message has an empty list of placeholders if each takes the token unencoded, which is faster to fill.
+    If every placeholder of a whole message takes the token unencoded, `placeholders` is empty: that is faster to fill.
     """
 
     pieces: list[bytes]
@@ -65,32 +65,32 @@ class Entity(NamedTuple):
 
 
 def is_html(content: str) -> bool:
-    """Return whether a content is sent as HTML with a plain text before it, and not as plain text alone."""
+    """Return whether content is sent as HTML with a plain-text alternative, rather than as plain text alone."""
     return _HTML.search(content) is not None
 
 
 def looks_like_html(content: str) -> bool:
-    """Return whether a content that is sent as plain text has tags in it, which its recipients will read."""
+    """Return whether content that is sent as plain text contains tags, which recipients would see."""
     return not is_html(content) and _TAG.search(content) is not None
 
 
 def parts_of(content: str, link: str | None = None) -> list[Part]:
-    """Return the parts of a content; HTML has a plain text before it. Raises MessageError for text that is not valid.
+    """Return the parts of a message; HTML gets a plain-text part before it. Raises MessageError for invalid text.
 
-    With `link`, each part ends with a link: `link` and a recipient's token.
+    With `link`, each part ends with a link: `link` followed by a recipient's token.
     """
     check_characters(content)
     if not is_html(content):
         return [_plain_part(content, link)]
     try:
         text = plain_text(content)
-    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # one email must not stop all others
+    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # one email must not stop the others
         raise MessageError(f"the content cannot be turned into plain text ({type(error).__name__})") from error
     return [_plain_part(text, link), _html_part(content, link)]
 
 
 def check_content(content: str) -> None:
-    """Raise MessageError if `parts_of` would. Plain text is not rendered for that: only its characters can be wrong."""
+    """Raise MessageError if `parts_of` would. Plain text need not be rendered, since only its characters can fail."""
     if is_html(content):
         parts_of(content)
     else:
@@ -98,11 +98,11 @@ def check_content(content: str) -> None:
 
 
 def check_characters(content: str) -> None:
-    """Raise MessageError for a character that no message can hold."""
+    """Raise MessageError for a character that a message cannot contain."""
     if "\0" in content:
-        raise MessageError("the content holds U+0000")
+        raise MessageError("the content contains U+0000")
     if not content.isascii() and (half := _SURROGATE.search(content)):
-        raise MessageError(f"the content holds half a character, U+{ord(half.group()):04X}")
+        raise MessageError(f"the content contains an unpaired surrogate, U+{ord(half.group()):04X}")
 
 
 def _plain_part(text: str, link: str | None) -> Part:
@@ -118,13 +118,13 @@ def _html_part(html: str, link: str | None) -> Part:
 
 
 def size_bound(parts: list[Part]) -> int:
-    """Return an upper bound for the size of these parts' entity, whatever the server supports."""
+    """Return an upper bound in octets for the entity of these parts, whatever the server supports."""
     texts = [part.with_any_token for part in parts]
     return sum(MAX_PART_HEADER_BYTES + (len(text) if _is_seven_bit(text) else _base64_length(text)) for text in texts)
 
 
 def entity(parts: list[Part], token: str, *, eight_bit: bool) -> Entity:
-    """Return the header fields about the content, a blank line, and the content. `token` goes into boundaries."""
+    """Return the Content- header fields, a blank line and the content. `token` makes the boundary unique."""
     encoded = [(part.subtype, *_encode(part, eight_bit=eight_bit)) for part in parts]
     entities: list[Segments] = [[_ENTITY % (subtype.encode("ascii"), name), *text] for subtype, name, text in encoded]
     if len(entities) == 1:
@@ -134,7 +134,7 @@ def entity(parts: list[Part], token: str, *, eight_bit: bool) -> Entity:
 
 
 def fill(first: bytes, rest: Entity, token: bytes) -> bytes:
-    """Return `first` and `rest`, which begins with a placeholder, with the token of a recipient in each placeholder."""
+    """Return `first` followed by `rest`, which begins with a placeholder, with `token` in every placeholder."""
     pieces, placeholders = rest
     if not placeholders:
         return token.join((first, *pieces))
@@ -155,7 +155,7 @@ def _alternatives(entities: list[Segments], boundary: bytes, encoding: bytes) ->
 
 
 def _boundary(token: str, entities: list[Segments]) -> bytes:
-    """Return a boundary with the token in it that no part contains. A recipient's token never contains its `=`."""
+    """Return a boundary that contains the token and occurs in no part. No recipient's token contains its `=`."""
     candidates = (b"=_%b_%d" % (token[:50].encode("ascii"), number) for number in count())
     texts = [segment for entity in entities for segment in entity if isinstance(segment, bytes)]
     return next(each for each in candidates if not any(b"--" + each in text for text in texts))
@@ -174,13 +174,13 @@ def _in_pieces(segments: Segments) -> Entity:
 
 
 def _encode(part: Part, *, eight_bit: bool) -> tuple[bytes, Segments]:
-    """Return the name of the lightest encoding that can carry the text, and the encoded text."""
+    """Return the name of the most compact encoding that can carry the text, and the encoded text."""
     text = part.with_any_token
     if _is_seven_bit(text):
         return b"7bit", _unencoded(part.pieces)
     if eight_bit and _has_short_lines(text):
         return b"8bit", _unencoded(part.pieces)
-    if 6 * len(text.translate(None, _PRINTABLE)) <= len(text):  # otherwise base64 is certainly shorter
+    if 6 * len(text.translate(None, _PRINTABLE)) <= len(text):  # otherwise base64 is always shorter
         quoted = _quoted(part.pieces)
         if sum(len(each) for each in quoted if isinstance(each, bytes)) <= _base64_length(text):
             return b"quoted-printable", quoted
@@ -192,13 +192,13 @@ def _unencoded(pieces: list[bytes]) -> Segments:
 
 
 def _quoted(pieces: list[bytes]) -> Segments:
-    """Encode as quoted-printable; a token gets a line of its own, between soft line breaks."""
+    """Encode as quoted-printable. A token gets its own line, between soft line breaks."""
     first, *rest = [b2a_qp(piece, istext=True) for piece in pieces]
     return [first, *(each for piece in rest for each in (b"=\r\n", Placeholder(), b"=\r\n" + piece))]
 
 
 def _in_base64(pieces: list[bytes]) -> Segments:
-    """Encode as base64; a token gets a line of its own, with the octets that share its groups of three."""
+    """Encode as base64. A token gets its own line, with the octets that share its groups of three."""
     if len(pieces) == 1:
         return [_base64(pieces[0])]
     first, last = pieces
@@ -227,6 +227,6 @@ def _has_short_lines(text: bytes) -> bool:
 
 
 def _normalized(text: str) -> bytes:
-    """Encode as UTF-8 with CRLF line ends, whatever they were, and one at the end."""
+    """Encode as UTF-8, with all line ends changed to CRLF and one at the end."""
     octets = text.encode("utf-8").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"

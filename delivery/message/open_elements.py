@@ -1,8 +1,8 @@
-"""The open elements at each place of HTML, as far as they decide what is seen (HTML standard, "Tree construction").
+"""Track the open elements in HTML, as far as they decide what is visible (HTML standard, "Tree construction").
 
-A browser closes elements whose end tags are missing, ignores end tags that match nothing, and lets formatting elements
-go on behind the end of the block in which they were opened. Each of these steps takes constant time here, or pops what
-it looks at, so that hostile markup takes time in proportion to its length. No tree is built.
+A browser closes elements whose end tags are missing, ignores end tags that match nothing, and reopens formatting
+elements after the end of the block in which they were opened. Each step here takes constant time or pops the elements
+it visits, so the time for hostile markup is proportional to its length. No tree is built.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ SIBLINGS = {
     **dict.fromkeys(("tbody", "thead", "tfoot"), ("tbody", "thead", "tfoot", "caption", "tr")),
 }
 _ROW_GROUPS = ("tbody", "thead", "tfoot", "table")
-ROWS_AND_CELLS = {  # and what they are in
+ROWS_AND_CELLS = {  # each with the elements that can contain it
     **dict.fromkeys(("td", "th"), ("tr", *_ROW_GROUPS)),
     "tr": _ROW_GROUPS,
     **dict.fromkeys(("tbody", "thead", "tfoot"), ("table",)),
 }
 MAKING_ROOM = CLOSING_P | frozenset(SIBLINGS) | {"a"}
-TRANSPARENT = frozenset(("address", "div", "p"))  # that a `li` closes another one across
-MAX_REOPENED = 8  # formatting elements behind the end of a block; hostile markup may have a million
+TRANSPARENT = frozenset(("address", "div", "p"))  # a `li` inside one of these still closes the `li` around it
+MAX_REOPENED = 8  # formatting elements after the end of a block; hostile markup may have a million
 MAX_MISNESTED = 32  # elements that stay open when a formatting element below them is closed
 
 
-# What the open elements make of text: 0 if it is seen, else some of these.
+# The state of text inside the open elements: 0 if it is visible, otherwise a combination of these.
 GONE, UNSEEN, INVISIBLE, TINY = 1, 2, 4, 8
 
 
 def inside(state: int, effects: Effects) -> int:
-    """Return the state inside of an element that has these effects."""
+    """Return the state inside an element that has these effects."""
     if effects.is_invisible is not None:
         state = state | INVISIBLE if effects.is_invisible else state & ~INVISIBLE
     if effects.is_tiny is not None:
@@ -67,16 +67,14 @@ def inside(state: int, effects: Effects) -> int:
 
 
 class Element(NamedTuple):
-    """An open element."""
-
     tag: str
     effects: Effects | None
     outside: int  # the state before it was opened
-    was_followed: bool  # whether `on_close` is called for it: it is not gone
+    was_followed: bool  # whether `on_close` is called for it, which is so unless it is gone
 
 
 class OpenElements:
-    """The stack of open elements. `on_close` is called for each element that takes a place, when it is closed."""
+    """The stack of open elements. `on_close` is called when an element that takes up space is closed."""
 
     def __init__(self, on_close: Callable[[str, Effects | None], None]) -> None:
         self.state = 0
@@ -85,14 +83,14 @@ class OpenElements:
         self._places: defaultdict[str, list[int]] = defaultdict(list)  # of each tag
         self._specials: list[int] = []
         self._scopes: list[int] = []
-        self._barriers: list[int] = []  # that a `li` closes nothing across
+        self._barriers: list[int] = []  # a `li` inside one of these closes no `li` around it
 
     @property
     def has_table(self) -> bool:
         return bool(self._places["table"])
 
     def state_of_text(self) -> int:
-        """Return the state of text at this place. What is in a table but in no cell goes before the table."""
+        """Return the state of text at this place. Browsers move text in a table but outside its cells before it."""
         place = _top(self._scopes)
         if place < 0 or self._elements[place].tag != "table":
             return self.state
@@ -103,14 +101,14 @@ class OpenElements:
         return state
 
     def make_room(self, tag: str) -> None:
-        """Close what an opening tag closes."""
+        """Close the elements that this opening tag closes implicitly."""
         if tag in CLOSING_P and self._last("p") > _top(self._scopes):
             self._close_down_to(self._last("p"))
         if tag == "table" and self._scopes and self._elements[self._scopes[-1]].tag == "table":
             self._close_down_to(self._scopes[-1])
         if tag in SIBLINGS:
             self._close_siblings(tag)
-            if tag in ROWS_AND_CELLS:  # they leave the table's other content
+            if tag in ROWS_AND_CELLS:  # they close everything else inside the table
                 self._close_down_to(max(map(self._last, ROWS_AND_CELLS[tag])) + 1, keeps_formatting=False)
         elif tag == "a" and self._last("a") > _top(self._scopes):
             self._close_formatting(self._last("a"))
@@ -118,7 +116,7 @@ class OpenElements:
             self._close_down_to(len(self._elements) - 1)
 
     def open(self, tag: str, effects: Effects | None, *, was_followed: bool) -> None:
-        """Open an element. What it closes was closed before."""
+        """Open an element. Call `make_room` first."""
         if tag in ("body", "html"):
             self.state = inside(self.state, effects) if effects else self.state
         else:
@@ -144,7 +142,7 @@ class OpenElements:
         return may_close
 
     def close_all(self) -> None:
-        """Close everything, as the end of the text does."""
+        """Close all elements, as the end of the text does."""
         self._close_down_to(0)
 
     def _last(self, tag: str) -> int:
@@ -158,7 +156,7 @@ class OpenElements:
             self._close_down_to(last)
 
     def _close_down_to(self, place: int, *, keeps_formatting: bool = True) -> None:
-        """Close the element at this place and all above it. Formatting elements go on, unless a cell ends."""
+        """Close the element at this place and all above it. Formatting elements are reopened, unless a cell ends."""
         elements = self._elements
         if len(elements) - 1 == place:  # nearly always
             element = self._pop()
@@ -178,7 +176,7 @@ class OpenElements:
                 self._push(element._replace(outside=self.state, was_followed=False))
 
     def _close_formatting(self, place: int) -> None:
-        """Close a formatting element; what was opened inside of it stays open, if there is a block."""
+        """Close a formatting element. If it contains an open block, the elements inside it stay open."""
         if _top(self._specials) < place or len(self._elements) - place > MAX_MISNESTED:
             self._close_down_to(place)
             return

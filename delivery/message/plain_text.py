@@ -1,4 +1,4 @@
-"""HTML -> plain text, for mail programs that do not show HTML: what a browser shows, and nothing that it hides."""
+"""Turn HTML into plain text, for mail programs that do not show HTML. Keeps what a browser shows and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STRIPPED_FROM_URLS = re.compile(r"[\t\n\r]")
 _ABSOLUTE = re.compile(r"(?:https?|ftp):", re.IGNORECASE)
 _BASE = re.compile("<base", re.IGNORECASE)
 
-# Runs of characters without a width fill the preview that mail programs show after the subject. One joins letters.
+# Runs of zero-width characters pad the preview that mail programs show after the subject. A single one joins letters.
 _ZERO_WIDTH = "\u034f\u180e\u200b-\u200f\u2060\ufeff"
 _FILLER = LazyPattern(f"[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+(?:[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+)++")
 _WIDE = LazyPattern("[ \u2007\u2002-\u200a]")
@@ -37,7 +37,7 @@ MAX_INDENTATION_LEVELS = 8  # hostile markup may have a million
 
 
 def plain_text(html: str) -> str:
-    """Return the text of `html` in paragraphs, lists and cells, with the targets of its links."""
+    """Return the text of `html`, with its paragraphs, lists, table cells and link targets."""
     page = _Page(html)
     for token in TOKEN.finditer(html):
         kind = token.lastgroup
@@ -80,19 +80,19 @@ class _Page:
         self.levels: list[_Level] = []
         self.marker = ""  # of a list item that has no line yet
         self.in_next_cell = False
-        self.layout_tables: list[bool] = []  # for each open table, whether it only arranges what is in it
+        self.layout_tables: list[bool] = []  # for each open table, whether it is used for layout only
         self.preformatted = 0
         self.target = ""  # of the open link
         self.label: list[str] = []  # its text so far, in pieces
-        self.scripts: list[tuple[str, int]] = []  # `sup` or `sub`, and where it begins in the current line
+        self.scripts: list[tuple[str, int]] = []  # open `sup` and `sub`, and where each begins in the current line
         self.strikes = 0
-        self.struck_from = 0  # where the text that is struck out begins in the current line
+        self.struck_from = 0  # where struck-out text begins in the current line
         self.base = _base_of(html) if _BASE.search(html) else ""
         self.lengths = lengths_of_reversed_lists(html)
         self.elements = OpenElements(self._on_close)
 
     def open(self, tag: str, attributes: str, position: int) -> None:
-        """Apply an opening tag."""
+        """Handle a start tag."""
         elements = self.elements
         if tag in PARTS_OF_TABLES and not elements.has_table:
             return  # as in a browser
@@ -112,17 +112,17 @@ class _Page:
             elements.open(tag, effects, was_followed=is_there)
 
     def close(self, tag: str) -> None:
-        """Apply an end tag. Two of them mean something without an element that they close."""
+        """Handle an end tag. `</br>` and `</p>` have an effect even if they close no element."""
         if not self.elements.close(tag) and tag in ("br", "p") and not self.elements.state & GONE:
             _line_break(self, "", None, 0) if tag == "br" else self.end_paragraph()
 
     def show(self, text: str) -> None:
-        """Write a text, if it can be seen."""
+        """Write text if it is visible."""
         if not self.elements.state or not self.elements.state_of_text():
             self.write(text)
 
     def show_verbatim(self, tag: str, attributes: str, content: str) -> None:
-        """Write the content of an element in which tags are text."""
+        """Write the content of an element in which tags are plain text, such as `textarea`."""
         self.open(tag, attributes, 0)
         self.show(unescaped(content) if tag == "textarea" else content)
         self.close(tag)
@@ -138,7 +138,7 @@ class _Page:
             return
         if self.in_next_cell:
             if not piece.strip(_EDGES + "\xa0"):
-                return  # a cell that only keeps others apart
+                return  # a spacer cell
             if self.line:
                 separator = " " if self.layout_tables and self.layout_tables[-1] else " | "
                 self.line.append(separator.lstrip() if self.line[-1].endswith(" ") else separator)
@@ -189,7 +189,7 @@ class _Page:
             _CLOSING[tag](self)
 
     def _break(self, tag: str, *, closing: bool) -> None:
-        """End the line or the paragraph where a tag does."""
+        """End the line or the paragraph at a tag that does so."""
         if _BREAKS[tag] == "paragraph" and not (tag in _LISTS and len(self.levels) > closing):
             self.end_paragraph()
         else:
@@ -286,7 +286,7 @@ def _close_script(page: _Page) -> None:
 
 
 def _open_link(page: _Page, attributes: str, *_: object) -> None:
-    """Keep the target only if it means something outside a browser."""
+    """Keep the target only if it is useful outside a browser."""
     _close_link(page)
     page.target = _target(attribute(attributes, "href") or "", page.base)
 
@@ -317,7 +317,7 @@ def _target(href: str, base: str) -> str:
 
 
 def _mail_address(rest: str) -> str:
-    """Return the addresses of a mailto: URL (RFC 6068), without subject and the like."""
+    """Return the addresses of a mailto: URL (RFC 6068), without other parameters such as the subject."""
     written, _, parameters = rest.partition("?")
     if not written:
         named = (pair.partition("=") for pair in parameters.split("&"))
@@ -327,7 +327,7 @@ def _mail_address(rest: str) -> str:
 
 
 def _base_of(html: str) -> str:
-    """Return the URL to which relative links are relative, if the page says so."""
+    """Return the base URL for relative links, or "" if the page does not set one."""
     for token in TOKEN.finditer(html):
         if (token["tag"] or "").lower() == "base" and not token["slash"]:
             href = attribute(token["attributes"], "href")

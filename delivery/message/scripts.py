@@ -1,4 +1,4 @@
-"""Superscripts, subscripts and text that is struck out, where leaving out the markup would change what is said."""
+"""Superscripts, subscripts and struck-out text, where dropping the markup would change the meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ORDINALS = frozenset(_ORDINALS_TAGS.split())
 
 
 def marked_script(tag: str, before: str, text: str) -> list[str]:
-    """Return the text of a `sup` or `sub` that follows `before`, in pieces: as `³`, `^(1/2)` or unchanged."""
+    """Return the text of a `sup` or `sub` element that follows `before`, in pieces: as `³`, `^(1/2)` or unchanged."""
     content = text.strip()
     blank = " " if text.endswith((" ", "\xa0")) and content else ""
     if not content or not _changes_number(before, content):
@@ -22,7 +22,7 @@ def marked_script(tag: str, before: str, text: str) -> list[str]:
 
 
 def struck_out(text: str) -> list[str]:
-    """Return a text that is no longer valid, marked as such, in pieces."""
+    """Return struck-out text between `~~`, in pieces."""
     content = text.strip()
     if not content:
         return [text] if text else []
@@ -31,7 +31,7 @@ def struck_out(text: str) -> list[str]:
 
 
 def _changes_number(before: str, content: str) -> bool:
-    """Return whether the text would read as part of the number before it, or is a number itself."""
+    """Return whether the text would be read as part of the number before it, or contains digits itself."""
     if any(map(str.isdigit, content)):
         return True
     return before[-1:].isdigit() and content[0].isalnum() and content.lower() not in _ORDINALS

@@ -1,7 +1,7 @@
-"""An SMTP client without I/O, and the one file that adds sockets to it.
+"""An SMTP client whose protocol code does no I/O.
 
 Imports run one way: sender -> loop -> pool -> network -> connection -> session -> handshake, state, classification ->
 reply, command -> errors.
-Only `transport` uses sockets, TLS and the clock; `connection` and `network` call it. Below these, bytes go in, and
-outcomes and bytes come out.
+Only `transport` uses sockets, TLS and the clock; `connection` and `network` call it. In the modules below them, bytes
+go in, and bytes and outcomes come out.
 """

@@ -1,17 +1,18 @@
-"""Whom a refusal blames: the recipient, or everything that is ours (RFC 5321 section 4.2, RFC 3463).
+"""Decide whom a refusal is about: the recipient, or our own side (RFC 5321, section 4.2; RFC 3463).
 
-Servers answer with the same codes for both: `550 5.7.1` means "relaying denied", "this group takes no mail from
-outside" or "this looks like spam". So the words decide, in this order:
+Servers use the same codes for both. `550 5.7.1` can mean "relaying denied", "this group does not accept mail from
+outside" or "this looks like spam". So the words decide:
 
-1. A code that names the mailbox (5.1.1) belongs to the recipient, whatever the words are. Two codes say that the
-   domain is not authenticated (5.7.26 and 5.7.515). Every other code is only a hint.
-2. What varies is removed: addresses, URLs, host names, IP addresses, numbers of errors.
-3. Clauses about the recipient or the size of the message are removed: "the account that you tried to reach is over
-   quota" must not be taken for our quota.
-4. What is left is searched for words that blame us: the account, its quota, its permission to send or relay, the
-   domain, the IP address, the server, and how we speak.
+1. A code that names the mailbox (such as 5.1.1) is about the recipient, whatever the words say. Two codes mean that
+   our domain is not authenticated (5.7.26 and 5.7.515). Every other code is only a hint.
+2. Everything that varies is removed: addresses, URLs, host names, IP addresses and enhanced codes.
+3. Clauses about the recipient or the size of the message are removed, so that "the account that you tried to reach is
+   over quota" is not mistaken for our own quota.
+4. The rest is searched for words that blame our side: the account, its quota, its permission to send or relay, the
+   domain, the IP address, the server, and the way we use SMTP.
 
-Whatever is left over is UNCLEAR. One such refusal belongs to its recipient; `circuit_breaker.py` decides about many.
+If nothing matches, the refusal is UNCLEAR. A single one counts against its recipient; `circuit_breaker.py` decides
+about many.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from delivery.lazy_pattern import LazyPattern
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
 
-MAX_JUDGED_LENGTH = 600  # characters of a reply; the patterns take quadratic time
+MAX_JUDGED_LENGTH = 600  # characters of a reply, because the patterns take quadratic time
 
 
 class Blame(Enum):
-    """Whom a 4yz or 5yz is about."""
+    """What a 4yz or 5yz reply is about."""
 
-    SESSION = "session"  # the account, the domain, the server or the way we speak: no recipient is at fault
-    CONNECTIONS = "connections"  # too many at once, for now
-    RECIPIENT = "recipient"  # the mailbox or the domain of this recipient
-    MESSAGE = "message"  # its size or its form
+    SESSION = "session"  # our account, our domain, the server or our use of SMTP: no recipient is at fault
+    CONNECTIONS = "connections"  # too many connections at the moment
+    RECIPIENT = "recipient"  # this recipient's mailbox or domain
+    MESSAGE = "message"  # the size or the format of this message
     UNCLEAR = "unclear"
 
 
 _DOMAIN_NOT_AUTHENTICATED = frozenset({"5.7.26", "5.7.515"})
 _MAILBOX_CODE = LazyPattern(r"[45]\.(?:1\.(?:1|2|3|4|6|10)|2\.[1-4])")
-_ADDRESS_CODE = LazyPattern(r"[45]\.1\.(?:1|2|3|4|6|10)")  # of these, those that no words can overrule
+_ADDRESS_CODE = LazyPattern(r"[45]\.1\.(?:1|2|3|4|6|10)")  # those mailbox codes that no words can override
 _MESSAGE_CODE = LazyPattern(r"[45]\.(?:3\.4|6\.\d{1,3}|2\.3)")
 _RESTRICTED_GROUP_CODE = LazyPattern(r"5\.7\.(?:12[0-9]|13[0-9])")  # Exchange: who may write to a group or mailbox
 _CODE_IN_TEXT = LazyPattern(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
 
-# Microsoft 365 rejects unknown mailboxes with this (Directory-Based Edge Blocking), where RFC 3463 means a busy host.
+# Microsoft 365 rejects unknown mailboxes like this (Directory-Based Edge Blocking). In RFC 3463 it means a busy host.
 _MISSING_AT_MICROSOFT = LazyPattern(r"^550 5\.4\.1 recipient address rejected: access denied")
 
 
@@ -51,7 +52,7 @@ def _pattern(*alternatives: str) -> LazyPattern:
     return LazyPattern("|".join(alternatives))
 
 
-# Step 2: everything that can hold any word by accident.
+# Step 2: everything that can contain a significant word by chance.
 _VARYING = _pattern(
     r"https?://\S+",
     r"[^\s<>\"'(]*@[^\s<>\"',;)]*",
@@ -84,12 +85,12 @@ _NOT_OURS = _pattern(
     r"\baccount or domain may not exist\b[^.;:]*",
     r"\bdelivery error\b[^.;:]*",
 )
-_BOILERPLATE = _pattern(  # the RFC's own text, which servers put before their reasons
+_BOILERPLATE = _pattern(  # the wording of RFC 5321, which servers put before their reasons
     r"requested (?:mail )?action (?:not taken|aborted)(?:[: ]+mailbox unavailable|[: ]+exceeded storage allocation)?",
 )
 _SIZE = LazyPattern(r"[^.;:]*\b(?:size|too (?:large|big|long)|larger than|bytes|octets|attachments?)\b[^.;:]*")
 
-# Step 4. Words of one clause are apart by at most a few others.
+# Step 4. Between two words of one clause there are at most a few others.
 _GAP = r"(?:[ '\"()\[\]/_,~-]+[\w'~-]+){0,6}?[ '\"()\[\]/_,~-]+"
 _EXCEEDED = r"(?:quotas?|limits?|limited|limitation|threshold|allowance|exceed(?:s|ed|ing)?|maximum)"
 _PERIOD = (
@@ -122,7 +123,7 @@ _QUOTA = _pattern(  # limits for hours or longer, and money
     r"\bexceed\w*[^.;:]*\bnumber of (?:e-?mails|messages|mails|recipients)\b",
 )
 _FOR_LONG = LazyPattern(rf"\b{_PERIOD}\b")
-_SOME_LIMIT = _pattern(  # of ours or of the mailbox
+_SOME_LIMIT = _pattern(  # our limit, or the mailbox's
     r"(?<!over )(?<!over-)\b(?:quota|limits?)\b[^.;:]*\b(?:exceeded|reached|hit|used up|exhausted|depleted)\b",
     r"\b(?:exceeded|exceeds|reached|hit|over)\b[^.;:]*(?<!over )(?<!over-)\b(?:quota|limits?)\b",
 )
@@ -198,7 +199,7 @@ _DOMAIN = _pattern(
     r"\bptr\b|\breverse[ -]?(?:dns|hostname|lookup|ip|name|address)\b|\brdns\b|\bfcrdns\b|\binvalid dns\b",
     r"\bcannot find your\b|\bhelo\b|\behlo\b|\bsending guidelines\b|\bbulk sender guidelines\b",
 )
-_SERVER = _pattern(  # only in a 5yz: in a 4yz, these are what "try again later" is for
+_SERVER = _pattern(  # only for a 5yz reply: in a 4yz, these words just mean "try again later"
     r"\bservice (?:is |was )?(?:currently |temporarily )?(?:unavailable|not available)\b|\bno smtp service\b",
     r"\b(?:system|server|host) (?:is )?(?:currently |temporarily )?not accepting\b",
     r"\binsufficient (?:system|server) (?:storage|resources)\b|\bconfiguration (?:error|problem)\b|\bmisconfigured\b",
@@ -212,7 +213,7 @@ _TOO_MANY_CONNECTIONS = _pattern(
 )
 _GREYLISTED = LazyPattern(r"\bgr[ea]y-?list")
 
-# Words that name the mailbox as clearly as 5.1.1 does. "Mailbox unavailable" and "rejected" may mean anything.
+# Words that are as clear about the mailbox as 5.1.1. "Mailbox unavailable" and "rejected" can mean anything.
 _MAILBOX = _pattern(
     r"\b(?:no such|unknown|invalid|non-?existent) (?:\w+ )?(?:user|mailbox|recipient|account|person|alias)\b",
     r"\b(?:user|mailbox|recipient|account|address(?:ee)?)(?: ~| is)* (?:unknown|not found|not known|non-?existent)\b",
@@ -223,7 +224,7 @@ _MAILBOX = _pattern(
 
 
 def find_blame(step: Step, reply: Reply, address: str) -> Blame:
-    """Return whom a 4yz or 5yz to `step` is about. `address` is the recipient's."""
+    """Return what a 4yz or 5yz reply to `step` is about. `address` is the recipient's."""
     text = reply.text[:MAX_JUDGED_LENGTH].lower()
     code = reply.enhanced or _first_code(text)
     if code in _DOMAIN_NOT_AUTHENTICATED:
@@ -238,7 +239,7 @@ def find_blame(step: Step, reply: Reply, address: str) -> Blame:
 
 
 def _first_code(text: str) -> str:
-    """Return an enhanced code that does not stand at the beginning, as in "554 <a@b>: (#5.1.1)"."""
+    """Return an enhanced code from the middle of the text, as in "554 <a@b>: (#5.1.1)", or ""."""
     found = _CODE_IN_TEXT.search(text, 3)
     return found[0] if found is not None and found[0][0] == text[0] else ""
 
@@ -247,9 +248,9 @@ def _without_varying(text: str, address: str) -> str:
     return " ".join(_VARYING.sub("~", text.replace(address.lower(), "~")[3:]).split())
 
 
-@lru_cache(maxsize=256)  # many recipients, few reasons
+@lru_cache(maxsize=256)  # there are many recipients but few reasons
 def _judge(at_rcpt: bool, code: int, enhanced: str, text: str) -> Blame:
-    """Return whom the words of a refusal blame, when nothing that varies is in them any more."""
+    """Return what a refusal is about. `text` no longer contains anything that varies."""
     words = _SIZE.sub(" ~ ", text)
     if code < 500 and _TOO_MANY_CONNECTIONS.search(words):
         return Blame.CONNECTIONS
@@ -267,13 +268,13 @@ def _blames_session(at_rcpt: bool, code: int, enhanced: str, words: str) -> bool
     if _MAILBOX_CODE.fullmatch(enhanced):
         return _SENDING_QUOTA.search(words) is not None
     if _SENDING_QUOTA.search(words) or _QUOTA.search(words):
-        # A temporary limit for seconds or minutes is what "try again later" is for.
+        # A temporary limit per second or minute is handled by trying again later.
         return code >= 500 or not _RATE_WORDS.search(words) or _FOR_LONG.search(words) is not None
     if any(pattern.search(words) for pattern in (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)):
         return True
     if code >= 500 and (_RATE.search(words) or _SERVER.search(words)):
         return True
     if enhanced.startswith(("5.7.", "5.4.")) or (not at_rcpt and not enhanced and code != 552):
-        # The recipient's account and its quota would have another code, and a refusal at RCPT.
+        # A refusal about the recipient's account or quota would have another code, and come at RCPT.
         return _SOME_LIMIT.search(words) is not None or _ACCOUNT_BLOCKED.search(words) is not None
     return False

@@ -1,8 +1,8 @@
-"""Values -> bytes for the server (RFC 5321, 1870, 6152, 6531, 4954).
+"""Build the commands sent to the server (RFC 5321, 1870, 6152, 6531, 4954).
 
-Every value from outside passes through `line`, or through `header_address` and a check of its length. So a command
-holds no octet below 0x20 and no 0x7F, nothing leaves the angle brackets of a path, and nothing is longer than what a
-server must accept.
+Every external value passes through `line`, or through `header_address` and a length check. Therefore no command
+contains an octet below 0x20 or the octet 0x7F, nothing can break out of the angle brackets of a path, and nothing is
+longer than a server must accept.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ QUIT = b"QUIT\r\n"
 STARTTLS = b"STARTTLS\r\n"
 LONE_DOT = b".\r\n"
 
-MAX_COMMAND_LENGTH = 512  # octets, with CR LF (RFC 5321 section 4.5.3.1)
-MAX_AUTH_LENGTH = 12_288  # octets of an answer to 334 (RFC 4954 section 4)
-MAX_PATH_LENGTH = 254  # octets; 256 with its brackets (RFC 5321 section 4.5.3.1)
+MAX_COMMAND_LENGTH = 512  # octets, including CRLF (RFC 5321, section 4.5.3.1)
+MAX_AUTH_LENGTH = 12_288  # octets of a response to 334 (RFC 4954, section 4)
+MAX_PATH_LENGTH = 254  # octets; 256 with its brackets (RFC 5321, section 4.5.3.1)
 MAX_LOCAL_PART_LENGTH = 64  # octets
 
 
 class Step(IntEnum):
-    """What a connection can be waiting for. Integers, since members are dictionary keys for every message."""
+    """What a connection can be waiting for. Integers hash faster, and every message uses steps as dictionary keys."""
 
     CONNECT = 1
     TLS = 2
@@ -35,7 +35,7 @@ class Step(IntEnum):
     EHLO = 4
     STARTTLS = 5
     HELO = 6
-    AUTH = 7  # the command, or an answer to 334
+    AUTH = 7  # the command, or a response to 334
     RSET = 9
     MAIL = 10
     RCPT = 11
@@ -46,7 +46,7 @@ class Step(IntEnum):
     QUIT = 16
 
 
-# Seconds for each: RFC 5321 section 4.5.3.2 where it names one. For the whole reply, not for each read.
+# In seconds, from RFC 5321, section 4.5.3.2 where it specifies one. They apply to the whole reply, not to each read.
 STEP_TIMEOUTS: Mapping[Step, float] = {
     Step.CONNECT: 30,
     Step.TLS: 60,
@@ -67,19 +67,19 @@ STEP_TIMEOUTS: Mapping[Step, float] = {
 
 
 def line(text: str, limit: int = MAX_COMMAND_LENGTH) -> bytes:
-    """Return one command line of printable ASCII. Raises UnsendableValueError, also above `limit` octets."""
+    """Return one command line. Raises UnsendableValueError unless it is printable ASCII of at most `limit` octets."""
     if not (text.isascii() and text.isprintable()) or len(text) + 2 > limit:
-        raise UnsendableValueError("a command with characters or a length that SMTP does not allow")
+        raise UnsendableValueError("the command is too long or contains characters that SMTP does not allow")
     return text.encode("ascii") + b"\r\n"
 
 
 def ehlo(hostname: str) -> bytes:
-    """EHLO with this host's name or address literal."""
+    """Return EHLO with this host's name or address literal."""
     return line(f"EHLO {hostname}")
 
 
 def helo(hostname: str) -> bytes:
-    """HELO, for a server that does not know EHLO."""
+    """Return HELO, for a server that does not support EHLO."""
     return line(f"HELO {hostname}")
 
 
@@ -91,18 +91,18 @@ class EnvelopeCommands:
     def __init__(
         self, max_size: int | None = None, *, declares_size: bool = True, eight_bit: bool = False, utf8: bool = False
     ) -> None:
-        """`max_size`: what the server announced with SIZE, 0 for no limit; None: it does not support SIZE."""
+        """`max_size` is the limit announced with SIZE, 0 if there is none, or None if SIZE is not supported."""
         self._declares_size = declares_size and max_size is not None
         self._max_size = max_size or float("inf")
         self._eight_bit = eight_bit
         self._utf8 = utf8
-        self._templates: dict[tuple[str, bool, bool], bytes] = {}  # few senders, many recipients
+        self._templates: dict[tuple[str, bool, bool], bytes] = {}  # there are few sender addresses
 
     def lines(self, sender: str, recipient: str, content: bytes) -> bytes:
-        """Return the three lines before `content`, which ends with its dot. Raises UnsendableValueError."""
-        size = len(content) - len(LONE_DOT)  # with stuffed dots: hardly more than the size of the message
+        """Return MAIL, RCPT and DATA for `content`, which ends with its final dot. Raises UnsendableValueError."""
+        size = len(content) - len(LONE_DOT)  # includes stuffed dots, so it is slightly too large
         if size > self._max_size:
-            raise UnsendableValueError(f"the message has {size} octets, the server takes {self._max_size}")
+            raise UnsendableValueError(f"the message has {size} bytes; the server accepts at most {self._max_size}")
         octets = header_address(recipient)
         utf8 = not octets.isascii()
         if utf8 or len(octets) > MAX_LOCAL_PART_LENGTH:
@@ -113,9 +113,7 @@ class EnvelopeCommands:
 
     def _check(self, path: bytes) -> None:
         if not (self._utf8 or path.isascii()):
-            raise UnsendableValueError(
-                "the server takes no addresses with non-ASCII characters (it offers no SMTPUTF8)"
-            )
+            raise UnsendableValueError("the server does not accept non-ASCII addresses (no SMTPUTF8)")
         if len(path) > MAX_PATH_LENGTH or path.rfind(b"@") > MAX_LOCAL_PART_LENGTH:
             raise UnsendableValueError("the address is longer than SMTP allows")
 
@@ -129,9 +127,9 @@ class EnvelopeCommands:
 
 
 def auth(mechanism: str, user: str, password: str) -> list[bytes]:
-    """Return the AUTH command of a mechanism (PLAIN, RFC 4616, or LOGIN), and the answers to each 334 after it.
+    """Return the AUTH command of a mechanism (PLAIN, RFC 4616, or LOGIN), then the response to each 334 after it.
 
-    AUTH PLAIN has its answer as an initial response, too, unless the command would be too long.
+    AUTH PLAIN also includes its response as an initial response, unless the command would be too long.
     """
     if mechanism == "LOGIN":
         return [b"AUTH LOGIN\r\n", _answer(user), _answer(password)]

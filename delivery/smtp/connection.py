@@ -1,6 +1,6 @@
-"""One connection: moves its session's bytes to and from the kernel, through TLS if there is TLS; has deadlines.
+"""One connection: moves its session's bytes to and from the kernel, through TLS if it is used, and has deadlines.
 
-A deadline starts whenever the session waits for another reply. Bytes that do not complete a reply do not extend it.
+A new deadline starts whenever the session waits for another reply. Bytes that do not complete a reply do not extend it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from delivery.smtp.session import Session
 from delivery.smtp.state import CLOSED, READY_FOR_CONTENT
 from delivery.smtp.transport import READ, TLS_RECORD_BYTES, WRITE, Address, Poller, Tls
 
-TLS_PROBE_SECONDS = 5.0  # without a greeting; then the server may be waiting for TLS
-SPEAKS_TLS = "it speaks TLS from the start on this port: write smtp+ssl:// in EMAIL_URL"
-SPEAKS_NO_TLS = "it speaks no TLS from the start on this port: write smtp+tls:// in EMAIL_URL"
-CONTENT_BLOCK_BYTES = 64 * 1024  # each block of a content that the network takes starts a new deadline
+TLS_PROBE_SECONDS = 5.0  # without a greeting for this long, the server may be waiting for TLS
+SPEAKS_TLS = "this port speaks TLS from the start: use smtp+ssl:// in EMAIL_URL"
+SPEAKS_NO_TLS = "this port speaks no TLS before STARTTLS: use smtp+tls:// in EMAIL_URL"
+CONTENT_BLOCK_BYTES = 64 * 1024  # each block of content that the network takes starts a new deadline
 _RECEIVE_BYTES = 16 * 1024
 _EMPTY = memoryview(b"")
 _CONNECT, _GREETING = Step.CONNECT, Step.GREETING
 
 
 class EventLoopState:
-    """What all connections of a loop share: the poller, the time, the timeouts, and which connections have ended."""
+    """The state that all connections of a loop share: the poller, the time, the timeouts, the ended connections."""
 
     def __init__(self, clock: Callable[[], float], timeouts: Mapping[Step, float], poller: Poller) -> None:
         self.clock = clock
         self.timeouts = timeouts
         self.poller = poller
         self.now = clock()
-        self.wall_time = transport.wall_clock()  # of the last wait: the time of the outcomes that it brought
-        self.probed_for_tls: set[Address] = set()  # those that sent no greeting
+        self.wall_time = transport.wall_clock()  # after the last wait: the time of the outcomes that it brought
+        self.probed_for_tls: set[Address] = set()  # addresses that sent no greeting
         self.connections: dict[int, Connection] = {}
         self.ended: list[Connection] = []
 
@@ -72,18 +72,18 @@ class Connection:
         connect_timeout: float,
     ) -> None:
         self.address = address
-        self.swallowed = False  # nothing answered the attempt to connect
+        self.swallowed = False  # the attempt to connect got no response
         self._connect_timeout = connect_timeout
         self.session = session
         self.closed = False
         self._loop_state = loop_state
         self._new_tls = new_tls
         self._tls: Tls | None = None
-        self._unsent = _EMPTY  # plain bytes that wait behind `_wire`
-        self._wire = _EMPTY  # what the kernel takes next
-        self._wire_plain_bytes = 0  # plain octets in `_wire`, if that is ciphertext
-        self._broken = False  # writing failed; what the server sent before may still be read
-        self._connect_step: Step | None = Step.CONNECT  # CONNECT or TLS, while the session awaits nothing itself
+        self._unsent = _EMPTY  # plain bytes to be sent after `_wire`
+        self._wire = _EMPTY  # the bytes that the kernel takes next
+        self._wire_plain_bytes = 0  # number of plain bytes in `_wire`, if that is ciphertext
+        self._broken = False  # writing failed; what the server sent before that can still be read
+        self._connect_step: Step | None = Step.CONNECT  # CONNECT or TLS, until the session can wait for replies
         self._socket = transport.start_connect(address)
         self.fd = self._socket.fileno()
         self._events = WRITE
@@ -92,7 +92,7 @@ class Connection:
         loop_state.poller.register(self.fd, WRITE)
 
     def handle_events(self, mask: int) -> None:
-        """Handle a socket that can be written or has failed; call `receive` for one that can only be read."""
+        """Handle a socket that is writable or has failed. For one that is only readable, call `receive`."""
         if self._connect_step is _CONNECT:
             return self._connected()
         if mask & WRITE:
@@ -102,13 +102,13 @@ class Connection:
         return None
 
     def flush(self) -> None:
-        """Write the session's output, as far as the kernel takes it."""
+        """Write as much of the session's output as the kernel takes."""
         data, tls = self.session.data_to_send(), self._tls
         if self._events != READ or self._broken or (tls is not None and not tls.fits_one_record(data)):
             self._unsent = memoryview(bytes(self._unsent) + data)
             return self._write_all()
         wire = data if tls is None else tls.encrypt(data)
-        try:  # nearly every write: nothing is waiting, and the kernel takes it all
+        try:  # nearly always, nothing else is waiting and the kernel takes everything
             sent = self._socket.send(wire)
         except BlockingIOError:
             sent = 0
@@ -123,15 +123,15 @@ class Connection:
         return self._write_all()
 
     def use_tls(self) -> None:
-        """Pass all bytes through TLS from now on."""
+        """Send and receive everything through TLS from now on."""
         if self._new_tls is not None:
             self._tls = self._new_tls()
             self._tls.handshake()
 
     def check_timeout(self, now: float) -> None:
-        """Close the connection if the awaited reply is late. Called at intervals, so that deadlines cost nothing else.
+        """Close the connection if the awaited reply is late. Called periodically, so that deadlines cost nothing else.
 
-        A deadline starts at the first check after a reply, or after a block of the content that was taken.
+        A deadline starts at the first check after a reply, or after the network took another block of the content.
         """
         session = self.session
         step = self._connect_step or session.step
@@ -140,7 +140,7 @@ class Connection:
             self._awaited, self._awaited_since = awaited, now
         elif step is not None and now - self._awaited_since >= self._timeout(step):
             self.swallowed = step is _CONNECT
-            self._fail(f"no answer in time to {step.name}")
+            self._fail(f"timed out at {step.name}")
         elif step is _GREETING and now - self._awaited_since >= TLS_PROBE_SECONDS and self._speaks_tls():
             self._fail(f"no greeting: {SPEAKS_TLS}")
 
@@ -153,7 +153,10 @@ class Connection:
         self.close()
 
     def _speaks_tls(self) -> bool:
-        """Whether the server waits for TLS instead of greeting. Asked once, and only while nothing else goes on."""
+        """Return whether the server is waiting for TLS instead of greeting.
+
+        This blocks, so it is checked once per address, and only while there is no other connection.
+        """
         state = self._loop_state
         if self._tls is not None or self.address in state.probed_for_tls or len(state.connections) > 1:
             return False
@@ -161,12 +164,12 @@ class Connection:
         return transport.speaks_tls(self.address)
 
     def stop(self, reason: str) -> None:
-        """Close the connection now; an envelope whose final dot was not sent is returned."""
+        """Close the connection now. An envelope whose final dot was not sent is returned."""
         self.session.stop(reason, self._loop_state.wall_time)
         self.close()
 
     def close(self) -> None:
-        """Close the socket, without notifying the session."""
+        """Close the socket without notifying the session."""
         if self.closed:
             return
         self.closed = True
@@ -206,7 +209,7 @@ class Connection:
         return True
 
     def _act_on_session(self, session: Session) -> None:
-        """Do what the session needs after a reply. When a content may be sent is up to the owner."""
+        """Do what the session needs after a reply. The owner decides when content may be sent."""
         if session.state is CLOSED:
             self.close()
         elif session.has_output:
@@ -233,7 +236,7 @@ class Connection:
         self._write_all()
 
     def _write_all(self) -> None:
-        """Write until all is written or the kernel takes no more."""
+        """Write until everything is written or the kernel takes no more."""
         while not self._broken and (self._wire or self._load_wire()):
             try:
                 sent = self._socket.send(self._wire)
@@ -246,7 +249,7 @@ class Connection:
         return self._set_events(READ)
 
     def _count_sent(self, sent: int) -> None:
-        """Count plain octets that the kernel took; under TLS, the first octet of a record counts for all of it."""
+        """Count the plain bytes that the kernel took. A TLS record counts in full once its first byte is taken."""
         if self._tls is None:
             self.session.bytes_sent += sent
         elif sent:
@@ -254,7 +257,7 @@ class Connection:
             self._wire_plain_bytes = 0
 
     def _load_wire(self) -> bool:
-        """Fill `_wire` with the next piece, through TLS if there is TLS; return whether there was one."""
+        """Fill `_wire` with the next piece, encrypted if TLS is used. Return whether there was one."""
         if self._tls is None:
             self._wire, self._unsent = self._unsent, _EMPTY
         else:
@@ -265,7 +268,7 @@ class Connection:
         return bool(self._wire)
 
     def _write_failed(self, error: OSError) -> None:
-        """Read first: the server may have sent its reason before it closed the connection."""
+        """Read before closing: the server may have sent a reason before it closed the connection."""
         self._broken = True
         self._set_events(READ)
         while not self.closed and self.receive():

@@ -1,4 +1,4 @@
-"""The errors of `delivery.smtp`: bugs of ours, faults of the server, and values that cannot be sent."""
+"""The exceptions of `delivery.smtp`: bugs in this program, faults of the server, and values that cannot be sent."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from delivery.interface import DeliveryError
 
 
 class SMTPError(DeliveryError):
-    """Base of the errors of `delivery.smtp`; never raised itself."""
+    """Base class of the exceptions of `delivery.smtp`. Never raised itself."""
 
 
 class LocalError(SMTPError):
-    """A transition that the session's table does not allow: a bug of ours."""
+    """A transition that the session's table does not allow: a bug in this program."""
 
 
 class ProtocolError(SMTPError):
-    """The server violated the protocol. The connection is not used again."""
+    """The server violated the protocol. The connection must not be used again."""
 
 
 class UnsendableValueError(SMTPError):
-    """A value that cannot be sent to this server. Only the delivery it belongs to fails."""
+    """A value that cannot be sent to this server. Only its delivery fails."""

@@ -1,11 +1,11 @@
-"""From the greeting to the first MAIL: EHLO, STARTTLS and EHLO again, AUTH.
+"""The handshake, from the greeting to the first MAIL: EHLO, STARTTLS and EHLO again, AUTH.
 
-Every refusal here is about the session, never about a message, and so raises SessionRefused. If STARTTLS is required,
-only EHLO and STARTTLS are sent in the clear. A password is sent only under TLS, or to this same host.
+Every refusal here is about the session, never about a message, so it raises SessionRefused. If STARTTLS is required,
+only EHLO and STARTTLS are sent unencrypted. A password is sent only over TLS or to this same host.
 
-A server that does not know EHLO gets HELO, unless STARTTLS or a login is required (RFC 5321 section 3.2). If it refuses
-a mechanism of AUTH for good, the others that it offers are tried, each once (RFC 4954 section 4). If all fails, the
-first refusal is the reason.
+A server that does not support EHLO gets HELO, unless STARTTLS or a login is required (RFC 5321, section 3.2). If the
+server permanently refuses one AUTH mechanism, the others that it offers are tried once each (RFC 4954, section 4). If
+all of them fail, the first refusal is the reason.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from delivery.smtp.command import Step
 from delivery.smtp.errors import ProtocolError, SMTPError
 from delivery.smtp.reply import Reply
 
-EHLO_UNKNOWN = frozenset({500, 501, 502, 504})  # not known, not implemented (RFC 5321 section 4.2.4)
+EHLO_UNKNOWN = frozenset({500, 501, 502, 504})  # not recognised or not implemented (RFC 5321, section 4.2.4)
 MECHANISMS = ("PLAIN", "LOGIN")
 
 
 class SessionRefused(SMTPError):
-    """The server refused the session. `final`: it would refuse another one as well (a wrong password)."""
+    """The server refused the session. `final`: it would refuse another one too, as with a wrong password."""
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class SessionRefused(SMTPError):
 
 
 class Capabilities(NamedTuple):
-    """What the server announced in its reply to EHLO."""
+    """The extensions that the server announced in its reply to EHLO."""
 
     pipelining: bool = False
     eight_bit: bool = False
@@ -42,10 +42,10 @@ class Capabilities(NamedTuple):
 
     @classmethod
     def parse(cls, reply: Reply) -> Capabilities:
-        """Read the keywords of an EHLO reply, in any case; unknown ones are ignored."""
+        """Parse the keywords of an EHLO reply. Case does not matter; unknown keywords are ignored."""
         words: dict[str, list[str]] = {}
         for line in reply.lines[1:]:
-            # Servers wrote "AUTH=LOGIN" before RFC 4954.
+            # Before RFC 4954, servers wrote "AUTH=LOGIN".
             keyword, *values = line.upper().replace("AUTH=", "AUTH ", 1).split() or [""]
             words.setdefault(keyword, []).extend(values)
         size = next((word for word in words.get("SIZE", []) if word.isascii() and word.isdigit()), "0")
@@ -60,7 +60,7 @@ class Capabilities(NamedTuple):
 
 
 class Login(NamedTuple):
-    """What AUTH needs. Its repr does not show the password."""
+    """The credentials for AUTH. The repr does not show the password."""
 
     user: str
     password: str
@@ -90,19 +90,22 @@ class Handshake:
     def __init__(self, hostname: str, *, starttls: bool, login: Login | None, protected: bool) -> None:
         self.hostname = hostname
         self.capabilities = Capabilities()
-        self.refusal: SessionRefused | None = None  # of EHLO or of the first mechanism, while others are tried
+        self.refusal: SessionRefused | None = None  # of EHLO or the first mechanism, while alternatives are tried
         self._starttls = self._needs_starttls = starttls
         self._login = login
-        self._protected = protected  # TLS, or the server is this same host
-        self._mechanisms: list[str] = []  # of AUTH, to be tried next
-        self._answers: list[bytes] = []  # to the next 334 replies
+        self._protected = protected  # over TLS, or the server is this same host
+        self._mechanisms: list[str] = []  # AUTH mechanisms still to be tried
+        self._answers: list[bytes] = []  # the responses to the next 334 replies
 
     def next_command(self, step: Step, reply: Reply) -> Command | None:
-        """Return the command that follows this reply; None if the session is open, or if TLS starts now."""
+        """Return the command that follows this reply, or None if the session is open or TLS starts now.
+
+        Raises SessionRefused or ProtocolError.
+        """
         return _REPLY_HANDLERS[step](self, reply)
 
     def tls_started(self) -> Command:
-        """Forget everything the server said before TLS, and return EHLO."""
+        """Forget what the server announced before TLS, and return EHLO (RFC 3207, section 4.2)."""
         self.capabilities = Capabilities()
         self._needs_starttls = False
         self._protected = True
@@ -124,7 +127,7 @@ class Handshake:
         if not self._needs_starttls:
             return self._log_in()
         if not self.capabilities.starttls:
-            raise SessionRefused("the server offers no STARTTLS: nothing was sent to it in the clear")
+            raise SessionRefused("the server does not offer STARTTLS; nothing was sent unencrypted")
         return Step.STARTTLS, command.STARTTLS
 
     def _on_helo(self, reply: Reply) -> None:
@@ -139,7 +142,7 @@ class Handshake:
         if self._login is None:
             return None
         if not self._protected:
-            raise SessionRefused("a password goes out only under TLS (smtp+tls:// or smtp+ssl://)", final=True)
+            raise SessionRefused("a password is only sent over TLS; use smtp+tls:// or smtp+ssl://", final=True)
         self._mechanisms = [mechanism for mechanism in MECHANISMS if mechanism in self.capabilities.auth]
         if not self._mechanisms:
             raise SessionRefused("the server offers neither AUTH PLAIN nor AUTH LOGIN", final=True)
@@ -155,7 +158,7 @@ class Handshake:
             return None
         if reply.code // 100 == 3:
             if not self._answers:
-                raise ProtocolError(f"the login does not end: {reply.text}")
+                raise ProtocolError(f"unexpected reply during login: {reply.text}")
             return Step.AUTH, self._answers.pop(0)
         self.refusal = self.refusal or SessionRefused(reply.text, final=reply.code >= 500)
         if reply.code < 500 or not self._mechanisms or self._login is None:

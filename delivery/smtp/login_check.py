@@ -1,4 +1,4 @@
-"""Log in to the SMTP server without sending mail, to show a person whether a sender could."""
+"""Log in to the SMTP server without sending mail, to check whether a sender could."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from delivery.smtp.transport import Address, Tls
 
 
 class LoginResult(NamedTuple):
-    """A login that succeeded. With TLS: its version, and when the certificate expires (seconds since 1970 UTC)."""
+    """A successful login. With TLS, also its version and when the certificate expires (seconds since 1970 UTC)."""
 
     address: str
     tls: str | None = None
@@ -25,7 +25,7 @@ class LoginResult(NamedTuple):
 
 
 def try_login(server: SMTPServer, seconds: float = 10.0) -> LoginResult:
-    """Connect, start TLS and log in, as a sender does, then quit. Raises SessionError with the reason."""
+    """Connect, start TLS and log in as a sender does, then quit, within `seconds`. Raises SessionError."""
     return _LoginProbe(server, seconds).run()
 
 
@@ -62,12 +62,13 @@ class _LoginProbe(SMTPSender):
         session = connection.session
         while not session.opened and session.state is not CLOSED:
             if network.clock() >= self._deadline:
-                connection.stop(f"no answer in time to {session.step.name if session.step else 'TLS'}")
+                step = session.step.name if session.step else "TLS"
+                connection.stop(f"timed out at {step}")
             network.wait(max(0.0, self._deadline - network.now))
         return connection, session.reason
 
     def _quit(self, network: Network, connection: Connection) -> None:
-        """Quit; a server that is slow to reply, or never does, changes nothing."""
+        """Send QUIT and wait for the connection to close. It does not matter if the server never replies."""
         connection.session.quit()
         connection.flush()
         while not connection.closed and network.clock() < self._deadline:

@@ -2,36 +2,41 @@
 
 Theory of operation
 -------------------
-One thread serves all connections. Each round has five steps:
+One thread serves all connections, and one commit covers every message that is ready. Each round has five steps:
 
-1. Renew the lease if it is time to, and check for a request to stop.
-2. Dispatch: fetch envelopes when few are left, begin one on each idle connection, open more connections.
-3. Wait for the network. Collect the outcomes that it brought, and the connections that are ready for the final dot.
-4. Commit all these outcomes, and that all these messages are about to end, in one commit.
-5. Send the final dots of the messages whose claim still holds, each with the next envelope behind it if possible.
+1. Renew the lease if it is due for renewal, and react to a stop request.
+2. Dispatch: fetch envelopes if few are left, begin one on each idle connection, and open more connections.
+3. Wait for the network, or for a commit that runs in the background. Collect the outcomes that arrived, and the
+   connections that are ready for their final dot.
+4. Commit, in one transaction, all these outcomes and the fact that all these messages are about to end.
+5. Send the final dots of the messages whose claim still holds, each followed by the next envelope if possible.
 
-A round takes whatever the network brings and never waits for more. With many connections, one commit still covers many
-messages, because replies arrive while the previous commit is running.
+A round takes whatever the network brings and never waits for more. With many connections, each commit still covers many
+messages, because replies keep arriving while the previous commit is being synced.
+
+The loop claims about half a second's worth of envelopes at a time, so that mail that falls due meanwhile does not wait
+behind a long queue. The batch doubles (up to MAX_BATCH_SIZE) if it is used up within 0.25 s, and halves if it lasts
+longer than 1 s. When the queue is empty, it is asked again every REFETCH_SECONDS while messages are in flight.
 
 Invariants:
 
-1. No final dot is sent before a commit has recorded two things: the outcome of that connection's previous message, and
-   that this message is `sending`. A connection is ready only after the reply to its previous message, so that outcome
-   is in the same commit or an earlier one. After a crash, at most one message per connection is in doubt.
-2. A message whose claim was lost during the commit (cancelled, or claimed by another sender) gets no dot. Its
-   connection is closed, and so the server discards the message.
-3. The lease is checked right before each dot. Once it has ended, no message is ended any more.
-4. While a commit runs in the background (`begin_commit`), the loop reads replies and serves other connections, but
-   calls no method of the queue before it has taken the result. There is at most one pending commit.
-5. If the server is not usable (`pool.refusal`), a stop is requested, or the lease has ended, the loop drains: it
-   finishes the messages in flight and begins no others. A stop also has a deadline, `stop_timeout`. At the end, the
-   loop releases the envelopes that were not begun.
-6. A message that cannot be built or sent fails alone. Only a MemoryError in the session leaves the loop.
-7. A refusal that may be about the session has no outcome until `circuit_breaker.py` has decided. If its final dot was
-   sent, `record_refused` makes durable that it is not in doubt, before the next dot of its connection.
+1. A final dot is sent only after a commit has recorded two things: the outcome of the connection's previous message,
+   and that this message is `sending`. A connection becomes ready only after the reply to its previous message, so that
+   outcome is in the same commit or an earlier one. After a crash, at most one message per connection is in doubt.
+2. If the claim of a message was lost before the commit (it was cancelled, or claimed by another sender), its dot is not
+   sent. Closing the connection makes the server discard the message.
+3. The lease is checked right before each dot. Once it has expired, no message ends.
+4. There is at most one pending commit (`begin_commit`). While it runs, the loop reads replies and serves other
+   connections, but it takes the result before it makes the queue use the database again.
+5. If the server is not usable (`pool.refusal`), after a stop request, or once the lease has expired, the loop drains:
+   it finishes the messages in flight and begins no others. After a stop request it waits at most `stop_timeout`. Then
+   it releases the envelopes that were not begun.
+6. A message that cannot be built or sent fails alone. Only a MemoryError in the session ends the loop.
+7. A refusal that may be about the session has no outcome until `circuit_breaker.py` decides. If it came after the final
+   dot, `record_refused` records durably that the message is not in doubt, before the next dot on its connection.
 
-If a method of the queue raises, the error leaves the loop, and `SMTPSender.deliver` closes all connections. Claims are
-given back when the sender unregisters, or taken over once its lease has ended.
+If a method of the queue raises, the exception leaves the loop, and `SMTPSender.deliver` closes all connections. The
+sender's claims are released when it unregisters, or taken over once its lease expires.
 """
 
 from __future__ import annotations
@@ -52,8 +57,8 @@ from delivery.smtp.state import CLOSED, IDLE, READY_FOR_CONTENT
 NEVER = float("inf")
 INITIAL_BATCH_SIZE = 10
 MAX_BATCH_SIZE = 1000  # envelopes claimed at once, at full speed
-MAX_WAIT_SECONDS = 5.0  # so that the lease is renewed in time
-REFETCH_SECONDS = 1.0  # how often to ask an empty queue while the last messages are in flight
+MAX_WAIT_SECONDS = 5.0  # short enough to renew the lease in time
+REFETCH_SECONDS = 1.0  # between requests to an empty queue while messages are in flight
 
 
 class DeliveryLoop:
@@ -80,17 +85,17 @@ class DeliveryLoop:
         self._envelopes: deque[Envelope] = deque()  # fetched, not begun
         self._batch_size = max(INITIAL_BATCH_SIZE, pool.max_connections)
         self._fetched_at = network.now
-        self._next_fetch_at = network.now  # no need to ask the queue before
-        self._ready_for_dot: list[Connection] = []  # all but content and dot is sent; that must be committed first
-        self._awaiting_commit: list[Connection] = []  # the same, and the commit has begun
+        self._next_fetch_at = network.now  # when to ask the queue again
+        self._ready_for_dot: list[Connection] = []  # ready to send content and dot once that is committed
+        self._awaiting_commit: list[Connection] = []  # the same, with the commit in progress
         self._pending_commit: PendingCommit | None = None
         self._outcomes: list[Outcome] = []  # not committed yet
-        self._refused_after_dot: list[Envelope] = []  # without an outcome; that they are not in doubt is not committed
+        self._refused_after_dot: list[Envelope] = []  # not in doubt, which is not committed yet; without an outcome
         self._draining = False
         self._stop_at = NEVER
 
     def run(self) -> None:
-        """Send until the queue is empty, the server is not usable, or a stop was requested."""
+        """Send until the queue is empty, the server is not usable, or a stop is requested."""
         while self._run_once():
             pass
         held = [outcome.envelope for outcome in self._circuit_breaker.release_held()]
@@ -126,7 +131,7 @@ class DeliveryLoop:
         return True
 
     def _judge_held(self) -> bool:
-        """Decide about the refusals that are held when nothing is left to send; return whether that was all."""
+        """Decide about the held refusals once nothing is left to send. Return whether the loop is finished."""
         self._pool.refusal = self._circuit_breaker.judge_held()
         if self._pool.refusal is None:
             self._outcomes += self._circuit_breaker.release_held()
@@ -149,7 +154,7 @@ class DeliveryLoop:
         now, pool = self._network.now, self._pool
         reserve = len(pool.open) + len(pool.opening)
         if self._pending_commit:
-            reserve *= 2  # a fetch waits for that commit, and then its connections need the next envelope as well
+            reserve *= 2  # a fetch waits for that commit, whose connections then need another envelope too
         if len(self._envelopes) <= reserve and now >= self._next_fetch_at:
             self._fetch(now)
         while pool.idle and self._envelopes and self._rate_limiter.try_start(now):
@@ -163,7 +168,7 @@ class DeliveryLoop:
             pool.open_connection()
 
     def _fetch(self, now: float) -> None:
-        """Claim about as much as is sent in half a second, so that nothing that falls due later waits behind it."""
+        """Claim about half a second's worth of envelopes, so that mail that falls due later does not wait long."""
         if now - self._fetched_at < 0.25:
             self._batch_size = min(self._batch_size * 2, MAX_BATCH_SIZE)
         elif now - self._fetched_at > 1:
@@ -178,7 +183,7 @@ class DeliveryLoop:
         self._envelopes += fetched
 
     def _begin_next(self, session: Session, begin: Callable[[Envelope, bytes], None]) -> bool:
-        """`begin` the next envelope that can be sent. One that cannot be sent fails alone."""
+        """Call `begin` with the next envelope that can be sent, and return whether there was one. Others fail alone."""
         at, eight_bit = self._network.wall_time, session.capabilities.eight_bit
         while self._envelopes:
             envelope = self._envelopes.popleft()
@@ -191,7 +196,7 @@ class DeliveryLoop:
             try:
                 begin(envelope, content)
             except MemoryError:
-                raise  # the session may have begun it in part
+                raise  # the session may have partly begun it
             except Exception as error:  # noqa: BLE001
                 self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
             else:
@@ -230,9 +235,9 @@ class DeliveryLoop:
             pool.remove(connection)
 
     def _hold_refusals(self, session: Session) -> None:
-        """Take the refusals that may be about the session out of its outcomes; an acceptance decides earlier ones."""
+        """Move refusals that may be about the session to the circuit breaker, and show it the acceptances."""
         breaker, pool = self._circuit_breaker, self._pool
-        if pool.refusal is None:  # otherwise everything that is held stays due
+        if pool.refusal is None:  # otherwise everything held stays due
             for outcome in session.outcomes:
                 if outcome.kind is Kind.SENT:
                     self._outcomes += breaker.accept(outcome.envelope)
@@ -248,7 +253,7 @@ class DeliveryLoop:
         session.refused.clear()
 
     def _in_flight(self) -> set[tuple[int, int]]:
-        """Return the keys of the messages that were begun; some may be answered already, but not collected."""
+        """Return the keys of the messages that were begun, including those whose outcome is not collected yet."""
         keys = set()
         for connection in self._pool.open:
             session = connection.session
@@ -267,10 +272,10 @@ class DeliveryLoop:
         else:
             pool.park(connection)
 
-    # Commits, and the final dots that they allow
+    # Commits, and the final dots that they permit
 
     def _commit(self) -> None:
-        """Commit the outcomes, and that the messages that are ready are about to end; only then send their dots."""
+        """Commit the outcomes, and that the ready messages are about to end. Only then send their dots."""
         outcomes, self._outcomes = self._outcomes, []
         ready, self._ready_for_dot = self._ready_for_dot, []
         ending = [c.session.envelope for c in ready if c.session.envelope]
@@ -286,7 +291,10 @@ class DeliveryLoop:
         self._circuit_breaker.record_outcomes(outcomes)
 
     def _finish_commit(self) -> tuple[list[Connection], Collection[Envelope]] | None:
-        """Wait for the pending commit; return the arguments for `_send_final_dots`. Before it, a commit may begin."""
+        """Wait for the pending commit and return the arguments for `_send_final_dots`; None if no commit is pending.
+
+        The next commit may begin before these dots are sent.
+        """
         if self._pending_commit is None:
             return None
         self._network.watch_commit(None)
@@ -295,7 +303,7 @@ class DeliveryLoop:
         return ready, commit.result()
 
     def _send_final_dots(self, ready: list[Connection], kept: Collection[Envelope]) -> None:
-        """Send content and dot of the messages in `kept`. A connection may have been lost during the commit."""
+        """Send the content and dot of the messages in `kept`, except on connections lost during the commit."""
         all_kept = len(kept) == len(ready)
         ready = [connection for connection in ready if not connection.closed]
         if not all_kept:
@@ -305,7 +313,7 @@ class DeliveryLoop:
                 self._send_final_dot(connection)
             else:
                 self._drain()
-                connection.stop("the lease has ended")
+                connection.stop("the lease has expired")
 
     def _send_final_dot(self, connection: Connection) -> None:
         session = connection.session
@@ -321,7 +329,7 @@ class DeliveryLoop:
         connection.flush()
 
     def _drop_lost_claims(self, ready: list[Connection], kept: Collection[Envelope]) -> list[Connection]:
-        """Close the connections whose message was cancelled or claimed by another sender: no dot, no message."""
+        """Close the connections whose claim was lost. Without the dot, the server discards the message."""
         kept_keys = {(envelope.event_id, envelope.recipient_id) for envelope in kept}
         still_ready = []
         for connection in ready:
@@ -330,7 +338,7 @@ class DeliveryLoop:
                 still_ready.append(connection)
             else:
                 connection.session.drop_envelope()
-                connection.stop("the message is not to be sent any more")
+                connection.stop("the delivery was cancelled or taken over")
         return still_ready
 
     # Stopping
@@ -340,10 +348,10 @@ class DeliveryLoop:
             self._stop_at = self._network.now + self._stop_timeout
             self._drain()
         elif self._network.now >= self._stop_at:
-            self._pool.stop("stopped before the answer came")
+            self._pool.stop("stopped before the server replied")
 
     def _drain(self) -> None:
-        """Finish the messages in flight, and start no more."""
+        """Begin no more messages; those in flight are finished."""
         self._draining = True
         self._pool.stop_opening()
 

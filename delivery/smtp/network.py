@@ -1,4 +1,4 @@
-"""All connections of a sender: waits for events on them and checks their deadlines. The clock is an argument."""
+"""All connections of a sender: waits for their events and checks their deadlines. The clock is an argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from delivery.smtp.transport import READ, Address, Poller, Tls, wall_clock
 
 
 class Network(EventLoopState):
-    """Every connection that is open or opening."""
+    """All connections that are open or opening."""
 
     def __init__(self, clock: Callable[[], float], timeouts: Mapping[Step, float], poller: Poller) -> None:
         super().__init__(clock, timeouts, poller)
@@ -21,7 +21,7 @@ class Network(EventLoopState):
         self.commit_ready = False  # whether the last wait found the commit's descriptor readable
 
     def watch_commit(self, descriptor: int | None) -> None:
-        """Make `wait` return when this descriptor is readable, too; None: no longer."""
+        """Make `wait` also return when this descriptor is readable. None stops watching."""
         if self._commit_descriptor is not None:
             self.poller.unregister(self._commit_descriptor)
         self._commit_descriptor, self.commit_ready = descriptor, False
@@ -37,7 +37,7 @@ class Network(EventLoopState):
         implicit_tls: bool,
         connect_timeout: float,
     ) -> Connection:
-        """Start a connection; `implicit_tls`: in TLS from the start (RFC 8314). Raises OSError if it cannot start."""
+        """Start a connection, with TLS from the first byte if `implicit_tls` (RFC 8314). Raises OSError."""
         connection = Connection(self, address, session, tls, connect_timeout)
         if implicit_tls:
             connection.use_tls()
@@ -45,7 +45,7 @@ class Network(EventLoopState):
         return connection
 
     def wait(self, timeout: float) -> list[Connection]:
-        """Wait for up to `timeout` seconds; return the connections that something happened to."""
+        """Wait up to `timeout` seconds. Return the connections on which something happened."""
         timeout = 0.0 if self.ended else min(timeout, self._check_at - self.now)
         ready = self.poller.poll(max(0.0, timeout))
         self.now = now = self.clock()
@@ -73,7 +73,7 @@ class Network(EventLoopState):
         return happened
 
     def close(self) -> None:
-        """Close all connections, whatever is under way."""
+        """Close all connections at once, even with messages under way."""
         for connection in list(self.connections.values()):
             connection.close()
         self.poller.close()

@@ -1,4 +1,4 @@
-"""The connections of one `deliver`: when to open another, to which address, and when to give up on the server."""
+"""The connection pool of one `deliver`: when to open another connection, to which address, and when to give up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from delivery.smtp.state import PipeliningMode
 from delivery.smtp.transport import Address
 
 NEVER = float("inf")
-# How long an attempt to connect may take while there are other addresses to try. One that swallows packets does not
-# fail by itself, and would delay all mail by the whole timeout (RFC 8305 section 5).
+# In seconds, while there are other addresses to try. An attempt whose packets are dropped silently does not fail on its
+# own, and would delay all mail by the full timeout (RFC 8305, section 5).
 SHORT_CONNECT_TIMEOUT = 2.0
-REDUCED_LIMIT_SECONDS = 60.0  # how long the limit stays lower after the server refused another connection
+REDUCED_LIMIT_SECONDS = 60.0  # how long the limit stays reduced after the server refused another connection
 
 
 class Pool:
-    """Opens connections, the first one alone: a server that is down or refuses the login is tried only once."""
+    """Opens one connection first, and more once it works, so that a server that is down or refuses us is tried once."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class Pool:
     ) -> None:
         self.opening: dict[Connection, None] = {}
         self.open: dict[Connection, None] = {}
-        self.idle: dict[Connection, None] = {}  # those of `open` that have nothing to do
+        self.idle: dict[Connection, None] = {}  # the open connections without a message
         self.quitting: dict[Connection, None] = {}  # QUIT was sent
-        self.pipelining_mode = pipelining_mode  # the highest that the server is known to follow
+        self.pipelining_mode = pipelining_mode  # the highest mode that the server may still support
         self.refusal: str | None = None  # why the server is not usable, once that is known
         self.opened = False  # whether any connection was ever open
-        self.swallowing: list[Address] = []  # those of several addresses that did not answer an attempt to connect
+        self.swallowing: list[Address] = []  # addresses that did not respond, if the host has several
         self._network = network
-        self._addresses = addresses  # the next one to try is first
+        self._addresses = addresses  # the first is tried next
         self._connect = connect
         self.max_connections = max_connections
         self._limit = max_connections
@@ -46,11 +46,11 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        """Whether a message is under way anywhere."""
+        """Whether any connection has a message under way."""
         return len(self.open) > len(self.idle)
 
     def should_open(self, waiting: int, *, few: bool) -> bool:
-        """Whether to open another connection for `waiting` envelopes; `few`: a few connections are enough."""
+        """Return whether to open another connection for `waiting` envelopes. `few`: a few connections are enough."""
         if self._network.now >= self._limit_until:
             self._limit, self._limit_until = self.max_connections, NEVER
         if len(self.opening) + len(self.open) + len(self.quitting) >= self._limit or self.refusal is not None:
@@ -62,7 +62,7 @@ class Pool:
         return waiting > len(self.idle) + len(self.opening)
 
     def open_connection(self) -> None:
-        """Start connecting to the first address; the others are tried if that fails."""
+        """Start connecting to the first address. If that fails, the others are tried."""
         address = self._addresses[0]
         try:
             self.opening[self._connect(address, self.pipelining_mode, self._connect_timeout())] = None
@@ -74,7 +74,7 @@ class Pool:
         return NEVER if is_last and not self.open else SHORT_CONNECT_TIMEOUT
 
     def park(self, connection: Connection) -> None:
-        """Make a connection idle: it has just opened, or its message has an outcome."""
+        """Mark a connection as idle: it has just opened, or its message has an outcome."""
         if connection in self.opening:
             del self.opening[connection]
             self.open[connection] = None
@@ -83,7 +83,7 @@ class Pool:
         self.idle[connection] = None
 
     def quit(self, connection: Connection) -> None:
-        """Send QUIT on a connection."""
+        """Send QUIT, and stop using the connection."""
         self.open.pop(connection, None)
         self.idle.pop(connection, None)
         self.quitting[connection] = None
@@ -91,7 +91,7 @@ class Pool:
         connection.flush()
 
     def remove(self, connection: Connection) -> None:
-        """Remove a closed connection; the outcomes of what it had under way are already collected."""
+        """Remove a closed connection, whose outcomes have been collected, and react to why it was closed."""
         session = connection.session
         self.idle.pop(connection, None)
         self.quitting.pop(connection, None)
@@ -112,10 +112,10 @@ class Pool:
         """Close the connections that are not open yet."""
         opening, self.opening = self.opening, {}
         for connection in opening:
-            connection.stop("not needed any more")
+            connection.stop("no longer needed")
 
     def stop(self, reason: str) -> None:
-        """Close every connection that is open."""
+        """Close every open connection now."""
         for connection in list(self.open):
             connection.stop(reason)
 
@@ -126,7 +126,7 @@ class Pool:
             self._handle_open_failure(reason)
 
     def _handle_open_failure(self, reason: str) -> None:
-        """Keep to the open connections for a while if there are any; otherwise the next address is tried."""
+        """If others are open, reduce the limit to those for a while. Otherwise, move on to the next address."""
         if self.open:
             self._reduce_limit()
             return
@@ -139,7 +139,7 @@ class Pool:
         self._limit, self._limit_until = max(1, len(self.open)), self._network.now + REDUCED_LIMIT_SECONDS
 
     def _downgrade(self, session: Session) -> None:
-        """Lower the pipelining mode if the server could not follow, or hung up on the first pipelined MAIL."""
+        """Lower the pipelining mode if the server could not handle it, or hung up on the first pipelined MAIL."""
         mode = session.downgraded_to
         sessions = (connection.session for connection in self.open)
         if session.hung_up_on_pipelined_mail and not any(other.answered_pipelined_mail for other in sessions):

@@ -1,14 +1,14 @@
-"""The rate limit: messages spread evenly over time."""
+"""A rate limiter that spaces messages evenly."""
 
 from __future__ import annotations
 
 import sys
 
-MAX_CATCH_UP_SECONDS = 0.02  # lateness of our own that is made up for; a longer pause is not followed by a burst
+MAX_CATCH_UP_SECONDS = 0.02  # delays up to this long are made up for; a longer pause is not followed by a burst
 
 
 class RateLimiter:
-    """One message each 1/rate seconds, over all connections; a rate of 0 means no limit."""
+    """Allows one message every 1/rate seconds over all connections. A rate of 0 means no limit."""
 
     def __init__(self, rate: float, now: float) -> None:
         self.enabled = rate > 0
@@ -21,7 +21,7 @@ class RateLimiter:
         return max(0.0, self._next_start - now) if self.enabled else 0.0
 
     def try_start(self, now: float) -> bool:
-        """Start a message if it may start now; return whether it may."""
+        """Return whether a message may start now. If so, it counts as started."""
         if not self.enabled:
             return True
         if now < self._next_start:

@@ -1,10 +1,10 @@
-"""Bytes from the server -> replies (RFC 5321 section 4.2, RFC 2034).
+"""Parse the bytes from the server into replies (RFC 5321, section 4.2; RFC 2034).
 
-Lines may end with LF alone, as every large client allows. Otherwise the form is strict: three digits, the first of
-them 2 to 5, then a space, a hyphen or nothing. If the lines of a reply have several codes, the last one counts, as long
-as all begin with the same digit. Anything else is a ProtocolError and never skipped: with commands in flight, a skipped
-line would assign every later reply to the wrong message. The error quotes the last line of the reply, and of what
-stands in place of a greeting, since that is where a server says why it refuses.
+Lines may end with LF alone, as every widely used client allows. Otherwise the parser is strict: three digits, the first
+of them 2 to 5, then a space, a hyphen or nothing. If the lines of a reply have different codes, the last one counts, as
+long as all begin with the same digit. Anything else is a ProtocolError and is never skipped: with commands in flight,
+skipping a line would assign every later reply to the wrong message. The error quotes the last line of the reply, or of
+whatever the server sent instead of a greeting, because that is where a server says why it refuses.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from delivery.smtp.errors import ProtocolError
 from intake.text import one_line
 
-# RFC 5321 allows a reply line 512 octets, and real replies have a few lines. This limit is for servers that never
-# stop (an EHLO reply of a million lines, a line without an end).
+# RFC 5321 allows 512 octets per reply line, and real replies have a few lines. This limit is for servers that never
+# stop (an EHLO reply of a million lines, an endless line).
 MAX_REPLY_BYTES = 64 * 1024
 MAX_TEXT_LENGTH = 1000  # characters
 
@@ -25,7 +25,7 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 
 
 class Reply(NamedTuple):
-    """One reply: its code, the text of its lines, its enhanced status code or ''."""
+    """One reply: its code, the text of each line, and its enhanced status code or ''."""
 
     code: int
     lines: tuple[str, ...]
@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The whole reply as one line for people, with an enhanced code only once."""
+        """The whole reply on one line, with its enhanced code only once, up to MAX_TEXT_LENGTH characters."""
         first, *others = self.lines
         repeated_code = f"{self.enhanced} "
         lines = [first, *(line.removeprefix(repeated_code) if self.enhanced else line for line in others)]
@@ -41,28 +41,28 @@ class Reply(NamedTuple):
 
 
 def printable(raw: bytes) -> str:
-    """Decode what a server sent for a log line: as UTF-8, with everything unprintable escaped."""
+    """Decode bytes from a server for a log line: as UTF-8, with everything unprintable escaped."""
     text = raw.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else one_line(text)
 
 
 class ReplyParser:
-    """Splits what the server sends into replies, however the bytes arrive."""
+    """Splits the bytes from the server into replies, however they are fragmented."""
 
     __slots__ = ("_buffer", "_code", "_first_code", "_greeted", "_lines", "_mixed", "_searched", "_size", "empty")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._searched = 0  # no line ends before this: a line that arrives in small pieces is searched only once
+        self._searched = 0  # no line ends before this offset, so a line that arrives in pieces is searched only once
         self._code = self._first_code = 0
-        self._greeted = False  # whether there was any reply
-        self._mixed = False  # whether the lines so far have codes of different kinds
+        self._greeted = False  # whether there has been a reply
+        self._mixed = False  # whether the codes of the lines so far begin with different digits
         self._lines: list[str] = []
-        self._size = 0  # octets of the reply's lines so far
-        self.empty = True  # between two replies, with nothing buffered
+        self._size = 0  # octets in the reply's lines so far
+        self.empty = True  # whether the parser is between two replies, with nothing buffered
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """Yield the replies that `data` completes; raise ProtocolError at the first malformed one."""
+        """Yield the replies that `data` completes. Raises ProtocolError at the first malformed one."""
         self._buffer += data
         while (end := self._buffer.find(b"\n", self._searched)) >= 0:
             line = bytes(self._buffer[:end])
@@ -80,7 +80,7 @@ class ReplyParser:
     def _check_size(self, taken: int) -> None:
         self._size += taken
         if self._size + (0 if taken else len(self._buffer)) > MAX_REPLY_BYTES:
-            raise ProtocolError(f"a reply of more than {MAX_REPLY_BYTES} octets")
+            raise ProtocolError(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
 
     def _add_line(self, line: bytes) -> Reply | None:
         code, mark = line[:3], line[3:4]
@@ -94,7 +94,7 @@ class ReplyParser:
         return None if mark == b"-" else self._complete()
 
     def _last_line(self) -> str:
-        """Return the last whole line of what stands in place of a greeting, for its error."""
+        """Return the last complete line of what the server sent instead of a greeting, for the error message."""
         if self._greeted:
             return ""
         lines = [line.rstrip(b"\r") for line in bytes(self._buffer[:MAX_REPLY_BYTES]).split(b"\n")[:-1]]
@@ -104,9 +104,9 @@ class ReplyParser:
     def _complete(self) -> Reply:
         if self._mixed:
             last_line = f"{self._code} {self._lines[-1]}".rstrip()[:MAX_TEXT_LENGTH]
-            raise ProtocolError(f"two codes in one reply, {self._first_code} and {last_line}")
+            raise ProtocolError(f"the reply has two codes, {self._first_code} and {last_line}")
         if self._code != self._first_code and self._code >= 400:
-            del self._lines[:-1]  # the others are about another refusal
+            del self._lines[:-1]  # the other lines are about a different refusal
         self._greeted = True
         enhanced = _ENHANCED.match(self._lines[0])
         matches_code = enhanced is not None and enhanced[0][0] == str(self._code)[0]

@@ -1,4 +1,4 @@
-"""The SMTP sender, as the sweep uses it."""
+"""The SMTP sender that a sweep uses."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ STOP_TIMEOUT_SECONDS = 60.0  # for messages in flight, after a stop was requeste
 
 
 class SMTPServer(NamedTuple):
-    """Where mail goes, and how. Its repr does not show the password."""
+    """The mail server and how to connect to it. The repr does not show the password."""
 
     host: str
     port: int
-    security: str = "none"  # or 'starttls' or 'tls'
+    security: str = "none"  # 'none', 'starttls' or 'tls'
     user: str | None = None
     password: str | None = None
-    ca_file: str | None = None  # instead of the system's authorities
-    helo_name: str | None = None  # instead of this host's name or address
+    ca_file: str | None = None  # used instead of the system's certificate authorities
+    helo_name: str | None = None  # used instead of this host's name or address
 
     def __repr__(self) -> str:
         return f"SMTPServer({self.host!r}, {self.port}, {self.security!r}, user={self.user!r})"
 
 
 class AddressMemory(Protocol):
-    """Remembers from one sender to the next which of a host's addresses do not answer."""
+    """Remembers across senders which addresses of a host do not respond."""
 
     def unreachable(self) -> Collection[str]:
-        """Return these addresses, as `str(Address)` writes them. They are tried last."""
+        """Return these addresses, formatted as by `str(Address)`. They are tried last."""
 
     def record_unreachable(self, addresses: Collection[str], host: str) -> None:
-        """Record that these addresses of `host` swallowed an attempt to connect."""
+        """Record that these addresses of `host` did not respond to an attempt to connect."""
 
 
 class SMTPSender:
-    """Delivers by SMTP. What it learns about the server (the pipelining mode) outlives a `deliver`."""
+    """Delivers by SMTP. The pipelining mode that the server supports is kept from one `deliver` to the next."""
 
     address_memory: AddressMemory | None = None
 
@@ -111,7 +111,7 @@ class SMTPSender:
     def _network(self) -> Network:
         try:
             return Network(self._clock, self._step_timeouts, self._new_poller())
-        except OSError as error:  # no file descriptor left
+        except OSError as error:  # out of file descriptors
             raise SessionError(f"cannot wait for connections: {error.strerror or error}") from error
 
     def _addresses(self) -> list[Address]:

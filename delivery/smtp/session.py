@@ -1,42 +1,56 @@
-"""The client side of one SMTP connection: replies in, outcomes and bytes out. No socket, no clock.
+"""The client side of one SMTP connection, without socket or clock: replies go in, bytes and outcomes come out.
 
 Theory of operation
 -------------------
-The owner reads and writes the socket. It passes what the server sent to `receive`, writes what `data_to_send` returns,
-and adds to `bytes_sent` how much of that the network took. It sends each message in two steps:
+The owner has the socket. It passes what the server sent to `receive`, writes what `data_to_send` returns, and adds to
+`bytes_sent` how many of these bytes the network took. (A TLS record counts in full once its first byte was taken.) The
+owner sends each message in two steps:
 
-    begin(envelope, content)    MAIL, RCPT and DATA are sent, together if the server supports PIPELINING
-    READY_FOR_CONTENT           the recipient and DATA were accepted: the content may be sent
-    end()                       the content and its final dot are sent: from here on the message can be in doubt
-    end_and_begin(next, ...)    the same, with the next envelope behind the dot: one round trip for each message
+    begin(envelope, content)    sends MAIL, RCPT and DATA, together if the server supports PIPELINING
+    (READY_FOR_CONTENT)         the server accepted all three: the content may be sent
+    end()                       sends the content and its final dot: from here on, the message can be in doubt
+    end_and_begin(next, ...)    does the same and sends the next envelope after the dot: one round trip per message
 
-Between the steps the owner records durably that the message is about to end (see `loop.py`).
+Between the two steps, the owner records durably that the message is about to end (see `loop.py`).
 
     HANDSHAKE -> IDLE -> ENVELOPE -> READY_FOR_CONTENT -> CONTENT -> IDLE
                                   `-> CONTENT_AND_NEXT_ENVELOPE -> ENVELOPE -> READY_FOR_CONTENT -> ...
 
-Sending is checked against `TRANSITIONS` in `state.py`. Replies cause the other transitions: the end of the handshake
-and the last reply about a refused envelope lead to IDLE, 354 to READY_FOR_CONTENT, and the reply to the dot to IDLE, or
-to ENVELOPE if the next one was sent behind it. `end_and_begin` and `_handle_all_accepted` are shortcuts for nearly
-every message: they leave the same state as the steps that they replace, and must be changed together with those.
+`TRANSITIONS` in `state.py` lists the commands that may be sent in each state; sending any other raises LocalError.
+Replies cause the remaining transitions. The end of the handshake and the last reply about a refused envelope lead to
+IDLE, 354 leads to READY_FOR_CONTENT, and the reply to the dot leads to IDLE, or to ENVELOPE if the next envelope has
+already been sent. `end_and_begin` and `_handle_all_accepted` are shortcuts that nearly every message takes. They leave
+the same state as the steps they replace, and must be changed together with those.
+
+When a connection ends early, the last reply decides about a message that got one. For any other message:
+
+    any byte of the dot line was taken by the network    IN_DOUBT
+    we closed the connection (`stop`)                    returned
+    content, but no dot yet                              DEFERRED
+    envelope only, the server closed it or it broke      DEFERRED if MAIL had a reply, otherwise returned
+    envelope only, a reply was late or invalid           DEFERRED; but returned if that reply was the previous
+                                                         message's and MAIL had none yet
+
+A returned message goes back to the queue and is charged no attempt.
 
 Invariants:
 
-1. A reply belongs to the head of `pending`. One that does not fit there is a ProtocolError, and the connection is not
-   used again. 421 fits anywhere: the server is closing the connection.
-2. A content is sent only after the reply to the previous one. So at most one message of a connection is in doubt.
-3. A message without a valid reply is in doubt if, and only if, the network took any octet of its last line, the dot:
+1. A reply belongs to the head of `pending`. One that is not valid there is a ProtocolError, and the connection is not
+   used again: skipping the reply would shift all later ones. 421 is valid anywhere: the server is closing the
+   connection.
+2. Content is sent only after the reply to the previous content. So at most one message per connection is in doubt.
+3. A message without a valid reply is in doubt if, and only if, the network took any byte of its last line, the dot:
    `bytes_sent > _dot_offset`. Before that, the server cannot have accepted it.
-4. Every envelope that was begun appears once in `outcomes`, or in `returned`, which counts no attempt. Only
-   `drop_envelope` forgets one. `refused` lists those in `outcomes` again whose refusal may be about the session.
-5. A refusal of the session, such as of the login, the sender or a quota, is in `refusal` and never in `outcomes`. If
-   the next envelope was sent behind the refused message, the connection is closed: that one could end only after the
-   outcome of the refused message was recorded, and it has none.
-6. A server that answers commands sent together with "bad sequence of commands" is not believed: the connection is
-   closed, the envelope returned, and `downgraded_to` is the mode for the next connections.
-7. No empty message is sent. If DATA is accepted although the recipient was refused, a lone dot ends it. If a recipient
-   was accepted although MAIL was refused, the connection is closed instead.
-8. If a parameter of MAIL is refused, the envelope is returned, and the session sends that parameter no more.
+4. Every envelope that was begun ends in exactly one of `outcomes` and `returned`; only `drop_envelope` forgets one.
+   `refused` repeats those in `outcomes` whose refusal may be about the session.
+5. A refusal of the session (the login, the sender address, a quota) is in `refusal` and never in `outcomes`. If the
+   next envelope was sent after the refused message, the connection is closed: the next message must not end before the
+   outcome of the refused one is recorded, and that has none.
+6. If the server answers commands that were sent together with "bad sequence of commands", that is not counted as a
+   refusal. The connection is closed, the envelope is returned, and `downgraded_to` is the mode for later connections.
+7. No empty message is sent. If DATA is accepted although the recipient was refused, a lone dot ends the transaction. If
+   a recipient was accepted although MAIL was refused, the connection is closed instead.
+8. If a parameter of MAIL is refused, the envelope is returned, and the session no longer sends that parameter.
 """
 
 from __future__ import annotations
@@ -74,20 +88,20 @@ from delivery.smtp.state import (
     ProtocolState,
 )
 
-# A content of this size or more is sent without the next envelope behind it: the round trip saved would be small
-# beside it, and each connection would hold two such contents in memory.
+# Content of this size or more is sent without the next envelope: saving a round trip would make little difference, and
+# each connection would keep two such contents in memory.
 LARGE_CONTENT_BYTES = 128 * 1024
 
-_MAIL, _RCPT, _DATA, _CONTENT = Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT  # faster than a look-up in the class
+_MAIL, _RCPT, _DATA, _CONTENT = Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT  # faster than looking them up in the enum
 _SENT = Kind.SENT
 
-# What nearly every read brings: a message was accepted, and so was the next envelope.
+# Nearly every read returns exactly this: the message was accepted, and so was the next envelope.
 _ALL_ACCEPTED = re.compile(rb"(250 [ -~]{0,900})\r?\n250 [^\n]*\n250 [^\n]*\n354 [^\n]*\n").fullmatch
 _ENVELOPE_STEPS = ((_MAIL, None), (_RCPT, None), (_DATA, None))
 
 
 class Session(ProtocolState):
-    """The client side of one SMTP connection. It fills `outcomes`, `returned` and `refused`; the owner empties them."""
+    """The client side of one SMTP connection. The owner takes the items out of `outcomes`, `returned` and `refused`."""
 
     __slots__ = (
         "_commands",
@@ -112,28 +126,28 @@ class Session(ProtocolState):
 
     def __init__(self, handshake: Handshake, pipelining_mode: PipeliningMode = PIPELINE_ACROSS_MESSAGES) -> None:
         super().__init__()
-        self.pipelining_mode = pipelining_mode  # the highest that this server is known to follow
-        self.message_count = 0  # how many were begun
-        self.refused: list[UnclearRefusal] = []  # each has an outcome too
-        self.returned_after_dot: list[Envelope] = []  # those of `returned` that were refused after their final dot
+        self.pipelining_mode = pipelining_mode  # the highest mode that this server may still support
+        self.message_count = 0  # messages that were begun
+        self.refused: list[UnclearRefusal] = []  # each also has an outcome
+        self.returned_after_dot: list[Envelope] = []  # the returned envelopes that were refused after their final dot
         self.refusal: SessionRefused | None = None  # the server refused the session as a whole
-        self.downgraded_to: PipeliningMode | None = None  # the lower mode, once the server could not follow
+        self.downgraded_to: PipeliningMode | None = None  # the lower mode, if the server could not handle this one
         self.opened = False
-        self.too_many_connections = False  # the server closed for now because others of ours are open
+        self.too_many_connections = False  # the server closed this connection because we have too many
         self.wants_tls = False
         self.capabilities = Capabilities()  # what the server announced
         self._declares_size = True
         self._commands = EnvelopeCommands()
         self._handshake = handshake
         self._parser = ReplyParser()
-        self._unsent_commands: deque[tuple[Step, bytes]] = deque()  # of the envelope, waiting for earlier replies
+        self._unsent_commands: deque[tuple[Step, bytes]] = deque()  # of the envelope, until earlier replies arrive
         self._recipient_accepted = False
-        self._in_transaction = False  # the server has one open: RSET goes before the next MAIL
+        self._in_transaction = False  # the server has an open transaction: send RSET before the next MAIL
         self._content = b""  # of `envelope`
 
     @property
     def can_pipeline_next(self) -> bool:
-        """Whether the next envelope may be sent behind the content that may be sent now."""
+        """Whether the next envelope may be sent right after the content that is ready to be sent."""
         return (
             self.state is READY_FOR_CONTENT
             and self.pipelining_mode is PIPELINE_ACROSS_MESSAGES
@@ -144,9 +158,9 @@ class Session(ProtocolState):
     # Called by the owner
 
     def begin(self, envelope: Envelope, content: bytes) -> None:
-        """Send MAIL, RCPT and DATA for `envelope`. Raises UnsendableValueError, with nothing sent."""
+        """Send MAIL, RCPT and DATA for `envelope`. If this raises UnsendableValueError, nothing was sent."""
         if self.state is not IDLE:
-            raise LocalError(f"no envelope may begin in state {self.state.name}")
+            raise LocalError(f"an envelope cannot begin in state {self.state.name}")
         commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
         self._mail_answered = self._recipient_accepted = False
         self._envelope_mode = (
@@ -169,12 +183,13 @@ class Session(ProtocolState):
         self._in_transaction = False
 
     def end_and_begin(self, envelope: Envelope, content: bytes) -> None:
-        """`end`, with `envelope` behind the dot. Raises UnsendableValueError, with nothing sent or ended.
+        """Do the same as `end`, and send `envelope` right after the dot.
 
-        Nearly every message is sent here, in one piece; `end` and `begin` would send it in four.
+        If this raises UnsendableValueError, nothing was sent. Nearly every message is sent here, in one piece; `end`
+        and `begin` would take four.
         """
         if self.state is not READY_FOR_CONTENT:
-            raise LocalError(f"no envelope may follow in state {self.state.name}")
+            raise LocalError(f"an envelope cannot follow in state {self.state.name}")
         commands = self._commands.lines(envelope.message.sender_address, envelope.address, content)
         ending = self._content
         data = ending + commands
@@ -192,16 +207,19 @@ class Session(ProtocolState):
         self.message_count += 1
 
     def quit(self) -> None:
-        """Send QUIT; its reply changes nothing."""
+        """Send QUIT. Its reply does not matter."""
         self._send(Step.QUIT, command.QUIT)
 
     def tls_started(self) -> None:
-        """Start over with EHLO, now that TLS is established."""
+        """Send EHLO again, now that TLS is established."""
         self.wants_tls = False
         self._send(*self._handshake.tls_started())
 
     def receive(self, data: bytes, at: float) -> None:
-        """Handle what the server sent. After a ProtocolError the owner calls `fail`; earlier outcomes stand."""
+        """Handle bytes from the server, received `at` (seconds since 1970 UTC).
+
+        If this raises ProtocolError, the owner calls `fail`. Outcomes from earlier replies stand.
+        """
         if self.state is CONTENT_AND_NEXT_ENVELOPE and self._parser.empty and self.bytes_sent == self._bytes_queued:
             all_accepted = _ALL_ACCEPTED(data)
             if all_accepted is not None:
@@ -215,7 +233,7 @@ class Session(ProtocolState):
     # Replies
 
     def _handle_all_accepted(self, text: str, at: float) -> None:
-        """Do at once what `_handle_reply` would do in four steps."""
+        """Do in one step what `_handle_reply` would do in four."""
         envelope = self.pending[0][1]
         self.pending.clear()
         self.wait_count += 4
@@ -228,7 +246,7 @@ class Session(ProtocolState):
         if reply.code == 421 and self.state is not QUITTING:
             return self._handle_421(reply, at)
         if not self.pending:
-            raise ProtocolError(f"an unexpected reply: {reply.text}")
+            raise ProtocolError(f"unexpected reply: {reply.text}")
         step, envelope = self.pending[0]
         _REPLY_HANDLERS[step](self, step, reply, envelope, at)
         if self.state is not CLOSED:
@@ -238,7 +256,7 @@ class Session(ProtocolState):
         return None
 
     def _handle_421(self, reply: Reply, at: float) -> None:
-        """The server is closing the connection; the message whose command got this reply is deferred."""
+        """Handle a server that is closing the connection. The message whose command got this reply is deferred."""
         if self.state is HANDSHAKE:
             self.refusal = SessionRefused(reply.text)
         step, envelope = self.pending[0] if self.pending else (None, None)
@@ -256,7 +274,7 @@ class Session(ProtocolState):
         return self.fail(reply.text, at)
 
     def _refuse_session(self, reply: Reply, at: float, blame: Blame = Blame.SESSION) -> None:
-        """The server refuses the session in its reply to an envelope: close the connection, and return everything."""
+        """Handle a refusal of the session in the reply to a message: close the connection and return everything."""
         if blame is Blame.CONNECTIONS:
             self.too_many_connections = True
         else:
@@ -287,7 +305,7 @@ class Session(ProtocolState):
         elif self._parser.empty:
             self.wants_tls = True
         else:
-            raise ProtocolError("the server sent something between its reply to STARTTLS and TLS")
+            raise ProtocolError("the server sent data between its reply to STARTTLS and the TLS handshake")
         return None
 
     def _on_reset(self, _step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
@@ -311,18 +329,18 @@ class Session(ProtocolState):
     def _on_data(self, step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         if reply.code == 354 and self.envelope is not None:
             self.state = READY_FOR_CONTENT
-        elif reply.code == 354 and self._recipient_accepted:  # without a sender; a lone dot would send an empty message
+        elif reply.code == 354 and self._recipient_accepted:  # MAIL was refused; a lone dot would send an empty message
             self._close(reply.text, at, charged=None)
         elif reply.code == 354:
             self._send(Step.LONE_DOT, command.LONE_DOT)
         elif reply.code < 400:
-            raise ProtocolError(f"not a valid reply to DATA: {reply.text}")
+            raise ProtocolError(f"invalid reply to DATA: {reply.text}")
         elif self.envelope is not None:
             self._handle_refusal(step, reply, at)
 
     def _on_content(self, step: Step, reply: Reply, envelope: Envelope | None, at: float) -> None:
         if reply.code // 100 == 3 or (reply.code < 400 and not self.dot_sent):
-            raise ProtocolError(f"not a valid reply to the end of a message: {reply.text}")
+            raise ProtocolError(f"invalid reply to the end of a message: {reply.text}")
         if envelope is not None and reply.code < 300:
             self.outcomes.append(Outcome(envelope, Kind.SENT, reply.text, at))
         elif envelope is not None:
@@ -334,24 +352,24 @@ class Session(ProtocolState):
             if blame is Blame.SESSION:
                 self.refusal = SessionRefused(reply.text, final=True)
                 self._return_content(envelope)
-        if not self.dot_sent:  # the server will not read the rest, so nothing more can be sent on this connection
+        if not self.dot_sent:  # the server will not read the rest of the content, so this connection is of no more use
             self.pending.popleft()
             return self.connection_lost(reply.text, at)
         self.state = ENVELOPE if self.state is CONTENT_AND_NEXT_ENVELOPE else IDLE
         return None
 
     def _on_lone_dot(self, _step: Step, _reply: Reply, _envelope: Envelope | None, _at: float) -> None:
-        """Ignore the reply: a message without recipients is not a delivery."""
+        """Ignore the reply, because a message without recipients is not a delivery."""
         self._in_transaction = False
 
     def _on_quit(self, _step: Step, reply: Reply, _envelope: Envelope | None, at: float) -> None:
         self._close(reply.text, at, charged=None)
 
     def _handle_refusal(self, step: Step, reply: Reply, at: float) -> None:
-        """Handle a refusal of this envelope, of every envelope, or of commands that were sent together."""
+        """Handle a refusal of this envelope, of the whole session, or of commands that were sent together."""
         envelope = self.envelope
         if envelope is None or reply.code < 400:
-            raise ProtocolError(f"not a valid reply to {step.name}: {reply.text}")
+            raise ProtocolError(f"invalid reply to {step.name}: {reply.text}")
         self.envelope = None
         self._unsent_commands.clear()
         if step is Step.MAIL and is_parameter_refusal(reply) and self._drop_parameters(reply, envelope):
@@ -373,7 +391,10 @@ class Session(ProtocolState):
         return None
 
     def _add_refusal(self, step: Step, reply: Reply, envelope: Envelope, at: float) -> Blame:
-        """Add the outcome of a refused envelope, unless SESSION or CONNECTIONS is returned."""
+        """Add the outcome of a refused envelope, unless the refusal is about the session or its connections.
+
+        Returns what the refusal is about.
+        """
         kind, blame = classify_refusal(step, reply, envelope.address)
         if kind is None:
             return Blame.SESSION
@@ -386,7 +407,10 @@ class Session(ProtocolState):
         return blame
 
     def _drop_parameters(self, reply: Reply, envelope: Envelope) -> bool:
-        """Send no more the parameters of MAIL that the reply names, or any; return False if none was sent."""
+        """Stop sending the parameters of MAIL that the reply names, or all if it names none.
+
+        Returns False if no parameters were sent.
+        """
         sent = {
             "SIZE": self._declares_size and self.capabilities.size is not None,
             "8BITMIME": self.capabilities.eight_bit and not self._content.isascii(),
@@ -406,7 +430,7 @@ class Session(ProtocolState):
     # Helpers
 
     def _close(self, reason: str, at: float, *, charged: bool | None) -> None:
-        """Close; if a login was refused, that is the reason, whatever followed it."""
+        """Close as the base class does. If EHLO or a login was refused, that is the reason, whatever came after it."""
         if self.state is HANDSHAKE and self._handshake.refusal is not None:
             self.refusal = self._handshake.refusal
             reason = str(self.refusal)
@@ -422,7 +446,7 @@ class Session(ProtocolState):
         )
 
     def _advance(self) -> None:
-        """Send what may be sent now; become idle after the last reply about a refused envelope."""
+        """Send the commands that may be sent now. After the last reply about a refused envelope, become idle."""
         while self._unsent_commands and (not self.pending or self._envelope_mode is not NO_PIPELINING):
             self._send(*self._unsent_commands.popleft())
         if self.state is ENVELOPE and not self.pending and self.envelope is None:

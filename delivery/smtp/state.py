@@ -1,8 +1,8 @@
-"""What may be sent in which state, and what has been sent but not yet answered. No socket, no clock.
+"""The state of an SMTP connection: what may be sent, and what awaits a reply. Uses no socket and no clock.
 
-Legal transitions are a table; a transition that is not in it is a bug of ours. What was sent but not yet answered is
-a queue, `pending`: sending appends to it, a reply takes its head. So a reply is always counted for the command that
-it answers, however many commands were sent together.
+`TRANSITIONS` lists the legal transitions; any other is a bug in this program. `pending` is a queue of the commands that
+have no reply yet: sending appends to it, and a reply takes the head. So a reply is always counted for its own command,
+however many commands were sent together.
 """
 
 from __future__ import annotations
@@ -16,33 +16,31 @@ from delivery.smtp.errors import LocalError
 
 
 class State(IntEnum):
-    """The state of a connection."""
-
     HANDSHAKE = 0  # greeting, EHLO, STARTTLS, AUTH
-    IDLE = 1  # open, nothing under way
+    IDLE = 1  # open, without a message
     ENVELOPE = 2  # MAIL, RCPT, DATA
-    READY_FOR_CONTENT = 3  # all three accepted: the content may be sent
-    CONTENT = 4  # content and final dot were sent
-    CONTENT_AND_NEXT_ENVELOPE = 5  # the same, with the next envelope behind the dot
+    READY_FOR_CONTENT = 3  # all three were accepted: the content may be sent
+    CONTENT = 4  # the content and the final dot were sent
+    CONTENT_AND_NEXT_ENVELOPE = 5  # the same, and the next envelope after the dot
     QUITTING = 6
     CLOSED = 7
 
 
-# Module-level names: Python 3.11 takes 0.1 us to look up a member in its class, and a message needs twenty.
+# Module-level names, because Python 3.11 takes 0.1 us to look up a member in its class, and a message needs twenty.
 HANDSHAKE, IDLE, ENVELOPE, READY_FOR_CONTENT, CONTENT, CONTENT_AND_NEXT_ENVELOPE, QUITTING, CLOSED = State
 
 
 class PipeliningMode(IntEnum):
-    """How many commands are sent together (RFC 2920). A server that cannot follow gets the next lower mode."""
+    """How many commands are sent together (RFC 2920). A server that cannot handle a mode gets the next lower one."""
 
     NONE = 0
     ENVELOPE = 1  # MAIL, RCPT and DATA
-    ACROSS_MESSAGES = 2  # these three, behind the final dot of the previous message
+    ACROSS_MESSAGES = 2  # these three, right after the final dot of the previous message
 
 
 NO_PIPELINING, PIPELINE_ENVELOPE, PIPELINE_ACROSS_MESSAGES = PipeliningMode
 
-# Every legal transition: the state in which a step may be sent -> the state it leads to. All others are bugs.
+# Every legal transition: for each state, the steps that may be sent in it and the state that each leads to.
 TRANSITIONS: dict[State, dict[Step, State]] = {
     HANDSHAKE: {
         Step.EHLO: HANDSHAKE,
@@ -69,7 +67,7 @@ _CONTENT = Step.CONTENT
 
 
 class ProtocolState:
-    """The state of one connection, its pending replies and output, and the outcomes of a connection that ends early."""
+    """The state of one connection: pending replies, output, and the outcomes when the connection ends early."""
 
     __slots__ = (
         "_bytes_queued",
@@ -92,27 +90,27 @@ class ProtocolState:
 
     def __init__(self) -> None:
         self.state = HANDSHAKE
-        # Each step that waits for its reply. A content carries its envelope, since `envelope` is the next one by
-        # then; every other step is about `envelope`.
+        # Each step that awaits a reply. A CONTENT step carries its envelope, because `envelope` may already be the next
+        # one; every other step is about `envelope`.
         self.pending: deque[tuple[Step, Envelope | None]] = deque([(Step.GREETING, None)])
-        self.wait_count = 0  # changes whenever another reply is awaited: a new deadline starts
-        self.bytes_sent = 0  # octets that the network took, counted by the owner
-        self._bytes_queued = 0  # octets that were ever passed to `_send`
-        self._dot_offset = 0  # where in these the final dot of the last content begins
+        self.wait_count = 0  # changes whenever another reply is awaited, which starts a new deadline
+        self.bytes_sent = 0  # how many bytes the network has taken in all; counted by the owner
+        self._bytes_queued = 0  # how many bytes were ever queued for sending
+        self._dot_offset = 0  # the offset of the last content's final dot in all bytes ever queued
         self._output: list[bytes] = []
-        self.envelope: Envelope | None = None  # under negotiation, until its content is sent or it is refused
+        self.envelope: Envelope | None = None  # the current envelope, until its content is sent or it is refused
         self._envelope_mode = NO_PIPELINING  # how `envelope` was sent
         self._mail_answered = False
         self.outcomes: list[Outcome] = []
-        self.returned: list[Envelope] = []  # the server never replied to these: no attempt is counted
-        self.answered_pipelined_mail = False  # the server answered a MAIL that was sent behind a dot
-        self.hung_up_on_pipelined_mail = False  # it closed the connection on the first one
-        self.broken_mid_message = False  # closed with a message under way
+        self.returned: list[Envelope] = []  # to be sent again; no attempt is counted
+        self.answered_pipelined_mail = False  # the server replied to a MAIL that was sent right after a dot
+        self.hung_up_on_pipelined_mail = False  # the server closed the connection on the first such MAIL
+        self.broken_mid_message = False  # the connection was lost with a message under way
         self.reason = ""  # why the connection was closed
 
     @property
     def step(self) -> Step | None:
-        """The step whose reply is awaited, for its deadline; None if no reply is."""
+        """The step whose reply is awaited, which has a deadline; None if no reply is awaited."""
         if not self.pending:
             return None
         step = self.pending[0][0]
@@ -120,7 +118,7 @@ class ProtocolState:
 
     @property
     def dot_sent(self) -> bool:
-        """Whether the network took the final dot of the last content, or any part of that line."""
+        """Whether the network took any byte of the last content's final dot line."""
         return self.bytes_sent > self._dot_offset
 
     @property
@@ -130,7 +128,7 @@ class ProtocolState:
 
     @property
     def has_output(self) -> bool:
-        """Whether something waits to be sent."""
+        """Whether there are bytes to send."""
         return bool(self._output)
 
     def data_to_send(self) -> bytes:
@@ -152,26 +150,26 @@ class ProtocolState:
         self._bytes_queued += len(data)
 
     def connection_lost(self, reason: str, at: float) -> None:
-        """The server closed or broke the connection. An envelope whose MAIL was not answered costs no attempt."""
+        """Handle the loss of the connection. An envelope whose MAIL had no reply costs no attempt."""
         if self._envelope_mode is PIPELINE_ACROSS_MESSAGES and not self.answered_pipelined_mail:
             self.hung_up_on_pipelined_mail = self.envelope is not None and not self._mail_answered
         self._close(reason, at, charged=self._mail_answered)
 
     def fail(self, reason: str, at: float) -> None:
-        """The awaited reply came too late or was not a valid one: the message it was about is charged an attempt."""
+        """Close after a late or invalid reply. The message that the reply was about is charged an attempt."""
         awaits_dot_reply = bool(self.pending) and self.pending[0][0] is _CONTENT
         self._close(reason, at, charged=self._mail_answered or not awaits_dot_reply)
 
     def stop(self, reason: str, at: float) -> None:
-        """We close the connection; an envelope whose final dot was not sent is returned."""
+        """Close on our own initiative. An envelope whose final dot was not sent is returned."""
         self._close(reason, at, charged=None)
 
     def drop_envelope(self) -> None:
-        """Forget the envelope whose content was about to be sent: it is no longer ours to send."""
+        """Forget the envelope whose content was about to be sent, because its claim was lost."""
         self.envelope = None
 
     def _close(self, reason: str, at: float, *, charged: bool | None) -> None:
-        """Decide everything under way. `charged`: whether `envelope` is charged an attempt; None: nothing is."""
+        """Decide everything under way. `charged`: whether `envelope` is charged an attempt. None charges nothing."""
         self.broken_mid_message = self.busy and charged is not None
         for step, envelope in self.pending:
             if step is Step.CONTENT and envelope is not None:

@@ -1,7 +1,7 @@
-"""Sockets, TLS and time: the only file of `delivery.smtp` that uses them.
+"""Sockets, TLS and time. No other module of `delivery.smtp` uses them directly.
 
-Sockets are non-blocking and polled with epoll, level-triggered (`selectors` where there is no epoll). TLS works on
-memory buffers, bytes in, bytes out, so that it takes the same path as plain bytes.
+Sockets are non-blocking and polled with level-triggered epoll, or with `selectors` where epoll is not available. TLS
+works on memory buffers, so encrypted bytes take the same path as plain ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ monotonic = time.monotonic
 wall_clock = time.time
 
 _READ_BYTES = 4 * 1024  # replies are short
-TLS_RECORD_BYTES = 16 * 1024  # the most that one TLS record holds
+TLS_RECORD_BYTES = 16 * 1024  # the maximum plain bytes in one TLS record
 READ, WRITE = 1, 4  # EPOLLIN and EPOLLOUT
 
 
@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the address is of this same host."""
+        """Whether the address is on this host."""
         name = str(self.socket_address[0])
         return name == "::1" or name.startswith("127.")
 
@@ -51,22 +51,22 @@ def resolve(host: str, port: int) -> list[Address]:
 
 @lru_cache(maxsize=16)
 def ehlo_name(address: Address) -> str:
-    """Return the name for EHLO: the host name if it is fully qualified, or the address that reaches `address`."""
+    """Return the name for EHLO: the host name if it is fully qualified, or else the local IP address."""
     name = qualified_name(socket.gethostname())
     if name is not None:
         return name
-    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:  # connecting it sends nothing
+    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:  # connecting a UDP socket sends nothing
         probe.connect(address.socket_address)
         return address_literal(str(probe.getsockname()[0]))
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return a context that checks certificates and names, against the system's authorities or those in a file."""
+    """Return a context that verifies certificates and names, against the system's authorities or those in `ca_file`."""
     return ssl.create_default_context(cafile=ca_file)
 
 
 def new_poller() -> Poller:
-    """Return an epoll object, or its replacement on systems without epoll."""
+    """Return an epoll object, or a substitute on systems without epoll."""
     return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
 
 
@@ -88,7 +88,7 @@ class SelectorPoller:
         self.close = self._selector.close
 
     def register(self, fd: int, mask: int) -> None:
-        """Watch `fd`; selectors say 2 where epoll says 4."""
+        """Watch `fd`. The write event is 2 in `selectors` and 4 in epoll."""
         self._selector.register(fd, mask & READ | (mask & WRITE) >> 1)
 
     def modify(self, fd: int, mask: int) -> None:
@@ -99,7 +99,7 @@ class SelectorPoller:
         self._selector.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait for up to `timeout` seconds; return the descriptors that are ready, each with its events."""
+        """Wait up to `timeout` seconds. Return the ready descriptors, each with its events."""
         return [(key.fd, mask & 1 | (mask & 2) << 1) for key, mask in self._selector.select(timeout)]
 
 
@@ -108,13 +108,13 @@ class Tls:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        name = host.removesuffix(".")  # RFC 6066 section 3; only look-ups need the dot
+        name = host.removesuffix(".")  # RFC 6066, section 3; only DNS needs the dot
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self.ready = False
-        self._error: OSError | None = None  # to be raised next: the plain bytes before it came first
+        self._error: OSError | None = None  # raised by the next call, after the plain bytes that came before it
 
     def feed(self, data: bytes) -> bytes | None:
-        """Decrypt bytes from the network; None: no plain bytes yet; b"": the server closed TLS."""
+        """Decrypt bytes from the network. Return None if there are no plain bytes yet, b"" if the server closed TLS."""
         if self._error:
             raise self._error
         self._incoming.write(data)
@@ -134,7 +134,7 @@ class Tls:
         return plain if self.ready else None
 
     def handshake(self) -> bool:
-        """Continue as far as the server's bytes allow; return whether TLS is established."""
+        """Continue the handshake as far as the received bytes allow. Return whether TLS is established."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -153,18 +153,18 @@ class Tls:
         return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if certificate else None
 
     def fits_one_record(self, plain: bytes) -> bool:
-        """Whether `plain` can be encrypted now, as one record."""
+        """Return whether `plain` can be encrypted now as a single record."""
         return self.ready and 0 < len(plain) <= TLS_RECORD_BYTES
 
     def encrypt(self, plain: bytes | memoryview) -> bytes:
-        """Encrypt plain bytes; return all bytes that TLS has for the network."""
+        """Encrypt plain bytes. Return all bytes that TLS has for the network."""
         if plain:
             self._object.write(plain)
         return self._outgoing.read() if self._outgoing.pending else b""
 
 
 def speaks_tls(address: Address, timeout: float = 1.5) -> bool:
-    """Return whether the server answers a TLS handshake, whatever its certificate. Blocks; nothing is sent over it."""
+    """Return whether the server responds to a TLS handshake, whatever its certificate. Blocks for up to `timeout`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     outgoing = ssl.MemoryBIO()
@@ -181,7 +181,7 @@ def speaks_tls(address: Address, timeout: float = 1.5) -> bool:
 
 
 def start_connect(address: Address) -> socket.socket:
-    """Return a socket that is connecting. Raises OSError if it cannot start."""
+    """Return a socket that is connecting. Raises OSError if the attempt cannot start."""
     connecting = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connecting.setblocking(False)
@@ -196,13 +196,13 @@ def start_connect(address: Address) -> socket.socket:
 
 
 def connect_error(connecting: socket.socket) -> OSError | None:
-    """Return the error of a socket that has become writable; None: it is connected."""
+    """Return the connection error of a socket that has become writable, or None if it is connected."""
     error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return OSError(error, os.strerror(error)) if error else None
 
 
 def describe_error(error: OSError) -> str:
-    """Return an error as text for people; for TLS, what is wrong with the certificate, without source lines."""
+    """Return the text of an error for logs. For TLS, the reason without OpenSSL's source locations."""
     for name in ("verify_message", "reason"):
         tls_reason = getattr(error, name, None)
         if tls_reason:

@@ -10,6 +10,11 @@ import os
 import re
 import subprocess
 
+try:
+    import pwd
+except ImportError:  # Windows, which has no crontab either
+    pwd = None  # type: ignore[assignment]
+
 BEGIN = b"# BEGIN email-endpoint (written by makecron.sh, which replaces all lines down to END)\n"
 END = b"# END email-endpoint\n"
 
@@ -54,7 +59,7 @@ def read() -> bytes:
     listed = _crontab("-l")
     if listed.returncode == 0:
         return _exact_bytes(listed.stdout)
-    if listed.returncode == 1 and b"no crontab for" in listed.stderr:
+    if listed.returncode > 0 and not listed.stdout and _says_there_is_none(listed.stderr):
         return b""
     raise CrontabRefused(f"The crontab cannot be read, so nothing was changed: {_error_text(listed)}")
 
@@ -67,8 +72,12 @@ def replace(old: bytes, new: bytes) -> None:
     written = _crontab("-", new) if new else _crontab("-r", b"y\n")
     if written.returncode != 0:
         raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_error_text(written)}")
-    if read() != new:
-        raise CrontabChanged("Something else wrote the crontab at the same moment: see crontab -l, run this again.")
+    present = read()
+    if present == new:
+        return
+    if present == old and written.stderr:  # busybox ends with 0 all the same
+        raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_error_text(written)}")
+    raise CrontabChanged("Something else wrote the crontab at the same moment: see crontab -l, run this again.")
 
 
 def split_block(crontab: bytes) -> tuple[bytes, bytes]:
@@ -99,6 +108,17 @@ def _exact_bytes(listed: bytes) -> bytes:
     if printed.returncode == 0 and _escape_returns(printed.stdout) == _escape_returns(listed):
         return printed.stdout
     raise CrontabRefused(f"The crontab cannot be read exactly, so nothing was changed: {_error_text(printed)}")
+
+
+def _says_there_is_none(error: bytes) -> bool:
+    """Return whether `crontab -l` failed because the user has no crontab yet."""
+    if b"no crontab for" in error:
+        return True
+    try:
+        user = os.fsencode(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:
+        return False
+    return b"can't open '%s': No such file or directory" % user in error  # busybox: Alpine, OpenWrt
 
 
 def _escape_returns(crontab: bytes) -> bytes:

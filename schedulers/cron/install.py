@@ -7,7 +7,6 @@ A user has one such job. Its standard error is not redirected, so that cron mail
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from schedulers.cron import crontab_file
 from schedulers.cron.crontab_file import CronError
 from schedulers.cron.job_line import Job, block_of, job_in, line_of
 from settings import FOLDER, Settings, SettingsError, load_settings
+from settings.console import escape_unencodable
 
 _DAEMONS = {"cron", "crond", "fcron"}
 
@@ -23,9 +23,7 @@ _DAEMONS = {"cron", "crond", "fcron"}
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after an error on standard error."""
     options = _options(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a path may contain any bytes
+    escape_unencodable()  # a path may contain any bytes
     try:
         print(remove() if options.remove else _install_here())
     except (CronError, SettingsError) as error:  # a SettingsError has a line for each setting to fix

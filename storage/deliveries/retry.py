@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple, cast
 
-from storage.connection import Connection
+from storage.connection import Connection, Row, Statement
+from storage.deliveries.listing import WINDOW_OF_ATTEMPTED
 from storage.errors import NotInDoubt, NotRetryable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
@@ -29,6 +31,24 @@ QUEUE_AGAIN = f"""
 UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
 WHERE event_id = ? AND recipient_id = ? AND status = ? AND {IS_RETRYABLE}
 """  # noqa: S608 - statements of our own
+# Why a retry leaves a delivery alone: `standing` is the status of its recipient, or 'removed'.
+STANDING = "CASE WHEN r.removed_at IS NULL THEN COALESCE(r.status, 'removed') ELSE 'removed' END"
+COUNT_STANDINGS = f"""
+SELECT d.status, {STANDING} AS standing, COUNT(*) FROM ({WINDOW_OF_ATTEMPTED}) AS looked_at CROSS JOIN deliveries d
+LEFT JOIN recipients r ON r.recipient_id = d.recipient_id
+WHERE d.event_id = looked_at.event_id AND d.recipient_id = looked_at.recipient_id AND d.status IN ('failed', 'unknown')
+GROUP BY d.status, standing
+"""  # noqa: S608 - statements of our own
+SELECT_STANDING = f"""
+SELECT d.status, {STANDING}, 1 FROM deliveries d LEFT JOIN recipients r ON r.recipient_id = d.recipient_id
+WHERE d.event_id = :event_id AND d.recipient_id = :recipient_id AND d.status IN ('failed', 'unknown')
+"""  # noqa: S608 - statements of our own
+REACTIVATE = f"""
+UPDATE recipients SET status = 'active', bounced_event_id = NULL
+WHERE status = 'rejected' AND removed_at IS NULL AND recipient_id IN (
+    SELECT d.recipient_id FROM ({WINDOW_OF_ATTEMPTED}) AS looked_at CROSS JOIN deliveries d
+    WHERE d.event_id = looked_at.event_id AND d.recipient_id = looked_at.recipient_id AND d.status = 'failed')
+"""  # noqa: S608 - statements of our own
 SET_DECIDED = """
 UPDATE deliveries SET status = :status, finished_at = :now, reply = :reply
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'unknown'
@@ -39,6 +59,28 @@ INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
 DECISION_REPLIES = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
+
+
+class Standings(NamedTuple):
+    """How many failed and unknown deliveries there are, by (their status, the standing of their recipient).
+
+    A standing is the status of a recipient, or `removed`. A retry queues the deliveries to those who are `active`.
+    """
+
+    counts: Mapping[tuple[str, str], int]
+    is_complete: bool = True  # False: there may be more
+
+    def retryable(self, *statuses: str) -> int:
+        """Return how many deliveries with these statuses a retry queues."""
+        return sum(self.counts.get((status, "active"), 0) for status in statuses)
+
+    def blocked(self, *statuses: str) -> dict[str, int]:
+        """Return how many deliveries with these statuses a retry leaves alone, by the standing of the recipient."""
+        blocked: Counter[str] = Counter()
+        for (status, standing), count in self.counts.items():
+            if status in statuses and standing != "active":
+                blocked[standing] += count
+        return dict(sorted(blocked.items()))
 
 
 class Retries:
@@ -64,6 +106,43 @@ class Retries:
         second = epoch_seconds(now)
         batches = self._batches(event_id, recipient_ids)
         return sum(self._retry_some(event_id, second, statuses, batch) for batch in batches)
+
+    def standings(
+        self, event_id: int, recipient_ids: Iterable[int] | None = None, limit: int | None = None
+    ) -> Standings:
+        """Count the failed and unknown deliveries of an email by the standing of their recipients.
+
+        Of all recipients or of these. With `limit`, only about that many deliveries are read.
+        """
+        counts: Counter[tuple[str, str]] = Counter()
+        seen = 0
+        for batch in self._batches(event_id, recipient_ids):
+            for status, standing, count in self._standings_of(event_id, batch, recipient_ids is None):
+                counts[status, standing] += count
+            seen += len(batch)
+            if limit is not None and seen >= limit:
+                return Standings(counts, is_complete=len(batch) < BATCH_SIZE)
+        return Standings(counts)
+
+    def reactivate_rejected(self, event_id: int) -> int:
+        """Make the rejected recipients of failed deliveries active again; return how many there were.
+
+        Raises NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
+        """
+        self._check_retryable(event_id)
+        reactivated = 0
+        for batch in self._attempted(event_id):
+            with self._connection.transaction():
+                reactivated += self._connection.execute(REACTIVATE, **_window(event_id, batch))
+        return reactivated
+
+    def _standings_of(self, event_id: int, recipient_ids: Sequence[int], is_window: bool) -> list[Row]:
+        if is_window:
+            return self._connection.fetch_all(COUNT_STANDINGS, **_window(event_id, recipient_ids))
+        statements: list[Statement] = [
+            (SELECT_STANDING, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
+        ]
+        return [row for rows in cast("list[list[Row]]", self._connection.execute_pipelined(statements)) for row in rows]
 
     def decide(self, event_id: int, recipient_id: int, status: str, now: datetime) -> None:
         """Record a person's decision that an `unknown` delivery was `sent`, or that it `failed`. Raises NotInDoubt."""
@@ -125,3 +204,8 @@ class Retries:
         while rows := self._connection.fetch_all(SELECT_ATTEMPTED, event_id=event_id, after=after, limit=BATCH_SIZE):
             after = rows[-1][0]
             yield [recipient_id for (recipient_id,) in rows]
+
+
+def _window(event_id: int, recipient_ids: Sequence[int]) -> dict[str, int]:
+    """Return the values for WINDOW_OF_ATTEMPTED that select a batch of `_attempted`."""
+    return {"event_id": event_id, "after": recipient_ids[0] - 1, "window": len(recipient_ids)}

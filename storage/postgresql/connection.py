@@ -26,6 +26,7 @@ try:
     from psycopg.types.numeric import Int8Dumper
 
     from storage.postgresql.errors import translated
+    from storage.postgresql.parameters import connection_parameters
     from storage.postgresql.pipeline import Pipeline, PipelinedTransaction
 except ImportError as missing:
     remedy = "run: pip install -r requirements/postgresql.txt"
@@ -41,13 +42,6 @@ INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock; any number that no other pr
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
 SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
 SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
-CONNECTION_OPTIONS = {
-    "autocommit": True,
-    "application_name": "email-endpoint",
-    "connect_timeout": 5,  # seconds
-    "keepalives_idle": 30,
-    "tcp_user_timeout": 20_000,  # milliseconds
-}
 # Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
 # the table was small: it would read all deliveries to find thirty.
 # (And what is forbidden has a price so high that the compiler of queries, jit, would set to work.)
@@ -265,7 +259,7 @@ class PostgreSQLConnection:
             self._locks.hold(sender_id)
         except OSError as error:
             reason = f"no file for the lock of a sender can be made: {error.filename} ({error.strerror})"
-            raise DatabaseReadOnly(reason, "let this user write to the folder of the program") from error
+            raise DatabaseReadOnly(reason, "let this user write to that folder, or name another in DATA_DIR") from error
 
     def release_sender_lock(self, sender_id: int) -> None:
         self._locks.release(sender_id)
@@ -286,7 +280,8 @@ class PostgreSQLConnection:
     def _connect(self) -> psycopg.Connection[Row]:
         self._listens = False
         try:
-            connection = psycopg.connect(self._url, options=self._options, **cast("Any", CONNECTION_OPTIONS))
+            parameters = connection_parameters(self._url, self._options)
+            connection = psycopg.connect(self._url, autocommit=True, **parameters)
         except psycopg.Error as error:
             raise translated(error) from error
         # psycopg sends each number as the smallest type that holds it, but 20000 + 20000 is not a SMALLINT.

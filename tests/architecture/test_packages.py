@@ -1,4 +1,4 @@
-"""The requirements: each is pinned, and so is every package that they need in turn."""
+"""The requirements: every package is pinned and has hashes, directly needed or not, and no package is needless."""
 
 from __future__ import annotations
 
@@ -6,45 +6,37 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.installation import PROJECT
 
-PINNED = re.compile(r"^[A-Za-z0-9_.-]+(?:\[.*\])?==\S+", re.MULTILINE)
-CONSTRAINTS = PROJECT / "requirements" / "constraints.txt"
-REQUIREMENTS = [
-    PROJECT / "requirements.txt",
-    *(PROJECT / "requirements" / f"{name}.txt" for name in ("dev", "postgresql", "redis")),
-]
+FOLDER = PROJECT / "requirements"
+# What is needed directly, and the file that pins all of it.
+LISTS = {
+    FOLDER / "service.in": PROJECT / "requirements.txt",
+    **{FOLDER / f"{name}.in": FOLDER / f"{name}.txt" for name in ("postgresql", "redis", "dev", "sbom")},
+}
+INSTALLED = [path for path in LISTS if path.name != "sbom.in"]  # sbom.txt is for an environment of its own
+SERVICE = [PROJECT / "requirements.txt", FOLDER / "postgresql.txt", FOLDER / "redis.txt"]
+NEEDLESS = {"freezegun"}  # requirements/overrides.txt says why
+LOCKED = re.compile(
+    r"(?P<pin>[a-z0-9.-]+==[^ ]+(?: ; [^\\]+)?) \\\n(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+)
 
 
-def test_every_requirement_is_pinned_to_one_version() -> None:
-    for file in REQUIREMENTS:
-        lines = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "-r ", "-c "))]
-        assert len(PINNED.findall(file.read_text())) == len(lines), file
+def locked(file: Path) -> list[Requirement]:
+    """Return the packages that a file pins."""
+    return [Requirement(match["pin"]) for match in LOCKED.finditer(file.read_text())]
 
 
-def test_the_constraints_pin_every_package_that_is_needed_at_the_version_that_is_tested() -> None:
-    pinned = {canonicalize_name(pin.name): str(pin.specifier) for pin in requirements_of(CONSTRAINTS) if applies(pin)}
-    needed = [requirement for file in REQUIREMENTS for requirement in requirements_of(file)]
-    seen: set[str] = set()
-    while needed:
-        requirement = needed.pop()
-        if not applies(requirement) or str(requirement) in seen:
-            continue
-        seen.add(str(requirement))
-        distribution = metadata.distribution(requirement.name)
-        assert pinned.get(canonicalize_name(requirement.name)) == f"=={distribution.version}", requirement.name
-        for dependency in map(Requirement, distribution.requires or ()):
-            if applies(dependency, *requirement.extras):
-                dependency.marker = None
-                needed.append(dependency)
-    assert len(seen) > 50
-
-
-def requirements_of(file: Path) -> list[Requirement]:
-    return [Requirement(line) for line in file.read_text().splitlines() if line and not line.startswith(("#", "-"))]
+def needed(file: Path) -> list[Requirement]:
+    """Return the packages that a file asks for, and those of the files that it includes."""
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    included = [line.removeprefix("-r ") for line in lines if line.startswith("-r ")]
+    own = [Requirement(line) for line in lines if not line.startswith("-r ")]
+    return own + [requirement for path in included for requirement in needed(FOLDER / path)]
 
 
 def applies(requirement: Requirement, *extras: str) -> bool:
@@ -53,8 +45,53 @@ def applies(requirement: Requirement, *extras: str) -> bool:
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, ""))
 
 
-def test_every_requirements_file_applies_the_constraints() -> None:
-    for file in REQUIREMENTS:
-        constraints = [line for line in file.read_text().splitlines() if line.startswith(("-c ", "-r "))]
-        assert constraints, file
-        assert all((file.parent / line.split()[1]).is_file() for line in constraints)
+@pytest.mark.parametrize("file", LISTS.values(), ids=lambda file: file.name)
+def test_every_package_has_one_version_and_hashes(file: Path) -> None:
+    text = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#"))
+    assert LOCKED.sub("", text) == ""
+    assert locked(file)
+
+
+@pytest.mark.parametrize("file", LISTS, ids=lambda file: file.name)
+def test_every_requirement_is_pinned_to_one_version(file: Path) -> None:
+    assert all(re.fullmatch(r"==[^*,]+", str(requirement.specifier)) for requirement in needed(file))
+
+
+@pytest.mark.parametrize("file", INSTALLED, ids=lambda file: file.name)
+def test_the_packages_of_a_file_are_all_that_is_needed_at_the_version_that_is_tested(file: Path) -> None:
+    pinned = {canonicalize_name(pin.name): str(pin.specifier) for pin in locked(LISTS[file]) if applies(pin)}
+    wanted = needed(file)
+    seen: set[str] = set()
+    names = set()
+    while wanted:
+        requirement = wanted.pop()
+        if not applies(requirement) or str(requirement) in seen or requirement.name in NEEDLESS:
+            continue
+        seen.add(str(requirement))
+        name = canonicalize_name(requirement.name)
+        names.add(name)
+        distribution = metadata.distribution(requirement.name)
+        assert pinned.get(name) == f"=={distribution.version}", requirement.name
+        for dependency in map(Requirement, distribution.requires or ()):
+            if applies(dependency, *requirement.extras):
+                dependency.marker = None
+                wanted.append(dependency)
+    assert names == set(pinned)
+
+
+def test_all_files_pin_a_package_to_the_same_version_and_hashes() -> None:
+    versions: dict[str, set[str]] = {}
+    for file in LISTS.values():
+        for match in LOCKED.finditer(file.read_text()):
+            versions.setdefault(match["pin"].partition("==")[0] + match["pin"].partition(" ; ")[2], set()).add(match[0])
+    assert {name: texts for name, texts in versions.items() if len({text.split()[0] for text in texts}) > 1} == {}
+
+
+def test_a_library_that_changes_clocks_is_in_no_list() -> None:
+    assert not {pin.name for file in LISTS.values() for pin in locked(file)} & NEEDLESS
+
+
+def test_the_queue_runs_without_the_library_that_changes_clocks() -> None:
+    """The tests of Redis run rq-scheduler; here, that none of it is there to be imported."""
+    with pytest.raises(metadata.PackageNotFoundError):
+        metadata.distribution("freezegun")

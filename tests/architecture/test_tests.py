@@ -9,7 +9,19 @@ from pathlib import Path
 from tests.support.python_files import PROJECT, imported_modules, statements
 
 TESTS = PROJECT / "tests"
-FOLDERS = {"unit", "architecture", "storage", "delivery", "web", "commands", "system", "faults", "browser", "support"}
+FOLDERS = {
+    "unit",
+    "architecture",
+    "storage",
+    "delivery",
+    "web",
+    "commands",
+    "system",
+    "faults",
+    "browser",
+    "support",
+    "containers",
+}
 
 
 def names_imported_by(file: Path) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -31,7 +32,8 @@ def installation(tmp_path: Path) -> Installation:
 
 @pytest.fixture
 def server(installation: Installation) -> Iterator[Server]:
-    with serve(installation.folder, unused_port(), **installation.environment) as running:
+    environment = installation.environment | {"EMAIL_URL": "smtp://127.0.0.1:9"}
+    with serve(installation.folder, unused_port(), **environment) as running:
         yield running
 
 
@@ -77,6 +79,36 @@ def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
     page.on("response", lambda answer: answers.append(answer.status) if answer.url == page.url else None)
     page.wait_for_timeout(7_000)
     assert answers[0] == 200 and set(answers[1:]) == {304}
+
+
+def test_distances_in_time_keep_moving_while_nothing_else_does(installation: Installation, page: Page) -> None:
+    """Also where the reader's clock is wrong by an hour."""
+    installation.save_email(8, due_in=3_700, subject="Later")
+    page.clock.install(time=datetime.now(UTC) - timedelta(hours=1))
+    page.goto("/emails/8")
+    shown = page.locator("dd time[data-relative]").first
+    expect(shown).to_have_text("in 1 h 1 min")
+    page.clock.run_for(101_000)
+    expect(shown).to_have_text(re.compile(r"in 59 min \d+ s|in 1 h"))
+    page.clock.run_for(3_599_000)
+    expect(shown).to_have_text(re.compile(r"now|in \d+ s|\d+ s ago"))
+    page.clock.run_for(60_000)
+    expect(shown).to_have_text(re.compile(r"(5\d s|1 min( \d+ s)?) ago"))
+
+
+def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:
+    page.clock.install()
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("Soon")
+    page.get_by_label("Content").fill("Hello")
+    due = datetime.now(ZoneInfo("Asia/Singapore")) + timedelta(minutes=2)
+    page.locator("[name=timestamp]").fill(f"{due:%Y-%m-%dT%H:%M:%S}")
+    page.locator("button[value=check], form.written button").last.click()
+    warning = page.get_by_text("passed meanwhile")
+    expect(page.get_by_role("button", name="Schedule it")).to_be_visible()
+    expect(warning).to_be_hidden()
+    page.clock.run_for(130_000)
+    expect(warning).to_be_visible()
 
 
 def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> None:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from schedulers.cron.crontab_file import BEGIN, END, BrokenBlock, CronError, CrontabChanged, CrontabRefused, append
+from schedulers.cron.crontab_file import (
+    BEGIN,
+    END,
+    BrokenBlock,
+    CronError,
+    CrontabChanged,
+    CrontabRefused,
+    append,
+    read,
+)
 from schedulers.cron.install import install, installed_job, remove
 from schedulers.cron.job_line import Job, block_of, job_in, line_of
 from tests.support.servers.cron_daemon import ODD_FOLDERS
@@ -136,6 +148,107 @@ def test_a_crontab_command_that_fails_loses_nothing(
         patch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
         install(HERE)
     assert own_crontab.read() == left
+
+
+# What busybox's crontab does, as on Alpine and OpenWrt: no text of its own, and status 0 even if it could not write.
+BUSYBOX = """#!/bin/sh
+cd {folder} || exit 1
+case $1 in
+-l) [ -e {user} ] || {{ echo "crontab: can't open '{user}': No such file or directory" >&2; exit 1; }}; cat {user} ;;
+-) cat >{user}.new && mv {user}.new {user} || echo "crontab: can't create {folder}/{user}.new" >&2 ;;
+-r) rm -f {user} ;;
+-e) [ -e {user} ] && cp {user} edited || : >edited; $VISUAL edited; mv edited {user} ;;
+esac
+exit 0
+"""
+REAL_BUSYBOX = '#!/bin/sh\nexec busybox crontab -c {folder} "$@"\n'
+
+
+def busybox_has_crontab() -> bool:
+    if shutil.which("busybox") is None or os.geteuid() != 0:
+        return False
+    return "crontab" in subprocess.run(["busybox", "--list"], capture_output=True, text=True).stdout.split()
+
+
+@pytest.fixture(params=[BUSYBOX, REAL_BUSYBOX] if busybox_has_crontab() else [BUSYBOX], ids=lambda text: text[10:14])
+def busybox_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the crontabs, with busybox's `crontab` on PATH."""
+    folder = tmp_path / "crontabs"
+    folder.mkdir()
+    user = pwd.getpwuid(os.getuid()).pw_name
+    (tmp_path / "crontab").write_text(request.param.format(folder=folder, user=user))
+    (tmp_path / "crontab").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return folder / user
+
+
+def test_with_busybox_the_first_job_is_installed_moved_and_removed(busybox_folder: Path) -> None:
+    assert "Installed" in install(HERE)
+    assert busybox_folder.read_bytes() == block_of(HERE) and installed_job() == HERE
+    assert "nothing was changed" in install(HERE)
+    assert "Moved" in install(THERE) and busybox_folder.read_bytes() == block_of(THERE)
+    assert remove() == "Removed the cron job of /opt/mail." and not busybox_folder.exists()
+    assert "There is no cron job" in remove()
+
+
+@pytest.mark.parametrize("crontab", [b"".join(ODD_LINES), b"A=1", b"# \\r\n"], ids=["many", "no newline", "backslash"])
+def test_with_busybox_every_other_line_stays_too(busybox_folder: Path, crontab: bytes) -> None:
+    busybox_folder.write_bytes(crontab)
+    install(HERE)
+    assert busybox_folder.read_bytes() == append(crontab, block_of(HERE))
+    remove()
+    assert busybox_folder.read_bytes() == append(crontab, b"")
+
+
+def fake_crontab(folder: Path, monkeypatch: pytest.MonkeyPatch, words: str, status: int) -> None:
+    (folder / "crontab").write_text(f"#!/bin/sh\necho {shlex.quote(words)} >&2\nexit {status}\n")
+    (folder / "crontab").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        *[(f"no crontab for {USER}", status) for status in (0, 1, 2, 64, 127)],
+        (f"crontab: no crontab for {USER}", 1),
+        (f"crontab: can't open '{USER}': No such file or directory", 1),
+    ],
+)
+def test_a_user_without_a_crontab_has_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, status: int
+) -> None:
+    fake_crontab(tmp_path, monkeypatch, words, status)
+    assert read() == b""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "crontab: can't open 'somebody-else': No such file or directory",
+        f"crontab: can't open '{USER}': Permission denied",
+        "crontab: can't change directory to '/etc/crontabs': No such file or directory",
+        "crontab: must be suid to work properly",
+        "You are not allowed to use this program (crontab)",
+        "",
+    ],
+)
+def test_any_other_failure_is_not_taken_for_an_empty_crontab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    fake_crontab(tmp_path, monkeypatch, words, 1)
+    with pytest.raises(CrontabRefused, match="nothing was changed"):
+        read()
+
+
+def test_a_crontab_that_fails_without_an_exit_status_is_not_blamed_on_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_crontab(tmp_path, monkeypatch, "crontab: cannot create /etc/crontabs/root.new", 0)
+    with pytest.raises(CrontabRefused, match="cannot create"):
+        install(HERE)
 
 
 def test_a_missing_final_newline_is_added() -> None:

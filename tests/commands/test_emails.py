@@ -17,7 +17,7 @@ from tests.support.recipients_command import Command, commands_of
 
 @pytest.fixture
 def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
+    return load_settings({"EMAIL_URL": "smtp://127.0.0.1", **where}, tmp_path)
 
 
 @pytest.fixture
@@ -114,6 +114,31 @@ def test_what_was_sent_cannot_be_cancelled(emails: Command, database: Database) 
     send(database)
     result = emails("cancel", "7")
     assert (result.exit_code, result.stderr) == (1, "Error: email 7 is sent: it cannot be cancelled\n")
+
+
+def test_a_retry_says_why_the_rest_cannot_be_retried(emails: Command, database: Database) -> None:
+    send(database, recipients=4, fails=4)
+    database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id <= 2")
+    database.recipients.unsubscribe(3, NOON)
+    blocked = "3 cannot{}: 2 recipients are rejected and 1 recipient has unsubscribed"
+    shown = emails("show", "7").stdout.splitlines()
+    assert f"1 can be retried (flask emails retry), {blocked.format('')}" in shown
+    assert emails("retry", "7", "--only", "failed").stdout.splitlines() == [
+        "1 deliveries are in line again; the next sweep sends them",
+        blocked.format(" be retried"),
+    ]
+    again = json.loads(emails("retry", "7", "--json").stdout)
+    assert again == {"event_id": 7, "retried": 0, "not_retried": {"rejected": 2, "unsubscribed": 1}}
+
+
+def test_before_all_deliveries_are_made_the_list_counts_those_that_are_expected(
+    emails: Command, database: Database
+) -> None:
+    start(database, 300)
+    database.claims.claim(enter(database), 0, NOW, 20)
+    (line,) = emails("list").stdout.splitlines()
+    assert line.split("\t")[3] == "0 of 300 sent"
+    assert "deliveries: 0 of 300 sent" in emails("show", "7").stdout
 
 
 def test_failed_deliveries_are_put_in_line_again(emails: Command, database: Database) -> None:

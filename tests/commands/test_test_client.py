@@ -59,7 +59,11 @@ def test_a_server_with_a_token(tmp_path: Path, free_port: int) -> None:
     with serve(tmp_path, free_port, API_TOKEN="the-token-of-this-test") as server:
         url = f"http://127.0.0.1:{server.port}/"
         right, none, wrong = run(url, "--token", "the-token-of-this-test"), run(url), run(url, "--token", "another")
+        (tmp_path / "token").write_text("the-token-of-this-test\n")
+        by_file, no_file = (run(url, "--token-file", str(tmp_path / name)) for name in ("token", "none"))
     assert right.returncode == 0 and " 401 " in right.stdout
+    assert by_file.returncode == 0 and " 401 " in by_file.stdout
+    assert no_file.returncode == 2 and "No such file" in no_file.stderr
     for refused in (none, wrong):
         assert refused.returncode == 1 and "--token" in refused.stderr and refused.stderr.count("\n") == 1
 

@@ -196,7 +196,7 @@ def test_a_message_that_cannot_be_built_fails_alone(sender: MaildirSender) -> No
     first, second, third = envelopes(3)
     sender.deliver(queue := ListedQueue(first, second._replace(address="two@b, <c@d>"), third))
     assert [outcome.kind for outcome in queue.outcomes] == [Kind.SENT, Kind.FAILED, Kind.SENT]
-    assert "is not an address" in queue.outcomes[1].reply
+    assert "is not a valid address" in queue.outcomes[1].reply
     assert [ending for _, ending in queue.commits] == [[first], [], [third], []]
 
 
@@ -206,7 +206,8 @@ def test_a_path_that_cannot_be_a_maildir_is_one_error_with_its_remedy(tmp_path: 
     (tmp_path / "with_a_file").mkdir()
     (tmp_path / "with_a_file" / "new").write_text("")
     queue = ListedQueue(*envelopes(2))
-    with pytest.raises(SessionError, match=rf"cannot write to the Maildir .*/{path}: .*; .* EMAIL_URL$"):
+    told = rf"cannot write to the Maildir .*/{path}: .*; .* EMAIL_URL to another folder$"
+    with pytest.raises(SessionError, match=told):
         MaildirSender(tmp_path / path).deliver(queue)
     assert len(queue.due) == 2
 
@@ -228,7 +229,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_error_with_its_remedy(
     monkeypatch.chdir(tmp_path)  # another user could not come here by the whole path
     sender, queue = MaildirSender(Path("outbox")), ListedQueue(*envelopes(3))
     error = in_a_process(be_no_root, lambda: error_of(sender, queue))
-    assert error.startswith("cannot write to the Maildir outbox: Permission denied; let this user write there (ch")
+    assert error.startswith("cannot write to the Maildir outbox: Permission denied; give this user write access (c")
     assert error.endswith("sent 0 given back 3 told 0")
 
 

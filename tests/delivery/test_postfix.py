@@ -128,7 +128,7 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(installation: 
     installation.environment["EMAIL_URL"] = f"smtp+tls://user:secret@localhost:{plain_port}"
     installation.add_recipients(2)
     installation.save_email(1)
-    assert "offers no STARTTLS" in the_one_error(installation)
+    assert "does not offer STARTTLS" in the_one_error(installation)
     assert_nothing_was_sent(installation, postfix, due=2)
 
 

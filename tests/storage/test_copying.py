@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import Settings
+from database import db_init
+from settings import Settings, load_settings
 from tests.support.installation import Installation, subjects
 from tests.support.recipients_command import commands_of
 from tests.support.servers.postgresql_server import PostgreSQLServer
@@ -17,7 +18,11 @@ from tests.support.servers.postgresql_server import PostgreSQLServer
 def copied(settings: Settings, source: Installation, target: Mapping[str, str]) -> tuple[int, str]:
     """What `flask copy-database` answers."""
     command = commands_of(settings, "copy-database")
-    result = command(source.environment["DATABASE_URL"], target["DATABASE_URL"])
+    variables = {"OLD_URL": source.environment["DATABASE_URL"], "NEW_DATABASE_URL": target["DATABASE_URL"]}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, url in variables.items():
+            patched.setenv(name, url)
+        result = command(*variables)
     return result.exit_code, result.output
 
 
@@ -96,3 +101,55 @@ def test_a_bad_url_is_refused_with_what_is_allowed(settings: Settings, source: I
     code, output = copied(settings, source, {"DATABASE_URL": "mysql://here"})
     assert code == 2
     assert "postgresql://USER:PASSWORD@HOST/NAME" in output
+
+
+def test_a_copy_needs_no_password_on_the_command_line(tmp_path: Path, postgresql: PostgreSQLServer) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    Installation(folder).add_recipients(3)
+    url = postgresql.new_database()
+    env_file, url_file = folder / ".env", folder / "url"
+    env_file.touch(0o600)
+    command = commands_of(load_settings({}, folder), "copy-database")
+    env_file.write_text(f"NEW_DATABASE_URL={url}\n")
+    assert "recipients: 3 rows" in command("DATABASE_URL", "NEW_DATABASE_URL").output
+    postgresql.drop(url)
+    url = postgresql.new_database()
+    url_file.write_text(url)
+    env_file.write_text("NEW_DATABASE_URL_FILE=url\n")
+    for name in ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE"):
+        result = command("DATABASE_URL", name)
+    assert "not empty" in result.output and "password" not in result.output
+    assert "SOMETHING" in command("DATABASE_URL", "SOMETHING").output
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://email:S3CRET@127.0.0.1:1/email", True),
+        ("postgresql://email@127.0.0.1:1/email?user=x&password=S3CRET", True),
+        ("postgresql://email@127.0.0.1:1/email", False),
+        ("sqlite:///other.db", False),
+    ],
+)
+def test_a_password_on_the_command_line_is_pointed_out(settings: Settings, url: str, warned: bool) -> None:
+    result = commands_of(settings, "copy-database")("DATABASE_URL", url)
+    assert ("can see the password" in result.stderr) == warned
+    assert "S3CRET" not in result.output
+
+
+def test_a_bad_url_is_blamed_on_the_variable_that_holds_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEW_DATABASE_URL", "mysql://email:S3CRET@host/email")
+    result = commands_of(settings, "copy-database")("DATABASE_URL", "NEW_DATABASE_URL")
+    assert result.exit_code == 2 and "NEW_DATABASE_URL=" in result.output and "S3CRET" not in result.output
+
+
+def test_a_relative_path_starts_in_the_folder_of_the_data(settings: Settings, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with_data_dir = settings._replace(data_dir=data)
+    db_init(with_data_dir._replace(database_path=data / "email.db"), datetime.now(UTC))
+    command = commands_of(with_data_dir, "copy-database")
+    result = command("sqlite:///email.db", "sqlite:///new.db")
+    assert result.exit_code == 0, result.output
+    assert (data / "new.db").is_file()

@@ -97,6 +97,17 @@ class TestLists:
         ]
 
 
+def blocked_retries(database: Database) -> None:
+    """Email 7 failed for 5 recipients: 2 are rejected now, 1 was removed, 1 has unsubscribed, and 1 is active."""
+    start(database, 5)
+    sender_id = enter(database)
+    claims = database.claims.claim(sender_id, 0, NOW, 5)
+    database.deliveries.record(sender_id, [], [failed(claim) for claim in claims], [])
+    database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id IN (1, 2)")
+    database.recipients.remove([address(claims[2])], NOON)
+    database.recipients.unsubscribe(4, NOON)
+
+
 class TestRetry:
     def test_a_retry_queues_exactly_those_asked_for(self, database: Database) -> None:
         one_of_each(database)
@@ -115,6 +126,28 @@ class TestRetry:
         database.recipients.remove([address(claims[1]), address(claims[2])], NOON)
         assert database.deliveries.retry(7, NOON, recipient_ids=[1, 2, 3, 4]) == 1
         assert [row.recipient_id for row in database.deliveries.page(7, status="queued").rows] == [4]
+
+    def test_what_cannot_be_retried_is_counted_by_what_became_of_the_recipient(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 2)
+        blocked_retries(database)
+        for ids in (None, [1, 2, 3, 4, 5, 99]):
+            standings = database.deliveries.standings(7, ids)
+            assert standings.blocked("failed") == {"rejected": 2, "removed": 1, "unsubscribed": 1}
+            assert (standings.retryable("failed"), standings.retryable("unknown")) == (1, 0)
+        assert database.deliveries.standings(7, [1, 2]).blocked("failed", "unknown") == {"rejected": 2}
+        assert not database.deliveries.standings(7, limit=4).is_complete
+        assert database.deliveries.retry(7, NOON) == 1
+        standings = database.deliveries.standings(7)
+        assert standings.retryable("failed") == 0 and standings.blocked("failed") != {}
+
+    def test_recipients_whom_a_server_rejected_are_made_active_again(self, database: Database) -> None:
+        blocked_retries(database)
+        assert database.deliveries.reactivate_rejected(7) == 2
+        assert database.deliveries.reactivate_rejected(7) == 0
+        assert database.recipients.counts() == {"active": 3, "unsubscribed": 1, "rejected": 0}
+        assert database.deliveries.retry(7, NOON, ["failed"]) == 3
 
     def test_a_delivery_that_was_never_attempted_is_not_retried(self, database: Database) -> None:
         one_of_each(database)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 import storage.postgresql.connection
 from database import (
@@ -29,6 +31,8 @@ from database import (
 )
 from settings import load_settings
 from storage.deliveries.claim import INSERT_CLAIMED
+from storage.postgresql.connection import PostgreSQLConnection
+from storage.postgresql.parameters import connection_parameters
 from storage.schema.version import VERSION
 from tests.support.faults.cutting_proxy import CuttingProxy
 from tests.support.faults.killer import wait_until
@@ -199,6 +203,59 @@ def test_a_servers_reply_is_kept_as_it_is(reply: str, url: str, tmp_path: Path) 
         database.deliveries.record(sender_id, [], [], [(1, recipient_id, sender_id)])
         database.deliveries.record(sender_id, [(1, recipient_id, sender_id, reply, 1)], [], [])
         assert database.connection.fetch_all("SELECT status, reply FROM deliveries") == [("sent", reply)]
+
+
+def shown(url: str, folder: Path, *names: str) -> list[object]:
+    """Return the value of settings of a session with this DATABASE_URL."""
+    with closing(PostgreSQLConnection(load_settings({"DATABASE_URL": url}, folder).database_url, folder)) as connection:
+        return [connection.fetch_all(f"SHOW {name}")[0][0] for name in names]
+
+
+def test_a_server_is_found_by_its_socket_and_among_several_hosts(
+    url: str, postgresql: PostgreSQLServer, tmp_path: Path, free_port: int
+) -> None:
+    name = url.rpartition("/")[2]
+    folder = shown(url, tmp_path, "unix_socket_directories")[0]
+    encoded = str(folder).replace("/", "%2F")
+    for same in (
+        f"postgres://postgres:{PASSWORD}@/{name}?host={folder}&port={postgresql.port}",
+        f"postgresql://postgres:{PASSWORD}@{encoded}:{postgresql.port}?dbname={name}",
+        f"postgresql://postgres:{PASSWORD}@127.0.0.1:{free_port},127.0.0.1:{postgresql.port}/{name}",
+    ):
+        assert shown(same, tmp_path, "data_directory") == shown(url, tmp_path, "data_directory")
+
+
+def test_what_the_url_says_of_the_session_goes_before_the_programs_own(url: str, tmp_path: Path) -> None:
+    names = ("search_path", "statement_timeout", "application_name", "lock_timeout", "client_encoding")
+    assert shown(url, tmp_path, *names) == ['"$user", public', "10min", "email-endpoint", "5s", "UTF8"]
+    options = "-c%20search_path=mail%20-cstatement_timeout%3d7s"
+    more = f"?options={options}&application_name=a/b@c&keepalives_idle=77&connect_timeout=9&client_encoding=LATIN1"
+    assert shown(url + more, tmp_path, *names) == ["mail", "7s", "a/b@c", "5s", "UTF8"]
+    parameters = connection_parameters(url + "?keepalives_idle=77&connect_timeout=9", "")
+    assert not {"keepalives_idle", "connect_timeout"} & set(parameters) and parameters["tcp_user_timeout"] == 20_000
+
+
+def test_a_service_file_names_the_server_and_sets_the_session(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "services").write_text(
+        "[mail]\n"
+        + "\n".join(f"{name}={value}" for name, value in conninfo_to_dict(url).items())
+        + "\noptions=-c search_path=mail\nconnect_timeout=9\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    names = ("search_path", "statement_timeout", "data_directory")
+    directory = shown(url, tmp_path, "data_directory")[0]
+    assert shown("postgresql://?service=mail", tmp_path, *names) == ["mail", "10min", directory]
+    assert "connect_timeout" not in connection_parameters("postgresql:///?service=mail", "")
+    assert "PGSERVICE" not in os.environ
+
+
+def test_a_parameter_that_libpq_does_not_know_is_one_clear_line(url: str, tmp_path: Path) -> None:
+    settings = load_settings({"DATABASE_URL": url + "?sslmod=require"}, tmp_path)
+    with pytest.raises(DatabaseUnavailable, match='"sslmod"') as caught:
+        open_database(settings)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_sums_are_64_bit_integers(url: str, tmp_path: Path) -> None:

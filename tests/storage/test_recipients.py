@@ -48,6 +48,23 @@ class TestLists:
         assert names(database, after=second, address_begins="a") == ["Anna", "anne.x", "ann日"]
         assert names(database, address_begins="ann%") == []
 
+    def test_a_search_finds_any_part_of_an_address(self, database: Database) -> None:
+        add(database, "h.schmidt", "SCHMIDT", "anna", "x_schmidtz", "xaschmid", "50%off", "zoë", "a!b")
+        assert names(database, address_contains="schmidt") == ["h.schmidt", "SCHMIDT", "x_schmidtz"]
+        first = database.recipients.page(0, 1, address_contains="schmidt")[0].recipient_id
+        assert names(database, address_contains="schmidt", limit=1, after=first) == ["SCHMIDT"]
+        assert names(database, address_contains="_") == ["x_schmidtz"]
+        assert names(database, address_contains="%") == ["50%off"]
+        assert names(database, address_contains="!b@") == ["a!b"]
+        assert names(database, address_contains="ë@example.com") == ["zoë"]
+        assert names(database, address_contains="@example.com", limit=2) == ["50%off", "a!b"]
+        assert names(database, address_contains="mid", address_begins="x") == ["x_schmidtz", "xaschmid"]
+        assert database.recipients.unsubscribe(
+            database.recipients.page(first, 1, address_contains="schmidt")[0].recipient_id, NOON
+        )
+        assert names(database, address_contains="schmidt", status="unsubscribed") == ["SCHMIDT"]
+        assert names(database, address_contains="@example.co" + "m" * 300) == []
+
     def test_a_search_does_not_end_or_start_over_where_a_recipient_was_removed(self, database: Database) -> None:
         add(database, "a", "b")
         database.recipients.remove([Address("a@example.com", "a@example.com")], NOON)

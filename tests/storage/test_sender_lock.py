@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
+from database import db_init, open_database
+from settings import load_settings
 from storage.senders.sender_lock import SenderLocks
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 
 def test_many_who_look_at_once_all_see_that_a_sender_is_dead(tmp_path: Path) -> None:
@@ -39,3 +43,14 @@ def test_a_lock_that_was_given_up_without_a_commit_can_be_held_again(tmp_path: P
     first.release(1)
     second.hold(1)
     second.release(1)
+
+
+def test_the_lock_lies_with_the_data_and_not_with_the_program(tmp_path: Path, postgresql: PostgreSQLServer) -> None:
+    url = postgresql.new_database()
+    settings = load_settings({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)})
+    db_init(settings, datetime.now(UTC))
+    with open_database(settings) as database:
+        database.connection.hold_sender_lock(1)
+        assert [path.name.endswith("-sender-1") for path in tmp_path.iterdir()] == [True]
+        database.connection.release_sender_lock(1)
+    postgresql.drop(url)

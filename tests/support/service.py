@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,7 @@ def give_venv(project: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
     (site_packages,) = (project / ".venv").glob("lib/python*/site-packages")
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    installed = [project / "requirements.txt", project / "requirements" / "constraints.txt"]
-    (project / ".venv" / "installed-requirements.txt").write_bytes(b"".join(file.read_bytes() for file in installed))
+    shutil.copy(project / "requirements.txt", project / ".venv" / "installed-requirements.txt")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:

@@ -18,7 +18,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from email.parser import HeaderParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -33,6 +35,7 @@ from tests.support.ports import unused_port
 from tests.support.project_copy import copy_project, missing
 from tests.support.servers.web_server import FORM, serve
 from tests.support.service import wait_until
+from web.middleware import REQUEST_ID
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = PROJECT / "deploy"
@@ -43,7 +46,17 @@ UNITS = [path for path in sorted((DEPLOY / "systemd").glob("email-endpoint-*")) 
 FOLDER = "/srv/email-endpoint"
 SETTINGS = set(re.findall(r'read\("([A-Z_]+)"', (PROJECT / "settings/__init__.py").read_text()))
 OTHERS = {"EDITOR", "HOME", "HOST", "PORT", "PYTHONUNBUFFERED"}
-OTHERS |= {"POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER", "RQ_REDIS_URL"}
+OTHERS |= {
+    "NEW_DATABASE_URL",
+    "PATH",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_USER",
+    "REDIS_PASSWORD",
+    "REDISCLI_AUTH",
+    "RQ_REDIS_URL",
+}
+OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE"}
 TOKEN = "a-token-of-the-tests"
 EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp": "2099-01-01 00:00:00"}
 
@@ -80,7 +93,7 @@ def test_every_option_of_the_sweep_exists() -> None:
 
 def test_every_flask_command_exists() -> None:
     commands = found(r"\bflask ([a-z][a-z-]+(?: [a-z]+)?)")
-    assert {"init-db", "copy-database sqlite", "recipients add"} <= commands
+    assert {"init-db", "copy-database", "recipients add"} <= commands
     root: click.Command = create_app(load_settings({})).cli
     for words in map(str.split, commands):
         command = root
@@ -167,13 +180,14 @@ class Nginx:
     def __init__(self, folder: Path, upstream: int) -> None:
         self.folder = folder
         self.port = unused_port()
+        self.plain_port = unused_port()
         folder.mkdir()
         names = ("-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem")
         run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mail.example.com", *names)
         site = (DEPLOY / "nginx.conf").read_text()
         for old, new in (
             (r"listen \[::\].*", ""),
-            (r"listen 80;", f"listen 127.0.0.1:{unused_port()};"),
+            (r"listen 80;", f"listen 127.0.0.1:{self.plain_port};"),
             (r"listen 443", f"listen 127.0.0.1:{self.port}"),
             (r"/etc/letsencrypt/live/mail\.example\.com", str(folder)),
             (r"127\.0\.0\.1:5000", f"127.0.0.1:{upstream}"),
@@ -247,6 +261,91 @@ def test_through_nginx_a_client_is_known_by_its_own_address_whatever_it_says(tmp
         clients = {line.split(" ")[2] for line in server.log.read_text().splitlines() if " GET " in line}
     assert statuses == [401] * 10 + [429] * 5
     assert clients == {"127.0.0.1"}
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Nginx]:
+    """An nginx in front of a server that answers each request with its own headers."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = str(self.headers).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as upstream, ThreadPoolExecutor(1) as thread:
+        thread.submit(upstream.serve_forever, 0.01)
+        try:
+            with nginx(tmp_path / "nginx", upstream.server_port) as proxy:
+                yield proxy
+        finally:
+            upstream.shutdown()
+
+
+def test_a_client_of_nginx_chooses_neither_the_host_nor_the_id_of_its_request(echo: Nginx) -> None:
+    ids = set()
+    for host in ("mail.example.com", "evil.example", "localhost"):
+        with closing(echo.connect()) as connection:
+            claims = {"Host": host, "X-Request-Id": "chosen-by-the-client", "X-Forwarded-Host": "evil.example"}
+            connection.request("GET", "/", headers=claims)
+            passed_on = HeaderParser().parsestr(connection.getresponse().read().decode())
+        assert passed_on.get_all("Host") == passed_on.get_all("X-Forwarded-Host") == ["mail.example.com"]
+        (request_id,) = passed_on.get_all("X-Request-Id", [])
+        assert REQUEST_ID.fullmatch(request_id) and "chosen" not in request_id
+        ids.add(request_id)
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize("host", ["mail.example.com", "evil.example"])
+def test_nginx_redirects_plain_http_to_the_written_name_only(echo: Nginx, host: str) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", echo.plain_port, timeout=20)) as connection:
+        connection.request("GET", "/emails/1?status=failed", headers={"Host": host})
+        answer = connection.getresponse()
+        assert answer.headers["Location"] == "https://mail.example.com/emails/1?status=failed"
+
+
+def test_nginx_refuses_hundreds_of_logins_and_connections_of_one_client(echo: Nginx) -> None:
+    with closing(echo.connect()) as connection:
+        statuses = []
+        for path in ("/login", "/login?next=/", "/") * 20:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append((path, answer.status))
+    logins = [status for path, status in statuses if path != "/"]
+    assert logins[:20] == [200] * 20 and logins.count(429) > 10
+    assert {status for path, status in statuses if path == "/"} == {200}
+    with ExitStack() as stack:
+        for _ in range(100):
+            waiting = stack.enter_context(closing(echo.connect()))
+            waiting.putrequest("POST", "/")
+            waiting.putheader("Content-Length", "5")
+            waiting.endheaders(b"x")
+        assert wait_until(lambda: status_of(echo) == 429)
+
+
+def status_of(proxy: Nginx) -> int:
+    with closing(proxy.connect()) as connection:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+
+
+def test_the_caddyfile_has_the_same_guards_as_the_site_for_nginx() -> None:
+    directives = {line.strip() for line in (DEPLOY / "Caddyfile").read_text().splitlines()}
+    assert {
+        "read_header 15s",
+        "read_body 5m",
+        "write 5m",
+        "request_buffers 10MiB",
+        "response_buffers 16MiB",
+    } <= directives
+    assert {"header_up Host mail.example.com", "header_up X-Request-Id {http.request.uuid}"} <= directives
+    assert "redir https://mail.example.com{uri} permanent" in directives
 
 
 def _settings(folder: Path) -> str:

@@ -297,7 +297,7 @@ def test_packages_that_are_missing_are_named_with_the_command_and_mail_goes_out(
 ) -> None:
     installation.add_recipients(1)
     installation.save_email(1, subject="1")
-    remedy = "needs rq_scheduler: run .venv/bin/python -m pip install -r requirements/redis.txt\n"
+    remedy = "needs rq_scheduler: run .venv/bin/python -m pip install --no-deps -r requirements/redis.txt\n"
     swept = run_python(installation, WITHOUT_RQ + "import task; sys.exit(task.main([]))")
     assert (swept.returncode, swept.stderr) == (1, f"ERROR SCHEDULER=rq-scheduler {remedy}")
     assert installation.delivered() == subjects([1], 1)

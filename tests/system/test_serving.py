@@ -51,6 +51,17 @@ def test_a_stop_that_is_asked_for_ends_everything(project: Path, port: str, numb
         assert "Traceback" not in service.output
 
 
+def test_a_start_takes_the_rights_of_others_on_the_env_file_away_and_prints_any_name(project: Path, port: str) -> None:
+    (project / ".env").write_text("SENDERS=2\n")
+    (project / ".env").chmod(0o644)
+    with started(project, PORT=port, PYTHONIOENCODING="cp1252", EMAIL_URL="maildir:例") as service:
+        assert service.has_printed(f"Serving http://127.0.0.1:{port}"), service.output
+        assert service.has_printed("into the folder \\u4f8b"), service.output
+        assert f"{project}/.env: other users could read or change it (mode 644); its mode is now 600." in service.output
+        assert (project / ".env").stat().st_mode & 0o777 == 0o600
+        assert service.stop() == 0
+
+
 def test_a_stop_that_comes_before_the_workers_serve_ends_everything_at_once(project: Path, port: str) -> None:
     for _ in range(3):
         with started(project, PORT=port, WEB_WORKERS="2") as service:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_stop_right_after_a_command_was_started_ends_the_command(tmp_path: Pat
 def test_changed_requirements_are_installed_by_the_next_start_or_it_says_why_not(project_copy: Path) -> None:
     give_venv(project_copy)
     with (project_copy / "requirements.txt").open("a") as file:
-        file.write("no-such-package-at-all==1\n")
+        file.write(f"no-such-package-at-all==1 --hash=sha256:{'0' * 64}\n")
     offline = CLEAN_ENVIRONMENT | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
     for _ in range(2):  # the one after it tries again
         line = fails(project_copy, offline)
@@ -118,8 +119,23 @@ def test_changed_requirements_are_installed_by_the_next_start_or_it_says_why_not
         assert "is this machine online?" in line
 
 
+def test_a_package_without_a_hash_is_not_installed(project_copy: Path) -> None:
+    give_venv(project_copy)
+    wheel = project_copy / "tampered-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tampered-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tampered\nVersion: 1\n")
+        archive.writestr("tampered-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tampered-1.dist-info/RECORD", "")
+    (project_copy / "requirements.txt").write_text(f"{wheel.as_uri()}\n")
+    assert "Hashes are required" in fails(project_copy, CLEAN_ENVIRONMENT | {"PIP_CONFIG_FILE": os.devnull})
+
+
 def test_the_windows_script_has_windows_line_ends_and_says_the_same() -> None:
     windows = (PROJECT / "start_flask.bat").read_bytes()
     assert windows.count(b"\n") == windows.count(b"\r\n")
-    for text in (b"-m serving %*", b"-m pip install --disable-pip-version-check -r requirements.txt", b"(3, 11)"):
+    for text in (
+        b"-m serving %*",
+        b"-m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.txt",
+        b"(3, 11)",
+    ):
         assert text in windows

@@ -37,7 +37,7 @@ def test_any_mixture_of_line_ends_dots_and_spaces_arrives_as_it_was(content: str
 
 @pytest.mark.parametrize("content", ["a\0b", "a\ud800b", "<html>\udfff</html>"])
 def test_content_that_is_not_text_is_refused(content: str) -> None:
-    with pytest.raises(MessageError, match="the content holds"):
+    with pytest.raises(MessageError, match="the content contains"):
         message(content=content)
 
 

@@ -29,7 +29,7 @@ SUBJECTS = [
     "From: somebody@example.com",
 ]
 MIME_FIELDS = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
-FIELDS = {"Date", "To", "Message-ID", "From", "Subject", "Auto-Submitted"} | MIME_FIELDS
+FIELDS = {"Date", "To", "Message-ID", "X-Email-Delivery", "From", "Subject", "Auto-Submitted"} | MIME_FIELDS
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda text: ascii(text)[:30])

@@ -20,6 +20,7 @@ def test_all_fields_are_there() -> None:
         "Date": "Mon, 24 Nov 2025 16:00:00 +0000",
         "To": "ann@example.org",
         "Message-ID": "<T0ken.5@example.com>",
+        "X-Email-Delivery": "T0ken.5",
         "List-Unsubscribe": f"<https://mail.example.com/app/unsubscribe/{TOKENS.token(5).decode()}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "From": "Email endpoint <no-reply@example.com>",
@@ -37,6 +38,12 @@ def test_a_retry_has_the_same_message_id_and_a_later_date() -> None:
     again = message().as_bytes("ann@example.org", 5, AT + 3600, eight_bit=False)
     assert parsed(first)["Message-ID"] == parsed(again)["Message-ID"] == email.message_id(5)
     assert parsed(again)["Date"].datetime.timestamp() == int(AT) + 3600
+
+
+def test_a_delivery_is_known_again_where_a_provider_replaced_its_message_id() -> None:
+    first, again = (parsed(message().as_bytes("ann@example.org", 5, AT + later, eight_bit=True)) for later in (0, 600))
+    other = parsed(message().as_bytes("bob@example.org", 6, AT, eight_bit=True))
+    assert first["X-Email-Delivery"] == again["X-Email-Delivery"] != other["X-Email-Delivery"]
 
 
 def test_each_recipient_sees_only_itself() -> None:

@@ -50,9 +50,9 @@ def test_a_length_of_time_is_exact(seconds: float | timedelta, text: str) -> Non
 
 def test_a_distance_says_on_which_side_of_now_it_is() -> None:
     now = datetime.now(UTC)
-    assert filters.relative_time(now + timedelta(hours=12, minutes=20, seconds=30)) == "in 12 h 20 min"
-    assert filters.relative_time(now - timedelta(days=2, seconds=30)) == "2 d ago"
-    assert filters.relative_time(now) == "now"
+    assert filters.relative_time(now + timedelta(hours=12, minutes=20, seconds=30)).striptags() == "in 12 h 20 min"
+    assert filters.relative_time(now - timedelta(days=2, seconds=30)).striptags() == "2 d ago"
+    assert filters.relative_time(now).striptags() == "now"
 
 
 def test_a_number_comes_with_its_noun() -> None:

@@ -14,8 +14,20 @@ import hypothesis
 import pytest
 from dotenv.parser import parse_stream
 from hypothesis import strategies as st
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
-from settings import ADDRESS, FOLDER, Settings, SettingsError, _plain_variables, known_names, load_settings
+from serving.address import AddressError, reserve
+from settings import (
+    ADDRESS,
+    FOLDER,
+    Settings,
+    SettingsError,
+    _plain_variables,
+    known_names,
+    load_settings,
+    protect_env_file,
+)
 
 TOKEN = "x9" * 10
 HIDDEN = "hunter2"
@@ -52,6 +64,20 @@ def test_the_defaults_are_those_of_the_table(settings: Settings, tmp_path: Path)
     assert (rest.smtp_max_rate, rest.smtp_max_per_day, rest.rate_limit, rest.keep_for) == (0, 0, 0, 0)
     assert (rest.in_doubt, rest.hold_if_late, rest.web_workers) == ("resend", 0, 1)
     assert rest.single_label_domains is False
+
+
+def test_all_data_lies_in_the_folder_that_is_set(tmp_path: Path) -> None:
+    for text, folder in (("/srv/data", Path("/srv/data")), ("data", tmp_path / "data")):
+        settings = load_settings({"DATA_DIR": text, "EMAIL_URL": "maildir:mail"}, tmp_path)
+        assert settings.data_dir == folder
+        assert (settings.database_path, settings.tasklog) == (folder / "email.db", folder / "tasklog.log")
+        assert settings.email_url.path == folder / "mail"
+    elsewhere = load_settings({"DATA_DIR": "data", "TASKLOG": "/var/log/email.log"}, tmp_path)
+    assert elsewhere.tasklog == Path("/var/log/email.log")
+
+
+def test_without_a_folder_for_the_data_it_lies_beside_the_program(tmp_path: Path) -> None:
+    assert load_settings({}, tmp_path).data_dir == tmp_path
 
 
 def test_an_empty_value_means_the_default_and_unknown_names_are_ignored(tmp_path: Path) -> None:
@@ -147,7 +173,7 @@ def test_a_good_value_is_read(tmp_path: Path, name: str, text: str, attribute: s
         *[("SINGLE_LABEL_DOMAINS", text) for text in ("1", "true", "Yes", "localhost")],
         *[("TRUSTED_PROXIES", text) for text in ("yes", "101")],
         *[("REDIS_URL", text) for text in ("localhost", "http://h", "redis://:p/w@h", "redis://h:port", "redis://h/a")],
-        *[("TASKLOG", text) for text in ("a\nb", "a\0")],
+        *[(name, text) for name in ("TASKLOG", "DATA_DIR") for text in ("a\nb", "a\0")],
     ],
 )
 def test_a_bad_value_is_one_line_with_its_name_and_what_is_allowed(tmp_path: Path, name: str, text: str) -> None:
@@ -156,6 +182,65 @@ def test_a_bad_value_is_one_line_with_its_name_and_what_is_allowed(tmp_path: Pat
     assert "allowed: " in line
     assert line.isprintable()
     assert len(line) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("postgresql://u:p%40ss@h:5432/name", {"user": "u", "password": "p@ss", "host": "h", "port": "5432"}),
+        ("postgres://u:a:b@h/name", {"user": "u", "password": "a:b", "host": "h"}),
+        ("PostgreSQL://h/name", {"host": "h"}),
+        ("postgresql://h1:1,h2,[::1]:3/name?target_session_attrs=primary", {"host": "h1,h2,::1", "port": "1,,3"}),
+        ("postgresql://%2Frun%2Fpostgresql/name", {"host": "/run/postgresql"}),
+        ("postgresql://u@/name?host=/run/postgresql&port=5433", {"host": "/run/postgresql", "port": "5433"}),
+        ("postgresql:///?host=%2Fa%2Cb&dbname=name", {"host": "/a,b"}),
+        ("postgresql://?service=mail&dbname=name", {"service": "mail"}),
+        ("postgresql://h?dbname=name&user=a@b", {"user": "a@b", "host": "h"}),
+        ("postgresql://h/name?sslmode=verify-full&sslrootcert=/etc/ssl/own.crt", {"sslrootcert": "/etc/ssl/own.crt"}),
+        ("postgresql://h/name?options=-c%20search_path=mail", {"options": "-c search_path=mail"}),
+        ("postgresql://h/name?options=-csearch_path%3dmail", {"options": "-csearch_path=mail"}),
+        ("postgresql://h/name?keepalives=1&&keepalives_idle=7&", {"keepalives": "1", "keepalives_idle": "7"}),
+        ("postgresql://h/name?ssl%6Dode=require", {"sslmode": "require"}),
+        ("postgresql://h/name?ssl=true", {"sslmode": "require"}),
+        ("postgresql://h/n%61me?password=a?b/c:d@e!$'()*+,;f", {"password": "a?b/c:d@e!$'()*+,;f"}),
+        ("postgresql://u:p#s?s@h/name", {"password": "p#s?s"}),
+        ("postgresql://[fe80::1%25eth0]/name", {"host": "fe80::1%eth0"}),
+        ("postgresql://h:/name?", {"host": "h"}),
+    ],
+)
+def test_a_postgresql_url_is_read_in_every_way_that_rfc_3986_allows(
+    tmp_path: Path, text: str, parameters: dict[str, str]
+) -> None:
+    url = load_settings({"DATABASE_URL": text}, tmp_path).database_url
+    found = conninfo_to_dict(url)
+    assert found["dbname"] == "name"
+    assert {name: found.get(name) for name in parameters} == parameters
+
+
+def test_a_postgresql_url_may_have_each_parameter_of_libpq(tmp_path: Path) -> None:
+    for option in pq.Conninfo.get_defaults():
+        name = option.keyword.decode()
+        url = load_settings({"DATABASE_URL": f"postgresql://h/name?{name}=a/b%20c"}, tmp_path).database_url
+        assert conninfo_to_dict(url)[name] == "a/b c"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("postgresql:h/n", "postgresql:/h/n", "postgresql://u:p@ss@h/n", "postgresql://u:p:a/ss@h/n"),
+        *(
+            "postgresql://h:x/n",
+            "postgresql://[::1/n",
+            "postgresql://h/%zz",
+            "postgresql://h/n?user=%",
+            "postgresql://h/%00",
+        ),
+        *("postgresql://h/n?sslmode", "postgresql://h/n?=x", "postgresql://[fe80::1%eth0]/n"),
+    ],
+)
+def test_a_postgresql_url_that_libpq_would_misread_is_refused(tmp_path: Path, text: str) -> None:
+    (line,) = errors(tmp_path, DATABASE_URL=text)
+    assert "allowed: " in line and "ss" not in line.partition("allowed: ")[0]
 
 
 def test_all_errors_come_at_once(tmp_path: Path) -> None:
@@ -231,7 +316,7 @@ def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
         tmp_path,
         API_TOKEN=HIDDEN,
         SECRET_KEY=HIDDEN,
-        DATABASE_URL=f"postgres://user:{HIDDEN}@h/x",
+        DATABASE_URL=f"mysql://user:{HIDDEN}@h/x",
         REDIS_URL=f"redi://:{HIDDEN}@h",
         EMAIL_URL_FILE="secret",
     )
@@ -283,6 +368,34 @@ def test_a_secret_file_that_is_unusable_is_named(tmp_path: Path, contents: bytes
 def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(TOKEN)
     assert "API_TOKEN is set too" in errors(tmp_path, API_TOKEN=TOKEN, API_TOKEN_FILE="secret")[0]
+
+
+@pytest.mark.parametrize("name", sorted(known_names() - set(ADDRESS)))
+@pytest.mark.parametrize("text", ['"{}"', "'{}'", '"{}" # a comment', '""', " '{}' "])
+def test_quotation_marks_that_docker_keeps_are_noticed(tmp_path: Path, name: str, text: str) -> None:
+    (line,) = errors(tmp_path, **{name: text.format(TOKEN)})
+    assert line.startswith(name) and "quotation marks" in line and "docker run --env-file" in line
+    assert TOKEN not in line or name not in ("API_TOKEN", "SECRET_KEY")
+
+
+@pytest.mark.parametrize("name", ADDRESS)
+def test_quotation_marks_around_the_address_to_listen_on_are_noticed(name: str) -> None:
+    with pytest.raises(AddressError, match=f"{name}=.*docker run --env-file"):
+        reserve({name: '"5000"'}, "./start_flask.sh")
+
+
+def test_quotation_marks_in_a_secret_file_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f'"{TOKEN}"\n')
+    (line,) = errors(tmp_path, API_TOKEN_FILE="secret")
+    assert "quotation marks" in line and TOKEN not in line
+
+
+def test_quotation_marks_inside_a_value_are_part_of_it(tmp_path: Path) -> None:
+    values = {"SECRET_KEY": f"{TOKEN}\"{TOKEN}'", "MAIL_FROM": '"Firm, Inc." <a@b.example>'}
+    settings = load_settings(values, tmp_path)
+    assert settings.secret_key == values["SECRET_KEY"] and settings.mail_from.name == "Firm, Inc."
+    env_file(tmp_path, f"SECRET_KEY='{TOKEN}'\n")
+    assert load_settings({}, tmp_path).secret_key == TOKEN
 
 
 def test_the_environment_stands_above_the_env_file(tmp_path: Path) -> None:
@@ -355,6 +468,26 @@ def test_an_env_file_that_others_can_reach_is_an_error_with_the_remedy(tmp_path:
     assert second.startswith("SENDERS='0'")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+@pytest.mark.parametrize(
+    ("mode", "mended"), [(0o644, 0o600), (0o666, 0o600), (0o604, 0o600), (0o755, 0o700), (0o440, 0o400)]
+)
+def test_a_start_protects_an_env_file_that_others_can_reach(tmp_path: Path, mode: int, mended: int) -> None:
+    env_file(tmp_path, "SENDERS=2\n", mode)
+    done = protect_env_file(tmp_path / ".env") or ""
+    assert f"(mode {mode:o}); its mode is now {mended:o}." in done
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == mended
+    assert load_settings({}, tmp_path).senders == 2 and protect_env_file(tmp_path / ".env") is None
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a file away")
+def test_an_env_file_of_another_user_is_not_changed(tmp_path: Path) -> None:
+    env_file(tmp_path, "SENDERS=2\n", 0o644)
+    os.chown(tmp_path / ".env", 12345, -1)
+    assert protect_env_file(tmp_path / ".env") is None and protect_env_file(tmp_path / "missing") is None
+    assert "belongs to another user" in errors(tmp_path)[0]
+
+
 def test_an_env_file_that_is_not_a_file_or_not_text_is_an_error(tmp_path: Path) -> None:
     env_file(tmp_path, b"MAIL_FROM=J\xf6rg <a@b>\n")
     assert "not UTF-8" in errors(tmp_path)[0]
@@ -396,6 +529,8 @@ def test_each_value_is_known_with_its_source(tmp_path: Path) -> None:
         ("EMAIL_URL", "maildir:a@b?c", "maildir:a@b?c"),
         ("DATABASE_URL", f"postgresql://u:{SECRET}@h/name?password={SECRET}@x", "postgresql://…@h/name?…"),
         ("DATABASE_URL", f"postgresql://h/name?password={SECRET}", "postgresql://h/name?…"),
+        ("DATABASE_URL", f"postgresql://h?password={SECRET}@{SECRET}", "postgresql://…"),
+        ("DATABASE_URL", f"postgresql://u:a?{SECRET}#b@h/name", "postgresql://…"),
         ("DATABASE_URL", "sqlite:////var/a@b.db", "sqlite:////var/a@b.db"),
         ("REDIS_URL", f"redis://:{SECRET}@h:6379/0", "redis://…@h:6379/0"),
         ("REDIS_URL", f"unix:///run/redis.sock?password={SECRET}", "unix:///run/redis.sock?…"),

@@ -281,12 +281,12 @@ def test_helo_is_no_way_around_tls_or_a_login(how: Any) -> None:
 def test_a_login_that_never_ends_is_a_protocol_error() -> None:
     offers = Script(offers=("AUTH PLAIN",), on={"AUTH": lambda line, n: "334 ", "LINE": lambda line, n: "334 "})
     result = Owner(new_session(login=Login("user", "secret")), offers, to("a")).run(at_once)
-    assert "login does not end" in result.session.reason
+    assert "unexpected reply during login" in result.session.reason
 
 
 def test_no_password_goes_out_unprotected_or_unasked() -> None:
     for offers, protected, said in (
-        (("AUTH PLAIN",), False, "only under TLS"),
+        (("AUTH PLAIN",), False, "only sent over TLS"),
         ((), True, "neither"),
         (("AUTH GSSAPI",), True, "neither"),
     ):
@@ -304,7 +304,7 @@ def test_starttls_is_demanded_and_everything_before_it_forgotten() -> None:
     assert result.kinds == [("a@example.com", S)]
     assert [line.split()[0] for line in offers.lines[:4]] == [b"EHLO", b"STARTTLS", b"EHLO", b"AUTH"]
     missing = Owner(new_session(starttls=True, login=Login("user", "secret")), Script(), to("a")).run(at_once)
-    assert "no STARTTLS" in str(missing.session.refusal)
+    assert "does not offer STARTTLS" in str(missing.session.refusal)
     assert missing.peer.script.lines == [b"EHLO client.example"]
 
 
@@ -312,7 +312,7 @@ def test_starttls_is_demanded_and_everything_before_it_forgotten() -> None:
 def test_what_comes_between_starttls_and_tls_ends_the_session(injected: bytes) -> None:
     on = {"STARTTLS": nth(0, ("220 go", injected, StartTLS()))}
     result = Owner(new_session(starttls=True), Script(offers=("STARTTLS",), on=on), to("a")).run(at_once)
-    assert "STARTTLS and TLS" in result.session.reason
+    assert "STARTTLS and the TLS handshake" in result.session.reason
     assert result.peer.script.lines == [b"EHLO client.example", b"STARTTLS"]
 
 
@@ -330,7 +330,7 @@ def opened(offers: tuple[str, ...]) -> Session:
 def test_size_is_honoured_before_mail() -> None:
     session = opened(("SIZE 300", "PIPELINING"))
     item = envelope("a@example.com", of=message("x" * 500))
-    with pytest.raises(UnsendableValueError, match="takes 300"):
+    with pytest.raises(UnsendableValueError, match="at most 300"):
         session.begin(item, content_of(item, session))
     assert session.state is State.IDLE
     assert not session.has_output

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +14,7 @@ from flask.testing import FlaskClient
 from database import Database, db_init
 from email_app import create_app
 from settings import Settings
+from tests.support.login import BROWSER, TOKENS, log_in
 from web.services import services_of
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
@@ -65,6 +68,74 @@ def test_a_file_that_is_no_database_is_answered_with_503(client: FlaskClient, se
     assert settings.database_path is not None
     settings.database_path.write_bytes(b"not a database, not at all" * 100)
     assert client.post("/send-emails", data=GOOD).status_code == 503
+
+
+def break_database(settings: Settings, how: str) -> None:
+    file = settings.database_path
+    assert file is not None
+    if how == "missing":
+        file.rename(file.with_name("kept"))
+    elif how == "another file":
+        file.write_bytes(b"not a database, not at all" * 100)
+    else:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+
+
+FAULTS = ["missing", "another file", "another version"]
+
+
+@pytest.mark.parametrize("how", FAULTS)
+@pytest.mark.parametrize("was_used", [True, False], ids=["used before", "new process"])
+def test_strangers_are_told_neither_where_the_database_is_nor_what_fixes_it(
+    settings: Settings, how: str, was_used: bool
+) -> None:
+    db_init(settings, datetime.now(UTC))
+    client = create_app(settings._replace(api_tokens=TOKENS)).test_client()
+    if was_used:
+        client.get("/login")
+    break_database(settings, how)
+    answers = []
+    for cookie in ("", "x", "e30.aaaa.bbbb"):
+        if cookie:
+            client.set_cookie("session", cookie)
+        for path in (
+            "/",
+            "/login",
+            "/health",
+            "/api/emails",
+            "/unsubscribe/x",
+            "/readyz",
+            "/healthz",
+            "/metrics",
+            "/no",
+        ):
+            answers += [client.get(path, headers=headers) for headers in ({}, BROWSER)]
+        for path in ("/login", "/logout", "/send-emails", "/unsubscribe/x", "/api/emails/1/cancel"):
+            answers += [client.post(path, data=GOOD, headers=headers) for headers in ({}, BROWSER)]
+    assert 503 in [answer.status_code for answer in answers]
+    for answer in answers:
+        told = answer.text + str(answer.headers)
+        assert str(settings.folder) not in told and "email.db" not in told
+        assert "init-db" not in told and "version" not in told and "flask" not in told.lower()
+
+
+@pytest.mark.parametrize("how", ["missing", "another file"])
+def test_those_who_may_use_the_service_get_the_reason_and_the_remedy(settings: Settings, how: str) -> None:
+    db_init(settings, datetime.now(UTC))
+    with_token = create_app(settings._replace(api_tokens=TOKENS)).test_client()
+    with_session = with_token.application.test_client()
+    on_this_machine = create_app(settings).test_client()
+    log_in(with_session)
+    break_database(settings, how)
+    reasons = [
+        with_token.get("/api/emails", headers={"Authorization": f"Bearer {TOKENS[0]}"}),
+        with_session.get("/", headers=BROWSER),
+        on_this_machine.get("/api/emails"),
+    ]
+    for answer in reasons:
+        assert answer.status_code == 503
+        assert "email.db" in answer.text
 
 
 def test_a_bug_is_logged_with_its_place_and_without_content(

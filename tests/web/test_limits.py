@@ -22,7 +22,8 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.web_server import Server, serve
-from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE, Limits, client_of
+from web.auth.client_address import NO_ADDRESS, address_of, client_of, forwarded_nodes
+from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE, Limits
 
 TOKEN = "a-token-of-the-tests"
 GUESSES = 4 * WRONG_TOKENS_PER_MINUTE
@@ -172,6 +173,110 @@ def test_behind_a_proxy_each_client_is_counted_for_itself(make_client: MakeClien
     assert ask(client, TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.8").status_code == 200
 
 
+NODES = {
+    "192.0.2.8": (
+        *("192.0.2.8", "192.0.2.8:40001", "192.0.2.8:_port", '"192.0.2.8:40002"', " 192.0.2.8 ", "192.000.002.008"),
+        *("::ffff:192.0.2.8", "[::ffff:192.0.2.8]:40003", "::FFFF:C000:0208", "::ffff:192.0.2.8:40004"),
+        *("64:ff9b::192.0.2.8", "[192.0.2.8]:40005", "'192.0.2.8'", "192.0.2.8:", r"\"192.0.2.8:40006\""),
+    ),
+    "2001:db8::7": (
+        *("2001:db8::7", "2001:DB8:0:0::7", "2001:0db8:0000:0000:0000:0000:0000:0007", "[2001:db8::7]"),
+        *("[2001:db8::7]:40001", '"[2001:db8::7]:_x"', "2001:db8::7:40002", "2001:db8::7%eth0"),
+        *("[2001:db8::7%25eth0]:40003", "2001:db8:0:0:0:0:0:7:443"),
+    ),
+    NO_ADDRESS: (
+        "unknown",
+        "UNKNOWN:80",
+        "_hidden",
+        "_hidden:_port",
+        "",
+        "-",
+        "a.example",
+        "1.2.3",
+        "1.2.3.400",
+        "[x]",
+        "x" * 9999,
+    ),
+}
+WRITTEN = [(node, address) for address, nodes in NODES.items() for node in nodes]
+
+
+@pytest.mark.parametrize("address", NODES)
+def test_a_client_is_one_client_however_a_proxy_writes_its_address(make_client: MakeClient, address: str) -> None:
+    client = make_client(TRUSTED_PROXIES="1")
+    seen: Counter[int] = Counter()
+    for number in range(2 * WRONG_TOKENS_PER_MINUTE):
+        node = NODES[address][number % len(NODES[address])]
+        seen[ask(client, "wrong-token", "127.0.0.1", X_Forwarded_For=f"203.0.113.{number}, {node}").status_code] += 1
+    assert seen == {401: WRONG_TOKENS_PER_MINUTE, 429: WRONG_TOKENS_PER_MINUTE}
+    for other in NODES:
+        status = ask(client, TOKEN, "127.0.0.1", X_Forwarded_For=f"{NODES[other][-1]}").status_code
+        assert status == (429 if other == address else 200)
+
+
+@pytest.mark.parametrize(("node", "address"), WRITTEN)
+def test_a_node_that_a_proxy_wrote_is_read_as_the_address_in_it(node: str, address: str) -> None:
+    assert address_of(node) == address
+
+
+def test_the_log_has_the_address_of_a_client_without_its_port(
+    make_client: MakeClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ask(make_client(TRUSTED_PROXIES="1"), TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.8:40001")
+    assert " 192.0.2.8 GET " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("quoted", ['"', '"x', '"x" "', "\\", 'x\\"', "'"])
+def test_a_quotation_mark_of_a_client_does_not_hide_what_the_proxy_added(make_client: MakeClient, quoted: str) -> None:
+    client = make_client(TRUSTED_PROXIES="1")
+    assert guess(client, "127.0.0.1", X_Forwarded_For=f"{quoted}, 192.0.2.7")[401] == WRONG_TOKENS_PER_MINUTE
+    assert ask(client, TOKEN, "127.0.0.1", X_Forwarded_For="192.0.2.7").status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("header", "nodes"),
+    [
+        ("for=192.0.2.8", ["192.0.2.8"]),
+        ('For="[2001:db8::7]:4711"', ['"[2001:db8::7]:4711"']),
+        ("for=192.0.2.8;proto=https;by=203.0.113.43", ["192.0.2.8"]),
+        ("for=192.0.2.43, proto=http ; for=198.51.100.17", ["192.0.2.43", "198.51.100.17"]),
+        ("for=192.0.2.8:40001", ["192.0.2.8:40001"]),  # not as RFC 7239 wants it, but written
+        ('for=192.0.2.8;host="a, for=203.0.113.9"', ["192.0.2.8"]),
+        ("proto=https", [NO_ADDRESS]),
+        ("for=unknown,,for=_hidden", ["unknown", "_hidden"]),
+        ('for="x, for=192.0.2.8', []),
+        ('for="x, for="[2001:db8::7]"', []),
+        ("for", []),
+        ("", []),
+    ],
+)
+def test_a_forwarded_header_is_read_by_its_grammar(header: str, nodes: list[str]) -> None:
+    assert forwarded_nodes(header) == nodes
+
+
+def test_a_proxy_may_write_only_the_header_forwarded(make_client: MakeClient) -> None:
+    client = make_client(TRUSTED_PROXIES="1")
+    assert guess(client, "127.0.0.1", Forwarded='for="192.0.2.8:40001"')[401] == WRONG_TOKENS_PER_MINUTE
+    assert ask(client, TOKEN, "127.0.0.1", Forwarded="for=192.0.2.8").status_code == 429
+    assert ask(client, TOKEN, "127.0.0.1", Forwarded="for=192.0.2.9").status_code == 200
+    both = {"Forwarded": "for=192.0.2.8", "X_Forwarded_For": "192.0.2.9"}
+    assert ask(client, TOKEN, "127.0.0.1", **both).status_code == 200
+
+
+@pytest.mark.parametrize("filler", [" ", "for=a;", "for=a ", ", ", '"\\a', "for=a ;"])
+def test_a_long_forwarded_header_is_read_in_linear_time(filler: str) -> None:
+    def seconds(size: int) -> float:
+        header = filler * size + '"'
+        times = []
+        for _ in range(3):
+            began = time.thread_time()
+            forwarded_nodes(header)
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    assert seconds(20_000) < 8 * seconds(5_000) + 0.01
+
+
 def test_of_all_requests_each_client_has_its_number_a_minute(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +300,9 @@ def test_unless_it_is_set_nobody_is_kept_from_asking(make_client: MakeClient) ->
         ("2001:db8::1", "2001:db8::ffff:2", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("::ffff:192.0.2.7", "192.0.2.7", True),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.8", False),
+        ("64:ff9b::192.0.2.7", "64:ff9b::192.0.2.8", False),
+        ("fe80::1%eth0", "fe80::1", True),
         ("192.0.2.7", "192.0.2.8", False),
         ("fe80::1%eth0", "fe80::1%eth0", True),
     ],

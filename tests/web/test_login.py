@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -148,14 +149,115 @@ def test_a_token_that_is_replaced_ends_its_sessions_and_no_other(browser: Open) 
     assert statuses == [303, 200]
 
 
-def test_a_session_ends_by_itself(browser: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+class Clock:
+    """The time that the service sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.time()
+        monkeypatch.setattr(time, "time", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_session_ends_seven_days_after_the_login_however_much_it_is_used(browser: Open, clock: Clock) -> None:
     client = browser()
     log_in(client)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + sessions.LIFETIME.total_seconds() - 5)
+    ends_at = clock.now + sessions.LIFETIME.total_seconds()
+    while clock.now < ends_at - 3600:
+        assert client.get("/page").status_code == 200
+        clock.now += 3600
+    clock.now = ends_at - 5
     assert client.get("/page").status_code == 200
-    monkeypatch.setattr(time, "time", lambda: now + sessions.LIFETIME.total_seconds() + 5)
+    clock.now = ends_at + 5
     assert client.get("/page").status_code == 303
+
+
+@pytest.mark.parametrize("limit", [60, 12 * 3600, 30 * 86400])
+def test_a_session_that_nobody_uses_ends_after_the_idle_limit(browser: Open, clock: Clock, limit: int) -> None:
+    client = browser(session_idle_limit=limit)
+    log_in(client)
+    until = clock.now + min(limit, sessions.LIFETIME.total_seconds())
+    copied = cookie_of(client)
+    clock.now = until - 5
+    assert client.get("/page").status_code == 200
+    clock.now = until + 5
+    thief = browser(session_idle_limit=limit)
+    thief.set_cookie("session", copied)
+    assert thief.get("/page").status_code == 303
+    assert client.get("/page").status_code == (303 if limit == 30 * 86400 else 200)
+
+
+def test_without_an_idle_limit_an_unused_session_lasts_seven_days(browser: Open, clock: Clock) -> None:
+    client = browser(session_idle_limit=0)
+    log_in(client)
+    clock.now += sessions.LIFETIME.total_seconds() - 5
+    assert client.get("/page").status_code == 200
+    clock.now += 10
+    assert client.get("/page").status_code == 303
+
+
+def test_a_page_that_keeps_itself_up_to_date_does_not_keep_a_session_alive(browser: Open, clock: Clock) -> None:
+    client = browser(session_idle_limit=3600)
+    log_in(client)
+    began_at = clock.now
+    statuses = []
+    for _ in range(4):
+        statuses.append(client.get("/page", headers={sessions.AUTOMATIC: "1"}).status_code)
+        clock.now += 1100
+    assert clock.now - began_at == 4400
+    assert [*statuses, client.get("/page").status_code] == [200, 200, 200, 200, 303]
+    assert f'"{sessions.AUTOMATIC}"' in (Path(__file__).parents[2] / "web/static/page.js").read_text()
+
+
+def test_a_session_in_use_gets_a_new_cookie_now_and_then_only(browser: Open, clock: Clock) -> None:
+    client = browser(session_idle_limit=3600)
+    log_in(client)
+    given = 0
+    for _ in range(120):
+        clock.now += 10
+        given += len(client.get("/page").headers.getlist("Set-Cookie"))
+    assert 15 <= given <= 20
+
+
+def test_the_browser_forgets_the_cookie_when_it_can_be_of_no_more_use(browser: Open, clock: Clock) -> None:
+    (cookie,) = log_in(browser(session_idle_limit=3600)).headers.getlist("Set-Cookie")
+    expires = parsedate_to_datetime(cookie.partition("Expires=")[2].partition(";")[0]).timestamp()
+    assert 3590 <= expires - clock.now <= 3600
+
+
+def test_a_session_of_an_earlier_version_ends_without_an_error(browser: Open, clock: Clock) -> None:
+    client = browser()
+    log_in(client)
+    with client.session_transaction() as session:
+        del session["used_at"]
+    assert client.get("/page").status_code == 200
+    clock.now += 13 * 3600
+    assert client.get("/page").status_code == 303
+
+
+def test_everyone_can_be_logged_out_at_once(browser: Open, clock: Clock) -> None:
+    client, phone = browser(), browser()
+    log_in(client)
+    log_in(phone)
+    answer = client.post("/logout/everyone", data={"csrf_token": csrf_inside(client)})
+    assert (answer.status_code, answer.location) == (303, "/login")
+    assert client.get("/page").status_code == phone.get("/page").status_code == 303
+    clock.now += 1
+    log_in(phone)
+    assert phone.get("/page").status_code == 200
+    result = phone.application.test_cli_runner().invoke(args=["end-sessions"])
+    assert (result.exit_code, phone.get("/page").status_code) == (0, 303)
+
+
+def test_who_is_not_logged_in_can_log_nobody_out(browser: Open) -> None:
+    client = browser()
+    log_in(client)
+    browser().post("/logout/everyone")
+    assert client.post("/logout/everyone").status_code == 400  # without the token against forgery
+    assert client.get("/page").status_code == 200
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "e30.aaaa.bbbb", "eyJ0b2tlbiI6IngifQ.aTU1.AAAA", "é", "x" * 4_000])
@@ -291,7 +393,7 @@ def test_a_get_changes_nothing(browser: Open) -> None:
 def test_a_program_that_makes_no_session_gets_no_cookie_and_opens_no_database(settings: Settings) -> None:
     client = create_app(settings._replace(api_tokens=TOKENS)).test_client()
     assert client.get("/nothing", headers={"Authorization": f"Bearer {TOKENS[0]}"}).status_code == 404
-    answer = client.get("/nothing", headers=BROWSER)
+    answer = client.get("/recipients", headers=BROWSER)
     assert answer.status_code == 303 and "Set-Cookie" not in answer.headers
     assert not Path(settings.database_name).exists()
 

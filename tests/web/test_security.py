@@ -18,6 +18,7 @@ from settings import Settings
 from tests.support.samples.invalid_values import short
 from tests.support.servers.web_server import serve
 from web.auth.access import OPEN_ENDPOINTS, is_token
+from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE
 from web.middleware import HEADERS
 
 TOKENS = ("first-token", "zweites-Tökén")
@@ -73,9 +74,45 @@ def test_what_is_open_exists(make_client: MakeClient) -> None:
     assert {rule.endpoint for rule in make_client().application.url_map.iter_rules()} >= OPEN_ENDPOINTS
 
 
-def test_a_stranger_does_not_learn_which_addresses_exist(make_client: MakeClient) -> None:
+WRONG_PATHS = (
+    "/send-emails/",
+    "/Send-Emails",
+    "/send-emails//",
+    "/nothing",
+    "/api/",
+    "/emails/1/x",
+    "/recipients/1/",
+    "/..%2f",
+)
+
+
+@pytest.mark.parametrize("path", WRONG_PATHS)
+def test_a_wrong_path_is_404_whoever_asks_and_however(make_client: MakeClient, path: str) -> None:
+    stranger, owner = make_client(api_tokens=TOKENS, rate_limit=1), make_client()
+    other_site = {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site", "Host": "elsewhere.example"}
+    bad = {"Content-Type": "application/x-www-form-urlencoded; charset=ebcdic", "Authorization": "Bearer wrong"}
+    for client, address in ((stranger, "127.0.0.1"), (owner, "127.0.0.1"), (owner, "192.0.2.7")):
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
+            for headers in ({}, other_site, bad, {"Accept": "text/html"}):
+                overrides = {"REMOTE_ADDR": address}
+                answer = client.open(path, method=method, data=b"%", headers=headers, environ_overrides=overrides)
+                assert answer.status_code == 404, (method, headers, address)
+                assert "WWW-Authenticate" not in answer.headers
+                assert client is owner or "<nav" not in answer.text
+
+
+def test_a_path_that_exists_stays_closed_to_strangers(make_client: MakeClient) -> None:
     client = make_client(api_tokens=TOKENS)
-    assert {client.get(path).status_code for path in ("/", "/nothing", "/send-emails", "/..%2f")} == {401}
+    assert {client.get(path).status_code for path in ("/", "/send-emails", "/api/emails", "/emails/1")} == {401}
+
+
+def test_someone_who_guesses_tokens_at_wrong_paths_learns_nothing(make_client: MakeClient) -> None:
+    client = make_client(api_tokens=TOKENS)
+    for _ in range(2 * WRONG_TOKENS_PER_MINUTE):
+        client.get("/nothing", headers={"Accept": "text/html", "Authorization": "Bearer wrong"})
+    headers = {"Accept": "text/html", "Authorization": "Bearer first-token"}
+    answer = client.get("/nothing", headers=headers)
+    assert answer.status_code == 404 and "<nav" not in answer.text
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -117,7 +154,7 @@ def test_without_a_token_nobody_is_served(make_client: MakeClient, header: str |
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:5000", "LOCALHOST", "127.0.0.1:80", "[::1]:5000", "127.1.2.3"]
+    "host", ["localhost", "localhost:5000", "LOCALHOST", "localhost.", "127.0.0.1:80", "[::1]:5000", "127.1.2.3"]
 )
 def test_with_no_token_set_a_program_on_this_machine_is_served(
     make_client: MakeClient, address: str, host: str
@@ -185,13 +222,17 @@ def test_a_proxy_is_believed_only_as_far_as_it_is_trusted(make_client: MakeClien
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("mail.example.com", 400), ("mail.example.com:443", 400), ("localhost:5000", 400), ("evil.example", 400)],
+    [
+        *[(f"mail.example.com{end}", 400) for end in ("", ":443", ".", ".:443")],
+        *[(host, 400) for host in ("localhost:5000", "localhost.", "evil.example", "evil.example.")],
+        *[(f"mail.example.com{end}", 400) for end in ("..", ".evil.example")],
+    ],
 )
 def test_once_the_services_name_is_known_no_other_is_answered(make_client: MakeClient, host: str, status: int) -> None:
     client = make_client(api_tokens=TOKENS, public_url="https://mail.example.com")
     answer = post(client, Authorization="Bearer first-token", Host=host)
     assert answer.status_code == status
-    assert ("PUBLIC_URL" in answer.text) == (host == "evil.example")
+    assert ("PUBLIC_URL" in answer.text) == ("evil" in host or ".." in host)
 
 
 @pytest.mark.parametrize(

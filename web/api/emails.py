@@ -82,7 +82,10 @@ def retry_deliveries(event_id: str) -> Response:
     fields.check()
     email = clean_event_id(event_id)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses.value, ids.value)
-    return _shown(email, queued=queued)
+    blocked = in_database(
+        lambda database: operations.blocked_deliveries(database, email, statuses.value, ids.value),
+    )
+    return _shown(email, queued=queued, not_queued=blocked)
 
 
 def _whole(database: Database, event_id: int) -> serializers.Document:

@@ -28,19 +28,19 @@ blueprint = Blueprint("recipients", __name__)
 @blueprint.get("/recipients")
 def list_recipients() -> Response:
     """A page of recipients; as CSV, all of them."""
-    fields = query_fields(request, "status", "address_begins", "limit", "after", "format")
+    fields = query_fields(request, "status", "address_begins", "address_contains", "limit", "after", "format")
     status = fields.take_or("status", choice(*RECIPIENT_STATUSES), None)
-    begins = fields.take_or("address_begins", text(_folded), None)
+    begins = fields.take_or("address_begins", text(partial(_folded, "address_begins")), None)
+    contains = fields.take_or("address_contains", text(partial(_folded, "address_contains")), None)
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
     wanted = answer_format(fields)
     fields.check()
+    filters = {"status": status.value, "address_begins": begins.value, "address_contains": contains.value}
     if wanted.value == "csv":
-        return export(after.value, status.value, begins.value)
+        return export(after.value, **filters)
     count = size.value
-    rows = in_database(
-        lambda database: database.recipients.page(after.value, count + 1, status.value, address_begins=begins.value)
-    )
+    rows = in_database(lambda database: database.recipients.page(after.value, count + 1, **filters))
     cursor = rows[count - 1].recipient_id if len(rows) > count else None
     return page_response("recipients", [serializers.recipient(row) for row in rows[:count]], cursor)
 
@@ -100,10 +100,11 @@ def reactivate_recipient(recipient: str) -> Response:
     return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
 
 
-def _folded(beginning: str) -> str:
-    if UNSTORABLE.search(beginning):
-        raise ValidationError("address_begins", "has a NUL or a lone surrogate")
-    return fold(beginning)
+def _folded(name: str, part: str) -> str:
+    """Return a part of an address as it is compared."""
+    if UNSTORABLE.search(part):
+        raise ValidationError(name, "has a NUL or a lone surrogate")
+    return fold(part)
 
 
 class RecipientConverter(BaseConverter):

@@ -61,23 +61,19 @@ def answer_invalid_lines(error: InvalidLinesError) -> Response:
     return problem(400, str(error), INVALID, "The request is not valid", errors=errors, bad_lines=error.count)
 
 
-def export(after: int, status: str | None, begins: str | None) -> Response:
-    """Return all recipients of this filter as CSV."""
-    pages = _pages(_rows(after, status, begins), status, begins)
+def export(after: int, **filters: str | None) -> Response:
+    """Return all recipients of these filters of `Recipients.page` as CSV."""
+    pages = _pages(_rows(after, **filters), **filters)
     cells = (((each.address, each.status) for each in rows) for rows in pages)
     return csv_response(encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells), "recipients")
 
 
-def _rows(after: int, status: str | None, begins: str | None) -> list[Recipient]:
-    return in_database(
-        lambda database: database.recipients.page(
-            after=after, limit=MAX_PAGE_SIZE, status=status, address_begins=begins
-        )
-    )
+def _rows(after: int, **filters: str | None) -> list[Recipient]:
+    return in_database(lambda database: database.recipients.page(after, MAX_PAGE_SIZE, **filters))
 
 
-def _pages(rows: list[Recipient], status: str | None, begins: str | None) -> Iterator[list[Recipient]]:
+def _pages(rows: list[Recipient], **filters: str | None) -> Iterator[list[Recipient]]:
     """Yield these recipients, which are read before the answer begins, then all that follow them."""
     while rows:
         yield rows
-        rows = _rows(rows[-1].recipient_id, status, begins)
+        rows = _rows(rows[-1].recipient_id, **filters)

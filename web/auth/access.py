@@ -1,28 +1,31 @@
 """Access control: one place, applied to every route.
 
-With API_TOKEN set, programs send one of its tokens with every request, and people log in with one
-(`web/auth/login.py`). With none set, only direct clients on this machine are served: not what a proxy passes on, and
-not what a page of another site makes a browser send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is
-decided before a byte of the body is read. A form of a page must also hold the token of its session against forgery
-(CSRF).
+A path without a route is answered with 404, whoever asks, before anything else is checked. With API_TOKEN set, programs
+send one of its tokens with every request, and people log in with one (`web/auth/login.py`). With none set, only direct
+clients on this machine are served: not what a proxy passes on, and not what a page of another site makes a browser
+send. Routes are closed unless OPEN_ENDPOINTS lists them. All of this is decided before a byte of the body is read. A
+form of a page must also hold the token of its session against forgery (CSRF).
 """
 
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from ipaddress import ip_address
+from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from flask import Flask, Request, Response, current_app, g, redirect, request
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, TooManyRequests, Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from database import DatabaseUnavailable
 from settings import Settings
 from web.auth import sessions
 from web.auth.browsers import SAFE_METHODS, is_for_programs, login_return_url, refuse_other_sites, wants_html
+from web.auth.client_address import ClientAddress
 from web.auth.rate_limits import Limits
 from web.body_limits import mark_authenticated
 from web.form import URLENCODED
@@ -63,7 +66,8 @@ def register(app: Flask) -> None:
     app.wsgi_app = RequestMiddleware(app.wsgi_app, log, services.body_limits, bool(settings.trusted_proxies))  # type: ignore[method-assign]
     if settings.trusted_proxies:
         number = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
+        app.wsgi_app = ClientAddress(app.wsgi_app, number)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=number, x_host=number)  # type: ignore[method-assign]
 
 
 def limits() -> Limits:
@@ -75,8 +79,19 @@ def require_authentication() -> Response | None:
     """Let a request through if its endpoint is open or its client may use the service; send a person to the login."""
     if request.endpoint in UNCOUNTED:
         return None
+    if isinstance(request.routing_exception, NotFound):
+        return _not_found(request.routing_exception)
     limits().count_request(request.remote_addr or "")
     return None if request.endpoint in OPEN_ENDPOINTS else check_caller()
+
+
+def _not_found(error: NotFound) -> NoReturn:
+    """Answer 404, whoever asks. The page has the navigation only for those who may use it."""
+    with suppress(TooManyRequests):
+        limits().count_request(request.remote_addr or "")
+    if request.method in SAFE_METHODS and wants_html(request):
+        may_see_all()
+    raise error
 
 
 def may_see_all() -> bool:
@@ -99,6 +114,7 @@ def check_caller() -> Response | None:
         return _login_required()
     if settings.api_tokens:
         check_host(request, settings.public_url)
+    g.may_see_reasons = True
     mark_authenticated(request, current_services().body_limits)
     if not by_token:
         check_form(request, settings)
@@ -174,7 +190,7 @@ def _unauthorized() -> Unauthorized:
 def check_host(request: Request, public_url: str | None) -> None:
     """Refuse a request that was meant for another service, once the name of this one is known."""
     name = _name(request.headers.get("Host", ""))
-    if public_url and name != urlsplit(public_url).hostname and not _is_loopback(name):
+    if public_url and name != _name(urlsplit(public_url).netloc) and not _is_loopback(name):
         raise BadRequest("the Host header names neither PUBLIC_URL nor this machine")
 
 
@@ -191,7 +207,7 @@ def require_loopback(request: Request) -> None:
         fault = "comes from a page of another site"
     else:
         return
-    raise Forbidden(f"this request {fault}; to serve it, set API_TOKEN (in .env) and send that token")
+    raise Forbidden(f"this request {fault}; to serve it, set API_TOKEN and send that token")
 
 
 def _is_forwarded(request: Request) -> bool:
@@ -199,9 +215,9 @@ def _is_forwarded(request: Request) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name or address in a Host header."""
+    """Return the name or address in a Host header, without the final dot of an absolute name (RFC 3986, 3.2.2)."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return ""
 

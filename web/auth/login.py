@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from web.auth import sessions
 from web.auth.access import check_host, is_logged_in, is_token, limits, refuse_forged_form, require_loopback
 from web.auth.browsers import refuse_other_sites, safe_path
-from web.services import current_settings
+from web.services import current_settings, in_database
 
 MAX_FORM_BYTES = 10_000
 blueprint = Blueprint("login", __name__)
@@ -45,6 +45,14 @@ def log_in() -> AnyResponse:
 @blueprint.post("/logout")
 def log_out() -> AnyResponse:
     """End the session, and go to the login page."""
+    sessions.end()
+    return redirect("/login", 303)
+
+
+@blueprint.post("/logout/everyone")
+def log_everyone_out() -> AnyResponse:
+    """End every session, this one too."""
+    in_database(sessions.end_all)
     sessions.end()
     return redirect("/login", 303)
 

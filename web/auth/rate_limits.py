@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from functools import cached_property
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from limits import RateLimitItemPerMinute
@@ -20,6 +19,7 @@ from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
 from settings import Settings
+from web.auth.client_address import client_of
 
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
@@ -104,16 +104,3 @@ def _hit(limiter: FixedWindowRateLimiter, item: RateLimitItemPerMinute, client: 
 def too_many_wrong_tokens(wait: float) -> TooManyRequests:
     """The refusal; `wait` in seconds."""
     return TooManyRequests("too many wrong tokens from this client; come again later", retry_after=int(wait) + 1)
-
-
-def client_of(address: str) -> str:
-    """Whom an address stands for: itself, or the network of 64 bits that every client of IPv6 has to itself."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ip_network((parsed, 64), strict=False))
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

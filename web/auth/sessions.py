@@ -1,19 +1,26 @@
-"""Login sessions: a signed cookie with a digest of the token, so that changing the token ends every session."""
+"""Login sessions: a signed cookie with a digest of the token, so that changing the token ends every session.
+
+A session ends LIFETIME after the login, and earlier if it is not used for SESSION_IDLE_LIMIT. The cookie says when it
+was last used. It is renewed at most once in a sixtieth of that limit, not by what a page requests on its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
 
-from flask import Flask, Request, Response, current_app, request, session
+from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
-from database import DBError
+from database import Database, DBError
 from web.services import current_settings, in_database
 
 LIFETIME = timedelta(days=7)  # from the login on, however much the session is used
+RENEWALS = 60  # in the time that a session may be idle
+AUTOMATIC = "X-Automatic-Refresh"  # a header of requests that a page makes on its own, with nobody at the keyboard
 
 
 def register(app: Flask, key: str | None) -> None:
@@ -55,6 +62,14 @@ class Sessions(SecureCookieSessionInterface):
             return self.session_class()
         return super().open_session(app, request) or self.session_class()
 
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
+        """When the browser forgets the cookie: as soon as the session can no longer be valid."""
+        if "ends_at" not in session:
+            return super().get_expiration_time(app, session)
+        idle_limit = current_settings().session_idle_limit
+        idle_end = _used_at(session) + idle_limit if idle_limit else session["ends_at"]
+        return datetime.fromtimestamp(min(session["ends_at"], idle_end), UTC)
+
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set the cookie if something in it has changed; a program with a token of its own gets none."""
         if (session.modified or session.accessed) and "HTTP_AUTHORIZATION" not in request.environ:
@@ -63,11 +78,13 @@ class Sessions(SecureCookieSessionInterface):
 
 def begin(token: str) -> None:
     """Log in with this token. Nothing of what the session was before is left in it."""
+    now = int(time.time())
     session.clear()
     session.permanent = True
     session["token"] = _digest(token)
     session["id"] = secrets.token_urlsafe(16)
-    session["ends_at"] = int((datetime.now(UTC) + LIFETIME).timestamp())
+    session["ends_at"] = now + int(LIFETIME.total_seconds())
+    session["used_at"] = now
 
 
 def end() -> None:
@@ -79,15 +96,45 @@ def end() -> None:
         in_database(lambda database: database.sessions.end(session_id, until, datetime.now(UTC)))
 
 
+def end_all(database: Database) -> None:
+    """Log everybody out."""
+    now = datetime.fromtimestamp(time.time(), UTC)
+    database.sessions.end_all(now + LIFETIME, now)
+
+
 def is_logged_in() -> bool:
     """Whether this request has a session that has not ended, with a token still valid. Raises DatabaseUnavailable."""
     digest = session.get("token")
     if digest is None:
         return False
     known = [hmac.compare_digest(digest, _digest(token)) for token in current_settings().api_tokens]
-    if not any(known) or session["ends_at"] < datetime.now(UTC).timestamp():
+    if not any(known) or _is_over():
         return False
-    return not in_database(lambda database: database.sessions.has_ended(session["id"]))
+    g.may_see_reasons = True  # of an error that keeps the next lines from an answer
+    ends_at = datetime.fromtimestamp(session["ends_at"], UTC)
+    has_ended = in_database(lambda database: database.sessions.has_ended(session["id"], ends_at))
+    g.may_see_reasons = not has_ended
+    if not has_ended and AUTOMATIC not in request.headers:
+        _renew()
+    return not has_ended
+
+
+def _is_over() -> bool:
+    """Whether the session is too old, or has not been used for too long."""
+    now, idle_limit = time.time(), current_settings().session_idle_limit
+    return session["ends_at"] < now or bool(idle_limit and _used_at(session) + idle_limit < now)
+
+
+def _renew() -> None:
+    """Note in the cookie that the session is in use, unless that was noted a moment ago."""
+    now, idle_limit = time.time(), current_settings().session_idle_limit
+    if idle_limit and _used_at(session) + idle_limit / RENEWALS < now:
+        session["used_at"] = int(now)
+
+
+def _used_at(session: SessionMixin) -> float:
+    """When the session was last used, to within a sixtieth of the idle limit."""
+    return float(session.get("used_at", session["ends_at"] - LIFETIME.total_seconds()))
 
 
 def _digest(token: str) -> str:

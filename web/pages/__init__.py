@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from web.pages import alert_banner, api_docs, email, filters, health, imports, new_email, outbox, recipients, schedule
+from web.pages.email.wording import delivery_words, in_mode
 
 # Every page is in it, so that its endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
@@ -17,4 +18,5 @@ def register(app: Flask) -> None:
     filters.register(app)
     alert_banner.register(app)
     outbox.register(app)
+    app.jinja_env.globals.update(in_mode=in_mode, delivery_words=delivery_words)
     app.register_blueprint(blueprint)

@@ -21,6 +21,7 @@ def register(app: Flask) -> None:
         app.add_template_filter(filter_)
     app.add_template_filter(format_datetime, "datetime")
     app.add_template_global(zone)
+    app.add_template_global(now, "service_time")
 
 
 def zone() -> str:
@@ -51,12 +52,16 @@ def offset(local: datetime) -> str:
     return local.isoformat(timespec="seconds")[19:]
 
 
-def relative_time(moment: datetime) -> str:
-    """The time until a moment, or since it: in 12 h 20 min, or 3 min 5 s ago."""
+def relative_time(moment: datetime) -> Markup:
+    """The time until a moment, or since it: in 12 h 20 min, or 3 min 5 s ago. page.js keeps it right."""
     seconds = round((moment - datetime.now(UTC)).total_seconds())
-    if seconds == 0:
-        return "now"
-    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
+    text = f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago" if seconds else "now"
+    return Markup('<time data-relative datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), text)
+
+
+def now() -> str:
+    """The service's time now, by which page.js corrects the clock of a reader."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def number(value: int) -> str:

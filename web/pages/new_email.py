@@ -19,6 +19,7 @@ from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, invalid, number, text
+from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
 from sender.outgoing import unsubscribe_links
@@ -47,7 +48,7 @@ TEST_NOTICES = {
     "in_doubt": ("warning", "The test may have arrived or not"),
     "failed": ("error", "The test was refused"),
     "refused": ("error", "No mail can be sent now"),
-    "unanswered": ("error", "The test was not sent"),
+    "unanswered": ("error", "The test did not go out"),
 }
 Form = Mapping[str, str]
 blueprint = Blueprint("new_email", __name__)
@@ -120,7 +121,7 @@ def send_test(form: Form) -> Response:
         return _confirm(email, form, address_error=_sentence(LABELS["address"], error.message))
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
-        return _confirm(email, form, address_error=f"That was tried too often; the next test can be sent in {wait} s.")
+        return _confirm(email, form, address_error=f"That was tried too often; the next test can go out in {wait} s.")
     return _confirm(email, form, notice=_notice(_try(email, address.text)))
 
 
@@ -187,11 +188,13 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
     kept = {name: form.get(name, "") for name in FORM_FIELDS}
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
+    parts = _parts(email.content)
     page = render_template(
         "email_new_check.html",
         email=email,
         kept=kept,
-        parts=_parts(email.content),
+        parts=parts,
+        placeholders=placeholders(email.subject, parts["plain"], parts["html"]),
         looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
         recipients=_active_recipients(),

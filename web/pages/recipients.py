@@ -35,6 +35,7 @@ class Filters(NamedTuple):
 
     status: str | None = None
     address_begins: str | None = None
+    address_contains: str | None = None
     after: int = 0
 
     def query(self, **changes: object) -> str:
@@ -123,21 +124,22 @@ def reactivate(recipient_id: int) -> AnyResponse:
 def _filter() -> Filters:
     status = request.args.get("status") or None
     begins = request.args.get("address_begins", "").strip() or None
+    contains = request.args.get("address_contains", "").strip() or None
     if status not in (None, *RECIPIENT_STATUSES):
         raise BadRequest(f"status is none of {', '.join(RECIPIENT_STATUSES)}")
-    if begins and UNSTORABLE.search(begins):
-        raise BadRequest("the beginning of an address has a NUL or a lone surrogate")
+    if UNSTORABLE.search(f"{begins}{contains}"):
+        raise BadRequest("this part of an address has a NUL or a lone surrogate")
     try:
-        return Filters(status, begins, clean_event_id(request.args.get("after") or "0"))
+        return Filters(status, begins, contains, clean_event_id(request.args.get("after") or "0"))
     except ValidationError:
         raise BadRequest(NOT_GIVEN_OUT) from None
 
 
 def _page(filters: Filters, **more: object) -> str:
     counts = in_database(lambda database: database.recipients.counts())
-    begins = filters.address_begins and fold(filters.address_begins)
+    begins, contains = (part and fold(part) for part in (filters.address_begins, filters.address_contains))
     rows = in_database(
-        lambda database: database.recipients.page(filters.after, PAGE_SIZE + 1, filters.status, begins or None)
+        lambda database: database.recipients.page(filters.after, PAGE_SIZE + 1, filters.status, begins, contains)
     )
     following = filters.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"

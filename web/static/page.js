@@ -26,7 +26,8 @@ function askLater() {
 
 async function ask() {
   try {
-    const answer = await fetch(location.href, { headers: { "If-None-Match": tag }, signal: AbortSignal.timeout(30_000) });
+    const headers = { "If-None-Match": tag, "X-Automatic-Refresh": "1" }; // the latter: it does not prolong a session
+    const answer = await fetch(location.href, { headers, signal: AbortSignal.timeout(30_000) });
     if (answer.redirected && !typed) return location.reload(); // the session has ended
     if (answer.status !== 304) await take(answer);
     if (failures > 0) say("");
@@ -45,6 +46,7 @@ async function take(answer) {
   tag = answer.headers.get("ETag") ?? "";
   become(main, page.getElementById("main"));
   showZone();
+  tick();
   if (document.title !== page.title) say((document.title = page.title)); // it has the state of what is shown
 }
 
@@ -86,7 +88,7 @@ function local(moment) {
 
 function showZone() {
   const own = kept.zone === "own";
-  for (const time of document.querySelectorAll("time[datetime]")) {
+  for (const time of document.querySelectorAll("time[datetime]:not([data-relative])")) {
     time.dataset.service ??= time.textContent;
     time.textContent = own ? local(new Date(time.dateTime)) : time.dataset.service;
   }
@@ -106,6 +108,33 @@ if (zoneSwitch) {
   });
   showZone();
 }
+
+// --- Times from now on, or since then, which every second brings up to date: in 12 h 20 min, 3 min 5 s ago. ---
+
+const skew = Date.parse(document.body.dataset.now) - Date.now(); // of the reader's clock
+const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+function duration(seconds) {
+  // As the service writes it: 1 d 10 h 36 min. Seconds are shown below an hour only.
+  const parts = [];
+  for (const [unit, size] of seconds < 3600 ? units : units.slice(0, -1)) {
+    if (seconds >= size) parts.push(`${Math.floor(seconds / size).toLocaleString("en-US")} ${unit}`);
+    seconds %= size;
+  }
+  return parts.join(" ");
+}
+
+function tick() {
+  const now = Date.now() + skew;
+  for (const time of document.querySelectorAll("time[data-relative]")) {
+    const seconds = Math.round((Date.parse(time.dateTime) - now) / 1000);
+    const text = seconds === 0 ? "now" : seconds > 0 ? `in ${duration(seconds)}` : `${duration(-seconds)} ago`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+  for (const late of document.querySelectorAll("[data-from]")) late.hidden = Date.parse(late.dataset.from) > now;
+}
+
+if (document.querySelector("time[data-relative], [data-refresh]")) setInterval(tick, 1000);
 
 // --- The key / goes to the search; it can be switched off, since who dictates may say it by chance. ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ def test_those_who_got_nothing_are_tried_again(sent: Api, body: object, again: l
     answer = sent.post("/emails/1/retry", body)
     assert answer["queued"] == len(again) and answer["email"]["status"] == ("sending" if again else "sent")
     assert addresses(sent.get("/emails/1/deliveries?status=queued")) == [f"{name}@example.com" for name in again]
+
+
+@pytest.mark.parametrize("body", [None, {"recipient_ids": [2, 3, 4, 5]}])
+def test_a_retry_says_what_it_left_alone_and_why(sent: Api, body: object) -> None:
+    with sent.installation.database() as database:
+        database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
+        database.recipients.unsubscribe(3, datetime.now(UTC))
+    answer = sent.post("/emails/1/retry", body)
+    assert answer["queued"] == 1 and answer["not_queued"] == {"rejected": 1, "unsubscribed": 1}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ from web.pages.email import wording
 
 BROWSER = {"Accept": "text/html"}
 REFUSED = "550 5.7.1 <script>alert(1)</script>"
-DIFFERENT = (b"To:", b"Date:", b"Message-ID:", b"Return-Path:", b"Delivered-To:", b"X-Original-To:")
+DIFFERENT = (
+    b"To:",
+    b"Date:",
+    b"Message-ID:",
+    b"X-Email-Delivery:",
+    b"Return-Path:",
+    b"Delivered-To:",
+    b"X-Original-To:",
+)
 HOSTILE = (
     "<!DOCTYPE html><html><script>alert(1)</script><img src=https://evil.example/x.png onerror=alert(2)>"
     "</pre></iframe></main><form action=https://evil.example><button>Yes"
@@ -244,6 +252,11 @@ def comparable(message: bytes) -> bytes:
     return b"\n".join(line for line in lines if not line.startswith(DIFFERENT))
 
 
+def change_recipients(api: Api, change: str, recipient_id: int) -> None:
+    with api.installation.database() as database:
+        database.connection.execute(f"UPDATE recipients SET {change} WHERE recipient_id = :id", id=recipient_id)
+
+
 class TestRetry:
     def test_just_the_ticked_are_tried_again(self, sent: Api) -> None:
         assert ids_ticked(sent) == ["2", "3", "4"]
@@ -260,6 +273,42 @@ class TestRetry:
     def test_it_says_who_was_not_retried(self, sent: Api) -> None:
         sentence = told(sent, "retry", which="ticked", recipient_id=["1", "2"])
         assert sentence.startswith("1 delivery is in line again. The others of the 2 are not failed")
+
+    def test_the_button_counts_what_can_be_retried_and_the_page_says_why_not_the_rest(self, sent: Api) -> None:
+        assert "Retry all 2 failed" in words(get(sent))
+        change_recipients(sent, "status = 'rejected'", 2)
+        page = words(get(sent))
+        assert "Retry 1 of 2 failed" in page and "1 of the failed cannot be retried: 1 recipient is rejected." in page
+        said = "1 delivery is in line again. 1 cannot be retried: 1 recipient is rejected."
+        assert told(sent, "retry", which="failed") == said
+        assert "Retry " not in words(get(sent)).partition("Deliveries")[0].replace("Retry the", "")
+        said = "1 of them cannot be retried: 1 recipient is rejected. Nothing was changed."
+        assert told(sent, "retry", which="failed") == said
+
+    def test_rejected_recipients_are_reactivated_and_their_deliveries_retried(self, sent: Api) -> None:
+        assert "Reactivate" not in get(sent)
+        change_recipients(sent, "status = 'rejected'", 2)
+        assert "Reactivate the rejected and retry" in get(sent)
+        said = told(sent, "retry", which="rejected")
+        assert said == "1 recipient is active again. 2 deliveries are in line again."
+        assert "Reactivate" not in get(sent) and len(queued(sent)) == 2
+
+    def test_an_unknown_delivery_to_someone_who_left_is_not_offered_again(self, sent: Api) -> None:
+        assert "Send all 1 unknown again" in words(get(sent))
+        change_recipients(sent, "removed_at = 1", 3)
+        page = words(get(sent))
+        assert "unknown again" not in page and "They were accepted" in page
+        assert "1 of them cannot be retried: 1 recipient was removed." in page
+
+    def test_of_very_many_failures_only_the_first_are_looked_at(
+        self, sent: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.deliveries.retry.BATCH_SIZE", 1)
+        monkeypatch.setattr("web.pages.email.view.MAX_REASON_ROWS", 1)
+        change_recipients(sent, "status = 'rejected'", 2)
+        page = words(get(sent))
+        assert "Retry the failed that can be retried" in page and "Send the unknown again" in page
+        assert "1 or more of the failed cannot be retried: 1 recipient is rejected." in page
 
     def test_without_a_tick_nothing_is_retried(self, sent: Api) -> None:
         assert told(sent, "retry", which="ticked").startswith("No delivery was ticked")
@@ -360,10 +409,10 @@ class TestRelease:
         assert told(api, "release") == "It stays held: there is no active recipient."
         api.installation.add_recipients(1)
         assert "It goes out now to 1 active recipient." in words(get(api))
-        assert told(api, "release") == "Released. It is being sent now."
-        assert told(api, "release") == "It is being sent by now: nothing was changed."
+        assert told(api, "release") == "Released. It goes to the outbox now."
+        assert told(api, "release") == "It is going to the outbox by now: nothing was changed."
         api.sweep()
-        assert "sent 1 accepted, 0 failed, 0 waiting; accepted " in words(get(api))
+        assert "in the outbox 1 in the outbox, 0 failed, 0 waiting; saved " in words(get(api))
         api.close()
 
 
@@ -384,14 +433,14 @@ class TestReschedule:
         waiting.sweep()
         assert (waiting.get("/emails/1")["due_at"], waiting.get("/emails/1")["status"]) == (before, "scheduled")
         hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))
-        assert told(waiting, "reschedule", **hidden) == "It is being sent now."
+        assert told(waiting, "reschedule", **hidden) == "It goes to the outbox now."
         waiting.sweep()
         assert waiting.get("/emails/1")["status"] == "sent"
 
     def test_of_an_email_that_was_sent_meanwhile_a_time_in_the_past_asks_nothing(self, waiting: Api) -> None:
         post(waiting, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
         waiting.sweep()
-        assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith("It was sent meanwhile")
+        assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith("It went to the outbox meanwhile")
 
     @pytest.mark.parametrize("typed", ["", "soon", "2030-02-30T08:00", "2030-01-02", '"><script>', "1981-12-31T23:45"])
     def test_what_is_no_time_is_said_at_the_field_and_kept(self, waiting: Api, typed: str) -> None:
@@ -429,7 +478,7 @@ def test_a_page_costs_no_more_than_its_rows_and_every_row_can_be_any_text(waitin
 def test_on_every_kind_of_database(api: Api) -> None:
     api.installation.add_recipients(2)
     api.installation.save_email(1, due_in=60)
-    assert "being sent" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+    assert "goes to the outbox" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
     api.sweep()
-    assert "2 accepted, 0 failed, 0 waiting" in words(get(api))
+    assert "2 in the outbox, 0 failed, 0 waiting" in words(get(api))
     assert told(api, "decide", which="unknown", status="sent").startswith("None of them is in doubt")

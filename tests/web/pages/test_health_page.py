@@ -16,7 +16,7 @@ from monitoring import delivery_health
 from monitoring.finding import Finding
 from tests.support.api_client import Api
 from tests.support.forms import csrf_token
-from tests.support.login import log_in
+from tests.support.login import BROWSER, log_in
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
 from web.pages import health
 from web.services import services_of
@@ -135,7 +135,7 @@ def test_a_mail_server_that_refuses_or_hangs_is_said_with_its_remedy(
         api.close()
     with ScriptedServer(on={"CONNECT": lambda line, n: SILENCE}) as server:
         api = Api(tmp_path / "hangs", EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
-        assert "no answer in time to GREETING" in press(api).text
+        assert "timed out at GREETING" in press(api).text
         api.close()
 
 
@@ -226,3 +226,18 @@ class TestAlarm:
         sweep_was(sqlite_api, 14 * 60)
         again = {"Accept": "text/html", "If-None-Match": first.headers["ETag"]}
         assert sqlite_api.client.get("/", headers=again).status_code == 200
+
+
+def test_a_button_logs_everyone_out(tmp_path: Path, where: dict[str, str]) -> None:
+    api = Api(tmp_path, API_TOKEN=TOKEN, **where)
+    log_in(api.client, TOKEN)
+    page = get(api)
+    assert "Log everyone out" in page and "after 12 h without use" in page
+    assert "Log everyone out" not in get_with_token(api)
+    api.client.post("/logout/everyone", data={"csrf_token": csrf_token(page)})
+    assert api.client.get("/health", headers=BROWSER).status_code == 303
+    api.close()
+
+
+def get_with_token(api: Api) -> str:
+    return api.client.get("/health", headers={"Authorization": f"Bearer {TOKEN}"}).text

@@ -266,6 +266,31 @@ def test_html_that_goes_out_as_text_is_pointed_out(page: Page, content: str, is_
     assert ("Recipients will see the tags" in page.write(email_content=content).text) == is_warned
 
 
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"email_content": "Dear {{ name }},"}, "{{ name }}"),
+        ({"email_content": "Dear {{first_name|there}},\n\n{{first_name|there}}"}, "{{first_name|there}}"),
+        ({"email_subject": "For {name}"}, "{name}"),
+        ({"email_content": "<html><p>Dear *|FNAME|*,</p></html>"}, "*|FNAME|*"),
+        ({"email_content": "<html><a href='{{ unsubscribe_url }}'>x</a></html>"}, "{{ unsubscribe_url }}"),
+        ({"email_content": "Dear %%first_name%%, {% if x %}%recipient.name% ${name} [[name]]"}, "%%first_name%%"),
+        ({"email_content": "Dear {{{<b>}}}"}, "{{{&lt;b&gt;}}}"),
+        ({"email_content": "<html><style>p {color: red} b{margin:0}</style><p>50 % off, 100 %</html>"}, None),
+        ({"email_content": 'function f() { return {a: 1} }; {"name": [[1, 2]]}; 5%%, %% and * | * {} {{}}'}, None),
+    ],
+)
+def test_a_placeholder_that_would_go_out_as_it_stands_is_pointed_out(
+    page: Page, fields: dict[str, str], shown: str | None
+) -> None:
+    text = page.write(**fields).text
+    if shown is None:
+        assert "nothing is put in its place" not in text
+    else:
+        (notice,) = re.findall("Recipients will see (.*?) as it stands here", text)
+        assert notice.startswith(f"<code><bdi>{shown}</bdi></code>") and notice.count(shown) == 1
+
+
 def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:
     checked = page.write()
     assert 'name="address" type="text"' in checked.text

@@ -55,7 +55,7 @@ def send(api: Api, *contents: str, recipients: int = 1) -> None:
 
 
 def test_an_outbox_in_which_nothing_is_says_what_comes_next(sqlite_api: Api) -> None:
-    assert "Nothing has been sent yet" in get(sqlite_api, "/outbox").text
+    assert "Nothing is here yet" in get(sqlite_api, "/outbox").text
 
 
 def test_what_was_sent_is_listed_the_last_due_first(api: Api) -> None:

@@ -79,6 +79,16 @@ class TestList:
         assert 'href="/recipients?status=active&address_begins=ANN"' in page
         assert "begins with <strong><bdi>zz</bdi>" in get(api, "/recipients?address_begins=zz")
 
+    def test_the_box_finds_any_part_of_an_address(self, api: Api) -> None:
+        add(api, ["h.schmidt", "bob", "schmidtke"])
+        assert 'name="address_contains" type="search"' in get(api, "/recipients")
+        page = get(api, "/recipients?address_contains=SCHMIDT")
+        assert listed(page) == ["h.schmidt", "schmidtke"] and 'value="SCHMIDT"' in page
+        assert 'href="/api/recipients?address_contains=SCHMIDT&format=csv"' in page
+        assert sorted(listed(get(api, "/recipients?address_contains=%40example"))) == ["bob", "h.schmidt", "schmidtke"]
+        assert "contains <strong><bdi>009</bdi>" in get(api, "/recipients?address_contains=009")
+        assert api.client.get("/recipients?address_contains=%00").status_code == 400
+
     def test_pages_go_on_within_the_filter(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(recipients, "PAGE_SIZE", 2)
         add(api, ["a1", "a2", "b", "a3", "a4", "a5"])
@@ -217,7 +227,7 @@ class TestOne:
     def test_it_shows_what_was_sent_with_what_became_of_it(self, api: Api) -> None:
         add(api, ["a", "b"])
         api.installation.save_email(7, subject="<i>Hello</i>")
-        assert "No email was sent to this recipient yet." in get(api, "/recipients/1")
+        assert "No email has gone to this recipient yet." in get(api, "/recipients/1")
         assert api.sweep() == []
         with api.installation.database() as database:
             database.connection.execute(
@@ -245,3 +255,12 @@ class TestOne:
     def test_a_page_that_was_never_given_out_is_refused(self, api: Api, cursor: str) -> None:
         add(api, "a")
         assert "not one that this list gave out" in get(api, f"/recipients/1?after={cursor}", 400)
+
+
+def test_removing_asks_first(api: Api) -> None:
+    api.installation.add_recipients(1)
+    for path in ("/recipients", "/recipients/1"):
+        page = get(api, path)
+        (asked,) = re.findall(r"<details.*?</details>", page, re.DOTALL)
+        assert 'formaction="/recipients/1/remove"' in asked and "Yes, remove" in asked
+        assert page.count("/recipients/1/remove") == 1

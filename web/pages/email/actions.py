@@ -5,7 +5,7 @@ If someone else was faster, the sentence says so, and nothing was changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, flash, redirect, request, url_for
@@ -17,18 +17,19 @@ from intake.email_fields import clean_local_time
 from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
-from operations import get_summary
+from operations import get_summary, why_blocked
 from web.pages.email.view import email_page, not_started, number_of, read_query
-from web.pages.email.wording import WORDS
+from web.pages.email.wording import delivery_words, in_mode
 from web.pages.filters import format_datetime, relative_time
 from web.services import current_settings, in_database, perform
 
+# Of an email that someone else, or the sender, changed before; with a mail server, and without one.
 MEANWHILE = {
-    "scheduled": "It is scheduled by now",
-    "sending": "It is being sent by now",
-    "sent": "It was sent meanwhile",
-    "held": "It is held by now",
-    "cancelled": "It was cancelled meanwhile",
+    "scheduled": ("It is scheduled by now",) * 2,
+    "sending": ("It is being sent by now", "It is going to the outbox by now"),
+    "sent": ("It was sent meanwhile", "It went to the outbox meanwhile"),
+    "held": ("It is held by now",) * 2,
+    "cancelled": ("It was cancelled meanwhile",) * 2,
 }
 MAX_TICKED = 1_000  # deliveries
 NOTHING_TICKED = "No delivery was ticked, and nothing was changed."
@@ -50,7 +51,7 @@ def release(event_id: str) -> Response:
     status, due_at = perform(operations.release_email, email, datetime.now(UTC))
     if status == "scheduled":
         return _done(email, Markup("Released. It goes out {}.").format(_time(due_at)))
-    return _done(email, "Released. It is being sent now.")
+    return _done(email, f"Released. {_begins()}")
 
 
 @blueprint.post("/emails/<event_id>/reschedule")
@@ -70,20 +71,25 @@ def reschedule(event_id: str) -> Response:
         return email_page(read_query(event_id), typed, past=due_at)
     perform(operations.reschedule_email, email, due_at, now)
     if due_at <= now:
-        return _done(email, "It is being sent now.")
+        return _done(email, _begins())
     return _done(email, Markup("Moved. It goes out {}.").format(_time(due_at)))
 
 
 @blueprint.post("/emails/<event_id>/retry")
 def retry(event_id: str) -> Response:
-    """Retry deliveries: the selected ones, or all with one status."""
+    """Retry deliveries: the selected ones, all with one status, or the failed ones after reactivating recipients."""
     email = number_of(event_id)
-    which, ids = _which("ticked", *RETRYABLE_STATUSES)
+    which, ids = _which("ticked", "rejected", *RETRYABLE_STATUSES)
     if which == "ticked" and not ids:
         return _done(email, NOTHING_TICKED, "warning")
+    if which == "rejected":
+        reactivated, queued = perform(operations.reactivate_and_retry, email, datetime.now(UTC))
+        active = f"{pluralize(reactivated, 'recipient is', 'recipients are')} active again. " if reactivated else ""
+        return _done(email, active + _retried(queued, queued, {}), "message" if queued else "warning")
     statuses = RETRYABLE_STATUSES if which == "ticked" else (which,)
     queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
-    return _done(email, _retried(queued, len(ids) or queued), "message" if queued else "warning")
+    blocked = in_database(lambda database: operations.blocked_deliveries(database, email, statuses, ids))
+    return _done(email, _retried(queued, len(ids), blocked), "message" if queued else "warning")
 
 
 @blueprint.post("/emails/<event_id>/decide")
@@ -100,14 +106,15 @@ def decide(event_id: str) -> Response:
     if not decided:
         return _done(email, "None of them is in doubt any more: nothing was changed.", "warning")
     return _done(
-        email, f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {WORDS[status.value]} from now on."
+        email,
+        f"{pluralize(decided, 'delivery counts', 'deliveries count')} as {delivery_words()[status.value]} from now on.",
     )
 
 
 @blueprint.errorhandler(WrongStatus)
 def answer_wrong_status(error: WrongStatus) -> Response:
     """Somebody else, or the sender, was quicker."""
-    return _done(error.event_id, f"{MEANWHILE[error.status]}: nothing was changed.", "warning")
+    return _done(error.event_id, f"{in_mode(*MEANWHILE[error.status])}: nothing was changed.", "warning")
 
 
 @blueprint.errorhandler(NoActiveRecipients)
@@ -135,19 +142,27 @@ def _which(*allowed: str) -> tuple[str, Sequence[int]]:
 def _cancelled(result: Cancelled) -> str:
     if not result.sent and not result.in_flight:
         return "Cancelled, before anybody got it."
-    before = f"{pluralize(result.sent, 'recipient')} had got it already"
+    recipients = pluralize(result.sent, "recipient")
+    before = in_mode(f"{recipients} had got it already", f"For {recipients} it was in the outbox already")
     return f"Cancelled. {before}, and to {result.in_flight:,} it was on its way; nobody else gets it."
 
 
-def _retried(queued: int, requested: int) -> str:
-    if not queued:
+def _begins() -> str:
+    return in_mode("It is being sent now.", "It goes to the outbox now.")
+
+
+def _retried(queued: int, ticked: int, blocked: Mapping[str, int]) -> str:
+    """What was done, and why the rest was not. `ticked` is how many were selected, 0 if all were."""
+    sentences = [f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again."] if queued else []
+    if blocked:
+        count = sum(blocked.values())
+        sentences.append(f"{count:,} {'of them ' if not queued else ''}cannot be retried: {why_blocked(blocked)}.")
+    others = ticked - queued - sum(blocked.values())
+    if others > 0 and sentences:
+        sentences.append(f"The others of the {ticked:,} are not failed or unknown any more.")
+    if not sentences:
         return "None of them can be retried any more: nothing was changed."
-    message = f"{pluralize(queued, 'delivery is', 'deliveries are')} in line again"
-    if queued == requested:
-        return f"{message}."
-    return (
-        f"{message}. The others of the {requested:,} are not failed or unknown any more, or their recipients have left."
-    )
+    return " ".join(sentences if queued else [*sentences, "Nothing was changed."])
 
 
 def _time(due_at: datetime) -> Markup:

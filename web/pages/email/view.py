@@ -8,12 +8,12 @@ from typing import NamedTuple
 from flask import Response, request, url_for
 from werkzeug.exceptions import NotFound
 
-from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason
+from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings
 from intake.email_fields import clean_event_id
 from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
-from operations import get_email, get_summary
+from operations import get_email, get_summary, why_blocked
 from sender.outgoing import as_plain_text, goes_as_html
 from web.pages import etag
 from web.pages.email import wording
@@ -51,6 +51,7 @@ class EmailData(NamedTuple):
     page: DeliveryPage
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
+    standings: Standings
 
 
 def number_of(event_id: str) -> int:
@@ -95,6 +96,7 @@ def email_page(
         **data._asdict(),
         reading=_reading(query, data.email),
         words=wording,
+        why_blocked=why_blocked,
         typed=typed,
         wrong=wrong,
         past=past,
@@ -117,7 +119,9 @@ def load(database: Database, query: PageQuery) -> EmailData:
     tried = [row.recipient_id for row in page.rows if row.attempts]
     attempts = deliveries.attempts_of_each(query.event_id, tried)
     reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
-    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons)
+    may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
+    standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
+    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons, standings)
 
 
 class Clocks(NamedTuple):

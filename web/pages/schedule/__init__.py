@@ -70,7 +70,10 @@ def _refused(errors: list[ValidationError], status: int) -> Response:
     emails = in_database(lambda database: database.emails.counts())
     messages = {error.field: error.message for error in errors}
     return Response(
-        render_template("schedule_list.html", filters=Filters(), listed=None, emails=emails, errors=messages), status
+        render_template(
+            "schedule_list.html", filters=Filters(), listed=None, emails=emails, errors=messages, words=wording
+        ),
+        status,
     )
 
 

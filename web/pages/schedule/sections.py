@@ -12,12 +12,15 @@ from monitoring.delivery_health import OVERDUE_AFTER, check_delivery_health, is_
 from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
+from web.pages.email.wording import in_mode
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails; the page stays small
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished before that no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
-IDLE_AFTER = timedelta(minutes=1)  # without an acceptance; then the time left cannot be estimated from the pace
+# Without an acceptance for this long, or for three times the average, the time left cannot be estimated from the pace.
+IDLE_AFTER = timedelta(seconds=15)
+MAX_IDLE = timedelta(minutes=1)
 
 
 class Sending(NamedTuple):
@@ -92,7 +95,7 @@ def pace(sending: Sending) -> str:
     """How fast it goes on average, and how long the rest takes at that rate."""
     email = sending.email
     if email.first_sent_at is None or email.last_sent_at is None:
-        return "nothing accepted yet"
+        return in_mode("nothing accepted yet", "nothing saved yet")
     seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
     rate = f"{_rate(email.sent / seconds)} on average"
     if not sending.moves or sending.again_at is not None:
@@ -113,7 +116,10 @@ def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
 
 
 def _moves(email: EmailSummary, now: datetime) -> bool:
-    return email.last_sent_at is not None and now - email.last_sent_at <= IDLE_AFTER
+    if email.first_sent_at is None or email.last_sent_at is None:
+        return False
+    usual = 3 * (email.last_sent_at - email.first_sent_at) / max(email.sent, 1)
+    return now - email.last_sent_at <= min(max(IDLE_AFTER, usual), MAX_IDLE)
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
