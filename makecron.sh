@@ -1,15 +1,15 @@
 #!/bin/sh
-# Installs, or moves to this folder, the one cron job that sends what is due, every minute;
-# with SCHEDULER=rq-scheduler, every five minutes, as the safety net beside Redis.
-# ./makecron.sh --remove takes it out. Every other line of the crontab stays as it is, byte for byte.
+# Install the cron job that sends due email every minute, or move it to this folder.
+# With SCHEDULER=rq-scheduler it is a safety net for Redis, and runs every five minutes.
+# ./makecron.sh --remove removes it. Every other line of the crontab stays the same, byte for byte.
 set -eu
 
 CDPATH='' cd -- "$(dirname -- "$0")"
-export PWD # the folder's name as it was typed: a link to the current release stays a link
+export PWD # the folder as it was typed, so that a link to the current release stays a link
 
 python=$PWD/.venv/bin/python
 if ! [ -x "$python" ]; then
-    echo "There is no .venv in $PWD yet: ./start_flask.sh makes it. Or: python3 -m venv .venv &&" \
+    echo "There is no .venv in $PWD. Run ./start_flask.sh to create it, or: python3 -m venv .venv &&" \
         ".venv/bin/python -m pip install -r requirements.txt" >&2
     exit 1
 fi

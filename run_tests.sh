@@ -72,7 +72,7 @@ lint() {
     step mypy
     step lint-imports
     if command -v shellcheck >/dev/null; then
-        step shellcheck -x ./*.sh serving/environment.sh .ci/run
+        step shellcheck -x ./*.sh serving/environment.sh deploy/sbom.sh requirements/compile.sh tests/containers/images/*.sh .ci/run
     else
         echo "shellcheck is not installed: the shell scripts were not checked" >&2
         [ "${CI-}" != true ]

@@ -11,7 +11,7 @@ from typing import IO, Any, BinaryIO
 import click
 
 from database import Address
-from intake.recipients_csv.format import InvalidLine, Row, read_rows
+from intake.recipients_csv.format import InvalidLine, Row
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from intake.text import printable
 
@@ -38,7 +38,7 @@ class ShownImportFile(ImportFile):
     """Shows on a terminal how far it has been read. Raises RefusedFileError if a line is invalid."""
 
     def __init__(self, file: BinaryIO, *, single_label: bool) -> None:
-        super().__init__(file, single_label=single_label)
+        super().__init__(file, single_label=single_label, lenient=True)
         self._stream = file
 
     def __iter__(self) -> Iterator[Address]:
@@ -49,11 +49,11 @@ class ShownImportFile(ImportFile):
 
     def _rows(self) -> Iterator[Row | InvalidLine]:
         if not sys.stderr.isatty():
-            yield from read_rows(self._stream)
+            yield from super()._rows()
             return
         size = _size(self._stream)
         try:
-            for number, row in enumerate(read_rows(self._stream), 1):
+            for number, row in enumerate(super()._rows(), 1):
                 yield row
                 if number % STEP == 0:
                     share = f" ({self._stream.tell() * 100 // size} %)" if size else ""

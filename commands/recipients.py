@@ -92,8 +92,9 @@ def list_(as_json: bool) -> None:
 def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
     """Add the recipients of a CSV file ('-': stdin): all of them, or none if a line is bad.
 
-    The column is called recipient_email; a file of one column needs no header. An import never makes anyone
-    active again who has unsubscribed or was rejected.
+    The column is called recipient_email, or else email, e-mail, mail or address; a file of one column needs no header.
+    The file is UTF-8, UTF-16 or Windows-1252. An import never makes anyone active again who has unsubscribed or was
+    rejected.
     """
     content = ShownImportFile(file, single_label=current_settings().single_label_domains)
     if dry_run:

@@ -1,5 +1,5 @@
-"""What starts a sweep at the right time: the cron job and the Redis queue.
+"""Start sweeps at the right time: the cron job and the Redis queue.
 
-A wake-up carries no mail; it only says "read the database now". So one that is lost delays mail, and one that comes
-twice does no harm.
+A wake-up carries no data. It only means "read the database now", so a lost one delays mail, and a repeated one does no
+harm.
 """

@@ -1,8 +1,34 @@
-"""Wake-ups through Redis: at the second for which one is armed, a worker of the queue runs `task.run_due`.
+"""Wake-ups through Redis (SCHEDULER=rq-scheduler): at each due second, an RQ worker runs `task.run_due`.
 
-The database is the only source of truth. A wake-up is armed after the commit it stands for, so losing all of Redis
-only delays mail, and a wake-up that comes twice finds nothing to do. `schedulers/wake_ups.py` says when this module is
-imported.
+Theory of operation
+-------------------
+The database is the only source of truth. A wake-up carries no data; it means "read the database now". One that is lost
+delays mail until the next sweep, which is at the latest that of the five-minute cron job. One that arrives twice finds
+nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
+
+Scheduling. A request commits first and then calls `at`. For a future second, this stores the job `wake-SECOND`;
+scheduling the same second again replaces it. For the present, a job with a unique ID goes straight into the queue: a
+sweep that is running may already have read the database. Redis gets REDIS_TIMEOUT_SECONDS to connect and the same for
+each reply, without retries. After a failure, `at` does not contact it again for RETRY_AFTER_SECONDS.
+
+Running. `rqscheduler` moves a job into the queue at its second, and a worker runs `task.run_due`, which
+
+1. empties the queue if more than MAX_QUEUED_WAKE_UPS wait in it. This sweep reads the database afterwards, so it does
+   their work;
+2. schedules the next full minute before it sends, in case this process is killed;
+3. sweeps, and stops itself long before JOB_TIMEOUT_SECONDS, at which rq would kill it in the middle of a message;
+4. schedules the next second at which there is work.
+
+A running job must not reschedule its own ID, because rq deletes the job's record when it ends. It uses the next second
+instead. A job fails only if an operator is needed (the database is unavailable, a setting is invalid, the mail server
+refuses the session). A refused recipient is only a row in the database.
+
+Recovery. `wake_ups.arm_all` deletes the wake-ups that are past, because rqscheduler stops at one that it cannot read.
+Then it schedules every due second up to a limit, the next retry, and the present if there is work. A marker is set
+first (`set_flush_marker`). If it is gone, Redis was emptied, and everything is scheduled again. In addition, every
+sweep schedules the next wake-up, however it was started.
+
+Only `schedulers/wake_ups.py` imports this module, because the packages for Redis are optional.
 """
 
 from __future__ import annotations
@@ -25,27 +51,27 @@ from schedulers.errors import QueueUnavailable
 
 QUEUE_NAME = "email-endpoint"
 JOB_FUNCTION = "task.run_due"
-REDIS_TIMEOUT_SECONDS = 0.3  # for each reply of Redis: no request waits longer for a wake-up
-RETRY_AFTER_SECONDS = 15.0  # a Redis that failed is not tried again sooner
-JOB_TIMEOUT_SECONDS = 3600  # then rq kills a sweep, wherever it is; a sweep stops long before
-FAILED_JOB_TTL_SECONDS = 7 * 24 * 3600  # how long a failed wake-up is kept for the operator
-BATCH_SIZE = 500  # wake-ups armed in one round trip
-MAX_QUEUED_WAKE_UPS = 10  # a longer queue is drained
-FLUSH_MARKER_KEY = "email-endpoint:armed"  # a key that disappears when Redis loses the armed wake-ups
+REDIS_TIMEOUT_SECONDS = 0.3  # for the connection, and for each reply
+RETRY_AFTER_SECONDS = 15.0  # how long Redis is left alone after a failure
+JOB_TIMEOUT_SECONDS = 3600  # rq kills a sweep after this; sweeps stop themselves long before
+FAILED_JOB_TTL_SECONDS = 7 * 24 * 3600  # how long failed wake-ups are kept for the operator
+BATCH_SIZE = 500  # wake-ups scheduled in one round trip
+MAX_QUEUED_WAKE_UPS = 10  # a longer queue is emptied
+FLUSH_MARKER_KEY = "email-endpoint:armed"  # disappears if Redis loses the scheduled wake-ups
 
 
 class QueueStats(NamedTuple):
-    """The workers and the scheduler of the queue, and its numbers of wake-ups."""
+    """Who serves the queue, and how many wake-ups it has."""
 
     workers: int
     has_scheduler: bool
-    armed: int
-    waiting: int
+    armed: int  # scheduled for a later second
+    waiting: int  # in the queue
     failed: int
 
 
 class WakeUps:
-    """The wake-ups of one installation. Threads may share it; forked processes may not. It connects when first used."""
+    """The wake-ups of one installation. Connects on first use. Threads may share it, but forked processes must not."""
 
     def __init__(self, url: str) -> None:
         self._redis = _client(url)
@@ -53,27 +79,27 @@ class WakeUps:
 
     @property
     def connection_pool(self) -> ConnectionPool:
-        """The connections, for others that use the same Redis with the same timeout."""
+        """The connection pool, for other users of the same Redis with the same timeout."""
         return self._redis.connection_pool
 
     @property
     def address(self) -> str:
-        """Where Redis is, without a password."""
+        """The address of Redis, without the password."""
         options = self._redis.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
     def at(self, *seconds: int) -> None:
-        """Arm wake-ups at these seconds if Redis answers. Never raises: without a wake-up, mail only goes out later."""
+        """Schedule wake-ups at these seconds (since 1970 UTC) if Redis is available. Never raises."""
         self._try(lambda: self.arm(seconds))
 
     def drain_queue(self) -> None:
-        """Empty the queue if many wake-ups are in it: the next sweep does the work of all of them. Never raises."""
+        """Empty the queue if many wake-ups are in it. The caller must sweep next, for all of them. Never raises."""
         self._try(self._drain_queue)
 
     def arm(self, seconds: Iterable[int]) -> int:
-        """Arm a wake-up at each of these seconds, and a single one now for all past ones; return how many.
+        """Schedule a wake-up at each of these seconds, and a single one now for all past ones.
 
-        Raises QueueUnavailable.
+        Return how many were scheduled. Raises QueueUnavailable.
         """
         now = time.time()
         due_seconds = set(seconds)
@@ -87,9 +113,9 @@ class WakeUps:
         return len(later) + any_past
 
     def drop_past(self) -> None:
-        """Delete the wake-ups whose second is past: one that cannot be read stops rqscheduler. Raises QueueUnavailable.
+        """Delete the wake-ups whose second is past, because rqscheduler stops at one that it cannot read.
 
-        The caller must read the database next.
+        The caller must read the database next. Raises QueueUnavailable.
         """
         with self._translate_errors():
             past = self._redis.zrangebyscore(Scheduler.scheduled_jobs_key, 0, int(time.time()))
@@ -99,7 +125,7 @@ class WakeUps:
                 self._redis.delete(*map(Job.key_for, ours))
 
     def set_flush_marker(self) -> None:
-        """Set the marker for `was_flushed`. Call it before arming all, so that it is lost if any of them is.
+        """Set the marker for `was_flushed`. Call this before scheduling, so that the marker is lost if any wake-up is.
 
         Raises QueueUnavailable.
         """
@@ -107,21 +133,21 @@ class WakeUps:
             self._redis.set(FLUSH_MARKER_KEY, int(time.time()))
 
     def was_flushed(self) -> bool:
-        """Return whether Redis was emptied since the marker was set. Raises QueueUnavailable."""
+        """Return whether Redis has been emptied since the marker was set. Raises QueueUnavailable."""
         with self._translate_errors():
             return not self._redis.exists(FLUSH_MARKER_KEY)
 
     def _is_alive(self, scheduler: bytes) -> bool:
-        """Return whether a scheduler runs. Its key expires soon after a kill, and gets a `death` when it stops."""
+        """Return whether a scheduler is running. Its key expires soon after a kill, and has a `death` after a stop."""
         return not self._redis.hexists(str(scheduler, "ascii"), "death")
 
     def ping(self) -> None:
-        """Raises QueueUnavailable unless Redis answers."""
+        """Raise QueueUnavailable if Redis does not respond."""
         with self._translate_errors():
             self._redis.ping()
 
     def stats(self) -> QueueStats:
-        """Return who works on the queue, and what is in it. Raises QueueUnavailable."""
+        """Return the state of the queue. Raises QueueUnavailable."""
         queue = Queue(QUEUE_NAME, connection=self._redis)
         scheduler = Scheduler.redis_scheduler_namespace_prefix
         with self._translate_errors():
@@ -140,8 +166,8 @@ class WakeUps:
             return any(worker.hostname == hostname for worker in Worker.all(queue=queue))
 
     def _schedule(self, seconds: list[int]) -> None:
-        """Do what rq-scheduler's enqueue_at does, for all seconds in one round trip, all or nothing."""
-        # The hash of the running job is deleted when it ends, even if the job has been armed again.
+        """Do what rq-scheduler's enqueue_at does, for all seconds at once: in one round trip, all or nothing."""
+        # rq deletes the hash of the running job when it ends, even if the job was scheduled again.
         own = os.environ.get("RQ_JOB_ID")
         with self._redis.pipeline() as pipeline:
             for second in seconds:
@@ -161,7 +187,7 @@ class WakeUps:
             pipeline.execute()
 
     def _enqueue(self) -> None:
-        """Queue a wake-up now. Its id is unique: another one that runs now may already have read the database."""
+        """Queue a wake-up now, with a unique ID: one that is running may already have read the database."""
         queue = Queue(QUEUE_NAME, connection=self._redis)
         queue.enqueue(JOB_FUNCTION, job_timeout=JOB_TIMEOUT_SECONDS, result_ttl=0, failure_ttl=FAILED_JOB_TTL_SECONDS)
 
@@ -176,10 +202,10 @@ class WakeUps:
             return
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - the email is saved, so nothing may fail its POST any more
+        except Exception as error:  # noqa: BLE001 - the email is already saved, so its request must not fail
             self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
-            reason = error if isinstance(error, QueueUnavailable) else type(error)  # its text may contain anything
-            logging.getLogger(__name__).warning("no wake-up was armed: %s", reason)
+            reason = error if isinstance(error, QueueUnavailable) else type(error)  # its text could contain secrets
+            logging.getLogger(__name__).warning("could not schedule a wake-up: %s", reason)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -187,7 +213,7 @@ class WakeUps:
             yield
         except (RedisError, OSError, ValueError) as error:
             raise QueueUnavailable(
-                f"Redis at {self.address} cannot be used: {error} (start it, look at REDIS_URL, or set SCHEDULER=cron)"
+                f"cannot use Redis at {self.address}: {error} (start it, check REDIS_URL, or set SCHEDULER=cron)"
             ) from None
 
 
@@ -201,4 +227,4 @@ def _client(url: str) -> Redis:
         timeout = REDIS_TIMEOUT_SECONDS
         return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry)
     except ValueError:  # its text may contain the password
-        raise QueueUnavailable("REDIS_URL has an option that is not right; allowed: those of redis-py") from None
+        raise QueueUnavailable("REDIS_URL has an invalid option; see the options of redis-py") from None

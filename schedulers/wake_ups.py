@@ -1,8 +1,7 @@
-"""Creates the wake-ups that the setting SCHEDULER asks for.
+"""Create the wake-ups that the setting SCHEDULER requires.
 
-Only this module imports `schedulers.redis_queue`, and with it the packages for Redis: they are optional, and
-SCHEDULER=cron does not need them. (serving/redis_parts.py needs them too, but it is started only with
-SCHEDULER=rq-scheduler.)
+Only this module imports `schedulers.redis_queue`, and with it the packages for Redis, which are optional and not needed
+with SCHEDULER=cron. (serving/redis_parts.py imports them too, but runs only with SCHEDULER=rq-scheduler.)
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from settings import Settings
 if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
-MAX_ARMED_WAKE_UPS = 10_000  # armed at once; each sweep arms the next one anyway
+MAX_ARMED_WAKE_UPS = 10_000  # scheduled at once; each sweep schedules the next one anyway
 
 
 def wake_ups_of(settings: Settings) -> WakeUps | None:
-    """Return the wake-ups for SCHEDULER, None for cron. Raises QueueUnavailable if packages are missing."""
+    """Return the wake-ups for SCHEDULER, or None with cron. Raises QueueUnavailable if packages are missing."""
     if settings.scheduler != "rq-scheduler":
         return None
     try:
@@ -32,9 +31,9 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
 
 
 def arm_all(wake_ups: WakeUps, database: Database, now: int, limit: int = MAX_ARMED_WAKE_UPS) -> int:
-    """Schedule a wake-up for each second at which something is due, up to `limit` of them; return how many.
+    """Schedule a wake-up for each of the next `limit` due seconds, for the next retry, and for now if there is work.
 
-    Safe to repeat. Raises QueueUnavailable.
+    Return how many were scheduled. Safe to repeat. Raises QueueUnavailable.
     """
     wake_ups.drop_past()
     seconds = set(database.progress.next_due_seconds(now, limit))

@@ -1,1 +1,1 @@
-"""What `task.py` runs once something is due: sweeps, senders, and their logs."""
+"""The sweep that `task.py` runs once something is due: senders, their queues and their logs."""

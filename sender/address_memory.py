@@ -1,4 +1,4 @@
-"""Which addresses of the mail server did not answer, remembered in the database for the next sweeps."""
+"""Remember in the database which addresses of the mail server did not respond, for later sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sender.work_queue import retry_while_busy
 
 
 class DatabaseAddressMemory:
-    """An `AddressMemory` of all senders that use a database. What it learns is also logged."""
+    """An `AddressMemory` shared by all senders of a database. Logs each address that it records."""
 
     def __init__(self, database: Database, tasklog: TaskLog, stop: StopRequest) -> None:
         self._addresses = database.unreachable_addresses
@@ -20,11 +20,11 @@ class DatabaseAddressMemory:
         self._stop = stop
 
     def unreachable(self) -> Collection[str]:
-        """Return the addresses that are to be tried last."""
+        """Return the addresses to try last."""
         return retry_while_busy(self._stop, self._addresses.all, int(time.time()))
 
     def record_unreachable(self, addresses: Collection[str], host: str) -> None:
-        """Remember addresses for a day."""
+        """Remember these addresses of `host` for a day."""
         retry_while_busy(self._stop, self._addresses.add, addresses, int(time.time()))
         for address in addresses:
-            self._tasklog.warning(f"{address} does not answer: for a day, other addresses of {host} are tried first")
+            self._tasklog.warning(f"{address} does not respond; for a day, other addresses of {host} are tried first")

@@ -1,4 +1,4 @@
-"""Outgoing mail as the settings describe it: the sender for EMAIL_URL, the messages, and the links of PUBLIC_URL."""
+"""Build outgoing mail from the settings: the sender for EMAIL_URL, the messages, and the links to PUBLIC_URL."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def make_sender(settings: Settings) -> Sender:
 
 
 def server_of(settings: Settings) -> SMTPServer:
-    """Return the SMTP server that EMAIL_URL names."""
+    """Return the SMTP server that EMAIL_URL specifies."""
     url = settings.email_url
     security = {"smtp": "none", "smtp+tls": "starttls", "smtp+ssl": "tls"}[url.scheme]
     return SMTPServer(url.host, url.port, security, url.user, url.password, helo_name=settings.smtp_helo_name)
 
 
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
-    """Render the message of an email once for all recipients. Raises MessageError if it cannot be built."""
+    """Render the message of an email, once for all recipients. Raises MessageError if it cannot be built."""
     reply_to = settings.mail_reply_to
     return Message(
         event_id=event_id,
@@ -50,22 +50,22 @@ def make_message(settings: Settings, database: Database, event_id: int, text: Te
 
 
 def goes_as_html(content: str) -> bool:
-    """Return whether a content is sent as HTML; otherwise it is sent as plain text alone."""
+    """Return whether content is sent as HTML. Otherwise it is sent as plain text alone."""
     return is_html(content)
 
 
 def as_plain_text(content: str) -> str:
-    """Return a content as recipients read it whose mail program shows no HTML."""
+    """Return content as plain text, as seen in a mail program that does not show HTML."""
     return plain_text(content) if goes_as_html(content) else content
 
 
 def unsubscribe_links(settings: Settings, database: Database) -> Links | None:
-    """Return the unsubscribe links for messages, or None without PUBLIC_URL."""
+    """Return the unsubscribe links for messages, or None if PUBLIC_URL is not set."""
     if settings.public_url is None:
         return None
     return unsubscribe_tokens(settings, database).links(settings.public_url)
 
 
 def unsubscribe_tokens(settings: Settings, database: Database) -> Tokens:
-    """Return what makes the tokens in the links, and reads those that come back to the web server."""
+    """Return the Tokens that create the links in messages, and verify them in the web server."""
     return Tokens(settings.secret_key or database.meta("secret_key"), database.meta("installation"))

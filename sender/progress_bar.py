@@ -1,4 +1,4 @@
-"""Shows the progress of a sweep on a terminal, and nothing anywhere else."""
+"""Show the progress of a sweep, if the output is a terminal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ REFRESH_SECONDS = 0.5
 
 
 class ProgressBar:
-    """Counts outcomes, and shows the counts on a terminal."""
+    """Counts outcomes and shows the counts on a terminal."""
 
     def __init__(self, stream: TextIO | None = None, *, enabled: bool = True, sent: str = "sent") -> None:
         """`sent` is the word for a message that succeeded."""
         self._sent = sent
         self._stream = stream or sys.stderr
-        # A process started with 2>&- has no stderr.
+        # A process that was started with 2>&- has no stderr.
         self._shown = enabled and self._stream is not None and self._stream.isatty()
         self._began = self._next = time.monotonic()
-        self.counts: Counter[str] = Counter()  # of outcomes
+        self.counts: Counter[str] = Counter()  # by outcome
 
     def count(self, outcome: str, times: int = 1) -> None:
         """Add outcomes of delivery attempts."""
@@ -33,11 +33,11 @@ class ProgressBar:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the sweep began."""
+        """The seconds since the sweep began."""
         return time.monotonic() - self._began
 
     def close(self) -> None:
-        """Show the final numbers."""
+        """Show the final counts."""
         if self._shown:
             self._write("\r", "\n")
 
@@ -45,7 +45,7 @@ class ProgressBar:
         seconds = max(self.seconds, 0.001)
         words = {"sent": self._sent, "in_doubt": "in doubt"}
         parts = [f"{count:,} {words.get(name, name)}" for name, count in self.counts.most_common()]
-        rate = f"{self.counts['sent'] / seconds:,.0f} a second"
+        rate = f"{self.counts['sent'] / seconds:,.0f}/s"
         with suppress(OSError):  # a closed terminal must not stop the mail
-            self._stream.write(f"{before}{', '.join(parts) or f'nothing {self._sent} yet'} ({rate})\033[K{after}")
+            self._stream.write(f"{before}{', '.join(parts) or f'0 {self._sent}'} ({rate})\033[K{after}")
             self._stream.flush()

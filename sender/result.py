@@ -1,4 +1,4 @@
-"""How a sweep, or one sender's part in it, ended."""
+"""The result of a sweep, or of one sender's part in it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import Enum
 
 
 class SweepResult(Enum):
-    """How a sweep ended. The value is the `ended` of its line in the service's log."""
+    """The result of a sweep. Its value is logged as `ended` in the log of the service."""
 
-    DONE = "done"  # everything that was due has been sent
-    IDLE = "idle"  # there was nothing left to send
-    BUSY = "busy"  # as many senders as SENDERS allows are already at work
-    LOG_FAILED = "unlogged"  # everything that was due has been sent, but tasklog.log cannot be written
-    QUOTA_REACHED = "full"  # as many messages have been sent as SMTP_MAX_PER_DAY allows
-    CANNOT_SEND = "refused"  # nothing that is due can be sent now; tasklog.log says why
+    DONE = "done"  # everything due has been sent
+    IDLE = "idle"  # nothing was due
+    BUSY = "busy"  # SENDERS senders are already running
+    LOG_FAILED = "unlogged"  # everything due has been sent, but tasklog.log is not writable
+    QUOTA_REACHED = "full"  # SMTP_MAX_PER_DAY messages have been sent
+    CANNOT_SEND = "refused"  # nothing can be sent now; tasklog.log says why

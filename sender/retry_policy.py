@@ -1,4 +1,4 @@
-"""The state of a delivery after an attempt: failed, unknown, or queued for another one."""
+"""Decide the state of a delivery after an unsuccessful attempt: failed, unknown, or queued for another attempt."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from typing import NamedTuple
 from database import Delivery, DeliveryUpdate
 from intake.text import one_line
 
-BACKOFF_SECONDS = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # after the first, second, … attempt; then always the last
+BACKOFF_SECONDS = (5 * 60, 15 * 60, 30 * 60, 60 * 60)  # after the first, second, … attempt; the last repeats
 JITTER_FRACTION = 0.2
-MAX_REPLY_LENGTH = 500  # characters of a server's reply that are kept
-# RFC 3463 section 3.2, RFC 7505 section 4.2, and what Microsoft 365 says of an unknown mailbox.
+MAX_REPLY_LENGTH = 500  # characters of a server's reply that are stored
+# RFC 3463, section 3.2; RFC 7505, section 4.2; and the reply of Microsoft 365 for an unknown mailbox.
 NO_SUCH_MAILBOX = re.compile(
     r"5\d\d 5\.(1\.(1|2|3|6|10)\b|4\.1 Recipient address rejected: Access denied)", re.IGNORECASE
 )
 
 
 class Policy(NamedTuple):
-    """The operator's settings: RETRY_FOR in seconds, and IN_DOUBT."""
+    """The settings RETRY_FOR (in seconds) and IN_DOUBT (`resend` or `hold`)."""
 
     retry_for: int
     in_doubt: str
 
 
 def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Policy) -> DeliveryUpdate:
-    """Return the new state of a delivery after an attempt that ended at `at` and did not succeed."""
+    """Return the update for a delivery after an unsuccessful attempt.
+
+    `outcome` is deferred, failed or in_doubt; `at` is when the attempt ended, in seconds since 1970 UTC.
+    """
     reply = one_line(reply)[:MAX_REPLY_LENGTH]
     status, next_attempt_at = _next_status(delivery, outcome, at, policy)
     hard_bounce = status == "failed" and NO_SUCH_MAILBOX.match(reply) is not None
@@ -36,8 +39,8 @@ def next_state(delivery: Delivery, outcome: str, reply: str, at: int, policy: Po
 
 
 def next_state_after_crash(delivery: Delivery, at: int, policy: Policy) -> DeliveryUpdate:
-    """Return the new state of a delivery whose sender died while the message ended. If it is retried, then now."""
-    update = next_state(delivery, "in_doubt", "the sender died while it ended the message", at, policy)
+    """Return the update for a delivery that a dead sender left in doubt. If it is retried, then at once."""
+    update = next_state(delivery, "in_doubt", "the sender stopped before the server confirmed the message", at, policy)
     return update._replace(next_attempt_at=at) if update.status == "queued" else update
 
 

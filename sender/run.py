@@ -1,4 +1,4 @@
-"""One sender's part in a sweep: register, send what is due, unregister."""
+"""One sender's part in a sweep: register, send everything due, unregister."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from settings import Settings
 def send_due(
     settings: Settings, database: Database, tasklog: TaskLog, stop: StopRequest, progress_bar: ProgressBar
 ) -> SweepResult:
-    """Send until nothing more is due, unless as many senders as SENDERS allows are at work."""
+    """Send until nothing more is due. Do nothing if SENDERS senders are already running."""
     policy = Policy(settings.retry_for, settings.in_doubt)
 
     def resolve_abandoned(delivery: Delivery) -> DeliveryUpdate:
@@ -36,7 +36,7 @@ def send_due(
     sender_id = retry_while_busy(stop, database.senders.register, settings.senders, int(time.time()), resolve_abandoned)
     if sender_id is None:
         return SweepResult.BUSY
-    gc.freeze()  # the modules loaded by now are never garbage; examining them is a fifth of the collector's work
+    gc.freeze()  # loaded modules never become garbage; scanning them is a fifth of the garbage collector's work
     retry_while_busy(stop, database.emails.finish_cancels, datetime.now(UTC))
     queue = DeliveryQueue(database, sender_id, settings, tasklog, stop, progress_bar, leased_at)
     try:
@@ -60,7 +60,7 @@ def _result_of(queue: DeliveryQueue, settings: Settings, database: Database, tas
     per_day = messages_per_day(settings)
     if per_day and database.claims.used_today(int(time.time())) >= per_day:
         if queue.had_work:
-            tasklog.error(f"SMTP_MAX_PER_DAY={per_day} messages are sent: what is left waits until there is room again")
+            tasklog.error(f"daily limit reached (SMTP_MAX_PER_DAY={per_day}); the rest is sent when the limit allows")
         return SweepResult.QUOTA_REACHED
     if not queue.flush_completion_log():
         return SweepResult.LOG_FAILED

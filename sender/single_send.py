@@ -1,4 +1,4 @@
-"""Sends one message to one address right away, so that a person sees what recipients will get. Nothing is recorded."""
+"""Send one test message to one address right away. Nothing is stored in the database."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from delivery.smtp.sender import SMTPSender
 from sender.outgoing import make_message, make_sender, server_of
 from settings import Settings
 
-TOTAL_TIMEOUT_SECONDS = 20.0  # without the look-up of the server's name
-STEP_TIMEOUT_SECONDS = 8.0  # for each reply of the server
-NO_RECIPIENT_ID = 0  # the recipient_id whose link unsubscribes nobody
+TOTAL_TIMEOUT_SECONDS = 20.0  # not including the DNS lookup of the server's name
+STEP_TIMEOUT_SECONDS = 8.0  # for each of the server's replies
+NO_RECIPIENT_ID = 0  # not a recipient, so the unsubscribe link has no effect
 
 
 class SingleSend(NamedTuple):
-    """The result: a Kind's value, `refused` (the session) or `unanswered`; and the server's reply or our reason."""
+    """`result` is the value of a Kind, `refused` (the session) or `unanswered`; `reply` is the server's or a reason."""
 
     result: str
     reply: str
 
 
 def single_message(settings: Settings, database: Database, email: Email) -> Message:
-    """Return the message that recipients of `email` would get, with its own Message-ID. Raises MessageError."""
+    """Build the message that recipients of `email` would get, with its own Message-ID. Raises MessageError."""
     text = TextToSend(email.subject, email.content, os.urandom(12).hex(), int(time()))
     return make_message(settings, database, email.event_id, text)
 
 
 def send_single(settings: Settings, message: Message, address: str) -> SingleSend:
-    """Send a message to `address` as a sender of the sweep does."""
+    """Send a message to `address` as a sweep does, and return the result within TOTAL_TIMEOUT_SECONDS."""
     envelope = Envelope(message.event_id, NO_RECIPIENT_ID, address, message)
     queue = SingleMessageQueue(envelope, TOTAL_TIMEOUT_SECONDS)
     try:
@@ -42,12 +42,12 @@ def send_single(settings: Settings, message: Message, address: str) -> SingleSen
     except SessionError as error:
         return SingleSend("refused", error.reason)
     if queue.outcome is None:
-        return SingleSend("unanswered", f"there was no answer within {TOTAL_TIMEOUT_SECONDS:.0f} s")
+        return SingleSend("unanswered", f"no reply within {TOTAL_TIMEOUT_SECONDS:.0f} s")
     return SingleSend(queue.outcome.kind.value, queue.outcome.reply)
 
 
 def _sender(settings: Settings) -> Sender:
-    """Return a sender like the sweep's, with one connection and shorter timeouts."""
+    """Return a sender as for a sweep, but with one connection and shorter timeouts."""
     if settings.email_url.path is not None:
         return make_sender(settings)
     timeouts = {step: min(timeout, STEP_TIMEOUT_SECONDS) for step, timeout in STEP_TIMEOUTS.items()}
@@ -55,7 +55,7 @@ def _sender(settings: Settings) -> Sender:
 
 
 class SingleMessageQueue:
-    """A `Queue` with one envelope, which it hands out once. Its outcome is kept in `outcome` and nowhere else."""
+    """A `Queue` with a single envelope. Keeps its outcome in `outcome`, and stores nothing."""
 
     def __init__(self, envelope: Envelope, timeout: float) -> None:
         self.outcome: Outcome | None = None
@@ -64,32 +64,29 @@ class SingleMessageQueue:
 
     @property
     def stopping(self) -> bool:
-        """Whether the time is up."""
+        """True when the time is up."""
         return monotonic() >= self._deadline
 
     def fetch(self, limit: int) -> list[Envelope]:
-        """Return the envelope the first time, then nothing."""
         fetched, self._waiting = self._waiting, []
         return fetched
 
     def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        """Keep the last outcome, and let every message end."""
         for outcome in outcomes:
             self.outcome = outcome
         return ending
 
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> None:
-        """Return None: `commit` takes no time."""
+        return None  # `commit` takes no time, so there is nothing to gain
 
     def record_refused(self, envelopes: Sequence[Envelope]) -> None:
-        """Do nothing: the outcome follows."""
+        pass  # nothing is stored, and the outcome follows
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
-        """Do nothing: the envelope was claimed nowhere."""
+        pass  # the envelope was not claimed
 
     def lease_is_valid(self) -> bool:
-        """Return True: no other sender can have the envelope."""
-        return True
+        return True  # no other sender can have the envelope
 
     def renew_lease(self) -> None:
-        """Do nothing: there is no lease."""
+        pass  # there is no lease

@@ -1,4 +1,4 @@
-"""Logs one line for each sweep that sent something, in the log of a long-running service; never in cron's mail."""
+"""Log one line for each sweep of a long-running service that attempted a delivery. Cron jobs do not log this."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 
 
 def log_sweep(counts: Mapping[str, int], seconds: float, result: SweepResult, log_format: str) -> None:
-    """Write the result of a sweep to stderr, unless nothing was attempted. `log_format` is LOG_FORMAT."""
+    """Write the result of a sweep to stderr, if anything was attempted. `log_format` is the setting LOG_FORMAT."""
     if log_format == "off" or not any(counts.values()):
         return
     facts = {

@@ -1,4 +1,4 @@
-"""A sweep from its start to its end: the command line of `task.py`, and what the Redis queue runs."""
+"""A sweep from start to finish, as run by the command line of `task.py` and by the Redis queue."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
 LOST_COMMITS_MESSAGE = (
-    "the disk gave other bytes than it was given: the last {} commits of the database, or more, are lost. "
-    "It is taken for a backup"
+    "the write-ahead log is corrupt: at least {} committed transactions were lost. "
+    "The database will be treated as a restored backup"
 )
 PRUNE_SECONDS = 2
-MAX_QUEUED_SWEEP_SECONDS = 600  # then a sweep that the Redis queue started leaves the rest to the next one
+MAX_QUEUED_SWEEP_SECONDS = 600  # after this, a sweep started by the Redis queue leaves the rest to the next one
 
 
 class UsageError(Exception):
-    """The command cannot be carried out; nothing was done."""
+    """The command cannot be run. Nothing was changed."""
 
 
 class SweepRefused(Exception):
-    """Nothing can be sent until an operator has fixed what the log reports."""
+    """Nothing can be sent until an operator fixes the problem that is in the log."""
 
 
 class Sweeper:
-    """Runs sweeps on one database."""
+    """Runs the sweeps of one database."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Sweeper:
         *,
         is_service: bool = False,
     ) -> None:
-        """`is_service`: this is part of a service, whose log gets a line for each sweep."""
+        """`is_service`: this is a long-running service, which logs a line for each sweep."""
         self._settings = settings
         self._database = database
         self._tasklog = tasklog
@@ -74,10 +74,10 @@ class Sweeper:
         self._wake_ups = wake_ups
         self._is_service = is_service
         self._armed_at: int | None = None
-        self._log_again_at = 0.0  # when to try the log again, after it could not be written
+        self._log_again_at = 0.0  # when to retry writing to the log after a failure
 
     def run(self, options: argparse.Namespace) -> None:
-        """Carry out the options of the command line."""
+        """Do what the command-line options ask for."""
         if options.clock_is_right:
             self._database.record_heartbeat(int(time.time()))
         if options.retry_failed is not None:
@@ -90,9 +90,9 @@ class Sweeper:
             self.sweep(show_progress=True)
 
     def sweep(self, *, show_progress: bool = False) -> SweepResult:
-        """Send everything that is due, unless other senders do; schedule the next wake-up.
+        """Send everything due, unless enough senders are running, then schedule the next wake-up.
 
-        With `show_progress`, a terminal shows how many messages have been sent.
+        With `show_progress`, show the number of sent messages on a terminal.
         """
         result = self._sweep(show_progress)
         if self._wake_ups is not None:
@@ -119,7 +119,7 @@ class Sweeper:
         return SweepResult.DONE
 
     def _prune(self) -> None:
-        """While nothing is due, prune what is older than KEEP_FOR for a short time; the next sweep continues."""
+        """Prune emails older than KEEP_FOR for up to PRUNE_SECONDS, while nothing is due. Later sweeps continue."""
         before = datetime.now(UTC) - timedelta(seconds=self._settings.keep_for)
         if self._settings.keep_for and self._database.any_prunable(before):
             end = time.monotonic() + PRUNE_SECONDS
@@ -134,7 +134,7 @@ class Sweeper:
         return self.sweep() not in (SweepResult.CANNOT_SEND, SweepResult.QUOTA_REACHED)
 
     def _next_sweep_at(self, result: SweepResult) -> int | None:
-        """Return when there is work again, within a minute if another sender is at work or nothing could be sent."""
+        """Return when to sweep next: when there is work again, but within a minute unless this sweep did everything."""
         due_at = self._database.next_work_at()
         if result is SweepResult.DONE:
             return int(time.time()) if self._has_work() else due_at
@@ -151,27 +151,29 @@ class Sweeper:
             blocked = operations.blocked_deliveries(self._database, event_id)
         except (NoSuchEmail, NotRetryable) as error:
             raise UsageError(str(error)) from error
-        print(f"{count} deliveries of email {event_id} are in line again; the next sweep sends them")
+        deliveries = "delivery" if count == 1 else "deliveries"
+        print(f"Retrying {count} {deliveries} of email {event_id} on the next sweep.")
         if blocked:
             print(f"{sum(blocked.values())} cannot be retried: {operations.why_blocked(blocked)}")
 
     def _hold_restored(self) -> None:
-        """Hold what a restored backup contains, so that nothing is sent twice unless a person decides so."""
+        """Put the due and partly sent emails of a restored backup on hold, so that nothing is sent twice unasked."""
         restored = self._database.progress.hold_restored(int(time.time()))
         if restored is not None:
             if restored.lost_commits:
                 self._tasklog.error(LOST_COMMITS_MESSAGE.format(restored.lost_commits))
+            emails = "email" if restored.held == 1 else "emails"
             self._tasklog.error(
-                f"this database is a backup of {format_utc(restored.made_at)}: the {restored.held} emails in it that "
-                "were begun or due are held, since they may have been sent already"
+                f"restored backup from {format_utc(restored.made_at)}: put {restored.held} due or partly sent {emails} "
+                "on hold, because mail may have been sent since then"
             )
 
 
 def run_queued() -> None:
     """Run a sweep for the Redis queue, and schedule the next wake-up.
 
-    Raises only what an operator has to fix, so that the queue of failed jobs holds nothing else. It stops long before
-    rq would kill it in the middle of a message.
+    Raises only errors that an operator has to fix, so that the queue of failed jobs contains nothing else. It stops
+    long before rq's timeout, which would kill it in the middle of a message.
     """
     settings, stop = load_settings(), StopRequest()
     stop.install()
@@ -179,7 +181,7 @@ def run_queued() -> None:
     tasklog = TaskLog(settings.tasklog)
     wake_ups = _wake_ups(settings, tasklog)
     if wake_ups is not None:
-        wake_ups.drain_queue()  # before the database is read: everything they stand for is in it
+        wake_ups.drain_queue()  # before the database is read, which then includes everything they were scheduled for
     try:
         with open_database(settings) as database:
             result = Sweeper(settings, database, tasklog, stop, wake_ups, is_service=True).sweep()
@@ -191,11 +193,11 @@ def run_queued() -> None:
             raise
     else:
         if result is SweepResult.CANNOT_SEND:
-            raise SweepRefused(f"what is due cannot be sent now; the log says why: {settings.tasklog}")
+            raise SweepRefused(f"cannot send now; see the log: {settings.tasklog}")
 
 
 def run_command(arguments: list[str], description: str) -> int:
-    """Run the command line of `task.py`; return its exit code."""
+    """Run the command line of `task.py`. Return the exit code."""
     escape_unencodable()
     options = _parser(description).parse_args(arguments)
     try:
@@ -225,13 +227,13 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _wake_ups(settings: Settings, tasklog: TaskLog) -> WakeUps | None:
     try:
         return wake_ups_of(settings)
-    except QueueUnavailable as error:  # mail is sent nevertheless
+    except QueueUnavailable as error:  # mail is still sent
         tasklog.error(str(error))
         return None
 
 
 def next_minute() -> int:
-    """Return the start of the next minute: when to check again what could not be done now."""
+    """Return the start of the next minute, in seconds since 1970 UTC: when to retry what cannot be done now."""
     return (int(time.time()) // LEASE_SECONDS + 1) * LEASE_SECONDS
 
 
@@ -240,14 +242,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         prog="python task.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--ahead", metavar="SECONDS", type=_seconds, help="then also send what falls due within SECONDS, at its second"
+        "--ahead", metavar="SECONDS", type=_seconds, help="also send what falls due within SECONDS, on time"
     )
     parser.add_argument("--watch", action="store_true", help="sweep whenever something is due, until stopped")
     parser.add_argument(
         "--retry-failed",
         metavar="EVENT_ID",
         type=_event_id,
-        help="retry the failed and unknown deliveries of this email on the next sweep",
+        help="retry the failed and unconfirmed deliveries of this email on the next sweep",
     )
     parser.add_argument(
         "--clock-is-right", action="store_true", help="sweep although the system clock seems to have jumped"
@@ -257,7 +259,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> int:
     if not re.fullmatch("[0-9]{1,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, up to 9999")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 9999")
     return int(text)
 
 

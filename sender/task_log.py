@@ -1,7 +1,7 @@
-"""`tasklog.log`: one line for each finished email, one that starts with ERROR for each error, or with WARNING.
+"""`tasklog.log`: one line for each finished email, and lines that start with ERROR or WARNING.
 
-The file is opened for each line, so that it can be rotated at any time. Errors also go to stderr, which cron mails to
-its user.
+The file is opened for each write, so that it can be rotated at any time. Errors and warnings also go to stderr, which
+cron mails to the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLEAR_LINE = "\r\033[K"
 
 
 class TaskLog:
-    """The sender's log. `errors` is the number of reported errors."""
+    """The log of a sender. `errors` is the number of errors reported so far."""
 
     def __init__(self, path: Path, stderr: TextIO | None = None) -> None:
         self._path = path
@@ -30,33 +30,33 @@ class TaskLog:
         self.errors = 0
 
     def finished(self, event_ids: Iterable[int]) -> None:
-        """Write the lines of finished emails, durably. Raises OSError."""
+        """Write a line for each finished email, durably. Raises OSError."""
         self._append("".join(f"{event_id}\n" for event_id in event_ids))
 
     def error(self, reason: str, event_id: int | None = None, address: str | None = None) -> None:
-        """Report an error, in the log and on stderr."""
+        """Report an error in the log and on stderr."""
         about = " ".join(str(part) for part in (event_id, address) if part is not None)
         line = one_line(f"ERROR {about}: {reason}" if about else f"ERROR {reason}")
         self._log(line)
         self._print_error(line)
 
     def repeat(self, reason: str) -> None:
-        """Count an error that is in the log already, and show it at a terminal. Cron does not mail it again."""
+        """Count an error that is already in the log. Print it only on a terminal: cron must not mail it again."""
         if self._at_terminal:
             self._print_error(one_line(f"ERROR {reason}"))
         else:
             self.errors += 1
 
     def warning(self, text: str) -> None:
-        """Report what an operator should know although the mail goes out, in the log and on stderr."""
+        """Report a problem that does not stop the mail, in the log and on stderr."""
         line = one_line(f"WARNING {text}")
         self._log(line)
         self._print(line)
 
     def cannot_write(self, error: OSError) -> None:
-        """Report that the log itself cannot be written, with the remedy."""
-        remedy = "let this user write it, or set TASKLOG to another file"
-        self._print_error(f"ERROR {self._path} cannot be written: {error.strerror} ({remedy})")
+        """Report that the log itself is not writable, and how to fix that."""
+        remedy = "check its permissions and the disk, or set TASKLOG"
+        self._print_error(f"ERROR cannot write {self._path}: {error.strerror} ({remedy})")
 
     def _log(self, line: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A long-running sender: it sweeps whenever something is due, and survives a database that is away for a while."""
+"""A long-running sender, which sweeps whenever something is due and survives a temporary loss of the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sender.watch_loop import RETRY_SECONDS, watch
 
 
 class Watcher:
-    """Runs `sweep`, which returns whether it could send, until a stop is requested."""
+    """Runs `sweep` whenever something is due. `sweep` returns whether it could send."""
 
     def __init__(self, sweep: Callable[[], bool], database: Database, tasklog: TaskLog, stop: StopRequest) -> None:
         self._could_send = sweep
@@ -21,7 +21,7 @@ class Watcher:
         self._stop = stop
 
     def run(self) -> None:
-        """Sweep whenever something is due, until a stop is requested."""
+        """Run until a stop is requested. Raises DatabaseMissing and SchemaMismatch, which waiting cannot fix."""
         watch(self._sweep, self._next_work_at, self._stop, self._wait_for_notify)
 
     def _sweep(self) -> bool:
@@ -34,7 +34,7 @@ class Watcher:
             return self._wait_for_database()
 
     def _wait_for_database(self) -> bool:
-        """Wait for a database that is away; return False at once if it answers, so that the next sweep comes later."""
+        """Wait for an unavailable database. Return False at once if it is available, so that the next sweep waits."""
         if self._answers():
             return False
         self._stop.wait(RETRY_SECONDS, self._answers)
@@ -49,7 +49,7 @@ class Watcher:
         return True
 
     def _next_work_at(self) -> int | None:
-        """Return when there is work again; None if that is not known, so that the next check comes soon."""
+        """Return when there is work again, or None if that is unknown, so that the next check comes soon."""
         try:
             return self._database.next_work_at()
         except DatabaseMissing:
@@ -61,5 +61,5 @@ class Watcher:
         try:
             return self._database.wait_for_notify(seconds)
         except DatabaseUnavailable:
-            time.sleep(seconds)  # the next sweep reports it
+            time.sleep(seconds)  # the next sweep reports the error
             return False

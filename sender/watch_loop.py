@@ -1,6 +1,6 @@
-"""Sweeps at the right second without cron's help: `--ahead` for a minute, `--watch` until it is stopped.
+"""Sweep at the right second: `--ahead` for a limited time, `--watch` until stopped.
 
-Both remember a time, never an email. When that time comes, they read the database again.
+Both remember only a time, never an email. At that time they read the database again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sender.shutdown import StopRequest
 
-POLL_SECONDS = 0.5  # between checks: how late an email may be that was POSTed to be due at once
+POLL_SECONDS = 0.5  # between checks, which is how late an email that is due at once can be
 RETRY_SECONDS = 60.0  # after a sweep that could not send
 
 
@@ -20,9 +20,9 @@ def watch(
     stop: StopRequest,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Sweep whenever something becomes due, until a stop is requested. `sweep` returns whether it could send.
+    """Sweep whenever something falls due, until a stop is requested. `sweep` returns whether it could send.
 
-    If `sleep` returns True, the wait ends: something may have become due.
+    If `sleep` returns True, something may have become due, and the wait ends early.
     """
     while not stop.requested:
         if sweep():
@@ -34,7 +34,7 @@ def watch(
 def sweep_ahead(
     sweep: Callable[[], bool], next_work_at: Callable[[], int | None], stop: StopRequest, seconds: float
 ) -> None:
-    """Sweep now, then at each second at which something falls due until `seconds` have passed."""
+    """Sweep now, and then at every second at which something falls due, until `seconds` have passed."""
     end = time.time() + seconds
     while sweep() and not stop.requested:
         due_at = next_work_at()
@@ -44,6 +44,6 @@ def sweep_ahead(
 
 
 def _pause(due_at: int | None) -> float:
-    # What is already due is being sent by another sender: check again later whether it left anything.
+    # Another sender is already sending what is due. Check again later whether it left anything.
     left = POLL_SECONDS if due_at is None else due_at - time.time()
     return min(left, POLL_SECONDS) if left > 0 else POLL_SECONDS

@@ -1,7 +1,28 @@
-"""The queue of one sender in a sweep: claims envelopes for it, and makes its reports durable.
+"""The queue of one sender in a sweep: claims envelopes for it, and makes its outcomes durable.
 
-This is the `Queue` that the senders in `delivery/` use, on top of the data layer. Together they keep the promise: a
-message is recorded as `sending` before it ends, and its outcome before the next message of that connection ends.
+This implements the `Queue` that the senders in `delivery/` use, on top of the data layer. Together they keep the
+central promise: a message ends only after it was recorded as `sending`, and its outcome is recorded before the next
+message on the same connection ends.
+
+Theory of operation
+-------------------
+`fetch` starts the emails that are due, then claims deliveries from all started emails in turn, and returns their
+envelopes. The message of an email is rendered once and cached.
+
+`commit` records outcomes, and the messages that are about to end, in one transaction (`storage/deliveries/outcome.py`).
+It returns only the envelopes whose claim still holds. `begin_commit` does the same without waiting, if the database
+server can run the transaction on its own and all outcomes are acceptances; other outcomes depend on rows that must be
+read first. If a background transaction was not certainly committed, `commit` repeats it. That is safe, because
+recording the same outcome twice changes nothing.
+
+The lease. This sender's row in `senders` has a lease of LEASE_SECONDS, renewed every RENEW_SECONDS. Once the lease has
+expired, another sender may take over its claims, and the messages that it was sending become in doubt. So
+`lease_is_valid` is checked right before every final dot, by the boot clock, which setting the time does not change.
+The start of the lease is read before the database writes it, so this sender never overestimates it.
+
+Errors. While the database is busy or full, each operation is retried for BUSY_RETRY_SECONDS. After that, the exception
+ends the sweep. Deliveries whose outcome could not be recorded stay `sending`; the next sender that registers resolves
+them as in doubt.
 """
 
 from __future__ import annotations
@@ -37,11 +58,11 @@ from sender.shutdown import StopRequest
 from sender.task_log import TaskLog
 from settings import Settings
 
-BUSY_RETRY_SECONDS = 120.0  # how long a database that is busy or full is tried again
-STOPPING_RETRY_SECONDS = 10.0  # the same after a stop was requested
-MAX_CACHED_MESSAGES = 8  # one for each email
+BUSY_RETRY_SECONDS = 120.0  # how long to retry while the database is busy or full
+STOPPING_RETRY_SECONDS = 10.0  # the same after a stop request
+MAX_CACHED_MESSAGES = 8  # one per email
 
-_SENT = Kind.SENT  # faster than a look-up in the class
+_SENT = Kind.SENT  # faster than looking it up in the enum
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +81,7 @@ class DeliveryQueue:
         progress_bar: ProgressBar,
         leased_at: float,
     ) -> None:
-        """`leased_at` is the boot clock just before this sender's lease began."""
+        """`leased_at` is the boot clock, read just before this sender's lease began."""
         self._database = database
         self._deliveries = database.deliveries
         self._sender_id = sender_id
@@ -69,7 +90,7 @@ class DeliveryQueue:
         self._tasklog = tasklog
         self._stop = stop
         self._progress_bar = progress_bar
-        self._deferred: dict[int, tuple[int, str]] = {}  # email -> how many deliveries, and the last reply
+        self._deferred: dict[int, tuple[int, str]] = {}  # event_id -> number of deliveries, last reply
         self.had_work = False  # whether anything was due
         self._messages: dict[int, Message | MessageError] = {}
         self._last_claimed = 0
@@ -80,11 +101,11 @@ class DeliveryQueue:
 
     @property
     def stopping(self) -> bool:
-        """True once a stop was requested, or another sender took over this one's claims."""
+        """True after a stop request, or once another sender has taken over this one's claims."""
         return self._stop.requested or self._lease_lost
 
     def fetch(self, limit: int) -> list[Envelope]:
-        """Claim up to `limit` envelopes, from all emails that are due in turn; return an empty list if none is."""
+        """Claim and return up to `limit` envelopes, from all due emails in turn. Empty if nothing is due."""
         self.renew_lease()
         self.flush_completion_log()
         while not self.stopping:
@@ -98,7 +119,7 @@ class DeliveryQueue:
         return []
 
     def commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> Collection[Envelope]:
-        """Record `outcomes`, and that `ending` are about to end; return those that may end."""
+        """Record `outcomes` and that `ending` are about to end, in one commit. Return those that may end."""
         self.renew_lease()
         sent, rows = self._sent(outcomes), self._ending(ending)
         others = [outcome for outcome in outcomes if outcome[1] is not _SENT] if len(sent) < len(outcomes) else []
@@ -115,7 +136,7 @@ class DeliveryQueue:
         return [envelope for envelope, row in zip(ending, rows, strict=True) if row in cleared]
 
     def begin_commit(self, outcomes: Sequence[Outcome], ending: Sequence[Envelope]) -> PendingCommit | None:
-        """Start a `commit` that the database server runs on its own; None: this one cannot."""
+        """Start a `commit` that the database server completes on its own. Return None if that is not possible."""
         if not self._deliveries.can_submit:
             return None
         self.renew_lease()
@@ -135,21 +156,21 @@ class DeliveryQueue:
         return PendingCommit(pending.descriptor, result)
 
     def record_refused(self, envelopes: Sequence[Envelope]) -> None:
-        """Record that these messages were refused after their end: they are not in doubt, and stay claimed."""
+        """Record that these messages were refused after their final dot: not in doubt, but still claimed."""
         keys = [envelope[:2] for envelope in envelopes]
         self._retry(self._deliveries.record_refused, self._sender_id, keys)
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
-        """Give back envelopes that were not ended; no attempt is counted."""
+        """Queue envelopes again that were not ended. No attempt is counted."""
         keys = [envelope[:2] for envelope in envelopes]
         self._retry(self._deliveries.release, self._sender_id, keys, int(time.time()))
 
     def lease_is_valid(self) -> bool:
-        """Return whether the lease holds, by a clock that steps of the wall clock do not affect."""
+        """Return whether the lease is certainly valid, by a clock that setting the time does not affect."""
         return not self._lease_lost and boot_clock() < self._renewed_at + LEASE_SECONDS
 
     def renew_lease(self) -> None:
-        """Renew the lease every RENEW_SECONDS."""
+        """Renew the lease if RENEW_SECONDS have passed. Notice if another sender has taken over."""
         began = boot_clock()
         if self._lease_lost or began < self._renewed_at + RENEW_SECONDS:
             return
@@ -157,10 +178,10 @@ class DeliveryQueue:
             self._renewed_at = began
         else:
             self._lease_lost = True
-            self._tasklog.error("another sender took over: this one did not renew its lease in time")
+            self._tasklog.error("lease lost: it was not renewed in time, and another sender took over")
 
     def flush_completion_log(self) -> bool:
-        """Write the lines of finished emails to the log; return False if that fails: they are written later."""
+        """Write the log lines of finished emails. Return False if the log is not writable; later sweeps write them."""
         if self._log_failed:
             return False
         try:
@@ -171,19 +192,20 @@ class DeliveryQueue:
         return not self._log_failed
 
     def clear_error(self) -> None:
-        """Record that the mail server can be used, if it could not be before."""
+        """Record that the mail server works again, if an error was recorded."""
         if self._has_error:
             self._retry(self._database.sender_errors.clear, MAIL_SERVER)
             self._has_error = False
 
     def close(self) -> None:
-        """Report the deferred deliveries, and show the final counts."""
+        """Report deferred deliveries, one line per email, and show the final counts."""
         for event_id, (count, reply) in self._deferred.items():
-            self._tasklog.error(f"{count} deliveries deferred, to be tried again; the last reply: {reply}", event_id)
+            deliveries = "delivery" if count == 1 else "deliveries"
+            self._tasklog.error(f"{count} {deliveries} deferred, will retry; last reply: {reply}", event_id)
         self._progress_bar.close()
 
     def _begin(self, now: int) -> bool:
-        """Begin the emails that are due, unless the clock was just set; return whether there were any."""
+        """Start the emails that are due, unless the clock was just changed. Return whether there were any."""
         if self._clock_offset is not None and not offset_is_right(self._clock_offset):
             return False  # the next sweep reports it
         begun = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
@@ -212,7 +234,7 @@ class DeliveryQueue:
         return envelopes
 
     def _message(self, event_id: int) -> Message | Exception:
-        """Return the message of an email, rendered once; or the reason why it cannot be; or, for now, a MemoryError."""
+        """Return the message of an email, rendered once, or the error that prevents it. A MemoryError is not cached."""
         if event_id not in self._messages:
             while len(self._messages) >= MAX_CACHED_MESSAGES:
                 del self._messages[next(iter(self._messages))]
@@ -263,9 +285,10 @@ class DeliveryQueue:
             return self._retry(self._deliveries.record, self._sender_id, sent, updates, ending)
         except DatabaseUnavailable:
             for event_id, _, _, reply, _ in sent:
-                self._tasklog.error(f"sent ({reply}), but this could not be recorded", event_id)
+                reason = f"sent ({reply}), but the result could not be saved; it may be sent again"
+                self._tasklog.error(reason, event_id)
             for other in updates:
-                reason = f"{other.outcome} ({other.reply}), but this could not be recorded"
+                reason = f"{other.outcome} ({other.reply}), but the result could not be saved"
                 self._tasklog.error(reason, other.event_id)
             raise
 
@@ -283,14 +306,14 @@ class DeliveryQueue:
 
 
 def messages_per_day(settings: Settings) -> int:
-    """Return SMTP_MAX_PER_DAY, which does not apply to a Maildir; 0: no limit."""
+    """Return SMTP_MAX_PER_DAY, or 0 (no limit) for a Maildir."""
     return 0 if settings.email_url.path is not None else settings.smtp_max_per_day
 
 
 def retry_while_busy(stop: StopRequest, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `act`, and retry for BUSY_RETRY_SECONDS while the database is busy or full.
+    """Call `act`, and retry while the database is unavailable, such as busy or full, for up to BUSY_RETRY_SECONDS.
 
-    Once a stop was requested, only for STOPPING_RETRY_SECONDS.
+    After a stop request, retry only for STOPPING_RETRY_SECONDS. Errors that retrying cannot fix are raised at once.
     """
     started = time.monotonic()
     delay = 0.1

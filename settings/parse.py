@@ -71,7 +71,7 @@ def has_control(text: str) -> bool:
 
 def refuse_quotation_marks(text: str) -> None:
     """Refuse a value in quotation marks. `.env` is read without them, but `docker run --env-file` keeps them."""
-    if re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
+    if text[:1] in ('"', "'") and re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
         raise RefusedError(
             "the quotation marks are part of the value; allowed: the value without them"
             " (docker run --env-file takes a line as it is)"

@@ -1,8 +1,10 @@
 """The CSV form of recipients: bytes to rows, rows to bytes. No database, no terminal.
 
 What is read: UTF-8, with or without a byte order mark; lines that end in LF, CR or CRLF, mixed; cells quoted
-or not; `,`, `;` or tab between them. The column is the one that the header calls `recipient_email` (in any
-case); a file of one column needs no header. Blank lines and other columns are passed over. The first line may name
+or not; `,`, `;` or tab between them. The column is the one that the header calls `recipient_email`, or else by one of
+ADDRESS_NAMES; a file of one column needs no header. Blank lines and other columns are passed over, whatever their
+encoding. With `lenient`, UTF-16 with a byte order mark is read too, and an address that is not UTF-8 is taken for
+Windows-1252, in which Excel saves "CSV". The first line may name
 the delimiter, as many programs write it for Excel: `sep=;`. Files that were joined may have a byte order mark and a
 header in their middle.
 
@@ -32,6 +34,25 @@ from database import RECIPIENT_STATUSES
 ADDRESS_COLUMN = "recipient_email"
 STATUS_COLUMN = "recipient_status"
 
+# What headers call the column of addresses, without case, spaces and punctuation; an earlier set wins over a later one.
+ADDRESS_NAMES = (
+    {"recipientemail"},
+    {"email", "emailaddress", "emailaddresses", "emailadresse", "emailadres", "adresseemail", "emailadress"}
+    | {
+        "recipient",
+        "recipientaddress",
+        "recipientemailaddress",
+        "primaryemail",
+        "contactemail",
+        "useremail",
+        "workemail",
+    }
+    | {"correoelectrónico", "correoelectronico", "courriel", "emel", "alamatemel", "alamatemail", "epost", "eposta"}
+    | {"电子邮件", "电子邮箱", "電子郵件", "電郵", "邮箱", "メールアドレス", "이메일"},
+    {"mail", "mails", "mailaddress", "mailadresse", "adressemail", "correo", "メール"},
+    {"address", "addresses"},
+)
+
 # The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
 MAX_LINE_LENGTH = 1 << 20
 # How many lines are looked at for the delimiter and the header (a quoted header cell may hold line breaks).
@@ -40,6 +61,9 @@ HEAD_LINES = 20
 DELIMITERS = ",;\t"
 BYTE_ORDER_MARK = codecs.BOM_UTF8  # by which Excel knows that a file is UTF-8
 _MARK = "\ufeff"
+_UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_SURROGATE = re.compile("[\udc80-\udcff]")  # how `surrogateescape` keeps a byte that is not UTF-8
+_PUNCTUATION = re.compile(r"[\W_]+")
 # What is taken off at both ends of a cell: every blank, and marks that were the beginning of a file.
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _MARK
 _SEPARATOR_LINE = re.compile(r"""[ ]*"?[ ]*sep[ ]*=[ ]*"?([^\s"]|\t)"?[\s,;"]*""", re.IGNORECASE)
@@ -76,6 +100,7 @@ class Unreadable(InvalidLine):
 class Form(NamedTuple):
     """How a file is written; `header_line` is 0 where there is no header."""
 
+    encoding: str
     has_mark: bool  # of the byte order
     delimiter: str
     columns: int
@@ -97,28 +122,53 @@ class _Layout(NamedTuple):
     status: int | None = None
     least: int = 1  # cells that a row needs
     header_line: int = 0
+    name: str = ADDRESS_COLUMN  # of the column of addresses
+    lenient: bool = False
 
 
-def read_rows(stream: BinaryIO) -> Iterator[Row | InvalidLine]:
+def read_rows(stream: BinaryIO, *, lenient: bool = False) -> Iterator[Row | InvalidLine]:
     """Yield each line that is not blank, in order; the last is Unreadable where the rest cannot be read.
 
     Lines are counted from 1, as an editor does; a row of several lines has the number of its first.
     """
     csv.field_size_limit(MAX_LINE_LENGTH)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    encoding = _UTF_16.get(_start_of(stream)) if lenient else None
+    if encoding:
+        text = io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
+    else:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        yield from _rows(_lines(text))
+        yield from _rows(_lines(text), lenient)
     except _UnreadableError as error:
         yield error.invalid_line
     finally:
         text.detach()  # else the wrapper closes the caller's stream
 
 
-def form_of(start: bytes) -> Form:
+def _start_of(stream: BinaryIO) -> bytes:
+    """Return the first two bytes, and leave them in the stream."""
+    if isinstance(stream, io.BufferedReader):
+        return stream.peek(2)[:2]
+    if not stream.seekable():
+        return b""
+    start = stream.read(2)
+    stream.seek(-len(start), io.SEEK_CUR)
+    return start
+
+
+def form_of(start: bytes, *, lenient: bool = False) -> Form:
     """The form of a file that can be read, by the bytes it starts with: enough for its first lines."""
-    head = list(islice(io.StringIO(start.decode("utf-8-sig", "surrogateescape"), newline=""), HEAD_LINES))
+    mark, encoding = start.startswith(codecs.BOM_UTF8), "UTF-8"
+    if lenient and start[:2] in _UTF_16:
+        mark, encoding, text = True, "UTF-16", start.decode("utf-16", "replace")
+    else:
+        text = start.decode("utf-8-sig", "surrogateescape")
+        # Three bytes at the end may be the beginning of a character that goes on in the rest.
+        if lenient and _SURROGATE.search(text, 0, len(text) - 3):
+            encoding = "Windows-1252"
+    head = list(islice(io.StringIO(text, newline=""), HEAD_LINES))
     layout = _layout(*_without_separator_line(head))
-    return Form(start.startswith(codecs.BOM_UTF8), layout.delimiter, layout.width, layout.header_line)
+    return Form(encoding, mark, layout.delimiter, layout.width, layout.header_line)
 
 
 def encode_rows(rows: Iterable[Sequence[str]]) -> bytes:
@@ -152,9 +202,9 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: Iterator[str]) -> Iterator[Row | InvalidLine]:
+def _rows(lines: Iterator[str], lenient: bool) -> Iterator[Row | InvalidLine]:
     head, delimiter = _without_separator_line(list(islice(lines, HEAD_LINES)))
-    layout = _layout(head, delimiter)
+    layout = _layout(head, delimiter)._replace(lenient=lenient)
     for line, cells in _records(chain(head, lines), layout.delimiter):
         if line != layout.header_line and (row := _row(line, cells, layout)):
             yield row
@@ -227,17 +277,23 @@ def _layout(head: list[str], named: str | None = None) -> _Layout:
     """Find delimiter, unless it is named, and columns by the first line that is not blank."""
     _refuse_other_encodings(head)
     firsts = {delimiter: _first_record(head, delimiter) for delimiter in named or DELIMITERS}
-    for delimiter, (line, cells) in firsts.items():
-        names = [cell.strip(_BLANKS).lower() for cell in cells]
-        if ADDRESS_COLUMN in names:
-            return _layout_by_header(delimiter, line, names)
+    for names in ADDRESS_NAMES:
+        for delimiter, (line, cells) in firsts.items():
+            if any(_plain_name(cell) in names for cell in cells):
+                return _layout_by_header(delimiter, line, cells, names)
     delimiter = max(firsts, key=lambda each: len(firsts[each][1]))
     line, cells = firsts[delimiter]
     if any(cell.strip(_BLANKS) for cell in cells[1:]):
-        raise _UnreadableError(line, f"{len(cells)} columns, and no header that calls one {ADDRESS_COLUMN}")
+        reason = f"{len(cells)} columns, and no header that calls one {ADDRESS_COLUMN} or email"
+        raise _UnreadableError(line, reason)
     if cells and "@" not in cells[0]:
-        raise _UnreadableError(line, f"neither an address nor the header {ADDRESS_COLUMN}")
+        raise _UnreadableError(line, f"neither an address nor the header {ADDRESS_COLUMN} or email")
     return _Layout(delimiter)
+
+
+def _plain_name(cell: str) -> str:
+    """Return the name of a column as in ADDRESS_NAMES. What holds a delimiter is more than one cell."""
+    return "" if any(map(cell.count, DELIMITERS)) else _PUNCTUATION.sub("", cell[:100]).lower()
 
 
 def _refuse_other_encodings(head: list[str]) -> None:
@@ -257,13 +313,18 @@ def _first_record(head: list[str], delimiter: str) -> tuple[int, list[str]]:
     return line, []
 
 
-def _layout_by_header(delimiter: str, line: int, names: list[str]) -> _Layout:
-    for name in (ADDRESS_COLUMN, STATUS_COLUMN):
-        if names.count(name) > 1:
-            raise _UnreadableError(line, f"the header calls two columns {name}")
-    address = names.index(ADDRESS_COLUMN)
-    status = names.index(STATUS_COLUMN) if STATUS_COLUMN in names else None
-    return _Layout(delimiter, len(names), address, status, max(address, status or 0) + 1, line)
+def _layout_by_header(delimiter: str, line: int, cells: list[str], names: set[str]) -> _Layout:
+    found = [place for place, cell in enumerate(cells) if _plain_name(cell) in names]
+    if len(found) > 1:
+        called = ", ".join(dict.fromkeys(cells[place].strip(_BLANKS).lower() for place in found))
+        hint = "" if names is ADDRESS_NAMES[0] else f"; call the one to read {ADDRESS_COLUMN}"
+        raise _UnreadableError(line, f"the header calls two columns {called}{hint}")
+    statuses = [place for place, cell in enumerate(cells) if cell.strip(_BLANKS).lower() == STATUS_COLUMN]
+    if len(statuses) > 1:
+        raise _UnreadableError(line, f"the header calls two columns {STATUS_COLUMN}")
+    address, status = found[0], statuses[0] if statuses else None
+    name = cells[address].strip(_BLANKS)[:100]
+    return _Layout(delimiter, len(cells), address, status, max(address, status or 0) + 1, line, name)
 
 
 def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | None:
@@ -271,11 +332,19 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | No
     whole = "".join(cells)
     if not whole.strip(_BLANKS):
         return None
-    if reason := _bad_text(whole) or _bad_shape(cells, layout):
+    if "\0" in whole:
+        return InvalidLine(line, "it holds a NUL character")
+    if reason := _bad_shape(cells, layout):
         return InvalidLine(line, reason)
-    text = unescape(cells[layout.address].strip(_BLANKS))
-    if text.lower() == ADDRESS_COLUMN:  # the header again, in the middle of files that were joined
-        return None
+    cell = cells[layout.address]
+    if not cell.isascii() and _SURROGATE.search(cell):
+        try:
+            cell = _as_windows_1252(cell) if layout.lenient else cell.encode().decode()
+        except UnicodeError:
+            return InvalidLine(line, "it is not UTF-8; save the file as UTF-8")
+    text = unescape(cell.strip(_BLANKS))
+    if "@" not in text and text.lower() in (ADDRESS_COLUMN, layout.name.lower()):
+        return None  # the header again, in the middle of files that were joined
     if layout.status is None:
         return Row(line, text)
     status = cells[layout.status].strip(_BLANKS).lower()
@@ -284,16 +353,9 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | No
     return Row(line, text, status)
 
 
-def _bad_text(whole: str) -> str:
-    if "\0" in whole:
-        return "it holds a NUL character"
-    if whole.isascii():
-        return ""
-    try:
-        whole.encode()
-    except UnicodeEncodeError:  # a lone surrogate: how `surrogateescape` keeps a byte that is no UTF-8
-        return "it is not UTF-8; save the file as UTF-8"
-    return ""
+def _as_windows_1252(cell: str) -> str:
+    """Return a cell that is not UTF-8 as Excel's plain "CSV" means it. Raises UnicodeError."""
+    return cell.encode("utf-8", "surrogateescape").decode("cp1252")
 
 
 def _bad_shape(cells: list[str], layout: _Layout) -> str:
@@ -302,5 +364,5 @@ def _bad_shape(cells: list[str], layout: _Layout) -> str:
     if len(cells) < layout.least:
         return f"it has fewer cells ({len(cells)}) than there are columns ({layout.width})"
     if not cells[layout.address].strip(_BLANKS):
-        return f"{ADDRESS_COLUMN} is empty"
+        return f"{layout.name} is empty"
     return ""

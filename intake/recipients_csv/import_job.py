@@ -73,7 +73,8 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
 
 def _read(settings: Settings, database: Database, other: Database, import_id: int) -> None:
     stream = _stream(other, import_id)
-    file = PreviewFile(stream, MAX_INVALID_LINES, PREVIEW_ROWS, single_label=settings.single_label_domains)
+    single_label = settings.single_label_domains
+    file = PreviewFile(stream, MAX_INVALID_LINES, PREVIEW_ROWS, single_label=single_label, lenient=True)
     comparison = database.imports.compare(file)
     error = _error(file)
     if error:
@@ -85,7 +86,7 @@ def _read(settings: Settings, database: Database, other: Database, import_id: in
 
 
 def _import(settings: Settings, database: Database, other: Database, import_id: int) -> None:
-    file = AddressFile(_stream(other, import_id), single_label=settings.single_label_domains)
+    file = AddressFile(_stream(other, import_id), single_label=settings.single_label_domains, lenient=True)
     database.imports.finish(import_id, file, datetime.now(UTC))
 
 
@@ -123,7 +124,7 @@ def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str
     for row in seen:
         result = _result(database, row, keys)
         rows.append({"line": row.line, "text": row.text, "result": result, "reason": row.reason})
-    return {**form_of(start)._asdict(), "rows": rows}
+    return {**form_of(start, lenient=True)._asdict(), "rows": rows}
 
 
 def _result(database: Database, row: Seen, keys: set[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from database import Address
-from intake.address import clean_address
+from intake.address import clean_address, clean_typed_address
 from intake.errors import ValidationError
 from intake.recipients_csv.format import InvalidLine, Row, Unreadable, read_rows
 from intake.text import printable
@@ -25,10 +25,16 @@ class InvalidLinesError(Exception):
 
 
 class AddressFile:
-    """Iterates over the addresses of a CSV file in constant memory, and records its invalid lines."""
+    """Iterates over the addresses of a CSV file in constant memory, and records its invalid lines.
 
-    def __init__(self, file: BinaryIO, max_listed: int = 20, *, single_label: bool = False) -> None:
+    A cell may also hold `Name <address>` or a `mailto:` link. `lenient` is that of `read_rows`.
+    """
+
+    def __init__(
+        self, file: BinaryIO, max_listed: int = 20, *, single_label: bool = False, lenient: bool = False
+    ) -> None:
         self._file = file
+        self._lenient = lenient
         self._single_label = single_label  # whether domains may lack a dot
         self._max_listed = max_listed
         self.invalid_lines: list[InvalidLine] = []  # the first ones
@@ -43,15 +49,16 @@ class AddressFile:
                 yield address
 
     def _rows(self) -> Iterable[Row | InvalidLine]:
-        return read_rows(self._file)
+        return read_rows(self._file, lenient=self._lenient)
 
     def _address(self, row: Row | InvalidLine) -> Address | None:
         """Return the address to add; if there is none, count the row as invalid or skipped, and return None."""
         if isinstance(row, InvalidLine):
             self._record_invalid(row)
             return None
+        clean = clean_typed_address if ">" in row.text or ":" in row.text else clean_address
         try:
-            address = clean_address(row.text, single_label=self._single_label)
+            address = clean(row.text, single_label=self._single_label)
         except ValidationError as error:
             self._record_invalid(InvalidLine(row.line, f"{printable(row.text, 80)} {error.message}"))
             return None
@@ -89,8 +96,10 @@ class Seen(NamedTuple):
 class PreviewFile(AddressFile):
     """A file that is previewed: keeps its first rows, and the line from which on it cannot be read."""
 
-    def __init__(self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False) -> None:
-        super().__init__(file, max_listed, single_label=single_label)
+    def __init__(
+        self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False, lenient: bool = False
+    ) -> None:
+        super().__init__(file, max_listed, single_label=single_label, lenient=lenient)
         self.seen: list[Seen] = []
         self.unreadable: Unreadable | None = None
         self._max_seen = max_seen

@@ -1,1 +1,1 @@
-"""The cron job: writes, finds, replaces and removes its line in the crontab."""
+"""The cron job: write, find, replace and remove its line in the crontab."""

@@ -1,7 +1,7 @@
-"""The user's crontab as bytes: reads it, finds our block in it, and replaces it.
+"""Read the user's crontab as bytes, and find and replace our block in it.
 
-It belongs to the user. Nothing outside our block is ever parsed, decoded or rewritten, so every other line stays byte
-for byte. One byte may be added: a missing newline at the very end, because crontab(1) refuses a text without it.
+The crontab belongs to the user. Nothing outside our block is ever parsed, decoded or rewritten, so every other line
+stays the same byte for byte. One byte may be added: a missing newline at the very end, which crontab(1) requires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARKER = re.compile(rb"^# (BEGIN|END) email-endpoint(?: .*)?\r?$", re.MULTILINE
 
 
 class CronError(Exception):
-    """Base of the errors of the cron job; the text is for the user."""
+    """Base class of the exceptions of the cron job. The text is for the user."""
 
 
 class NoCrontabCommand(CronError):
@@ -30,7 +30,7 @@ class NoCrontabCommand(CronError):
 
     def __init__(self) -> None:
         super().__init__(
-            "There is no crontab command here: install cron (Debian, Ubuntu: apt install cron; Fedora: "
+            "There is no crontab command. Install cron (Debian, Ubuntu: apt install cron; Fedora: "
             "dnf install cronie), or run ./start_flask.sh, which sends mail on time without it."
         )
 
@@ -44,44 +44,44 @@ class CrontabChanged(CronError):
 
 
 class BrokenBlock(CronError):
-    """The marker lines of our block are not one BEGIN followed by one END."""
+    """The markers of our block are not exactly one BEGIN followed by one END."""
 
     def __init__(self, lines: list[int]) -> None:
         where = " and ".join(str(line) for line in lines)
         super().__init__(
-            f"The lines '# BEGIN email-endpoint' and '# END email-endpoint' must be in the crontab "
-            f"once each, or not at all, but line {where} has one. Nothing was changed: fix it with crontab -e."
+            f"The crontab must contain '# BEGIN email-endpoint' and then '# END email-endpoint' once each, or neither. "
+            f"Found on line {where}. Nothing was changed. Fix it with crontab -e."
         )
 
 
 def read() -> bytes:
-    """Return the whole crontab; empty if the user has none."""
+    """Return the whole crontab, empty if the user has none. Raises CronError."""
     listed = _crontab("-l")
     if listed.returncode == 0:
         return _exact_bytes(listed.stdout)
     if listed.returncode > 0 and not listed.stdout and _says_there_is_none(listed.stderr):
         return b""
-    raise CrontabRefused(f"The crontab cannot be read, so nothing was changed: {_error_text(listed)}")
+    raise CrontabRefused(f"Cannot read the crontab, so nothing was changed: {_error_text(listed)}")
 
 
 def replace(old: bytes, new: bytes) -> None:
-    """Write `new` in place of `old`. A crontab cannot be locked, so it is read again before and after."""
+    """Replace `old` with `new`. A crontab cannot be locked, so it is read before and after. Raises CronError."""
     if read() != old:
-        raise CrontabChanged("Something else changed the crontab just now. Nothing was written: run this again.")
+        raise CrontabChanged("Another program changed the crontab just now. Nothing was written. Run this again.")
     # If nothing is left, remove the crontab. FreeBSD asks for confirmation.
     written = _crontab("-", new) if new else _crontab("-r", b"y\n")
     if written.returncode != 0:
-        raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_error_text(written)}")
+        raise CrontabRefused(f"crontab rejected the new text, so nothing was changed: {_error_text(written)}")
     present = read()
     if present == new:
         return
     if present == old and written.stderr:  # busybox ends with 0 all the same
-        raise CrontabRefused(f"crontab refused the new text, so nothing was changed: {_error_text(written)}")
-    raise CrontabChanged("Something else wrote the crontab at the same moment: see crontab -l, run this again.")
+        raise CrontabRefused(f"crontab rejected the new text, so nothing was changed: {_error_text(written)}")
+    raise CrontabChanged("Another program wrote the crontab at the same time. Check crontab -l and run this again.")
 
 
 def split_block(crontab: bytes) -> tuple[bytes, bytes]:
-    """Return the crontab without our block, and the block, empty if there is none. Raises BrokenBlock."""
+    """Return the crontab without our block, and the block, which is empty if there is none. Raises BrokenBlock."""
     marks = list(_MARKER.finditer(crontab))
     if not marks:
         return crontab, b""
@@ -92,22 +92,22 @@ def split_block(crontab: bytes) -> tuple[bytes, bytes]:
 
 
 def append(crontab: bytes, block: bytes) -> bytes:
-    """Return the crontab with `block` at its end: variables above apply to it, and it sets none for others."""
+    """Return the crontab with `block` at the end, where variables set above apply to it and it affects no other job."""
     newline = b"" if crontab.endswith(b"\n") or not crontab else b"\n"
     return crontab + newline + block
 
 
 def _exact_bytes(listed: bytes) -> bytes:
-    r"""Return the exact bytes of a listed crontab: Debian's `crontab -l` shows a carriage return as `\r`.
+    r"""Return the exact bytes of a listed crontab. Debian's `crontab -l` prints a carriage return as `\r`.
 
-    `crontab -e` passes the exact bytes to an editor; an editor that only prints them changes nothing.
+    `crontab -e` passes the exact bytes to an editor. An editor that only prints them changes nothing.
     """
     if rb"\r" not in listed:
         return listed
     printed = _crontab("-e", VISUAL="cat", EDITOR="cat")
     if printed.returncode == 0 and _escape_returns(printed.stdout) == _escape_returns(listed):
         return printed.stdout
-    raise CrontabRefused(f"The crontab cannot be read exactly, so nothing was changed: {_error_text(printed)}")
+    raise CrontabRefused(f"Cannot read the crontab exactly, so nothing was changed: {_error_text(printed)}")
 
 
 def _says_there_is_none(error: bytes) -> bool:
@@ -126,7 +126,7 @@ def _escape_returns(crontab: bytes) -> bytes:
 
 
 def _crontab(option: str, text: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "LC_ALL": "C", **variables}  # "no crontab for" is translated elsewhere
+    environment = {**os.environ, "LC_ALL": "C", **variables}  # otherwise "no crontab for" may be translated
     try:
         return subprocess.run(["crontab", option], input=text, env=environment, capture_output=True)
     except FileNotFoundError:
@@ -135,4 +135,4 @@ def _crontab(option: str, text: bytes = b"", **variables: str) -> subprocess.Com
 
 def _error_text(process: subprocess.CompletedProcess[bytes]) -> str:
     text = " ".join(process.stderr.decode(errors="backslashreplace").split())
-    return text or f"crontab ended with {process.returncode} and printed nothing"
+    return text or f"crontab exited with code {process.returncode} and printed nothing"

@@ -1,7 +1,7 @@
-"""`./makecron.sh`: installs, moves to this folder, or removes the cron job that runs `task.py` every minute.
+"""`./makecron.sh`: install, move to this folder, or remove the cron job that runs `task.py` every minute.
 
-With Redis (SCHEDULER=rq-scheduler) it is only a safety net: it runs every five minutes, without `--ahead`.
-A user has one such job. Its standard error is not redirected, so that cron mails errors.
+With Redis (SCHEDULER=rq-scheduler) the job is only a safety net, which runs every five minutes and without `--ahead`.
+A user has at most one such job. Its stderr is not redirected, so that cron mails errors.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ _DAEMONS = {"cron", "crond", "fcron"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 after an error on standard error."""
+    """Run the command line. Return the exit code: 0, or 1 after an error on stderr."""
     options = _options(arguments)
     escape_unencodable()  # a path may contain any bytes
     try:
         print(remove() if options.remove else _install_here())
-    except (CronError, SettingsError) as error:  # a SettingsError has a line for each setting to fix
+    except (CronError, SettingsError) as error:  # a SettingsError has one line per setting to fix
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def install(job: Job) -> str:
-    """Make `job` the only cron job of this user; return what was done, as a sentence."""
+    """Make `job` the only cron job of this user. Return a sentence that says what was done. Raises CronError."""
     block = block_of(job)
     crontab = crontab_file.read()
     others, former = crontab_file.split_block(crontab)
     if former == block:
-        return "The cron job is in the crontab already; nothing was changed."
+        return "The cron job is already installed. Nothing was changed."
     crontab_file.replace(crontab, crontab_file.append(others, block))
     return _what_changed(job, former)
 
 
 def remove() -> str:
-    """Remove the job from this user's crontab; return what was done, as a sentence."""
+    """Remove the job from this user's crontab. Return a sentence that says what was done. Raises CronError."""
     crontab = crontab_file.read()
     others, block = crontab_file.split_block(crontab)
     if not block:
-        return "There is no cron job of email-endpoint in this crontab; nothing was changed."
+        return "No email-endpoint cron job found. Nothing was changed."
     crontab_file.replace(crontab, others)
     job = job_in(block)
     return f"Removed the cron job of {job.folder}." if job else "Removed the cron job."
 
 
 def installed_job() -> Job | None:
-    """Return the job in this user's crontab; None if there is none, or if it was changed by hand."""
+    """Return the job in this user's crontab, or None if there is none or it was changed by hand. Raises CronError."""
     return job_in(crontab_file.split_block(crontab_file.read())[1])
 
 
 def daemon_is_running() -> bool | None:
-    """Return whether a cron daemon is running here; None if that is not known because there is no /proc."""
+    """Return whether a cron daemon is running here, or None if that is unknown because there is no /proc."""
     try:
         Path("/proc/1/comm").read_text()
     except OSError:
@@ -69,20 +69,20 @@ def daemon_is_running() -> bool | None:
 
 
 def _install_here() -> str:
-    settings = load_settings({})  # as the job will load them: cron passes on nothing of this shell's environment
+    settings = load_settings({})  # as the job will load them, because cron does not pass on this shell's environment
     job = Job(Path(sys.executable), _this_folder(), settings.scheduler == "rq-scheduler")
     messages = [install(job), f"  {line_of(job)}"]
     if settings.email_url.scheme == "maildir":
         messages.append(_local_mail_note(settings))
     if daemon_is_running() is False:
-        print("Warning: no cron daemon seems to be running: start it (service cron start).", file=sys.stderr)
+        print("Warning: no cron daemon seems to be running. Start it: service cron start", file=sys.stderr)
     return "\n".join(messages)
 
 
 def _local_mail_note(settings: Settings) -> str:
     return (
-        f"Mail still goes to the local folder {settings.email_url.path}. To send it, name the mail server in "
-        f"{settings.folder / '.env'} (cron sees no other variables): EMAIL_URL=smtp+tls://user:password@host:587"
+        f"Messages are still saved in {settings.email_url.path}. To send them, set EMAIL_URL in "
+        f"{settings.folder / '.env'} (cron reads no other variables): EMAIL_URL=smtp+tls://user:password@host:587"
     )
 
 
@@ -90,17 +90,17 @@ def _what_changed(job: Job, former_block: bytes) -> str:
     former = job_in(former_block)
     if not former_block:
         if job.is_safety_net:
-            return "Installed the safety net: every five minutes, cron sends what Redis has left:"
-        return "Installed the cron job that sends what is due, every minute:"
+            return "Installed the safety net for wake-ups that Redis loses; it runs every five minutes:"
+        return "Installed the cron job; it runs every minute:"
     if former is None:
         return "Replaced the cron job, which had been changed by hand:"
     if former.folder != job.folder:
-        return f"Moved the cron job from {former.folder} (which it no longer serves) to this folder:"
+        return f"Moved the cron job from {former.folder} to this folder:"
     return "Updated the cron job of this folder:"
 
 
 def _this_folder() -> Path:
-    """Return the project's folder by the path that the user knows, such as a link to the current release."""
+    """Return the project's folder by the path that the user used, such as a link to the current release."""
     path = Path(os.environ.get("PWD", FOLDER))
     return path if path.is_absolute() and path.is_dir() and path.samefile(FOLDER) else FOLDER
 
@@ -109,17 +109,17 @@ def _name_of(process: Path) -> str:
     try:
         return (process / "comm").read_text().strip()
     except OSError:
-        return ""  # it has just ended
+        return ""  # it has just exited
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="makecron.sh",
-        description="Installs, or moves to this folder, the one cron job that sends what is due, "
-        "every minute (every five, as a safety net, with SCHEDULER=rq-scheduler). "
-        "All other lines of the crontab stay as they are.",
+        description="Install the cron job that sends due email every minute, or move it to this folder. "
+        "(With SCHEDULER=rq-scheduler it is a safety net and runs every five minutes.) "
+        "No other line of the crontab is changed.",
     )
-    parser.add_argument("--remove", action="store_true", help="take the job out of the crontab")
+    parser.add_argument("--remove", action="store_true", help="remove the job from the crontab")
     return parser.parse_args(arguments)
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from database import Address
 from tests.support.browser import Elsewhere, Tab
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
@@ -94,6 +95,19 @@ def test_distances_in_time_keep_moving_while_nothing_else_does(installation: Ins
     expect(shown).to_have_text(re.compile(r"now|in \d+ s|\d+ s ago"))
     page.clock.run_for(60_000)
     expect(shown).to_have_text(re.compile(r"(5\d s|1 min( \d+ s)?) ago"))
+
+
+def test_tables_of_people_are_not_cut_on_a_laptop_or_a_phone(installation: Installation, page: Page) -> None:
+    with installation.database() as database:
+        name = f"{'a-rather-long-name.' * 3}of-a-guest@{'a-rather-long-domain.' * 2}example.com"
+        database.recipients.add([Address(name, name)], datetime.now(UTC))
+    sweep_once(installation)
+    for width in (1280, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        for path in ("/recipients", "/recipients/4", "/emails/7", "/"):
+            page.goto(path)
+            cut = "elements => elements.map(each => each.scrollWidth - each.clientWidth).filter(pixels => pixels > 1)"
+            assert page.locator(".wide").evaluate_all(cut) == [], (width, path)
 
 
 def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:

@@ -61,7 +61,7 @@ def test_without_a_crontab_command_the_others_are_named(
     database.record_heartbeat(0)
     finding = cron_job(settings)
     assert finding.level == "warning"
-    assert finding.text.startswith("There is no crontab command here")
+    assert finding.text.startswith("There is no crontab command")
 
 
 def test_the_parts_that_live_with_redis_are_looked_for(

@@ -74,7 +74,7 @@ def test_everything_else_stays_byte_for_byte(own_crontab: Crontab, crontab: byte
     own_crontab.write(crontab)
     install(HERE)
     assert own_crontab.read() == crontab + block_of(HERE)
-    assert "nothing was changed" in install(HERE)
+    assert "Nothing was changed" in install(HERE)
     install(THERE)
     assert own_crontab.read() == crontab + block_of(THERE)
     remove()
@@ -86,7 +86,7 @@ def test_a_user_without_a_crontab_has_none_again(own_crontab: Crontab) -> None:
     assert own_crontab.read() == block_of(HERE)
     assert remove() == "Removed the cron job of /srv/mail."
     assert own_crontab.read() is None
-    assert "There is no cron job" in remove()
+    assert "No email-endpoint cron job found" in remove()
 
 
 def test_an_install_in_another_folder_moves_the_job(own_crontab: Crontab) -> None:
@@ -98,7 +98,7 @@ def test_an_install_in_another_folder_moves_the_job(own_crontab: Crontab) -> Non
 
 def test_lines_added_below_the_block_stay(own_crontab: Crontab) -> None:
     own_crontab.write(b"A=1\n" + block_of(HERE) + b"B=2\n")
-    assert "nothing was changed" in install(HERE)
+    assert "Nothing was changed" in install(HERE)
     install(THERE)
     assert own_crontab.read() == b"A=1\nB=2\n" + block_of(THERE)
 
@@ -185,10 +185,10 @@ def busybox_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
 def test_with_busybox_the_first_job_is_installed_moved_and_removed(busybox_folder: Path) -> None:
     assert "Installed" in install(HERE)
     assert busybox_folder.read_bytes() == block_of(HERE) and installed_job() == HERE
-    assert "nothing was changed" in install(HERE)
+    assert "Nothing was changed" in install(HERE)
     assert "Moved" in install(THERE) and busybox_folder.read_bytes() == block_of(THERE)
     assert remove() == "Removed the cron job of /opt/mail." and not busybox_folder.exists()
-    assert "There is no cron job" in remove()
+    assert "Nothing was changed" in remove()
 
 
 @pytest.mark.parametrize("crontab", [b"".join(ODD_LINES), b"A=1", b"# \\r\n"], ids=["many", "no newline", "backslash"])

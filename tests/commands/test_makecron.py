@@ -33,7 +33,7 @@ def test_it_installs_the_job_and_shows_the_line(own_crontab: Crontab, project: P
     done = makecron(project)
     line = f"* * * * * {project}/.venv/bin/python {project}/task.py --ahead 60"
     assert done.returncode == 0
-    assert done.stdout.startswith(f"Installed the cron job that sends what is due, every minute:\n  {line}\n")
+    assert done.stdout.startswith(f"Installed the cron job; it runs every minute:\n  {line}\n")
     assert line in (own_crontab.read() or b"").decode().splitlines()
 
 
@@ -42,7 +42,7 @@ def test_a_second_run_changes_nothing(own_crontab: Crontab, project: Path) -> No
     before = own_crontab.read()
     again = makecron(project)
     assert (again.returncode, own_crontab.read()) == (0, before)
-    assert "already; nothing was changed" in again.stdout
+    assert "already installed. Nothing was changed" in again.stdout
 
 
 def test_a_run_in_another_folder_moves_the_job(own_crontab: Crontab, project: Path, tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_remove_says_when_there_was_none(own_crontab: Crontab, project: Path) ->
     own_crontab.write(b"# mine\n")
     done = makecron(project, "--remove")
     assert (done.returncode, own_crontab.read()) == (0, b"# mine\n")
-    assert "There is no cron job" in done.stdout
+    assert "No email-endpoint cron job found" in done.stdout
 
 
 @pytest.mark.usefixtures("own_crontab")
 def test_it_says_that_mail_stays_here_until_a_mail_server_is_named(project: Path) -> None:
-    assert f"local folder {project}/outbox" in makecron(project).stdout
-    assert "local folder" in makecron(project, EMAIL_URL="smtp://localhost").stdout  # cron will not see that
+    assert f"Messages are still saved in {project}/outbox" in makecron(project).stdout
+    assert "still saved in" in makecron(project, EMAIL_URL="smtp://localhost").stdout  # cron will not see that
     dotenv(project, "EMAIL_URL=smtp://localhost:25\n")
-    assert "local folder" not in makecron(project).stdout
+    assert "still saved in" not in makecron(project).stdout
 
 
 def test_wrong_settings_are_told_and_nothing_is_installed(own_crontab: Crontab, project: Path) -> None:
@@ -141,9 +141,9 @@ def test_the_package_that_takes_the_same_module_name_does_no_harm(own_crontab: C
 def test_beside_redis_the_job_is_a_safety_net_every_five_minutes(own_crontab: Crontab, project: Path) -> None:
     dotenv(project, "SCHEDULER=rq-scheduler\n")
     line = f"*/5 * * * * {project}/.venv/bin/python {project}/task.py"
-    said = "Installed the safety net: every five minutes, cron sends what Redis has left:"
+    said = "Installed the safety net for wake-ups that Redis loses; it runs every five minutes:"
     assert makecron(project).stdout.startswith(f"{said}\n  {line}\n")
     assert line in (own_crontab.read() or b"").decode().splitlines()
-    assert "nothing was changed" in makecron(project).stdout
+    assert "Nothing was changed" in makecron(project).stdout
     dotenv(project, "")
     assert "Updated the cron job of this folder:\n  * * * * * " in makecron(project).stdout

@@ -129,8 +129,8 @@ def test_a_bad_line_and_nothing_is_imported(recipients: Command, database: Datab
         (b"a@example.com\n" + b"x" * 200_000 + b"@example.com\n", "line 2: xxxx"),
         (b"a@example.com\n'\x1b]0;title\x07@example.com\n", "line 2: '\\x1b]0;title\\x07@example.com "),
         (b'a@example.com\n"b@example.com\n', "line 2: a quotation mark is opened here and never closed"),
-        ("a@example.com\n".encode("utf-16"), "line 1: the file is UTF-16"),
-        (b"name,email\nAnn,a@example.com\n", "line 1: 2 columns"),
+        ("a@example.com\n".encode("utf-16-le"), "line 1: the file is UTF-16"),
+        (b"name,contact\nAnn,a@example.com\n", "line 1: 2 columns"),
     ],
 )
 def test_what_is_wrong_is_said_in_short_lines(recipients: Command, data: bytes, complaint: str) -> None:
@@ -247,3 +247,11 @@ def test_a_locked_database_is_one_line(
         result = recipients("add", "a@example.com")
     assert result.exit_code == 1
     assert result.stderr == "Error: another process keeps the database locked (try again in a moment)\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_file_as_excel_saves_it_is_imported(recipients: Command, database: Database, encoding: str) -> None:
+    text = "First name;E-mail\r\nJürgen;juergen@example.com\r\nAnn;Ann Lee <ann@example.com>\r\n"
+    result = recipients("import", "-", stdin=text.encode(encoding))
+    assert result.exit_code == 0, result.output
+    assert set(stored(database)) == {"juergen@example.com", "ann@example.com"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tests.containers.compose import Compose
-from tests.containers.podman import Failure, Podman, expect, wait_until
+from tests.containers.podman import PROJECT, Failure, Podman, expect, run, wait_until
 
 PARTS = ("database", "web", "watcher", "redis", "worker", "scheduler")
 PROGRAM = "/srv/email-endpoint"
@@ -68,6 +69,37 @@ def check_image(podman: Podman) -> None:
     (image,) = json.loads(podman("image", "inspect", "email-endpoint"))
     expect(image["Config"]["User"] == "10001:10001", "the image runs as root")
     expect("serving.health_check" in json.dumps(image), "the image has no health check")
+
+
+def check_image_alone(podman: Podman) -> None:
+    """The image works as `docker run` starts it, on a read-only root file system, and sends into its volume."""
+    name = "alone"
+    podman("run", "-d", "--name", name, "--network=none", "--read-only", "--read-only-tmpfs=false", "email-endpoint")
+    wait_until(lambda: podman.status("healthcheck", "run", name) == 0, 60, lambda: podman("logs", name))
+    save = "; ".join(
+        (
+            "import urllib.parse, urllib.request",
+            f"form = dict(event_id=1, email_subject='s', email_content='c', timestamp='{datetime.now(UTC):%F %T}')",
+            "body = urllib.parse.urlencode(form).encode()",
+            "print(urllib.request.urlopen('http://127.0.0.1:5000/send-emails', body).read().decode())",
+        )
+    )
+    podman("exec", name, "flask", "init-db")
+    podman("exec", name, "flask", "recipients", "add", RECIPIENT)
+    expect("Successful" in podman("exec", "-e", "TIMEZONE=UTC", name, "python", "-c", save), "the POST is refused")
+    podman("exec", "-e", "TIMEZONE=UTC", name, "python", "task.py")
+    expect(podman("exec", name, "ls", "/data/outbox/new").split(), "there is no message in the Maildir")
+    podman("rm", "-f", "-t", "60", "-v", name)
+
+
+def check_sbom() -> None:
+    """The list of packages has each that is pinned for the service, at its version."""
+    listed = {
+        f"{component['name'].lower().replace('_', '-')}=={component['version']}"
+        for component in json.loads(run(PROJECT / "deploy" / "sbom.sh", sys.executable))["components"]
+    }
+    pinned = re.findall(r"^([a-z0-9.-]+==\S+) \\$", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
+    expect(len(pinned) > 20 and {*pinned} <= listed, f"the list has no { ({*pinned} - listed) }")
 
 
 def check_confinement(compose: Compose, part: str) -> None:

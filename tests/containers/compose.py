@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.containers.podman import HERE, Podman, expect, run, wait_until
-
-PROJECT = HERE.parents[1]
+from tests.containers.podman import HERE, PROJECT, Podman, expect, run, wait_until
 
 
 class Compose:

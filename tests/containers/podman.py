@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
 APT_SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 BASE_IMAGES = {"python": "python:3.11-slim-bookworm", "postgres": "postgres:15", "redis": "redis:7"}
 FOLDER = Path("/var/tmp/email-endpoint-containers")  # on a real disk: the layers of images need one
@@ -55,6 +56,10 @@ class Podman:
 
     def __call__(self, *arguments: str | Path, text: str = "") -> str:
         return run("podman", *arguments, environ=self.environ, text=text)
+
+    def build(self, file: Path, tag: str, context: Path) -> None:
+        """Build an image, which may use the network as this machine does."""
+        self("build", "--format=docker", "--layers=false", "--network=host", "-f", file, "-t", tag, context)
 
     def status(self, *arguments: str) -> int:
         """Run a command that may fail; return its exit status."""
@@ -130,8 +135,7 @@ def build_base_images(podman: Podman, folder: Path) -> None:
     shutil.copytree(HERE / "images", context)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
     for name, tag in BASE_IMAGES.items():
-        file = context / f"{name}.Dockerfile"
-        podman("build", "--format=docker", "--layers=false", "--network=host", "-f", file, "-t", tag, context)
+        podman.build(context / f"{name}.Dockerfile", tag, context)
 
 
 def run(*command: str | Path, environ: dict[str, str] | None = None, text: str = "") -> str:

@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from tests.containers import checks
 from tests.containers.checks import PARTS, RECIPIENT
 from tests.containers.compose import Compose
+from tests.containers.machine import check_installation, check_sandbox, check_stop, running_machine
 from tests.containers.podman import Failure, Podman, build_base_images, expect, own_folder
 
 STEPS: list[str] = []  # that were begun
@@ -36,6 +38,9 @@ def main() -> int:
             with step("build the base images from Debian's packages"):
                 build_base_images(podman, folder)
             check(Compose(podman, folder))
+            check_units(podman, folder)
+            with step("deploy/sbom.sh lists the packages"):
+                checks.check_sbom()
     except Failure as failure:
         print(f"\nFAILED: {failure}", flush=True)
         return 1
@@ -48,6 +53,8 @@ def check(compose: Compose) -> None:
     with step("build the image"):
         compose("build", "web")
         checks.check_image(compose.podman)
+    with step("run the image alone: SQLite, a Maildir, no setting"):
+        checks.check_image_alone(compose.podman)
     with step("start the service"):
         compose.start("database", "web", "watcher", "mail")
     with step("an email that is POSTed reaches the mail server"):
@@ -75,6 +82,18 @@ def check(compose: Compose) -> None:
     with step("start again: the data is still there"):
         compose.start("database", "web")
         expect(RECIPIENT in compose.run_in("web", "flask", "recipients", "list"), "the recipient is gone")
+
+
+def check_units(podman: Podman, folder: Path) -> None:
+    """What is promised of the systemd units."""
+    with ExitStack() as stack:
+        with step("start a machine with systemd"):
+            machine = stack.enter_context(running_machine(podman, folder))
+        with step("install the service as docs/deploy.md says; it sends an email"):
+            check_installation(machine)
+        with step("the services can write to their data alone, and end when they are told to"):
+            check_sandbox(machine)
+            check_stop(machine)
 
 
 @contextmanager

@@ -180,7 +180,7 @@ def test_a_deferred_recipient_is_due_again_in_about_five_minutes(installation: I
     swept = installation.task()
     assert swept.returncode == 1
     (line,) = installation.log()
-    assert line.startswith("ERROR 1: 1 deliveries deferred, to be tried again; the last reply: 451 4.3.2 ")
+    assert line.startswith("ERROR 1: 1 delivery deferred, will retry; last reply: 451 4.3.2 ")
     ((address, outcome, reply),) = attempts(installation)
     assert (address, outcome) == ("r1@example.com", "deferred")
     assert reply.startswith("451 4.3.2 <r1@example.com>: ")

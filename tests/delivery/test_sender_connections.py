@@ -234,7 +234,7 @@ def test_an_address_that_swallows_everything_costs_seconds_once_and_is_remembere
         began = time.monotonic()
         (warning,) = sweep_once(installation)
         assert time.monotonic() - began < 20, "it took the whole timeout"
-        assert warning == f"WARNING {hole} does not answer: for a day, other addresses of mail.example are tried first"
+        assert warning == f"WARNING {hole} does not respond; for a day, other addresses of mail.example are tried first"
         assert addresses[0] == hole and addresses.count(hole) == 1
         assert installation.log() == ["1", warning] or installation.log() == [warning, "1"]
         addresses.clear()

@@ -55,7 +55,7 @@ def test_what_cannot_be_sent_fails_alone() -> None:
     assert len(queue.of_kind(Kind.SENT)) == 10
     assert len(queue.of_kind(Kind.FAILED)) == 5
     assert any("SMTPUTF8" in reply for reply in queue.replies())
-    assert any("the server takes 2000" in reply for reply in queue.replies())
+    assert any("the server accepts at most 2000" in reply for reply in queue.replies())
 
 
 def test_non_ascii_addresses_and_content_go_as_the_server_offers() -> None:

@@ -62,7 +62,7 @@ def test_a_clock_that_was_set_sends_nothing_and_sending_resumes_once_it_is_right
         sweep_once(installation)
     assert len(installation.messages()) == 2
     (line,) = errors_in_log(installation)
-    assert "by the time since the last sweep it should be" in line and "--clock-is-right" in line
+    assert "judging by the time since the last sweep, it should say" in line and "--clock-is-right" in line
     assert recorded(installation) == ["clock"]
     wall_clock.ahead = 0
     installation.save_email(6, due_in=-1)
@@ -148,6 +148,6 @@ def test_where_boots_have_no_id_only_the_last_sweep_is_compared(
 def test_what_the_clock_says_and_should_say_is_named() -> None:
     wrong = clock_steps.WrongClock(1_800_000_000, 1_700_000_000, "boot clock")
     assert clock_check.describe(wrong) == (
-        "the clock says 2027-01-15 08:00 UTC, but by the time since the last sweep it should be 2023-11-14 22:13 UTC: "
-        "nothing is sent"
+        "the clock says 2027-01-15 08:00 UTC, but judging by the time since the last sweep, it should say "
+        "2023-11-14 22:13 UTC; nothing is sent"
     )

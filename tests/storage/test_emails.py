@@ -216,6 +216,12 @@ class TestReschedule:
         assert (database.emails.get(7) or ())[:5] == EMAIL._replace(due_at=NOON + HOUR)[:5]
         assert database.progress.start_due_emails(NOW) == []
 
+    def test_when_it_was_saved_stays(self, database: Database) -> None:
+        database.emails.save(EMAIL, NOON)
+        database.emails.reschedule(7, NOON + 2 * HOUR, NOON + HOUR)
+        summary = database.emails.summary(7)
+        assert summary is not None and (summary.due_at, summary.created_at) == (NOON + 2 * HOUR, NOON)
+
     def test_a_held_one_is_scheduled_and_not_held_for_its_lateness_again(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)
         database.emails.save(EMAIL, NOON)

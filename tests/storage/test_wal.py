@@ -111,8 +111,8 @@ def test_a_damaged_database_sends_nothing_and_says_why(installation: Installatio
     assert not log.exists()
     swept = installation.task()
     assert swept.returncode == 1
-    assert "commits of the database, or more, are lost" in swept.stderr
-    assert "emails in it that were begun or due are held" in swept.stderr
+    assert "committed transactions were lost" in swept.stderr
+    assert "due or partly sent emails on hold" in swept.stderr
     assert installation.messages() == []
     with installation.database() as database:
         assert database.info().backup_made_at is None

@@ -44,6 +44,7 @@ FILES = [GUIDE, *(path for path in sorted(DEPLOY.rglob("*")) if path.is_file())]
 PAGES = [PROJECT / "docs" / f"{name}.md" for name in ("redis", "monitoring", "upgrade")]  # parts of the same guide
 UNITS = [path for path in sorted((DEPLOY / "systemd").glob("email-endpoint-*")) if path.is_file()]
 FOLDER = "/srv/email-endpoint"
+DATA = "/var/lib/email-endpoint"
 SETTINGS = set(re.findall(r'read\("([A-Z_]+)"', (PROJECT / "settings/__init__.py").read_text()))
 OTHERS = {"EDITOR", "HOME", "HOST", "PORT", "PYTHONUNBUFFERED"}
 OTHERS |= {
@@ -56,7 +57,7 @@ OTHERS |= {
     "REDISCLI_AUTH",
     "RQ_REDIS_URL",
 }
-OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE"}
+OTHERS |= {"BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "MEMORY_LIMIT", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"}
 TOKEN = "a-token-of-the-tests"
 EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp": "2099-01-01 00:00:00"}
 
@@ -165,6 +166,12 @@ def test_what_a_service_may_do_is_little(units: list[Path]) -> None:
     for unit in [unit for unit in units if unit.suffix == ".service"]:
         told = run(program("systemd-analyze"), "security", "--offline=true", "--threshold=15", unit)
         assert "Overall exposure level" in told
+
+
+def test_a_service_can_write_to_the_folder_of_its_data_alone() -> None:
+    assert found(r"^ProtectSystem=(.*)$") == {"strict"}
+    assert found(r"^StateDirectory=(.*)$") == {Path(DATA).name}
+    assert found(r"^(ReadWritePaths|(?:Runtime|Logs|Cache|Configuration)Directory)=") == set()
 
 
 def test_a_stop_lasts_longer_than_what_is_in_flight() -> None:
@@ -374,7 +381,7 @@ def test_a_body_that_stalls_does_not_reach_the_service(tmp_path: Path) -> None:
 
 def test_a_log_that_is_rotated_while_it_is_written_loses_no_line(tmp_path: Path) -> None:
     log, configuration = tmp_path / "tasklog.log", tmp_path / "logrotate"
-    text = (DEPLOY / "logrotate").read_text().replace(f"{FOLDER}/tasklog.log", str(log))
+    text = (DEPLOY / "logrotate").read_text().replace(f"{DATA}/tasklog.log", str(log))
     user = f"su {pwd.getpwuid(os.geteuid()).pw_name} {grp.getgrgid(os.getegid()).gr_name}"
     configuration.write_text(text.replace("su email-endpoint email-endpoint", user).replace("rotate 52", "rotate 9999"))
     configuration.chmod(0o600)

@@ -62,6 +62,6 @@ def test_each_post_succeeds_and_one_at_most_waits(
     assert seconds[-1] < REDIS_TIMEOUT_SECONDS + 5  # on a machine that does other things too
     assert seconds[POSTS // 2] < REDIS_TIMEOUT_SECONDS
     assert "hunter2" not in log
-    assert log.count("no wake-up was armed: ") == (trouble != "emptied")
+    assert log.count("could not schedule a wake-up: ") == (trouble != "emptied")
     installation.task()
     assert installation.delivered() == subjects(range(0, POSTS + connected, 2), 1)

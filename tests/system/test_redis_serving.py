@@ -128,5 +128,5 @@ def test_a_redis_that_does_not_answer_is_one_line_with_the_remedy(
     with started(project, SCHEDULER="rq-scheduler", REDIS_URL=redis_server.url, PORT=str(web_port)) as service:
         assert service.process.wait(60) == 1
         (line,) = service.output.splitlines()
-    assert line.startswith(f"Redis at {redis_server.place} cannot be used: ")
-    assert line.endswith("(start it, look at REDIS_URL, or set SCHEDULER=cron)")
+    assert line.startswith(f"cannot use Redis at {redis_server.place}: ")
+    assert line.endswith("(start it, check REDIS_URL, or set SCHEDULER=cron)")

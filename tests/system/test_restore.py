@@ -38,7 +38,7 @@ def held_and_released(installation: Installation, restored: subprocess.Completed
     """Nothing was sent by the restore; a person releases one, and cancels the other."""
     lines = [line for line in restored.stdout.splitlines() if "\theld\t" in line]
     assert sorted(line.split("\t")[0] for line in lines) == ["1", "2"], restored
-    assert "the 2 emails in it that were begun or due are held" in restored.stderr
+    assert "put 2 due or partly sent emails on hold" in restored.stderr
     sent = installation.delivered()
     script = f"{flask} emails release 1 && {flask} emails cancel 2"
     done = shell(installation.folder if flask.startswith(".") else PROJECT, script, **installation.environment)

@@ -69,6 +69,66 @@ def test_every_usual_form_gives_the_same_addresses(data: bytes) -> None:
     assert texts(data) == ["a@x.com", "b@x.com"]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Email", "E-Mail", "e-mail address", "EMAIL_ADDRESS", "Mail", "E-Mail-Adresse", "Adresse e-mail", "Courriel"),
+        *(
+            "Correo electrónico",
+            "Alamat e-mel",
+            "电子邮件",
+            "メールアドレス",
+            "Address",
+            '"Email"',
+            " email ",
+            "\ufeffEmail",
+        ),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_column_of_addresses_is_known_by_its_usual_names(header: str, delimiter: str) -> None:
+    rows = (("First name", header, "Company"), ("Ann", "a@x.com", "X"), ("Bob", "b@x.com", "X"))
+    assert texts("\r\n".join(map(delimiter.join, rows)).encode()) == ["a@x.com", "b@x.com"]
+    assert texts(f"{header}\na@x.com\n{header}\nb@x.com\n".encode()) == ["a@x.com", "b@x.com"]
+
+
+def test_the_name_that_says_most_wins() -> None:
+    assert texts(b"email,recipient_email\nb@x.com,a@x.com\n") == ["a@x.com"]
+    assert texts(b"Address;Mail;E-mail\n1 High Street;b@x.com;a@x.com\n") == ["a@x.com"]
+    assert texts(b"Address,Email\n1 High Street,a@x.com\n") == ["a@x.com"]
+    assert only_error(b"name,E-mail\nAnn,\n").reason == "E-mail is empty"
+
+
+def test_a_column_that_is_not_read_may_be_in_any_encoding() -> None:
+    assert texts("recipient_email;name\na@x.com;Müller\nb@x.com;€\n".encode("cp1252")) == ["a@x.com", "b@x.com"]
+
+
+TABLE = "First name;E-mail\r\nJürgen;jürgen@müller.example\r\nAnn;a@x.com\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le-mark", "utf-16-be-mark"])
+def test_files_as_excel_saves_them_are_read(encoding: str) -> None:
+    text = f"\ufeff{TABLE}" if encoding.endswith("-mark") else TABLE
+    data = text.encode(encoding.removesuffix("-mark"))
+    for stream in (io.BytesIO(data), io.BufferedReader(io.BytesIO(data))):
+        rows = list(read_rows(stream, lenient=True))
+        assert rows == [Row(2, "jürgen@müller.example"), Row(3, "a@x.com")]
+    form = form_of(data, lenient=True)
+    names = {"utf": "UTF-16" if "16" in encoding else "UTF-8", "cp1": "Windows-1252"}
+    assert (form.encoding, form.columns, form.delimiter) == (names[encoding[:3]], 2, ";")
+
+
+def test_what_no_encoding_explains_is_still_named() -> None:
+    (bad,) = read_rows(io.BytesIO(b"recipient_email\n\x81\x8d@x.com\n"), lenient=True)
+    assert bad == InvalidLine(2, "it is not UTF-8; save the file as UTF-8")
+    (bad,) = read_rows(io.BytesIO("recipient_email\na@x.com\n".encode("utf-16-le")), lenient=True)
+    assert "UTF-16" in bad[1]
+
+
+def test_a_character_that_is_cut_at_the_end_of_what_is_looked_at_says_nothing() -> None:
+    assert form_of(("email\n" + "é" * 50).encode()[:-1], lenient=True).encoding == "UTF-8"
+
+
 SEPARATOR_LINES = [
     "sep={}",
     '"sep={}"',
@@ -175,14 +235,15 @@ def test_text_beyond_ascii_is_kept() -> None:
     ("data", "line", "reason"),
     [
         (b"a@x.com\njos\xe9@x.com\nb@x.com\n", 2, "it is not UTF-8; save the file as UTF-8"),
-        (b"recipient_email,note\na@x.com,caf\xe9\n", 2, "it is not UTF-8; save the file as UTF-8"),
+        (b"recipient_email,note\ncaf\xe9@x.com,\n", 2, "it is not UTF-8; save the file as UTF-8"),
         (b"a@x.com\n\0@x.com\n", 2, "it holds a NUL character"),
         ("recipient_email\na@x.com\n".encode("utf-16"), 1, "UTF-16"),
         ("recipient_email\na@x.com\n".encode("utf-16-le"), 1, "UTF-16"),
         ("\ufeffrecipient_email\na@x.com\n".encode("utf-16-be"), 1, "UTF-16"),
         (b"Ann,a@x.com\nBob,b@x.com\n", 1, "2 columns, and no header that calls one recipient_email"),
-        (b"\nname;email\nAnn;a@x.com\n", 2, "2 columns, and no header that calls one recipient_email"),
-        (b"email\na@x.com\n", 1, "neither an address nor the header recipient_email"),
+        (b"\nname;contact\nAnn;a@x.com\n", 2, "2 columns, and no header that calls one recipient_email or email"),
+        (b"contact\na@x.com\n", 1, "neither an address nor the header recipient_email or email"),
+        (b"E-mail,Email\na@x.com,b@x.com\n", 1, "two columns e-mail, email; call the one to read recipient_email"),
         (b"recipient_email,Recipient_Email\n", 1, "two columns recipient_email"),
         (b"a@x.com\nb@x.com,c@x.com\n", 2, "more cells (2) than there are columns (1)"),
         (b"name,recipient_email\nAnn,a@x.com\nBob\n", 3, "fewer cells (1) than there are columns (2)"),

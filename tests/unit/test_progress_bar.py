@@ -23,7 +23,7 @@ def test_a_terminal_sees_how_far_the_sweep_has_come(tmp_path: Path) -> None:
     os.close(end)
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
-    assert re.fullmatch(r"(\r[\w ]+ \(\d+ a second\)\x1b\[K)+\r\n", shown)
+    assert re.fullmatch(r"(\r[\w ]+ \(\d+/s\)\x1b\[K)+\r\n", shown)
     assert "\r3 saved (" in shown
 
 
@@ -43,7 +43,7 @@ def test_errors_stand_on_lines_of_their_own_at_a_terminal(tmp_path: Path) -> Non
     lines = [visible(line) for line in shown.split("\r\n")]
     errors = [line for line in lines if "ERROR" in line]
     assert len(errors) >= 2 and all(line.startswith("ERROR ") for line in errors), lines
-    assert not any("a second)" in line for line in errors)
+    assert not any("/s)" in line for line in errors)
     assert "1 sent" in lines[-2] and "1 failed" in lines[-2]
 
 

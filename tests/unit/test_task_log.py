@@ -50,7 +50,7 @@ def test_an_error_is_printed_to_stderr_when_the_log_cannot_be_written(tmp_path: 
     tasklog = TaskLog(tmp_path, stderr)  # a folder
     tasklog.error("550 no", 7)
     assert stderr.getvalue().splitlines() == [
-        f"ERROR {tmp_path} cannot be written: Is a directory (let this user write it, or set TASKLOG to another file)",
+        f"ERROR cannot write {tmp_path}: Is a directory (check its permissions and the disk, or set TASKLOG)",
         "ERROR 7: 550 no",
     ]
 

@@ -101,6 +101,13 @@ def test_a_wrong_path_is_404_whoever_asks_and_however(make_client: MakeClient, p
                 assert client is owner or "<nav" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/emails/1", "/outbox", "/docs"])
+def test_a_wrong_method_is_405_and_no_word_of_csrf(make_client: MakeClient, path: str) -> None:
+    for method in ("POST", "PUT", "DELETE", "BREW"):
+        answer = make_client().open(path, method=method, data={"a": "b"})
+        assert answer.status_code == 405 and "CSRF" not in answer.text and "GET" in answer.headers["Allow"], method
+
+
 def test_a_path_that_exists_stays_closed_to_strangers(make_client: MakeClient) -> None:
     client = make_client(api_tokens=TOKENS)
     assert {client.get(path).status_code for path in ("/", "/send-emails", "/api/emails", "/emails/1")} == {401}

@@ -131,7 +131,7 @@ def check_form(request: Request, settings: Settings) -> None:
     g.may_see_pages = True
     if request.method not in SAFE_METHODS:
         refuse_other_sites(request, settings.public_url)
-        if not is_for_programs(request.path):
+        if request.routing_exception is None and not is_for_programs(request.path):  # else Flask answers 405
             refuse_forged_form()
 
 

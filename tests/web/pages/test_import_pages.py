@@ -235,10 +235,10 @@ class TestForms:
         page = preview(api, b"recipient_email,recipient_status\na@example.com,active\nb@example.com,unsubscribed\n")
         assert facts(page)["New"] == "1" and facts(page)["Left out"] == "1: not active, by the file itself"
 
-    def test_latin_1_is_refused_line_by_line(self, api: Api) -> None:
-        page = preview(api, "ada@example.com\njosé@example.com\n".encode("latin-1"))
-        assert facts(page)["New"] == "1" and facts(page)["Not taken"] == "1 line"
-        assert "it is not UTF-8; save the file as UTF-8" in page
+    def test_an_address_in_another_encoding_is_read_as_windows_1252_where_that_is_possible(self, api: Api) -> None:
+        page = preview(api, "ada@example.com\njosé@example.com\n".encode("latin-1") + b"\x81@example.com\n")
+        assert facts(page)["New"] == "2" and facts(page)["Not taken"] == "1 line"
+        assert "josé@example.com" in page and "it is not UTF-8; save the file as UTF-8" in page
 
     @pytest.mark.parametrize(
         ("content", "reason"),
@@ -246,11 +246,17 @@ class TestForms:
             (b"", "it has no recipients in it"),
             (b"\xef\xbb\xbf\r\n\r\n", "it has no recipients in it"),
             (b"recipient_email;name\r\n", "it has no recipients in it"),
-            ("recipient_email\na@example.com\n".encode("utf-16"), "the file is UTF-16, or no text; save it as UTF-8"),
+            (
+                "recipient_email\na@example.com\n".encode("utf-16-le"),
+                "the file is UTF-16, or no text; save it as UTF-8",
+            ),
             ("a@example.com\n".encode("utf-16-be"), "the file is UTF-16, or no text"),
             (b"a@example.com\0\n", "the file is UTF-16, or no text"),
             (b'a@example.com\n"b@example.com\nc@example.com\n', "from line 2 on it cannot be read: a quotation mark"),
-            (b"name,email\nAda,ada@example.com\n", "2 columns, and no header that calls one recipient_email"),
+            (
+                b"name,contact\nAda,ada@example.com\n",
+                "2 columns, and no header that calls one recipient_email or email",
+            ),
             (b"name\nAda\n", "neither an address nor the header recipient_email"),
             (b"=cmd|' /C calc'!A0\n", "neither an address nor the header recipient_email"),
             (PNG, "line 1"),
@@ -392,6 +398,21 @@ def upload_raw(api: Api, token: str) -> TestResponse:
     return api.client.post(
         "/recipients/import", data=body.encode(), content_type="multipart/form-data; boundary=b", headers=BROWSER
     )
+
+
+EXCEL = (
+    "First name;E-Mail\r\nJürgen;juergen@example.com\r\nAnn;Ann Lee <ann@example.com>\r\n;mailto:bob@example.com\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("cp1252", "Windows-1252, where it is not UTF-8"), ("utf-16", "UTF-16"), ("utf-8", "UTF-8")]
+)
+def test_a_file_as_excel_saves_it_loses_nobody(api: Api, encoding: str, shown: str) -> None:
+    page = preview(api, EXCEL.encode(encoding))
+    assert facts(page)["Encoding"].startswith(f"{shown}, ")
+    step(api, "import")
+    assert {"juergen@example.com", "ann@example.com", "bob@example.com"} <= {each.address for each in everyone(api)}
 
 
 UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # by Werkzeug's form parser

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Prints a list of all packages in .venv, with versions and licenses, as CycloneDX JSON:
+#   deploy/sbom.sh >sbom.json
+# For another environment, name its Python: deploy/sbom.sh /opt/venv/bin/python >sbom.json
+# The program that makes the list (cyclonedx-py) is installed in a temporary folder, and nothing else is changed.
+set -eu
+cd -P -- "$(dirname -- "$0")/.."
+python=${1:-.venv/bin/python}
+if ! "$python" -c 'import pip, venv'; then
+    echo "deploy/sbom.sh: there is no $python with pip and venv; ./start_flask.sh makes .venv" >&2
+    exit 1
+fi
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$python" -m venv --without-pip "$folder"
+"$python" -m pip --python "$folder/bin/python" --quiet --disable-pip-version-check \
+    install --no-compile --require-hashes --no-deps -r requirements/sbom.txt >&2
+PYTHONWARNINGS=ignore "$folder/bin/cyclonedx-py" environment --pyproject pyproject.toml --mc-type application --output-reproducible "$python"
