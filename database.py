@@ -1,18 +1,18 @@
-"""The data layer as the rest of the program sees it.
+"""The public interface of the data layer.
 
-`open_database` returns a Database whose schema is of this program's version. Its methods are grouped by noun:
-`database.emails`, `.recipients`, `.deliveries`, `.imports` and so on. All errors are DBErrors.
+`open_database` returns a Database whose schema has this program's version. Its methods are grouped by noun:
+`database.emails`, `.recipients`, `.deliveries`, `.imports` and so on. All of its exceptions are DBErrors.
 
-Times. The tables hold whole seconds since 1970 UTC. Everything that pages, the API, commands and monitoring call takes
-and returns aware datetimes: `emails`, `recipients`, `imports`, `sessions`, `health`, the lists, `retry` and `decide` of
-`deliveries`, and the methods and functions of this module. They convert at once (`storage.values.epoch_seconds` and
-`moment`); whatever they call below works with integers. What a sweep calls for each message or batch, or a scheduler to
-find out when there is work, takes and returns these integers and never makes a datetime: `claims`, `progress`,
-`senders`, recording, releasing and the `next_attempt_at` of `deliveries`, and here the heartbeat, `has_work` and
-`next_work_at`.
+Times. The tables hold whole seconds since 1970 UTC. Everything that the pages, the API, commands and monitoring call
+takes and returns aware datetimes: `emails`, `recipients`, `imports`, `sessions`, `health`, the lists, `retry` and
+`decide` of `deliveries`, and the methods and functions of this module. They convert at once
+(`storage.values.epoch_seconds` and `moment`), and everything below them works with integers. The methods that a sweep
+calls for each message or batch, and those that tell a scheduler when there is work, take and return these integers and
+never create a datetime: `claims`, `progress`, `senders`, recording, releasing and the `next_attempt_at` of
+`deliveries`, and here the heartbeat, `has_work` and `next_work_at`.
 
-There is no ORM: each method runs a few lines of SQL in the module of its noun in `storage/`. What differs between
-engines is in one class for each, such as `storage/sqlite/connection.py`.
+There is no ORM. Each method runs a few lines of SQL from the module of its noun in `storage/`. What differs between
+engines is in one class per engine (storage/sqlite/connection.py, storage/postgresql/connection.py).
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ _IMPORT_LOCK = threading.Lock()
 
 
 class Database:
-    """The database by one connection, for one thread."""
+    """The database on one connection, for one thread."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -186,7 +186,7 @@ class Database:
         self.unreachable_addresses = UnreachableAddresses(connection)
 
     def meta(self, name: str) -> str:
-        """Return a value of the installation as a whole, such as `secret_key`, which `db_init` created."""
+        """Return a value that belongs to the whole installation, such as the `secret_key` that `db_init` created."""
         row = self.connection.fetch_one(SELECT_META, name=name)
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
@@ -195,41 +195,45 @@ class Database:
         return row[0]
 
     def last_heartbeat_at(self) -> int:
-        """Return when a sweep last checked the database, or when it was created if none has."""
+        """Return when a sweep last checked the database, or when it was created, in seconds since 1970 UTC."""
         return self.clocks.heartbeat_at()
 
     def record_heartbeat(self, now: int) -> None:
-        """Record that a sweep checked the database, by a clock that is right."""
+        """Record that a sweep checked the database, and found the clock right."""
         self.clocks.record(now)
 
     def info(self) -> DatabaseInfo:
         return database_info.database_info(self.connection)
 
     def back_up(self, target: Path, now: datetime) -> dict[str, int]:
-        """Back up a database in use, or nothing; return the number of rows by table. Raises BackupRefused."""
+        """Back up the database while it is in use. Return the number of rows by table.
+
+        Raises BackupRefused, or OSError for the target file.
+        """
         return back_up(self.connection, target, epoch_seconds(now))
 
     def mark_as_restored(self, now: datetime) -> None:
-        """Mark a database that was restored from another program's backup: the next sweep holds what was due in it."""
+        """Mark a database restored from another program's backup. The next sweep puts its due emails on hold."""
         self.progress.mark_as_backup(epoch_seconds(now))
 
     def any_prunable(self, before: datetime) -> bool:
-        """Return whether an email was finished by then and still has its content."""
+        """Return whether any email was finished before `before` and can be pruned."""
         return self.connection.fetch_one(OLDEST_PRUNABLE, before=epoch_seconds(before)) is not None
 
     def prune(self, before: datetime, go_on: Callable[[], bool] = lambda: True) -> Pruned:
-        """Delete content and deliveries of emails that were finished by then, in steps, while `go_on()`."""
+        """Delete the content and deliveries of emails finished before `before`, in steps, while `go_on()`."""
         return pruning.prune(self.connection, self.progress, epoch_seconds(before), go_on)
 
     def next_work_at(self) -> int | None:
-        """Return when an email or a delivery is next due, in seconds since 1970 UTC, or None. It may be in the past."""
+        """Return when the next email or delivery is due, in seconds since 1970 UTC, or None. It may be in the past."""
         times = (self.progress.next_due_at(), self.deliveries.next_attempt_at())
         return min((time for time in times if time is not None), default=None)
 
     def has_work(self, now: int, *, log: bool = True) -> bool:
-        """Return whether a sweep has anything to do: something is due, unfinished, left by a dead sender or not logged.
+        """Return whether there is work for a sweep: something due, unfinished, not logged, or left by a dead sender.
 
-        Raises SchemaMismatch or DatabaseMissing if the database was upgraded or replaced since it was opened.
+        Without `log`, emails that are only not logged do not count. Raises SchemaMismatch or DatabaseMissing if the
+        database was upgraded or replaced since it was opened.
         """
         self.connection.check_not_replaced()
         guard.check_version(self.connection)
@@ -237,14 +241,13 @@ class Database:
         return found in ((True,), (1,)) or self.senders.any_dead()
 
     def wait_for_notify(self, seconds: float) -> bool:
-        """Sleep, until another process notifies this one that something may be due; return whether it may have.
+        """Sleep for `seconds`, or until another process notifies this one that something may be due.
 
-        With SQLite it sleeps the full time.
+        Return whether a notification may have arrived. SQLite cannot notify, so this sleeps for the whole time.
         """
         return self.connection.wait_for_notify(seconds)
 
     def close(self) -> None:
-        """Close the connection."""
         self.connection.close()
 
     def __enter__(self) -> Database:
@@ -257,9 +260,9 @@ class Database:
 
 
 def open_database(settings: Settings, wait: float = 5.0) -> Database:
-    """Connect. Raises a DatabaseUnavailable that names the remedy, SchemaMismatch among them.
+    """Connect to the database and check its schema. Raises DatabaseUnavailable (SchemaMismatch is one), with a remedy.
 
-    A write waits up to `wait` seconds for another writer, then raises DatabaseBusy.
+    A write waits up to `wait` seconds for another writer, and then raises DatabaseBusy.
     """
     connection = _connect(settings, wait)
     try:
@@ -272,9 +275,9 @@ def open_database(settings: Settings, wait: float = 5.0) -> Database:
 
 
 def db_init(settings: Settings, now: datetime) -> str:
-    """Create the schema, or upgrade it to this program's version; return what was done. Safe to repeat.
+    """Create the schema, or upgrade it to this program's version. Return what was done. Safe to repeat.
 
-    Raises DatabaseUnavailable, SchemaMismatch among them, and has changed nothing then.
+    If this raises DatabaseUnavailable (SchemaMismatch is one), nothing was changed.
     """
     if settings.database_path is not None:
         create_file(settings.database_path)
@@ -289,43 +292,43 @@ def db_init(settings: Settings, now: datetime) -> str:
 
 
 def copy_database(source: Database, target: Database) -> dict[str, int]:
-    """Copy everything into an empty database, or nothing; return the number of rows by table. Raises CopyRefused."""
+    """Copy everything into an empty database, or nothing. Return the number of rows by table. Raises CopyRefused."""
     return copying.copy(source.connection, target.connection)
 
 
 def _connect(settings: Settings, wait: float) -> Connection:
     if settings.database_path is None:
-        with _IMPORT_LOCK:  # where psycopg is missing, each thread has to fail in the same way
-            from storage.postgresql.connection import PostgreSQLConnection  # psycopg is there only where it is needed
+        with _IMPORT_LOCK:  # if psycopg is missing, every thread must fail in the same way
+            from storage.postgresql.connection import PostgreSQLConnection  # psycopg is optional
 
         return PostgreSQLConnection(settings.database_url, settings.data_dir, wait)
     return SQLiteConnection(settings.database_path, wait)
 
 
 class Databases:
-    """Databases that stay open between requests: one for each thread, or a single one kept in `place`."""
+    """Databases that stay open between requests: one per thread, or a single one that is kept in `place`."""
 
     def __init__(self, settings: Settings, place: object | None = None) -> None:
         self._settings = settings
         self._place = place or threading.local()
 
     def current(self) -> Database:
-        """Return the database of this place."""
+        """Return the open database of this thread or place. Opens it if necessary, and raises what that raises."""
         kept = cast("_Kept | None", self._place.__dict__.get("kept"))
         if kept is None:
             kept = self._place.__dict__["kept"] = _Kept(open_database(self._settings))
         return kept.database
 
     def close(self) -> None:
-        """Close it. It is opened again when it is next used."""
+        """Close the database. The next use opens it again."""
         kept = cast("_Kept | None", self._place.__dict__.pop("kept", None))
         if kept is not None:
             kept.close()
 
     def act(self, act: Callable[[Database], T]) -> T:
-        """Return what `act` returns for the database of this place. One that failed is never used again.
+        """Call `act` with the database and return its result. A database that failed is closed, and not used again.
 
-        A file that was deleted or replaced is noticed before `act` is called. Then the file that is there now is used.
+        If the file was deleted or replaced, this is noticed before `act` is called, and the new file is used.
         """
         try:
             return act(self._usable())
@@ -344,34 +347,34 @@ class Databases:
 
 
 class EmailWriter:
-    """Saves the emails of all threads on one connection; those that arrive together share a transaction and a sync."""
+    """Saves the emails of all threads on one connection. Those that arrive together share a transaction and a sync."""
 
     def __init__(self, settings: Settings, wait: float = 5.0) -> None:
-        """An email whose transaction has not begun after `wait` seconds is given up: DatabaseBusy."""
+        """An email whose transaction has not begun within `wait` seconds is withdrawn with DatabaseBusy."""
         self._databases = Databases(settings, SimpleNamespace())
         self._group_commit = GroupCommit(self._commit, wait)
 
     def connect(self) -> Database:
-        """Open the connection if it is not open; return its database. Raises DatabaseUnavailable, SchemaMismatch."""
+        """Open the connection if necessary, and return its database. Raises DatabaseUnavailable."""
         return self._databases.current()
 
     def save(self, email: Email, now: datetime) -> None:
-        """Save a new email durably. Raises EventIdUsed, also when the same email was saved before."""
+        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before."""
         require_saved(email, self._group_commit.save((email, now)))
 
     def close(self) -> None:
-        """Close the connection; the next email opens it again."""
+        """Close the connection. The next email opens it again."""
         self._databases.close()
 
     def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Save what `drain_queue` returns once the write lock is held: emails that arrived meanwhile are included."""
+        """Save what `drain_queue` returns once the write lock is held, so that emails that arrived meanwhile join."""
         return self._databases.act(lambda database: database.emails.save_group(drain_queue))
 
 
 class _Kept:
-    """A database that is closed at the latest when its place is gone, such as a thread that has ended."""
+    """A database that is closed when its place disappears, for example when its thread ends."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.close = weakref.finalize(self, database.close)
-        self.close.atexit = False  # the kernel closes it more quickly
+        self.close.atexit = False  # at exit, the kernel closes it faster

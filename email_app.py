@@ -8,7 +8,7 @@ import commands
 from commands.dotenv import unload_dotenv
 from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
-from web import api, errors, pages, probes, send_emails, services, unsubscribe
+from web import api, downloads, errors, pages, probes, send_emails, services, unsubscribe
 from web.auth import access, login
 
 
@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _register_services(app, settings)
     access.register(app)
     errors.register(app)
+    downloads.register(app)
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)
     api.register(app)

@@ -1,7 +1,8 @@
-"""What people and programs do with emails, written once for the API, the pages and the commands.
+"""The operations on emails, written once for the API, the pages and the commands.
 
-Each operation commits its change first and arms the wake-up for it afterwards: a wake-up that comes before the commit
-would find nothing to do. Nothing here knows HTTP; the front ends check the input and say what was done.
+Each operation commits its change first and schedules the wake-up for it afterwards, because a wake-up that arrives
+before the commit would find nothing to do. Nothing here depends on HTTP; the callers check the input and report the
+result.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
 
-# Why a delivery cannot be retried: of one recipient, and of more.
+# Why deliveries cannot be retried, in the singular and the plural.
 BLOCKED_WORDS = {
     "rejected": ("recipient is rejected", "recipients are rejected"),
     "removed": ("recipient was removed", "recipients were removed"),
@@ -50,7 +51,7 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
 def save_emails(
     database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
 ) -> Sequence[SaveResult]:
-    """Save the emails that are new, all durably or none; return the result for each."""
+    """Save the emails that are new, all durably or none. Return the result for each."""
     results = database.emails.save_many(emails, now)
     saved = (email for email, result in zip(emails, results, strict=True) if result is SaveResult.SAVED)
     for due_at in sorted({email.due_at for email in saved}):
@@ -69,7 +70,7 @@ def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, no
 
 
 def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Cancelled:
-    """Cancel an email: none of its messages starts to leave once this has returned. Safe to repeat.
+    """Cancel an email. Once this returns, no more of its messages start to leave. Safe to repeat.
 
     Raises NoSuchEmail, or NotCancellable if it was sent.
     """
@@ -77,9 +78,9 @@ def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, no
 
 
 def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Released:
-    """Let a held email go out: now if it is due or was started, otherwise at its time.
+    """Release a held email. It is sent now if it is due or was started, otherwise at its due time.
 
-    Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
+    Raises NoSuchEmail, NotHeld, or NoActiveRecipients; then it stays held.
     """
     status = database.emails.release(event_id, now)
     due_at = get_summary(database, event_id).due_at
@@ -90,7 +91,7 @@ def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, n
 def reschedule_email(
     database: Database, wake_ups: WakeUps | None, event_id: int, due_at: datetime, now: datetime
 ) -> None:
-    """Move an email to another time. If it was held, it is scheduled again.
+    """Move an email to another time. A held email is scheduled again.
 
     Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
     """
@@ -106,10 +107,10 @@ def retry_deliveries(
     statuses: Sequence[str] = RETRYABLE_STATUSES,
     recipient_ids: Collection[int] = (),
 ) -> int:
-    """Queue the deliveries of an email that have one of `statuses` again; return how many.
+    """Queue the deliveries of an email that have one of `statuses` again. Return how many.
 
-    `recipient_ids` limits this to some recipients; empty: all. Only active recipients count. Raises NoSuchEmail, or
-    NotRetryable unless the email is being sent or was sent.
+    `recipient_ids` limits this to some recipients; empty means all. Inactive recipients are skipped. Raises
+    NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
     """
     queued = database.deliveries.retry(event_id, now, statuses, recipient_ids or None)
     wake_at(wake_ups, now)
@@ -117,10 +118,10 @@ def retry_deliveries(
 
 
 def reactivate_and_retry(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> tuple[int, int]:
-    """Make the rejected recipients of failed deliveries active again, and queue those deliveries.
+    """Make the rejected recipients of failed deliveries active again, and queue all failed deliveries.
 
-    Return how many recipients there were, and how many deliveries are queued: more than recipients if other failed
-    deliveries could be retried. Raises NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
+    Return the number of reactivated recipients, and the number of queued deliveries, which is higher if there were
+    other failed deliveries. Raises NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
     """
     reactivated = database.deliveries.reactivate_rejected(event_id)
     return reactivated, retry_deliveries(database, wake_ups, event_id, now, ["failed"])
@@ -132,12 +133,12 @@ def blocked_deliveries(
     statuses: Sequence[str] = RETRYABLE_STATUSES,
     recipient_ids: Collection[int] = (),
 ) -> dict[str, int]:
-    """Return how many deliveries a retry leaves alone, by why: `rejected`, `unsubscribed` or `removed`."""
+    """Return how many deliveries a retry would skip, by reason: `rejected`, `unsubscribed` or `removed`."""
     return database.deliveries.standings(event_id, recipient_ids or None).blocked(*statuses)
 
 
 def why_blocked(blocked: Mapping[str, int]) -> str:
-    """`8 recipients are rejected and 1 recipient was removed`."""
+    """Return the reasons as text, such as `8 recipients are rejected and 1 recipient was removed`."""
     parts = [f"{count:,} {BLOCKED_WORDS[reason][count != 1]}" for reason, count in blocked.items()]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
@@ -152,7 +153,7 @@ def decide_deliveries(
 ) -> int:
     """Record a person's decision that `unknown` deliveries of an email were `sent`, or that they `failed`.
 
-    Return how many there were. `recipient_ids` limits this to some recipients; empty: all. Raises NoSuchEmail.
+    Return how many there were. `recipient_ids` limits this to some recipients; empty means all. Raises NoSuchEmail.
     """
     get_summary(database, event_id)
     return database.deliveries.decide_each(event_id, status, now, recipient_ids or None)
@@ -161,7 +162,7 @@ def decide_deliveries(
 def decide_delivery(
     database: Database, wake_ups: WakeUps | None, event_id: int, recipient_id: int, status: str, now: datetime
 ) -> None:
-    """Record the decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
+    """Record a person's decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
     database.deliveries.decide(event_id, recipient_id, status, now)
 
 
@@ -182,6 +183,6 @@ def get_summary(database: Database, event_id: int) -> EmailSummary:
 
 
 def wake_at(wake_ups: WakeUps | None, due_at: datetime) -> None:
-    """Have a sweep run at that second if SCHEDULER uses Redis (`wake_ups` is not None). Never raises."""
+    """Schedule a sweep at that second, if SCHEDULER uses Redis (`wake_ups` is not None). Never raises."""
     if wake_ups is not None:
         wake_ups.at(int(due_at.timestamp()))

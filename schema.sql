@@ -1,20 +1,20 @@
 -- The tables of email-endpoint, for SQLite and PostgreSQL.
 --
 -- Times are in seconds since 1970 UTC. Integers are BIGINT and texts are TEXT on both engines. The program validates
--- values before it stores them, because SQLite would accept 'soon' in a BIGINT column. New ids come from `counters`, so
--- they increase in the order in which their rows were committed.
+-- values before it stores them, because SQLite would accept 'soon' in a BIGINT column. New IDs come from `counters`, so
+-- they increase in the order in which their rows are committed.
 
 -- Facts about the installation: schema_version and schema_digest (storage/schema/guard.py), secret_key, installation,
--- and boot: the machine's last start after which the database was checked for lost commits.
+-- and boot, the boot ID of the machine when the database was last checked for lost commits.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 -- The last recipient_id, import_id and sender_id that were assigned; when a sweep last checked for work
--- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); how often
--- a probe tried to write (probes). Two rows exist only until the next sweep has dealt with them: backup_made_at, in a
--- restored backup, and lost_commits.
+-- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); and how
+-- often a probe has tested writing (probes). Two rows exist only until the next sweep has handled them: backup_made_at
+-- in a restored backup, and lost_commits.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -37,9 +37,9 @@ CREATE TABLE emails (
 );
 -- Finds due emails and the next due time, and lists emails by status and time.
 CREATE INDEX emails_by_status ON emails (status, due_at, event_id);
--- Emails that are being sent, in the order in which a sweep takes them.
+-- Emails that are being sent, in the order in which a sweep claims from them.
 CREATE INDEX emails_sending ON emails (event_id) WHERE status = 'sending';
--- Finished emails that have no line in tasklog.log yet.
+-- Sent emails that have no line in tasklog.log yet.
 CREATE INDEX emails_unlogged ON emails (event_id) WHERE status = 'sent' AND logged = 0;
 -- Cancelled emails with deliveries that are still queued or being sent.
 CREATE INDEX emails_cancelling ON emails (status, finished_at, event_id)
@@ -52,7 +52,7 @@ CREATE INDEX emails_prunable ON emails (finished_at) WHERE finished_at IS NOT NU
 CREATE TABLE progress (
     event_id          BIGINT PRIMARY KEY,
     started_at        BIGINT NOT NULL,
-    last_recipient_id BIGINT NOT NULL,           -- the last recipient that existed when it was started
+    last_recipient_id BIGINT NOT NULL,           -- the last recipient that existed when the email was started
     recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients at that time
     cursor_id         BIGINT NOT NULL DEFAULT 0, -- every recipient up to this one has a delivery
     deliveries        BIGINT NOT NULL DEFAULT 0,
@@ -63,15 +63,15 @@ CREATE TABLE progress (
     first_sent_at     BIGINT,
     last_sent_at      BIGINT
 );
--- Emails that were started when a given recipient already existed.
+-- Finds the emails that were started after a given recipient was added.
 CREATE INDEX progress_by_last_recipient ON progress (last_recipient_id);
 -- Started emails that do not have all their deliveries yet.
 CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
 -- Emails with failed or unknown deliveries, to list them.
 CREATE INDEX progress_with_failures ON progress (started_at, event_id) WHERE failed + unknown > 0;
 
--- Each address once, ignoring case. A recipient who had unsubscribed keeps this row when they are removed (removed_at),
--- so that they are never written to again.
+-- Each address once, ignoring case. If a recipient who unsubscribed is removed, the row stays (removed_at), so that
+-- nobody writes to them again.
 CREATE TABLE recipients (
     recipient_id BIGINT PRIMARY KEY,
     address      TEXT NOT NULL,
@@ -79,7 +79,7 @@ CREATE TABLE recipients (
     status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
     created_at   BIGINT NOT NULL,
     removed_at   BIGINT,
-    bounced_event_id BIGINT -- the first email for which a server said there is no such mailbox; a second one: rejected
+    bounced_event_id BIGINT -- the first email that bounced because the mailbox does not exist; a second one: rejected
 );
 -- The few recipients who are not active, in the order in which they were added, and by address.
 CREATE INDEX recipients_inactive ON recipients (status, recipient_id) WHERE status <> 'active' AND removed_at IS NULL;
@@ -101,17 +101,17 @@ CREATE TABLE imports (
     position      BIGINT NOT NULL DEFAULT 0, -- bytes that have been read; when undoing, ids that have been checked
     valid         BIGINT NOT NULL DEFAULT 0, -- lines with an address to import
     invalid       BIGINT NOT NULL DEFAULT 0, -- lines that cannot be imported
-    skipped       BIGINT NOT NULL DEFAULT 0, -- lines that the file itself marks as not active
-    duplicates    BIGINT NOT NULL DEFAULT 0, -- lines that repeat an address of the file
-    -- The distinct addresses: new, active already, or inactive, which they stay. Until the import is done, a forecast.
+    skipped       BIGINT NOT NULL DEFAULT 0, -- lines that the file itself marks as inactive
+    duplicates    BIGINT NOT NULL DEFAULT 0, -- lines that repeat an address in the file
+    -- The distinct addresses: new, already active, or inactive (and staying so). Until the import is done, a forecast.
     added         BIGINT NOT NULL DEFAULT 0,
     existing      BIGINT NOT NULL DEFAULT 0,
     unsubscribed  BIGINT NOT NULL DEFAULT 0,
     rejected      BIGINT NOT NULL DEFAULT 0,
     after_id      BIGINT NOT NULL DEFAULT 0,
     last_id       BIGINT NOT NULL DEFAULT 0,
-    removed       BIGINT NOT NULL DEFAULT 0, -- recipients that undoing the import removed
-    kept          BIGINT NOT NULL DEFAULT 0, -- recipients that it left
+    removed       BIGINT NOT NULL DEFAULT 0, -- recipients removed by undoing the import
+    kept          BIGINT NOT NULL DEFAULT 0, -- recipients kept when undoing the import
     preview       TEXT,                      -- JSON: the format of the file, and its first lines
     invalid_lines TEXT                       -- the first invalid lines, as CSV
 );
@@ -141,20 +141,20 @@ CREATE TABLE deliveries (
     event_id        BIGINT NOT NULL,
     recipient_id    BIGINT NOT NULL,
     status          TEXT NOT NULL DEFAULT 'queued'
-                    -- not IN: SQLite would build a set of the seven for each changed row: 40 % of the cost
+                    -- not IN (…), for which SQLite would build a set for each changed row: 40 % of the cost
                     CHECK (status = 'sent' OR status = 'sending' OR status = 'claimed' OR status = 'queued'
                            OR status = 'failed' OR status = 'unknown' OR status = 'cancelled'),
     claimed_by      BIGINT,                    -- the sender_id that holds the claim
-    queued_at       BIGINT NOT NULL,           -- it is retried until RETRY_FOR after this
+    queued_at       BIGINT NOT NULL,           -- retries stop RETRY_FOR after this
     next_attempt_at BIGINT NOT NULL,
     attempts        BIGINT NOT NULL DEFAULT 0, -- attempts that have ended
     attempts_in_doubt BIGINT NOT NULL DEFAULT 0, -- attempts that may or may not have delivered the message
     finished_at     BIGINT,
-    address         TEXT NOT NULL,             -- a copy: it stays when the recipient is removed
+    address         TEXT NOT NULL,             -- a copy, which stays when the recipient is removed
     reply           TEXT,                      -- the server's last reply
     PRIMARY KEY (event_id, recipient_id)
 );
--- Queued deliveries, to claim them email by email. No index mentions `status`, so that the change to `sending`, which
+-- Queued deliveries, to claim them email by email. No index includes `status`, so that the change to `sending`, which
 -- every message needs, touches no index.
 CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
@@ -164,7 +164,7 @@ CREATE INDEX deliveries_queued_by_recipient ON deliveries (event_id, recipient_i
 -- The deliveries that a sender has claimed, to take them over if it dies.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
 
--- Attempts that did not succeed, with the reason. Every failed or unknown delivery has at least one.
+-- Unsuccessful attempts, with the reason. Every failed or unknown delivery has at least one.
 CREATE TABLE attempts (
     event_id     BIGINT NOT NULL,
     recipient_id BIGINT NOT NULL,
@@ -174,9 +174,9 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_of_delivery ON attempts (event_id, recipient_id);
 
--- Outcomes of attempts in each hour (seconds since 1970 UTC, divided by 3600). Hours older than a year are added up in
--- the hour 0. Each sent message is also counted in one `late_` column: late_5 counts messages that were accepted more
--- than 1 and at most 5 seconds after their email was due, or after it was POSTed if that was later.
+-- Outcomes of attempts by hour (seconds since 1970 UTC, divided by 3600). Hours older than a year are added up in hour
+-- 0. Each sent message is also counted in one `late_` column: late_5 counts messages that were accepted more than 1 and
+-- at most 5 seconds after their email was due, or after it was POSTed if that was later.
 CREATE TABLE hourly_stats (
     hour      BIGINT PRIMARY KEY,
     sent      BIGINT NOT NULL DEFAULT 0,
@@ -200,15 +200,14 @@ CREATE TABLE deferrals (
     total BIGINT NOT NULL
 );
 
--- Sessions that people logged out of. They stay until they would have expired, so that their cookies are not accepted.
+-- Sessions that people have logged out of. They stay until they would have expired, so that their cookies are rejected.
 CREATE TABLE ended_sessions (
     session_id TEXT PRIMARY KEY,
     ends_at    BIGINT NOT NULL
 );
 
--- Running senders. When its lease expires, a sender loses its claims. Leases are measured by `clock`, which is the
--- current boot of this machine on SQLite, and the database server on PostgreSQL. The wall clock is not used, because it
--- can be set back or forward.
+-- Running senders. A sender whose lease expires loses its claims. Leases are measured by `clock`: the current boot of
+-- this machine on SQLite, the database server on PostgreSQL. The wall clock is not used, because it can be set.
 CREATE TABLE senders (
     sender_id    BIGINT PRIMARY KEY,
     clock        TEXT NOT NULL,
@@ -218,21 +217,21 @@ CREATE TABLE senders (
     heartbeat_at BIGINT NOT NULL
 );
 
--- Why senders cannot send, one row for each kind of error. A sender records it, and removes it once it can send again.
+-- Why senders cannot send, one row for each kind of error. A sender records an error, and deletes it once it can send.
 CREATE TABLE sender_errors (
     kind   TEXT PRIMARY KEY CHECK (kind IN ('mail_server', 'clock')),
     reason TEXT NOT NULL,
     since  BIGINT NOT NULL
 );
 
--- Addresses of the mail server that did not answer an attempt to connect. Until then, others are tried first.
+-- Addresses of the mail server that did not respond to an attempt to connect. Until then, others are tried first.
 CREATE TABLE unreachable_addresses (
     address          TEXT PRIMARY KEY,
     remembered_until BIGINT NOT NULL
 );
 
--- The wall clock of each machine, in each of its boots, when a sweep last found it right: how many seconds it was ahead
--- of the clock that starts with the boot. Unless somebody sets the wall clock, this does not change.
+-- How many seconds the wall clock of each machine was ahead of its boot clock, in each of its boots, when a sweep last
+-- found it right. This changes only if someone sets the wall clock.
 CREATE TABLE host_clocks (
     boot_id        TEXT PRIMARY KEY,
     offset_seconds BIGINT NOT NULL,

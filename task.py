@@ -1,10 +1,10 @@
-"""The sweep: sends everything that is due. Run by cron every minute, by the Redis queue, or by hand.
+"""Send everything that is due. Run by cron every minute, by the Redis queue, or by hand.
 
 Usage: python task.py [--ahead SECONDS | --watch | --retry-failed EVENT_ID] [--clock-is-right]
 
-Without an option, it sends what is due now and exits. Any number of sweeps may run at once on one database; SENDERS
-limits how many of them send. The exit code is 0, or 1 if anything could not be sent: the errors are on stderr and in
-tasklog.log.
+Without an option, this sends the emails that are due now and exits. Any number of sweeps may run at the same time on
+one database; SENDERS limits how many of them send. The exit code is 0, or 1 if there was any error. Errors are on
+stderr and in tasklog.log.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line. Return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     with _idle_sweep(arguments) as is_idle:
         if is_idle:
             return 0
-        # The rest of the program is imported only here: nearly every cron sweep has nothing to do.
+        # The rest of the program is imported only here, because nearly every cron sweep has nothing to do.
         from sender.sweeper import run_command
 
         return run_command(arguments, __doc__ or "")
 
 
 def run_due() -> None:
-    """Run a sweep for the Redis queue, which calls this function by its name; schedule the next wake-up."""
+    """Run a sweep for the Redis queue, which calls this function by name, and schedule the next wake-up."""
     from sender.sweeper import run_queued
 
     run_queued()
 
 
 def _idle_sweep(arguments: list[str]) -> AbstractContextManager[bool]:
-    """Return the fast path for a plain sweep with SQLite and cron; a context that yields False for everything else."""
+    """Return the fast path for a plain sweep with SQLite and cron. For anything else, the context yields False."""
     seconds = _seconds_ahead(arguments)
     if seconds is None:
         return nullcontext(False)

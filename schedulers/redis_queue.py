@@ -3,13 +3,13 @@
 Theory of operation
 -------------------
 The database is the only source of truth. A wake-up carries no data; it means "read the database now". One that is lost
-delays mail until the next sweep, which is at the latest that of the five-minute cron job. One that arrives twice finds
-nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
+delays mail until the next sweep: at the latest, the one that cron starts every five minutes. One that arrives twice
+finds nothing to do. So nothing here needs to be reliable, and no failure here may fail a request.
 
 Scheduling. A request commits first and then calls `at`. For a future second, this stores the job `wake-SECOND`;
-scheduling the same second again replaces it. For the present, a job with a unique ID goes straight into the queue: a
-sweep that is running may already have read the database. Redis gets REDIS_TIMEOUT_SECONDS to connect and the same for
-each reply, without retries. After a failure, `at` does not contact it again for RETRY_AFTER_SECONDS.
+scheduling the same second again replaces it. To run a sweep now, it puts a job with a unique ID into the queue, because
+a sweep that is already running may have read the database before the commit. Redis gets REDIS_TIMEOUT_SECONDS to
+connect and the same for each reply, without retries. After a failure, `at` leaves it alone for RETRY_AFTER_SECONDS.
 
 Running. `rqscheduler` moves a job into the queue at its second, and a worker runs `task.run_due`, which
 
@@ -24,7 +24,7 @@ instead. A job fails only if an operator is needed (the database is unavailable,
 refuses the session). A refused recipient is only a row in the database.
 
 Recovery. `wake_ups.arm_all` deletes the wake-ups that are past, because rqscheduler stops at one that it cannot read.
-Then it schedules every due second up to a limit, the next retry, and the present if there is work. A marker is set
+Then it schedules every due second up to a limit, the next retry, and one for now if there is work. A marker is set
 first (`set_flush_marker`). If it is gone, Redis was emptied, and everything is scheduled again. In addition, every
 sweep schedules the next wake-up, however it was started.
 
@@ -160,7 +160,7 @@ class WakeUps:
             )
 
     def has_worker_on(self, hostname: str) -> bool:
-        """Return whether a worker of this host runs. Its key expires when it hangs. Raises QueueUnavailable."""
+        """Return whether a worker is running on this host. Its key expires if it hangs. Raises QueueUnavailable."""
         queue = Queue(QUEUE_NAME, connection=self._redis)
         with self._translate_errors():
             return any(worker.hostname == hostname for worker in Worker.all(queue=queue))

@@ -15,7 +15,7 @@ class ProgressBar:
     """Counts outcomes and shows the counts on a terminal."""
 
     def __init__(self, stream: TextIO | None = None, *, enabled: bool = True, sent: str = "sent") -> None:
-        """`sent` is the word for a message that succeeded."""
+        """`sent` is the word for a successful message."""
         self._sent = sent
         self._stream = stream or sys.stderr
         # A process that was started with 2>&- has no stderr.

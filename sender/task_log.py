@@ -25,7 +25,7 @@ class TaskLog:
     def __init__(self, path: Path, stderr: TextIO | None = None) -> None:
         self._path = path
         self._stderr = stderr or sys.stderr
-        # A process started with 2>&- has no stderr.
+        # A process that was started with 2>&- has no stderr.
         self._at_terminal = self._stderr is not None and self._stderr.isatty()
         self.errors = 0
 
@@ -70,7 +70,7 @@ class TaskLog:
 
     def _print(self, line: str) -> None:
         with suppress(OSError):  # a closed terminal or a full disk must not stop the mail
-            # At a terminal, the line takes the place of the numbers of the progress bar, which come again below it.
+            # On a terminal, the line replaces the progress bar, which reappears below it.
             print(CLEAR_LINE + line if self._at_terminal else line, file=self._stderr, flush=True)
 
     def _append(self, lines: str) -> None:

@@ -44,6 +44,6 @@ def sweep_ahead(
 
 
 def _pause(due_at: int | None) -> float:
-    # Another sender is already sending what is due. Check again later whether it left anything.
+    # Another sender is already sending the emails that are due. Check again later whether it left anything.
     left = POLL_SECONDS if due_at is None else due_at - time.time()
     return min(left, POLL_SECONDS) if left > 0 else POLL_SECONDS

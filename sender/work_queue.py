@@ -110,11 +110,11 @@ class DeliveryQueue:
         self.flush_completion_log()
         while not self.stopping:
             now = int(time.time())
-            begun = self._retry(self._begin, now)
+            started = self._retry(self._start_emails, now)
             claims = self._retry(self._claim, now, limit)
             envelopes = self._envelopes(claims, now)
-            self.had_work = self.had_work or bool(claims or begun)
-            if envelopes or not (claims or begun):
+            self.had_work = self.had_work or bool(claims or started)
+            if envelopes or not (claims or started):
                 return envelopes
         return []
 
@@ -204,15 +204,15 @@ class DeliveryQueue:
             self._tasklog.error(f"{count} {deliveries} deferred, will retry; last reply: {reply}", event_id)
         self._progress_bar.close()
 
-    def _begin(self, now: int) -> bool:
+    def _start_emails(self, now: int) -> bool:
         """Start the emails that are due, unless the clock was just changed. Return whether there were any."""
         if self._clock_offset is not None and not offset_is_right(self._clock_offset):
             return False  # the next sweep reports it
-        begun = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
-        for event_id, held_because in begun:
+        started = self._database.progress.start_due_emails(now, self._settings.hold_if_late)
+        for event_id, held_because in started:
             if held_because:
                 self._tasklog.error(f"held: {held_because}", event_id)
-        return bool(begun)
+        return bool(started)
 
     def _claim(self, now: int, limit: int) -> list[Claim]:
         per_day = messages_per_day(self._settings)

@@ -12,11 +12,12 @@ from schedulers.errors import QueueUnavailable
 from schedulers.wake_ups import wake_ups_of
 from serving import demo
 from serving.address import Address, AddressError, reserve
-from serving.supervisor import ManagedProcess, StopSignals, say, supervise
+from serving.supervisor import RESTART_INTERVAL, ManagedProcess, StopSignals, say, supervise
 from settings import FOLDER, Settings, SettingsError, load_settings, protect_env_file, variables_of
 from settings.console import escape_unencodable
 from storage.schema.upgrading import UP_TO_DATE
 
+MAX_WEB_RESTART_INTERVAL = 60.0  # seconds
 SCRIPT = "start_flask.bat" if os.name == "nt" else "./start_flask.sh"
 
 
@@ -71,6 +72,8 @@ def _check(command: str) -> tuple[Settings, Address]:
 
 def _serve(settings: Settings, address: Address, stop: StopSignals, with_demo: bool) -> int:
     def once_up() -> None:
+        # Before, its death is a fault of the installation, which a start should report. Now mail has to go on.
+        web_server.max_restart_interval = MAX_WEB_RESTART_INTERVAL
         for line in _greeting(settings, address):
             say(line)
         if with_demo:
@@ -84,8 +87,8 @@ def _sending_processes(settings: Settings) -> list[ManagedProcess]:
     if settings.scheduler == "cron":
         return [ManagedProcess("sender", "sender")]
     return [
-        ManagedProcess("rq worker", "worker", restarts=True),
-        ManagedProcess("rqscheduler", "scheduler", restarts=True),
+        ManagedProcess("rq worker", "worker", max_restart_interval=RESTART_INTERVAL),
+        ManagedProcess("rqscheduler", "scheduler", max_restart_interval=RESTART_INTERVAL),
     ]
 
 

@@ -20,6 +20,8 @@ from settings import FOLDER
 STOP_TIMEOUT = 75.0  # seconds; a sender takes up to 60 to finish a message, the web server for its requests
 POLL_INTERVAL = 0.1  # seconds
 RESTART_INTERVAL = 2.0  # seconds, at least, from one start of a process to its next
+LASTING = 60.0  # seconds; a process that ran for so long is started again without a pause
+GROUP_TIMEOUT = 10.0  # seconds that the rest of a group has to end, before the process is started again
 
 
 def say(text: str) -> None:
@@ -47,17 +49,20 @@ class StopSignals:
 class ManagedProcess:
     """A process of the service: it leads a process group, and runs until the pipe to its stdin is closed.
 
-    With `restarts`, it is started again when it dies, which is for those that need Redis. Otherwise the service ends.
+    If it dies, it is started again, after pauses that grow up to `max_restart_interval` seconds while it does not last.
+    With 0, the service ends instead.
     """
 
-    def __init__(self, name: str, *arguments: str, restarts: bool = False) -> None:
+    def __init__(self, name: str, *arguments: str, max_restart_interval: float = 0.0) -> None:
         self.name = name
+        self.max_restart_interval = max_restart_interval
         self._arguments = arguments
-        self._restarts = restarts
+        self._restart_interval = RESTART_INTERVAL / 2
         self._start()
 
     def _start(self) -> None:
         self._started = time.monotonic()
+        self._died: float | None = None
         command = [sys.executable, "-m", "serving.part", *self._arguments]
         if sys.platform == "win32":
             group = subprocess.CREATE_NEW_PROCESS_GROUP
@@ -66,15 +71,29 @@ class ManagedProcess:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=FOLDER, start_new_session=True)
 
     def keep_running(self) -> bool:
-        """Start the process again if it `restarts` and has died. Return whether it runs or will run again."""
+        """Start the process again if it has died and may be. Return whether it runs or will run again."""
         if self.is_running():
             return True
-        if self._restarts:
-            self.ask_to_stop()  # what is left of its group
-            if time.monotonic() > self._started + RESTART_INTERVAL and self.is_gone():
-                say(f"The {self.name} {self.cause_of_death()}; it is started again.")
+        if self.max_restart_interval:
+            now = time.monotonic()
+            if self._died is None:
+                self._died = now
+                self._plan_restart(now)
+            if not self.is_gone() and now > self._died + GROUP_TIMEOUT:
+                self.kill()
+            elif now >= self._started + self._restart_interval and self.is_gone():
                 self._start()
-        return self._restarts
+        return self.max_restart_interval > 0
+
+    def _plan_restart(self, now: float) -> None:
+        self.ask_to_stop()  # what is left of its group
+        lasted = now - self._started
+        if lasted > LASTING:
+            self._restart_interval = RESTART_INTERVAL
+        else:
+            self._restart_interval = min(2 * self._restart_interval, self.max_restart_interval)
+        pause = self._restart_interval - lasted
+        say(f"The {self.name} {self.cause_of_death()}; it is started again{f' in {pause:.0f} s' if pause > 1 else ''}.")
 
     def cause_of_death(self) -> str:
         code = self.process.returncode

@@ -5,27 +5,46 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 
 from flask import Flask
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 import email_app
 from database import DBError
+from serving.heartbeats import Heartbeats
 from settings import load_settings
-from web.services import warm_up
+from web.body_limits import THREADS
+from web.services import services_of, warm_up
 
-THREADS = 16  # of each worker; more made no request faster
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+MAX_CONNECTIONS = 2_048  # of each worker; the least active are closed before there are so many
+HEADER_TIMEOUT = 15_000  # milliseconds for the headers of a request, or until the next request on a connection
+MAX_HEADERS = 65_536  # bytes
 STOP_TIMEOUT = 60  # seconds for requests in flight once the server is told to stop
+
+
+_heartbeats: Heartbeats | None = None
 
 
 def serve(host: str, port: int) -> None:
     """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless at once again."""
     if hasattr(os, "register_at_fork"):  # elsewhere a worker is no copy of this process
         os.register_at_fork(after_in_child=_may_be_stopped)
+    _allow_descriptors(2 * MAX_CONNECTIONS)
+    if sys.platform == "linux":
+        global _heartbeats
+        _heartbeats = Heartbeats()
+        _heartbeats.watch()
     Granian(
         "serving.web_server:create_app",
         factory=True,
@@ -36,10 +55,22 @@ def serve(host: str, port: int) -> None:
         port=port,
         workers=load_settings().web_workers,
         blocking_threads=THREADS,
+        backlog=MAX_CONNECTIONS,
+        backpressure=MAX_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT, max_buffer_size=MAX_HEADERS),
         workers_kill_timeout=STOP_TIMEOUT,
         respawn_failed_workers=True,
         log_level=LogLevels.error,
     ).serve()
+
+
+def _allow_descriptors(count: int) -> None:
+    """Raise the soft limit of open files: a shell gives 1,024, and each connection is one."""
+    if resource is not None:
+        with suppress(OSError, ValueError):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if soft < count:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
 def _may_be_stopped() -> None:
@@ -53,6 +84,9 @@ def create_app() -> Flask:
     app = email_app.create_app()
     with suppress(DBError):  # each request says so itself
         warm_up(app)
+    if _heartbeats is not None:
+        active = services_of(app).body_limits.active
+        _heartbeats.beat(lambda: list(active), THREADS)
     return app
 
 

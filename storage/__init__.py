@@ -1,1 +1,1 @@
-"""What stands behind `database.py`: one module for each noun, and one for each kind of database."""
+"""The implementation of `database.py`: one module for each noun, and one package for each engine."""

@@ -1,7 +1,8 @@
-"""Cancelling an email up to the last moment, in short transactions, and reporting exactly what was already under way.
+"""Cancel an email at any time before it is sent, in short transactions, and report exactly what was already in flight.
 
-The first commit cancels the email, so that no more of its deliveries are claimed. Then those that are queued or claimed
-are cancelled in batches. Those that are `sending` are in flight: their outcome is recorded, but they are not retried.
+The first commit cancels the email, so that none of its deliveries is claimed any more. Then those that are queued or
+claimed are cancelled in batches. Those that are `sending` are in flight: their outcome is recorded, but they are not
+retried.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from storage.errors import DatabaseBusy, NotCancellable
 from storage.progress import ProgressTable
 
 BATCH_SIZE = 2_000  # deliveries cancelled in one transaction
-LOCK_TIMEOUT_SECONDS = 5.0  # for deliveries that others have locked
-RETRY_SECONDS = 0.01  # between two tries to lock them
+LOCK_TIMEOUT_SECONDS = 5.0  # for deliveries that are locked by other transactions
+RETRY_SECONDS = 0.01  # between attempts to lock them
 
 CANCEL_UNSTARTED = """
 UPDATE emails SET status = 'cancelled', finished_at = :now
@@ -23,8 +24,9 @@ WHERE event_id = :event_id AND status IN ('scheduled', 'held')
 """
 CANCEL_STARTED = "UPDATE emails SET status = 'cancelled' WHERE event_id = :event_id AND status IN ('sending', 'held')"
 SELECT_UNFINISHED = "SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL"
-# Senders hold few deliveries at a time. The + 0 keeps databases from looking for them among all those of the email.
-# A transaction that has locked the progress never waits for a locked delivery: its holder may wait for the progress.
+# Senders hold few deliveries at a time. The + 0 keeps the planner from searching all deliveries of the email for them.
+# A transaction that has locked the row in `progress` must not wait for a locked delivery, whose holder may be waiting
+# for that row.
 CANCEL_QUEUED = """
 WITH chosen AS MATERIALIZED (
     SELECT event_id, recipient_id FROM deliveries
@@ -56,9 +58,9 @@ FROM progress p WHERE p.event_id = :event_id
 
 
 class Cancelled(NamedTuple):
-    """How many deliveries of a cancelled email were already sent, are in flight, and were cancelled.
+    """How many deliveries of a cancelled email were already sent, are in flight, and have been cancelled.
 
-    Recipients whose deliveries did not exist yet are not counted. They receive nothing either.
+    Recipients whose deliveries did not exist yet are not counted, but receive nothing either.
     """
 
     sent: int
@@ -67,7 +69,10 @@ class Cancelled(NamedTuple):
 
 
 def cancel(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> Cancelled:
-    """Cancel an email. Cancelling it again finishes a cancel that was interrupted."""
+    """Cancel an email. Repeating this finishes a cancel that was interrupted.
+
+    Raises NoSuchEmail, NotCancellable if the email was sent, or DatabaseBusy.
+    """
     if _cancel_email(connection, progress, event_id, now):
         _cancel_deliveries(connection, progress, event_id, now)
     row = connection.fetch_one(SELECT_COUNTS, event_id=event_id)
@@ -80,16 +85,16 @@ def unfinished_cancels(connection: Connection) -> list[int]:
 
 
 def _cancel_email(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> bool:
-    """Make the email `cancelled`, without further deliveries; return whether it was started."""
+    """Set the email to `cancelled` and create no more deliveries. Return whether it was started."""
     with connection.transaction():
-        begun = progress.lock(event_id)
+        is_started = progress.lock(event_id)
         status = progress.email_status(event_id, lock=True)
         if status == "sent":
             raise NotCancellable(event_id, status)
-        if not begun:
+        if not is_started:
             if connection.execute(CANCEL_UNSTARTED, event_id=event_id, now=now) or status == "cancelled":
                 return False
-            raise DatabaseBusy(f"email {event_id} is being begun just now", "cancel it again")
+            raise DatabaseBusy(f"email {event_id} is just starting", "cancel it again")
         connection.execute(CANCEL_STARTED, event_id=event_id)
         progress.move_cursor(event_id, None, 0, now)
         return True
@@ -101,7 +106,7 @@ def _cancel_deliveries(connection: Connection, progress: ProgressTable, event_id
         if _cancel_some(connection, progress, event_id, now):
             deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         elif time.monotonic() > deadline:
-            raise DatabaseBusy(f"another process keeps deliveries of email {event_id} locked", "cancel it again")
+            raise DatabaseBusy(f"deliveries of email {event_id} are locked by another process", "cancel it again")
         else:
             time.sleep(RETRY_SECONDS)
 

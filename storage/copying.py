@@ -1,4 +1,4 @@
-"""Copying a whole database into another, of either kind: all or nothing, and compared row by row afterwards."""
+"""Copy a whole database into another one, on either engine: all or nothing, with every table compared afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from storage.connection import Connection, Row
 from storage.errors import DBError
 
-# Each table with its columns. What describes machines (`senders` and the tables after it) is not copied.
+# Each table with its columns. Tables that describe machines (`senders` and those after it) are not copied.
 TABLES = {
     "meta": ("name", "value"),
     "counters": ("name", "value"),
@@ -52,13 +52,13 @@ FILLED_BY_DB_INIT = ("meta", "counters")
 
 
 class CopyRefused(DBError):
-    """The copy was not made, and nothing was changed."""
+    """The copy was not made. Nothing was changed."""
 
 
 def copy(source: Connection, target: Connection) -> dict[str, int]:
-    """Copy all of `source` into `target`, whose tables are there and empty; how many rows of each table.
+    """Copy all of `source` into `target`, whose tables must exist and be empty. Return the number of rows by table.
 
-    Raises CopyRefused. Nobody can write to a SQLite `source` meanwhile.
+    Raises CopyRefused. A SQLite `source` is locked for writing meanwhile.
     """
     with source.transaction(), target.transaction():
         _check_no_senders(source)
@@ -76,7 +76,7 @@ def _copy_table(source: Connection, target: Connection, table: str) -> int:
     for _ in arrived.of(_rows(target, table)):
         pass
     if sent != arrived:
-        raise CopyRefused(f"the copy of the table {table} is not equal to the original; nothing was changed")
+        raise CopyRefused(f"verification failed for the table {table}; nothing was changed")
     return sent.count
 
 
@@ -86,24 +86,25 @@ def _rows(connection: Connection, table: str) -> Iterator[Row]:
 
 def _check_no_senders(source: Connection) -> None:
     if source.fetch_one("SELECT 1 FROM senders") is not None:
-        raise CopyRefused("a sender is at work on the database to copy, or died: stop the service, run task.py once")
+        reason = "a sender is running on the source database, or crashed"
+        raise CopyRefused(f"{reason}: stop the service, then run task.py once")
 
 
 def _check_empty(target: Connection) -> None:
     for table in TABLES:
         if table not in FILLED_BY_DB_INIT and target.fetch_one(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608
-            raise CopyRefused(f"the database to copy into is not empty: it has rows in {table}")
+            raise CopyRefused(f"the target database is not empty (it has rows in {table})")
 
 
 class _Digest:
-    """How many rows there were, and a sum of their hashes: equal for equal rows in any order."""
+    """The number of rows and the sum of their hashes, which are equal for equal rows in any order."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sum = 0
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Pass the rows on, counting."""
+        """Yield the rows unchanged, and add them to the digest."""
         for row in rows:
             self.count += 1
             digest = hashlib.blake2b(repr(tuple(row)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -113,4 +114,4 @@ class _Digest:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Digest) and (self.count, self._sum) == (other.count, other._sum)
 
-    __hash__ = None  # type: ignore[assignment] # it changes
+    __hash__ = None  # type: ignore[assignment] # it is mutable

@@ -1,4 +1,4 @@
-"""Reading the table `counters`. Each value is checked: SQLite keeps whatever a person writes into an integer column."""
+"""Read the table `counters`. Each value is checked, because SQLite stores anything that is put in an integer column."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ REMEDIES = {"last_sweep_at": "if the clock is right, run: python task.py --clock
 
 
 def read(connection: Connection, name: str) -> int | None:
-    """Return the value of a counter, or None if there is no such row. Raises DatabaseUnavailable if it is damaged."""
+    """Return the value of a counter, or None if it does not exist. Raises DatabaseUnavailable if it is damaged."""
     row = connection.fetch_one(SELECT_COUNTER, name=name)
     return None if row is None else _checked(name, row[0])
 
 
 def read_moment(connection: Connection, name: str) -> datetime | None:
-    """Return a counter that holds a time, or None if there is no such row. Raises DatabaseUnavailable."""
+    """Return a counter as an aware datetime, or None if it does not exist. Raises DatabaseUnavailable."""
     return moment_or_none(read(connection, name))
 
 

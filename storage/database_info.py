@@ -1,4 +1,4 @@
-"""What an operator wants to know about a database."""
+"""Facts about a database for its operator."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from storage.schema import guard
 class DatabaseInfo(NamedTuple):
     server_version: str  # such as "SQLite 3.53.4"
     schema_version: int
-    backup_made_at: datetime | None  # set while no sweep has run since the database was restored from this backup
+    backup_made_at: datetime | None  # set after restoring a backup, until the first sweep
 
 
 def database_info(connection: Connection) -> DatabaseInfo:
-    """Return what is known about the database without reading much of it."""
+    """Return the facts about a database, without reading much of it."""
     made_at = counters.read_moment(connection, "backup_made_at")
     return DatabaseInfo(connection.server_version(), guard.version(connection), made_at)

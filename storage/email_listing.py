@@ -1,4 +1,4 @@
-"""Pages of emails in the order of their due times. Each page costs the same, however many emails there are."""
+"""List emails in pages, by due time. A page costs the same however many emails there are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SELECT e.event_id, e.subject, e.due_at, e.created_at, e.finished_at, e.status, e
     END, 0), p.started_at, p.first_sent_at, p.last_sent_at
 FROM {page} JOIN emails e ON e.event_id = page.event_id LEFT JOIN progress p ON p.event_id = e.event_id
 """
-# The statuses are in the text, since an index is only used where the text names them. One of each, then the first
-# of all: no more rows are looked at than a page for each status has.
+# The statuses are part of the SQL, because partial indexes are used only if the SQL names them. The statement takes one
+# page per status, and then the first rows of all of these, so it reads no more than a page for each status.
 KEYS_OF_STATUS = """
 SELECT due_at, event_id FROM emails
 WHERE status = '{status}' AND (due_at, event_id) {after} (:due_at, :event_id)
@@ -35,7 +35,7 @@ Key = tuple[datetime, int]  # due_at (in a page with failures: started_at), even
 
 
 class EmailSummary(NamedTuple):
-    """An email without its content, and how far it has come; nothing was counted before it began."""
+    """An email without its content, and its progress. All counts are 0 before it is started."""
 
     event_id: int
     subject: str
@@ -49,19 +49,19 @@ class EmailSummary(NamedTuple):
     failed: int
     unknown: int
     cancelled: int
-    expected: int  # deliveries, once all are made
+    expected: int  # how many deliveries there will be
     started_at: datetime | None
     first_sent_at: datetime | None
     last_sent_at: datetime | None
 
     @property
     def unfinished(self) -> int:
-        """How many deliveries it will have that are in no final state yet."""
+        """How many deliveries have no final status yet, including those that do not exist yet."""
         return self.expected - self.sent - self.failed - self.unknown - self.cancelled
 
     @property
     def lateness(self) -> tuple[int, int] | None:
-        """Seconds from the due time to the first and to the last acceptance by a server."""
+        """Seconds from the due time to the first and to the last acceptance by a server, or None before the first."""
         if self.first_sent_at is None or self.last_sent_at is None:
             return None
         return int((self.first_sent_at - self.due_at).total_seconds()), int(
@@ -70,7 +70,7 @@ class EmailSummary(NamedTuple):
 
 
 def keys_of(statuses: tuple[str, ...], newest_first: bool) -> str:
-    """The statement for the next `limit` (due_at, event_id) of emails in any of `statuses`."""
+    """Return the statement for the next `limit` keys (due_at, event_id) of emails with any of `statuses`."""
     after, order = ("<", "DESC") if newest_first else (">", "ASC")
     each = (KEYS_OF_STATUS.format(status=status, after=after, order=order) for status in statuses)
     union = " UNION ALL ".join(f"SELECT * FROM ({one}) AS one" for one in each)  # noqa: S608 - texts of our own
@@ -95,14 +95,14 @@ SELECT_PAGE = {
 
 
 class EmailLists:
-    """The lists of emails; a part of Emails."""
+    """The lists of emails; a base class of Emails."""
 
     _connection: Connection
 
     def page(
         self, after: Key | None = None, limit: int = 100, status: str | None = None, newest_first: bool = False
     ) -> list[EmailSummary]:
-        """Return up to `limit` emails after this (due_at, event_id), in that order or, if `newest_first`, reversed."""
+        """Return up to `limit` emails after this (due_at, event_id), in that order, or reversed if `newest_first`."""
         values = key_values(after, newest_first)
         return [
             _summary(*row)
@@ -110,7 +110,7 @@ class EmailLists:
         ]
 
     def page_with_failures(self, after: Key | None = None, limit: int = 100) -> list[EmailSummary]:
-        """Return up to `limit` emails with failed or unknown deliveries, the last started first.
+        """Return up to `limit` emails with failed or unknown deliveries, the most recently started first.
 
         The page begins after this (started_at, event_id).
         """
@@ -120,13 +120,13 @@ class EmailLists:
         return [_summary(*row) for row in self._connection.fetch_all(SELECT_PAGE_WITH_FAILURES, limit=limit, **key)]
 
     def summary(self, event_id: int) -> EmailSummary | None:
-        """Return an email without its content."""
+        """Return an email without its content, or None."""
         row = self._connection.fetch_one(SELECT_ONE, event_id=event_id)
         return None if row is None else _summary(*row)
 
 
 def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
-    """Return the parameters of a `keys_of` statement; None is the beginning."""
+    """Return the parameters of a `keys_of` statement. `after` is None for the first page."""
     if after is None:
         edge = MAX_INTEGER if newest_first else MIN_INTEGER
         return {"due_at": edge, "event_id": edge}
@@ -136,5 +136,5 @@ def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
 def _summary(*row: Any) -> EmailSummary:
     event_id, subject, due_at, created_at, finished_at, status, held_because, *more = row
     times = moment(due_at), moment(created_at), moment_or_none(finished_at)
-    begun = map(moment_or_none, more[-3:])
-    return EmailSummary._make((event_id, subject, *times, status, held_because, *more[:-3], *begun))
+    progress_times = map(moment_or_none, more[-3:])
+    return EmailSummary._make((event_id, subject, *times, status, held_because, *more[:-3], *progress_times))

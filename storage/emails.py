@@ -1,4 +1,4 @@
-"""Emails: saved, replaced, rescheduled, cancelled and released."""
+"""Emails: save, replace, reschedule, cancel and release them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SELECT event_id, subject, content, due_at, status, created_at, finished_at, held
 WHERE event_id = :event_id
 """
 SELECT_TEXT = "SELECT subject, content, token, due_at, created_at FROM emails WHERE event_id = :event_id"
-# The token stays, since no message was made with it.
+# The token stays, because no message has been built with it.
 REPLACE_UNSTARTED = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
     status = 'scheduled', held_because = NULL
@@ -47,29 +47,29 @@ SELECT_DUE_AT = "SELECT due_at FROM emails WHERE event_id = :event_id"
 
 
 class Email(NamedTuple):
-    """A subject and a content that every recipient gets at `due_at` (aware, UTC, whole seconds)."""
+    """An email that every recipient gets at `due_at` (aware, UTC, whole seconds)."""
 
     event_id: int
     subject: str
     content: str
     due_at: datetime
     status: str = "scheduled"
-    created_at: datetime | None = None  # this and the following are known of a saved email only
+    created_at: datetime | None = None  # this and the following are set only for a saved email
     finished_at: datetime | None = None
     held_because: str | None = None
-    content_digest: str | None = None  # all that is kept of a pruned content
+    content_digest: str | None = None  # replaces the content once that has been pruned
 
 
 class SaveResult(StrEnum):
-    """What saving an email came to: it is new, or there is one with the same event_id."""
+    """The result of saving an email: it was new, or its event_id is already used."""
 
     SAVED = "saved"
-    IDENTICAL = "identical"  # that one has the same subject, content and due time
+    IDENTICAL = "identical"  # by an email with the same subject, content and due time
     DIFFERENT = "different"
 
 
 class ReplaceResult(StrEnum):
-    """What saving an email under an event_id that may be used came to."""
+    """The result of saving an email whose event_id may already be used."""
 
     CREATED = "created"
     REPLACED = "replaced"
@@ -83,12 +83,12 @@ def require_saved(email: Email, result: SaveResult) -> None:
 
 
 class TextToSend(NamedTuple):
-    """What a message is made of. Its Message-IDs derive from `token`, the same on every attempt."""
+    """The parts of an email that its messages are built from. Message-IDs derive from `token`, which never changes."""
 
     subject: str
     content: str
     token: str
-    ready_at: int  # the second at which it was due, or POSTed if that was later
+    ready_at: int  # when it was due, or POSTed if that was later, in seconds since 1970 UTC
 
 
 class Emails(EmailLists):
@@ -104,11 +104,11 @@ class Emails(EmailLists):
         require_saved(email, result)
 
     def save_many(self, emails: Sequence[Email], now: datetime) -> list[SaveResult]:
-        """Save the emails whose event_ids are new, all durably or none; return the result for each."""
+        """Save the emails whose event_ids are new, all durably or none. Return the result for each."""
         return self.save_group(lambda: [(email, now) for email in emails])
 
     def save_group(self, drain_queue: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Do as save_many with the emails that `drain_queue` returns in the transaction, each with its own `now`."""
+        """Like `save_many`, for the emails that `drain_queue` returns in the transaction, each with its own `now`."""
         with self._connection.transaction():
             results = self._save(drain_queue())
             self._connection.notify()
@@ -123,14 +123,14 @@ class Emails(EmailLists):
         return Email(number, subject, content, moment(due_at), status, *times, why, digest)
 
     def compare(self, email: Email) -> SaveResult | None:
-        """Return whether the email saved under its event_id is IDENTICAL or DIFFERENT, or None if there is none."""
+        """Return whether the saved email with this event_id is IDENTICAL or DIFFERENT, or None if there is none."""
         saved = self.get(email.event_id)
         if saved is None:
             return None
         return SaveResult.IDENTICAL if _is_same(email, saved) else SaveResult.DIFFERENT
 
     def text_to_send(self, event_id: int) -> TextToSend:
-        """Return what the messages of an email are made of. Raises NoSuchEmail."""
+        """Return the parts of an email that its messages are built from. Raises NoSuchEmail."""
         row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
@@ -138,9 +138,9 @@ class Emails(EmailLists):
         return TextToSend(subject, content, token, max(due_at, created_at))
 
     def replace(self, email: Email, now: datetime) -> ReplaceResult:
-        """Save an email, or replace the one saved under its event_id; it is scheduled then.
+        """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.
 
-        Raises NotReplaceable if that one is neither the same, nor scheduled, nor held and not started.
+        Raises NotReplaceable unless the saved one is identical, scheduled, or held and not started.
         """
         with self._connection.transaction():
             (saved,) = self._save([(email, now)])
@@ -155,7 +155,7 @@ class Emails(EmailLists):
             return result
 
     def reschedule(self, event_id: int, due_at: datetime, now: datetime) -> None:
-        """Move it to another time, or to `now` if that time has passed. If it was held, it is scheduled again.
+        """Move an email to another time, or to `now` if that time has passed. A held email is scheduled again.
 
         Raises NoSuchEmail, or NotReplaceable unless it is scheduled, or held and not started.
         """
@@ -166,31 +166,31 @@ class Emails(EmailLists):
             self._connection.notify()
 
     def counts(self) -> dict[str, int]:
-        """Return the exact number of emails of each status, at the same cost for any number."""
+        """Return the exact number of emails with each status, at the same cost for any number."""
         return status_counts.by_status(self._connection, "emails", EMAIL_STATUSES)
 
     def cancel(self, event_id: int, now: datetime) -> Cancelled:
-        """Cancel an email, up to the last moment; none of its messages starts to leave once this has returned.
+        """Cancel an email at any time before it is sent. Once this returns, no more of its messages start to leave.
 
-        Cancelling it again changes nothing. Raises NoSuchEmail, or NotCancellable if it was sent.
+        Safe to repeat. Raises NoSuchEmail, or NotCancellable if it was sent.
         """
         return cancellation.cancel(self._connection, self._progress, event_id, epoch_seconds(now))
 
     def finish_cancels(self, now: datetime) -> None:
-        """Finish cancels that were interrupted: none of their deliveries is queued afterwards."""
+        """Finish cancels that were interrupted, so that none of their deliveries is queued any more."""
         for event_id in cancellation.unfinished_cancels(self._connection):
             self.cancel(event_id, now)
 
     def release(self, event_id: int, now: datetime) -> str:
-        """Let a held email go out; return its new status: `sending` if it is due or was started, else `scheduled`.
+        """Release a held email. Return its new status: `sending` if it is due or was started, otherwise `scheduled`.
 
-        Raises NoSuchEmail, NotHeld, or NoActiveRecipients: then it stays held.
+        (`sent` if nothing was left to send.) Raises NoSuchEmail, NotHeld, or NoActiveRecipients; then it stays held.
         """
         second = epoch_seconds(now)
         with self._connection.transaction():
             is_started = self._progress.lock(event_id)
             due_at = self._due_at(event_id)
-            # An email that is due starts here, so that no sweep holds it again for being late.
+            # A due email is started here, so that no sweep puts it on hold again for being late.
             status = "sending" if is_started or due_at <= second else "scheduled"
             if not self._connection.execute(RELEASE_HELD, event_id=event_id, status=status):
                 raise NotHeld(event_id, self._progress.email_status(event_id))
@@ -206,7 +206,7 @@ class Emails(EmailLists):
         random = os.urandom(TOKEN_BYTES * len(emails)).hex()
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
-        # Sorted, so that no two transactions wait for each other's rows; of two with one event_id the first wins.
+        # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
         if self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
             return [SaveResult.SAVED] * len(rows)
         return [self._save_result(email, token) for (email, _), token in zip(emails, tokens, strict=True)]

@@ -1,4 +1,4 @@
-"""The errors of the data layer. Each carries facts as attributes; what to answer is for the caller to say."""
+"""The exceptions of the data layer. They carry facts as attributes; the caller decides what to tell people."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MOVE_RECIPIENTS = (
 
 
 class DBError(Exception):
-    """Base of everything that the data layer raises on purpose."""
+    """Base class of the exceptions that the data layer raises."""
 
 
 class DatabaseUnavailable(DBError):
-    """The database cannot be used now. `reason` names the problem, `remedy` how to fix it."""
+    """The database cannot be used now. `reason` names the problem, and `remedy` says how to fix it."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} ({remedy})")
@@ -29,41 +29,41 @@ class DatabaseUnavailable(DBError):
 
 
 class DatabaseBusy(DatabaseUnavailable):
-    """Another process holds the write lock for longer than this one may wait."""
+    """Another process holds a lock for longer than this one may wait."""
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The disk, or the size the database may have, is full."""
+    """The disk is full, or the database has reached its maximum size."""
 
 
 class DatabaseReadOnly(DatabaseUnavailable):
-    """The database, or the folder it is in, cannot be written."""
+    """The database, or the folder it is in, is not writable."""
 
 
 class DatabaseMissing(DatabaseUnavailable):
-    """There is no database there, or one without this program's tables."""
+    """The database does not exist, or does not contain this program's tables."""
 
 
 class ForeignTables(DatabaseMissing):
-    """The database holds tables, but not this program's."""
+    """The database contains tables, but not this program's."""
 
     def __init__(self, where: str, remedy: str, detail: str = "") -> None:
         super().__init__(
-            f"{where} holds tables that are not this program's" + (f": {detail}" if detail else ""), remedy
+            f"{where} contains tables that are not this program's" + (f": {detail}" if detail else ""), remedy
         )
 
 
 class StatementFailed(DatabaseUnavailable):
-    """The database refused a statement, for a reason that no other class names."""
+    """The database rejected a statement for a reason that no other class covers."""
 
 
 class SchemaMismatch(DatabaseUnavailable):
-    """The database has another schema than this program's: another version, or the same one with another digest."""
+    """The schema of the database is not this program's: another version, or the same version with another digest."""
 
     def __init__(self, found: int, expected: int, reason: str = "", remedy: str = "") -> None:
-        """`found` and `expected` are versions; `found` is 0 if the database does not say which one it has."""
+        """`found` and `expected` are versions. `found` is 0 if the database does not record one."""
         if found == expected:
-            reason = reason or f"the database has schema version {found} of another development version"
+            reason = reason or f"the database has schema version {found}, but from another development version"
             remedy = remedy or "run the program that created it"
         reason = reason or f"the database has schema version {found}; this program needs version {expected}"
         remedy = remedy or ("run: flask init-db" if found < expected else "run the newer program that upgraded it")
@@ -73,16 +73,16 @@ class SchemaMismatch(DatabaseUnavailable):
 
 
 class DamagedSchema(SchemaMismatch):
-    """What the database records about its schema is missing, unreadable or contradictory."""
+    """The version or digest that the database records is missing, unreadable or contradictory."""
 
     def __init__(self, expected: int, reason: str) -> None:
         super().__init__(0, expected, f"the database is damaged: {reason}", RESTORE_BACKUP)
 
 
 class UnknownSchema(SchemaMismatch):
-    """The tables are not those of the version that the database claims, so it cannot be upgraded. Nothing was changed.
+    """The tables are not those of the recorded version, so the database cannot be upgraded. Nothing was changed.
 
-    `differences` says what is missing or different.
+    `differences` lists what is missing or different.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class UnknownSchema(SchemaMismatch):
 
 
 class AlteredSchema(UnknownSchema):
-    """The tables are those of the version, but something was added to them, or their indexes were changed."""
+    """The tables are those of the recorded version, but something was added to them, or their indexes were changed."""
 
     def __init__(self, found: int, expected: int, differences: Sequence[str], baseline: str) -> None:
         """`baseline` is the file that describes the version's tables."""
@@ -130,7 +130,7 @@ class SendersRunning(DatabaseUnavailable):
 
 
 class EventIdUsed(DBError):
-    """An email with this event_id is saved already; `identical` tells whether it is the same one."""
+    """An email with this event_id is already saved. `identical` says whether it is the same email."""
 
     def __init__(self, event_id: int, identical: bool) -> None:
         kind = "identical to this one" if identical else "different from this one"
@@ -145,63 +145,63 @@ class NoSuchEmail(DBError):
     """No email has this event_id."""
 
     def __init__(self, event_id: int) -> None:
-        super().__init__(f"there is no email with the event_id {event_id}")
+        super().__init__(f"email {event_id} not found")
         self.event_id = event_id
 
 
 class WrongStatus(DBError):
-    """What was asked for cannot be done with an email whose status is `status`; nothing was changed."""
+    """The operation is not possible while the email's status is `status`. Nothing was changed."""
 
-    asked = "changed"
+    operation = "changed"
 
     def __init__(self, event_id: int, status: str) -> None:
-        super().__init__(f"email {event_id} is {status}: it cannot be {self.asked}")
+        super().__init__(f"email {event_id} cannot be {self.operation}: its status is {status}")
         self.event_id = event_id
         self.status = status
 
 
 class NotReplaceable(WrongStatus):
-    """Only an email that is scheduled, or held and never begun, can be replaced."""
+    """Only an email that is scheduled, or held and not started, can be replaced."""
 
-    asked = "replaced"
+    operation = "replaced"
 
 
 class NotCancellable(WrongStatus):
     """An email that was sent cannot be cancelled."""
 
-    asked = "cancelled"
+    operation = "cancelled"
 
 
 class NotHeld(WrongStatus):
     """Only an email that is held can be released."""
 
-    asked = "released"
+    operation = "released"
 
 
 class NotRetryable(WrongStatus):
     """Deliveries can only be retried if their email is being sent or was sent."""
 
-    asked = "retried"
+    operation = "retried"
 
 
 class NoActiveRecipients(DBError):
     """An email cannot be released while nobody would receive it."""
 
     def __init__(self, event_id: int) -> None:
-        super().__init__(f"email {event_id} stays held: there is no active recipient")
+        super().__init__(f"email {event_id} stays on hold: there are no active recipients")
         self.event_id = event_id
 
 
 class NoSuchRecipient(DBError):
-    """There is no recipient with this number (any more)."""
+    """No recipient has this recipient_id, or no longer."""
 
     def __init__(self, recipient_id: int) -> None:
-        super().__init__(f"there is no recipient with the number {recipient_id}")
+        super().__init__(f"recipient {recipient_id} not found")
         self.recipient_id = recipient_id
 
 
 class NotInDoubt(DBError):
-    """A person can decide only about a delivery that is `unknown`; `status` is None if there is no such delivery."""
+    """A person can decide only about `unknown` deliveries. `status` is None if there is no such delivery."""
 
     def __init__(self, event_id: int, recipient_id: int, status: str | None) -> None:
         found = "does not exist" if status is None else f"is {status}, not unknown"

@@ -1,9 +1,27 @@
 """Group commit: items that several threads save at the same time share one transaction, and one sync of the disk.
 
-Each thread puts its item in a queue. A thread that finds no leader becomes the leader: it commits everything in the
-queue, wakes the threads that own the items, and makes the first thread that came meanwhile the next leader. So a single
-client never waits for others, and the more clients there are, the more of them share a sync. Each thread sleeps on a
-lock of its own.
+Theory of operation
+-------------------
+A sync takes milliseconds, whether it makes one row durable or a hundred. `save` puts its item in a queue. If there is
+no leader, its thread becomes the leader: it runs `commit(drain_queue)` and hands the results to the threads that wait
+for them. Just before it wakes them, it makes the first thread that arrived meanwhile the next leader. Therefore
+
+- a lone client never waits for others: there is no timer and no batch size;
+- the higher the load, the more items share a commit: everything that queues up during one transaction goes into the
+  next;
+- each thread sleeps on its own lock, and is woken only when it has something to do.
+
+`commit` begins its transaction first and calls `drain_queue` afterwards, so items that arrive while it waits for the
+write lock still join. It returns one result per item, in order, once all items are durable. If it raises, none is
+saved. If it calls `drain_queue` again (after reopening a database that was replaced), it gets the same items and those
+that have arrived since.
+
+Failures. A DBError is raised in every thread of the group. Any other exception is a bug: it is raised in the leader's
+thread, and the other threads get DatabaseUnavailable. If the transaction cannot begin, everything in the queue fails
+with it, so that items do not wait one after another for the same locked database.
+
+Timeouts. An item whose transaction has not begun within `wait` seconds is withdrawn with DatabaseBusy; it was certainly
+not saved. Once `drain_queue` has returned an item, its thread waits for the result, however long that takes.
 """
 
 from __future__ import annotations
@@ -31,40 +49,35 @@ class _Waiting(Generic[Item, Result]):
         self._awake.acquire()
 
     def sleep(self, seconds: float = -1) -> bool:
-        """Sleep until `wake` is called; return False if `seconds` passed first."""
+        """Sleep until `wake` is called. Return False if `seconds` pass first."""
         return self._awake.acquire(timeout=seconds)
 
     def wake(self) -> None:
         self._awake.release()
 
     def fail(self, error: BaseException) -> None:
-        """Store the error that `save` raises. An error other than a DBError is raised in the leader's thread only."""
+        """Store the error that `save` will raise. Only the leader raises an error that is not a DBError."""
         if not self.leads and not isinstance(error, DBError):
-            reason = f"the transaction was broken off by another request's {type(error).__name__}"
+            reason = f"another request in the same transaction failed ({type(error).__name__})"
             self.error = DatabaseUnavailable(reason, "try again")
         else:
             self.error = error
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Saves the items of many threads in groups, by calling `commit(drain_queue)`.
-
-    `commit` begins a transaction, then calls `drain_queue()` to get the items, and returns one result for each once all
-    of them are durable. If it raises, none of them is saved. If it calls `drain_queue()` again, it gets the same items
-    and those that came meanwhile.
-    """
+    """Saves the items of many threads in groups, by calling `commit(drain_queue)`."""
 
     def __init__(self, commit: Callable[[DrainQueue[Item]], Sequence[Result]], wait: float = 5.0) -> None:
         self._commit = commit
         self._wait = wait
-        self._lock = threading.Lock()  # held for a few steps at a time
+        self._lock = threading.Lock()  # held only for a few instructions
         self._queue: list[_Waiting[Item, Result]] = []
         self._is_led = False
 
     def save(self, item: Item) -> Result:
-        """Return the item's result, once it is durable. Raises what the commit of its group raised.
+        """Return the item's result once it is durable. Raises what the commit of its group raised.
 
-        An item whose transaction has not begun within `wait` seconds is withdrawn: DatabaseBusy.
+        Raises DatabaseBusy, and withdraws the item, if its transaction has not begun within `wait` seconds.
         """
         mine = self._join(item)
         if not mine.leads:
@@ -91,10 +104,10 @@ class GroupCommit(Generic[Item, Result]):
             if mine in self._queue and not mine.leads:
                 self._queue.remove(mine)
                 raise DatabaseBusy("the database is locked, or too slow", "try again in a moment")
-        mine.sleep()  # its transaction has begun, or the lead has just been given to it
+        mine.sleep()  # its transaction has begun, or it has just become the leader
 
     def _lead(self) -> None:
-        """Commit everything in the queue, and wake its threads, whatever happens."""
+        """Commit everything in the queue and wake its threads, whatever happens."""
         group: list[_Waiting[Item, Result]] = []
 
         def drain_queue() -> list[Item]:
@@ -107,7 +120,7 @@ class GroupCommit(Generic[Item, Result]):
             results = self._commit(drain_queue)
             for each, result in zip(group, results, strict=True):
                 each.result = result
-        except BaseException as error:  # noqa: BLE001 - each of them raises it in its own thread
+        except BaseException as error:  # noqa: BLE001 - it is raised in the threads that wait
             if not group:
                 drain_queue()
             for each in group:

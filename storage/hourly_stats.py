@@ -1,4 +1,4 @@
-"""Counts of outcomes for each hour, in the commit of what they count. `storage/stats.py` reads them."""
+"""Count outcomes by hour, in the same commit as the outcomes themselves. `storage/stats.py` reads the counts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from storage.connection import Connection, Statement
 
-BUCKETS = (1, 5, 15, 60, 300, 900, 3600)  # seconds of lateness, up to and including each number
+BUCKETS = (1, 5, 15, 60, 300, 900, 3600)  # the upper bounds of lateness, inclusive, in seconds
 LATE_COLUMNS = (*(f"late_{seconds}" for seconds in BUCKETS), f"late_over_{BUCKETS[-1]}")
 OUTCOMES = ("sent", "deferred", "failed", "in_doubt")
 COLUMNS = (*OUTCOMES, *LATE_COLUMNS, "lateness_seconds")
 RETENTION_HOURS = 366 * 24
-MAX_CACHED_EMAILS = 1000  # whose due times are kept in memory
+MAX_CACHED_EMAILS = 1000  # emails whose due times are kept in memory
 
 
 def _sums(columns: Iterable[str]) -> str:
@@ -20,7 +20,10 @@ def _sums(columns: Iterable[str]) -> str:
 
 
 def _add(*columns: str) -> str:
-    """Return a statement that adds to these columns of an hour, from parameters of their names; `late_…` gets :sent."""
+    """Return a statement that adds to these columns of an hour, from parameters with their names.
+
+    A `late_…` column gets the value of `:sent`.
+    """
     names = ", ".join(columns)
     values = ", ".join(":sent" if column in LATE_COLUMNS else f":{column}" for column in columns)
     return f"""
@@ -35,7 +38,7 @@ ADD_DEFERRAL = """
 INSERT INTO deferrals (code, total) VALUES (:code, 1) ON CONFLICT (code) DO UPDATE SET total = deferrals.total + 1
 """
 
-# This changes no sum over all hours.
+# This does not change any sum over all hours.
 ANY_OLD = "SELECT 1 FROM hourly_stats WHERE hour > 0 AND hour < :before LIMIT 1"
 ROLL_UP_OLD = f"""
 INSERT INTO hourly_stats (hour, {", ".join(COLUMNS)})
@@ -46,7 +49,7 @@ DELETE_OLD = "DELETE FROM hourly_stats WHERE hour > 0 AND hour < :before"
 
 
 def roll_up_old_hours(connection: Connection, now: int) -> None:
-    """Add hours older than a year to the hour 0 and delete them. Only one process at a time may call this."""
+    """Add the hours older than a year to hour 0, and delete them. Only one process at a time may call this."""
     before = now // 3600 - RETENTION_HOURS
     if connection.fetch_one(ANY_OLD, before=before) is not None:
         connection.execute(ROLL_UP_OLD, before=before)
@@ -54,7 +57,7 @@ def roll_up_old_hours(connection: Connection, now: int) -> None:
 
 
 class HourlyStats:
-    """The counts of an installation for each hour."""
+    """The counts of an installation by hour."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -72,12 +75,12 @@ class HourlyStats:
         }
 
     def count_deferral(self, reply: str) -> None:
-        """Count a deferral by the code of the server's reply; one without a code counts as `none`."""
+        """Count a deferral by the code of the server's reply. A reply without a code counts as `none`."""
         code = reply[:3]
         self._connection.execute(ADD_DEFERRAL, code=code if code.isascii() and code.isdigit() else "none")
 
     def _ready_at(self, event_id: int) -> int:
-        """Return when an email was due, or POSTed if that was later."""
+        """Return when an email was due, or POSTed if that was later, in seconds since 1970 UTC."""
         if event_id not in self._ready_at_of:
             if len(self._ready_at_of) >= MAX_CACHED_EMAILS:
                 self._ready_at_of.clear()

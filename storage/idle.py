@@ -1,9 +1,9 @@
-"""Is there anything for a sweep to do?
+"""The fast path of `task.py`: check with one SQL statement whether a sweep has anything to do.
 
-Cron starts `task.py` every minute, and nearly always nothing is due. So `task.py` asks here, with one SQL statement and
-before it imports the rest of the program. The answer is either "certainly not", which is recorded as a heartbeat, or
-"maybe": something is due, or anything at all is unusual (another schema, a restart of the machine, a jump of the clock,
-a sender that may have died, an error). Then the full program runs and decides.
+Cron starts `task.py` every minute, and nearly always nothing is due. So `task.py` checks here before it imports the
+rest of the program. The answer is either "certainly not", which is recorded as a heartbeat, or "maybe": something is
+due, or something is unusual (another schema, a restart of the machine, a jump of the clock, a sender that may have
+died, an error). In that case the full program runs and decides.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from storage.clock import MAX_CLOCK_BACK, MAX_CLOCK_FORWARD, MAX_CLOCK_STEP, boo
 from storage.schema.version import DIGEST, VERSION
 from storage.sqlite.driver import driver, file_uri
 
-HEARTBEAT_SECONDS = 30  # a heartbeat is recorded this often at most
+HEARTBEAT_SECONDS = 30  # the minimum time between two recorded heartbeats
 
-# For both engines. The scalar subquery finds the next delivery of each unfinished email by its index; a join would let
-# the planner read whole tables. A cancelled email has work while its deliveries are not all cancelled.
+# For both engines. The scalar subquery uses an index to find the next delivery of each unfinished email; with a join,
+# the planner might read whole tables. A cancelled email has work until all its deliveries are cancelled.
 HAS_WORK = """
 SELECT EXISTS (SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :until)
     OR EXISTS (SELECT 1 FROM progress WHERE cursor_id < last_recipient_id)
@@ -57,10 +57,11 @@ UPDATE counters SET value = :now WHERE name = 'last_sweep_at' AND value <= :now 
 
 @contextmanager
 def idle_sweep(database: Path, ahead: int, keep_for: int) -> Iterator[bool]:
-    """Yield True if a sweep now, and for `ahead` seconds, certainly has nothing to do; then it has been recorded.
+    """Yield True, and record a heartbeat, if there is certainly nothing to do now and for the next `ahead` seconds.
 
-    `keep_for` is the age in seconds at which emails are pruned; 0: never. The connection stays open inside the block:
-    the last connection to close deletes the write-ahead log, which the full program has to check after a restart.
+    `keep_for` is the age in seconds at which emails are pruned; 0 means never. The connection stays open inside the
+    block, because the last connection to close deletes the write-ahead log, which the full program has to check after a
+    restart.
     """
     try:
         connection = driver.connect(file_uri(database), uri=True, timeout=0.2, isolation_level=None)

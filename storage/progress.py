@@ -1,4 +1,4 @@
-"""The progress of an email: started when it is due, its deliveries counted, finished and logged."""
+"""The progress of emails: start them when they are due, count their deliveries, finish and log them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storage import counters
 from storage.connection import Connection, Statement
 from storage.errors import NoSuchEmail
 
-BATCH_SIZE = 200  # emails that are started, or logged, in one transaction
+BATCH_SIZE = 200  # emails started, or logged, in one transaction
 
 SELECT_DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :limit"
 SET_SENDING = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
@@ -69,13 +69,13 @@ NEXT_DUE_SECONDS = """
 SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now ORDER BY due_at LIMIT :limit
 """
 
-NO_CHANGE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # of each final status
-NO_RECIPIENTS = "there was no active recipient when it was due"
-MAY_HAVE_BEEN_SENT = "it is from a backup, and may have been sent since that was made"
+NO_CHANGE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # for each final status
+NO_RECIPIENTS = "there were no active recipients when it was due"
+MAY_HAVE_BEEN_SENT = "it was restored from a backup, and may already have been sent"
 
 
 class Progress(NamedTuple):
-    """How many deliveries an email has so far, and how many of them have each final status."""
+    """The number of deliveries that an email has so far, and how many of them have each final status."""
 
     event_id: int
     deliveries: int
@@ -86,24 +86,24 @@ class Progress(NamedTuple):
 
 
 class DueEmail(NamedTuple):
-    """An email that was due. `held_because` is why it was held instead of started, so that a person decides."""
+    """An email that was due. `held_because` is None if it was started, otherwise why it was put on hold instead."""
 
     event_id: int
     held_because: str | None
 
 
 class RecipientRange(NamedTuple):
-    """The recipients after `after`, up to and including `last`, whose deliveries do not exist yet."""
+    """The recipient_ids for which deliveries do not exist yet: greater than `after`, up to `last`."""
 
     after: int
     last: int
 
 
 class Restored(NamedTuple):
-    """The database is a backup made at `made_at`, or lost commits then; `held` emails were held because of that."""
+    """The result of `hold_restored` for a restored backup, or for a database that lost commits."""
 
-    made_at: int
-    held: int
+    made_at: int  # when the backup was made or the commits were lost, in seconds since 1970 UTC
+    held: int  # emails put on hold
     lost_commits: int  # at least
 
 
@@ -119,16 +119,20 @@ class ProgressTable:
         return None if row is None else Progress(*row)
 
     def next_due_at(self) -> int | None:
-        """Return when the next scheduled email is due, or None."""
+        """Return when the next scheduled email is due, in seconds since 1970 UTC, or None."""
         row = self._connection.fetch_one(NEXT_DUE_AT)
         return None if row is None else row[0]
 
     def next_due_seconds(self, now: int, limit: int) -> list[int]:
-        """Return the next seconds after `now` at which emails are due, up to `limit` of them."""
+        """Return up to `limit` distinct seconds after `now` at which emails are due, earliest first."""
         return [row[0] for row in self._connection.fetch_all(NEXT_DUE_SECONDS, now=now, limit=limit)]
 
     def start_due_emails(self, now: int, hold_if_late: int = 0, limit: int = BATCH_SIZE) -> list[DueEmail]:
-        """Start up to `limit` emails that are due, or hold them. Their deliveries are created when they are claimed."""
+        """Start up to `limit` due emails. Claims create their deliveries later.
+
+        An email is put on hold instead if there are no active recipients, or if it was due, and POSTed, more than
+        `hold_if_late` seconds ago (0: no limit).
+        """
         if self._connection.fetch_one(SELECT_DUE, now=now, limit=1) is None:
             return []
         with self._connection.transaction():
@@ -137,12 +141,15 @@ class ProgressTable:
             return [DueEmail(event_id, self._start(event_id, now, hold_if_late)) for (event_id,) in due]
 
     def mark_as_backup(self, now: int) -> None:
-        """Mark a copy of a database as a backup: what it is about to send may have been sent since it was made."""
+        """Mark this database as a backup, so that its first sweep sends nothing that may already have been sent."""
         with self._connection.transaction():
             self._connection.execute(MARK_AS_BACKUP, now=now)
 
     def hold_restored(self, now: int) -> Restored | None:
-        """Hold what is started or due in a database marked as a backup, and remove the mark; None without a mark."""
+        """If this database is marked as a backup, put its due and partly sent emails on hold, and remove the mark.
+
+        Return what was found, or None if there is no mark.
+        """
         if counters.read(self._connection, "backup_made_at") is None:
             return None
         with self._connection.transaction():
@@ -155,27 +162,30 @@ class ProgressTable:
             return Restored(made_at, held, lost_commits)
 
     def move_cursor(self, event_id: int, to: int | None, added: int, now: int) -> None:
-        """Record that deliveries exist up to the recipient `to`, `added` of them new. None is the last recipient."""
+        """Record that deliveries exist up to the recipient `to` (None: the last one), and that `added` are new.
+
+        If `to` is None, finish the email if it is complete.
+        """
         self._connection.execute(MOVE_CURSOR, event_id=event_id, to=to, added=added)
         if to is None:
             self.finish_if_complete(event_id, now)
 
     def remaining_recipients(self, event_id: int) -> RecipientRange | None:
-        """Return the recipients whose deliveries do not exist yet, or None. Locks the progress of the email."""
+        """Return the recipients whose deliveries do not exist yet, or None. Locks the email's row in `progress`."""
         row = self._connection.fetch_one(
             f"{REMAINING} AND event_id = :event_id {self._connection.for_update}", event_id=event_id
         )
         return None if row is None else RecipientRange(*row)
 
     def count(self, event_id: int, changes: Mapping[str, int], now: int, sent_at: int | None = None) -> None:
-        """Add to the counts of an email, in the transaction that changes its deliveries; finish it if complete."""
+        """Add to the counts of an email, in the transaction that changes its deliveries. Finish it if complete."""
         (result,) = self._connection.execute_pipelined([self.count_statement(event_id, changes, sent_at)])
         if result == [(True,)]:
             self.finish_if_complete(event_id, now)
 
     @staticmethod
     def count_statement(event_id: int, changes: Mapping[str, int], sent_at: int | None) -> Statement:
-        """Return the statement that adds to the counts of an email; its row says whether the email is complete now."""
+        """Return the statement that adds to the counts of an email. Its row says whether the email is now complete."""
         return ADD_COUNTS, {**NO_CHANGE, **changes, "event_id": event_id, "sent_at": sent_at}
 
     @staticmethod
@@ -184,13 +194,13 @@ class ProgressTable:
         return FINISH_IF_COMPLETE, {"event_id": event_id, "now": now}
 
     def finish_if_complete(self, event_id: int, now: int) -> None:
-        """Make an email `sent` if all its deliveries exist and have a final status; a cancelled one stays cancelled."""
+        """Finish an email if all its deliveries exist and have a final status. It becomes `sent` unless cancelled."""
         self._connection.execute(FINISH_IF_COMPLETE, event_id=event_id, now=now)
 
     def lock(self, event_id: int) -> bool:
-        """Lock the progress of an email for this transaction; return False if the email was not started.
+        """Lock the row of an email in `progress` for this transaction. Return False if the email was not started.
 
-        Counting, creating deliveries and cancelling take this lock. To avoid deadlocks, lock the row of the email only
+        Counting, creating deliveries and cancelling take this lock. To avoid deadlocks, lock the row in `emails` only
         after this one.
         """
         return (
@@ -199,7 +209,10 @@ class ProgressTable:
         )
 
     def email_status(self, event_id: int, *, lock: bool = False) -> str:
-        """Return the status of an email. With `lock`, it stays so until the transaction ends. Raises NoSuchEmail."""
+        """Return the status of an email. With `lock`, nobody changes it before this transaction ends.
+
+        Raises NoSuchEmail.
+        """
         sql = SELECT_EMAIL_STATUS.format(for_update=self._connection.for_update if lock else "")
         row = self._connection.fetch_one(sql, event_id=event_id)
         if row is None:
@@ -207,24 +220,23 @@ class ProgressTable:
         return str(row[0])
 
     def start_now(self, event_id: int, now: int) -> bool:
-        """Start an email that its release made `sending`; return False if there is no active recipient."""
+        """Start an email that was released as `sending`. Return False if there are no active recipients."""
         if self._connection.fetch_one(ANY_ACTIVE) is None:
             return False
         return self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=event_id, now=now) == 1
 
     def reopen(self, event_id: int) -> None:
-        """Make a finished email `sending` again, because some of its deliveries are retried."""
+        """Set a finished email back to `sending`, because some of its deliveries are being retried."""
         self._connection.execute(SET_SENDING_AGAIN, event_id=event_id)
 
     def has_unlogged(self) -> bool:
-        """Return whether the line of a sent email has yet to be written to the log."""
+        """Return whether any sent email has not been logged yet."""
         return self._connection.fetch_one(ANY_UNLOGGED) is not None
 
     def flush_completion_log(self, write: Callable[[list[int]], None]) -> int:
-        """Call `write` with the event_ids of sent emails that are not logged, each once; return how many there were.
+        """Call `write` with batches of event_ids of sent emails that are not logged yet. Return how many there were.
 
-        Their rows are locked meanwhile, so that two sweeps never write the same line. If `write` raises, the emails
-        are not marked as logged.
+        Their rows are locked meanwhile, so no line is written twice. If `write` raises, they stay unlogged.
         """
         count = 0
         while self.has_unlogged():
@@ -249,5 +261,5 @@ class ProgressTable:
         if self._connection.fetch_one(ANY_ACTIVE) is None:
             return NO_RECIPIENTS
         if hold_if_late and self._connection.fetch_one(IS_STALE, event_id=event_id, limit=now - hold_if_late):
-            return f"it would have been sent more than {hold_if_late} seconds late"
+            return f"it would have been sent more than {hold_if_late:,} seconds late (HOLD_IF_LATE)"
         return None

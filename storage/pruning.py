@@ -1,7 +1,7 @@
-"""Pruning old finished emails: content, deliveries and attempts are deleted; event_id, times and counts stay.
+"""Prune old finished emails: delete their content, deliveries and attempts; keep their event_id, times and counts.
 
-This takes many short transactions. The content is deleted last: if the process is killed before that, the next one
-finds the email again, and an email that a person retries meanwhile keeps all that it needs.
+This runs in many short transactions. The content is deleted last: if the process is killed before that, the next one
+finds the email again, and an email that a person retries meanwhile still has everything it needs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from storage.connection import Connection
 from storage.idle import OLDEST_PRUNABLE
 from storage.progress import ProgressTable
 
-BATCH_SIZE = 1_000  # deliveries that are deleted in one transaction
+BATCH_SIZE = 1_000  # deliveries deleted in one transaction
 
 SELECT_PRUNABLE_CONTENT = """
 SELECT content FROM emails WHERE event_id = :event_id AND finished_at <= :before AND content_digest IS NULL
@@ -29,18 +29,18 @@ DELETE_CONTENT = "UPDATE emails SET content = '', content_digest = :digest WHERE
 
 
 class Pruned(NamedTuple):
-    """How many emails were pruned, and how many of their deliveries were deleted."""
+    """The numbers of emails pruned and deliveries deleted."""
 
     emails: int
     deliveries: int
 
 
 class NotPrunable(Exception):
-    """The email was retried, or pruned by another process, just now."""
+    """The email was just retried, or pruned by another process."""
 
 
 def prune(connection: Connection, progress: ProgressTable, before: int, go_on: Callable[[], bool]) -> Pruned:
-    """Prune what was finished by this second, as long as `go_on()`, which is called between the transactions."""
+    """Prune emails that were finished by the second `before`, while `go_on()`, which is called between transactions."""
     emails = deliveries = 0
     while go_on() and (row := connection.fetch_one(OLDEST_PRUNABLE, before=before)):
         email = _Email(connection, progress, row[0], before)
@@ -55,7 +55,7 @@ def prune(connection: Connection, progress: ProgressTable, before: int, go_on: C
 
 
 class _Email:
-    """One email that is pruned."""
+    """One email that is being pruned."""
 
     def __init__(self, connection: Connection, progress: ProgressTable, event_id: int, before: int) -> None:
         self.deleted = 0
@@ -67,7 +67,7 @@ class _Email:
         self._after = 0
 
     def delete_some(self) -> bool:
-        """Delete the next deliveries and their attempts; return False if there are none left."""
+        """Delete the next batch of deliveries and their attempts. Return False if none are left."""
         with self._connection.transaction():
             self._lock()
             batch = {"event_id": self._event_id, "after": self._after}
@@ -82,13 +82,19 @@ class _Email:
         return True
 
     def delete_content(self) -> int:
-        """Replace the content by its digest, which recognises the same email when it is POSTed again; return 1 or 0."""
+        """Replace the content with its digest, by which the same email is recognised if it is POSTed again.
+
+        Return the number of emails changed.
+        """
         with self._connection.transaction():
             content = self._lock()
             return self._connection.execute(DELETE_CONTENT, event_id=self._event_id, digest=digest_of(content))
 
     def _lock(self) -> str:
-        """Lock the email against a retry until the transaction ends; return its content. Raises NotPrunable."""
+        """Lock the email, so that it cannot be retried until the transaction ends. Return its content.
+
+        Raises NotPrunable.
+        """
         self._progress.lock(self._event_id)
         sql = f"{SELECT_PRUNABLE_CONTENT} {self._connection.for_update}"
         row = self._connection.fetch_one(sql, event_id=self._event_id, before=self._before)
@@ -98,5 +104,5 @@ class _Email:
 
 
 def digest_of(content: str) -> str:
-    """Return what is kept of a pruned content."""
+    """Return the digest that replaces pruned content: SHA-256 in hexadecimal."""
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,8 @@
-"""Uploaded files of recipients: stored in parts, read, imported in one commit, undone in batches.
+"""Uploaded files of recipients: stored in parts, read, imported in one commit, and undone in batches.
 
 The process that works on an import updates its heartbeat. If the heartbeat stops, another process may continue. Only an
-import in the status `importing` can be committed, so one of two processes does it, and what is undone stays undone.
+import with the status `importing` can be committed, so only one of two processes does so, and an import that was undone
+stays undone.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from storage.progress import ProgressTable
 from storage.recipients import insert_staged, staged
 from storage.values import Address, epoch_seconds, moment, moment_or_none
 
-HEARTBEAT_TIMEOUT_SECONDS = 60  # an import without a heartbeat for this long was interrupted
-MAX_KEPT = 100  # imports, of which older ones are deleted
+HEARTBEAT_TIMEOUT_SECONDS = 60  # without a heartbeat for this long, an import was interrupted
+MAX_KEPT = 100  # imports that are kept; older ones are deleted
 RETENTION_SECONDS = 30 * 86_400  # imports are deleted after this
 UNUSED_RETENTION_SECONDS = 86_400  # files that nobody imports are deleted after this
 RUNNING_STATUSES = ("reading", "importing", "undoing")
@@ -83,7 +84,7 @@ GROUP BY 1
 
 
 class Comparison(NamedTuple):
-    """How many of the distinct addresses are new, are active already, or are inactive, which they stay."""
+    """How many of the distinct addresses are new, already active, or inactive. Inactive ones stay inactive."""
 
     added: int
     existing: int
@@ -92,7 +93,7 @@ class Comparison(NamedTuple):
 
 
 class Import(NamedTuple):
-    """An uploaded file, and how far its import has come."""
+    """An uploaded file and the state of its import. The columns are described in `schema.sql`."""
 
     import_id: int
     file_name: str
@@ -118,12 +119,12 @@ class Import(NamedTuple):
     preview: str | None
 
     def is_running(self, now: datetime) -> bool:
-        """Return whether a process is working on it."""
+        """Return whether a process is working on this import."""
         earliest = now.replace(microsecond=0) - timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS)
         return self.status in RUNNING_STATUSES and self.heartbeat_at >= earliest
 
     def is_broken_off(self, now: datetime) -> bool:
-        """Return whether the process that was working on it has died."""
+        """Return whether the process that was working on this import has died."""
         return self.status in RUNNING_STATUSES and not self.is_running(now)
 
 
@@ -135,7 +136,7 @@ class Imports:
         self._progress = progress
 
     def create(self, file_name: str, parts: Iterable[bytes], now: datetime) -> int:
-        """Store a file; return its import_id. Deletes old imports, and files that nobody imported."""
+        """Store a file and return its import_id. Also deletes old imports, and files that nobody imported."""
         second = epoch_seconds(now)
         with self._connection.transaction():
             import_id = sequences.reserve(self._connection, "import_id")
@@ -156,33 +157,33 @@ class Imports:
         return import_id
 
     def get(self, import_id: int) -> Import | None:
-        """Return this import, or None."""
+        """Return the import with this ID, or None."""
         row = self._connection.fetch_one(SELECT_IMPORT, import_id=import_id)
         return None if row is None else _import_of(*row)
 
     def recent(self, limit: int = 20) -> list[Import]:
-        """Return the newest imports, newest first."""
+        """Return up to `limit` imports, newest first."""
         return [_import_of(*row) for row in self._connection.fetch_all(SELECT_RECENT, limit=limit)]
 
     def part(self, import_id: int, part: int) -> bytes:
-        """Return the bytes of a part; empty after the last one."""
+        """Return the bytes of a part, or b"" after the last one."""
         row = self._connection.fetch_one(SELECT_PART, import_id=import_id, part=part)
         return b"" if row is None else bytes(row[0])
 
     def invalid_lines(self, import_id: int) -> str | None:
-        """Return the first invalid lines as CSV, as given to `ready` or `refuse`; None if there are none."""
+        """Return the first invalid lines as CSV, as passed to `ready` or `refuse`, or None if there are none."""
         row = self._connection.fetch_one(SELECT_INVALID_LINES, import_id=import_id)
         return None if row is None else row[0]
 
     def begin(self, import_id: int, step: str, now: datetime) -> bool:
-        """Begin to `read`, `import` or `undo` it; return False if another process is doing so, or has done it."""
+        """Begin a step: `read`, `import` or `undo`. Return False if another process is doing it or has done it."""
         before, status = STEPS[step]
         values = {"before": before, "step": status, "now": epoch_seconds(now), "timeout": HEARTBEAT_TIMEOUT_SECONDS}
         with self._connection.transaction():
             return self._connection.execute(BEGIN_STEP, import_id=import_id, **values) == 1
 
     def note(self, import_id: int, position: int, now: datetime) -> None:
-        """Record how many bytes have been read, and a heartbeat."""
+        """Record the number of bytes read so far, and a heartbeat."""
         with self._connection.transaction():
             self._connection.execute(RECORD_POSITION, import_id=import_id, position=position, now=epoch_seconds(now))
 
@@ -192,14 +193,14 @@ class Imports:
             self._connection.execute(RECORD_ERROR, import_id=import_id, error=error)
 
     def refuse(self, import_id: int, error: str, invalid: int = 0, invalid_lines: str = "") -> None:
-        """Record that nothing of the file can be imported."""
+        """Record that the file cannot be imported."""
         with self._connection.transaction():
             values = {"error": error, "invalid": invalid, "invalid_lines": invalid_lines}
             self._connection.execute(SET_REFUSED, import_id=import_id, **values)
             self._connection.execute(DELETE_PARTS, import_id=import_id)
 
     def compare(self, addresses: Iterable[Address]) -> Comparison:
-        """Return what importing these addresses would do. Stores nothing."""
+        """Return the result that importing these addresses would have. Changes nothing."""
         self._connection.stage_addresses(addresses)
         try:
             return self._compare_staged()
@@ -217,10 +218,11 @@ class Imports:
         preview: str,
         invalid_lines: str,
     ) -> None:
-        """Record that the file was read to its end. It waits for a person to import it.
+        """Record that the whole file was read. It now waits for a person to import it.
 
-        `valid` lines have an address, and `found` compares these with the list; `invalid` lines cannot be imported; the
-        file itself marks `skipped` lines as not active. `invalid_lines` are the first invalid lines as CSV.
+        `valid` is the number of lines with an address, and `found` the comparison of these with the list. `invalid`
+        lines cannot be imported. `skipped` lines are marked as inactive in the file itself. `invalid_lines` are the
+        first invalid lines as CSV.
         """
         counts = {"valid": valid, "invalid": invalid, "skipped": skipped, "duplicates": valid - sum(found)}
         texts = {"preview": preview, "invalid_lines": invalid_lines}
@@ -228,10 +230,10 @@ class Imports:
             self._connection.execute(SET_READY, import_id=import_id, **counts, **texts, **found._asdict())
 
     def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
-        """Add the addresses that are new; return False if another process did it.
+        """Add the addresses that are new. Return False if another process has done so.
 
-        They are read one by one before anything is locked. Recipients who unsubscribed or were rejected keep their
-        status, and those who were removed after they had unsubscribed stay removed.
+        All addresses are read before anything is locked. Recipients who unsubscribed or were rejected keep their
+        status, and those who were removed after unsubscribing stay removed.
         """
         self._connection.stage_addresses(addresses)
         try:
@@ -240,14 +242,14 @@ class Imports:
             self._connection.unstage_addresses()
 
     def undo_some(self, import_id: int, now: datetime) -> bool:
-        """Remove a batch of the recipients that it added, except inactive ones and those already written to.
+        """Remove a batch of the recipients that an import added, except inactive ones and those already written to.
 
-        Returns False if there are no more.
+        Return False if there are no more.
         """
         return undoing.undo_some(self._connection, self._progress, import_id, epoch_seconds(now))
 
     def discard(self, import_id: int) -> bool:
-        """Delete a file that was not imported; return False if there is no such file."""
+        """Delete a file that was not imported. Return False if there is no such file."""
         with self._connection.transaction():
             discarded = self._connection.execute(DELETE_UNUSED, import_id=import_id) == 1
             if discarded:

@@ -1,4 +1,4 @@
-"""Recipients: each address once, whatever its case; all or nothing for any number of them."""
+"""Recipients: each address exists once, ignoring case. Any number of them is added all or nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
 from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
-BATCH_SIZE = 1_000  # recipients added by one INSERT: SQLite keeps what it needs to undo a statement in memory
-HISTORY_WINDOW_SIZE = 500  # emails that one page of a recipient's history reads
-SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have one cause, and count once
-MAX_CHARACTER = "\U0010ffff"  # greater than any in an address
+BATCH_SIZE = 1_000  # recipients added by one INSERT; SQLite keeps in memory what it needs to undo a statement
+HISTORY_WINDOW_SIZE = 500  # emails read for one page of a recipient's history
+SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have the same cause, and count once
+MAX_CHARACTER = "\U0010ffff"  # greater than any character in an address
 MAX_KEY_LENGTH = 254  # characters
 LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
@@ -28,7 +28,7 @@ SELECT :after_id + i.position, i.address, i.address_key, :now FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
-# The status stays: adding an unsubscribed recipient again does not make them active.
+# The status stays: adding an unsubscribed recipient again does not resubscribe them.
 RESTORE_REMOVED = """
 UPDATE recipients SET removed_at = NULL
 WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
@@ -48,8 +48,8 @@ WHERE event_id IN (SELECT event_id FROM emails WHERE status IN ('sending', 'held
     AND status IN ('queued', 'claimed')
 RETURNING event_id
 """
-# One reply may be a server's mistake, and the same email, sent again, proves nothing new. Nor does another email within
-# the hour: it may have met the same mistake. An attempt that is not recorded any more is older than that.
+# A single reply may be a server's mistake. A retry of the same email proves nothing new, and neither does another email
+# within the hour, which may have met the same mistake. An attempt that has been pruned is older than that.
 RECORD_HARD_BOUNCE = """
 UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
     status = CASE WHEN status = 'active' AND bounced_event_id <> :event_id AND NOT EXISTS (
@@ -86,7 +86,7 @@ STARTED_EMAIL_KEYS = email_listing.keys_of(("sending", "sent", "held", "cancelle
 
 
 class Recipient(NamedTuple):
-    """One address that receives every email while its status is `active`; else `unsubscribed` or `rejected`."""
+    """One address. It receives every email while its status is `active`, not `unsubscribed` or `rejected`."""
 
     recipient_id: int
     address: str
@@ -95,14 +95,14 @@ class Recipient(NamedTuple):
 
 
 class Added(NamedTuple):
-    """How many of the distinct addresses were new, and how many were in the list before."""
+    """How many of the distinct addresses were new, and how many were already in the list."""
 
     added: int
     existing: int
 
 
 class Inserted(NamedTuple):
-    """How many of the staged addresses were new; after_id < their recipient_ids <= last_id."""
+    """How many of the staged addresses were new. Their recipient_ids are > after_id and <= last_id."""
 
     added: int
     after_id: int
@@ -110,7 +110,7 @@ class Inserted(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """One email, and its delivery to this recipient."""
+    """One email and its delivery to this recipient."""
 
     event_id: int
     subject: str
@@ -119,7 +119,7 @@ class HistoryRow(NamedTuple):
 
 
 class HistoryPage(NamedTuple):
-    """A page of a recipient's history, and the key after which the next one begins; None: this is the last page."""
+    """A page of a recipient's history. The next one begins after the key `next_after`; None: this is the last page."""
 
     rows: list[HistoryRow]
     next_after: tuple[datetime, int] | None
@@ -135,8 +135,8 @@ class Recipients:
     def add(self, addresses: Iterable[Address], now: datetime) -> Added:
         """Add the addresses that are new, in the order of their keys, all or nothing.
 
-        They are read one by one before anything is locked. An exception that `addresses` raises is passed on, and
-        nothing is added. Recipients who unsubscribed or were rejected do not become active again.
+        All addresses are read before anything is locked. If `addresses` raises, the exception propagates and nothing is
+        added. Recipients who unsubscribed or were rejected do not become active again.
         """
         self._connection.stage_addresses(addresses)
         try:
@@ -145,15 +145,15 @@ class Recipients:
             self._connection.unstage_addresses()
 
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
-        """Remove these addresses and cancel their unsent deliveries, all or nothing; return how many were known.
+        """Remove these addresses and cancel their unsent deliveries, all or nothing. Return how many were in the list.
 
-        That a recipient unsubscribed is remembered.
+        Recipients who had unsubscribed are remembered, so that adding them again does not resubscribe them.
         """
         with self._connection.transaction():
             return sum(self._remove(address, epoch_seconds(now)) for address in addresses)
 
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
-        """Unsubscribe a recipient and cancel their unsent deliveries; return False if nothing changed."""
+        """Unsubscribe a recipient and cancel their unsent deliveries. Return False if nothing changed."""
         with self._connection.transaction():
             if not self._connection.execute(SET_UNSUBSCRIBED, recipient_id=recipient_id):
                 return False
@@ -161,12 +161,12 @@ class Recipients:
             return True
 
     def reactivate(self, address: Address) -> bool:
-        """Make a recipient active again, and forget that servers rejected it; return False if nothing changed."""
+        """Make a recipient active again and forget its bounces. Return False if nothing changed."""
         with self._connection.transaction():
             return self._connection.execute(SET_ACTIVE, key=address.key) == 1
 
     def record_hard_bounce(self, recipient_id: int, event_id: int, now: int) -> None:
-        """Record that a server said there is no such mailbox.
+        """Record that a server said that the mailbox does not exist.
 
         A second email with this result makes the recipient `rejected`, unless it follows within SAME_BOUNCE_SECONDS.
         """
@@ -185,7 +185,7 @@ class Recipients:
         return None if row is None else _recipient(*row)
 
     def counts(self) -> dict[str, int]:
-        """Return the exact number of recipients of each status, at the same cost for any number."""
+        """Return the exact number of recipients with each status, at the same cost for any number."""
         return status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
 
     def page(
@@ -198,9 +198,9 @@ class Recipients:
     ) -> list[Recipient]:
         """Return up to `limit` recipients after this recipient_id, in the order in which they were added.
 
-        With `address_begins`, return only those whose Address.key starts with it, in the order of their keys; raises
-        NoSuchRecipient if the recipient `after` has been removed since. With `address_contains`, return only those
-        whose Address.key has it anywhere: that compares every key until the page is full, at 0.4 s for a million.
+        With `address_begins`, return only those whose Address.key starts with it, in the order of their keys. Then this
+        raises NoSuchRecipient if the recipient `after` has been removed. With `address_contains`, return only those
+        whose Address.key contains it. That compares every key until the page is full: 0.4 s for a million recipients.
         """
         sql = f"{SELECT_RECIPIENTS} {STATUS_CONDITIONS[status]}"
         values: dict[str, object] = {"limit": limit}
@@ -218,16 +218,16 @@ class Recipients:
         return [_recipient(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
-        """Return all recipients in the order in which they were added, `size` at a time."""
+        """Yield all recipients in the order in which they were added, `size` at a time."""
         after = 0
         while page := self.page(after, size):
             yield page
             after = page[-1].recipient_id
 
     def deliveries(self, recipient_id: int, after: tuple[datetime, int] | None = None, limit: int = 100) -> HistoryPage:
-        """Return a recipient's deliveries, the newest email first, after the one with this (due_at, event_id).
+        """Return a recipient's deliveries, newest email first, after the email with this (due_at, event_id).
 
-        The work is bounded: a page may be short, or empty, and still have a next one.
+        The work is bounded, so a page can be short or empty and still have a next one.
         """
         keys = email_listing.key_values(after, newest_first=True) | {"limit": HISTORY_WINDOW_SIZE}
         found = self._connection.fetch_all(
@@ -271,13 +271,13 @@ class Recipients:
 
 
 def staged(connection: Connection) -> int:
-    """Return how many addresses are staged."""
+    """Return the number of staged addresses."""
     row = connection.fetch_one(SELECT_LAST_POSITION)
     return row[0] if row and row[0] else 0
 
 
 def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
-    """Add those of the `count` staged addresses that are new, inside the open transaction."""
+    """Within the open transaction, add those of the `count` staged addresses that are new."""
     after_id = sequences.reserve(connection, "recipient_id", count) - 1
     values = {"after_id": after_id, "now": now, "size": BATCH_SIZE}
     added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))

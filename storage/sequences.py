@@ -1,4 +1,4 @@
-"""Numbers that are given out in the order of commits, without gaps, unlike those of a database's own sequences."""
+"""Assign IDs in the order of commits and without gaps, which a database's own sequences do not do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from storage.errors import RESTORE_BACKUP, DatabaseMissing
 
 
 def reserve(connection: Connection, name: str, count: int = 1) -> int:
-    """Reserve `count` numbers of this counter in the open transaction; return the first of them.
+    """Reserve `count` numbers of this counter in the open transaction. Return the first of them.
 
     Raises DatabaseUnavailable if the counter is missing or damaged.
     """
-    counters.read(connection, name)  # SQLite would take a text for 0, and give out the first numbers again
+    counters.read(connection, name)  # SQLite would treat a text as 0, and the first numbers would be assigned again
     row = connection.fetch_one(
         "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value",
         name=name,

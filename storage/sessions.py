@@ -1,4 +1,4 @@
-"""The sessions that were ended before their time: a signed cookie cannot be taken back otherwise."""
+"""Sessions that were ended early. A signed cookie cannot be revoked in any other way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from storage.connection import Connection
 from storage.values import epoch_seconds
 
-# All sessions that would not last beyond the `ends_at` of this row have ended, too.
+# The ID of a row that also ends all sessions that would not last beyond its `ends_at`.
 ALL = "*"
 SELECT_ENDED = """
 SELECT 1 FROM ended_sessions WHERE session_id = :session_id OR (session_id = '*' AND ends_at >= :ends_at)
@@ -20,23 +20,23 @@ DELETE_EXPIRED = "DELETE FROM ended_sessions WHERE ends_at < :now"
 
 
 class EndedSessions:
-    """Acts on the sessions of people who have logged out, or were logged out."""
+    """The sessions of people who have logged out or were logged out."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def has_ended(self, session_id: str, ends_at: datetime) -> bool:
-        """Whether this session, which would last until `ends_at`, was ended."""
+        """Return whether this session, which would last until `ends_at`, was ended."""
         self._connection.check_not_replaced()
         values = {"session_id": session_id, "ends_at": epoch_seconds(ends_at)}
         return self._connection.fetch_one(SELECT_ENDED, **values) is not None
 
     def end(self, session_id: str, ends_at: datetime, now: datetime) -> None:
-        """End a session that would have lasted until `ends_at`. Sessions that would be over by now are deleted."""
+        """End a session that would have lasted until `ends_at`. Also forget the sessions that have expired by now."""
         with self._connection.transaction():
             self._connection.execute(DELETE_EXPIRED, now=epoch_seconds(now))
             self._connection.execute(INSERT_ENDED, session_id=session_id, ends_at=epoch_seconds(ends_at))
 
     def end_all(self, until: datetime, now: datetime) -> None:
-        """End every session that would not last beyond `until`."""
+        """End all sessions that would not last beyond `until`."""
         self.end(ALL, until, now)

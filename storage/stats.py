@@ -1,4 +1,4 @@
-"""Statistics and health of the installation, at the same cost for any number of emails, recipients and deliveries."""
+"""Statistics and health of an installation, at the same cost for any number of emails, recipients and deliveries."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from storage.schema import guard
 from storage.values import epoch_seconds, moment, moment_or_none
 
 SECONDS_PER_HOUR = 3600
-MAX_COUNTED = 10_000  # overdue emails
-MAX_CHECKED = 300  # emails that are being sent, those with the lowest event_ids
+MAX_COUNTED = 10_000  # overdue emails that are counted
+MAX_CHECKED = 300  # emails being sent that are checked, those with the lowest event_ids
 
 SELECT_OVERDUE = """
 SELECT COUNT(*), MIN(since) FROM (
     SELECT CASE WHEN created_at > due_at THEN created_at ELSE due_at END AS since FROM emails
     WHERE status = 'scheduled' AND due_at <= :before AND created_at <= :before ORDER BY due_at LIMIT :limit) AS overdue
 """
-# Something can be claimed, and no message of that email has been accepted for as long.
+# Emails with something to claim of which no message has been accepted since :before.
 SELECT_STALLED = """
 SELECT COUNT(*), MIN(COALESCE(p.last_sent_at, p.started_at))
 FROM (SELECT event_id FROM emails WHERE status = 'sending' ORDER BY event_id LIMIT :limit) AS e
@@ -33,48 +33,48 @@ WHERE COALESCE(p.last_sent_at, p.started_at) <= :before AND (
                    AND d.next_attempt_at <= :before))
 """
 SELECT_SENDERS = "SELECT COUNT(*), MAX(heartbeat_at) FROM senders"
-# It changes the value each time, because SQLite writes nothing if nothing changes.
+# Each probe changes the value, because SQLite writes nothing if nothing changes.
 WRITE_PROBE = """
 INSERT INTO counters (name, value) VALUES ('probes', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
 """
-# A row for each hour of the last year.
+# The table has a row for each hour of the last year.
 SELECT_SUMS = f"SELECT {', '.join(f'SUM({column})' for column in COLUMNS)} FROM hourly_stats"  # noqa: S608
 SELECT_HOURS = f"SELECT hour, {', '.join(COLUMNS)} FROM hourly_stats WHERE hour >= :first ORDER BY hour"  # noqa: S608
 SELECT_DEFERRALS = "SELECT code, total FROM deferrals ORDER BY code"
 
 
 class Waiting(NamedTuple):
-    """How many emails are late, and since when the first of them has been."""
+    """How many emails are late, and since when the first of them has been late."""
 
     emails: int
     since: datetime | None
 
 
 class AtWork(NamedTuple):
-    """How many senders are registered, and the newest of their heartbeats."""
+    """How many senders are registered, and the most recent of their heartbeats."""
 
     senders: int
     newest: datetime | None
 
 
 class Sweeps(NamedTuple):
-    """How many sweeps had work, and how long these took in all."""
+    """How many sweeps had work, and their total duration."""
 
     sweeps: int
     milliseconds: int
 
 
 class Totals(NamedTuple):
-    """The sums of all hours."""
+    """The sums over all hours."""
 
     outcomes: Mapping[str, int]
     late: Sequence[int]  # deliveries in each of BUCKETS, then those that were later
-    lateness_seconds: int  # their sum, in seconds
+    lateness_seconds: int  # the sum over all sent messages
     deferrals: Mapping[str, int]  # by reply code, or `none`
 
 
 class Hour(NamedTuple):
-    """The counts of the hour that began at `began_at`, as in Totals."""
+    """The counts, as in Totals, of the hour that began at `began_at`."""
 
     began_at: datetime
     sent: int = 0
@@ -86,40 +86,40 @@ class Hour(NamedTuple):
 
 
 class Health:
-    """What probes and metrics need to know."""
+    """The data for probes and metrics."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def check_tables(self) -> None:
-        """Raise SchemaMismatch if the database was upgraded since this connection was opened."""
+        """Raise SchemaMismatch if the database has been upgraded since this connection was opened."""
         guard.check(self._connection)
 
     def check_counters(self) -> None:
-        """Raise DatabaseUnavailable if a counter is not an integer, because a person changed it."""
+        """Raise DatabaseUnavailable if a counter is damaged, for example changed by hand."""
         counters.check(self._connection)
 
     def prove_writable(self) -> None:
-        """Commit a small write, as a POST does. Raises the error that would keep a POST from being saved."""
+        """Commit a small write, as a POST does. Raises the error that a POST would get."""
         with self._connection.transaction():
             self._connection.execute(WRITE_PROBE)
 
     def integrity_check(self, seconds: float) -> list[str] | None:
-        """Return the first few faults in the database, or None if `seconds` were not enough to check all of it."""
+        """Return the first few faults in the database, or None if checking all of it takes more than `seconds`."""
         return self._connection.integrity_check(seconds)
 
     def overdue(self, before: datetime) -> Waiting:
-        """Return the emails that were due and saved by then and are not started; at most MAX_COUNTED are counted."""
+        """Count the emails that were due and saved by `before` but have not been started, up to MAX_COUNTED."""
         ((emails, since),) = self._connection.fetch_all(SELECT_OVERDUE, before=epoch_seconds(before), limit=MAX_COUNTED)
         return Waiting(emails, moment_or_none(since))
 
     def stalled(self, before: datetime) -> Waiting:
-        """Return the started emails of which nothing was accepted since then, although something could be sent."""
+        """Count the started emails of which nothing has been accepted since `before`, although something is due."""
         ((emails, since),) = self._connection.fetch_all(SELECT_STALLED, before=epoch_seconds(before), limit=MAX_CHECKED)
         return Waiting(emails, moment_or_none(since))
 
     def at_work(self) -> AtWork:
-        """Return the registered senders, including dead ones that have not been taken over yet."""
+        """Return the number of registered senders, including dead ones that have not been taken over yet."""
         ((senders, newest),) = self._connection.fetch_all(SELECT_SENDERS)
         return AtWork(senders, moment_or_none(newest))
 
@@ -142,7 +142,7 @@ class Health:
         return Totals(dict(zip(OUTCOMES, outcomes, strict=True)), late, sums[-1], deferrals)
 
     def hours(self, since: datetime) -> list[Hour]:
-        """Return the hours, from that of `since` on, in which something was counted."""
+        """Return the hours in which something was counted, starting with the hour of `since`."""
         rows = self._connection.fetch_all(SELECT_HOURS, first=epoch_seconds(since) // SECONDS_PER_HOUR)
         return [
             Hour(moment(hour * SECONDS_PER_HOUR), sent, deferred, failed, in_doubt, late, lateness)
@@ -150,5 +150,5 @@ class Health:
         ]
 
     def size(self) -> int:
-        """Return how many bytes the database takes on its disk."""
+        """Return the size of the database on disk, in bytes."""
         return self._connection.size()

@@ -1,4 +1,4 @@
-"""The numbers of emails and recipients by status, which triggers maintain (`storage/schema/count_triggers.py`)."""
+"""Count emails and recipients by status. Triggers maintain the counts (`storage/schema/count_triggers.py`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ SELECT_COUNTS = "SELECT status, CAST(SUM(total) AS BIGINT) FROM status_counts WH
 
 
 def by_status(connection: Connection, entity: str, statuses: Iterable[str]) -> dict[str, int]:
-    """Return how many `emails` or `recipients` there are with each of `statuses`."""
+    """Return the number of rows with each of `statuses`. `entity` is `emails` or `recipients`."""
     counts: dict[str, int] = dict(connection.fetch_all(SELECT_COUNTS, entity=entity))
     return {status: counts.get(status, 0) for status in statuses}

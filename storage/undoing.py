@@ -1,4 +1,4 @@
-"""Undoing an import: the recipients it added are removed in batches, except those not active or already written to."""
+"""Undo an import: remove the recipients it added, in batches, except inactive ones and those already written to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from storage.connection import Connection
 from storage.progress import ProgressTable
 
-BATCH_SIZE = 200  # recipients that are checked in one transaction
+BATCH_SIZE = 200  # recipients checked in one transaction
 
 SELECT_UNDOING = "SELECT after_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
 SELECT_END_OF_BATCH = """
@@ -16,7 +16,7 @@ SELECT MAX(recipient_id), COUNT(*) FROM (
     WHERE recipient_id > :after AND recipient_id <= :last_id AND removed_at IS NULL
     ORDER BY recipient_id LIMIT :limit) AS batch
 """
-# For an email whose deliveries were pruned, it is no longer known who received it.
+# If the deliveries of an email were pruned, its recipients are no longer known, so they count as written to.
 DELETE_UNSENT = """
 DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (
@@ -43,7 +43,7 @@ UPDATE imports SET status = 'undone', position = last_id - after_id, finished_at
 
 
 def undo_some(connection: Connection, progress: ProgressTable, import_id: int, now: int) -> bool:
-    """Check the next recipients of an import that is `undoing`; return False if there are no more."""
+    """Check the next batch of recipients of an import that is `undoing`. Return False if there are no more."""
     with connection.transaction():
         row = connection.fetch_one(f"{SELECT_UNDOING} {connection.for_update}", import_id=import_id)
         if row is None:

@@ -1,72 +1,265 @@
-"""Limits how many request bodies are read at a time, so that clients that stall cannot occupy every thread.
+"""Limits how many threads wait for clients: for the rest of a body, or until a large answer has been taken.
 
-A client that stalls in the middle of its body occupies a thread of the server until it disconnects. This caps the
-damage at MAX_ANONYMOUS_READS threads for anonymous clients and MAX_AUTHENTICATED_READS for authenticated ones; all
-other requests are served. A proxy that buffers requests avoids the problem altogether.
+Each such wait holds a thread of the server. MAX_ANONYMOUS_READS, MAX_AUTHENTICATED_READS, MAX_DOWNLOADS and
+MAX_DISCARDS together are fewer than the threads, so that all other requests are served at once. Who finds no permit
+waits a moment, during which clients that stall are cut off (`web/slow_clients.py`), and is then refused with 503.
+
+An answer that is given before its body was read would not reach most clients: they send all of the body first, and
+closing a connection with unread data resets it. So the rest is read and thrown away, within limits, once the answer is
+on its way (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from typing import IO, cast
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import IO, TYPE_CHECKING, cast
 
 from flask import Request
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+THREADS = 32  # of each worker process
 MAX_ANONYMOUS_READS = 3
-MAX_AUTHENTICATED_READS = 10  # together fewer than the threads of the server
-ACQUIRE_TIMEOUT = 0.5  # seconds; a body that has arrived is read in microseconds
+MAX_AUTHENTICATED_READS = 7
+MAX_DOWNLOADS = 3
+MAX_DISCARDS = 2
+MAX_WAITING = 2  # for a permit of one kind
+ACQUIRE_TIMEOUT = 1.2  # seconds; a body that has arrived is read in microseconds
 RETRY_AFTER = 5  # seconds
+READ_SIZE = 65_536  # bytes
+MIN_PART = 8_192  # bytes that a slow client has to send at a time
+QUICK = 0.1  # seconds for a part
+READ_TIMEOUT = 120  # seconds for a whole body
+MIN_STALL = 1.0  # seconds, after which a client may be cut off
+DISCARD_TIMEOUT = 5.0  # seconds
+MAX_DISCARDED = 100_000_000  # bytes
 WSGI_INPUT = "wsgi.input"
 
 
-class ConcurrencyLimit:
-    """A semaphore that refuses at once, without waiting, for a while after a wait for it has timed out."""
+class _Waiter:
+    """A thread that waits for a permit. It is woken with one, or to be refused."""
 
-    def __init__(self, number: int) -> None:
-        self._semaphore = threading.BoundedSemaphore(number)
-        self._exhausted_until = 0.0
+    __slots__ = ("_awake", "has_permit")
+
+    def __init__(self) -> None:
+        self.has_permit = False
+        self._awake = threading.Lock()
+        self._awake.acquire()
+
+    def sleep(self) -> bool:
+        return self._awake.acquire(timeout=ACQUIRE_TIMEOUT)
+
+    def wake(self) -> None:
+        self._awake.release()
+
+
+class ConcurrencyLimit:
+    """A number of permits, for which a few threads may wait for a moment.
+
+    The last to come is the first to get one: after a flood, those who came with it do not keep out everybody else.
+    """
+
+    def __init__(self, number: int, shortage: threading.Event, reason: str) -> None:
+        """Whenever there is no permit, `shortage` is set. `reason` is what a client that gets none is told."""
+        self._permits = number
+        self._waiters: deque[_Waiter] = deque()
+        self._lock = threading.Lock()  # held for a few steps at a time
+        self._short_until = 0.0
+        self._shortage = shortage
+        self._reason = reason
 
     def acquire(self) -> None:
         """Take one of the permits. Raises ServiceUnavailable if all of them stay in use."""
-        if self._semaphore.acquire(blocking=False):
-            return
-        if time.monotonic() < self._exhausted_until or not self._semaphore.acquire(timeout=ACQUIRE_TIMEOUT):
-            self._exhausted_until = time.monotonic() + 2 * ACQUIRE_TIMEOUT
-            raise ServiceUnavailable("too many requests stall in the middle of their bodies", retry_after=RETRY_AFTER)
+        with self._lock:
+            waiter = None if self._permits else self._join()
+            self._permits -= waiter is None
+        if waiter is not None and not self._wait(waiter):
+            raise ServiceUnavailable(self._reason, retry_after=RETRY_AFTER)
+
+    def acquire_now(self) -> bool:
+        """Take one of the permits. Return False if all of them are in use."""
+        with self._lock:
+            if self._permits:
+                self._permits -= 1
+                return True
+        self._note_shortage()
+        return False
 
     def release(self) -> None:
-        self._semaphore.release()
+        """Give the permit to who came last, or back."""
+        with self._lock:
+            if self._waiters:
+                waiter = self._waiters.pop()
+                waiter.has_permit = True
+                waiter.wake()
+            else:
+                self._permits += 1
+
+    def is_short(self) -> bool:
+        """Whether permits were asked for in vain just now."""
+        return time.monotonic() < self._short_until
+
+    def _join(self) -> _Waiter:
+        waiter = _Waiter()
+        self._waiters.append(waiter)
+        if len(self._waiters) > MAX_WAITING:
+            self._waiters.popleft().wake()
+        return waiter
+
+    def _note_shortage(self) -> None:
+        self._short_until = time.monotonic() + ACQUIRE_TIMEOUT
+        self._shortage.set()
+
+    def _wait(self, waiter: _Waiter) -> bool:
+        self._note_shortage()
+        if not waiter.sleep():
+            with self._lock:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return waiter.has_permit
 
 
-class LimitedBody:
-    """The body of a request in WSGI. Each read counts against `limit` while it lasts. Nothing reads it by lines."""
+class RequestBody:
+    """The body of a request in WSGI. It counts against `limit` while it is being read. Nothing reads it by lines.
 
-    def __init__(self, stream: IO[bytes], limit: ConcurrencyLimit) -> None:
-        self._stream = stream
+    It is read in small parts at first, and as long as its client is slow: so a part that is late means little progress.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_environ",
+        "_has_permit",
+        "_is_given_up",
+        "_part_size",
+        "_received",
+        "_size",
+        "_stream",
+        "is_discarded",
+        "limit",
+        "reading_since",
+        "thread",
+    )
+
+    def __init__(self, environ: WSGIEnvironment, limit: ConcurrencyLimit) -> None:
+        self._environ = environ
+        self._stream: IO[bytes] = environ[WSGI_INPUT]
+        self._part_size = MIN_PART
+        self._size = -1  # bytes, once it is known
+        self._received = 0
+        self._has_permit = self._is_given_up = False
         self.limit = limit
+        self.is_discarded = False
+        self.reading_since = 0.0  # of the read that lasts; 0 if none does
 
     def read(self, size: int = -1) -> bytes:
-        self.limit.acquire()
+        """Read up to `size` bytes; none mean the end. Raises RequestTimeout and ServiceUnavailable."""
+        if not self._has_permit:
+            self._begin()
+        self.reading_since = began = time.monotonic()
         try:
-            return self._stream.read(size)
+            data = self._stream.read(min(size, self._part_size) if size > 0 else size)
         finally:
+            self.reading_since = 0.0
+        now = time.monotonic()
+        if self._is_given_up or now > self._deadline:
+            raise RequestTimeout
+        self._part_size = READ_SIZE if now - began < QUICK else MIN_PART
+        self._received += len(data)
+        if not data:
+            self._size = self._received
+        if self._received == self._size:
+            self.end()
+        return data
+
+    def end(self) -> None:
+        """Give the permit back: there is nothing more to read, or nobody will."""
+        if self._has_permit:
+            self._has_permit = False
             self.limit.release()
+
+    def give_up(self) -> bool:
+        """Let the read that lasts end with RequestTimeout. Return False if none does."""
+        self._is_given_up = True
+        return self.reading_since > 0
+
+    def has_rest(self) -> bool:
+        """Whether something of the body may not have been read. Its client may still be sending it."""
+        if self._is_given_up or self._received == self._size:
+            return False
+        if self._size < 0:
+            self._size = _size_of(self._environ)
+        # A client that expects an answer before it sends the body will not send it now.
+        return self._received != self._size and "HTTP_EXPECT" not in self._environ
+
+    def discard(self) -> None:
+        """Read the rest and throw it away, within limits."""
+        self.is_discarded = True
+        self.reading_since = time.monotonic()
+        deadline, end = self.reading_since + DISCARD_TIMEOUT, self._received + MAX_DISCARDED
+        now, size = self.reading_since, READ_SIZE
+        while self._received < end and now < deadline and (data := self._stream.read(size)):
+            began, now = now, time.monotonic()
+            size = READ_SIZE if now - began < QUICK else 1  # a client that trickles is late with every octet
+            self._received += len(data)
+
+    def _begin(self) -> None:
+        self.limit.acquire()
+        self._has_permit = True
+        self.thread = threading.get_ident()
+        self._deadline = time.monotonic() + READ_TIMEOUT
+        self._size = _size_of(self._environ)
+
+
+def _size_of(environ: WSGIEnvironment) -> int:
+    """Return the size of the body of a request, in bytes; a large number if its end has to be found."""
+    length = environ.get("CONTENT_LENGTH")
+    if length is None:
+        return sys.maxsize if "HTTP_TRANSFER_ENCODING" in environ else 0
+    return int(length[:19]) if length.isdecimal() else sys.maxsize
 
 
 class BodyLimits:
-    """The limits of one process."""
+    """The limits of one process, and the requests that it is dealing with."""
 
     def __init__(self) -> None:
-        self.anonymous = ConcurrencyLimit(MAX_ANONYMOUS_READS)
-        self.authenticated = ConcurrencyLimit(MAX_AUTHENTICATED_READS)
+        self.shortage = threading.Event()
+        stalled = "too many requests stall in the middle of their bodies"
+        self.anonymous = ConcurrencyLimit(MAX_ANONYMOUS_READS, self.shortage, stalled)
+        self.authenticated = ConcurrencyLimit(MAX_AUTHENTICATED_READS, self.shortage, stalled)
+        self.downloads = ConcurrencyLimit(MAX_DOWNLOADS, self.shortage, "too many large answers are being read")
+        self.active: set[RequestBody] = set()
+        self.discards = ConcurrencyLimit(MAX_DISCARDS, self.shortage, "")
 
-    def wrap(self, stream: IO[bytes]) -> LimitedBody:
+    def wrap(self, environ: WSGIEnvironment) -> RequestBody:
         """Return the body of a request whose client is not known yet."""
-        return LimitedBody(stream, self.anonymous)
+        return RequestBody(environ, self.anonymous)
+
+    def is_short(self) -> bool:
+        """Whether permits of any kind were asked for in vain just now."""
+        return any(each.is_short() for each in (self.anonymous, self.authenticated, self.downloads, self.discards))
+
+    def discard_after(self, answer: Iterable[bytes], body: RequestBody) -> Iterator[bytes]:
+        """Yield the answer, then discard the rest of the body. The server sends each part before it asks for more."""
+        try:
+            yield from answer
+            if self.discards.acquire_now():
+                self.active.add(body)
+                try:
+                    body.discard()
+                finally:
+                    self.active.discard(body)
+                    self.discards.release()
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
 
 
 def mark_authenticated(request: Request, limits: BodyLimits) -> None:
     """Count the body of this request against the limit for clients that may use the service."""
-    cast(LimitedBody, request.environ[WSGI_INPUT]).limit = limits.authenticated
+    cast(RequestBody, request.environ[WSGI_INPUT]).limit = limits.authenticated

@@ -26,6 +26,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from intake.errors import ValidationError
+from web.body_limits import MIN_STALL, READ_SIZE, READ_TIMEOUT
 from web.declared_encoding import (
     CHARSET_FIELD,
     DeclaredEncodingError,
@@ -35,8 +36,6 @@ from web.declared_encoding import (
     decode_transfer,
 )
 
-READ_SIZE = 65_536  # bytes
-READ_TIMEOUT = 120  # seconds; a client that sends a byte now and then does not occupy a thread forever
 MAX_FIELDS = 1_000
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -174,19 +173,21 @@ def read_body(request: Request, limit: int) -> bytes:
     announced = get_content_length(environ)
     if announced is not None and announced > limit:
         raise RequestEntityTooLarge
+    began = time.monotonic()
     try:
         stream = get_input_stream(environ) if announced is None else environ["wsgi.input"]
-        body = _read(stream, announced, limit)
+        body = _read(stream, announced, limit, began + READ_TIMEOUT)
     except (OSError, ValueError):
         raise ClientDisconnected from None
     if announced is not None and len(body) < announced:
+        if time.monotonic() - began >= MIN_STALL:
+            raise RequestTimeout
         raise BadRequest("the body is shorter than its Content-Length")
     return body
 
 
-def _read(stream: IO[bytes], announced: int | None, limit: int) -> bytes:
+def _read(stream: IO[bytes], announced: int | None, limit: int, deadline: float) -> bytes:
     body = bytearray()
-    deadline = time.monotonic() + READ_TIMEOUT
     most = limit + 1 if announced is None else announced
     while len(body) < most and (chunk := stream.read(min(READ_SIZE, most - len(body)))):
         body += chunk

@@ -16,6 +16,7 @@ from flask import request
 
 from web.body_limits import WSGI_INPUT, BodyLimits
 from web.request_log import RequestLog
+from web.slow_clients import SlowClients
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,6 +39,7 @@ HEADERS = {
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 PAIRS = [(name.lower(), (name, value)) for name, value in HEADERS.items()]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SERVER = "Granian"  # whose threads wait for clients without end
 REQUEST_ID_KEY = "email_endpoint.request_id"
 
 
@@ -51,13 +53,16 @@ class RequestMiddleware:
         self._trusts_proxy = trusts_proxy
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
+        self._is_watched = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._is_watched:
+            self._watch(environ)
         began = time.perf_counter()
         requested_id = environ.get("HTTP_X_REQUEST_ID", "") if self._trusts_proxy else ""
         name = requested_id if REQUEST_ID.fullmatch(requested_id) else f"{self._prefix}-{next(self._numbers)}"
         environ[REQUEST_ID_KEY] = name
-        environ[WSGI_INPUT] = self._limits.wrap(environ[WSGI_INPUT])
+        request_body = environ[WSGI_INPUT] = self._limits.wrap(environ)
         status_and_size: list[str | int | None] = ["", 0]
 
         def start(status: str, headers: list[tuple[str, str]], *failure: object) -> object:
@@ -69,7 +74,15 @@ class RequestMiddleware:
             status_and_size[:] = status[:3], int(present["content-length"]) if "content-length" in present else None
             return start_response(status, headers, *failure)  # type: ignore[arg-type]
 
-        body = self._app(environ, start)  # type: ignore[arg-type]
+        active = self._limits.active
+        active.add(request_body)
+        try:
+            body = self._app(environ, start)  # type: ignore[arg-type]
+        finally:
+            active.discard(request_body)
+            request_body.end()
+        if request_body.has_rest():
+            body = self._limits.discard_after(body, request_body)
         if self._log is None:
             return body
         status, size = cast("tuple[str, int | None]", tuple(status_and_size))
@@ -77,6 +90,12 @@ class RequestMiddleware:
             return self._logged_at_end(body, environ, name, status, began)
         self._log.write(environ, name, status, time.perf_counter() - began, size)
         return body
+
+    def _watch(self, environ: WSGIEnvironment) -> None:
+        """Begin to watch the clients of this process; not before it serves, since a thread does not survive a fork."""
+        self._is_watched = True
+        if environ.get("SERVER_SOFTWARE") == SERVER:
+            SlowClients(self._limits).start()
 
     def _logged_at_end(
         self, body: Iterable[bytes], environ: WSGIEnvironment, name: str, status: str, began: float

@@ -23,16 +23,16 @@ from delivery.message.address import header_address
 TMP_EXPIRY_SECONDS = 36 * 3600  # Maildir convention: older files in tmp/ were left by killed processes
 BATCH_SIZE = 32  # envelopes claimed at once; few, so that mail that falls due meanwhile does not wait long
 
-_LET_WRITE = "give this user write access (chown, chmod u+rwx)"
-_BE_A_FOLDER = "a file is in the way: move it, or set EMAIL_URL to another folder"
+_GRANT_ACCESS = "give this user write access (chown, chmod u+rwx)"
+_NOT_A_FOLDER = "a file is in the way: move it, or set EMAIL_URL to another folder"
 _REMEDIES = {
-    errno.EACCES: _LET_WRITE,
-    errno.EPERM: _LET_WRITE,
+    errno.EACCES: _GRANT_ACCESS,
+    errno.EPERM: _GRANT_ACCESS,
     errno.EROFS: "set EMAIL_URL to a folder on a writable disk",
-    errno.EEXIST: _BE_A_FOLDER,
+    errno.EEXIST: _NOT_A_FOLDER,
     errno.ENOENT: "create its parent folder, or set EMAIL_URL to another folder",
-    errno.EISDIR: _BE_A_FOLDER,
-    errno.ENOTDIR: _BE_A_FOLDER,
+    errno.EISDIR: _NOT_A_FOLDER,
+    errno.ENOTDIR: _NOT_A_FOLDER,
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some space, or raise this user's quota",
     errno.EFBIG: "raise this user's file size limit (ulimit -f)",

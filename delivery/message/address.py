@@ -11,7 +11,7 @@ from delivery.lazy_pattern import LazyPattern
 
 MAX_ADDRESS_LENGTH = 320  # octets: 64 for the local part, 255 for the domain, one for the @ (RFC 5321, 4.5.3.1)
 
-# The octets of nearly every address. Deleting them and checking what is left is the cheapest test in Python; all other
+# The octets of nearly every address. Deleting them and checking the rest is the cheapest test in Python; all other
 # addresses get the exact check.
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=^_`{|}~."  # no ?
 _AT = ord("@")

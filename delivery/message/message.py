@@ -54,7 +54,7 @@ class Message:
         self.sender_address = sender.decode("utf-8")  # for the envelope, with its domain as A-labels
         self._token = token
         self._message_id = f"<{token}.%d@{domain_of(sender).replace('%', '%%')}>"
-        # Some providers replace the Message-ID (Amazon SES and Brevo, for instance), but they keep this.
+        # Some providers, such as Amazon SES and Brevo, replace the Message-ID but keep this field.
         self._delivery_id = f"X-Email-Delivery: {token}.%d"
         self._links = unsubscribe
         self._parts = parts_of(content, unsubscribe.prefix if unsubscribe else None)

@@ -123,7 +123,7 @@ class OpenElements:
             self._push(Element(tag, effects, self.state, was_followed))
 
     def close(self, tag: str) -> bool:
-        """Apply an end tag; return False if it closes nothing."""
+        """Handle an end tag. Return False if it closes nothing."""
         last = max(map(self._last, HEADINGS)) if tag in HEADINGS else self._last(tag)
         if last < 0 or tag in ("body", "html"):
             return False

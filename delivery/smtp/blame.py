@@ -63,12 +63,12 @@ _VARYING = _pattern(
 )
 
 # Step 3. `[^.;:]*` is the rest of a clause.
-_WHO = r"(?:recipient|destination|addressee|receiver|receiving|remote)"
+_THEIRS = r"(?:recipient|destination|addressee|receiver|receiving|remote)"
 _NOT_OURS = _pattern(
     r"(?:account|user|address|mailbox|person|recipient|group|inbox) (?:that )?you(?:'re| are|'ve| have)? "
     r"(?:tried|trying|attempted|attempting|wish)[^.;]*",
-    rf"\b{_WHO}(?:'s|s')[^.;:]*",
-    rf"\b{_WHO} (?:has|have|is|was|mail ?box|inbox|account|server|domain|address|user|system|host|over|quota|storage"
+    rf"\b{_THEIRS}(?:'s|s')[^.;:]*",
+    rf"\b{_THEIRS} (?:has|have|is|was|mail ?box|inbox|account|server|domain|address|user|system|host|over|quota|storage"
     r"|~)\b[^.;:]*",
     r"\b(?:mail ?box|inbox|storage|disk|maildir|home directory)\b[^.;:]*"
     r"\b(?:quota|limits?|full|exceed\w*|allocation|space|disabled|suspended|blocked)\b[^.;:]*",

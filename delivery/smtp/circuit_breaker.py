@@ -3,8 +3,8 @@
 Lost connections are only counted. Refusals whose words blame nobody (`UnclearRefusal`) are counted and held back,
 because those that lead to the verdict must not count against their recipients. A held refusal is decided when
 
-- a message that was begun after it is accepted. The session is good, so the refusal was about its recipient. A message
-  that was already under way proves nothing, because the server may have stopped accepting mail after it;
+- a message that was started after it is accepted. The session is good, so the refusal was about its recipient. (A
+  message that was already in progress proves nothing, because the server may have stopped accepting mail after it);
 - the same refusal arrives MAX_EQUAL_REFUSALS times without an acceptance in between. Then it is about the session. Only
   an acceptance at the same step counts (354 for RCPT and DATA): with many connections, the replies to earlier final
   dots still arrive from a server that no longer accepts any recipient;
@@ -35,7 +35,7 @@ EnvelopeKey = tuple[int, int]  # event_id, recipient_id
 
 class _Held(NamedTuple):
     refusal: UnclearRefusal
-    in_flight: Collection[EnvelopeKey]  # messages that had begun before the refusal
+    in_flight: Collection[EnvelopeKey]  # messages that were started before the refusal
     acceptances: int  # acceptances at its step before the refusal
 
 
@@ -55,7 +55,7 @@ class CircuitBreaker:
     def hold(self, refusal: UnclearRefusal, in_flight: Collection[EnvelopeKey]) -> str | None:
         """Hold and count a refusal. Call `excess` afterwards, unless this trips the breaker."""
         self._breaks = 0
-        self.held.append(_Held(refusal, in_flight, self._acceptances[_is_of_content(refusal)]))
+        self.held.append(_Held(refusal, in_flight, self._acceptances[_is_about_content(refusal)]))
         self._equal_refusals[refusal.key] += 1
         return self._verdict(refusal, self._equal_refusals[refusal.key])
 
@@ -83,7 +83,7 @@ class CircuitBreaker:
         for each in reversed(self.held):
             counts[each.refusal.key] += 1
             count = counts[each.refusal.key]
-            later_acceptances = self._acceptances[_is_of_content(each.refusal)] - each.acceptances
+            later_acceptances = self._acceptances[_is_about_content(each.refusal)] - each.acceptances
             if later_acceptances <= count * STRAGGLER_FRACTION:
                 verdict = self._verdict(each.refusal, count)
                 if verdict is not None:
@@ -119,5 +119,5 @@ class CircuitBreaker:
         return f"{count} recipients in a row were refused: {refusal.outcome.reply}"
 
 
-def _is_of_content(refusal: UnclearRefusal) -> bool:
+def _is_about_content(refusal: UnclearRefusal) -> bool:
     return refusal.key[0] is Step.CONTENT

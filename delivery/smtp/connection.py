@@ -186,7 +186,7 @@ class Connection:
         return self._write_all()
 
     def receive(self) -> bool:
-        """Read once; return whether there was anything to read."""
+        """Read once. Return whether there was anything to read."""
         try:
             data: bytes | None = self._socket.recv(_RECEIVE_BYTES)
             if self._tls is not None and data:
@@ -236,7 +236,7 @@ class Connection:
         self._write_all()
 
     def _write_all(self) -> None:
-        """Write until everything is written or the kernel takes no more."""
+        """Write until everything is written, or the kernel does not take any more."""
         while not self._broken and (self._wire or self._load_wire()):
             try:
                 sent = self._socket.send(self._wire)

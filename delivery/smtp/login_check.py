@@ -25,7 +25,7 @@ class LoginResult(NamedTuple):
 
 
 def try_login(server: SMTPServer, seconds: float = 10.0) -> LoginResult:
-    """Connect, start TLS and log in as a sender does, then quit, within `seconds`. Raises SessionError."""
+    """Connect, start TLS and log in as a sender does, then quit, all within `seconds`. Raises SessionError."""
     return _LoginProbe(server, seconds).run()
 
 

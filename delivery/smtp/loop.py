@@ -29,8 +29,8 @@ Invariants:
 4. There is at most one pending commit (`begin_commit`). While it runs, the loop reads replies and serves other
    connections, but it takes the result before it makes the queue use the database again.
 5. If the server is not usable (`pool.refusal`), after a stop request, or once the lease has expired, the loop drains:
-   it finishes the messages in flight and begins no others. After a stop request it waits at most `stop_timeout`. Then
-   it releases the envelopes that were not begun.
+   it finishes the messages in flight and starts no others. After a stop request it waits at most `stop_timeout`. Then
+   it releases the envelopes that were not started.
 6. A message that cannot be built or sent fails alone. Only a MemoryError in the session ends the loop.
 7. A refusal that may be about the session has no outcome until `circuit_breaker.py` decides. If it came after the final
    dot, `record_refused` records durably that the message is not in doubt, before the next dot on its connection.
@@ -82,7 +82,7 @@ class DeliveryLoop:
         self._circuit_breaker = circuit_breaker
         self._messages_per_connection = messages_per_connection
         self._stop_timeout = stop_timeout
-        self._envelopes: deque[Envelope] = deque()  # fetched, not begun
+        self._envelopes: deque[Envelope] = deque()  # fetched, but not started
         self._batch_size = max(INITIAL_BATCH_SIZE, pool.max_connections)
         self._fetched_at = network.now
         self._next_fetch_at = network.now  # when to ask the queue again
@@ -196,7 +196,7 @@ class DeliveryLoop:
             try:
                 begin(envelope, content)
             except MemoryError:
-                raise  # the session may have partly begun it
+                raise  # the session may have partly started it
             except Exception as error:  # noqa: BLE001
                 self._outcomes.append(Outcome(envelope, *classify_build_error(error), at))
             else:
@@ -253,7 +253,7 @@ class DeliveryLoop:
         session.refused.clear()
 
     def _in_flight(self) -> set[tuple[int, int]]:
-        """Return the keys of the messages that were begun, including those whose outcome is not collected yet."""
+        """Return the keys of the messages that were started, including those whose outcome is not collected yet."""
         keys = set()
         for connection in self._pool.open:
             session = connection.session
@@ -351,7 +351,7 @@ class DeliveryLoop:
             self._pool.stop("stopped before the server replied")
 
     def _drain(self) -> None:
-        """Begin no more messages; those in flight are finished."""
+        """Start no more messages; those in flight are finished."""
         self._draining = True
         self._pool.stop_opening()
 

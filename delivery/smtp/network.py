@@ -73,7 +73,7 @@ class Network(EventLoopState):
         return happened
 
     def close(self) -> None:
-        """Close all connections at once, even with messages under way."""
+        """Close all connections at once, even with messages in progress."""
         for connection in list(self.connections.values()):
             connection.close()
         self.poller.close()

@@ -46,7 +46,7 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        """Whether any connection has a message under way."""
+        """Whether any connection has a message in progress."""
         return len(self.open) > len(self.idle)
 
     def should_open(self, waiting: int, *, few: bool) -> bool:

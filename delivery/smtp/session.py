@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 The owner has the socket. It passes what the server sent to `receive`, writes what `data_to_send` returns, and adds to
-`bytes_sent` how many of these bytes the network took. (A TLS record counts in full once its first byte was taken.) The
+`bytes_sent` how many of these bytes the network took. (A TLS record counts in full once its first byte is taken.) The
 owner sends each message in two steps:
 
     begin(envelope, content)    sends MAIL, RCPT and DATA, together if the server supports PIPELINING
@@ -22,16 +22,17 @@ IDLE, 354 leads to READY_FOR_CONTENT, and the reply to the dot leads to IDLE, or
 already been sent. `end_and_begin` and `_handle_all_accepted` are shortcuts that nearly every message takes. They leave
 the same state as the steps they replace, and must be changed together with those.
 
-When a connection ends early, the last reply decides about a message that got one. For any other message:
+When a connection ends early, a message that got a final reply has that outcome. For any other message, the first line
+that applies decides:
 
-    any byte of the dot line was taken by the network    IN_DOUBT
-    we closed the connection (`stop`)                    returned
-    content, but no dot yet                              DEFERRED
-    envelope only, the server closed it or it broke      DEFERRED if MAIL had a reply, otherwise returned
-    envelope only, a reply was late or invalid           DEFERRED; but returned if that reply was the previous
-                                                         message's and MAIL had none yet
+    the network took any byte of the dot line            IN_DOUBT
+    we closed it (`stop`, or a refusal of the session)   returned
+    part of the content was sent                         DEFERRED
+    envelope only, and the connection was lost           DEFERRED if MAIL had a reply, otherwise returned
+    envelope only, and a reply was late or invalid       DEFERRED, unless that reply was the previous message's
+                                                         and MAIL had none yet: then returned
 
-A returned message goes back to the queue and is charged no attempt.
+A returned message goes back to the queue, and no attempt is counted.
 
 Invariants:
 
@@ -41,7 +42,7 @@ Invariants:
 2. Content is sent only after the reply to the previous content. So at most one message per connection is in doubt.
 3. A message without a valid reply is in doubt if, and only if, the network took any byte of its last line, the dot:
    `bytes_sent > _dot_offset`. Before that, the server cannot have accepted it.
-4. Every envelope that was begun ends in exactly one of `outcomes` and `returned`; only `drop_envelope` forgets one.
+4. Every envelope that was started ends in exactly one of `outcomes` and `returned`; only `drop_envelope` forgets one.
    `refused` repeats those in `outcomes` whose refusal may be about the session.
 5. A refusal of the session (the login, the sender address, a quota) is in `refusal` and never in `outcomes`. If the
    next envelope was sent after the refused message, the connection is closed: the next message must not end before the
@@ -127,7 +128,7 @@ class Session(ProtocolState):
     def __init__(self, handshake: Handshake, pipelining_mode: PipeliningMode = PIPELINE_ACROSS_MESSAGES) -> None:
         super().__init__()
         self.pipelining_mode = pipelining_mode  # the highest mode that this server may still support
-        self.message_count = 0  # messages that were begun
+        self.message_count = 0  # messages that were started
         self.refused: list[UnclearRefusal] = []  # each also has an outcome
         self.returned_after_dot: list[Envelope] = []  # the returned envelopes that were refused after their final dot
         self.refusal: SessionRefused | None = None  # the server refused the session as a whole
@@ -352,7 +353,7 @@ class Session(ProtocolState):
             if blame is Blame.SESSION:
                 self.refusal = SessionRefused(reply.text, final=True)
                 self._return_content(envelope)
-        if not self.dot_sent:  # the server will not read the rest of the content, so this connection is of no more use
+        if not self.dot_sent:  # the server will not read the rest of the content, so the connection cannot be reused
             self.pending.popleft()
             return self.connection_lost(reply.text, at)
         self.state = ENVELOPE if self.state is CONTENT_AND_NEXT_ENVELOPE else IDLE

@@ -105,7 +105,7 @@ class ProtocolState:
         self.returned: list[Envelope] = []  # to be sent again; no attempt is counted
         self.answered_pipelined_mail = False  # the server replied to a MAIL that was sent right after a dot
         self.hung_up_on_pipelined_mail = False  # the server closed the connection on the first such MAIL
-        self.broken_mid_message = False  # the connection was lost with a message under way
+        self.broken_mid_message = False  # the connection was lost with a message in progress
         self.reason = ""  # why the connection was closed
 
     @property
@@ -123,7 +123,7 @@ class ProtocolState:
 
     @property
     def busy(self) -> bool:
-        """Whether a message is under way."""
+        """Whether a message is in progress."""
         return IDLE < self.state < QUITTING
 
     @property
@@ -169,7 +169,7 @@ class ProtocolState:
         self.envelope = None
 
     def _close(self, reason: str, at: float, *, charged: bool | None) -> None:
-        """Decide everything under way. `charged`: whether `envelope` is charged an attempt. None charges nothing."""
+        """Decide everything in progress. `charged`: whether `envelope` is charged an attempt. None charges nothing."""
         self.broken_mid_message = self.busy and charged is not None
         for step, envelope in self.pending:
             if step is Step.CONTENT and envelope is not None:

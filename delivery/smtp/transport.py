@@ -124,7 +124,7 @@ class Tls:
             while self.ready and (piece := self._object.read(_READ_BYTES)):
                 plain += piece
                 if not self._object.pending() and not self._incoming.pending:
-                    return plain  # another read would cost an exception
+                    return plain  # another read would only raise a slow exception
         except ssl.SSLWantReadError:
             return plain or None
         except OSError as error:

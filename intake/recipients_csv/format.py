@@ -50,7 +50,7 @@ ADDRESS_NAMES = (
     | {"correoelectrónico", "correoelectronico", "courriel", "emel", "alamatemel", "alamatemail", "epost", "eposta"}
     | {"电子邮件", "电子邮箱", "電子郵件", "電郵", "邮箱", "メールアドレス", "이메일"},
     {"mail", "mails", "mailaddress", "mailadresse", "adressemail", "correo", "メール"},
-    {"address", "addresses"},
+    {"address", "addresses", "adresse"},
 )
 
 # The longest line and cell, in characters: memory stays flat when a quotation mark is never closed.
@@ -147,8 +147,8 @@ def read_rows(stream: BinaryIO, *, lenient: bool = False) -> Iterator[Row | Inva
 
 def _start_of(stream: BinaryIO) -> bytes:
     """Return the first two bytes, and leave them in the stream."""
-    if isinstance(stream, io.BufferedReader):
-        return stream.peek(2)[:2]
+    if hasattr(stream, "peek"):  # a file, or a pipe
+        return bytes(stream.peek(2)[:2])
     if not stream.seekable():
         return b""
     start = stream.read(2)

@@ -11,15 +11,19 @@ from intake.errors import ValidationError
 from intake.recipients_csv.format import InvalidLine, Row, Unreadable, read_rows
 from intake.text import printable
 
+MAX_COUNTED = 10_000  # invalid lines, after which the rest of a file that is refused anyway is not read
+MAX_PREVIEWED = 100_000  # invalid lines, after which a file counts as no list of recipients
+
 
 class InvalidLinesError(Exception):
-    """The file has invalid lines: the first of them, and how many.
+    """The file has invalid lines: the first of them, and how many, of which MAX_COUNTED are counted.
 
     The iteration raises it at its end, so that whoever stores the addresses rolls back.
     """
 
     def __init__(self, lines: list[InvalidLine], count: int) -> None:
-        super().__init__(f"{count:,} bad line{'s' if count > 1 else ''}; nothing was imported")
+        at_least = "at least " if count >= MAX_COUNTED else ""
+        super().__init__(f"{at_least}{count:,} bad line{'s' if count > 1 else ''}; nothing was imported")
         self.lines = lines
         self.count = count
 
@@ -29,6 +33,8 @@ class AddressFile:
 
     A cell may also hold `Name <address>` or a `mailto:` link. `lenient` is that of `read_rows`.
     """
+
+    max_invalid: int | None = None  # after so many, the file is read no further
 
     def __init__(
         self, file: BinaryIO, max_listed: int = 20, *, single_label: bool = False, lenient: bool = False
@@ -47,6 +53,8 @@ class AddressFile:
             if address := self._address(row):
                 self.count += 1
                 yield address
+            elif self.invalid_count == self.max_invalid:
+                break
 
     def _rows(self) -> Iterable[Row | InvalidLine]:
         return read_rows(self._file, lenient=self._lenient)
@@ -76,6 +84,8 @@ class AddressFile:
 class ImportFile(AddressFile):
     """A file that is imported as a whole or not at all: the iteration raises InvalidLinesError if a line is invalid."""
 
+    max_invalid = MAX_COUNTED
+
     def __iter__(self) -> Iterator[Address]:
         for address in super().__iter__():
             if not self.invalid_lines:
@@ -96,6 +106,8 @@ class Seen(NamedTuple):
 class PreviewFile(AddressFile):
     """A file that is previewed: keeps its first rows, and the line from which on it cannot be read."""
 
+    max_invalid = MAX_PREVIEWED
+
     def __init__(
         self, file: BinaryIO, max_listed: int, max_seen: int, *, single_label: bool = False, lenient: bool = False
     ) -> None:
@@ -109,6 +121,8 @@ class PreviewFile(AddressFile):
         address = super()._address(row)
         if isinstance(row, Unreadable):
             self.unreadable = row
+        elif self.invalid_count == self.max_invalid:
+            self.unreadable = Unreadable(row.line, f"{self.invalid_count:,} bad lines are too many")
         if len(self.seen) < self._max_seen:
             reason = "" if address else "not active, by the file itself"
             if self.invalid_count > invalid_before:

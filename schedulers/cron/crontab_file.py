@@ -75,7 +75,7 @@ def replace(old: bytes, new: bytes) -> None:
     present = read()
     if present == new:
         return
-    if present == old and written.stderr:  # busybox ends with 0 all the same
+    if present == old and written.stderr:  # busybox exits with 0 even after an error
         raise CrontabRefused(f"crontab rejected the new text, so nothing was changed: {_error_text(written)}")
     raise CrontabChanged("Another program wrote the crontab at the same time. Check crontab -l and run this again.")
 
@@ -118,7 +118,7 @@ def _says_there_is_none(error: bytes) -> bool:
         user = os.fsencode(pwd.getpwuid(os.getuid()).pw_name)
     except KeyError:
         return False
-    return b"can't open '%s': No such file or directory" % user in error  # busybox: Alpine, OpenWrt
+    return b"can't open '%s': No such file or directory" % user in error  # busybox (Alpine, OpenWrt)
 
 
 def _escape_returns(crontab: bytes) -> bytes:

@@ -1,8 +1,23 @@
-"""Claims: a sender reserves deliveries, from one email after the other, before it sends them.
+"""Claims: a sender reserves deliveries before it sends them.
 
-The deliveries of an email are created when they are first claimed, and a cursor moves in the same commit. So any sweep
-can continue where another stopped, no write lock lasts longer than one batch, and a recipient who is removed before the
-cursor reaches them receives nothing.
+Theory of operation
+-------------------
+A sender has a row in `senders` with a lease (storage/senders/leases.py). Everything that it reserves carries its
+sender_id, and every later change requires it. `claim` first checks that this row still exists, and locks it where the
+engine needs that: a sender that was taken over claims nothing.
+
+Starting an email creates no deliveries. It stores `last_recipient_id`, and a cursor (`cursor_id`) moves up to it. A
+claim takes the queued deliveries that are due, then creates the next ones after the cursor, already claimed, and moves
+the cursor in the same commit. So starting an email for a million recipients is one short transaction, any sender can
+continue where another stopped, and no write lock lasts longer than one batch. A recipient who is removed or
+unsubscribes before the cursor reaches them gets no delivery, and recipients added after the start are not included.
+
+Emails take turns. A claim starts with the email after the one that was claimed last, in the order of event_ids, and
+wraps around. So a small email does not wait for a large one.
+
+No two senders claim the same delivery. SQLite has one writer at a time. On PostgreSQL, queued rows are selected with
+FOR UPDATE SKIP LOCKED, and the row in `progress` is locked while its next deliveries are created. With a daily limit,
+senders claim one after another, because each counts what the others have claimed.
 """
 
 from __future__ import annotations
@@ -10,10 +25,10 @@ from __future__ import annotations
 from storage.connection import Connection
 from storage.progress import ProgressTable
 
-FIRST_ANALYZE_AT = 20_000  # deliveries created by a process when the database first updates its statistics
+FIRST_ANALYZE_AT = 20_000  # statistics are first updated after a process has created this many deliveries
 FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
-# A sender whose claims were taken over has no row, and claims nothing.
+# A sender whose claims were taken over has no row.
 LOCK_SENDER = "SELECT 1 FROM senders WHERE sender_id = :sender_id {for_update}"
 CLAIM_QUEUED = """
 WITH due AS MATERIALIZED (
@@ -40,9 +55,9 @@ SELECT e.event_id FROM emails e {sending_index_hint} WHERE e.status = 'sending' 
     OR EXISTS (SELECT 1 FROM progress p WHERE p.event_id = e.event_id AND p.cursor_id < p.last_recipient_id))
 ORDER BY e.event_id LIMIT 1
 """
-# Senders with a daily limit claim one after the other, so that each counts what the others have claimed.
+# With a daily limit, senders claim one after another, so that each counts what the others have claimed.
 LOCK_QUOTA = "SELECT value FROM counters WHERE name = 'sender_id' {for_update}"
-# In whole hours, so at least the last 24. What is claimed counts as sent.
+# Whole hours, so this covers at least the last 24 hours. Claimed deliveries count as sent.
 USED_TODAY = """
 SELECT (SELECT COALESCE(SUM(sent + in_doubt), 0) FROM hourly_stats WHERE hour >= :hour)
     + (SELECT COUNT(*) FROM deliveries WHERE claimed_by IS NOT NULL)
@@ -68,7 +83,7 @@ class Claims:
     def claim(self, sender_id: int, after: int, now: int, limit: int, per_day: int = 0) -> list[Claim]:
         """Claim up to `limit` deliveries for a sender, from the emails after the event_id `after`, then from the first.
 
-        All senders together send at most `per_day` messages in 24 hours; 0 is no limit.
+        All senders together send at most `per_day` messages in 24 hours; 0 means no limit. Empty if nothing is due.
         """
         claimed: list[Claim] = []
         with self._connection.transaction():
@@ -87,7 +102,7 @@ class Claims:
         return claimed
 
     def used_today(self, now: int) -> int:
-        """Return how many messages were sent in the last 24 hours, or are about to be."""
+        """Return how many messages were sent in the last 24 hours, or are claimed."""
         row = self._connection.fetch_one(USED_TODAY, hour=now // 3600 - 24)
         return int(row[0]) if row else 0
 
@@ -98,7 +113,7 @@ class Claims:
         return None if row is None else int(row[0])
 
     def _claim_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:
-        """Claim what is queued, then create claimed deliveries for the remaining recipients."""
+        """Claim queued deliveries, then create claimed ones for the next recipients."""
         claim = {"event_id": event_id, "sender_id": sender_id, "now": now}
         claims = self._fetch_claims(self._claim_queued, limit=limit, **claim)
         room = limit - len(claims)
@@ -117,5 +132,5 @@ class Claims:
 
 
 def _starts_after(event_id: int) -> list[int]:
-    """Return where to look for the next email: after this event_id, then from the first of all."""
+    """Return the event_ids to search from: after this one, then from the beginning."""
     return [event_id + 1, FIRST_EVENT_ID] if event_id < LAST_EVENT_ID else [FIRST_EVENT_ID]

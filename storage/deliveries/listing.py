@@ -1,4 +1,4 @@
-"""Pages of deliveries, their attempts, and the reasons why deliveries failed."""
+"""List deliveries in pages, with their attempts and the reasons for failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.values import moment, moment_or_none
 
 WINDOW_SIZE = 2_000  # rows that one page reads
 
-# Rows among which all deliveries with a status are. No index has `status`, so each uses one that finds few others.
+# Each window contains all deliveries with a status. No index includes `status`, so each uses one that finds few others.
 WINDOW_OF_ALL = """
 SELECT * FROM deliveries WHERE event_id = :event_id AND recipient_id > :after ORDER BY recipient_id LIMIT :window
 """
@@ -25,7 +25,7 @@ SELECT * FROM deliveries
 WHERE claimed_by IS NULL AND finished_at IS NULL AND event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :window
 """
-# Senders hold few deliveries at a time. The + 0 keeps databases from looking for them among all those of the email.
+# Senders hold few deliveries at a time. The + 0 keeps the planner from searching all deliveries of the email for them.
 WINDOW_OF_CLAIMED = """
 SELECT * FROM deliveries WHERE claimed_by IS NOT NULL AND event_id + 0 = :event_id AND recipient_id + 0 > :after
 ORDER BY recipient_id LIMIT :window
@@ -40,7 +40,7 @@ WINDOWS = {
     "unknown": WINDOW_OF_ATTEMPTED,
     "cancelled": WINDOW_OF_ALL,
 }
-# A CROSS JOIN is done in this order.
+# SQLite never reorders the tables of a CROSS JOIN.
 JOIN_ATTEMPTED = """
 ({window}) AS looked_at CROSS JOIN deliveries d
 WHERE d.event_id = looked_at.event_id AND d.recipient_id = looked_at.recipient_id
@@ -76,7 +76,7 @@ REPLY_CODES = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3})\b)?")  # RFC 532
 
 
 class DeliveryRow(NamedTuple):
-    """One email to one recipient. `reply` is the last that a server, or a person, said of it."""
+    """One email to one recipient. `reply` is the last reply of a server, or the decision of a person."""
 
     recipient_id: int
     address: str
@@ -88,14 +88,14 @@ class DeliveryRow(NamedTuple):
 
 
 class DeliveryPage(NamedTuple):
-    """Some deliveries, and after which recipient the next page begins; None: this was the last one."""
+    """A page of deliveries. The next one begins after the recipient_id `next_after`; None: this is the last page."""
 
     rows: list[DeliveryRow]
     next_after: int | None
 
 
 class Attempt(NamedTuple):
-    """One try that did not succeed: `deferred`, `failed` or `in_doubt`."""
+    """One unsuccessful attempt. `outcome` is `deferred`, `failed` or `in_doubt`."""
 
     at: datetime
     outcome: str
@@ -103,7 +103,7 @@ class Attempt(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """Why deliveries are `failed` or `unknown`: the server's codes, or the words where there are none."""
+    """Why deliveries are `failed` or `unknown`. `reason` is the server's codes, or the whole reply if it has none."""
 
     status: str
     reason: str
@@ -113,14 +113,14 @@ class Reason(NamedTuple):
 
 
 class DeliveryLists:
-    """The lists of deliveries; a part of Deliveries. Each page reads a bounded number of rows."""
+    """The lists of deliveries; a base class of Deliveries. Each page reads a bounded number of rows."""
 
     _connection: Connection
 
     def page(self, event_id: int, after: int = 0, limit: int = 100, status: str | None = None) -> DeliveryPage:
-        """Return up to `limit` deliveries of an email after this recipient, of this status or of any.
+        """Return up to `limit` deliveries of an email after the recipient_id `after`, with `status` or (None) with any.
 
-        The work is bounded: a page may be short, or empty, and still have a next one.
+        The work is bounded, so a page can be short or empty and still have a next one.
         """
         values = {"event_id": event_id, "after": after, "window": WINDOW_SIZE}
         found = self._connection.fetch_all(SELECT_PAGE[status], status=status or "any", limit=limit, **values)
@@ -131,16 +131,16 @@ class DeliveryLists:
         return DeliveryPage(rows, last if size == WINDOW_SIZE else None)
 
     def next_of(self, event_id: int) -> datetime | None:
-        """Return when the next queued delivery of an email is to be tried, which may be in the past."""
+        """Return when the next queued delivery of an email is due, which may be in the past, or None."""
         row = self._connection.fetch_one(NEXT_ATTEMPT_AT, event_id=event_id)
         return None if row is None else moment(row[0])
 
     def attempts(self, event_id: int, recipient_id: int) -> list[Attempt]:
-        """Return the attempts of one delivery that did not succeed, oldest first."""
+        """Return the unsuccessful attempts of one delivery, oldest first."""
         return self.attempts_of_each(event_id, [recipient_id])[recipient_id]
 
     def attempts_of_each(self, event_id: int, recipient_ids: Sequence[int]) -> dict[int, list[Attempt]]:
-        """Return the same for several recipients, in one round trip to a database server."""
+        """Return the unsuccessful attempts for each of several recipients, in one round trip to a database server."""
         statements: list[Statement] = [
             (SELECT_ATTEMPTS, {"event_id": event_id, "recipient_id": recipient_id}) for recipient_id in recipient_ids
         ]
@@ -149,9 +149,9 @@ class DeliveryLists:
         return dict(zip(recipient_ids, attempts, strict=True))
 
     def reasons(self, event_id: int, limit: int = 5000) -> list[Reason]:
-        """Return why deliveries are failed or unknown, the most frequent reason first.
+        """Return the reasons why deliveries are failed or unknown, the most frequent first.
 
-        Reads the first `limit` deliveries that had an unsuccessful attempt.
+        Reads only the first `limit` deliveries that had an unsuccessful attempt.
         """
         groups: dict[tuple[str, str], Reason] = {}
         for (status, reply), (count, address) in self._replies(event_id, limit).items():
@@ -161,7 +161,7 @@ class DeliveryLists:
         return sorted(groups.values(), key=lambda group: (-group.count, group.status, group.reason))
 
     def _replies(self, event_id: int, limit: int) -> dict[tuple[str, str], tuple[int, str]]:
-        """Return how often each status came with each reply, and the first address for which it did."""
+        """Return the number of deliveries with each (status, reply), and the first address of each."""
         found: dict[tuple[str, str], tuple[int, str]] = {}
         for status, reply, address in self._connection.fetch_all(
             SELECT_REPLIES, event_id=event_id, after=0, window=limit

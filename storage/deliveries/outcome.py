@@ -1,6 +1,7 @@
-"""Deliveries as a sender changes them: first `sending`, then what came of the attempt.
+"""Record what a sender does with deliveries: that a message is about to end, and the outcome of the attempt.
 
-Each change is a conditional UPDATE. Its row count tells whether the delivery was still this sender's.
+Each change is a conditional UPDATE, and its row count shows whether the sender still held the claim. The theory of
+operation is in `storage/deliveries/__init__.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
 from storage.recipients import Recipients
 
-# What an interrupted cancel left queued is work for a sweep, too, which finishes the cancel.
+# Deliveries that an interrupted cancel left queued count too: a sweep finishes the cancel.
 NEXT_ATTEMPT_AT = """
 SELECT MIN((SELECT d.next_attempt_at FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
@@ -26,9 +27,9 @@ SELECT MIN((SELECT d.next_attempt_at FROM deliveries d
 FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
       SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e
 """
-# These two statements run for every message; all others are rare in comparison. SET_SENDING accepts `sending`, for a
-# commit that is repeated because its answer was lost, but no delivery that was cancelled or is another sender's. The
-# + 0 keeps PostgreSQL from looking for a row among all that a sender holds.
+# These two statements run for every message; all others are rare in comparison. SET_SENDING accepts `sending`, because
+# a commit is repeated if its reply was lost, but never a delivery that was cancelled or that another sender holds. The
+# + 0 keeps PostgreSQL from searching everything that the sender holds for a row.
 SET_SENDING = """
 UPDATE deliveries SET status = 'sending'
 WHERE event_id = ?1 AND recipient_id = ?2 AND claimed_by + 0 = ?3 AND status IN ('claimed', 'sending')
@@ -48,8 +49,8 @@ SELECT_DELIVERY = """
 SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE event_id = :event_id AND recipient_id = :recipient_id
 """
-# A known acceptance is always recorded, whoever holds the claim now, unless another sender may have sent the message
-# too: then the outcome of that one counts.
+# A known acceptance is recorded whoever holds the claim now, unless another sender may have sent the message too. Then
+# that sender's outcome counts.
 SET_SENT_LATE = """
 UPDATE deliveries SET status = 'sent', claimed_by = NULL, attempts = attempts + 1, finished_at = :finished_at,
     reply = :reply
@@ -71,8 +72,8 @@ SELECT_IN_DOUBT = """
 SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE claimed_by = :sender_id AND status = 'sending'
 """
-# A recipient who unsubscribed or was removed in the meantime gets no further attempt; nor does anyone once the email is
-# cancelled.
+# There is no further attempt for a recipient who has unsubscribed or been removed in the meantime, nor for anyone once
+# the email is cancelled.
 CANCEL_UNWANTED = """
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND (
@@ -87,8 +88,8 @@ FINAL_STATUSES = ("sent", "failed", "unknown", "cancelled")
 _AT_AND_EVENT_ID = itemgetter(4, 0)  # of an Accepted
 
 
-# Rows for SET_SENDING and SET_SENT. They are plain tuples: to make named tuples of them and to bind those to the
-# placeholders takes a tenth of the time that a message takes.
+# Rows for SET_SENDING and SET_SENT. They are plain tuples, because creating named tuples and binding them to the
+# placeholders would take a tenth of the time of each message.
 SendIntent = tuple[int, int, int]  # event_id, recipient_id, sender_id: a message that is about to be sent
 Accepted = tuple[int, int, int, str, int]  # the same, reply, at: a message that a server accepted
 
@@ -105,7 +106,7 @@ class Delivery(NamedTuple):
 
 
 class DeliveryUpdate(NamedTuple):
-    """What came of an attempt, and the delivery's new status: sent, failed, unknown, or queued for another attempt."""
+    """The outcome of an attempt, and the delivery's new status: sent, failed, unknown, or queued for a retry."""
 
     event_id: int
     recipient_id: int
@@ -118,7 +119,7 @@ class DeliveryUpdate(NamedTuple):
 
 
 class ClaimLost(Exception):
-    """A delivery of a batch is no longer this sender's: the batch is rolled back and its rows are recorded singly."""
+    """The sender no longer holds a delivery of a batch. The batch is rolled back, and recorded one by one."""
 
 
 class Deliveries(DeliveryLists, Retries):
@@ -131,12 +132,12 @@ class Deliveries(DeliveryLists, Retries):
         self._recipients = recipients
 
     def next_attempt_at(self) -> int | None:
-        """Return when the next queued delivery of any email may be tried, in seconds since 1970 UTC, or None."""
+        """Return when the next queued delivery of any email is due, in seconds since 1970 UTC, or None."""
         row = self._connection.fetch_one(NEXT_ATTEMPT_AT)
         return None if row is None else row[0]
 
     def get(self, key: DeliveryKey) -> Delivery:
-        """Return the delivery of this key, which must exist."""
+        """Return the delivery with this key, which must exist."""
         (row,) = self._connection.fetch_all(SELECT_DELIVERY, event_id=key[0], recipient_id=key[1])
         return Delivery(*row)
 
@@ -147,9 +148,9 @@ class Deliveries(DeliveryLists, Retries):
         updates: Sequence[DeliveryUpdate],
         intents: Sequence[SendIntent],
     ) -> Sequence[SendIntent]:
-        """Record in one commit which messages were accepted, what came of others, and which are about to be sent.
+        """In one commit, record accepted messages, the outcomes of others, and messages that are about to end.
 
-        Returns those of `intents` whose claim still holds; the others must not be sent.
+        Return those of `intents` whose claim still holds. The others must not be sent.
         """
         try:
             with self._connection.transaction():
@@ -164,11 +165,11 @@ class Deliveries(DeliveryLists, Retries):
 
     @property
     def can_submit(self) -> bool:
-        """Whether `submit_record` can do anything. A sender asks this before it prepares the arguments."""
+        """Whether this engine supports `submit_record`. A sender checks this before it prepares the arguments."""
         return self._connection.submit_transaction is not None
 
     def submit_record(self, accepted: Sequence[Accepted], intents: Sequence[SendIntent]) -> PendingTransaction | None:
-        """Start to `record` these without waiting for the commit.
+        """Start `record` without waiting for the commit.
 
         If this returns None, or the transaction was not certainly committed, call `record` with the same arguments.
         """
@@ -179,13 +180,13 @@ class Deliveries(DeliveryLists, Retries):
             return None  # `record` raises it
 
     def apply_each(self, sender_id: int, updates: Sequence[DeliveryUpdate]) -> None:
-        """Apply updates one by one in the open transaction, except to deliveries that are no longer this sender's."""
+        """Apply updates one by one in the open transaction, except where the sender no longer holds the claim."""
         for update in updates:
             if self._apply(sender_id, update) or self._record_late_acceptance(update):
                 self._account(update)
 
     def record_refused(self, sender_id: int, keys: Collection[DeliveryKey]) -> None:
-        """Record that messages were refused whose outcome is not decided: they are claimed, and no longer in doubt."""
+        """Record that messages were refused, with their outcome still undecided: back to `claimed`, not in doubt."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
                 self._connection.execute(
@@ -193,14 +194,14 @@ class Deliveries(DeliveryLists, Retries):
                 )
 
     def release(self, sender_id: int, keys: Collection[DeliveryKey], now: int) -> None:
-        """Queue claimed deliveries again that were certainly not sent. No attempt is counted."""
+        """Queue deliveries again that were claimed but certainly not sent. No attempt is counted."""
         with self._connection.transaction():
             for event_id, recipient_id in keys:
                 self._connection.execute(RELEASE, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)
                 self._cancel_unwanted((event_id, recipient_id), now)
 
     def release_all(self, sender_id: int) -> list[Delivery]:
-        """Queue all claimed deliveries of a sender again; return those that it left in doubt, which need an update."""
+        """Queue all claimed deliveries of a sender again. Return those that it left in doubt, which need an update."""
         self._connection.execute(RELEASE_ALL, sender_id=sender_id)
         return [Delivery(*row) for row in self._connection.fetch_all(SELECT_IN_DOUBT, sender_id=sender_id)]
 
@@ -216,7 +217,7 @@ class Deliveries(DeliveryLists, Retries):
             raise ClaimLost
 
     def _message_statements(self, accepted: Sequence[Accepted], intents: Sequence[SendIntent]) -> list[Statement]:
-        """Return the statements that every message needs. An email of `intents` cannot be finished by them."""
+        """Return the statements that record these messages. Emails with a message in `intents` cannot finish yet."""
         statements: list[Statement] = [
             (sql, rows) for sql, rows in ((SET_SENT, accepted), (SET_SENDING, intents)) if rows
         ]
@@ -231,7 +232,7 @@ class Deliveries(DeliveryLists, Retries):
         ]
 
     def _account(self, update: DeliveryUpdate) -> None:
-        """Count the outcome of an applied update; record an attempt that did not succeed."""
+        """Count the outcome of an applied update, and record the attempt if it was unsuccessful."""
         self._count(update.outcome, update.status, update.event_id, update.at)
         if update.outcome != "sent":
             self._insert_attempt(update)
@@ -246,7 +247,7 @@ class Deliveries(DeliveryLists, Retries):
         self._connection.execute_pipelined([self._hours.count_statement(outcome, event_id, at)])
 
     def _apply(self, sender_id: int, update: DeliveryUpdate) -> bool:
-        """Apply an update unless the delivery is no longer this sender's; return whether it was."""
+        """Apply an update. Return False, and change nothing, if the sender no longer holds the claim."""
         changed = self._connection.execute(
             APPLY_UPDATE,
             event_id=update.event_id,
@@ -263,12 +264,12 @@ class Deliveries(DeliveryLists, Retries):
         return changed == 1
 
     def _cancel_unwanted(self, key: DeliveryKey, now: int) -> None:
-        self._progress.lock(key[0])  # either a concurrent cancel sees that this one is queued, or this sees the cancel
+        self._progress.lock(key[0])  # either a concurrent cancel sees the queued delivery, or this sees the cancel
         if self._connection.execute(CANCEL_UNWANTED, event_id=key[0], recipient_id=key[1], now=now):
             self._progress.count(key[0], {"cancelled": 1}, now)
 
     def _record_late_acceptance(self, update: DeliveryUpdate) -> bool:
-        """Record an acceptance although the claim was lost; return whether it was recorded."""
+        """Record an acceptance although the claim was lost. Return whether it was recorded."""
         if update.status != "sent":
             return False
         key = {"event_id": update.event_id, "recipient_id": update.recipient_id}

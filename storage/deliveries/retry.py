@@ -1,4 +1,4 @@
-"""What a person does about deliveries that did not succeed: retry them, or decide what became of those in doubt."""
+"""What people do with unsuccessful deliveries: retry them, or decide the outcome of those in doubt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT_ATTEMPTED = """
 SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :limit
 """
-# Only deliveries that were attempted, and only to recipients who are still active.
+# Only deliveries that have been attempted, and only to recipients who are still active.
 IS_RETRYABLE = """
 EXISTS (SELECT 1 FROM attempts a WHERE a.event_id = deliveries.event_id AND a.recipient_id = deliveries.recipient_id)
 AND EXISTS (
@@ -31,7 +31,7 @@ QUEUE_AGAIN = f"""
 UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
 WHERE event_id = ? AND recipient_id = ? AND status = ? AND {IS_RETRYABLE}
 """  # noqa: S608 - statements of our own
-# Why a retry leaves a delivery alone: `standing` is the status of its recipient, or 'removed'.
+# The status of a delivery's recipient, or 'removed'. A retry skips all but 'active'.
 STANDING = "CASE WHEN r.removed_at IS NULL THEN COALESCE(r.status, 'removed') ELSE 'removed' END"
 COUNT_STANDINGS = f"""
 SELECT d.status, {STANDING} AS standing, COUNT(*) FROM ({WINDOW_OF_ATTEMPTED}) AS looked_at CROSS JOIN deliveries d
@@ -58,24 +58,24 @@ INSERT_ATTEMPT = """
 INSERT INTO attempts (event_id, recipient_id, attempted_at, outcome, reply)
 VALUES (:event_id, :recipient_id, :at, :outcome, :reply)
 """
-DECISION_REPLIES = {"sent": "a person decided: it was sent", "failed": "a person decided: it was not sent"}
+DECISION_REPLIES = {"sent": "marked as delivered by hand", "failed": "marked as failed by hand"}
 
 
 class Standings(NamedTuple):
-    """How many failed and unknown deliveries there are, by (their status, the standing of their recipient).
+    """The number of failed and unknown deliveries, by (status, standing of the recipient).
 
-    A standing is the status of a recipient, or `removed`. A retry queues the deliveries to those who are `active`.
+    The standing is the status of the recipient, or `removed`. A retry queues only deliveries to `active` recipients.
     """
 
     counts: Mapping[tuple[str, str], int]
-    is_complete: bool = True  # False: there may be more
+    is_complete: bool = True  # if False, there may be more
 
     def retryable(self, *statuses: str) -> int:
-        """Return how many deliveries with these statuses a retry queues."""
+        """Return how many deliveries with these statuses a retry would queue."""
         return sum(self.counts.get((status, "active"), 0) for status in statuses)
 
     def blocked(self, *statuses: str) -> dict[str, int]:
-        """Return how many deliveries with these statuses a retry leaves alone, by the standing of the recipient."""
+        """Return how many deliveries with these statuses a retry would skip, by the standing of the recipient."""
         blocked: Counter[str] = Counter()
         for (status, standing), count in self.counts.items():
             if status in statuses and standing != "active":
@@ -84,7 +84,7 @@ class Standings(NamedTuple):
 
 
 class Retries:
-    """Retrying and deciding; a part of Deliveries."""
+    """Retries and decisions; a base class of Deliveries."""
 
     _connection: Connection
     _progress: ProgressTable
@@ -97,10 +97,10 @@ class Retries:
         statuses: Sequence[str] = RETRYABLE_STATUSES,
         recipient_ids: Iterable[int] | None = None,
     ) -> int:
-        """Queue failed and unknown deliveries again, of all recipients or of these; return how many.
+        """Queue failed and unknown deliveries again, for all recipients or for these. Return how many.
 
-        Only deliveries to recipients who are still active. The email is `sending` then. Raises NoSuchEmail, or
-        NotRetryable unless the email is being sent or was sent.
+        Deliveries to recipients who are no longer active are skipped. The email becomes `sending`. Raises NoSuchEmail,
+        or NotRetryable unless the email is being sent or was sent.
         """
         self._check_retryable(event_id)
         second = epoch_seconds(now)
@@ -110,9 +110,9 @@ class Retries:
     def standings(
         self, event_id: int, recipient_ids: Iterable[int] | None = None, limit: int | None = None
     ) -> Standings:
-        """Count the failed and unknown deliveries of an email by the standing of their recipients.
+        """Count failed and unknown deliveries by the standing of their recipients, for all recipients or for these.
 
-        Of all recipients or of these. With `limit`, only about that many deliveries are read.
+        With `limit`, only about that many deliveries are read.
         """
         counts: Counter[tuple[str, str]] = Counter()
         seen = 0
@@ -125,7 +125,7 @@ class Retries:
         return Standings(counts)
 
     def reactivate_rejected(self, event_id: int) -> int:
-        """Make the rejected recipients of failed deliveries active again; return how many there were.
+        """Make the rejected recipients of failed deliveries active again. Return how many there were.
 
         Raises NoSuchEmail, or NotRetryable unless the email is being sent or was sent.
         """
@@ -151,7 +151,7 @@ class Retries:
             raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])
 
     def decide_each(self, event_id: int, status: str, now: datetime, recipient_ids: Iterable[int] | None = None) -> int:
-        """Decide all `unknown` deliveries of an email, or those to these recipients; return how many there were."""
+        """Decide all `unknown` deliveries of an email, or those to these recipients. Return how many there were."""
         second = epoch_seconds(now)
         batches = self._batches(event_id, recipient_ids)
         return sum(self._decide_some(event_id, status, second, batch) for batch in batches)
@@ -164,7 +164,7 @@ class Retries:
     def _retry_some(self, event_id: int, now: int, statuses: Sequence[str], recipient_ids: Sequence[int]) -> int:
         with self._connection.transaction():
             self._progress.lock(event_id)
-            self._check_retryable(event_id)  # it may be cancelled between two batches
+            self._check_retryable(event_id)  # the email may have been cancelled since the last batch
             counts: Counter[str] = Counter()
             for status in statuses:
                 rows = [(now, now, event_id, recipient_id, status) for recipient_id in recipient_ids]
@@ -191,7 +191,7 @@ class Retries:
             return len(decided)
 
     def _batches(self, event_id: int, recipient_ids: Iterable[int] | None) -> Iterator[Sequence[int]]:
-        """Return these recipients, or all with an attempt that did not succeed, BATCH_SIZE at a time."""
+        """Yield these recipients, or all that had an unsuccessful attempt, BATCH_SIZE at a time."""
         if recipient_ids is None:
             yield from self._attempted(event_id)
             return

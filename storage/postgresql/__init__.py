@@ -1,1 +1,1 @@
-"""PostgreSQL: its connection, its dialect of SQL, pipelined transactions."""
+"""PostgreSQL: connection, SQL dialect, pipelined transactions."""

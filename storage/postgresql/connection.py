@@ -1,6 +1,6 @@
-"""PostgreSQL: connect, transaction, and what differs from other databases.
+"""The Connection for PostgreSQL.
 
-A transaction begins with a statement of its own, so that a connection that was lost while idle is reopened before
+Each transaction begins with a separate statement, so that a connection that was lost while idle is reopened before
 anything is done on it.
 """
 
@@ -32,23 +32,23 @@ except ImportError as missing:
     remedy = "run: pip install -r requirements/postgresql.txt"
     raise DatabaseUnavailable("psycopg, which DATABASE_URL=postgresql://… needs, is not installed", remedy) from missing
 
-# What goes wrong is raised; what psycopg says of it besides would stand on stderr, which cron mails.
+# Errors are raised. What psycopg logs in addition would appear on stderr, which cron mails.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 NOTIFY_CHANNEL = "email_endpoint"
-INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock; any number that no other program uses
-# The server ends a session that loses its client in the middle of a transaction, so that it does not keep its locks for
-# hours. A session that has received only part of a pipeline does not count as idle; the keepalives below end it.
+INIT_LOCK_KEY = 0x656D61696C  # of an advisory lock: any number that no other program uses
+# If a client disappears in the middle of a transaction, the server ends its session, which would otherwise keep its
+# locks for hours. A session that has received only part of a pipeline is not idle; the keepalives below end it.
 TIMEOUTS: dict[str, float] = {"statement_timeout": 600, "idle_in_transaction_session_timeout": 10}  # seconds
 SERVER_KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 2}  # seconds
-SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; the same for an answer that nobody acknowledges
-# Each statement has its index. The planner knows that only once a table was analyzed, and keeps what it planned when
-# the table was small: it would read all deliveries to find thirty.
-# (And what is forbidden has a price so high that the compiler of queries, jit, would set to work.)
+SERVER_KEEPALIVES |= {"tcp_user_timeout": 20_000}  # milliseconds; for data that the client does not acknowledge
+# Every statement has an index to use. The planner does not know that before a table has been analyzed, and it keeps
+# plans that it made while the table was small: it would read all deliveries to find thirty. (Disabled plans look so
+# expensive that jit compilation would start, so that is off too.)
 DISABLED_PLANS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit")
 SELECT_LEASE_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-# Each change leaves a dead row behind: room on its page lets the next one take its place without touching an index,
-# and a number of them, not a share of a large table, is too many.
+# Each change leaves a dead row behind. Free space on its page lets a new version be stored without touching an index
+# (a HOT update). Vacuum starts after a fixed number of dead rows, because a share of a large table would be too many.
 STORAGE_PARAMETERS = """
 ALTER TABLE deliveries SET (fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
@@ -73,7 +73,7 @@ DROP_STAGED = "DROP TABLE IF EXISTS unsorted, incoming"
 
 
 class PostgreSQLConnection:
-    """A Connection to a PostgreSQL server. Waits up to `wait` seconds for another writer of the same rows."""
+    """A Connection to a PostgreSQL server. A write waits up to `wait` seconds for another writer of the same rows."""
 
     engine = "postgresql"
     for_update_skip_locked = "FOR UPDATE SKIP LOCKED"
@@ -82,7 +82,7 @@ class PostgreSQLConnection:
     wal_path: Path | None = None
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
-        """In `folder` are the locks by which senders of this host know of each other's death."""
+        """`folder` is for the lock files that show which senders of this host are alive."""
         self.guard: Guard | None = None
         self._url = url
         self._options = _options({**TIMEOUTS, "lock_timeout": wait})
@@ -93,25 +93,25 @@ class PostgreSQLConnection:
         self._locks = SenderLocks(folder / _file_name(self._connection.info))
 
     def fetch_all(self, sql: str, **values: object) -> list[Row]:
-        """Return all rows of a statement."""
+        """Run a statement and return all rows."""
         cursor = self._execute(named(sql), values)
         return cursor.fetchall()
 
     def fetch_one(self, sql: str, **values: object) -> Row | None:
-        """Return the first row of a statement, or None."""
+        """Run a statement and return the first row, or None."""
         rows = self.fetch_all(sql, **values)
         return rows[0] if rows else None
 
     def execute(self, sql: str, **values: object) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement and return the number of rows it changed."""
         return self._execute(named(sql), values).rowcount
 
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement of MANY_ROWS for all of `rows` at once; return how many rows it changed."""
+        """Run a statement of MANY_ROWS for all of `rows` at once. Return how many rows it changed."""
         return self._execute(MANY_ROWS[sql], arrays(rows)).rowcount
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in order; return the rows of each, or how many it changed. Writes need a transaction."""
+        """Run statements in order. Return for each its rows, or the number it changed. Writes need a transaction."""
         self._wait_for_pending()
         try:
             with self._connection.pipeline():
@@ -121,7 +121,7 @@ class PostgreSQLConnection:
         return [cursor.fetchall() if cursor.description else cursor.rowcount for cursor in cursors]
 
     def submit_transaction(self, statements: Sequence[Statement]) -> PipelinedTransaction:
-        """Send statements as a transaction of their own, and return without waiting for its end."""
+        """Send statements as a separate transaction, and return without waiting for it to end."""
         self._wait_for_pending()
         try:
             self._pending = self._pipeline.submit(statements)
@@ -130,7 +130,7 @@ class PostgreSQLConnection:
         return self._pending
 
     def stream(self, sql: str) -> Iterator[Row]:
-        """Yield the rows of a statement, some at a time. The transaction may be idle as long as the reader needs."""
+        """Yield the rows of a statement, a few at a time. The reader may take any time, with the transaction idle."""
         self._execute("SET LOCAL idle_in_transaction_session_timeout = 0", None)
         try:
             with self._connection.cursor("stream") as cursor:
@@ -148,18 +148,19 @@ class PostgreSQLConnection:
             raise translated(error) from error
 
     def executescript(self, script: str) -> None:
-        """Run several statements, inside the open transaction."""
+        """Run several statements in the open transaction."""
         self._execute(script, None)
 
     def structure(self) -> Structure:
-        """Return what the tables of this database consist of."""
+        """Return the structure of this database's tables."""
         ((schema, name),) = self.fetch_all(SELECT_SCHEMA)
         return self._structure(schema, name)
 
     def structure_of(self, script: str) -> Structure:
-        """Return what the tables consist of that a script creates, by running it on temporary ones.
+        """Return the structure of the tables that a script creates, by creating temporary ones.
 
-        They need no more rights than an import of recipients. Temporary functions are only found by their full name.
+        This needs no more privileges than an import of recipients. Temporary functions are found only by their
+        qualified name.
         """
         self.execute("SAVEPOINT before_structure")
         self.execute("SET LOCAL search_path TO pg_temp")
@@ -173,21 +174,21 @@ class PostgreSQLConnection:
         return of_postgresql(self.fetch_all(SELECT_POSTGRESQL_SCHEMA, schema=schema), name)
 
     def lock_for_upgrade(self) -> None:
-        """Wait for every transaction that has read `meta`, as all guarded ones have, and keep out new ones."""
+        """Wait for every transaction that has read `meta`, which all guarded ones have, and block new ones."""
         self.executescript("SET LOCAL statement_timeout = 0; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")
 
     def has_tables(self) -> bool:
-        """Return whether the tables exist. Inside a transaction, others that ask wait until it ends."""
+        """Return whether the tables exist. Inside a transaction, concurrent callers wait until it ends."""
         self._execute("SELECT pg_advisory_xact_lock(%s)", [INIT_LOCK_KEY])
         return self.fetch_all("SELECT to_regclass('meta')") != [(None,)]
 
     def server_version(self) -> str:
-        """Return the version, as in `PostgreSQL 17.2`."""
+        """Return the name and version, such as `PostgreSQL 17.2`."""
         ((version,),) = self.fetch_all("SHOW server_version")
         return f"PostgreSQL {str(version).partition(' ')[0]}"
 
     def integrity_check(self, seconds: float) -> list[str] | None:
-        """Return no faults: the server checks its own files (data_checksums)."""
+        """Return an empty list: the server checks its own files (data_checksums)."""
         return []
 
     def set_storage_parameters(self) -> None:
@@ -195,7 +196,7 @@ class PostgreSQLConnection:
         self.executescript(STORAGE_PARAMETERS + count_triggers.POSTGRESQL)
 
     def analyze(self) -> None:
-        """Update the statistics of the deliveries: without them a claim could sort all of them."""
+        """Update the statistics of the deliveries. Without them, a claim could sort all of them."""
         self._execute("ANALYZE deliveries", None)
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
@@ -210,11 +211,11 @@ class PostgreSQLConnection:
         self._execute(DROP_STAGED, None)
 
     def check_not_replaced(self) -> None:
-        """Do nothing: a server's database is not replaced while it is in use."""
+        """Do nothing: a database on a server is not replaced while it is in use."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all of the block durably, or nothing. A nested block joins the outer one."""
+        """Commit durably at the end of the block, or roll back on an exception. Nested blocks join the outer one."""
         if self._in_transaction:
             yield
             return
@@ -234,11 +235,11 @@ class PostgreSQLConnection:
             self.guard.check(cursor.fetchone())
 
     def notify(self) -> None:
-        """Notify waiting processes, once this transaction is committed, that something may be due."""
+        """Notify other processes, on commit of this transaction, that something may be due."""
         self._execute(f"NOTIFY {NOTIFY_CHANNEL}", None)
 
     def wait_for_notify(self, seconds: float) -> bool:
-        """Wait up to `seconds` for `notify`; return True at once if a notification may have been missed."""
+        """Wait up to `seconds` for a notification. Return True at once if one may have been missed."""
         if not self._listens or self._connection.closed:
             self._execute(f"LISTEN {NOTIFY_CHANNEL}", None)
             self._listens = True
@@ -249,32 +250,33 @@ class PostgreSQLConnection:
             raise translated(error) from error
 
     def lease_time(self) -> LeaseTime:
-        """Now, by the server's clock, the same for all machines."""
+        """Return the server's clock, which is the same for all machines."""
         ((milliseconds,),) = self.fetch_all(SELECT_LEASE_TIME)
         return LeaseTime("postgresql", milliseconds)
 
     def hold_sender_lock(self, sender_id: int) -> None:
-        """Hold a lock on a file of this sender's own, which the kernel frees when this process dies."""
+        """Lock a file that belongs to this sender. The kernel releases the lock when this process dies."""
         try:
             self._locks.hold(sender_id)
         except OSError as error:
-            reason = f"no file for the lock of a sender can be made: {error.filename} ({error.strerror})"
-            raise DatabaseReadOnly(reason, "let this user write to that folder, or name another in DATA_DIR") from error
+            reason = f"cannot create the lock file of a sender: {error.filename} ({error.strerror})"
+            remedy = "give this user write access to that folder, or set DATA_DIR to another one"
+            raise DatabaseReadOnly(reason, remedy) from error
 
     def release_sender_lock(self, sender_id: int) -> None:
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """True only if that sender surely died on this host; of other hosts nothing is known here."""
+        """Return whether that sender certainly died on this host. False for senders on other hosts."""
         return self._locks.is_free(sender_id)
 
     def size(self) -> int:
-        """The bytes of this database on the server's disk."""
+        """Return the size of this database on the server's disk, in bytes."""
         ((size,),) = self.fetch_all("SELECT pg_database_size(current_database())")
         return int(size)
 
     def close(self) -> None:
-        """Close it; a transaction that is open is rolled back."""
+        """Close the connection. An open transaction is rolled back."""
         self._connection.close()
 
     def _connect(self) -> psycopg.Connection[Row]:
@@ -284,13 +286,13 @@ class PostgreSQLConnection:
             connection = psycopg.connect(self._url, autocommit=True, **parameters)
         except psycopg.Error as error:
             raise translated(error) from error
-        # psycopg sends each number as the smallest type that holds it, but 20000 + 20000 is not a SMALLINT.
+        # psycopg sends each integer as the smallest type that it fits, but 20000 + 20000 does not fit a SMALLINT.
         connection.adapters.register_dumper(int, Int8Dumper)
         self._pipeline, self._pending = Pipeline(connection.pgconn), None
         return connection
 
     def _execute(self, sql: str, values: Mapping[str, object] | list[Any] | None) -> psycopg.Cursor[Row]:
-        """Run a statement, or several without `values`. Outside a transaction a lost connection is reopened first."""
+        """Run a statement, or several without `values`. Outside a transaction, first reopen a lost connection."""
         self._wait_for_pending()
         prepare = False if values is None else None  # only a single statement can be prepared
         if self._connection.closed and not self._in_transaction:
@@ -307,7 +309,7 @@ class PostgreSQLConnection:
             raise translated(error) from error
 
     def _wait_for_pending(self) -> None:
-        """Wait for a submitted transaction, which has the connection until it ends."""
+        """Wait for a submitted transaction, which occupies the connection until it ends."""
         if self._pending is not None:
             self._pending.wait()
             self._pending = None
@@ -318,16 +320,16 @@ class PostgreSQLConnection:
         try:
             self._connection.execute("ROLLBACK")
         except psycopg.Error:
-            self._connection.close()  # the server rolls back by itself
+            self._connection.close()  # then the server rolls back
 
 
 def _options(timeouts: Mapping[str, float]) -> str:
-    """What libpq tells the server at the start of a session; it has milliseconds."""
+    """Return the session parameters for the server, as libpq's `options`. `timeouts` are in seconds."""
     settings: dict[str, object] = {name: round(seconds * 1000) for name, seconds in timeouts.items()}
     settings |= SERVER_KEEPALIVES | dict.fromkeys(DISABLED_PLANS, "off")
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def _file_name(info: psycopg.ConnectionInfo) -> str:
-    """What stands for this database in the name of a file."""
+    """Return the part of a file name that identifies this database."""
     return re.sub(r"[^\w.-]", "_", f"postgresql-{info.host}-{info.port}-{info.dbname}")

@@ -1,4 +1,4 @@
-"""What psycopg raises, as an error of the data layer."""
+"""Translate the errors of psycopg into errors of the data layer, with remedies."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from storage.errors import (
 
 ANOTHER_SCHEMA = "set DATABASE_URL to another database or schema, or restore a backup (docs/backup.md, Restore)"
 
-# By SQLSTATE (PostgreSQL's Appendix A), not by class: psycopg's OperationalError has very different ones in it.
+# By SQLSTATE (Appendix A of the PostgreSQL manual), because psycopg's OperationalError covers very different errors.
 SQLSTATE_ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], ...] = (
     (("55P03", "57014", "40001", "40P01", "53300"), DatabaseBusy, "try again in a moment"),
     (("53100",), DatabaseFull, "free some disk space on the server"),
     (
         ("25006", "42501"),
         DatabaseReadOnly,
-        "let the user of DATABASE_URL write to this database, on the primary server",
+        "give the user of DATABASE_URL write access to this database, on the primary server",
     ),
     (("42P01",), DatabaseMissing, RESTORE_BACKUP),
-    (("3D000",), DatabaseMissing, "make the database (createdb), then run: flask init-db"),
+    (("3D000",), DatabaseMissing, "create the database (createdb), then run: flask init-db"),
     (("3F",), DatabaseMissing, "create the schema, or correct search_path in DATABASE_URL"),
-    (("28",), DatabaseUnavailable, "check user and password in DATABASE_URL"),
+    (("28",), DatabaseUnavailable, "check the user name and password in DATABASE_URL"),
 )
-# A table, type or function of that name exists already, or a table has other columns.
+# A table, type or function with that name already exists, or a table has different columns.
 NAME_CLASHES = ("42P07", "42710", "42723", "42703")
 CONNECTION_LOST = ("08", "25P03", "53", "57", "58", "XX")
 _META = re.compile(r"\bmeta\b")
 _NO_TEMPORARY_TABLES = re.compile(r'temporary tables in database ("[^"]+")')
-# libpq tells no SQLSTATE of a connection that was refused.
+# libpq does not report an SQLSTATE for a connection that was refused.
 CONNECTION_ERRORS = (
     ("authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -50,7 +50,7 @@ CONNECTION_ERRORS = (
 
 
 def translated(error: psycopg.Error) -> DatabaseUnavailable:
-    """The error with its remedy, in one line; libpq puts no password into its texts."""
+    """Return the error with its remedy, on one line. libpq's messages never contain a password."""
     said = " ".join(str(error).split())
     code = error.sqlstate or next((code for words, code in CONNECTION_ERRORS if words in said), "")
     if code in NAME_CLASHES:
@@ -59,10 +59,10 @@ def translated(error: psycopg.Error) -> DatabaseUnavailable:
         return DatabaseMissing(f"PostgreSQL: {said}", "run: flask init-db")
     if code == "42501" and (database := _NO_TEMPORARY_TABLES.search(said)):
         grant = f"GRANT TEMPORARY ON DATABASE {database[1]} TO the user of DATABASE_URL"
-        return DatabaseReadOnly(f"PostgreSQL: {said}", f"let the owner of the database run: {grant}")
+        return DatabaseReadOnly(f"PostgreSQL: {said}", f"as the owner of the database, run: {grant}")
     for prefixes, make, remedy in SQLSTATE_ERRORS:
         if code.startswith(prefixes):
             return make(f"PostgreSQL: {said}", remedy)
     if code and not code.startswith(CONNECTION_LOST):
         return StatementFailed(f"PostgreSQL: {said}", REPORT_BUG)
-    return DatabaseUnavailable(f"PostgreSQL: {said}", "is the server running, and DATABASE_URL right?")
+    return DatabaseUnavailable(f"PostgreSQL: {said}", "check the server and DATABASE_URL")

@@ -1,7 +1,7 @@
-"""The parameters of a connection: those of DATABASE_URL, and the program's own where nothing else is given.
+"""Connection parameters: those of DATABASE_URL, with the program's defaults for anything that is not set elsewhere.
 
-libpq takes parameters from the URL, from a service file and from the environment, in this order. Arguments of `connect`
-go before all of them, so the program only passes those that none of them has.
+libpq reads parameters from the URL, a service file and the environment, in this order of precedence. Arguments of
+`connect` override all of them, so the program passes only those that none of them sets.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ DEFAULTS: Mapping[str, Any] = {
 }
 ALWAYS: Mapping[str, Any] = {
     "fallback_application_name": "email-endpoint",
-    "client_encoding": "UTF8",  # every text must fit
+    "client_encoding": "UTF8",  # any text must be possible
 }
 
 
 @cache
 def connection_parameters(url: str, options: str) -> Mapping[str, Any]:
-    """Return what `psycopg.connect` takes beside `url`. Raises psycopg.Error if libpq cannot read the URL.
+    """Return the arguments for `psycopg.connect` in addition to `url`. Raises psycopg.Error if the URL is invalid.
 
-    `options` are settings of the session, as in `-c name=value`. Those that are given elsewhere follow them, and win.
+    `options` are session settings, as in `-c name=value`. Those that are set elsewhere come after them, and take
+    precedence.
     """
     given: dict[str, Any] = conninfo_to_dict(url)
     known = _elsewhere(given.get("service")) | {name: value for name, value in given.items() if value}
@@ -39,14 +40,14 @@ def connection_parameters(url: str, options: str) -> Mapping[str, Any]:
 
 
 def _elsewhere(service: str | None) -> dict[str, str]:
-    """Return what libpq takes from the environment and the service file, and its own defaults."""
+    """Return the parameters that libpq reads from the environment and the service file, and its own defaults."""
     with _service(service):
         return {each.keyword.decode(): each.val.decode() for each in pq.Conninfo.get_defaults() if each.val}
 
 
 @contextmanager
 def _service(name: str | None) -> Iterator[None]:
-    """Let libpq read the entry of a service: it does so for its defaults only if the environment names it."""
+    """Make libpq include a service file entry in its defaults, which it does only if the environment names it."""
     before = os.environ.get("PGSERVICE")
     if name is None or name == before:
         yield

@@ -1,7 +1,7 @@
-"""Statements that a PostgreSQL server runs as one transaction, while its client does something else.
+"""Run statements on the server as one transaction, while the client does something else.
 
-In libpq's pipeline mode all that is sent up to one Sync is one transaction without BEGIN and COMMIT, and one round
-trip (PostgreSQL's manual, 55.2.4 "Pipelining"). This stands beside psycopg's own pipeline because that one waits.
+In libpq's pipeline mode, everything sent up to one Sync is one transaction, without BEGIN and COMMIT, in one round trip
+(PostgreSQL manual, section 55.2.4, "Pipelining"). psycopg's own pipeline waits for the results; this one does not.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
 class Pipeline:
-    """One connection to the server, and the statements that it knows by name."""
+    """A connection in pipeline mode, and the statements that the server has prepared on it."""
 
     def __init__(self, connection: PGconn) -> None:
         self._connection = connection
         self._prepared: dict[str, bytes] = {}
 
     def submit(self, statements: Sequence[Statement]) -> PipelinedTransaction:
-        """Send the statements. Nothing else may use the connection until `wait` returned. Raises psycopg.Error."""
+        """Send the statements. Nothing else may use the connection until `wait` returns. Raises psycopg.Error."""
         connection, prepared = self._connection, self._prepared
         known = len(prepared)
         connection.enter_pipeline_mode()
@@ -40,23 +40,23 @@ class Pipeline:
             connection.pipeline_sync()
             _flush(connection)
         except BaseException:
-            connection.finish()  # the server may have got a part of it
+            connection.finish()  # the server may have received part of it
             raise
         return PipelinedTransaction(connection, all_known=len(prepared) == known)
 
 
 class PipelinedTransaction:
-    """A PendingTransaction whose statements were all sent."""
+    """A PendingTransaction whose statements have all been sent."""
 
     def __init__(self, connection: PGconn, *, all_known: bool) -> None:
-        """`all_known`: the server had prepared each of its statements before."""
+        """`all_known`: the server had already prepared all of its statements."""
         self.descriptor = connection.socket
         self._connection: PGconn | None = connection
         self._all_known = all_known
         self._good = True
 
     def wait(self) -> bool:
-        """Wait until it has ended; return whether it was certainly committed, with every row it was given changed."""
+        """Wait until it has ended. Return whether it was certainly committed, and changed every row it was given."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -65,7 +65,7 @@ class PipelinedTransaction:
             except psycopg.Error:
                 self._good = False
             if not self._good and not (self._all_known and connection.status == ConnStatus.OK):
-                connection.finish()  # it is not known which names the server knows: a rollback does not forget them
+                connection.finish()  # which statements are prepared is unknown, since a rollback does not undo that
         return self._good
 
 
@@ -84,7 +84,7 @@ def _flush(connection: PGconn) -> None:
 
 
 def _all_good(connection: PGconn) -> bool:
-    """Read all results, up to that of the Sync."""
+    """Read all results up to that of the Sync. Return whether every statement succeeded."""
     good = True
     while True:
         while connection.is_busy():

@@ -1,8 +1,8 @@
-"""SQL for psycopg and libpq, and values as the server reads them.
+"""Convert SQL and values for psycopg and libpq.
 
-Most statements are the same on both engines. `named` and `numbered` only change the form of their placeholders. The
-statements that change many rows are written here a second time: the server gets each column of the rows as one array,
-and changes all rows in one execution. (psycopg's `executemany` would execute a statement for each row.)
+Most statements are the same on both engines, and `named` and `numbered` only convert their placeholders. The statements
+that change many rows are written again here: the server gets each column of the rows as one array, and changes all rows
+in one execution. (psycopg's `executemany` would execute the statement once per row.)
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 @lru_cache(maxsize=256)
 def named(sql: str) -> str:
-    """Return a statement with each `:name` in psycopg's form, `%(name)s`."""
+    """Return a statement with each `:name` converted to psycopg's `%(name)s`."""
     return _NAMED.sub(r"%(\1)s", sql.replace("%", "%%"))
 
 
 @lru_cache(maxsize=32)
 def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """Return a statement with each `:name` in libpq's form, `$1`, and the names in the order of their numbers."""
+    """Return a statement with each `:name` converted to libpq's `$1`, and the names in the order of the numbers."""
     names = tuple(dict.fromkeys(_NAMED.findall(sql)))
     return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", sql), names
 
 
 @lru_cache(maxsize=16)
 def all_or_error(sql: str) -> str:
-    """Return a statement for many rows in libpq's form, with a last value: the number of rows that it must change.
+    """Return a statement for many rows in libpq's form, with one more value: the number of rows that it must change.
 
-    If it changes fewer, the server must roll back the transaction before the client sees this, so the statement has to
-    fail. SQL has no other way to raise an error: it divides by zero.
+    If it changes fewer, the server must roll back the transaction without asking the client, so the statement has to
+    fail. SQL has no other way to raise an error, so it divides by zero.
     """
     numbers = count(1)
     update = re.sub("%s", lambda _: f"${next(numbers)}", MANY_ROWS[sql])
@@ -79,22 +79,22 @@ def all_or_error(sql: str) -> str:
 
 
 def as_texts(values: Mapping[str, object], names: Sequence[str]) -> list[bytes | None]:
-    """Return these values as libpq takes them, in the server's own notation."""
+    """Return the values of these names in the text format that libpq sends."""
     return [None if (value := values[name]) is None else str(value).encode() for name in names]
 
 
 def for_psycopg(sql: str, values: Values | Sequence[tuple[object, ...]]) -> tuple[str, Values | list[str]]:
-    """Return a statement and its values, or its rows, in psycopg's form."""
+    """Return a statement, and its values or rows, in psycopg's form."""
     return (named(sql), values) if isinstance(values, dict) else (MANY_ROWS[sql], arrays(values))
 
 
 def arrays(rows: Iterable[tuple[object, ...]]) -> list[str]:
-    """Return each column of the rows as an array in the server's notation."""
+    """Return each column of the rows as an array literal."""
     return [_array(column) for column in zip(*rows, strict=True)]
 
 
 def _array(column: Sequence[object]) -> str:
-    """psycopg would call Python for each value."""
+    """Return an array literal. psycopg would call a Python function for each value, which is slower."""
     if isinstance(column[0], str):
         column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
     return f"{{{','.join(map(str, column))}}}"

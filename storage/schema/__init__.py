@@ -1,1 +1,1 @@
-"""The schema: its version, creating and upgrading the tables, comparing what a database has with it."""
+"""The schema: its version, creating and upgrading the tables, and comparing a database with it."""

@@ -1,12 +1,12 @@
-"""The triggers that maintain the table `status_counts`. Its numbers are exact, whoever changes a status, and however.
+"""The triggers that maintain the table `status_counts`. Its numbers are exact, however a status is changed.
 
-SQLite counts each changed row, always in shard 0. PostgreSQL counts once for each statement, in one of 64 shards, so
-that an import of a million rows changes a total once, and writers rarely wait for each other.
+SQLite counts each changed row, always in shard 0. PostgreSQL counts once per statement, in one of 64 shards, so that an
+import of a million rows changes a total once, and writers rarely wait for each other.
 """
 
 from __future__ import annotations
 
-# The counted tables, and the status that a row counts as.
+# The counted tables, and the status under which a row is counted.
 COUNTED = {
     "emails": "{row}status",
     "recipients": "CASE WHEN {row}removed_at IS NULL THEN {row}status ELSE 'removed' END",
@@ -36,7 +36,7 @@ END $$;
 CREATE TRIGGER {table}_{event} AFTER {event} ON {table} REFERENCING {transition_tables}
     FOR EACH STATEMENT EXECUTE FUNCTION count_{table}_{event}();
 """
-# The transition tables of each event, and what each of their rows adds to a total.
+# The transition tables of each event, and the number that each of their rows adds to a total.
 TRANSITION_TABLES = {
     "INSERT": {"NEW TABLE AS new_rows": 1},
     "DELETE": {"OLD TABLE AS old_rows": -1},

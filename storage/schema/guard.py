@@ -1,16 +1,16 @@
 """Check which schema a database has, and whether this program can use it.
 
-A database records its schema in two rows of `meta`: `schema_version`, and `schema_digest`, the digest of the SQL that
-creates it. The version says which migrations the database needs. The digest distinguishes two development versions with
-the same number. Both must match this program's (`require_current`).
+A database records its schema in two rows of `meta`: `schema_version`, and `schema_digest`, a digest of the SQL that
+creates the schema. The version says which migrations the database needs. The digest distinguishes development versions
+with the same number. Both must match this program's (`require_current`).
 
 This is checked
 
 - when the web server, `task.py`, `flask check` or any other command opens a database (`check`);
 - at every probe (`check`), and at the start of every sweep of a long-running sender (`check_version`);
-- by the first statement of every transaction on an open database (`GUARD`). So a process never writes to a database
-  that was upgraded or replaced while the process had it open. No upgrade can come between the check and the writes: on
-  PostgreSQL an upgrade waits for transactions that have read `meta`, and SQLite has one writer at a time.
+- by the first statement of every transaction on an open database (`GUARD`), so that a process never writes to a
+  database that was upgraded or replaced while the process had it open. No upgrade can come between the check and the
+  writes: on PostgreSQL, an upgrade waits for transactions that have read `meta`; SQLite has one writer at a time.
 
 `storage/schema/upgrading.py` creates and upgrades the schema.
 """
@@ -42,13 +42,13 @@ ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 
 
 def check(connection: Connection) -> None:
-    """Raise SchemaMismatch unless the schema is this program's; then look for lost commits."""
+    """Raise SchemaMismatch unless the schema is this program's. Then check for lost commits, once per boot."""
     check_version(connection)
     check_wal_after_boot(connection, int(time.time()))
 
 
 def check_version(connection: Connection) -> None:
-    """Raise SchemaMismatch unless the schema is this program's. Runs one statement."""
+    """Raise SchemaMismatch unless the schema is this program's. Runs a single statement."""
     require_current(connection.fetch_one(SELECT_VERSION_AND_DIGEST))
 
 
@@ -78,10 +78,10 @@ GUARD = Guard(SELECT_VERSION_AND_DIGEST, require_current)
 
 
 def check_wal_after_boot(connection: Connection, now: int) -> None:
-    """Once per boot, mark a database that has lost commits in the same way as a restored backup.
+    """Once per boot, check for lost commits. If there are any, mark the database as a restored backup.
 
-    What it is about to send may already have been sent. The first process that opens the database must do this, because
-    the last one to close it removes the log that shows the loss.
+    Emails that it is about to send may already have been sent. The first process that opens the database must do this,
+    because the last one to close it deletes the log that shows the loss.
     """
     if not wal_needs_check(connection):
         return
@@ -89,16 +89,16 @@ def check_wal_after_boot(connection: Connection, now: int) -> None:
         with connection.transaction():
             check_wal(connection, now)
     except DatabaseUnavailable:
-        return  # It is still readable. The next process that can write to it checks.
+        return  # The database can still be read. The next process that can write to it checks.
 
 
 def wal_needs_check(connection: Connection) -> bool:
-    """Return whether no process has called `check_wal` since the machine started. Always False without a log."""
+    """Return whether `check_wal` has not been called since the machine was started. Always False without a log."""
     return connection.wal_path is not None and connection.fetch_one(SELECT_BOOT) != (boot_id(),)
 
 
 def check_wal(connection: Connection, now: int) -> None:
-    """Mark the database if its log has lost commits. Call it in a transaction that has written nothing yet."""
+    """Mark the database if its log has lost commits. Call this in a transaction that has written nothing yet."""
     lost = lost_commits(connection.wal_path) if connection.wal_path is not None else 0
     if lost:
         connection.execute(MARK_AS_BACKUP, now=now)

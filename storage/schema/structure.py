@@ -1,7 +1,7 @@
 """Read and compare the structure of schemas: tables, columns, constraints, indexes, triggers and settings.
 
-The structure is read from the database's catalogue. Differences in the layout of the SQL or in the order of columns do
-not count.
+The structure is read from the database's catalogue. Differences in the layout of the SQL or the order of columns do not
+count.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _difference(part: Part, expected: Structure, found: Structure) -> str | None
 
 
 def digest(*scripts: str) -> str:
-    """Return a digest of the SQL, 16 hexadecimal digits. Comments and layout do not change it."""
+    """Return a digest of the SQL, as 16 hexadecimal digits. It does not depend on comments and layout."""
     return hashlib.sha256("\n".join(map(_normalised, scripts)).encode()).hexdigest()[:16]
 
 

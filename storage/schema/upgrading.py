@@ -1,15 +1,15 @@
 """Create the schema, and upgrade it from any earlier version.
 
-A new database is created from `schema.sql`. An older one is upgraded by the SQL in `storage/migrations/`, whose README
-says how to write migrations. On both engines, either runs in one transaction that changes everything or nothing. If two
-processes start at once, they take turns, and the second finds nothing to do.
+A new database is created from `schema.sql`. An older one is upgraded with the SQL in `storage/migrations/`, whose
+README says how to write migrations. On both engines, this takes one transaction, which changes everything or nothing.
+If two processes start at the same time, they take turns, and the second one finds nothing to do.
 
 Before an upgrade changes anything, it checks that
 
 1. the database is what it claims to be. From version 2 on, the digest proves it. Databases of version 1 have no digest,
    and many development schemas also claim version 1, so their tables are compared with the baseline;
-2. no sender is running. A running sender would continue with statements written for the old tables. A sender that died
-   does not block the upgrade: the next sweep takes over its claims;
+2. no sender is running, because it would continue with statements written for the old tables. A sender that has died
+   does not block the upgrade; the next sweep takes over its claims;
 3. lost commits have been detected. The first write after a boot removes the traces of them from SQLite's log.
 """
 
@@ -48,7 +48,8 @@ INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDA
 def create_or_upgrade(connection: Connection, now: int) -> str:
     """Create the schema, or upgrade it to this program's version, in one transaction. Safe to repeat.
 
-    Returns what it did, or UP_TO_DATE. Changes nothing if it raises SchemaMismatch, UnknownSchema or SendersRunning.
+    Return what was done, or UP_TO_DATE. Nothing is changed if this raises SchemaMismatch (UnknownSchema is one),
+    SendersRunning or UpgradeFailed.
     """
     with connection.transaction():
         done = _created_or_upgraded(connection, now)
@@ -117,7 +118,7 @@ def _files(number: int, engine: str, folder: Path) -> Iterator[Path]:
 def _require_baseline(connection: Connection, version: int) -> None:
     """Raise UnknownSchema if a database without a digest does not have exactly the tables of version 1.
 
-    AlteredSchema if only additions and indexes differ: that can be undone.
+    Raise AlteredSchema if only additions and indexes differ, which an operator can undo.
     """
     if version > BASELINE:
         return

@@ -1,1 +1,1 @@
-"""Senders: their leases and locks, the clock they work by, and what keeps them from sending."""
+"""Senders: their leases and locks, the clocks that they rely on, and the errors that stop them."""

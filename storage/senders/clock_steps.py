@@ -1,8 +1,8 @@
-"""Is the wall clock right? It decides what is due, so a wrong one would send everything at once, or nothing.
+"""Check the wall clock. It decides which emails are due: a wrong one would send everything at once, or nothing.
 
-Three comparisons can tell. Within one boot, the wall clock must have advanced as far as the boot clock since a sweep
-last recorded the offset between them. With PostgreSQL, it must agree with the server's clock. And in any case, it must
-not be far from the time of the last sweep.
+There are three checks. Within one boot, the wall clock must have advanced as far as the boot clock since a sweep last
+recorded the offset between them. With PostgreSQL, it must agree with the server's clock. In any case, it must not be
+far from the time of the last sweep.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.clock import (
 )
 from storage.connection import Connection
 
-KEEP_OFFSETS_FOR = 400 * DAY  # of machines that were started again
+KEEP_OFFSETS_FOR = 400 * DAY  # the offsets of earlier boots
 
 SELECT_OFFSET = "SELECT offset_seconds FROM host_clocks WHERE boot_id = :boot_id"
 RECORD_OFFSET = """
@@ -34,10 +34,10 @@ SET_HEARTBEAT = "UPDATE counters SET value = :now WHERE name = 'last_sweep_at'"
 
 
 class WrongClock(NamedTuple):
-    """The wall clock cannot be right. Both times are seconds since 1970 UTC."""
+    """Evidence that the wall clock is wrong. Both times are in seconds since 1970 UTC."""
 
-    now: int  # what it says
-    expected: int  # what it should say, or the time of the last sweep
+    now: int  # the wall clock
+    expected: int  # what the wall clock should be, or the time of the last sweep
     compared_with: str  # "boot clock", "database server" or "last sweep"
 
 
@@ -52,26 +52,26 @@ class Clocks:
         return counters.read(self._connection, "last_sweep_at") or 0
 
     def record(self, now: int) -> None:
-        """Record that a sweep checked the database at `now`, by a clock that is right."""
+        """Record that a sweep checked the database at `now`, and found the clock right."""
         with self._connection.transaction():
             self._connection.execute(SET_HEARTBEAT, now=now)
             self._connection.execute(DELETE_OLD_OFFSETS, before=now - KEEP_OFFSETS_FOR)
             self._connection.execute(RECORD_OFFSET, boot_id=boot_id(), offset=clock_offset(), now=now)
 
     def expected_offset(self) -> int | None:
-        """Return the `clock_offset` recorded in this boot, or None if there is none to rely on."""
+        """Return the `clock_offset` that was recorded in this boot, or None if there is no reliable one."""
         if boot_id() == UNKNOWN_BOOT:
             return None
         row = self._connection.fetch_one(SELECT_OFFSET, boot_id=boot_id())
         return int(row[0]) if row else None
 
     def server_lead(self) -> float | None:
-        """Return how many seconds the database server's clock is ahead of ours; None if it is the same clock."""
+        """Return how many seconds the database server's clock is ahead of ours, or None if there is no server."""
         reading = self._connection.lease_time()
         return reading.milliseconds / 1000 - time.time() if reading.clock == "postgresql" else None
 
     def check(self) -> WrongClock | None:
-        """Return what shows that the wall clock is wrong, or None."""
+        """Return evidence that the wall clock is wrong, or None."""
         now, offset = int(time.time()), self.expected_offset()
         if offset is not None and not offset_is_right(offset):
             return WrongClock(now, offset + round(boot_clock()), "boot clock")
@@ -83,5 +83,5 @@ class Clocks:
 
 
 def offset_is_right(expected: int) -> bool:
-    """Return whether the wall clock was not stepped since `expected` was recorded, in this boot."""
+    """Return whether the wall clock has not been changed since `expected` was recorded in this boot."""
     return abs(clock_offset() - expected) <= MAX_CLOCK_STEP

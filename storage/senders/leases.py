@@ -1,4 +1,11 @@
-"""Senders, each with a lease that is also its heartbeat. The claims of a dead sender are taken over."""
+"""Senders: registration, leases, and taking over the claims of dead senders.
+
+A sender is dead if the lock on its file is free (the kernel releases it however the process died), or if its lease has
+expired. Leases are measured by a clock that setting the time does not affect: the boot clock with its boot ID on
+SQLite, and the server's clock on PostgreSQL. The next sender to register queues the `claimed` deliveries of a dead
+sender again, resolves its `sending` ones as in doubt, and deletes its row. A sender that was only suspended finds its
+row gone when it renews its lease, and by its own clock it sends no final dot after the lease has expired.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +30,7 @@ COUNT_SWEEP = """
 UPDATE counters SET value = value + CASE name WHEN 'sweeps' THEN 1 ELSE :milliseconds END
 WHERE name IN ('sweeps', 'sweep_milliseconds')
 """
-# The senders of a sweep that lasts for hours come and go: the heartbeat of one that leaves must not be lost.
+# In a sweep that lasts for hours, senders come and go. The heartbeat of one that unregisters must not be lost.
 KEEP_HEARTBEAT = """
 UPDATE counters SET value = (SELECT heartbeat_at FROM senders WHERE sender_id = :sender_id)
 WHERE name = 'last_sweep_at' AND value < (SELECT heartbeat_at FROM senders WHERE sender_id = :sender_id)
@@ -34,14 +41,17 @@ ResolveInDoubt = Callable[[Delivery], DeliveryUpdate]
 
 
 class Senders:
-    """All senders of an installation. `resolve` decides what becomes of a delivery that a sender left in doubt."""
+    """All senders of an installation. `resolve` returns the update for a delivery that a sender left in doubt."""
 
     def __init__(self, connection: Connection, deliveries: Deliveries) -> None:
         self._connection = connection
         self._deliveries = deliveries
 
     def register(self, max_senders: int, now: int, resolve: ResolveInDoubt) -> int | None:
-        """Take over the claims of dead senders, then register a sender; return its id, or None if `max_senders` run."""
+        """Take over the claims of dead senders, then register a new sender.
+
+        Return its sender_id, or None if `max_senders` senders are already registered.
+        """
         with self._connection.transaction():
             dead = _dead(self._connection)
             for sender_id in dead:
@@ -51,17 +61,20 @@ class Senders:
         return self._acquire_slot(max_senders, now)
 
     def any_dead(self) -> bool:
-        """Return whether a registered sender has died. The next one to register takes over its claims."""
+        """Return whether any registered sender is dead. The next one to register takes over its claims."""
         return bool(_dead(self._connection))
 
     def renew(self, sender_id: int, now: int) -> bool:
-        """Renew a sender's lease; return False if another sender took over its claims, so that it must stop."""
+        """Extend a sender's lease to LEASE_SECONDS. Return False if another sender took over; it must then stop."""
         with self._connection.transaction():
             _, until = self._lease_end()
             return self._connection.execute(RENEW_LEASE, sender_id=sender_id, lease_until=until, now=now) == 1
 
     def unregister(self, sender_id: int, resolve: ResolveInDoubt, milliseconds: int | None = None) -> None:
-        """Remove a sender and queue its claims again. `milliseconds` is how long its sweep took, if that had work."""
+        """Remove a sender, queue its claims again, and resolve its deliveries in doubt.
+
+        `milliseconds` is the duration of its sweep, for the statistics, or None if the sweep had no work.
+        """
         with self._connection.transaction():
             self._connection.execute(KEEP_HEARTBEAT, sender_id=sender_id)
             self._take_over(sender_id, resolve)
@@ -80,7 +93,7 @@ class Senders:
                 if len(self._connection.fetch_all(SELECT_LEASES)) >= max_senders:
                     return None
                 sender_id = number
-                # Before the row is committed, so that others see at once if this process is killed.
+                # Before the row is committed, so that others notice at once if this process is killed.
                 self._connection.hold_sender_lock(sender_id)
                 self._add(sender_id, now)
         except BaseException:
@@ -107,7 +120,7 @@ class Senders:
 
 
 def running(connection: Connection) -> list[int]:
-    """Return the process ids of the senders that are alive."""
+    """Return the process IDs of the senders that are alive."""
     dead = _dead(connection)
     return [process_id for sender_id, process_id in connection.fetch_all(SELECT_PROCESSES) if sender_id not in dead]
 
@@ -122,5 +135,5 @@ def _dead(connection: Connection) -> list[int]:
 
 
 def _is_valid(until: LeaseTime, now: LeaseTime) -> bool:
-    # A lease of another boot, or one that ends later than any lease can, is from before the clock restarted.
+    # A lease of another boot, or one that ends later than any lease can, is from before the machine restarted.
     return until.clock == now.clock and 0 < until.milliseconds - now.milliseconds <= LEASE_SECONDS * 1000

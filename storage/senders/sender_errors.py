@@ -1,4 +1,4 @@
-"""What keeps senders from sending. A sender records it, and clears it when it sends again."""
+"""The errors that stop senders. A sender records its error, and clears it once it can send again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CLEAR = "DELETE FROM sender_errors WHERE kind = :kind"
 
 
 class SenderError(NamedTuple):
-    """Why nothing is sent."""
+    """An error that stops sending."""
 
     kind: str  # MAIL_SERVER or CLOCK
     reason: str
-    since: datetime  # when a sender first met it
+    since: datetime  # when a sender first encountered it
 
 
 class SenderErrors:
@@ -34,19 +34,19 @@ class SenderErrors:
         self._connection = connection
 
     def current(self) -> list[SenderError]:
-        """Return the errors that have not been cleared, the oldest first."""
+        """Return the errors that have not been cleared, oldest first."""
         rows = self._connection.fetch_all(SELECT_ERRORS)
         return [SenderError(kind, reason, moment(since)) for kind, reason, since in rows]
 
     def record(self, kind: str, reason: str, now: int) -> bool:
-        """Record an error, or that it is still there; return whether it is new."""
+        """Record an error, or update its reason. Return whether it is new."""
         with self._connection.transaction():
             is_new = self._connection.fetch_one(SELECT_KIND, kind=kind) is None
             self._connection.execute(RECORD, kind=kind, reason=reason, now=now)
         return is_new
 
     def clear(self, kind: str) -> None:
-        """Remove the error of this kind, if there is one. Writes nothing otherwise."""
+        """Delete the error of this kind. Writes nothing if there is none."""
         if self._connection.fetch_one(SELECT_KIND, kind=kind) is not None:
             with self._connection.transaction():
                 self._connection.execute(CLEAR, kind=kind)

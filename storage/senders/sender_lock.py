@@ -1,4 +1,4 @@
-"""A file lock for each sender on this host: free as soon as its process is dead, however it died."""
+"""A file lock for each sender on this host. The kernel releases it as soon as the process dies, for whatever reason."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is known of other processes, so their leases decide
+except ImportError:  # Windows: whether other processes are alive is unknown, so their leases decide
     fcntl = None  # type: ignore[assignment]
 
 
 class SenderLocks:
-    """The locks of the senders on one database, as files `<database>-sender-<id>` beside it."""
+    """The locks of the senders of one database: files named `<database>-sender-<id>` next to it."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
         self._held: dict[int, int] = {}
 
     def hold(self, sender_id: int) -> None:
-        """Make this sender's file and lock it, without waiting; raises OSError."""
+        """Create and lock this sender's file, without waiting. Raises OSError."""
         if fcntl is None:
             return
         descriptor = os.open(self._path(sender_id), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -27,14 +27,14 @@ class SenderLocks:
         self._held[sender_id] = descriptor
 
     def release(self, sender_id: int) -> None:
-        """Remove this sender's file and its lock; a file that is gone already is as good."""
+        """Delete this sender's file, if it exists, and release its lock."""
         self._path(sender_id).unlink(missing_ok=True)
         descriptor = self._held.pop(sender_id, None)
         if descriptor is not None:
             os.close(descriptor)
 
     def is_free(self, sender_id: int) -> bool:
-        """Whether the sender's file is there and nobody holds its lock; a missing file tells nothing."""
+        """Return whether the sender's file exists and is not locked. A missing file proves nothing."""
         if fcntl is None:
             return False
         try:
@@ -42,7 +42,7 @@ class SenderLocks:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several may look at once
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that several processes can check
         except BlockingIOError:
             return False
         finally:

@@ -1,4 +1,4 @@
-"""The addresses of mail servers that did not answer an attempt to connect, so that later sweeps try others first."""
+"""Addresses of mail servers that did not respond to an attempt to connect. Later sweeps try other addresses first."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ ON CONFLICT (address) DO UPDATE SET remembered_until = excluded.remembered_until
 
 
 class UnreachableAddresses:
-    """The addresses that are remembered."""
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def all(self, now: int) -> dict[str, int]:
-        """Return the addresses, each with the second (since 1970 UTC) until which it is remembered."""
+        """Return the addresses, each with the time until which it is remembered, in seconds since 1970 UTC."""
         return dict(self._connection.fetch_all(SELECT, now=now))
 
     def add(self, addresses: Iterable[str], now: int) -> None:

@@ -1,1 +1,1 @@
-"""SQLite: its connection, its write lock, its write-ahead log, backups."""
+"""SQLite: connection, write lock, write-ahead log, backups."""

@@ -1,4 +1,4 @@
-"""A copy of a SQLite database in use: made whole or not at all, marked as a backup, and looked through."""
+"""Back up a SQLite database while it is in use: all or nothing, marked as a backup, and verified."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from storage.progress import ProgressTable
 from storage.schema import guard
 from storage.sqlite.connection import SQLiteConnection
 
-LOG_SUFFIXES = ("-wal", "-journal")  # files that SQLite would take for a part of the file beside them
+LOG_SUFFIXES = ("-wal", "-journal")  # SQLite would apply such files to a database with their name
 
 
 class BackupRefused(DBError):
-    """No backup was made, and the file is what it was; says why."""
+    """No backup was made, and the target file is unchanged. The text gives the reason."""
 
 
 def back_up(connection: Connection, target: Path, now: int) -> dict[str, int]:
-    """Copy the database into the file `target`, which only its owner can read; the rows of each table in it.
+    """Copy the database to the file `target`, which only its owner can read. Return the number of rows by table.
 
-    Others go on reading and writing meanwhile. Raises BackupRefused, or OSError for the file.
+    Other processes can read and write meanwhile. Raises BackupRefused, or OSError for the target file.
     """
     if not isinstance(connection, SQLiteConnection):
-        raise BackupRefused("flask backup is for SQLite; for PostgreSQL there is pg_dump: see docs/backup.md")
+        raise BackupRefused("flask backup supports SQLite only; back up PostgreSQL with pg_dump (docs/backup.md)")
     target = target.resolve()
     _check_target(connection, target)
     with _folder_beside(target) as folder:
@@ -43,17 +43,18 @@ def back_up(connection: Connection, target: Path, now: int) -> dict[str, int]:
 def _check_target(connection: SQLiteConnection, target: Path) -> None:
     if target.exists():
         if not target.is_file():
-            raise BackupRefused(f"{target} is no ordinary file")
+            raise BackupRefused(f"{target} is not a regular file")
         if connection._path.samefile(target):
             raise BackupRefused(f"{target} is the database itself")
     for name in (target.with_name(target.name + end) for end in LOG_SUFFIXES):
         if name.exists() and name.stat().st_size:
-            raise BackupRefused(f"{name} belongs to a database that was in this place; is it in use? remove it first")
+            reason = "belongs to an earlier database at this path; if nothing uses it, delete it and try again"
+            raise BackupRefused(f"{name} {reason}")
 
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """A folder of this user's alone, on the same disk; it goes with all that SQLite puts into it."""
+    """Context manager: a private folder on the same disk, which is deleted with everything that SQLite puts into it."""
     folder = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     folder.mkdir(mode=0o700)
     try:
@@ -72,7 +73,7 @@ def _fill(source: SQLiteConnection, path: Path, now: int) -> dict[str, int]:
         _check_integrity(copy)
         return {table: _count(copy, table) for table in TABLES}
     finally:
-        copy.close()  # what is left in a WAL goes into the file
+        copy.close()  # moves the rest of the WAL into the file
 
 
 def _check_integrity(copy: SQLiteConnection) -> None:
@@ -89,7 +90,7 @@ def _count(copy: Connection, table: str) -> int:
 
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
+        return  # Windows cannot open folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

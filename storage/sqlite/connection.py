@@ -1,8 +1,8 @@
-"""SQLite: connect, transaction, and what differs from other databases.
+"""The Connection for SQLite.
 
-Autocommit mode with explicit transactions, WAL, `synchronous=FULL`: a power cut loses nothing that was
-committed. Every write begins with BEGIN IMMEDIATE, since a reading transaction that turns into a writing one
-fails at once when another wrote in between, whatever the busy timeout.
+It uses autocommit mode with explicit transactions, WAL and `synchronous=FULL`, so a power cut loses nothing that was
+committed. Every write begins with BEGIN IMMEDIATE: if a transaction starts with a read and another process writes
+before it does, its first write fails at once, whatever the busy timeout.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from storage.sqlite.errors import (
 from storage.sqlite.write_lock import WriteLock, WriteLockTimeout
 from storage.values import Address
 
-MIN_NOTICEABLE_WAIT = 0.05  # seconds; after a shorter wait for the write lock, SQLite's timeout stays as it is
+MIN_NOTICEABLE_WAIT = 0.05  # seconds; shorter waits for the write lock are not subtracted from SQLite's timeout
 MIN_SQLITE_VERSION = (3, 35, 0)  # RETURNING
 INIT_DB_REMEDY = "run: flask init-db"
 SELECT_OBJECT_NAMES = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
 class SQLiteConnection:
-    """A Connection to a SQLite file that exists. Waits up to `wait` seconds for another writer."""
+    """A Connection to an existing SQLite file. A write waits up to `wait` seconds for another writer."""
 
     engine = "sqlite"
     for_update_skip_locked = for_update = ""  # there is one writer at a time
-    submit_transaction = None  # SQLite has no server that would run it
-    sending_index_hint = "INDEXED BY emails_sending"  # otherwise all are found by status, then sorted
+    submit_transaction = None  # there is no server to run it in the background
+    sending_index_hint = "INDEXED BY emails_sending"  # otherwise SQLite finds them all by status, and sorts them
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
         if driver.sqlite_version_info < MIN_SQLITE_VERSION:
-            raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "3.35 or newer is needed")
+            raise DatabaseUnavailable(f"SQLite {driver.sqlite_version} is too old", "install version 3.35 or later")
         if _identity(path) is None:
             raise DatabaseMissing(f"there is no database at {path}", INIT_DB_REMEDY)
         if not path.is_file():
@@ -75,33 +75,33 @@ class SQLiteConnection:
             raise self._translated(error) from error
 
     def fetch_all(self, sql: str, **values: object) -> list[Row]:
-        """Return all rows of a statement."""
+        """Run a statement and return all rows."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except driver.Error as error:
             raise self._translated(error) from error
 
     def fetch_one(self, sql: str, **values: object) -> Row | None:
-        """Return the first row of a statement, or None."""
+        """Run a statement and return the first row, or None."""
         rows = self.fetch_all(sql, **values)
         return rows[0] if rows else None
 
     def execute(self, sql: str, **values: object) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement and return the number of rows it changed."""
         try:
             return self._connection.execute(sql, values).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement, with `?` for the values, for each of `rows`; return how many rows it changed in all."""
+        """Run a statement, with `?` for the values, for each of `rows`. Return the total number of changed rows."""
         try:
             return self._connection.executemany(sql, rows).rowcount
         except driver.Error as error:
             raise self._translated(error) from error
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in order; return the rows of each, or how many it changed."""
+        """Run statements in order. Return for each its rows, or the number of rows it changed."""
         return [self._result(*statement) for statement in statements]
 
     def _result(self, sql: str, values: Values | Sequence[tuple[object, ...]]) -> list[Row] | int:
@@ -125,7 +125,7 @@ class SQLiteConnection:
         self.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608
 
     def executescript(self, script: str) -> None:
-        """Run several statements, inside the open transaction (the driver's executescript would commit it)."""
+        """Run several statements in the open transaction, which the driver's own executescript would commit."""
         statement = ""
         for part in re.split("(?<=;)", script):
             statement += part
@@ -136,43 +136,43 @@ class SQLiteConnection:
             self.execute(statement)
 
     def structure(self) -> Structure:
-        """Return what the tables of this database consist of."""
+        """Return the structure of this database's tables."""
         return of_sqlite(self.fetch_all(SELECT_SQLITE_SCHEMA))
 
     def structure_of(self, script: str) -> Structure:
-        """Return what the tables consist of that a script creates, by running it in memory."""
+        """Return the structure of the tables that a script creates, by running it in memory."""
         with closing(driver.connect(":memory:")) as scratch:
             scratch.executescript(script)
             return of_sqlite(scratch.execute(SELECT_SQLITE_SCHEMA))
 
     def lock_for_upgrade(self) -> None:
-        """Do nothing: there is one writer at a time, and no limit on how long it takes."""
+        """Do nothing: SQLite has one writer at a time, which may take as long as it needs."""
 
     def has_tables(self) -> bool:
-        """Whether the tables were made. Raises ForeignTables if there are only those of another program."""
+        """Return whether the tables exist. Raises ForeignTables if there are only tables of another program."""
         names = {name for (name,) in self.fetch_all(SELECT_OBJECT_NAMES)}
         if names and "meta" not in names:
             raise foreign(self._path)
         return bool(names)
 
     def switch_to_wal(self) -> None:
-        """Use a write-ahead log from now on, as files that `create_file` creates do. Not inside a transaction."""
+        """Turn on the write-ahead log, as `create_file` does for new files. Must not run inside a transaction."""
         self.execute("PRAGMA journal_mode=WAL")
 
     def server_version(self) -> str:
-        """Return the version, as in `SQLite 3.53.4`."""
+        """Return the name and version, such as `SQLite 3.53.4`."""
         return f"SQLite {driver.sqlite_version}"
 
     def integrity_check(self, seconds: float) -> list[str] | None:
-        """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
+        """Return the first few faults in the file, or None if checking all of it takes more than `seconds`."""
         try:
             return integrity.quick_check(self._connection, seconds)
         except driver.Error as error:
             raise self._translated(error) from error
 
     def copy_into(self, target: SQLiteConnection) -> None:
-        """Copy all of it as it is at one moment, whoever writes meanwhile; a few pages at a time."""
-        self.execute("BEGIN")  # and a first read: the moment
+        """Copy a consistent snapshot, a few pages at a time, while other processes write."""
+        self.execute("BEGIN")  # the first read in the transaction fixes the snapshot
         try:
             self.has_tables()
             self._connection.backup(target._connection, pages=1024)
@@ -182,17 +182,17 @@ class SQLiteConnection:
             self.execute("ROLLBACK")
 
     def set_storage_parameters(self) -> None:
-        """Create the triggers that count emails and recipients by status."""
+        """Create the triggers that maintain `status_counts`. SQLite has no storage parameters."""
         self.executescript(count_triggers.SQLITE)
 
     def analyze(self) -> None:
-        """Do nothing: no statement here is planned by statistics."""
+        """Do nothing: no statement here depends on statistics."""
 
     def notify(self) -> None:
-        """Do nothing: SQLite cannot notify other processes, which look again every few seconds."""
+        """Do nothing: SQLite cannot notify other processes, so they poll."""
 
     def wait_for_notify(self, seconds: float) -> bool:
-        """Sleep for `seconds`, and return False: nobody can notify."""
+        """Sleep for `seconds` and return False, because SQLite cannot notify."""
         time.sleep(seconds)
         return False
 
@@ -229,13 +229,13 @@ class SQLiteConnection:
             self.execute(statement)
 
     def check_not_replaced(self) -> None:
-        """Raise DatabaseMissing if the file was deleted or replaced: what is written to it would be lost."""
+        """Raise DatabaseMissing if the file was deleted or replaced, because anything written to it would be lost."""
         if self._is_replaced():
             raise replaced(self._path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all of the block durably, or nothing. A nested block joins the outer one."""
+        """Commit durably at the end of the block, or roll back on an exception. Nested blocks join the outer one."""
         if self._connection.in_transaction:
             yield
             return
@@ -248,16 +248,16 @@ class SQLiteConnection:
                 yield
                 self.execute("COMMIT")
             finally:
-                # Some errors, such as a full disk, have rolled back already.
+                # Some errors, such as a full disk, have already rolled back.
                 if self._connection.in_transaction:
                     self.execute("ROLLBACK")
 
     def lease_time(self) -> LeaseTime:
-        """Now, by the boot clock, which no step of the wall clock touches and which counts sleep."""
+        """Return the boot clock, which setting the time does not affect and which counts the time spent asleep."""
         return LeaseTime(boot_id(), int(boot_clock() * 1000))
 
     def hold_sender_lock(self, sender_id: int) -> None:
-        """Hold a lock on a file of this sender's own, which the kernel frees when this process dies."""
+        """Lock a file that belongs to this sender. The kernel releases the lock when this process dies."""
         try:
             self._locks.hold(sender_id)
         except OSError as error:
@@ -267,16 +267,16 @@ class SQLiteConnection:
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """True only if that sender surely died on this host."""
+        """Return whether that sender certainly died on this host."""
         return self._locks.is_free(sender_id)
 
     def size(self) -> int:
-        """The bytes of its files."""
+        """Return the size of the database's files, in bytes."""
         names = (self._path, *(self._path.with_name(self._path.name + end) for end in ("-wal", "-shm")))
         return sum(name.stat().st_size for name in names if name.exists())
 
     def close(self) -> None:
-        """Close it; a transaction that is open is rolled back."""
+        """Close the connection. An open transaction is rolled back."""
         self.unstage_addresses()
         self._connection.close()
         self._write_lock.close()
@@ -289,11 +289,11 @@ class SQLiteConnection:
 
     @contextmanager
     def _write_locked(self) -> Iterator[None]:
-        """Hold the write lock. The time that this waited is taken off the wait for SQLite's own lock."""
+        """Hold the write lock. The time spent waiting for it is subtracted from SQLite's own timeout."""
         try:
             waited = self._write_lock.acquire(self._wait)
         except WriteLockTimeout as error:
-            raise DatabaseBusy("another process keeps the database locked", "try again in a moment") from error
+            raise DatabaseBusy("the database is locked by another process", "try again in a moment") from error
         try:
             if waited > MIN_NOTICEABLE_WAIT:
                 self.execute(f"PRAGMA busy_timeout={int((self._wait - waited) * 1000)}")
@@ -324,17 +324,17 @@ class SQLiteConnection:
 
 
 def create_file(path: Path) -> None:
-    """Create an empty database in WAL mode that only this user can read, unless there is one; its folder must exist.
+    """Create an empty database in WAL mode that only this user can read, unless it exists. Its folder must exist.
 
-    A file that is not empty is not opened. It may be another program's, and closing it would remove its log, and the
-    traces of lost commits with it.
+    A file that is not empty is not opened. It may belong to another program, and closing it would delete its log, and
+    with it the traces of lost commits. Raises DatabaseUnavailable.
     """
     try:
         if not stat.S_ISDIR(path.parent.stat().st_mode):
             raise NotADirectoryError
     except (FileNotFoundError, NotADirectoryError) as error:
-        remedy = "make it, or set DATABASE_URL"
-        raise DatabaseMissing(f"there is no folder {path.parent} for the database", remedy) from error
+        remedy = "create it, or set DATABASE_URL"
+        raise DatabaseMissing(f"the folder {path.parent} does not exist", remedy) from error
     except OSError as error:
         raise not_reached(path, error) from error
     if _identity(path) is not None and not path.is_file():

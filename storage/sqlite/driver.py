@@ -1,4 +1,4 @@
-"""The SQLite driver: pysqlite3 where it is installed, because it bundles a newer SQLite than most systems have."""
+"""The SQLite driver: pysqlite3 if it is installed, because it bundles a newer SQLite than most systems have."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ __all__ = ["driver", "file_uri"]
 
 
 def file_uri(path: object, mode: str = "rw") -> str:
-    """Return the URI of a database file; `mode` is SQLite's: rw, ro."""
+    """Return the URI of a database file. `mode` is `rw` or `ro`, as in SQLite's URIs."""
     escaped = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return f"file:{escaped}?mode={mode}"

@@ -1,4 +1,4 @@
-"""The errors of SQLite and of its files, as errors of the data layer with their remedies."""
+"""Translate the errors of SQLite and of its files into errors of the data layer, with remedies."""
 
 from __future__ import annotations
 
@@ -19,82 +19,83 @@ from storage.errors import (
     StatementFailed,
 )
 
-BESIDE = ("-wal", "-shm", "-journal")  # files that SQLite writes besides the database
+COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite creates next to the database
 
 
 def translated(path: Path, error: Exception) -> DatabaseUnavailable:
-    """What a driver's error says. Extended codes have the primary one as their beginning: SQLITE_READONLY_DIRECTORY."""
+    """Translate an error of the driver. Extended codes begin with the primary one, as in SQLITE_READONLY_DIRECTORY."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return DatabaseBusy("another process keeps the database locked", "try again in a moment")
+        return DatabaseBusy("the database is locked by another process", "try again in a moment")
     if name.startswith("SQLITE_FULL"):
-        return DatabaseFull(f"no room is left for the database {path}", "free some disk space")
+        return DatabaseFull(f"the disk is full, or the database {path} has reached its size limit", "free some space")
     if name.startswith("SQLITE_READONLY"):
-        return DatabaseReadOnly(f"the database {path} cannot be written", _let_write(path))
+        return DatabaseReadOnly(f"cannot write to the database {path}", _grant_write_access(path))
     if name.startswith("SQLITE_NOTADB"):
         return not_a_database(path)
     if name.startswith("SQLITE_CORRUPT"):
         return DatabaseUnavailable(f"the database {path} is damaged: {error}", RESTORE_BACKUP)
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return DatabaseUnavailable(f"the database {path} cannot be opened", _let_write(path))
+        return DatabaseUnavailable(f"cannot open the database {path}", _grant_write_access(path))
     if name.startswith("SQLITE_IOERR"):
-        return DatabaseUnavailable(f"the disk under the database {path} fails ({name})", "is it full, or broken?")
+        remedy = "check whether the disk is full or failing"
+        return DatabaseUnavailable(f"disk error on the database {path} ({name})", remedy)
     if "no such table" in str(error):
-        return DatabaseMissing(f"the database {path} has no tables of this program", "run: flask init-db")
+        return DatabaseMissing(f"the database {path} is not initialised", "run: flask init-db")
     if "no such column" in str(error) or "has no column named" in str(error):
         return ForeignTables(f"the database {path}", ANOTHER_FILE, str(error))
     return StatementFailed(f"the database {path} failed: {error}", REPORT_BUG)
 
 
 def foreign(path: Path) -> ForeignTables:
-    """The file holds tables, but not this program's."""
+    """Return the error for a file with tables that are not this program's."""
     return ForeignTables(f"the database {path}", ANOTHER_FILE)
 
 
 def incomplete(path: Path, error: Exception) -> DatabaseMissing:
-    """One of this program's tables is missing."""
+    """Return the error for a database in which one of this program's tables is missing."""
     return DatabaseMissing(f"the database {path} is damaged: {error}", RESTORE_BACKUP)
 
 
 def not_a_database(path: Path) -> DatabaseUnavailable:
-    """A folder, or a file that SQLite cannot read."""
+    """Return the error for a folder, or a file that SQLite cannot read."""
     return DatabaseUnavailable(f"{path} is not a database", ANOTHER_FILE)
 
 
 def replaced(path: Path) -> DatabaseMissing:
-    """The file is another one than it was, or none."""
+    """Return the error for a file that was deleted or replaced."""
     remedy = "stop the service, put the file back or run: flask init-db, and start again"
     return DatabaseMissing(f"the database {path} was deleted or replaced while in use", remedy)
 
 
 def no_lock_file(path: Path, error: OSError) -> DatabaseReadOnly:
-    """A file beside the database cannot be created, or belongs to another user."""
-    reason = f"the database cannot be written: {error.filename or path} cannot be opened ({error.strerror})"
-    return DatabaseReadOnly(reason, _let_write(path, *([Path(error.filename)] if error.filename else [])))
+    """Return the error for a file next to the database that cannot be created, or belongs to another user."""
+    reason = f"cannot write to the database: cannot open {error.filename or path} ({error.strerror})"
+    return DatabaseReadOnly(reason, _grant_write_access(path, *([Path(error.filename)] if error.filename else [])))
 
 
 def not_created(path: Path, error: OSError) -> DatabaseUnavailable:
-    """The file cannot be created or opened."""
-    done = "opened" if path.exists() else "created"
-    return DatabaseUnavailable(f"the database {path} cannot be {done}: {error.strerror}", _let_write(path))
+    """Return the error for a file that cannot be created or opened."""
+    do = "open" if path.exists() else "create"
+    return DatabaseUnavailable(f"cannot {do} the database {path}: {error.strerror}", _grant_write_access(path))
 
 
 def not_reached(path: Path, error: OSError) -> DatabaseUnavailable:
-    """The path leads nowhere, or a folder on the way to the file cannot be entered."""
+    """Return the error for a path that does not exist, or leads through a folder that cannot be entered."""
     remedy = "correct DATABASE_URL"
     if isinstance(error, PermissionError):
         closed = next((folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK)), path.parent)
         remedy = f"let this user enter the folder {closed}"
-    return DatabaseUnavailable(f"the database {path} cannot be reached: {error.strerror}", remedy)
+    return DatabaseUnavailable(f"cannot access the database {path}: {error.strerror}", remedy)
 
 
-def _let_write(path: Path, *others: Path) -> str:
+def _grant_write_access(path: Path, *others: Path) -> str:
     named = " and ".join(_not_writable(path, others))
-    return f"let this user write to {named or f'{path} and to the folder it is in'}"
+    return f"give this user write access to {named or f'{path} and its folder'}"
 
 
 def _not_writable(path: Path, others: tuple[Path, ...]) -> Iterator[str]:
-    for file in (path, *(path.with_name(path.name + end) for end in BESIDE), *others):
+    for file in (path, *(path.with_name(path.name + end) for end in COMPANION_SUFFIXES), *others):
         if os.access(file, os.F_OK) and not os.access(file, os.R_OK | os.W_OK):
             yield str(file)
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""A lock for the threads of one process that are let in strictly in the order in which they asked."""
+"""A first-come, first-served lock for threads. `write_lock.py` says why it is needed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections import deque
 
 
 class FifoLock:
-    """A fair lock. Each waiting thread sleeps on a lock of its own; a `threading.Lock` may be taken out of turn."""
+    """A fair lock. Waiting threads sleep, each on its own lock, and do not poll.
+
+    `threading.Lock` is unfair: a newcomer can acquire it ahead of threads that are already waiting.
+    """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()  # held for a few steps at a time
+        self._guard = threading.Lock()  # held only for a few instructions
         self._waiting: deque[threading.Lock] = deque()
         self._is_held = False
 
     def acquire(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the lock; return whether this thread holds it now."""
+        """Acquire the lock. Return False if that takes more than `timeout` seconds."""
         with self._guard:
             if not self._is_held:
                 self._is_held = True
@@ -27,12 +30,12 @@ class FifoLock:
             return True
         with self._guard:
             if mine not in self._waiting:
-                return True  # it was handed over just now
+                return True  # it was handed over in the meantime
             self._waiting.remove(mine)
             return False
 
     def release(self) -> None:
-        """Hand the lock to the thread that has waited longest, if any."""
+        """Release the lock, or hand it to the thread that has waited longest."""
         with self._guard:
             if self._waiting:
                 self._waiting.popleft().release()

@@ -1,4 +1,4 @@
-"""SQLite's check of a whole file, for a limited time."""
+"""Check the integrity of a SQLite file within a time limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEPS_PER_CLOCK_CHECK = 10_000  # of SQLite's virtual machine
 
 
 def quick_check(connection: driver.Connection, seconds: float) -> list[str] | None:
-    """Return the first few faults in the file, or None if `seconds` were not enough to check all of it."""
+    """Return the first few faults in the file, or None if checking all of it takes more than `seconds`."""
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, STEPS_PER_CLOCK_CHECK)
     try:

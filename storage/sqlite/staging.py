@@ -1,6 +1,6 @@
-"""Stages the addresses of an import, sorted, in a second database file, so that the real one stays unlocked meanwhile.
+"""Stage and sort the addresses of an import in a second database file, so that the real one stays unlocked.
 
-A temporary table would not do: some builds of SQLite, such as pysqlite3's, always keep those in memory.
+A temporary table would not keep memory flat: some builds of SQLite, such as pysqlite3's, always keep them in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ATTACH = "ATTACH :file AS staging"
 DETACH = "DETACH staging"
-# What is lost here can be read again: no journal, no syncs.
+# No journal and no syncs, because anything lost here can be read again.
 CREATE_TABLES = (
     "PRAGMA staging.journal_mode=OFF",
     "PRAGMA staging.synchronous=OFF",
@@ -19,7 +19,7 @@ CREATE_TABLES = (
        (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)""",
 )
 INSERT_UNSORTED = "INSERT INTO staging.unsorted (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
-# In the order of the keys each index grows at one place; in any other order a million rows would hold the write
+# Sorted by key, so that rows are later appended to each index. Unsorted, inserting a million rows would hold the write
 # lock ten times as long.
 FILL_INCOMING = """
 INSERT INTO staging.incoming (address, address_key) SELECT address, address_key FROM staging.unsorted ORDER BY 2
@@ -27,14 +27,14 @@ INSERT INTO staging.incoming (address, address_key) SELECT address, address_key 
 
 
 class StagingFile:
-    """The file, as long as it is attached. Where the system allows it, it has no name meanwhile."""
+    """The staging file while it is attached. Where the system allows it, its name is removed at once."""
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(f".{database.name}-staging-{os.urandom(8).hex()}")
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     def attached(self) -> None:
-        """It is open: nobody else needs its name, and a crash leaves nothing behind."""
+        """Remove the name of the open file, so that a crash leaves nothing behind."""
         if os.name == "posix":
             self.remove()
 

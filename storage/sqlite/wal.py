@@ -1,9 +1,10 @@
 """Detect lost commits in SQLite's write-ahead log, which SQLite itself does not report.
 
-SQLite reads the log up to the first frame whose checksum is wrong, and takes all that follows for a write that a power
-cut interrupted; its integrity check says "ok". But only one write can have been interrupted, since the next begins
-after the sync of the one before: two commits after a wrong frame were on the disk once. (A log whose first 32 bytes are
-wrong cannot be told from a new one.) The format: https://sqlite.org/fileformat2.html, section 4.
+SQLite reads the log up to the first frame with a wrong checksum. It assumes that everything after that is a write that
+a power cut interrupted, and its integrity check says "ok". But only one write can have been interrupted, because the
+next one begins after the previous one is synced. So if two or more commits follow a wrong frame, they were on the disk
+and the disk lost data. (A log whose first 32 bytes are wrong looks the same as a new one.) The format is described in
+section 4 of https://sqlite.org/fileformat2.html.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24  # bytes
-BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # the magic number -> the order of the bytes that are added up
+HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
+BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}  # magic number -> byte order of the words in a checksum
 
 
 class _Frame(NamedTuple):
     is_commit: bool
     salts: bytes
     checksum: tuple[int, int]
-    content: bytes  # what it is the checksum of, together with all before
+    content: bytes  # the bytes that its checksum covers, in addition to all earlier frames
 
 
 def lost_commits(log: Path) -> int:
-    """Return how many commits at the end of this log SQLite will never read. Nobody may write to it meanwhile."""
+    """Return the number of commits at the end of this log that SQLite will never read. Nobody may write meanwhile."""
     if not log.exists():
         return 0
     with log.open("rb") as file:

@@ -1,10 +1,27 @@
-"""A fair lock for SQLite's one writer: waiting writers are let in between the commits of a busy one.
+"""A fair write lock around SQLite's single writer, across threads and processes.
 
-SQLite's own waiting is unfair: beside a sender that commits without pause, the web server managed only a few POSTs a
-second. So every writer takes two file locks: first the turnstile, then the write lock; then it releases the turnstile.
-A writer that waits for the write lock holds the turnstile, so a busy writer queues behind it. Only one thread of each
-process takes part in this; the others wait for it in a FifoLock. All this is for fairness only. Correctness is left to
-SQLite's own lock.
+Theory of operation
+-------------------
+SQLite lets waiting writers poll, which is unfair: next to a sender that commits without pause, the web server managed
+only a few POSTs a second. So each writer acquires three locks, in this order, before BEGIN IMMEDIATE:
+
+1. a FifoLock, shared by the threads of this process;
+2. `<database>-turnstile`, a file lock;
+3. `<database>-writer`, a file lock.
+
+It releases the turnstile as soon as it has the writer lock, and the other two after the commit. A process that waits
+for the writer lock holds the turnstile meanwhile, so a busy writer that comes straight back finds the turnstile taken
+and queues behind it. Nobody can write twice while another process waits for the writer lock. Among several processes
+that wait for the turnstile, the order is not guaranteed.
+
+The file locks are polled (every 0.1 ms, doubling to 1 ms), because flock cannot wait with a timeout. Many polling
+threads would slow down the working ones, so the FifoLock lets only one thread of a process poll; the others sleep. A
+`threading.Lock` would not do, because a newcomer can acquire it ahead of waiting threads.
+
+These locks give fairness, never correctness. SQLite's own lock excludes other writers, so a program that ignores these
+does no harm. The time spent waiting here is subtracted from SQLite's busy timeout (`SQLiteConnection._write_locked`).
+The kernel releases file locks when a process dies, so none is ever stale, and the files may be deleted while nothing is
+running. Without fcntl (on Windows) there are no file locks, and each writer pauses for 1 ms after its commit instead.
 """
 
 from __future__ import annotations
@@ -20,18 +37,18 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.0001, 0.001  # between two tries to get a lock that is held
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.0001, 0.001  # between attempts to acquire a file lock
 
 
 class WriteLockTimeout(Exception):
-    """The write lock was not free in time."""
+    """The write lock was not available in time."""
 
 
-_THREAD_LOCKS: dict[str, FifoLock] = {}  # of each database
+_THREAD_LOCKS: dict[str, FifoLock] = {}  # one for each database
 
 
 class WriteLock:
-    """The write lock of one database, for one connection."""
+    """The write lock of one database, as one connection uses it. Not reentrant. Its constructor raises OSError."""
 
     def __init__(self, database: Path) -> None:
         names = () if fcntl is None else (f"{database.name}-turnstile", f"{database.name}-writer")
@@ -40,7 +57,7 @@ class WriteLock:
         self._is_held = False
 
     def acquire(self, timeout: float) -> float:
-        """Wait up to `timeout` seconds for the lock; return how long it took. Raises WriteLockTimeout."""
+        """Acquire the lock. Return how many seconds that took. Raises WriteLockTimeout after `timeout` seconds."""
         if not self._files:
             return 0.0
         began = time.monotonic()
@@ -55,15 +72,15 @@ class WriteLock:
         return time.monotonic() - began
 
     def release(self) -> None:
-        """Let the next writer in."""
+        """Release the lock, so that the next writer can acquire it."""
         if self._files:
             fcntl.flock(self._files[1], fcntl.LOCK_UN)
             self._release_thread_lock()
         else:
-            time.sleep(MAX_POLL_SECONDS)  # without file locks, only a pause lets others in
+            time.sleep(MAX_POLL_SECONDS)  # without file locks, other writers only get a chance during a pause
 
     def close(self) -> None:
-        """Close the lock files, which releases the lock."""
+        """Close the lock files. This releases the lock if it is held."""
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []
@@ -86,13 +103,13 @@ class WriteLock:
 def _open(path: Path, database: Path) -> int:
     owner = database.stat()
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    if os.geteuid() == 0:  # as SQLite does with its own files: a file that root created must not lock out the owner
+    if os.geteuid() == 0:  # as SQLite does with its own files, so that root does not lock out the database's owner
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
 
 def _lock(descriptor: int, deadline: float) -> None:
-    # A blocking flock cannot be given a timeout.
+    # A blocking flock has no timeout.
     pause = MIN_POLL_SECONDS
     while True:
         try:

@@ -214,7 +214,7 @@ def test_a_database_that_is_locked_is_an_error(
     monkeypatch.setattr(database_health, "open_database", partial(open_database, wait=0.2))
     with database.connection.transaction():
         finding = said(settings, "database")
-    assert (finding.level, finding.text) == ("error", "another process keeps the database locked")
+    assert (finding.level, finding.text) == ("error", "the database is locked by another process")
 
 
 def test_tables_of_another_version_are_an_error(ready: Settings) -> None:

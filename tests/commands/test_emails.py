@@ -93,7 +93,7 @@ def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
 def test_an_event_id_that_nobody_has_is_one_line(emails: Command, words: list[str]) -> None:
     result = emails(*words, "99")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: there is no email with the event_id 99\n"
+    assert result.stderr == "Error: email 99 not found\n"
     assert emails(*words, "9" * 20).exit_code == 2
 
 
@@ -113,7 +113,7 @@ def test_cancelling_says_how_many_had_gone_and_twice_is_fine(emails: Command, da
 def test_what_was_sent_cannot_be_cancelled(emails: Command, database: Database) -> None:
     send(database)
     result = emails("cancel", "7")
-    assert (result.exit_code, result.stderr) == (1, "Error: email 7 is sent: it cannot be cancelled\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: email 7 cannot be cancelled: its status is sent\n")
 
 
 def test_a_retry_says_why_the_rest_cannot_be_retried(emails: Command, database: Database) -> None:
@@ -159,7 +159,7 @@ def test_a_held_email_is_released_to_what_it_would_be(emails: Command, database:
     assert emails("release", "7").stdout == "released: it is sending\n"
     assert json.loads(emails("release", "-8", "--json").stdout) == {"event_id": -8, "status": "scheduled"}
     again = emails("release", "7")
-    assert (again.exit_code, again.stderr) == (1, "Error: email 7 is sending: it cannot be released\n")
+    assert (again.exit_code, again.stderr) == (1, "Error: email 7 cannot be released: its status is sending\n")
 
 
 def test_held_emails_are_what_check_tells_of(settings: Settings, emails: Command, database: Database) -> None:

@@ -246,7 +246,7 @@ def test_a_locked_database_is_one_line(
     with database.connection.transaction():
         result = recipients("add", "a@example.com")
     assert result.exit_code == 1
-    assert result.stderr == "Error: another process keeps the database locked (try again in a moment)\n"
+    assert result.stderr == "Error: the database is locked by another process (try again in a moment)\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])

@@ -73,7 +73,7 @@ def check(compose: Compose) -> None:
         compose.start("watcher")
     for part in PARTS:
         with step(f"{part}: healthy, not root, nothing writable but its data"):
-            compose.podman("healthcheck", "run", compose.name(part))
+            compose.wait_until_healthy(part)
             checks.check_confinement(compose, part)
     with step("a part that hangs is unhealthy"):
         checks.check_that_a_hanging_part_is_unhealthy(compose)

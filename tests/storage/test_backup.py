@@ -100,8 +100,8 @@ def test_others_write_while_it_is_made_and_it_is_of_one_moment(
     [
         ("email.db", "is the database itself"),
         ("link.db", "is the database itself"),
-        (".", "is no ordinary file"),
-        ("used.db", "used.db-wal belongs to a database that was in this place"),
+        (".", "is not a regular file"),
+        ("used.db", "used.db-wal belongs to an earlier database at this path"),
         ("no/such/folder.db", "No such file or directory"),
     ],
 )

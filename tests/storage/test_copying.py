@@ -77,7 +77,7 @@ def test_a_database_that_is_not_empty_is_left_as_it_is(
 ) -> None:
     Installation(tmp_path, **target).add_recipients(1)
     code, output = copied(settings, source, target)
-    assert (code, output) == (1, "Error: the database to copy into is not empty: it has rows in recipients\n")
+    assert (code, output) == (1, "Error: the target database is not empty (it has rows in recipients)\n")
 
 
 def test_a_copy_that_breaks_off_leaves_nothing(

@@ -195,7 +195,7 @@ class TestDecide:
         database.deliveries.decide(7, 3, wanted, NOON)
         (row,) = (row for row in database.deliveries.page(7).rows if row.recipient_id == 3)
         assert row.status == wanted
-        assert (row.reply or "").startswith("a person decided")
+        assert (row.reply or "").startswith("marked as ")
         sent_and_failed = (2, 1) if wanted == "sent" else (1, 2)
         progress = database.progress.get(7)
         assert progress is not None

@@ -321,7 +321,7 @@ class TestRefusal:
             ),
             (
                 {"schema_digest": "0123"},
-                rf"version {version.VERSION} of another development version \(run the program that created it",
+                rf"version {version.VERSION}, but from another development version \(run the program that created it",
             ),
         ],
     )

@@ -232,7 +232,7 @@ class TestForeignTables:
         for use in (lambda: db_init(settings, NOW), lambda: open_database(settings)):
             with pytest.raises(DatabaseUnavailable) as caught:
                 use()
-            assert caught.value.reason.startswith(f"the database {file} holds tables that are not this program's")
+            assert caught.value.reason.startswith(f"the database {file} contains tables that are not this program's")
             assert caught.value.remedy == f"set DATABASE_URL to another file, or {RESTORE}"
         assert file.read_bytes() == before
 
@@ -260,7 +260,7 @@ class TestForeignTables:
         with psycopg.connect(settings.database_url, autocommit=True) as connection:
             connection.execute(statement.encode())
         said = refusal(settings)
-        assert "holds tables that are not this program's" in said
+        assert "contains tables that are not this program's" in said
         assert f"set DATABASE_URL to another database or schema, or {RESTORE}" in said
 
     def test_on_postgresql_other_tables_are_no_obstacle(self, postgresql: PostgreSQLServer, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ class TestFiles:
             with pytest.raises(DatabaseUnavailable) as caught:
                 use()
             assert caught.value.reason == f"{file} is not a database"
-            assert "let this user write" not in caught.value.remedy
+            assert "give this user write access" not in caught.value.remedy
         assert [path.name for path in file.parent.iterdir()] == [file.name]
 
     def test_a_path_that_leads_nowhere_is_to_be_corrected(self, settings: Settings, file: Path) -> None:
@@ -360,7 +360,7 @@ class TestFiles:
                 swept = installation.task(user="nobody")
         assert "and to the folder it is in" not in swept.stderr
         named = "the folder " if closed == "." else ""
-        assert f"let this user write to {named}{folder / closed}" in swept.stderr
+        assert f"give this user write access to {named}{folder / closed}" in swept.stderr
 
     @only_root
     def test_a_folder_that_cannot_be_written_is_named_once(self) -> None:
@@ -371,8 +371,8 @@ class TestFiles:
             ended = flask(settings, "init-db", user="nobody")
         assert ended.returncode == 1
         assert ended.stderr == (
-            f"Error: the database {folder}/email.db cannot be created: Permission denied "
-            f"(let this user write to the folder {folder})\n"
+            f"Error: cannot create the database {folder}/email.db: Permission denied "
+            f"(give this user write access to the folder {folder})\n"
         )
 
     @only_root
@@ -386,6 +386,6 @@ class TestFiles:
             ended = flask(installation.environment, command, user="nobody")
         assert ended.returncode == 1
         said = ended.stdout + ended.stderr
-        assert f"the database {folder}/data/email.db cannot be reached" in said
+        assert f"cannot access the database {folder}/data/email.db" in said
         assert f"let this user enter the folder {folder}/data" in said
         assert "the check itself failed" not in said and "Traceback" not in said

@@ -55,7 +55,7 @@ def test_a_file_of_another_user_is_named_and_nothing_is_sent(beside: str) -> Non
             shutil.chown(Path(name, beside), "root", "root")
             swept = installation.task(user="nobody")
         assert swept.returncode == 1 and len(swept.stderr.splitlines()) == 1
-        assert "let this user write" in swept.stderr and "email.db" in swept.stderr
+        assert "give this user write access" in swept.stderr and "email.db" in swept.stderr
         assert installation.messages() == []
 
 
@@ -83,7 +83,7 @@ def test_a_copy_without_its_wal_is_reported_and_nothing_is_sent(tmp_path: Path) 
     reader.close()
     real.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/copy/email.db"
     swept = real.task()
-    assert swept.returncode == 1 and "has no tables of this program (run: flask init-db)" in swept.stderr
+    assert swept.returncode == 1 and "is not initialised (run: flask init-db)" in swept.stderr
     assert real.messages() == []
 
 

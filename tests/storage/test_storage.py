@@ -152,7 +152,7 @@ class TestStart:
     def test_an_email_without_recipients_is_held_and_a_later_one_gets_no_old_mail(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
         ((event_id, reason),) = database.progress.start_due_emails(NOW)
-        assert (event_id, reason) == (7, "there was no active recipient when it was due")
+        assert (event_id, reason) == (7, "there were no active recipients when it was due")
         database.recipients.add(addresses(1), NOON)
         assert database.progress.start_due_emails(NOW) == []
         assert not database.has_work(NOW)

@@ -70,15 +70,47 @@ def test_a_stop_that_comes_before_the_workers_serve_ends_everything_at_once(proj
             assert service.leaves_nothing(0)
 
 
-@pytest.mark.parametrize(("part", "name"), [("web", "web server"), ("sender", "sender")])
-def test_the_death_of_either_part_ends_both_and_says_which(project: Path, port: str, part: str, name: str) -> None:
+def test_the_death_of_the_sender_ends_all_and_says_so(project: Path, port: str) -> None:
     with started(project, PORT=port, WEB_WORKERS="2") as service:
         assert service.has_printed("Serving "), service.output
-        os.kill(service.pid_of(part), signal.SIGKILL)
+        os.kill(service.pid_of("sender"), signal.SIGKILL)
         assert service.process.wait(60) == 1
         assert service.leaves_nothing(0)
-        assert f"The {name} " in service.output
+        assert "The sender " in service.output
         assert "all other parts are stopped too" in service.output
+
+
+def test_a_web_server_that_dies_is_started_again_and_the_sender_goes_on(project: Path, port: str) -> None:
+    with started(project, PORT=port) as service:
+        assert service.has_printed("Serving "), service.output
+        sender = service.pid_of("sender")
+        os.kill(service.pid_of("web"), signal.SIGKILL)
+        assert service.has_printed("The web server was killed by signal 9; it is started again"), service.output
+        assert wait_until(lambda: answers(int(port))), service.output
+        assert service.pid_of("sender") == sender
+        assert service.stop() == 0
+        assert service.leaves_nothing(0)
+
+
+def test_a_worker_of_the_web_server_that_is_stuck_is_replaced(project: Path, port: str) -> None:
+    file = project / "serving" / "heartbeats.py"
+    file.write_text(file.read_text().replace("STUCK_TIMEOUT = 30.0", "STUCK_TIMEOUT = 2.5"))
+    with started(project, PORT=port) as service:
+        assert service.has_printed("Serving "), service.output
+        worker = service.pid_of("worker")
+        os.kill(worker, signal.SIGSTOP)
+        assert wait_until(lambda: worker not in service.processes()), service.output
+        assert wait_until(lambda: answers(int(port))), service.output
+        assert "A worker of the web server answered nothing" in service.output
+        assert service.stop() == 0
+
+
+def test_a_web_server_that_never_came_up_ends_the_start(project: Path, port: str) -> None:
+    (project / "serving" / "web_server.py").write_text("raise SystemExit('broken')\n")
+    with started(project, PORT=port) as service:
+        assert service.process.wait(60) == 1
+        assert "The web server ended by itself with exit code 1" in service.output
+        assert service.leaves_nothing(0)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -146,7 +146,7 @@ def test_an_email_without_recipients_is_held_and_reported(installation: Installa
     installation.save_email(1)
     swept = installation.task()
     assert swept.returncode == 1
-    assert swept.stderr == "ERROR 1: held: there was no active recipient when it was due\n"
+    assert swept.stderr == "ERROR 1: held: there were no active recipients when it was due\n"
     assert installation.log() == swept.stderr.splitlines()
     assert installation.task().returncode == 0
 
@@ -170,7 +170,7 @@ def test_failed_deliveries_are_retried_by_hand(installation: Installation) -> No
 
 def test_retrying_an_unknown_email_says_so(installation: Installation) -> None:
     retried = installation.task("--retry-failed", "9")
-    assert (retried.returncode, retried.stderr) == (1, "there is no email with the event_id 9\n")
+    assert (retried.returncode, retried.stderr) == (1, "email 9 not found\n")
     assert installation.log() == []
 
 
@@ -223,7 +223,7 @@ def test_a_database_that_cannot_be_written_is_named_and_nothing_is_sent(protecte
         (installation.folder / protected).chmod(0o555 if protected == "." else 0o444)
         swept = installation.task(user="nobody")
         assert swept.returncode == 1, swept.stderr
-        assert "let this user write" in swept.stderr
+        assert "give this user write access" in swept.stderr
         assert installation.messages() == []
 
 

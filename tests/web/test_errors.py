@@ -41,7 +41,7 @@ def database_of(app: Flask) -> Database:
 def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask, client: FlaskClient) -> None:
     database_of(app).connection.fetch_all("PRAGMA max_page_count = 1")  # SQLite takes this as: not a page more
     answer = client.post("/send-emails", data=GOOD | {"email_content": "x" * 1_000_000})
-    assert answer.status_code == 503 and answer.text.startswith("Error: no room is left")
+    assert answer.status_code == 503 and answer.text.startswith("Error: the disk is full")
     assert answer.headers["Retry-After"] == "60" and answer.content_type == "text/plain; charset=utf-8"
     assert database_of(app).emails.get(1) is None
     assert client.post("/send-emails", data=GOOD).text == "Successful"  # by a new connection, without the limit
@@ -50,7 +50,7 @@ def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask
 def test_a_database_that_cannot_be_written_is_answered_with_503(app: Flask, client: FlaskClient) -> None:
     database_of(app).connection.fetch_all("PRAGMA query_only = 1")
     answer = client.post("/send-emails", data=GOOD)
-    assert answer.status_code == 503 and "cannot be written" in answer.text and "Retry-After" in answer.headers
+    assert answer.status_code == 503 and "cannot write to" in answer.text and "Retry-After" in answer.headers
 
 
 @pytest.mark.parametrize(("version", "remedy"), [(0, "flask init-db"), (99, "newer program")])

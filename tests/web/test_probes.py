@@ -235,14 +235,14 @@ class TestFaults:
     def test_full(self, small_disk: Path) -> None:
         client = client_of(Installation(small_disk, API_TOKEN=TOKEN))
         filler = fill(small_disk)
-        assert re.search("no room is left|the disk under the database", self.reason(client))
+        assert re.search("the disk is full|disk error on the database", self.reason(client))
         filler.unlink()
         assert client.get("/readyz").status_code == 200
 
     def test_read_only(self, small_disk: Path) -> None:
         client = client_of(Installation(small_disk, API_TOKEN=TOKEN))
         subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-        assert "cannot be written" in self.reason(client)
+        assert "cannot write to the database" in self.reason(client)
         assert client.get("/metrics", headers=WITH_TOKEN).status_code == 503
         subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
         assert client.get("/readyz").status_code == client.get("/metrics", headers=WITH_TOKEN).status_code == 200

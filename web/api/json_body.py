@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import NoReturn
 
 from flask import Request
@@ -16,6 +19,10 @@ from web.form import read_body, request_codec
 JSON = "application/json"
 JSON_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 CSV = "text/csv"
+MAX_VALUES = 100_000  # objects, lists and members in one body; a thousand emails have some 6,000
+VALUE_MARKS = (b",", b"[", b"{")  # every value but the first of its list or object comes after one of these
+_STRING_OR_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\[{]', re.DOTALL)
+_LINE = re.compile(rb"\S[^\n]*+")
 
 
 class _RefusedError(ValueError):
@@ -42,11 +49,18 @@ def read_optional_json(request: Request, limit: int) -> object:
 
 def read_lines(request: Request, limit: int, most: int) -> list[object]:
     """The values of newline-delimited JSON; InvalidFields in place of a line that is none. Up to `most` of them."""
-    lines = [line for line in read_whole(request, limit, *JSON_LINES).split(b"\n") if line.strip()]
+    body = read_whole(request, limit, *JSON_LINES)
+    _limit_values(body)
+    lines = list(islice(_lines(body), most + 1))
     if len(lines) > most:
         raise invalid("body", f"has more than {most:,} lines")
     codec = _json_codec(request)
     return [_value_of(line, codec) for line in lines]
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    """Yield the lines that are not blank."""
+    return (line[0] for line in _LINE.finditer(body))
 
 
 def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
@@ -62,6 +76,7 @@ def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
 
 def parse(octets: bytes, codec: str = UTF_8) -> object:
     """Return the JSON value in these bytes. Raises InvalidFields."""
+    _limit_values(octets)
     try:
         return json.loads(
             octets.decode(codec), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
@@ -75,6 +90,15 @@ def parse(octets: bytes, codec: str = UTF_8) -> object:
     except _RefusedError as error:
         reason = str(error)
     raise invalid("body", reason)
+
+
+def _limit_values(octets: bytes) -> None:
+    """Refuse JSON with too many values before Python makes objects of them: 10 MB can hold five million."""
+    if sum(map(octets.count, VALUE_MARKS)) < MAX_VALUES:
+        return
+    marks = (match for match in _STRING_OR_MARK.finditer(octets) if match[0] in VALUE_MARKS)
+    if next(islice(marks, MAX_VALUES, None), None):
+        raise invalid("body", f"has more than {MAX_VALUES:,} values")
 
 
 def wrong_type(*kinds: str) -> UnsupportedMediaType:
@@ -100,10 +124,18 @@ def _value_of(line: bytes, codec: str) -> object:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _RefusedError(f"has the name {printable(twice, 80)!r} twice in one object")
+        raise _RefusedError(f"has the name {printable(_repeated(pairs), 80)!r} twice in one object")
     return values
+
+
+def _repeated(pairs: list[tuple[str, object]]) -> str:
+    """Return the first name that comes again."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -17,6 +16,8 @@ from werkzeug.exceptions import ServiceUnavailable
 from intake.errors import ValidationError
 from intake.fields import Field, Fields, choice, invalid, number
 from intake.recipients_csv.format import BYTE_ORDER_MARK
+from web.body_limits import READ_SIZE
+from web.downloads import begin_download, send_in_parts
 from web.problem_details import json_response
 
 DEFAULT_PAGE_SIZE = 100
@@ -83,14 +84,15 @@ def csv_response(chunks: Iterable[bytes], name: str) -> Response:
     """
     if _is_from_person():
         chunks = chain((BYTE_ORDER_MARK,), chunks)
-    with ExitStack() as stack:
-        file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))
+    with begin_download() as stack:
+        file = stack.enter_context(SpooledTemporaryFile(max_size=MAX_IN_MEMORY))  # noqa: SIM115 - closed with the answer
         _fill(file, chunks)
-        response = Response(_contents(file), content_type="text/csv; charset=utf-8; header=present")
+        response = Response(content_type="text/csv; charset=utf-8; header=present")
         response.content_length = file.tell()
         response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
         if request.method != "HEAD":
-            stack.pop_all()  # from here on it is closed with the answer
+            file.seek(0)
+            send_in_parts(response, iter(lambda: file.read(READ_SIZE), b""), stack.pop_all())
     return response
 
 
@@ -105,9 +107,3 @@ def _fill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
     except OSError as error:
         reason = f"there is no room for a temporary file ({error.strerror})"
         raise ServiceUnavailable(reason, retry_after=60) from error
-
-
-def _contents(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        file.seek(0)
-        yield from iter(lambda: file.read(65_536), b"")

@@ -11,6 +11,8 @@ from flask import Blueprint, Flask, Response, abort, render_template, request, s
 
 from delivery.maildir.parsed_message import MAX_HEADER_BYTES, MAX_READ_BYTES, ParsedMessage, parse_fields, parse_message
 from delivery.maildir.reader import VALID_NAME, Listing, open_message
+from web.body_limits import READ_SIZE
+from web.downloads import begin_download, send_in_parts
 from web.sandbox import framed
 from web.services import current_services, current_settings, services_of
 
@@ -101,7 +103,10 @@ def html(name: str) -> Response:
 @blueprint.get("/outbox/<name>/source")
 def source(name: str) -> Response:
     """The whole file, as it is."""
-    return send_file(_opened(name), mimetype="text/plain")
+    with begin_download() as stack:
+        file = stack.enter_context(_opened(name))
+        response = send_file(file, mimetype="text/plain")
+        return send_in_parts(response, iter(lambda: file.read(READ_SIZE), b""), stack.pop_all())
 
 
 def _opened(name: str) -> BinaryIO:

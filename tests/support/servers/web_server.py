@@ -16,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from tests.support.environment import CLEAN_ENVIRONMENT
+from web.body_limits import THREADS
 
 PROJECT = Path(__file__).resolve().parents[3]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -72,7 +73,7 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
     """Run a server whose database is `email.db` in `folder`."""
     database = {"DATABASE_URL": f"sqlite:///{folder / 'email.db'}"}
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "email_app:create_app"]
-    command += ["--workers", environment.get("WEB_WORKERS", "1"), "--blocking-threads", "16"]
+    command += ["--workers", environment.get("WEB_WORKERS", "1"), "--blocking-threads", str(THREADS)]
     command += ["--host", host, "--port", str(port)]
     log = folder / "server.log"
     with log.open("wb") as output:

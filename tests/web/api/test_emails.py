@@ -193,8 +193,8 @@ def test_a_held_email_goes_out_when_it_is_released(api: Api) -> None:
     put(api, 1, due_at="2020-01-01T00:00:00Z")
     api.sweep()
     held = api.get("/emails/1")
-    assert held["status"] == "held" and "no active recipient" in held["held_because"]
-    assert is_problem(api("POST", "/emails/1/release"), 409, "no active recipient")
+    assert held["status"] == "held" and "no active recipients" in held["held_because"]
+    assert is_problem(api("POST", "/emails/1/release"), 409, "no active recipients")
     api.installation.add_recipients(1)
     assert api.post("/emails/1/release")["email"]["status"] == "sending"
     assert is_problem(api("POST", "/emails/1/release"), 409, "sending")

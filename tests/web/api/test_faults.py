@@ -61,7 +61,7 @@ def test_a_full_database_takes_nothing_and_goes_on_once_there_is_room(
     )  # SQLite takes this as: not a page more
     large = [EMAIL | {"event_id": number, "content": "x" * 50_000} for number in range(100)]
     for rows in (large, [EMAIL | {"event_id": -1, "content": "x" * 1_000_000}]):
-        assert is_unavailable(sqlite("POST", "/emails", rows), "no room is left")
+        assert is_unavailable(sqlite("POST", "/emails", rows), "the disk is full")
         assert contents(sqlite) == before
         sqlite.databases.current().connection.fetch_all("PRAGMA max_page_count = 1")
     sqlite.close()  # as after the error of a write
@@ -73,7 +73,7 @@ def test_a_database_that_cannot_be_written_is_read_still(sqlite: Api, method: st
     before = contents(sqlite)
     sqlite.databases.current().connection.fetch_all("PRAGMA query_only = 1")
     assert contents(sqlite) == before
-    assert is_unavailable(sqlite(method, path, body), "cannot be written")
+    assert is_unavailable(sqlite(method, path, body), "cannot write to the database")
     assert contents(sqlite) == before  # by a new connection
     assert sqlite(method, path, body).status_code in (200, 201, 204)
 

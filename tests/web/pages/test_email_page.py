@@ -405,7 +405,7 @@ class TestRelease:
         api = Api(tmp_path)
         api.installation.save_email(1)
         api.sweep()
-        assert "It is held because there was no active recipient when it was due." in words(get(api))
+        assert "It is held because there were no active recipients when it was due." in words(get(api))
         assert told(api, "release") == "It stays held: there is no active recipient."
         api.installation.add_recipients(1)
         assert "It goes out now to 1 active recipient." in words(get(api))

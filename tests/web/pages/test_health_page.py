@@ -168,7 +168,7 @@ def test_while_the_database_is_busy_the_page_answers(sqlite_api: Api) -> None:
     look_anew(sqlite_api)
     with sqlite_api.installation.database() as database, database.connection.transaction():
         page = get(sqlite_api)
-    assert ("error", "database") in [row[:2] for row in found(page)] and "keeps the database locked" in page
+    assert ("error", "database") in [row[:2] for row in found(page)] and "database is locked" in page
 
 
 def test_without_the_database_a_session_gets_the_reason_and_a_token_the_page(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class TestSections:
         text = section(api, "Needs attention")
         assert NAME.findall(text) == ["2", "1"]
         assert re.search("overdue</span> due <time [^>]*>1 h ago</time> and not begun", text) and "makecron.sh" in text
-        assert "held</span> there was no active recipient when it was due" in text
+        assert "held</span> there were no active recipients when it was due" in text
 
     @pytest.mark.parametrize(("due_in", "saved_ago"), [(-5, HOUR), (-HOUR, 5)])
     def test_what_has_just_become_due_or_was_just_saved_is_not_overdue(
