@@ -29,8 +29,9 @@ MAX_ANONYMOUS_READS = 3
 MAX_AUTHENTICATED_READS = 7
 MAX_DOWNLOADS = 3
 MAX_DISCARDS = 2
-MAX_WAITING = 2  # for a permit of one kind
-ACQUIRE_TIMEOUT = 1.2  # seconds; a body that has arrived is read in microseconds
+MAX_WAITING = 2  # for a permit of one kind, when none has been given back for TURNOVER
+TURNOVER = 0.15  # seconds; with many clients, permits are given back every few milliseconds
+ACQUIRE_TIMEOUT = 1.5  # seconds; a body that has arrived is read in microseconds
 RETRY_AFTER = 5  # seconds
 READ_SIZE = 65_536  # bytes
 MIN_PART = 8_192  # bytes that a slow client has to send at a time
@@ -52,15 +53,15 @@ class _Waiter:
         self._awake = threading.Lock()
         self._awake.acquire()
 
-    def sleep(self) -> bool:
-        return self._awake.acquire(timeout=ACQUIRE_TIMEOUT)
+    def sleep(self, seconds: float) -> bool:
+        return self._awake.acquire(timeout=seconds)
 
     def wake(self) -> None:
         self._awake.release()
 
 
 class ConcurrencyLimit:
-    """A number of permits, for which a few threads may wait for a moment.
+    """A number of permits, for which threads wait a moment; only a few of them if no permit is given back.
 
     The last to come is the first to get one: after a flood, those who came with it do not keep out everybody else.
     """
@@ -70,7 +71,7 @@ class ConcurrencyLimit:
         self._permits = number
         self._waiters: deque[_Waiter] = deque()
         self._lock = threading.Lock()  # held for a few steps at a time
-        self._short_until = 0.0
+        self._short_until = self._given_back_at = 0.0
         self._shortage = shortage
         self._reason = reason
 
@@ -94,6 +95,7 @@ class ConcurrencyLimit:
     def release(self) -> None:
         """Give the permit to who came last, or back."""
         with self._lock:
+            self._given_back_at = time.monotonic()
             if self._waiters:
                 waiter = self._waiters.pop()
                 waiter.has_permit = True
@@ -108,9 +110,13 @@ class ConcurrencyLimit:
     def _join(self) -> _Waiter:
         waiter = _Waiter()
         self._waiters.append(waiter)
-        if len(self._waiters) > MAX_WAITING:
-            self._waiters.popleft().wake()
+        self._refuse_surplus()
         return waiter
+
+    def _refuse_surplus(self) -> None:
+        if time.monotonic() - self._given_back_at > TURNOVER:
+            while len(self._waiters) > MAX_WAITING:
+                self._waiters.popleft().wake()
 
     def _note_shortage(self) -> None:
         self._short_until = time.monotonic() + ACQUIRE_TIMEOUT
@@ -118,10 +124,13 @@ class ConcurrencyLimit:
 
     def _wait(self, waiter: _Waiter) -> bool:
         self._note_shortage()
-        if not waiter.sleep():
+        if not waiter.sleep(TURNOVER):
             with self._lock:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._refuse_surplus()
+            if not waiter.sleep(ACQUIRE_TIMEOUT - TURNOVER):
+                with self._lock:
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
         return waiter.has_permit
 
 
