@@ -40,7 +40,7 @@ def unknown(name: str) -> Finding:
     if name.startswith(FOREIGN):
         return ok("settings", f"{name} in .env is for Flask, not for this program")
     close = difflib.get_close_matches(name.upper(), known_names(), n=1, cutoff=0.75)
-    remedy = f"did you mean {close[0]}?" if close else "take it out, or see the table of settings in README.md"
+    remedy = f"did you mean {close[0]}?" if close else "take it out, or see docs/settings.md"
     return warning("settings", f"{name} in .env is the name of no setting", remedy)
 
 

@@ -148,7 +148,7 @@ def test_a_maildir_that_cannot_be_made_is_an_error(settings: Settings, monkeypat
         ("SMTP_CONECTIONS", "did you mean SMTP_CONNECTIONS?"),
         ("smtp_connections", "did you mean SMTP_CONNECTIONS?"),
         ("EMAIL_URL_FIEL", "did you mean EMAIL_URL_FILE?"),
-        ("COLOUR", "take it out, or see the table of settings in README.md"),
+        ("COLOUR", "take it out, or see docs/settings.md"),
     ],
 )
 def test_a_name_that_is_no_setting_is_named_with_what_was_meant(tmp_path: Path, name: str, remedy: str) -> None:
