@@ -125,7 +125,7 @@ def test_a_wrong_password_is_one_clear_line_without_it(postgresql: PostgreSQLSer
     assert swept.returncode == 1
     (line,) = swept.stderr.splitlines()
     assert "password authentication failed" in line
-    assert "check user and password in DATABASE_URL" in line
+    assert "check the user name and password in DATABASE_URL" in line
     assert "never-shown" not in line
 
 
