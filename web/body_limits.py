@@ -29,8 +29,9 @@ MAX_ANONYMOUS_READS = 3
 MAX_AUTHENTICATED_READS = 7
 MAX_DOWNLOADS = 3
 MAX_DISCARDS = 2
-MAX_WAITING = 2  # requests per kind of permit
-ACQUIRE_TIMEOUT = 1.2  # seconds; a body that has arrived is read in microseconds
+MAX_WAITING = 2  # requests per kind of permit, if no permit has been returned within TURNOVER
+TURNOVER = 0.15  # seconds; with many fast clients, permits are returned every few milliseconds
+ACQUIRE_TIMEOUT = 1.5  # seconds; a body that has arrived is read in microseconds
 RETRY_AFTER = 5  # seconds
 READ_SIZE = 65_536  # bytes
 MIN_PART = 8_192  # bytes that a slow client must send at a time
@@ -53,15 +54,15 @@ class _Waiter:
         self._awake = threading.Lock()
         self._awake.acquire()
 
-    def sleep(self) -> bool:
-        return self._awake.acquire(timeout=ACQUIRE_TIMEOUT)
+    def sleep(self, seconds: float) -> bool:
+        return self._awake.acquire(timeout=seconds)
 
     def wake(self) -> None:
         self._awake.release()
 
 
 class ConcurrencyLimit:
-    """A number of permits, for which a few threads may wait briefly.
+    """A number of permits, for which threads wait briefly, but only a few of them if no permit is being returned.
 
     The newest waiter gets the next permit, so that the waiters of a flood do not delay everyone after them.
     """
@@ -71,7 +72,7 @@ class ConcurrencyLimit:
         self._permits = number
         self._waiters: deque[_Waiter] = deque()
         self._lock = threading.Lock()  # held only briefly
-        self._short_until = 0.0
+        self._short_until = self._returned_at = 0.0
         self._shortage = shortage
         self._reason = reason
 
@@ -95,6 +96,7 @@ class ConcurrencyLimit:
     def release(self) -> None:
         """Return the permit, or pass it to the newest waiter."""
         with self._lock:
+            self._returned_at = time.monotonic()
             if self._waiters:
                 waiter = self._waiters.pop()
                 waiter.has_permit = True
@@ -109,9 +111,13 @@ class ConcurrencyLimit:
     def _join(self) -> _Waiter:
         waiter = _Waiter()
         self._waiters.append(waiter)
-        if len(self._waiters) > MAX_WAITING:
-            self._waiters.popleft().wake()
+        self._refuse_surplus()
         return waiter
+
+    def _refuse_surplus(self) -> None:
+        if time.monotonic() - self._returned_at > TURNOVER:
+            while len(self._waiters) > MAX_WAITING:
+                self._waiters.popleft().wake()
 
     def _note_shortage(self) -> None:
         self._short_until = time.monotonic() + ACQUIRE_TIMEOUT
@@ -119,10 +125,13 @@ class ConcurrencyLimit:
 
     def _wait(self, waiter: _Waiter) -> bool:
         self._note_shortage()
-        if not waiter.sleep():
+        if not waiter.sleep(TURNOVER):
             with self._lock:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                self._refuse_surplus()
+            if not waiter.sleep(ACQUIRE_TIMEOUT - TURNOVER):
+                with self._lock:
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
         return waiter.has_permit
 
 

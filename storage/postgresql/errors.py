@@ -32,6 +32,7 @@ SQLSTATE_ERRORS: tuple[tuple[tuple[str, ...], type[DatabaseUnavailable], str], .
     (("42P01",), DatabaseMissing, RESTORE_BACKUP),
     (("3D000",), DatabaseMissing, "create the database (createdb), then run: flask init-db"),
     (("3F",), DatabaseMissing, "create the schema, or correct search_path in DATABASE_URL"),
+    (("22P05",), DatabaseUnavailable, "create the database with --encoding UTF8; this one cannot store all text"),
     (("28",), DatabaseUnavailable, "check the user name and password in DATABASE_URL"),
 )
 # A table, type or function with that name already exists, or a table has different columns.

@@ -89,7 +89,7 @@ def check_image_alone(podman: Podman) -> None:
     expect("Successful" in podman("exec", "-e", "TIMEZONE=UTC", name, "python", "-c", save), "the POST is refused")
     podman("exec", "-e", "TIMEZONE=UTC", name, "python", "task.py")
     expect(podman("exec", name, "ls", "/data/outbox/new").split(), "there is no message in the Maildir")
-    podman("rm", "-f", "-t", "60", "-v", name)
+    podman.remove(name)
 
 
 def check_sbom() -> None:
@@ -130,7 +130,7 @@ def check_that_redis_needs_a_password(compose: Compose) -> None:
     compose("up", "-d", "--no-deps", "redis")
     said = "set REDIS_PASSWORD in deploy/.env"
     wait_until(lambda: said in compose.logs("redis"), 30, lambda: f"Redis says nothing\n{compose.logs('redis')}")
-    compose.podman("rm", "-f", "-t", "0", compose.name("redis"))
+    compose.podman.remove(compose.name("redis"))
 
 
 def check_that_redis_asks_for_the_password(compose: Compose) -> None:

@@ -67,7 +67,7 @@ def running_machine(podman: Podman, folder: Path) -> Iterator[Machine]:
         wait_until(lambda: not machine.fails("systemctl is-system-running"), 60, lambda: podman("logs", NAME))
         yield machine
     finally:
-        podman("rm", "-f", "-t", "0", NAME)
+        podman.remove(NAME)
 
 
 def check_installation(machine: Machine) -> None:

@@ -61,6 +61,11 @@ class Podman:
         """Build an image, which may use the network as this machine does."""
         self("build", "--format=docker", "--layers=false", "--network=host", "-f", file, "-t", tag, context)
 
+    def remove(self, name: str) -> None:
+        """Remove a container and its volumes. One that is just restarted cannot be removed at that moment."""
+        command = ("rm", "-f", "-t", "60", "-v", name)
+        wait_until(lambda: self.status(*command) == 0, 90, lambda: f"{name} cannot be removed")
+
     def status(self, *arguments: str) -> int:
         """Run a command that may fail; return its exit status."""
         return subprocess.run(["podman", *arguments], env=self.environ, capture_output=True).returncode
@@ -74,7 +79,8 @@ def environ_of(folder: Path) -> dict[str, str]:
 
 def remove_containers(folder: Path) -> None:
     """End and remove all containers and networks that use this folder."""
-    for command in (["rm", "-fa", "-t", "0"], ["network", "prune", "-f"]):
+    # A container that is just restarted cannot be removed at that moment.
+    for command in (*[["rm", "-fa", "-t", "0"]] * 3, ["network", "prune", "-f"]):
         subprocess.run(["podman", *command], env=environ_of(folder), capture_output=True)
 
 
@@ -129,7 +135,8 @@ def build_base_images(podman: Podman, folder: Path) -> None:
     """Build Debian's base, and on it the images that deploy/ names."""
     archive, context = folder / "debian.tar", folder / "images"
     sources = next(path for path in APT_SOURCES if Path(path).exists())
-    run("mmdebstrap", "--variant=minbase", "--quiet", "bookworm", archive, sources)
+    options = ("--variant=minbase", "--dpkgopt=force-unsafe-io", "--quiet")
+    run("mmdebstrap", *options, "bookworm", archive, sources)
     podman("import", archive, "debian:bookworm-slim")
     archive.unlink()
     shutil.copytree(HERE / "images", context)

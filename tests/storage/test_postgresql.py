@@ -118,6 +118,14 @@ def _survives_a_lost_answer(postgresql: PostgreSQLServer, folder: Path, number: 
     return proxy.commits >= number
 
 
+def test_a_database_that_cannot_store_every_text_is_refused_with_the_remedy(url: str, tmp_path: Path) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    latin = url.rpartition("/")[0] + "/latin"
+    with pytest.raises(DatabaseUnavailable, match="--encoding UTF8"):
+        db_init(load_settings({"DATABASE_URL": latin}, tmp_path), NOW)
+
+
 def test_a_wrong_password_is_one_clear_line_without_it(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
     installation = Installation(tmp_path, DATABASE_URL=postgresql.new_database())
     installation.environment["DATABASE_URL"] = postgresql.url("test1", password="never-shown")
@@ -125,7 +133,7 @@ def test_a_wrong_password_is_one_clear_line_without_it(postgresql: PostgreSQLSer
     assert swept.returncode == 1
     (line,) = swept.stderr.splitlines()
     assert "password authentication failed" in line
-    assert "check user and password in DATABASE_URL" in line
+    assert "check the user name and password in DATABASE_URL" in line
     assert "never-shown" not in line
 
 

@@ -14,7 +14,7 @@ from tests.support.installation import Installation
 
 PROJECT = Path(__file__).resolve().parents[2]
 ALERTS = PROJECT / "deploy" / "prometheus-alerts.yml"
-GUIDE = (PROJECT / "docs" / "deploy.md").read_text()
+GUIDE = (PROJECT / "docs" / "monitoring.md").read_text()
 TOKEN = "a-token-of-the-tests"
 
 

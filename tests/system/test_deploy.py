@@ -41,6 +41,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = PROJECT / "deploy"
 GUIDE = PROJECT / "docs" / "deploy.md"
 FILES = [GUIDE, *(path for path in sorted(DEPLOY.rglob("*")) if path.is_file())]
+PAGES = [PROJECT / "docs" / f"{name}.md" for name in ("redis", "monitoring", "upgrade")]  # parts of the same guide
 UNITS = [path for path in sorted((DEPLOY / "systemd").glob("email-endpoint-*")) if path.is_file()]
 FOLDER = "/srv/email-endpoint"
 DATA = "/var/lib/email-endpoint"
@@ -63,7 +64,7 @@ EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp":
 
 def found(pattern: str) -> set[Any]:
     """What the pattern finds in all files, where `[a, b]` and `"a", "b"` are read as `a b`: a text, or a tuple."""
-    texts = [re.sub(r"""["'`\[\]]|,(?= )""", "", path.read_text()) for path in FILES]
+    texts = [re.sub(r"""["'`\[\]]|,(?= )""", "", path.read_text()) for path in [*FILES, *PAGES]]
     return {match for text in texts for match in re.findall(pattern, text, re.MULTILINE)}
 
 

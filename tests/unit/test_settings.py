@@ -544,9 +544,9 @@ def test_no_value_is_shown_with_a_secret_in_it(tmp_path: Path, name: str, text: 
     assert SECRET not in str(settings.sources) and SECRET not in settings.database_name
 
 
-def test_the_readme_lists_every_setting_with_its_default(tmp_path: Path) -> None:
+def test_the_settings_page_lists_every_setting_with_its_default(tmp_path: Path) -> None:
     row = r"^\| `([A-Z_]+)`(?:, `([A-Z_]+)`)? \| (.*?) \|"
-    rows = re.findall(row, (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(row, (FOLDER / "docs" / "settings.md").read_text(encoding="utf-8"), re.MULTILINE)
     listed = {name: default.strip("`") for *names, default in rows for name in names if name}
     found = given(load_settings({}, tmp_path))
     assert set(listed) == {*found, *ADDRESS}
