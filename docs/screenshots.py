@@ -1,4 +1,4 @@
-"""Make the pictures of README.md anew, with Chromium: the schedule, and an email that not everybody got.
+"""Create the pictures in README and docs with Chromium: the schedule, and an email that some people did not receive.
 
 python docs/screenshots.py
 """

@@ -65,14 +65,14 @@ def test_every_command_works_in_a_fresh_copy(project: Path, own_crontab: Crontab
     ports = {name: str(unused_port()) for name in SERVICES}
     demo, service = (started(project, *name.split()[1:], PORT=ports[name]) for name in SERVICES)
     with demo as shown, service as running:
-        assert running.has_printed("Serving "), running.output
+        assert running.has_printed("Running at "), running.output
         done = run(project, script.replace(":5000", f":{ports[SERVICES[1]]}"))
         assert done.returncode == 0, done.stderr
         assert not own_crontab.read()
         assert (project / ".env").stat().st_mode & 0o777 == 0o600
         for text in ("2 added", "1 added", "linus@example.com\tactive", "Successful", "email 1: scheduled"):
             assert text in done.stdout
-        assert wait_until(lambda: shown.output.count(" got it ") == 3), shown.output
+        assert wait_until(lambda: shown.output.count(": delivered ") == 3), shown.output
         check_sample(shown.output, ports[SERVICES[0]])
 
 
