@@ -17,7 +17,7 @@ COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqsch
 
 def register(app: Flask) -> None:
     """Add the filters to the templates of `app`."""
-    for filter_ in (clock, day, duration, number, pluralize, printable, relative_time, sentence):
+    for filter_ in (clock, day, duration, number, pluralize, printable, relative_time, sentence, without_folders):
         app.add_template_filter(filter_)
     app.add_template_filter(format_datetime, "datetime")
     app.add_template_global(zone)
@@ -67,6 +67,16 @@ def now() -> str:
 def number(value: int) -> str:
     """Return a number with thousands separators, such as 1,450."""
     return f"{value:,}"
+
+
+def without_folders(text: str) -> str:
+    """Remove the folders of this service from a text: readers of a page do not know them. /health shows them."""
+    settings = current_settings()
+    files = (settings.email_url.path, settings.database_path)
+    folders = {settings.folder, settings.data_dir, *(file.parent for file in files if file)}
+    for folder in sorted(map(str, folders), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "") if folder != "/" else text
+    return text
 
 
 def sentence(text: str) -> Markup:

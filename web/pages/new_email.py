@@ -30,7 +30,7 @@ from web.auth.access import limits
 from web.errors import error_answer
 from web.form import read_page_form
 from web.pages.email.wording import in_mode
-from web.pages.filters import format_datetime, offset
+from web.pages.filters import format_datetime, offset, without_folders
 from web.sandbox import framed
 from web.sendable import require_sendable
 from web.services import current_settings, in_database, save_email
@@ -234,7 +234,7 @@ def _notice(send: SingleSend) -> tuple[str, str]:
     kind, beginning = TEST_NOTICES[send.result]
     if send.result == "sent":
         beginning = in_mode(beginning, "Test saved in the outbox")
-    reply = printable(send.reply, MAX_REPLY_LENGTH)
+    reply = printable(without_folders(send.reply), MAX_REPLY_LENGTH)
     if send.result == "refused" and current_settings().email_url.path is None:
         reply += f"; {remedy_for(send.reply)}"
     return kind, _sentence(f"{beginning}:", reply)

@@ -275,7 +275,7 @@ class TestRetry:
         assert sentence.startswith("Retrying 1 delivery. The others of the 2 cannot be retried")
 
     def test_the_button_counts_what_can_be_retried_and_the_page_says_why_not_the_rest(self, sent: Api) -> None:
-        assert "Retry all 2 failed" in words(get(sent))
+        assert "Retry 2 failed" in words(get(sent))
         change_recipients(sent, "status = 'rejected'", 2)
         page = words(get(sent))
         assert "Retry 1 of 2 failed" in page and "1 failed delivery cannot be retried: 1 recipient is rejected." in page

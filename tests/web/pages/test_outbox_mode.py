@@ -117,6 +117,13 @@ def test_no_page_calls_anything_sent_or_delivered(api: Api) -> None:
         assert not re.findall(f".{{0,60}}{SENT.pattern}.{{0,20}}", words(html), re.IGNORECASE), (path, words(html))
 
 
+def test_no_page_but_health_shows_a_path_of_the_server(api: Api) -> None:
+    folder = str(api.installation.folder)
+    shown = pages(api)
+    assert [path for path, html in shown.items() if folder in html] == ["/health"]
+    assert "saved as outbox/new/" in words(shown["/emails/1"])
+
+
 def test_where_mail_goes_is_said_on_each_page_about_emails(api: Api) -> None:
     found = pages(api)
     for path in ("/", "/emails/1", "/emails/2", f"/emails/new {ACTS[0][1]}"):
