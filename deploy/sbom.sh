@@ -2,12 +2,12 @@
 # Prints a list of all packages in .venv, with versions and licenses, as CycloneDX JSON:
 #   deploy/sbom.sh >sbom.json
 # For another environment, name its Python: deploy/sbom.sh /opt/venv/bin/python >sbom.json
-# The program that makes the list (cyclonedx-py) is installed in a temporary folder, and nothing else is changed.
+# cyclonedx-py, which creates the list, is installed in a temporary folder. Nothing else is changed.
 set -eu
 cd -P -- "$(dirname -- "$0")/.."
 python=${1:-.venv/bin/python}
 if ! "$python" -c 'import pip, venv'; then
-    echo "deploy/sbom.sh: there is no $python with pip and venv; ./start_flask.sh makes .venv" >&2
+    echo "deploy/sbom.sh: no $python with pip and venv; ./start_flask.sh creates .venv" >&2
     exit 1
 fi
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes requirements.txt and the .txt files here from the .in files: every package that is needed, directly or by
-# another, with its version and the hashes of its files. Run it after you change a .in file; it needs uv (pip install uv).
-# A package that is pinned keeps its version unless you name it: requirements/compile.sh --upgrade-package flask
+# Writes requirements.txt and the .txt files here from the .in files: every direct and indirect package with its version
+# and the hashes of its files. Run it after you change a .in file. It needs uv (pip install uv).
+# A pinned package keeps its version unless you name it: requirements/compile.sh --upgrade-package flask
 set -eu
 cd -P -- "$(dirname -- "$0")"
 
