@@ -28,6 +28,7 @@ TIME = re.compile(
 )
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # including every kind of line break
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL rejects NUL; unpaired surrogates have no UTF-8 encoding
+UNSTORABLE_MESSAGE = "contains a NUL or an unpaired surrogate"
 
 
 def clean_email(fields: Mapping[str, str], zone: ZoneInfo) -> Email:
@@ -121,7 +122,7 @@ def clean_subject(text: str) -> str:
 
 def _refuse_controls(text: str) -> None:
     if UNSTORABLE.search(text):
-        raise ValidationError("email_subject", "contains a NUL or an unpaired surrogate")
+        raise ValidationError("email_subject", UNSTORABLE_MESSAGE)
     if CONTROL.search(text):
         raise ValidationError("email_subject", "contains a line break or control character")
 
@@ -131,5 +132,5 @@ def clean_content(text: str) -> str:
     if "\0" in text or (
         not text.isascii() and UNSTORABLE.search(text)
     ):  # same result as UNSTORABLE alone, 50 times as fast
-        raise ValidationError("email_content", "contains a NUL or an unpaired surrogate")
+        raise ValidationError("email_content", UNSTORABLE_MESSAGE)
     return text

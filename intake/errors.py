@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+NOT_64_BITS = "is not a 64-bit integer"
+
 
 class ValidationError(Exception):
     """A field is invalid. `field` is its name, and `message` continues the sentence ("is missing")."""
@@ -30,7 +32,7 @@ class BadEventId(ValidationError):
     """The event_id is not a 64-bit integer."""
 
     def __init__(self) -> None:
-        super().__init__("event_id", "is not a 64-bit integer")
+        super().__init__("event_id", NOT_64_BITS)
 
     def __str__(self) -> str:
         return "Bad event_id"

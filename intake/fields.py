@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from intake.email_fields import clean_event_id
-from intake.errors import ValidationError
+from intake.errors import NOT_64_BITS, ValidationError
 from intake.text import printable
 
 MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
@@ -153,7 +153,7 @@ def number(value: object) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # JSON does not distinguish 1 from 1.0
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValidationError("value", "is not a 64-bit integer")
+        raise ValidationError("value", NOT_64_BITS)
     return clean_event_id(str(value))
 
 

@@ -19,6 +19,7 @@ from settings import Settings
 LOGIN_TIMEOUT = 10.0  # seconds
 DAY = 24 * 60 * 60
 CERTIFICATE_WARNING = 14 * DAY  # before it expires
+VALID_CERTIFICATE = "the server needs a valid certificate for the name in EMAIL_URL"
 REMEDIES = (
     ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
     ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),
@@ -26,8 +27,8 @@ REMEDIES = (
     ("AUTH", "check your provider's login instructions"),
     ("password", "use smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
     ("STARTTLS", "use smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
-    ("CERTIFICATE", "the server needs a valid certificate for the name in EMAIL_URL"),
-    ("certificate", "the server needs a valid certificate for the name in EMAIL_URL"),
+    ("CERTIFICATE", VALID_CERTIFICATE),
+    ("certificate", VALID_CERTIFICATE),
 )
 
 

@@ -24,6 +24,7 @@ RETRY_AFTER_BUSY = "5"  # seconds
 RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_TEMPORARY_FOLDER = "No usable temporary directory"  # the message of tempfile if no folder is writable
+RECIPIENT_NOT_FOUND = "recipient not found"
 UNAVAILABLE = "the service is temporarily unavailable; try again later"
 REASONS = {
     404: "page not found",

@@ -37,6 +37,7 @@ from web.declared_encoding import (
 )
 
 MAX_FIELDS = 1_000
+REPEATED = "appears more than once"
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 CHARSETS_OF_NAMES = ("", "ascii", "us-ascii", "utf-8", "iso-8859-1")  # that Werkzeug decodes
@@ -93,7 +94,7 @@ def _decoded(pairs: Iterator[tuple[str, bytes]], names: Collection[str], codec: 
     for name, value in pairs:
         if name in names:
             if name in fields:
-                raise ValidationError(name, "appears more than once")
+                raise ValidationError(name, REPEATED)
             fields[name] = value
         elif name.lower() == CHARSET_FIELD:
             charsets.append(value.decode(errors="replace"))
@@ -110,7 +111,7 @@ def _decoded_parts(parts: Iterator[Part], names: Collection[str], codec: str | N
             if part.value is None:
                 files.append(part.name)
             elif part.name in fields:
-                raise ValidationError(part.name, "appears more than once")
+                raise ValidationError(part.name, REPEATED)
             else:
                 fields[part.name] = part
         elif part.name.lower() == CHARSET_FIELD:

@@ -18,6 +18,7 @@ from intake.fields import Field, Fields, choice, invalid, number
 from intake.recipients_csv.format import BYTE_ORDER_MARK
 from web.body_limits import READ_SIZE
 from web.downloads import begin_download, send_in_parts
+from web.form import REPEATED
 from web.problem_details import json_response
 
 DEFAULT_PAGE_SIZE = 100
@@ -31,7 +32,7 @@ def query_fields(request: Request, *known: str) -> Fields:
     """Return the query parameters. Unknown and repeated ones are errors, because ignoring them would surprise."""
     for name, values in request.args.lists():
         if len(values) > 1 and name in known:
-            raise invalid(name, "appears more than once")
+            raise invalid(name, REPEATED)
     return Fields(request.args.to_dict(), known)
 
 

@@ -10,7 +10,7 @@ from werkzeug.routing import BaseConverter
 
 from database import RECIPIENT_STATUSES, Address, Database, Recipient
 from intake.address import clean_address, distinct, fold, stored_address
-from intake.email_fields import UNSTORABLE
+from intake.email_fields import UNSTORABLE, UNSTORABLE_MESSAGE
 from intake.errors import ValidationError
 from intake.fields import Fields, choice, number, recipient_number, text
 from web.api import serializers
@@ -18,6 +18,7 @@ from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import DEFAULT_PAGE_SIZE, answer_format, cursor_of, email_cursor, limit, page_response, query_fields
 from web.api.recipients_csv import export
+from web.errors import RECIPIENT_NOT_FOUND
 from web.problem_details import json_response
 from web.services import current_settings, in_database
 
@@ -103,7 +104,7 @@ def reactivate_recipient(recipient: str) -> Response:
 def _folded(name: str, part: str) -> str:
     """Return a part of an address in the form used for comparison. Raises ValidationError."""
     if UNSTORABLE.search(part):
-        raise ValidationError(name, "contains a NUL or an unpaired surrogate")
+        raise ValidationError(name, UNSTORABLE_MESSAGE)
     return fold(part)
 
 
@@ -120,7 +121,7 @@ def _find(database: Database, recipient: str) -> Recipient:
     else:
         result = database.recipients.get(recipient_number(recipient))
     if result is None:
-        raise NotThere("recipient not found")
+        raise NotThere(RECIPIENT_NOT_FOUND)
     return result
 
 

@@ -19,7 +19,7 @@ from intake.text import printable
 from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
-from web.errors import error_answer
+from web.errors import RECIPIENT_NOT_FOUND, error_answer
 from web.form import read_page_form
 from web.services import current_settings, in_database
 
@@ -89,7 +89,7 @@ def show_one(recipient_id: int) -> AnyResponse:
         raise BadRequest(INVALID_CURSOR) from None
     recipient = _get(recipient_id)
     if recipient is None:
-        return error_answer(404, "recipient not found")
+        return error_answer(404, RECIPIENT_NOT_FOUND)
     page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE_SIZE))
     following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
     shown = {"recipient": recipient, "rows": page.rows, "after": after, "following": following}
