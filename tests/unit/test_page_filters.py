@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from email_app import create_app
-from monitoring.humanize import duration, pluralize
+from monitoring.humanize import duration, file_size, pluralize
 from settings import Settings
 from web.pages import filters
 
@@ -62,3 +62,11 @@ def test_a_number_comes_with_its_noun() -> None:
         "1,450 recipients",
     ]
     assert pluralize(2, "delivery", "deliveries") == "2 deliveries"
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(10_000_000, "10 MB"), (1_500_000, "1.5 MB"), (20_000, "20 kB"), (10**9, "1 GB"), (1, "1 byte")],
+)
+def test_a_size_has_the_unit_of_the_settings(octets: int, text: str) -> None:
+    assert file_size(octets) == text
