@@ -17,7 +17,18 @@ COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqsch
 
 def register(app: Flask) -> None:
     """Add the filters to the templates of `app`."""
-    for filter_ in (clock, day, duration, number, pluralize, printable, relative_time, sentence, without_folders):
+    for filter_ in (
+        clock,
+        day,
+        duration,
+        number,
+        pluralize,
+        printable,
+        relative_time,
+        sentence,
+        capitalized,
+        without_folders,
+    ):
         app.add_template_filter(filter_)
     app.add_template_filter(format_datetime, "datetime")
     app.add_template_global(zone)
@@ -81,5 +92,10 @@ def without_folders(text: str) -> str:
 
 def sentence(text: str) -> Markup:
     """Return the text of a finding as a sentence, with commands marked up as code."""
-    marked = COMMAND.sub(r"<code>\g<0></code>", str(escape(text)))
-    return Markup(f"{marked[:1].upper()}{marked[1:]}.")  # noqa: S704 - escaped
+    marked = COMMAND.sub(r"<code>\g<0></code>", str(escape(capitalized(text))))
+    return Markup(f"{marked}.")  # noqa: S704 - escaped
+
+
+def capitalized(text: str) -> str:
+    """Return the text with a capital first letter, unless it begins with the name of a file or a host."""
+    return text if "." in text.partition(" ")[0] else text[:1].upper() + text[1:]

@@ -20,6 +20,7 @@ from monitoring.humanize import duration
 from monitoring.probe import PROBE_TIMEOUT
 from settings.version import __version__
 from web.auth import sessions
+from web.pages.filters import capitalized
 from web.services import current_services, current_settings, in_database
 
 HOURS = 24
@@ -67,7 +68,7 @@ def test_mail_server() -> Response:
     """Log in to the mail server and quit, on one connection at a time, however many people press the button."""
     for finding in current_services().mail_server_check.get(CHECK_TIMEOUT + 1):
         remedy = f" To fix this: {finding.remedy}." if finding.remedy else ""
-        flash(printable(f"{finding.text[:1].upper()}{finding.text[1:]}.{remedy}", MAX_FLASH_LENGTH), finding.level)
+        flash(printable(f"{capitalized(finding.text)}.{remedy}", MAX_FLASH_LENGTH), finding.level)
     return redirect(url_for(".show"), 303)
 
 
