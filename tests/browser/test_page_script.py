@@ -62,7 +62,7 @@ def test_a_page_keeps_up_with_what_is_sent_and_then_stops(installation: Installa
         sweep = threading.Thread(target=sweep_once, args=(at_server,))
         sweep.start()
         page.goto("/emails/7")
-        expect(page.get_by_role("row", name="accepted").first).to_contain_text("2", timeout=SLOW)
+        expect(page.get_by_role("row", name="delivered").first).to_contain_text("2", timeout=SLOW)
         expect(page.locator(".status").first).to_have_text("sending")
         go_on.set()
         expect(page.locator(".status").first).to_have_text("sent", timeout=SLOW)
@@ -119,7 +119,7 @@ def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:
     page.locator("[name=timestamp]").fill(f"{due:%Y-%m-%dT%H:%M:%S}")
     page.locator("button[value=check], form.written button").last.click()
     warning = page.get_by_text("has now passed")
-    expect(page.get_by_role("button", name="Schedule it")).to_be_visible()
+    expect(page.get_by_role("button", name="Schedule")).to_be_visible()
     expect(warning).to_be_hidden()
     page.clock.run_for(130_000)
     expect(warning).to_be_visible()
@@ -149,11 +149,11 @@ def test_times_are_shown_in_the_readers_zone_on_wish(page: Page) -> None:
     due = page.locator("time").first
     of_service = due.text_content() or ""
     assert of_service.endswith("+08:00")
-    page.get_by_role("button", name="Show them in America/Chicago").click()
+    page.get_by_role("button", name="Switch to America/Chicago").click()
     expect(due).to_have_text(in_chicago(due.get_attribute("datetime") or ""))
     page.reload()
-    expect(page.get_by_text("Times are those of America/Chicago")).to_be_visible()
-    page.get_by_role("button", name="Show them in Asia/Singapore").click()
+    expect(page.get_by_text("Times in America/Chicago")).to_be_visible()
+    page.get_by_role("button", name="Switch to Asia/Singapore").click()
     expect(due).to_have_text(of_service)
 
 

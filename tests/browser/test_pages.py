@@ -116,7 +116,7 @@ def refused_login(page: Page) -> None:
 
 def refused_recipients(page: Page) -> None:
     page.goto("/recipients")
-    page.get_by_label("Addresses").fill("ada@example.com\nnobody\nada@")
+    page.get_by_label("One address per line").fill("ada@example.com\nnobody\nada@")
     page.get_by_role("button", name="Add").click()
 
 
@@ -125,7 +125,7 @@ def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -
     page.get_by_label("Subject").fill("Season's greetings")
     page.get_by_label("Content").fill(content)
     page.get_by_label("Send at").fill(moment)
-    page.get_by_label("Number").fill("seven" if moment < "2030" else "")
+    page.get_by_label("Email ID").fill("seven" if moment < "2030" else "")
     page.get_by_role("button", name="Preview").click()
 
 
@@ -133,7 +133,7 @@ def refused_time(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.TOMORROW}")
     page.get_by_text("Reschedule").click()
     page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # Singapore's clocks skipped it
-    page.get_by_role("button", name="Move it").click()
+    page.get_by_role("button", name="Save").click()
 
 
 def retry_of_nothing(page: Page) -> None:

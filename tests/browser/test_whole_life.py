@@ -97,8 +97,8 @@ def import_recipients(page: Page, person: Hands, file: Path) -> None:
     person.press(page.get_by_role("link", name="Add recipients"))
     person.press(page.get_by_role("link", name="Import a file"))
     person.choose_file(page.get_by_label("File"), file)
-    person.press(page.get_by_role("button", name="Read it"))
-    expect(page.get_by_role("link", name="2 lines that")).to_be_visible(timeout=SLOW)
+    person.press(page.get_by_role("button", name="Continue"))
+    expect(page.get_by_role("link", name="2 invalid lines")).to_be_visible(timeout=SLOW)
     person.press(page.get_by_role("button", name="Import 3 new recipients"))
     expect(page.get_by_role("heading", name="Imported")).to_be_visible(timeout=SLOW)
 
@@ -110,12 +110,12 @@ def write_email(page: Page, person: Hands) -> None:
     person.write_time(page.get_by_label("Send at"), "2026-01-02T03:04:05")
     person.press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("This time has passed. It will be sent immediately")).to_be_visible()
-    person.press(page.get_by_role("button", name="Schedule it"))
+    person.press(page.get_by_role("button", name="Schedule"))
 
 
 def watch_it_go_out(page: Page) -> None:
     """Nothing is pressed: the page keeps up by itself."""
-    expect(page.get_by_text("sent with 1 failure", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("sent, 1 failed", exact=True)).to_be_visible(timeout=SLOW)
 
 
 def retry_the_one(page: Page, person: Hands) -> None:
