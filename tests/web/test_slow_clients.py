@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.web_server import FORM, PROJECT, Answer, Server
 from tests.support.service import linux_only, wait_until
+from tests.support.warm_python import is_readable
 from web.body_limits import MAX_DOWNLOADS
 
 pytestmark = linux_only
@@ -167,7 +167,7 @@ def test_a_body_that_stalls_is_ended_with_an_answer_when_its_place_is_needed(ser
 
 
 def has_answer(connection: socket.socket) -> bool:
-    return bool(select.select([connection], [], [], 0)[0])
+    return is_readable(connection, 0)
 
 
 def test_bodies_that_trickle_in_keep_nobody_else_from_being_served(server: Server) -> None:
