@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import category
@@ -178,6 +179,7 @@ def zone_name(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=8)
 def zone(name: str) -> ZoneInfo:
     """Load a time zone. Raises KeyError, ValueError or OSError if it does not exist."""
     # Imported here because an idle sweep does not need it, and would take more than three times as long as
