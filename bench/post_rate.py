@@ -80,12 +80,13 @@ class PostRate:
     def rate(self) -> None:
         """32 clients, and one."""
         measured = Measured()
-        for _ in range(self._rounds):
+        projects = {"": PROJECT, **({"before, ": self._against} if self._against else {})}
+        for number in range(self._rounds):
             measured.rates["raw commits"].append(self._raw())
             for workers in (2, 1):
-                measured.add(f"WEB_WORKERS={workers}", self._load(workers, CLIENTS))
-                if self._against:
-                    measured.add(f"before, WEB_WORKERS={workers}", self._load(workers, CLIENTS, project=self._against))
+                in_turn = list(projects.items())[:: -1 if number % 2 else 1]  # neither is always the first
+                for before, project in in_turn:
+                    measured.add(f"{before}WEB_WORKERS={workers}", self._load(workers, CLIENTS, project=project))
             measured.add("one client", self._load(1, 1))
         measured.print()
         if self._against:
