@@ -41,7 +41,7 @@ def writer(settings: Settings) -> Callable[[Database], bytes]:
 
 
 def collect(database: Database, settings: Settings) -> Iterator[Metric]:
-    """Yield every metric."""
+    """Yield the metrics of this service, as docs/monitoring.md lists them."""
     kind = "sqlite" if settings.database_path else "postgresql"
     build = {"version": __version__, "database": kind}
     yield InfoMetricFamily(f"{PREFIX}build", "Program version and database type.", value=build)

@@ -190,7 +190,7 @@ def escape(cell: str) -> str:
 
 
 def unescape(cell: str) -> str:
-    """Undo `escape`."""
+    """Return the cell without the apostrophe that `escape` puts before it."""
     return cell[1:] if _is_escaped(cell) else cell
 
 

@@ -97,7 +97,7 @@ def end() -> None:
 
 
 def end_all(database: Database) -> None:
-    """Log everyone out."""
+    """End all sessions that exist now. Tokens remain valid."""
     now = datetime.fromtimestamp(time.time(), UTC)
     database.sessions.end_all(now + LIFETIME, now)
 
