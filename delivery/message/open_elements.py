@@ -28,6 +28,8 @@ _CLOSING_P_TAGS = (
 )
 PARTS_OF_TABLES = TABLE_PARTS - {"table"}
 CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
+_FALLBACK_TAGS = "audio button canvas datalist details meter progress rp select video"
+FALLBACK = frozenset(_FALLBACK_TAGS.split())  # what is in these is not shown, or cannot be clicked
 _SPECIAL_TAGS = "body button head html iframe noscript select textarea"
 SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
 SIBLINGS = {
@@ -141,6 +143,12 @@ class OpenElements:
             self._close_down_to(last)
         return may_close
 
+    def close_hidden(self) -> list[str]:
+        """Close every element in which a link would be hidden, and all elements inside it. Return their tags."""
+        hiding = (place for place, element in enumerate(self._elements) if _hides(element))
+        place = next(hiding, len(self._elements))
+        return [self._pop().tag for _ in range(len(self._elements) - place)]
+
     def close_all(self) -> None:
         """Close all elements, as the end of the text does."""
         self._close_down_to(0)
@@ -212,6 +220,10 @@ class OpenElements:
                 self._barriers.pop()
         self.state = element.outside
         return element
+
+
+def _hides(element: Element) -> bool:
+    return element.tag in FALLBACK or (element.effects is not None and inside(0, element.effects) > 0)
 
 
 def _top(places: list[int]) -> int:
