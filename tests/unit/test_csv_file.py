@@ -172,6 +172,15 @@ def test_a_delimiter_that_is_not_known_is_named(line: str) -> None:
     assert bad.line == 1 and "sep= must name a comma, a semicolon or a tab" in bad.reason
 
 
+@pytest.mark.parametrize(("delimiter", "columns"), [(";", 1), (";", 2), (",", 2), ("\t", 3)])
+@pytest.mark.parametrize("line", ["sep={}", '"sep={}"', "\ufeffSep = {}"])
+def test_files_for_excel_may_be_joined(delimiter: str, columns: int, line: str) -> None:
+    names = delimiter.join(["note", "extra", "recipient_email"][-columns:])
+    lines = [line.format(delimiter), names, delimiter * (columns - 1) + "{}@x.com", ""]
+    file = "\n".join(lines)
+    assert texts((file.format("a") + file.format("b")).encode()) == ["a@x.com", "b@x.com"]
+
+
 def test_the_delimiter_that_a_file_names_goes_before_the_one_that_it_looks_like() -> None:
     assert texts(b"sep=;\nrecipient_email;a,b,c\na@x.com;1,2,3\n") == ["a@x.com"]
     assert "recipient_email" in only_error(b"sep=;\nname,recipient_email\nA,a@x.com\n").reason
