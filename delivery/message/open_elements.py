@@ -28,8 +28,7 @@ _CLOSING_P_TAGS = (
 )
 PARTS_OF_TABLES = TABLE_PARTS - {"table"}
 CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
-_FALLBACK_TAGS = "audio button canvas datalist details meter progress rp select video"
-FALLBACK = frozenset(_FALLBACK_TAGS.split())  # what is in these is not shown, or cannot be clicked
+NO_PLACE_FOR_LINKS = frozenset(("button", "details", "rp", "select"))  # hidden until opened, or not to be clicked
 _SPECIAL_TAGS = "body button head html iframe noscript select textarea"
 SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
 SIBLINGS = {
@@ -223,7 +222,7 @@ class OpenElements:
 
 
 def _hides(element: Element) -> bool:
-    return element.tag in FALLBACK or (element.effects is not None and inside(0, element.effects) > 0)
+    return element.tag in NO_PLACE_FOR_LINKS or (element.effects is not None and inside(0, element.effects) > 0)
 
 
 def _top(places: list[int]) -> int:
