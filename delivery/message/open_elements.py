@@ -28,7 +28,8 @@ _CLOSING_P_TAGS = (
 )
 PARTS_OF_TABLES = TABLE_PARTS - {"table"}
 CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
-NO_PLACE_FOR_LINKS = frozenset(("button", "details", "rp", "select"))  # hidden until opened, or not to be clicked
+# A link in these may be hidden until something is opened, or cannot be clicked.
+NO_PLACE_FOR_LINKS = frozenset(("button", "details", "math", "noscript", "rp", "select", "svg"))
 _SPECIAL_TAGS = "body button head html iframe noscript select textarea"
 SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
 SIBLINGS = {

@@ -110,6 +110,8 @@ def test_in_html_the_link_is_where_the_body_ends(before: str, after: str) -> Non
         ("<html><body><details><summary>More</summary>x", "</details>"),
         ("<html><body><video><a href='x'>y</a>", "</video>"),
         ("<html><body><button>Join", "</button>"),
+        ("<html><body><svg><desc><div hidden>x", "</div></desc></svg>"),
+        ("<html><body><noscript><p>x", "</p></noscript>"),
         ("<html><body><p><b hidden>x</p>", "</b>"),
         ("<html><body><div><p style='visibility:hidden'>x", "</p>"),
         ("<html><body><div hidden>x</div><p><i>y", ""),
