@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from delivery.message.html_tokens import TOKEN, unclosed_at
 from delivery.message.inline_style import HIDING_TAGS, effects_of
-from delivery.message.open_elements import MAKING_ROOM, PARTS_OF_TABLES, VOID, OpenElements
+from delivery.message.open_elements import MAKING_ROOM, VOID, OpenElements
 
 PLACEHOLDER = "\0"  # never occurs in content
 MAX_CLOSED = 500  # hidden elements; hostile markup may have a million
@@ -45,7 +45,7 @@ def _open_elements(html: str) -> OpenElements:
         tag = tag.lower()
         if slash:
             elements.close(tag)
-        elif tag not in VOID and (elements.has_table or tag not in PARTS_OF_TABLES):
+        elif tag not in VOID and not elements.ignores(tag):
             if tag in MAKING_ROOM:
                 elements.make_room(tag)
             effects = effects_of(tag, attributes) if attributes or tag in HIDING_TAGS else None

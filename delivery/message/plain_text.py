@@ -10,7 +10,7 @@ from delivery.lazy_pattern import LazyPattern
 from delivery.message.html_tokens import TOKEN, attribute, unescaped
 from delivery.message.inline_style import HIDING_TAGS, Effects, effects_of
 from delivery.message.list_numbers import Numbering, lengths_of_reversed_lists
-from delivery.message.open_elements import GONE, MAKING_ROOM, PARTS_OF_TABLES, VOID, OpenElements, inside
+from delivery.message.open_elements import GONE, MAKING_ROOM, VOID, OpenElements, inside
 from delivery.message.scripts import marked_script, struck_out
 
 _SPACE = re.compile(r"[ \t\n\r\f]+")
@@ -95,8 +95,8 @@ class _Page:
     def open(self, tag: str, attributes: str, position: int) -> None:
         """Handle a start tag."""
         elements = self.elements
-        if tag in PARTS_OF_TABLES and not elements.has_table:
-            return  # as in a browser
+        if elements.ignores(tag):
+            return
         if tag in MAKING_ROOM:
             elements.make_room(tag)
         effects = effects_of(tag, attributes) if attributes or tag in HIDING_TAGS else None
@@ -119,7 +119,7 @@ class _Page:
 
     def show(self, text: str) -> None:
         """Write text if it is visible."""
-        if not self.elements.state or not self.elements.state_of_text():
+        if not self.elements.state_of_text():
             self.write(text)
 
     def show_verbatim(self, tag: str, attributes: str, content: str) -> None:

@@ -375,6 +375,24 @@ def test_text_for_old_browsers_is_left_out(tag: str) -> None:
     assert plain_text(f"<{tag} class=x>Not <p>supported</p></{tag}>Hello") == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<form><h2 hidden>x</form>y", ""),
+        ("<form hidden>x<form>y</form>z", "z"),
+        ("<table><form hidden><td>x", "x"),
+        ("<button hidden>x<button>y", "y"),
+        ("<a><label style='visibility:hidden'><div><a>y", "y"),
+        ("<table><dl><form hidden>y", "y"),
+        ("<nobr hidden>x<nobr>y", "y"),
+        ("<table>x<article hidden><caption>y", "x\ny"),
+        ("<div style='visibility:hidden'><table style='visibility:visible'>x<td>y", "y"),
+    ],
+)
+def test_malformed_markup_hides_what_a_browser_hides(html: str, text: str) -> None:
+    assert plain_text(html) == text
+
+
 def test_what_shows_tags_as_text_is_taken_as_it_is() -> None:
     assert plain_text("<textarea>a <b>&amp; b</textarea> <xmp><i>&amp;</xmp>") == "a <b>& b\n\n<i>&amp;"
 
