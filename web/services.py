@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
 EXTENSION = "email_endpoint"
-ALERTS_CACHE_TTL = 5.0  # seconds
+ALERTS_CACHE_TTL = 1.0  # seconds
 CHECKS_CACHE_TTL = 2.0  # seconds
 OUTBOX_BACKOFF_FACTOR = 10.0  # a listing of the Maildir is cached for this many times as long as it took
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from html import unescape
@@ -105,6 +106,14 @@ def test_the_error_is_gone_with_the_first_message_that_is_accepted(make_api: Mak
         api.sweep()
         count_errors()
     assert seen[0] == 1 and seen[-1] == 0
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_the_metric_is_above_zero_from_the_first_second_whatever_the_clock_did(make_api: MakeApi, ahead: int) -> None:
+    api = make_api("smtp://mail.invalid")
+    with api.installation.database() as database:
+        database.sender_errors.record("mail_server", "refused", int(time.time()) + ahead)
+    assert float(METRIC.findall(api.client.get("/metrics").text)[0]) >= 1
 
 
 def test_a_refused_recipient_is_not_an_error_of_the_sender(make_api: MakeApi) -> None:

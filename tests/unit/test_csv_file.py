@@ -22,6 +22,7 @@ from intake.recipients_csv.format import (
     read_rows,
     unescape,
 )
+from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
@@ -171,6 +172,15 @@ def test_a_delimiter_that_is_not_known_is_named(line: str) -> None:
     assert bad.line == 1 and "sep= must name a comma, a semicolon or a tab" in bad.reason
 
 
+@pytest.mark.parametrize(("delimiter", "columns"), [(";", 1), (";", 2), (",", 2), ("\t", 3)])
+@pytest.mark.parametrize("line", ["sep={}", '"sep={}"', "\ufeffSep = {}"])
+def test_files_for_excel_may_be_joined(delimiter: str, columns: int, line: str) -> None:
+    names = delimiter.join(["note", "extra", "recipient_email"][-columns:])
+    lines = [line.format(delimiter), names, delimiter * (columns - 1) + "{}@x.com", ""]
+    file = "\n".join(lines)
+    assert texts((file.format("a") + file.format("b")).encode()) == ["a@x.com", "b@x.com"]
+
+
 def test_the_delimiter_that_a_file_names_goes_before_the_one_that_it_looks_like() -> None:
     assert texts(b"sep=;\nrecipient_email;a,b,c\na@x.com;1,2,3\n") == ["a@x.com"]
     assert "recipient_email" in only_error(b"sep=;\nname,recipient_email\nA,a@x.com\n").reason
@@ -215,6 +225,23 @@ def test_megabytes_of_blanks_and_quotation_marks_are_read_in_a_moment() -> None:
         read((piece * (500_000 // len(piece))).encode())
         read((piece * (500_000 // len(piece)) + '"x\ufeff').encode())
         assert time.process_time() - start < 5, piece
+
+
+def test_more_internationalised_domains_than_can_be_checked_in_seconds_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("intake.recipients_csv.reader.MAX_IDNA_LENGTH", 60)
+    lines = "".join(f"a@ü{number}.de\nb@x{number}.de\n" for number in range(10, 40))
+    file = ImportFile(io.BytesIO(("recipient_email\n" + lines).encode()))
+    with pytest.raises(InvalidLinesError) as error:
+        list(file)
+    assert (error.value.count, error.value.lines[0].line) == (20, 22)
+    assert "more internationalised domains than can be checked at once" in error.value.lines[0].reason
+
+
+def test_many_addresses_may_share_an_internationalised_domain() -> None:
+    lines = "".join(f"a{number}@{'ü' * 40}{number % 5}.de\n" for number in range(20_000))
+    assert len(list(ImportFile(io.BytesIO(lines.encode())))) == 20_000
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\r\n", b"\xef\xbb\xbf", b"recipient_email", b"recipient_email;;\r\n;;\r\n"])

@@ -100,6 +100,47 @@ def test_in_html_the_link_is_where_the_body_ends(before: str, after: str) -> Non
     assert html.removesuffix("\n") == (before + HTML_LINK + normalised(after)).removesuffix("\n")
 
 
+@pytest.mark.parametrize(
+    ("before", "closing"),
+    [
+        ("<html><body><div hidden>preview", "</div>"),
+        ('<html><div style="display:none"><p>preview <b>text', "</b></p></div>"),
+        ("<html><body><table style=display:none><tr><td>x", "</td></tr></table>"),
+        ("<html><body><p>Hello</p><select><option>one", "</option></select>"),
+        ("<html><body><details><summary>More</summary>x", "</details>"),
+        ("<html><body><video><a href='x'>y</a>", "</video>"),
+        ("<html><body><button>Join", "</button>"),
+        ("<html><body><svg><desc><div hidden>x", "</div></desc></svg>"),
+        ("<html><body><noscript><p>x", "</p></noscript>"),
+        ("<html><body><p><b hidden>x</p>", "</b>"),
+        ("<html><body><div><p style='visibility:hidden'>x", "</p>"),
+        ("<html><body><div hidden>x</div><p><i>y", ""),
+        ("<html><body><plaintext><p hidden></body>", None),
+    ],
+)
+@pytest.mark.parametrize("after", ["", "</body></html>"])
+def test_the_link_is_never_in_something_that_is_hidden(before: str, closing: str | None, after: str) -> None:
+    _, (_, html) = as_sent(before + after)
+    expected = f"{before}{closing}{HTML_LINK}{after}"
+    if closing is None:
+        expected = f"<html><body>{HTML_LINK}<plaintext><p hidden></body>{after}"
+    assert html.removesuffix("\n") == expected.removesuffix("\n")
+
+
+@pytest.mark.parametrize("style", ["font-size:0", "visibility:hidden"])
+def test_a_link_in_a_body_without_visible_text_has_a_style_of_its_own(style: str) -> None:
+    _, (_, html) = as_sent(f'<html><body style="{style}"><div style="font-size:14px;visibility:visible">x</div></body>')
+    assert '<p style="visibility:visible;font-size:13px"><small><a href=' in html
+
+
+@pytest.mark.parametrize("hidden", ["<div hidden>", "<b hidden>", "<select><option>"])
+def test_in_thousands_of_hidden_elements_the_link_comes_first(hidden: str) -> None:
+    _, (_, html) = as_sent(f"<html><head><style>p{{}}</style></head><BODY class=a>{hidden * 5000}x")
+    before, link, after = html.partition(HTML_LINK)
+    assert link and before == "<html><head><style>p{}</style></head><BODY class=a>"
+    assert after.count("<") == hidden.count("<") * 5000
+
+
 @given(content=st.text(alphabet="a\r\n. =é你😀<\t-", max_size=300), length=st.integers(1, 490))
 @settings(AT_ANY_SPEED, max_examples=50)
 def test_the_link_is_whole_whatever_stands_before_it_and_however_long_it_is(content: str, length: int) -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation
-from tests.support.ports import unused_port
-from tests.support.servers.web_server import Server, serve
+from tests.support.servers.web_server import TOKEN, Server
 from tests.support.service import linux_only
 
 pytestmark = linux_only
-TOKEN = "a-token-of-the-tests"
 SIZE, PIECE = 20_000_000, 100_000
 MOST = 30.0  # MiB: what is read of a body, up to MAX_BODY, and what is made of that
 WAYS = [
@@ -27,14 +24,6 @@ WAYS = [
     ("POST", "/api/recipients/import", "text/csv"),
     ("POST", "/login", "application/x-www-form-urlencoded"),
 ]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    Installation(folder)
-    with serve(folder, unused_port(), API_TOKEN=TOKEN) as running:
-        yield running
 
 
 def most_memory(server: Server) -> float:

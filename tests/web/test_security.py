@@ -82,6 +82,8 @@ WRONG_PATHS = (
     "/api/",
     "/emails/1/x",
     "/recipients/1/",
+    "/emails/abc/cancel",
+    "/emails/1%20/reschedule",
     "/..%2f",
 )
 

@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from flask import Response, request, url_for
-from werkzeug.exceptions import NotFound
 
 from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings
-from intake.email_fields import clean_event_id
-from intake.errors import BadTimestamp, RepeatedTime, ValidationError
+from intake.errors import BadTimestamp, RepeatedTime
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
 from operations import get_email, get_summary, why_blocked
@@ -54,15 +52,7 @@ class EmailData(NamedTuple):
     standings: Standings
 
 
-def number_of(event_id: str) -> int:
-    """Return the event_id in a URL. Raises NotFound if it is invalid."""
-    try:
-        return clean_event_id(event_id)
-    except ValidationError:
-        raise NotFound from None
-
-
-def read_query(event_id: str) -> PageQuery:
+def read_query(event_id: int) -> PageQuery:
     """Parse the arguments of this request. Raises InvalidFields."""
     known = ("status", "after", "content")
     fields = Fields({name: request.args[name] for name in known if name in request.args}, known)
@@ -70,7 +60,7 @@ def read_query(event_id: str) -> PageQuery:
     after = fields.take_or("after", number, 0)
     reading = fields.take_or("content", choice(*READINGS), None)
     fields.check()
-    return PageQuery(number_of(event_id), status.value, after.value, reading.value)
+    return PageQuery(event_id, status.value, after.value, reading.value)
 
 
 def email_page(
