@@ -36,7 +36,7 @@ def _held(emails: int) -> Iterator[Finding]:
     if emails:
         text = f"{pluralize(emails, 'email is', 'emails are')} on hold"
         remedy = "review with flask emails list --status held; then flask emails release EVENT_ID, or cancel"
-        yield warning("held", text, remedy)
+        yield warning("on hold", text, remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:
