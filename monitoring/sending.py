@@ -35,7 +35,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
         text = f"{pluralize(emails, 'email is', 'emails are')} on hold"
-        remedy = "review with flask emails list --status held; then flask emails release EVENT_ID, or cancel"
+        remedy = "release or cancel it on the Schedule page; flask emails list --status held also lists it"
         yield warning("on hold", text, remedy)
 
 

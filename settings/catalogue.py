@@ -136,8 +136,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("RETRY_FOR", "how long a delivery is retried before it fails", DURATION, ("48h",)),
         Setting(
             "IN_DOUBT",
-            "what happens to a message that may or may not have been accepted: it is sent once more (`resend`), or"
-            " waits for your decision (`hold`)",
+            "what happens to a message if sending was interrupted before the mail server confirmed it: it is sent once"
+            " more (`resend`), or waits for your decision (`hold`)",
             "`resend` or `hold`",
             ("hold",),
         ),

@@ -1,4 +1,4 @@
-"""The words of the project: turns of phrase that it does not use, and terms that people do not have to know."""
+"""Wording: phrases that the project avoids, and internal terms that the pages do not show."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ FORM = {"event_id": "77", "email_subject": "s", "email_content": "c", "timestamp
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECOND = int(NOW.timestamp())
 EARLIER_VERSIONS = range(1, version.VERSION)
-# What the preview of an import said of a row, until version 2 and since.
+# The results in the preview of an import, until version 2 and since.
 PREVIEW_RESULTS = {'"fate": "added"': '"result": "added"', '"fate": "known"': '"result": "existing"'}
 
 

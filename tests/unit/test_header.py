@@ -1,4 +1,4 @@
-"""delivery/message/header.py: subjects and names arrive as they were, whatever they look like."""
+"""delivery/message/header.py: all kinds of subjects and names arrive unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: every row of the table, good values and bad, and that no error line ever shows a secret."""
+"""Settings: valid and invalid values of each, and error messages, which never show a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox: what would have gone out, as in the inbox of a test; whatever a message holds, it does nothing."""
+"""The outbox: messages as recipients would see them. No message can do any harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def get(api: Api, path: str, status: int = 200) -> TestResponse:
 
 
 def names(api: Api) -> list[str]:
-    """Of the messages, newest first."""
+    """Return the names of the messages, newest first."""
     return newest(api.installation.folder / "outbox").before(None, 1000)
 
 
@@ -45,7 +45,7 @@ def put(api: Api, name: str, octets: bytes, folder: str = "new") -> Path:
 
 
 def send(api: Api, *contents: str, recipients: int = 1) -> None:
-    """An email for each, a second apart."""
+    """Send an email for each subject, a second apart."""
     api.installation.add_recipients(recipients)
     for number, content in enumerate(contents):
         api.installation.save_email(number + 1, -100 + number, f"Größe & <b>{number}</b>", content)
