@@ -168,7 +168,7 @@ def faults(soak: Soak, installation: Installation, taken: int) -> list[str]:
     if revived := [n for n in ledger.cancelled if statuses.get(n) == "sent"]:
         found.append(f"{len(revived)} emails were answered as cancelled and are sent")
     if stopped := [n for n in ledger.saved - ledger.cancelled if statuses.get(n) == "cancelled"]:
-        found.append(f"{len(stopped)} emails are cancelled though nobody was told so")
+        found.append(f"{len(stopped)} emails are cancelled, but no response said so")
     if unsent or taken != sent:
         found.append(f"{sent} deliveries are recorded as sent, {unsent} as not; the mail server took {taken}")
     return found + ([f"the database is damaged: {whole}"] if whole != ["ok"] else [])

@@ -114,7 +114,7 @@ def write_email(page: Page, person: Hands) -> None:
 
 
 def watch_it_go_out(page: Page) -> None:
-    """Nothing is pressed: the page keeps up by itself."""
+    """Wait without touching anything: the page updates automatically."""
     expect(page.get_by_text("sent, 1 failed", exact=True)).to_be_visible(timeout=SLOW)
 
 

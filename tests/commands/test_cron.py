@@ -227,7 +227,7 @@ def test_a_user_without_a_crontab_has_an_empty_one(
 @pytest.mark.parametrize(
     "words",
     [
-        "crontab: can't open 'somebody-else': No such file or directory",
+        "crontab: can't open 'someone-else': No such file or directory",
         f"crontab: can't open '{USER}': Permission denied",
         "crontab: can't change directory to '/etc/crontabs': No such file or directory",
         "crontab: must be suid to work properly",

@@ -91,7 +91,7 @@ def check_units(podman: Podman, folder: Path) -> None:
             machine = stack.enter_context(running_machine(podman, folder))
         with step("install the service as docs/deploy.md says; it sends an email"):
             check_installation(machine)
-        with step("the services can write to their data alone, and end when they are told to"):
+        with step("the services can write only to their data, and stop on request"):
             check_sandbox(machine)
             check_stop(machine)
 

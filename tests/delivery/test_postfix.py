@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PORTS = ["smtp", "smtp+tls", "smtp+ssl", "old"]
 WITH_TLS = ["smtp+tls", "smtp+ssl"]
-UNKNOWN = "550 5.1.1 Nobody has this mailbox"
+UNKNOWN = "550 5.1.1 No such mailbox here"
 BUSY = "451 4.3.2 Come back later"
 
 

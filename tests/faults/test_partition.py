@@ -73,7 +73,7 @@ def test_a_sender_cut_off_from_its_database_sends_nothing_more_and_the_other_tak
         by_then = sent_by(mail, b"far@example.com")
         assert near.communicate(timeout=60)[1] == ""
         mailing.finish()
-        second_host.mend(DATABASE)
+        second_host.restore(DATABASE)
         _, stderr = far.communicate(timeout=90)
         found = mailing.check(most_in_doubt=CONNECTIONS)
     assert sent_by(mail, b"far@example.com") == by_then

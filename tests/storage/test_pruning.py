@@ -302,7 +302,7 @@ SELECT i, 0, 0, i, 'sent', 1, 't', 's', 'c' FROM n
 FILL_DELIVERIES = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :deliveries)
 INSERT INTO deliveries (event_id, recipient_id, status, queued_at, next_attempt_at, finished_at, address, reply)
-SELECT e.event_id, n.i, 'sent', 0, 0, 1, 'somebody@example.com', '250 ok' FROM emails e, n
+SELECT e.event_id, n.i, 'sent', 0, 0, 1, 'someone@example.com', '250 ok' FROM emails e, n
 """
 
 

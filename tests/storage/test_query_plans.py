@@ -41,7 +41,7 @@ LISTS: dict[str, Act] = {
     "emails with failures": lambda database: database.emails.page_with_failures(KEY),
     "next work": lambda database: database.next_work_at(),
     "due seconds": lambda database: database.progress.next_due_seconds(NOW, 9),
-    "cancels broken off": lambda database: database.emails.finish_cancels(NOON),
+    "interrupted cancels": lambda database: database.emails.finish_cancels(NOON),
     "cancel": lambda database: database.emails.cancel(7, NOON),
     "cancel what was not begun": lambda database: database.emails.cancel(8, NOON),
     "release": lambda database: database.emails.release(9, NOON),
@@ -147,7 +147,7 @@ def test_nothing_is_scanned_and_nothing_sorted(filled: Database, act: str) -> No
 
 
 def test_cancelled_emails_that_are_finished_cost_a_sweep_nothing(filled: Database) -> None:
-    for act in (LISTS["cancels broken off"], LISTS["next work"]):
+    for act in (LISTS["interrupted cancels"], LISTS["next work"]):
         assert any("emails_cancelling" in plan for plan in plans_of(filled, act).values())
 
 

@@ -38,7 +38,7 @@ class Minute(NamedTuple):
 
 @pytest.fixture(scope="module")
 def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
-    """The crontab has two jobs as makecron.sh installed them: the service's, and one below variables of the user."""
+    """The crontab has two jobs as makecron.sh installed them: the service's, and one below the user's variables."""
     folder = tmp_path_factory.mktemp("cron")
     odd = [folder / name for name in ODD_FOLDERS]
     ran = [stand_in(with_venv(each)) for each in odd]

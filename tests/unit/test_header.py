@@ -26,7 +26,7 @@ SUBJECTS = [
     "  ",
     "e\u0301 cafe\u0301 \u202egnp.exe \u200b\ufeff\xa0",
     "😀" * 500,
-    "From: somebody@example.com",
+    "From: someone@example.com",
 ]
 MIME_FIELDS = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
 FIELDS = {"Date", "To", "Message-ID", "X-Email-Delivery", "From", "Subject", "Auto-Submitted"} | MIME_FIELDS

@@ -66,7 +66,7 @@ def test_every_route_is_closed_to_other_machines_without_a_token_of_its_own(make
     client = make_client()
     for rule, address, method in rules(client.application):
         answer = client.open(address, method=method, environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
-        is_open = rule.endpoint in OPEN_ENDPOINTS and rule.rule != "/login"  # where nobody has to log in
+        is_open = rule.endpoint in OPEN_ENDPOINTS and rule.rule != "/login"  # where no login is needed
         assert (answer.status_code == 403) != is_open, (rule, method)
 
 

@@ -48,7 +48,7 @@ class SecondHost:
         """Drop all packets on the link. Neither side is notified."""
         _ip("link", "set", self._device(link), "down")
 
-    def mend(self, link: int) -> None:
+    def restore(self, link: int) -> None:
         """Restore the link."""
         _ip("link", "set", self._device(link), "up")
 

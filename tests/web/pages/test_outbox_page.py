@@ -151,7 +151,7 @@ def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
     services_of(sqlite_api.app).outbox = CachedCheck(partial(newest, sqlite_api.installation.folder / "outbox", 5), 0)
     for number in range(9):
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
-    put(sqlite_api, "somebody-elses", b"To: a@example.com\nSubject: n\n\nx", "cur")
+    put(sqlite_api, "of-another-user", b"To: a@example.com\nSubject: n\n\nx", "cur")
     page = get(sqlite_api, "/outbox").text
     assert "10 messages" in page and "only the newest 5 are listed" in page
     assert "/outbox/1700000008.t.1" in page and "/outbox/1700000003.t.1" not in page
