@@ -10,7 +10,7 @@ from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import open_database
 from monitoring.humanize import pluralize
-from settings.catalogue import DURATION
+from settings.catalogue import DURATION, plain
 from settings.parse import InvalidValueError, duration
 from web.services import current_settings
 
@@ -19,7 +19,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | N
     try:
         return None if text is None else duration(text)
     except InvalidValueError as error:
-        raise click.BadParameter(f"allowed: {DURATION}, such as 90d") from error
+        raise click.BadParameter(f"allowed: {plain(DURATION)}, such as 45s, 30m, 24h or 90d") from error
 
 
 @click.command()

@@ -35,7 +35,7 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
         text = f"{pluralize(emails, 'email is', 'emails are')} on hold"
-        remedy = "release or cancel it on the Schedule page; flask emails list --status held also lists it"
+        remedy = "release or cancel each one on the Schedule page; to list: flask emails list --status held"
         yield warning("on hold", text, remedy)
 
 

@@ -192,7 +192,7 @@ class TestWhatItSays:
         with sent.installation.database() as database:
             database.prune(datetime.now(UTC) + timedelta(seconds=9))
         page = words(get(sent))
-        assert "2 failed, 1 unconfirmed" in page and "were deleted after KEEP_FOR" in page
+        assert "2 failed, 1 unconfirmed" in page and "were deleted after the time that KEEP_FOR sets" in page
         assert "<form" not in get(sent)
         for part in ("frame", "source"):
             assert "has been deleted" in get(sent, f"/emails/1/{part}", 410)

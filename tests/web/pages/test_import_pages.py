@@ -111,7 +111,7 @@ class TestSteps:
             "Invalid": "2 lines",
             "Encoding": "UTF-8",
             "Columns": "2, separated by semicolons",
-            "Header": "in line 1",
+            "Header": "on line 1",
         }
         assert rows(page) == [
             "2 ada@example.com added",
@@ -220,9 +220,9 @@ class TestForms:
         ("content", "columns", "header"),
         [
             (b"a@example.com\nb@example.com", "1", "none (one address per line)"),
-            (b"\nRECIPIENT_EMAIL\r\na@example.com\rb@example.com", "1", "in line 2"),
-            (b"recipient_email\tname\na@example.com\tA\nb@example.com\t", "2, separated by tabs", "in line 1"),
-            (b"name,recipient_email\n,a@example.com\n,b@example.com\n", "2, separated by commas", "in line 1"),
+            (b"\nRECIPIENT_EMAIL\r\na@example.com\rb@example.com", "1", "on line 2"),
+            (b"recipient_email\tname\na@example.com\tA\nb@example.com\t", "2, separated by tabs", "on line 1"),
+            (b"name,recipient_email\n,a@example.com\n,b@example.com\n", "2, separated by commas", "on line 1"),
         ],
     )
     def test_the_form_of_a_file_is_found(self, api: Api, content: bytes, columns: str, header: str) -> None:
