@@ -17,7 +17,7 @@ This page lists every setting, with its default and its meaning.
 Set them in the environment, or in a file `.env` in the project's folder. The environment takes precedence, and an empty
 value means the default. The web server, `task.py` and `flask` read the same settings. If a value is invalid, nothing
 starts, and each problem is printed on a line of its own. The **Health** page shows every setting, its value (never a
-secret), and where it comes from.
+secret), where it comes from, and what it means.
 
 To begin, copy `.env.example`, which has an example of every setting, and remove the `#` in front of those that you
 want to change:
