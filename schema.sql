@@ -11,7 +11,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id and sender_id that were assigned; when a sweep last checked for work
+-- The last recipient_id, import_id, list_id and sender_id that were assigned; when a sweep last checked for work
 -- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); and how
 -- often a probe has tested writing (probes). Two rows exist only until the next sweep has handled them: backup_made_at
 -- in a restored backup, and lost_commits.
@@ -32,6 +32,12 @@ CREATE TABLE emails (
     logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- whether its event_id is in tasklog.log
     token        TEXT NOT NULL, -- random; the Message-IDs are derived from it
     content_digest TEXT,        -- SHA-256 in hexadecimal, once the content has been pruned
+    -- Who it is for: everyone (less the lists in `audiences` that are excluded), lists, or the named recipients.
+    audience     TEXT NOT NULL DEFAULT 'everyone' CHECK (audience IN ('everyone', 'lists', 'named')),
+    recipients_max BIGINT,      -- held if its audience is larger than this when it is due
+    personal     BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1)), -- whether {{ name }} is filled in
+    reply_to     TEXT,
+    from_name    TEXT,
     subject      TEXT NOT NULL,
     content      TEXT NOT NULL
 );
@@ -55,6 +61,8 @@ CREATE TABLE progress (
     last_recipient_id BIGINT NOT NULL,           -- the last recipient that existed when the email was started
     recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients at that time
     cursor_id         BIGINT NOT NULL DEFAULT 0, -- every recipient up to this one has a delivery
+    audience          TEXT NOT NULL DEFAULT 'everyone' -- a copy: the row in `emails` can be large
+                      CHECK (audience IN ('everyone', 'lists', 'named')),
     deliveries        BIGINT NOT NULL DEFAULT 0,
     sent              BIGINT NOT NULL DEFAULT 0,
     failed            BIGINT NOT NULL DEFAULT 0,
@@ -79,12 +87,61 @@ CREATE TABLE recipients (
     status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
     created_at   BIGINT NOT NULL,
     removed_at   BIGINT,
-    bounced_event_id BIGINT -- the first email that bounced because the mailbox does not exist; a second one: rejected
+    bounced_event_id BIGINT, -- the first email that bounced because the mailbox does not exist; a second one: rejected
+    listed       BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1)), -- 0: came by name, and is written to only by name
+    added_by     TEXT,       -- `import 7`, `program`, `page` or `command`; NULL: before version 5
+    fields       TEXT        -- JSON object of personal fields, NULL if there are none
 );
 -- The few recipients who are not active, in the order in which they were added, and by address.
 CREATE INDEX recipients_inactive ON recipients (status, recipient_id) WHERE status <> 'active' AND removed_at IS NULL;
 CREATE INDEX recipients_inactive_by_key ON recipients (status, address_key)
     WHERE status <> 'active' AND removed_at IS NULL;
+
+-- Named sets of recipients. A deleted list stays (deleted_at), so that those who left it stay out of a new list of the
+-- same name.
+CREATE TABLE lists (
+    list_id     BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE, -- the name, compared without case
+    created_at  BIGINT NOT NULL,
+    archived_at BIGINT,               -- takes no new emails; those that wait for it still go out
+    deleted_at  BIGINT,
+    members     BIGINT NOT NULL DEFAULT 0 -- the number of memberships without left_at
+);
+
+-- Who is in a list. `left_at`: the recipient left, and no import or program adds them again.
+CREATE TABLE memberships (
+    list_id      BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    joined_at    BIGINT NOT NULL,
+    left_at      BIGINT,
+    added_by     TEXT NOT NULL, -- as in `recipients`
+    PRIMARY KEY (list_id, recipient_id)
+);
+CREATE INDEX memberships_of_recipient ON memberships (recipient_id);
+
+-- The lists that an email goes to, or that are excluded from it. The rows outlive pruning.
+CREATE TABLE audiences (
+    event_id BIGINT NOT NULL,
+    list_id  BIGINT NOT NULL,
+    excluded BIGINT NOT NULL CHECK (excluded IN (0, 1)),
+    PRIMARY KEY (event_id, list_id)
+);
+-- Emails that wait for a list.
+CREATE INDEX audiences_of_list ON audiences (list_id, event_id);
+
+-- The recipients that an email names, in emails whose audience is `named`.
+CREATE TABLE named_recipients (
+    event_id     BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    address      TEXT NOT NULL, -- a copy, which stays when the recipient is removed
+    PRIMARY KEY (event_id, recipient_id)
+);
+
+-- The names of all personal fields that a recipient has ever had a value for.
+CREATE TABLE field_names (
+    name TEXT PRIMARY KEY
+);
 
 -- Uploaded files of recipients. The recipients that an import added are those with after_id < recipient_id <= last_id,
 -- because one commit assigns all of these ids. The process that works on an import updates `heartbeat_at`.
@@ -112,6 +169,8 @@ CREATE TABLE imports (
     last_id       BIGINT NOT NULL DEFAULT 0,
     removed       BIGINT NOT NULL DEFAULT 0, -- recipients removed by undoing the import
     kept          BIGINT NOT NULL DEFAULT 0, -- recipients kept when undoing the import
+    list_id       BIGINT,                    -- the list that the recipients are added to
+    options       TEXT,                      -- JSON: the column of addresses, and the columns that become fields
     preview       TEXT,                      -- JSON: the format of the file, and its first lines
     invalid_lines TEXT                       -- the first invalid lines, as CSV
 );
@@ -129,7 +188,7 @@ CREATE TABLE import_parts (
 -- wait for each other.
 CREATE TABLE status_counts (
     entity TEXT NOT NULL CHECK (entity IN ('emails', 'recipients')),
-    status TEXT NOT NULL, -- recipients also have 'removed'
+    status TEXT NOT NULL, -- recipients also have 'removed', and 'named' for active ones that are not listed
     shard  BIGINT NOT NULL,
     total  BIGINT NOT NULL,
     PRIMARY KEY (entity, status, shard)

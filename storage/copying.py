@@ -14,17 +14,25 @@ TABLES = {
     "counters": ("name", "value"),
     "emails": (
         *("event_id", "due_at", "created_at", "finished_at", "status", "held_because", "logged", "token"),
-        *("content_digest", "subject", "content"),
+        *("content_digest", "audience", "recipients_max", "personal", "reply_to", "from_name", "subject", "content"),
     ),
     "progress": (
-        *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "deliveries", "sent"),
+        *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "audience", "deliveries", "sent"),
         *("failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
     ),
-    "recipients": ("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "bounced_event_id"),
+    "recipients": (
+        *("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "bounced_event_id"),
+        *("listed", "added_by", "fields"),
+    ),
+    "lists": ("list_id", "name", "name_key", "created_at", "archived_at", "deleted_at", "members"),
+    "memberships": ("list_id", "recipient_id", "joined_at", "left_at", "added_by"),
+    "audiences": ("event_id", "list_id", "excluded"),
+    "named_recipients": ("event_id", "recipient_id", "address"),
+    "field_names": ("name",),
     "imports": (
         *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "error", "size", "position"),
         *("valid", "invalid", "skipped", "duplicates", "added", "existing", "unsubscribed", "rejected"),
-        *("after_id", "last_id", "removed", "kept", "preview", "invalid_lines"),
+        *("after_id", "last_id", "removed", "kept", "list_id", "options", "preview", "invalid_lines"),
     ),
     "import_parts": ("import_id", "part", "content"),
     "deliveries": (

@@ -9,7 +9,10 @@ from __future__ import annotations
 # The counted tables, and the status under which a row is counted.
 COUNTED = {
     "emails": "{row}status",
-    "recipients": "CASE WHEN {row}removed_at IS NULL THEN {row}status ELSE 'removed' END",
+    "recipients": (
+        "CASE WHEN {row}removed_at IS NOT NULL THEN 'removed'"
+        " WHEN {row}listed = 0 AND {row}status = 'active' THEN 'named' ELSE {row}status END"
+    ),
 }
 
 SQLITE_ADD = """

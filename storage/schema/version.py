@@ -1,6 +1,6 @@
 """The schema version that this program requires."""
 
-VERSION = 4
+VERSION = 5
 # The digest of the SQL that creates the tables, for each version that records one.
-DIGESTS = {2: "e393190d2aba5627", 3: "f2f8931f7d4fd553", 4: "1c74eef42d722899"}
+DIGESTS = {2: "e393190d2aba5627", 3: "f2f8931f7d4fd553", 4: "1c74eef42d722899", 5: "f6a3d9f0225813b9"}
 DIGEST = DIGESTS[VERSION]

@@ -1,0 +1,56 @@
+-- Version 5: lists, audiences, named recipients and personal fields.
+
+CREATE TABLE lists (
+    list_id     BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE,
+    created_at  BIGINT NOT NULL,
+    archived_at BIGINT,
+    deleted_at  BIGINT,
+    members     BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE TABLE memberships (
+    list_id      BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    joined_at    BIGINT NOT NULL,
+    left_at      BIGINT,
+    added_by     TEXT NOT NULL,
+    PRIMARY KEY (list_id, recipient_id)
+);
+CREATE INDEX memberships_of_recipient ON memberships (recipient_id);
+
+CREATE TABLE audiences (
+    event_id BIGINT NOT NULL,
+    list_id  BIGINT NOT NULL,
+    excluded BIGINT NOT NULL CHECK (excluded IN (0, 1)),
+    PRIMARY KEY (event_id, list_id)
+);
+CREATE INDEX audiences_of_list ON audiences (list_id, event_id);
+
+CREATE TABLE named_recipients (
+    event_id     BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    address      TEXT NOT NULL,
+    PRIMARY KEY (event_id, recipient_id)
+);
+
+CREATE TABLE field_names (
+    name TEXT PRIMARY KEY
+);
+
+ALTER TABLE emails ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
+    CHECK (audience IN ('everyone', 'lists', 'named'));
+ALTER TABLE emails ADD COLUMN recipients_max BIGINT;
+ALTER TABLE emails ADD COLUMN personal BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1));
+ALTER TABLE emails ADD COLUMN reply_to TEXT;
+ALTER TABLE emails ADD COLUMN from_name TEXT;
+ALTER TABLE progress ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
+    CHECK (audience IN ('everyone', 'lists', 'named'));
+ALTER TABLE recipients ADD COLUMN listed BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1));
+ALTER TABLE recipients ADD COLUMN added_by TEXT;
+ALTER TABLE recipients ADD COLUMN fields TEXT;
+ALTER TABLE imports ADD COLUMN list_id BIGINT;
+ALTER TABLE imports ADD COLUMN options TEXT;
+
+INSERT INTO counters (name, value) VALUES ('list_id', 0);
