@@ -1,4 +1,4 @@
-"""sender/single_send.py: one message goes to one address at once, and whatever the server does is reported in time."""
+"""sender/single_send.py: one message is sent to one address immediately, and the result is reported in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs do with emails: lists, PUT, many at once, cancel, release; on every kind of database."""
+"""Operations on emails: lists, PUT, bulk saving, cancel and release, on each engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops the sender is known everywhere as soon as it happens, in the same words, until mail is sent again."""
+"""An error that stops the sender is shown everywhere at once, in the same words, until mail is sent again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def text_of(html: str) -> str:
 
 
 def places(api: Api) -> dict[str, str]:
-    """Return what each place that speaks of sending says now."""
+    """Return what each place that reports on sending says now."""
     services = services_of(api.app)
     for check in (services.checks, services.alerts, services.readiness, services.metrics):
         check.ttl = 0
@@ -86,7 +86,7 @@ def test_every_place_names_the_reason_and_the_remedy_until_mail_is_sent(
         server.script.on = {}
         api.installation.environment["EMAIL_URL"] = f"smtp+tls://user:right@localhost:{server.port}"
         assert api.sweep() == []
-    # `flask check` logs in, with the settings that this application began with.
+    # `flask check` logs in with the settings that this application was started with.
     assert [name for name, text in places(api).items() if reason in text and name != "check"] == []
     assert float(METRIC.findall(api.client.get("/metrics").text)[0]) == 0
 

@@ -1,4 +1,4 @@
-"""The CSV of recipients: every form that is read, what is refused and on which line, and the way back."""
+"""CSV files of recipients: accepted forms, refused lines, and files that were exported."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_a_line_without_an_end_is_refused(data: bytes) -> None:
 
 
 class Endless(io.RawIOBase):
-    """Lines without end, after a quotation mark that is never closed."""
+    """An endless stream of lines after an unclosed quotation mark."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -371,7 +371,7 @@ def test_escaping_is_undone_for_every_text(cell: str) -> None:
 
 
 def is_kept(cell: str) -> bool:
-    """Spaces around a cell, and NUL, are nothing that an address can have."""
+    """Return whether a cell keeps its value. Surrounding spaces and NUL are not kept."""
     return bool(cell) and cell == cell.strip() and not {"\0", "\ufeff"} & {*cell} and cell.lower() != "recipient_email"
 
 
@@ -392,7 +392,7 @@ def test_any_bytes_give_rows_or_bad_lines_in_order(data: bytes) -> None:
 
 
 class InPieces(io.RawIOBase):
-    """A stream that gives one byte at a time, as a slow pipe may."""
+    """A stream that returns one byte at a time, as a slow pipe may."""
 
     def __init__(self, data: bytes) -> None:
         self.bytes: Iterator[int] = iter(data)

@@ -1,4 +1,4 @@
-"""delivery/message/message.py: the fields around the content, and what is the same for all recipients."""
+"""delivery/message/message.py: the header fields, and the parts that all recipients share."""
 
 from __future__ import annotations
 

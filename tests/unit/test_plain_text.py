@@ -1,4 +1,4 @@
-"""delivery/message/plain_text.py: what is read where HTML is not shown."""
+"""delivery/message/plain_text.py: the plain-text alternative of HTML content."""
 
 from __future__ import annotations
 

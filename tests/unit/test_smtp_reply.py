@@ -1,4 +1,4 @@
-"""Bytes to replies: every sample whole, octet by octet, cut everywhere and with what follows."""
+"""SMTP replies: every sample in one piece, octet by octet, split at every place, and followed by others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MALFORMED = [
 
 
 def parse(pieces: list[bytes]) -> tuple[list[Reply], bool]:
-    """The replies, and whether a malformed line ended it."""
+    """Return the replies, and whether a malformed line ended the parsing."""
     parser, replies = ReplyParser(), []
     try:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""unsubscribe.py and footer.py: whom a link is for, and that it is in every message, whole."""
+"""unsubscribe.py and footer.py: links identify a recipient, and are in every message in full."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_each_recipient_has_a_link_of_its_own_everywhere(content: str) -> None:
 
 
 def test_the_fields_are_lines_of_their_own_that_no_server_has_to_fold() -> None:
-    """M10: the form that mail providers look for (RFC 8058, section 3.1)."""
+    """Mail providers look for this form (RFC 8058, section 3.1)."""
     octets = message(unsubscribe=TOKENS.links("https://" + "x" * 492)).as_bytes("a@b.example", 1, AT, eight_bit=True)
     lines = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
     (link,) = [line for line in lines if line.startswith(b"List-Unsubscribe: ")]
@@ -184,7 +184,7 @@ def test_what_looks_like_a_template_is_none(text: str) -> None:
 
 
 def test_text_html_and_both_have_the_right_types() -> None:
-    """M13: an email of HTML goes out as both."""
+    """HTML content is sent as both."""
     assert [kind for kind, _ in as_sent("a text")] == ["text/plain"]
     assert [kind for kind, _ in as_sent("<html>a page")] == ["text/plain", "text/html"]
     assert "\u202egnp.exe" in as_sent("\u202egnp.exe")[0][1]

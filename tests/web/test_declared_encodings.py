@@ -1,4 +1,4 @@
-"""What a client declares about the encoding of its text is obeyed or refused, and never ignored."""
+"""The encoding that a client declares is honoured or refused, and never ignored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASCII += ["csASCII", "iso-ir-6", "us-ascii (Plain text)"]
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough."""
     return {}
 
 

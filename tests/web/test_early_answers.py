@@ -1,4 +1,4 @@
-"""Answers that are given before the body was read reach clients that send all of it before they look for an answer."""
+"""Responses that are sent before the body was read reach clients that send the whole body first."""
 
 from __future__ import annotations
 

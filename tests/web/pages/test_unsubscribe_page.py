@@ -1,4 +1,4 @@
-"""web/unsubscribe.py: what the page of a link does, and what it does not."""
+"""web/unsubscribe.py: the page of an unsubscribe link."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = [
 
 @pytest.fixture
 def client(settings: Settings, database: Database) -> FlaskClient:
-    """Of a service that is closed to strangers, with one recipient."""
+    """Return a client of a service that requires a token and has one recipient."""
     database.recipients.add([Address(ADDRESS, ADDRESS)], datetime.now(UTC))
     return create_app(settings._replace(api_tokens=("t" * 16,))).test_client()
 
@@ -41,7 +41,7 @@ def status(database: Database) -> str:
 
 
 def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, database: Database) -> None:
-    """M10: scanners follow links."""
+    """Mail scanners follow links."""
     for method in ("GET", "HEAD"):
         answer = client.open(link, method=method)
         assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
@@ -69,7 +69,7 @@ def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, datab
 def test_a_post_unsubscribes_whoever_sends_it(
     send: Callable[[FlaskClient, str], TestResponse], client: FlaskClient, link: str, database: Database
 ) -> None:
-    """M10: once or twice, with no cookie and no login."""
+    """It works repeatedly, without a cookie or a login."""
     for _ in range(2):
         answer = send(client, link)
         assert (answer.status_code, status(database)) == (200, "unsubscribed")
@@ -90,7 +90,7 @@ def test_the_page_keeps_its_address_to_itself(client: FlaskClient, link: str) ->
 
 
 def test_a_forged_or_damaged_link_says_so_and_does_nothing(client: FlaskClient, link: str, database: Database) -> None:
-    """M10: no token is good for anybody else."""
+    """No token works for another recipient."""
     forged = [
         link[:-1],
         link + "A",
@@ -144,7 +144,7 @@ def test_who_unsubscribed_and_was_removed_stays_unsubscribed(
 
 
 def test_a_link_holds_as_long_as_its_key(client: FlaskClient, link: str, settings: Settings) -> None:
-    """With SECRET_KEY it is that one's, and the links that the database's own key signed are void."""
+    """With SECRET_KEY, links that the key in the database signed are no longer valid."""
     assert create_app(settings).test_client().get(link).status_code == 200
     other = create_app(settings._replace(secret_key="k" * 16)).test_client()
     assert other.get(link).status_code == 404
