@@ -102,22 +102,22 @@ class Run:
         self._sender_id = self._register()
         self._claims: list[Claim] = []
         self._acts: list[tuple[int, Callable[[], None]]] = [
-            (4, self._add_list),
+            (8, self._add_list),
             (1, self._rename_list),
             (1, self._archive_list),
             (1, self._delete_list),
-            (8, self._add_members),
+            (16, self._add_members),
             (4, self._replace_members),
-            (4, self._remove_member),
-            (4, self._leave),
-            (2, self._add_recipients),
+            (8, self._remove_member),
+            (8, self._leave),
+            (4, self._add_recipients),
             (2, self._remove_recipient),
-            (2, self._change_status),
-            (10, self._save),
-            (8, self._start),
-            (25, self._claim),
-            (25, self._send),
-            (1, self._release),
+            (4, self._change_status),
+            (16, self._save),
+            (16, self._start),
+            (30, self._claim),
+            (40, self._send),
+            (2, self._release),
             (2, self._die),
         ]
 
@@ -196,15 +196,17 @@ class Run:
 
     def _remove_member(self) -> None:
         if (list_id := self._any_list()) is not None:
-            (address,), name = self._some_addresses(1), self._lists[list_id].name
-            self._again(lambda: self._database.lists.remove_member(name, address, self._now))
-            if address.key in self._people:
-                self._people[address.key].in_lists.discard(list_id)
+            person, name = self._any_person(), self._lists[list_id].name
+            key = next((key for key, each in self._people.items() if each is person), "stranger@example.com")
+            self._again(lambda: self._database.lists.remove_member(name, Address(key, key), self._now))
+            if person is not None:
+                person.in_lists.discard(list_id)
 
     def _leave(self) -> None:
         person = self._any_person()
-        list_ids = [list_id for list_id in self._lists if self._random.random() < 0.5]
         if person is not None:
+            all_of = sorted(person.in_lists) or list(self._lists)
+            list_ids = self._random.sample(all_of, self._random.randint(1, len(all_of))) if all_of else []
             self._again(lambda: self._database.lists.leave(person.recipient_id, list_ids, self._now))
             person.in_lists -= set(list_ids)
             person.left |= set(list_ids)
@@ -253,7 +255,7 @@ class Run:
     # Acts on emails
 
     def _save(self) -> None:
-        audience, recipients_max = self._random_audience(), self._random.choice([None, None, None, 2])
+        audience, recipients_max = self._random_audience(), self._random.choice([None] * 9 + [2])
         event_id = self._event_id + 1
         email = Email(event_id, "S", "C\n", self._now, audience=audience, recipients_max=recipients_max)
         expected = self._error(audience)
@@ -419,7 +421,11 @@ class Run:
         return self._random.choice(list(self._lists)) if self._lists else None
 
     def _any_person(self) -> Person | None:
+        """Return someone, often someone to whom a message is just being sent."""
         there = [person for person in self._people.values() if not person.is_removed]
+        claimed = {recipient_id for _, recipient_id, _ in self._claims}
+        if self._random.random() < 0.7:
+            there = [person for person in there if person.recipient_id in claimed] or there
         return self._random.choice(there) if there else None
 
     def _by_id(self, recipient_id: int) -> Person | None:
@@ -461,12 +467,12 @@ class Run:
 
     def _random_audience(self) -> Audience:
         chosen = self._random.random()
-        if chosen < 0.15:
+        if chosen < 0.1:
             return EVERYONE
-        if chosen < 0.3:
+        if chosen < 0.2:
             return Audience(to=tuple(self._some_addresses(4)))
-        included = self._random.sample(NAMES, self._random.choice([0, 1, 1, 2, 3]))
-        excluded = self._random.sample(NAMES, self._random.choice([0, 0, 1, 2]))
+        included = self._random.sample(NAMES, self._random.choice([0, 1, 1, 1, 2, 3]))
+        excluded = self._random.sample(NAMES, self._random.choice([0, 0, 0, 1, 2]))
         if self._random.random() < 0.9:  # otherwise, it may well be refused
             included = [name for name in included if self._usable(name)]
             excluded = [name for name in excluded if self._usable(name) and name not in included]
