@@ -15,8 +15,8 @@ or a program does the same again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,14 +37,10 @@ from database import (
     NoSuchList,
 )
 from tests.support.invariants import check_whole
+from tests.support.killed_statements import Killed, killed_at
 
 START = datetime(2026, 11, 25, 4, 0, 0, tzinfo=UTC)
 NAMES = ("gala", "staff", "press", "guests")
-METHODS = ("execute", "executemany", "fetch_all", "fetch_one", "execute_pipelined")
-
-
-class Killed(Exception):
-    """The process was killed at a statement."""
 
 
 @dataclass
@@ -581,29 +577,7 @@ class Run:
         except Killed:
             return is_done() or act()
 
-    @contextmanager
-    def _may_be_killed(self) -> Iterator[None]:
+    def _may_be_killed(self) -> AbstractContextManager[None]:
         """Every eighth time, let one of the first statements fail."""
         left = self._random.randrange(12) if self._random.random() < 0.125 else None
-        connection = self._database.connection
-        originals = {name: getattr(connection, name) for name in METHODS}
-
-        def failing(original: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **values: Any) -> Any:
-                nonlocal left
-                if left is not None and arguments[0] not in ("ROLLBACK", "DETACH staging"):
-                    left -= 1
-                    if left < 0:
-                        left = None
-                        raise Killed
-                return original(*arguments, **values)
-
-            return call
-
-        for name, original in originals.items():
-            setattr(connection, name, failing(original))
-        try:
-            yield
-        finally:
-            for name in METHODS:
-                delattr(connection, name)
+        return killed_at(self._database.connection, left)
