@@ -114,6 +114,7 @@ class Run:
             (30, self._claim),
             (40, self._send),
             (2, self._release),
+            (1, self._cancel),
             (2, self._die),
         ]
 
@@ -305,6 +306,12 @@ class Run:
         if not is_started:
             self._freeze(event_id)
 
+    def _cancel(self) -> None:
+        event_id = self._random.choice([*self._mails, 0])
+        if event_id and self._status(event_id) != "sent":
+            self._again(lambda: self._database.emails.cancel(event_id, self._now))
+            del self._mails[event_id]  # nothing of it leaves any more
+
     def _claim(self) -> None:
         limit = self._random.choice([1, 2, 5, 20])
         try:
@@ -359,7 +366,8 @@ class Run:
         except Killed:
             self._die()
         for update in updates:
-            self._mails[update.event_id].steady.discard(update.recipient_id) if update.status == "failed" else None
+            if update.status == "failed":
+                self._mails[update.event_id].steady.discard(update.recipient_id)
 
     def _leave_machine(self, event_id: int, recipient_id: int) -> None:
         self._check_wanted(event_id, recipient_id)
@@ -379,8 +387,8 @@ class Run:
 
         def resolve(delivery: Delivery) -> DeliveryUpdate:
             key = delivery.event_id, delivery.recipient_id
-            left = delivery.recipient_id in self._mails[delivery.event_id].reached
-            status = "unknown" if left else "queued"
+            mail = self._mails.get(delivery.event_id)
+            status = "unknown" if mail is None or delivery.recipient_id in mail.reached else "queued"
             return DeliveryUpdate(*key, "in_doubt", status, "died", self._second, self._second)
 
         self._claims.clear()
@@ -560,9 +568,10 @@ class Run:
             people = [person for person in self._people.values() if not person.is_removed]
             assert there == {person.recipient_id for person in people if list_id in person.in_lists}
             assert gone == {person.recipient_id for person in people if list_id in person.left}
-        for event_id, mail in self._mails.items():
+        for event_id, mail in list(self._mails.items()):
             if self._status(event_id) == "sent":
                 assert mail.steady <= mail.reached, f"email {event_id} has not reached everyone"
+                del self._mails[event_id]
 
     def _status(self, event_id: int) -> str:
         return self._database.progress.email_status(event_id)
