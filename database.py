@@ -27,6 +27,7 @@ from typing import TypeVar, cast
 
 from settings import Settings
 from storage import copying, database_info, pruning
+from storage.audiences import EVERYONE, Audience, AudienceCount, Audiences
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, format_utc
 from storage.connection import Connection
@@ -53,8 +54,12 @@ from storage.errors import (
     DatabaseUnavailable,
     DBError,
     EventIdUsed,
+    ListArchived,
+    ListExists,
+    ListInBoth,
     NoActiveRecipients,
     NoSuchEmail,
+    NoSuchList,
     NoSuchRecipient,
     NotCancellable,
     NotHeld,
@@ -67,6 +72,7 @@ from storage.errors import (
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
+from storage.lists import List, Lists, Member, MembersAdded, Membership, MembersReplaced
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
@@ -88,6 +94,7 @@ from storage.values import (
     RETRYABLE_STATUSES,
     Address,
     epoch_seconds,
+    name_key,
 )
 
 __all__ = [
@@ -95,6 +102,7 @@ __all__ = [
     "CLOCK",
     "DELIVERY_STATUSES",
     "EMAIL_STATUSES",
+    "EVERYONE",
     "HEARTBEAT_SECONDS",
     "LEASE_SECONDS",
     "MAIL_SERVER",
@@ -106,6 +114,8 @@ __all__ = [
     "Added",
     "Address",
     "Attempt",
+    "Audience",
+    "AudienceCount",
     "Cancelled",
     "Claim",
     "DBError",
@@ -130,8 +140,18 @@ __all__ = [
     "HistoryRow",
     "Hour",
     "Import",
+    "List",
+    "ListArchived",
+    "ListExists",
+    "ListInBoth",
+    "Lists",
+    "Member",
+    "MembersAdded",
+    "MembersReplaced",
+    "Membership",
     "NoActiveRecipients",
     "NoSuchEmail",
+    "NoSuchList",
     "NoSuchRecipient",
     "NotCancellable",
     "NotHeld",
@@ -154,6 +174,7 @@ __all__ = [
     "boot_clock",
     "db_init",
     "format_utc",
+    "name_key",
     "offset_is_right",
     "open_database",
     "require_saved",
@@ -173,8 +194,10 @@ class Database:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.progress = ProgressTable(connection)
+        self.audiences = Audiences(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)
         self.deliveries = Deliveries(connection, self.progress, self.recipients)
         self.senders = Senders(connection, self.deliveries)
@@ -359,14 +382,17 @@ class EmailWriter:
         return self._databases.current()
 
     def save(self, email: Email, now: datetime) -> None:
-        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before."""
+        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before.
+
+        Also raises NoSuchList, ListArchived or ListInBoth for its audience.
+        """
         require_saved(email, self._group_commit.save((email, now)))
 
     def close(self) -> None:
         """Close the connection. The next email opens it again."""
         self._databases.close()
 
-    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
+    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult | DBError]:
         """Save what `drain_queue` returns once the write lock is held, so that emails that arrived meanwhile join."""
         return self._databases.act(lambda database: database.emails.save_group(drain_queue))
 

@@ -185,11 +185,49 @@ class NotRetryable(WrongStatus):
 
 
 class NoActiveRecipients(DBError):
-    """An email cannot be released while nobody would receive it."""
+    """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 
-    def __init__(self, event_id: int) -> None:
-        super().__init__(f"email {event_id} stays on hold: there are no active recipients")
+    def __init__(self, event_id: int, reason: str = "there are no active recipients") -> None:
+        super().__init__(f"email {event_id} stays on hold: {reason}")
         self.event_id = event_id
+        self.reason = reason
+
+
+class NoSuchList(DBError):
+    """No list has this name. `closest` are the names of lists that exist: all, or the most similar ones."""
+
+    def __init__(self, name: str, closest: Sequence[str] = (), others: int = 0) -> None:
+        """`others` is the number of lists that `closest` does not name."""
+        names = ", ".join(closest) + (f" and {others:,} more" if others else "")
+        are = "is" if len(closest) + others == 1 else "are"
+        known = f"there {are} {names}" if closest else "there are no lists yet"
+        super().__init__(f'there is no list "{name}"; {known}')
+        self.name = name
+        self.closest = list(closest)
+
+
+class ListExists(DBError):
+    """A list has this name already; `name` is its spelling."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'there is a list "{name}" already')
+        self.name = name
+
+
+class ListArchived(DBError):
+    """The list is archived, so it takes no new emails."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'the list "{name}" is archived')
+        self.name = name
+
+
+class ListInBoth(DBError):
+    """An email cannot go to a list and exclude it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'the list "{name}" is both included and excluded')
+        self.name = name
 
 
 class NoSuchRecipient(DBError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from storage import email_listing, sequences, status_counts
@@ -23,18 +25,27 @@ LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
 SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
 INSERT_INCOMING = """
-INSERT INTO recipients (recipient_id, address, address_key, created_at)
-SELECT :after_id + i.position, i.address, i.address_key, :now FROM incoming i
+INSERT INTO recipients (recipient_id, address, address_key, created_at, added_by)
+SELECT :after_id + i.position, i.address, i.address_key, :now, CAST(:added_by AS TEXT) FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
-# The status stays: adding an unsubscribed recipient again does not resubscribe them.
+# The status stays: adding an unsubscribed recipient again does not resubscribe them. Those whom an email has named are
+# listed from now on.
 RESTORE_REMOVED = """
-UPDATE recipients SET removed_at = NULL
-WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
+UPDATE recipients SET removed_at = NULL, listed = 1
+WHERE (removed_at IS NOT NULL OR listed = 0) AND address_key IN (SELECT address_key FROM incoming)
 """
 DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
-SET_REMOVED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
+# A recipient who is added again after this is like a new one, except for what they decided themselves.
+SET_REMOVED = """
+UPDATE recipients SET removed_at = :now, bounced_event_id = NULL, fields = NULL,
+    status = CASE status WHEN 'unsubscribed' THEN status ELSE 'active' END
+WHERE recipient_id = :recipient_id
+"""
+DELETE_MEMBERSHIPS = "DELETE FROM memberships WHERE recipient_id = :recipient_id AND left_at IS NULL RETURNING list_id"
+COUNT_MEMBERS = "UPDATE lists SET members = members - :count WHERE list_id = :list_id"
+ANY_DEPARTURE = "SELECT 1 FROM memberships WHERE recipient_id = :recipient_id LIMIT 1"
 SET_UNSUBSCRIBED = """
 UPDATE recipients SET status = 'unsubscribed' WHERE recipient_id = :recipient_id AND status <> 'unsubscribed'
 """
@@ -59,7 +70,8 @@ UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
-SELECT_RECIPIENTS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
+COLUMNS = ("recipient_id", "address", "status", "created_at")
+SELECT_RECIPIENTS = f"SELECT {', '.join(COLUMNS)} FROM recipients WHERE removed_at IS NULL"  # noqa: S608
 CONTAINS = "AND address_key LIKE :pattern ESCAPE '!'"
 PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
 PAGE_BY_KEY = """
@@ -147,10 +159,15 @@ class Recipients:
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
         """Remove these addresses and cancel their unsent deliveries, all or nothing. Return how many were in the list.
 
-        Recipients who had unsubscribed are remembered, so that adding them again does not resubscribe them.
+        Recipients who had unsubscribed or left a list are remembered, so that adding them again does not resubscribe
+        them or bring them back into that list.
         """
+        rest = iter(addresses)
+        removed = 0
         with self._connection.transaction():
-            return sum(self._remove(address, epoch_seconds(now)) for address in addresses)
+            while batch := list(islice(rest, BATCH_SIZE)):
+                removed += self._remove_some(batch, epoch_seconds(now))
+        return removed
 
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries. Return False if nothing changed."""
@@ -178,11 +195,11 @@ class Recipients:
 
     def get(self, recipient_id: int) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_ID, recipient_id=recipient_id)
-        return None if row is None else _recipient(*row)
+        return None if row is None else recipient_of(*row)
 
     def find(self, address: Address) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
-        return None if row is None else _recipient(*row)
+        return None if row is None else recipient_of(*row)
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients with each status, at the same cost for any number."""
@@ -215,7 +232,7 @@ class Recipients:
             key = self._key(after) if after else ""
             values |= {"begin": max(address_begins, key), "end": address_begins + MAX_CHARACTER}
             rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, **values)
-        return [_recipient(*row) for row in rows]
+        return [recipient_of(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
         """Yield all recipients in the order in which they were added, `size` at a time."""
@@ -245,19 +262,30 @@ class Recipients:
     def _add_staged(self, now: int) -> Added:
         count = staged(self._connection)
         with self._connection.transaction():
-            added = self._connection.execute(RESTORE_REMOVED) + insert_staged(self._connection, count, now).added
+            added = restore_and_insert_staged(self._connection, count, now)
         return Added(added, count - added)
 
-    def _remove(self, address: Address, now: int) -> bool:
-        recipient = self.find(address)
-        if recipient is None:
-            return False
-        self._cancel_deliveries(recipient.recipient_id, now)
-        if recipient.status == "unsubscribed":
-            self._connection.execute(SET_REMOVED, recipient_id=recipient.recipient_id, now=now)
+    def _remove_some(self, addresses: Iterable[Address], now: int) -> int:
+        found = [recipient for address in addresses if (recipient := self.find(address)) is not None]
+        recipients = {recipient.recipient_id: recipient for recipient in found}
+        self._remove_members(recipients)  # first, as lists are locked before deliveries
+        for recipient in recipients.values():
+            self._remove(recipient, now)
+        return len(recipients)
+
+    def _remove_members(self, recipient_ids: Iterable[int]) -> None:
+        """Remove recipients from all lists, except that they stay out of those that they left."""
+        memberships = (self._connection.fetch_all(DELETE_MEMBERSHIPS, recipient_id=each) for each in recipient_ids)
+        subtract_members(self._connection, (list_id for rows in memberships for (list_id,) in rows))
+
+    def _remove(self, recipient: Recipient, now: int) -> None:
+        recipient_id = recipient.recipient_id
+        self._cancel_deliveries(recipient_id, now)
+        has_left = self._connection.fetch_one(ANY_DEPARTURE, recipient_id=recipient_id) is not None
+        if recipient.status == "unsubscribed" or has_left:
+            self._connection.execute(SET_REMOVED, recipient_id=recipient_id, now=now)
         else:
-            self._connection.execute(DELETE_RECIPIENT, recipient_id=recipient.recipient_id)
-        return True
+            self._connection.execute(DELETE_RECIPIENT, recipient_id=recipient_id)
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.fetch_all(CANCEL_UNSENT, recipient_id=recipient_id, now=now):
@@ -276,15 +304,29 @@ def staged(connection: Connection) -> int:
     return row[0] if row and row[0] else 0
 
 
-def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
+def restore_and_insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> int:
+    """Within the open transaction, add those of the `count` staged addresses that are new, removed or not listed.
+
+    Return how many.
+    """
+    return connection.execute(RESTORE_REMOVED) + insert_staged(connection, count, now, added_by).added
+
+
+def insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> Inserted:
     """Within the open transaction, add those of the `count` staged addresses that are new."""
     after_id = sequences.reserve(connection, "recipient_id", count) - 1
-    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE}
+    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE, "added_by": added_by}
     added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
     return Inserted(added, after_id, after_id + count)
 
 
-def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+def subtract_members(connection: Connection, list_ids: Iterable[int]) -> None:
+    """Within the open transaction, subtract one from the members of each of these lists, for each time it is named."""
+    for list_id, count in sorted(Counter(list_ids).items()):
+        connection.execute(COUNT_MEMBERS, list_id=list_id, count=count)
+
+
+def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
     return Recipient(recipient_id, address, status, moment(created_at))
 
 
