@@ -207,7 +207,7 @@ class Emails(EmailLists):
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        if self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
+        if self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
             return [SaveResult.SAVED] * len(rows)
         return [self._save_result(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
 
