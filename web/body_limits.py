@@ -24,7 +24,7 @@ from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-THREADS = 32  # of each worker process
+THREADS = 24  # of each worker process
 MAX_ANONYMOUS_READS = 3
 MAX_AUTHENTICATED_READS = 7
 MAX_DOWNLOADS = 3
