@@ -275,7 +275,7 @@ class Emails(EmailLists):
         """Insert the emails whose event_ids are new, with one statement. Return which were."""
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        if not rows or self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
+        if not rows or self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
             return [True] * len(rows)
         return [
             self.text_to_send(email.event_id).token == token for (email, _), token in zip(emails, tokens, strict=True)

@@ -59,15 +59,17 @@ def read_form(request: Request, names: Collection[str], limit: int) -> dict[str,
     The body may have `limit` bytes. Raises ValidationError if one of the fields appears twice, is a file, or is not in
     the encoding that its part or `_charset_` declares, and UnsupportedMediaType if the Content-Type is not supported.
     """
+    environ = request.environ
     body = read_body(request, limit)
-    content_type = request.environ.get("CONTENT_TYPE", "")
+    content_type = environ.get("CONTENT_TYPE", "")
     mimetype = content_type.partition(";")[0].strip().lower()
     if mimetype == MULTIPART:
         parts = multipart_parts(body, request.mimetype_params.get("boundary", ""))
         return _decoded_parts(parts, names, request_codec(request))
     if body and mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the request body must be {URLENCODED} or {MULTIPART}")
-    if body and get_content_length(request.environ) is None:
+    may_be_chunked = "HTTP_TRANSFER_ENCODING" in environ or "CONTENT_LENGTH" not in environ
+    if body and may_be_chunked and get_content_length(environ) is None:
         # Without it, a truncated chunked body would look complete. A multipart body has an end mark.
         raise LengthRequired(f"a {URLENCODED} body requires Content-Length")
     return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from flask.globals import request_ctx
 
 from database import EventIdUsed
 from intake.email_fields import FIELDS, clean_email
@@ -10,7 +11,7 @@ from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationErr
 from web.errors import plain_text
 from web.form import read_form
 from web.sendable import require_sendable
-from web.services import current_settings, save_email
+from web.services import current_services
 
 blueprint = Blueprint("send_emails", __name__)
 
@@ -18,9 +19,10 @@ blueprint = Blueprint("send_emails", __name__)
 @blueprint.post("/send-emails")
 def send_emails() -> Response:
     """Save the email in this form."""
-    settings = current_settings()
-    email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
-    save_email(require_sendable(email))
+    services = current_services()
+    settings = services.settings
+    email = clean_email(read_form(request_ctx.request, FIELDS, settings.max_body), settings.timezone)
+    services.save_email(require_sendable(email))
     return plain_text("Successful")
 
 

@@ -54,6 +54,10 @@ class Services:
     mail_server_check: CachedCheck[list[Finding]]
     outbox: CachedCheck[Listing] | None  # None if EMAIL_URL does not name a Maildir
 
+    def save_email(self, email: Email) -> None:
+        """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
+        operations.save_email(self.email_writer, self.wake_ups, email, datetime.now(UTC))
+
 
 def create_services(settings: Settings) -> Services:
     """Create the services. Does not open the database. Raises QueueUnavailable if packages are missing."""
@@ -103,12 +107,6 @@ def current_settings() -> Settings:
 def in_database(act: Callable[[Database], T]) -> T:
     """Call `act` with this thread's database and return its result."""
     return current_services().databases.act(act)
-
-
-def save_email(email: Email) -> None:
-    """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
-    services = current_services()
-    operations.save_email(services.email_writer, services.wake_ups, email, datetime.now(UTC))
 
 
 def perform(

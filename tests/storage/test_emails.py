@@ -154,6 +154,18 @@ class TestSaveMany:
         assert database.emails.save_many(emails, NOON) == ["saved", "identical", "different", "identical"]
         assert database.emails.counts()["scheduled"] == 2
 
+    @pytest.mark.parametrize("number", [1, 2, 31, 32, 33, 70])
+    def test_groups_of_any_size_are_saved_whole(self, database: Database, number: int) -> None:
+        emails = [EMAIL._replace(event_id=event_id, content=f"{event_id}") for event_id in range(number, 0, -1)]
+        again = EMAIL._replace(event_id=1, content="another")
+        assert database.emails.save_many(emails, NOON) == ["saved"] * number
+        assert database.emails.save_many([*emails[:-1], again], NOON) == ["identical"] * (number - 1) + ["different"]
+        saved = [database.emails.get(email.event_id) for email in emails]
+        assert [(email.event_id, email.content) for email in saved if email] == [
+            (email.event_id, email.content) for email in emails
+        ]
+        assert database.emails.counts()["scheduled"] == number
+
     def test_an_email_can_be_compared_with_what_is_saved_under_its_number(self, database: Database) -> None:
         assert database.emails.compare(EMAIL) is None
         database.emails.save(EMAIL, NOON)

@@ -33,7 +33,7 @@ from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime, offset, without_folders
 from web.sandbox import framed
 from web.sendable import require_sendable
-from web.services import current_settings, in_database, save_email
+from web.services import current_services, current_settings, in_database
 
 FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
 MAX_REPLY_LENGTH = 500  # characters
@@ -107,7 +107,7 @@ def schedule(form: Form) -> AnyResponse:
     """Save the email. Safe to repeat."""
     email = _clean(form)
     try:
-        save_email(email)
+        current_services().save_email(email)
     except EventIdUsed as error:
         return _saved_before(email) if error.identical else check(form)
     flash(Markup("Scheduled for {}.").format(format_datetime(email.due_at)))
