@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from intake.email_fields import clean_event_id
-from intake.errors import NOT_64_BITS, ValidationError
+from intake.errors import MAX_NAME_LENGTH, NOT_64_BITS, ValidationError
 from intake.text import printable
+from intake.typos import closest
 
 MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
 MAX_UNKNOWN_FIELDS = 20  # that an error lists; a body can have millions
@@ -107,8 +108,13 @@ class Fields:
 
 
 def _unknown(names: Sequence[str], known: Collection[str]) -> list[ValidationError]:
-    message = f"is not a known name; known: {', '.join(known) or 'none'}"
-    return [ValidationError(printable(name, 80), message) for name in names]
+    return [ValidationError(printable(name, MAX_NAME_LENGTH), _unknown_message(name, known)) for name in names]
+
+
+def _unknown_message(name: str, known: Collection[str]) -> str:
+    meant = closest(name, known)
+    guess = f"; did you mean {meant}?" if meant else ";"
+    return f"is not a known name{guess} known: {', '.join(known) or 'none'}"
 
 
 def text(clean: Callable[[str], T]) -> Callable[[object], T]:

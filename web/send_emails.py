@@ -8,10 +8,11 @@ from database import EventIdUsed
 from intake.email_fields import FIELDS, clean_email
 from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
 from web.errors import plain_text
-from web.form import read_form
+from web.form import read_form, refuse_in_query
 from web.sendable import require_sendable
 from web.services import current_settings, save_email
 
+OPTIONS: tuple[str, ...] = ()
 blueprint = Blueprint("send_emails", __name__)
 
 
@@ -19,7 +20,10 @@ blueprint = Blueprint("send_emails", __name__)
 def send_emails() -> Response:
     """Save the email in this form."""
     settings = current_settings()
-    email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
+    if request.environ.get("QUERY_STRING"):
+        refuse_in_query(request, FIELDS, OPTIONS)
+    form = read_form(request, FIELDS, settings.max_body, OPTIONS)
+    email = clean_email(form.fields, settings.timezone)
     save_email(require_sendable(email))
     return plain_text("Successful")
 
