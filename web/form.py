@@ -10,7 +10,7 @@ import re
 import time
 from binascii import a2b_qp
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from flask import Request
 from werkzeug.datastructures import Headers
@@ -35,6 +35,9 @@ from web.declared_encoding import (
     decode_text,
     decode_transfer,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_FIELDS = 1_000
 RESERVED_PREFIX = "email_"  # an unknown field whose name begins with this, in any case, is a typo
@@ -70,30 +73,23 @@ def read_form(request: Request, names: Collection[str], limit: int, options: Col
     Other fields are ignored. But if there are `options`, UnknownField is raised for one that begins with
     RESERVED_PREFIX. The body may have `limit` bytes. Raises ValidationError if a field in `names` appears twice, or if
     any field is a file, or is not in the encoding that its part or `_charset_` declares, and UnsupportedMediaType if
-    the Content-Type is not supported.
+    the Content-Type is not supported. With `options`, their names are not allowed in the query string either.
     """
-    body = read_body(request, limit)
-    content_type = request.environ.get("CONTENT_TYPE", "")
+    environ = request.environ  # once, because it costs a microsecond
+    if options is not None and environ.get("QUERY_STRING"):
+        _refuse_in_query(request, names, options)
+    body = read_body(environ, limit)
+    content_type = environ.get("CONTENT_TYPE", "")
     mimetype = content_type.partition(";")[0].strip().lower()
     if mimetype == MULTIPART:
         parts = multipart_parts(body, request.mimetype_params.get("boundary", ""))
         return _decoded_parts(parts, names, request_codec(request), options)
     if body and mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the request body must be {URLENCODED} or {MULTIPART}")
-    if body and get_content_length(request.environ) is None:
+    if body and get_content_length(environ) is None:
         # Without it, a truncated chunked body would look complete. A multipart body has an end mark.
         raise LengthRequired(f"a {URLENCODED} body requires Content-Length")
     return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None, options)
-
-
-def refuse_in_query(request: Request, names: Collection[str], options: Collection[str]) -> None:
-    """Raise ValidationError if one of `options`, or a misspelt one, is in the query string, where it has no effect.
-
-    The fields in `names` have none there either, but they are missed in the body.
-    """
-    for name in request.args:
-        if name not in names and _is_option(name, names, options):
-            raise ValidationError(name, "is in the query string; send it in the body of the request")
 
 
 def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
@@ -109,6 +105,16 @@ def request_codec(request: Request) -> str | None:
         return declared_codec(request.environ.get("CONTENT_TYPE", ""))
     except DeclaredEncodingError as error:
         raise UnsupportedMediaType(f"the Content-Type {error}") from None
+
+
+def _refuse_in_query(request: Request, names: Collection[str], options: Collection[str]) -> None:
+    """Raise ValidationError if one of `options`, or a misspelt one, is in the query string, where it has no effect.
+
+    The fields in `names` have none there either, but they are missed in the body.
+    """
+    for name in request.args:
+        if name not in names and _is_option(name, names, options):
+            raise ValidationError(name, "is in the query string; send it in the body of the request")
 
 
 def _decoded(
@@ -222,9 +228,8 @@ def _codec_of_part(headers: Headers) -> str | None:
     return codecs.pop() if codecs else None
 
 
-def read_body(request: Request, limit: int) -> bytes:
-    """Return the body. Raises RequestEntityTooLarge as soon as it is known to exceed `limit`."""
-    environ = request.environ  # look-ups here cost a tenth of those in request.headers
+def read_body(environ: WSGIEnvironment, limit: int) -> bytes:
+    """Return the body of a request. Raises RequestEntityTooLarge as soon as it is known to exceed `limit`."""
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Content-Encoding is not supported")
     if environ.get("HTTP_CONTENT_TRANSFER_ENCODING", "binary").strip().lower() not in ("7bit", "8bit", "binary"):

@@ -8,7 +8,7 @@ from database import EventIdUsed
 from intake.email_fields import FIELDS, clean_email
 from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
 from web.errors import plain_text
-from web.form import read_form, refuse_in_query
+from web.form import read_form
 from web.sendable import require_sendable
 from web.services import current_settings, save_email
 
@@ -20,8 +20,6 @@ blueprint = Blueprint("send_emails", __name__)
 def send_emails() -> Response:
     """Save the email in this form."""
     settings = current_settings()
-    if request.environ.get("QUERY_STRING"):
-        refuse_in_query(request, FIELDS, OPTIONS)
     form = read_form(request, FIELDS, settings.max_body, OPTIONS)
     email = clean_email(form.fields, settings.timezone)
     save_email(require_sendable(email))
