@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from intake.email_fields import clean_event_id
@@ -94,6 +94,10 @@ class Fields:
             return Field(self.errors)
         return Field(self.errors, [field.value for field in each])
 
+    def has_any(self, names: Iterable[str]) -> bool:
+        """Return whether the request has one of these fields."""
+        return not self._values.keys().isdisjoint(names)
+
     def check(self) -> None:
         """Raise InvalidFields if there are errors."""
         if self.errors:
@@ -139,6 +143,13 @@ def choice(*allowed: str) -> Callable[[object], str]:
         return value
 
     return cleaned
+
+
+def true_or_false(value: object) -> bool:
+    """Return a boolean."""
+    if not isinstance(value, bool):
+        raise ValidationError("value", "must be true or false")
+    return value
 
 
 def list_of(most: int) -> Callable[[object], list[object]]:

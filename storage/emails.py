@@ -99,6 +99,7 @@ class TextToSend(NamedTuple):
     from_name: str | None = None
     personal: bool = False
     list_name: str | None = None  # if it goes to exactly one list
+    list_id: int | None = None
 
 
 class Emails(EmailLists):
