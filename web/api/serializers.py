@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, Reason, Recipient
+from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, List, Member, Reason, Recipient
 
 Document = dict[str, object]
 
@@ -85,6 +85,23 @@ def attempt(each: Attempt) -> Document:
 
 def recipient(each: Recipient) -> Document:
     return {**each._asdict(), "created_at": utc(each.created_at)}
+
+
+def list_(each: List) -> Document:
+    return {**each._asdict(), "created_at": utc(each.created_at), "archived_at": utc(each.archived_at)}
+
+
+def member(each: Member) -> Document:
+    """Return a recipient as a member of a list, or as someone who left it."""
+    recipient = each.recipient
+    return {
+        "recipient_id": recipient.recipient_id,
+        "address": recipient.address,
+        "status": recipient.status,
+        "joined_at": utc(each.joined_at),
+        "left_at": utc(each.left_at),
+        "added_by": each.added_by,
+    }
 
 
 def _local(instant: datetime, zone: ZoneInfo) -> str:
