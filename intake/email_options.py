@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from database import EVERYONE, Address, Audience, Email, ListArchived, NoSuchList, name_key
+from database import EVERYONE, Address, Audience, Email, UnusableList, name_key
 from intake.address import clean_address, distinct
 from intake.email_fields import clean_header_text
 from intake.errors import ValidationError
@@ -84,8 +84,8 @@ def with_options(email: Email, options: Options, names: OptionNames, default_aud
     )
 
 
-def invalid_list(email: Email, error: NoSuchList | ListArchived, names: OptionNames) -> ValidationError:
-    """Return the error for the field of `email` that has a list which takes no emails."""
+def invalid_list(email: Email, error: UnusableList, names: OptionNames) -> ValidationError:
+    """Return the error for the field of `email` that has this list."""
     field = names.exclude_lists if error.name in email.audience.exclude_lists else names.lists
     return ValidationError(field, f"is not valid: {error}")
 

@@ -7,9 +7,21 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, List, Member, Reason, Recipient
+from database import (
+    Attempt,
+    Audience,
+    AudienceCount,
+    DeliveryRow,
+    EmailSummary,
+    HistoryRow,
+    List,
+    Member,
+    Reason,
+    Recipient,
+)
 
 Document = dict[str, object]
+AUDIENCES = {"everyone": "everyone", "everyone_but": "everyone", "lists": "lists", "named": "to"}  # by kind
 
 
 def utc(instant: datetime | None) -> str | None:
@@ -28,8 +40,8 @@ def _due(instant: datetime, zone: ZoneInfo) -> tuple[str | None, str]:
     return utc(instant), _local(instant, zone)
 
 
-def email(each: EmailSummary, zone: ZoneInfo) -> Document:
-    """Return an email without its content."""
+def email(each: EmailSummary, zone: ZoneInfo, audience: Audience) -> Document:
+    """Return an email without its content, and without the addresses that it names."""
     return {
         "event_id": each.event_id,
         "subject": each.subject,
@@ -42,7 +54,21 @@ def email(each: EmailSummary, zone: ZoneInfo) -> Document:
         "first_sent_at": utc(each.first_sent_at),
         "last_sent_at": utc(each.last_sent_at),
         "lateness": lateness(each),
+        "audience": AUDIENCES[each.audience],
+        "lists": audience.lists,
+        "exclude_lists": audience.exclude_lists,
+        "recipients_max": each.recipients_max,
+        "reply_to": each.reply_to,
+        "from_name": each.from_name,
+        "personal": each.personal,
     }
+
+
+def recipient_counts(count: AudienceCount | None) -> Document | None:
+    """Return how many recipients an email has now, and how many are left out."""
+    if count is None:
+        return None
+    return {"active": count.recipients, "unsubscribed": count.unsubscribed, "rejected": count.rejected}
 
 
 def counts(each: EmailSummary) -> Document:
