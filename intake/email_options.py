@@ -25,6 +25,8 @@ MAX_NAME_LENGTH = 200  # characters of a display name
 MAX_MAILBOX_LENGTH = 2 * MAX_NAME_LENGTH + 400  # characters; those of a quoted name may each have a backslash
 MAX_SHOWN_LENGTH = 80  # characters of a value in an error
 FOR_EVERYONE = "everyone"
+# What a document calls the audience of an email, by the kind that is stored.
+AUDIENCE_WORDS = {"everyone": FOR_EVERYONE, "everyone_but": FOR_EVERYONE, "lists": "lists", "named": "to"}
 REQUIRED = "required"  # the DEFAULT_AUDIENCE with which every email must say who it is for
 WHOLE_NUMBER = re.compile("[0-9]{1,30}")
 YES_OR_NO = {"yes": True, "no": False}

@@ -19,9 +19,9 @@ from database import (
     Reason,
     Recipient,
 )
+from intake.email_options import AUDIENCE_WORDS
 
 Document = dict[str, object]
-AUDIENCES = {"everyone": "everyone", "everyone_but": "everyone", "lists": "lists", "named": "to"}  # by kind
 
 
 def utc(instant: datetime | None) -> str | None:
@@ -54,7 +54,7 @@ def email(each: EmailSummary, zone: ZoneInfo, audience: Audience) -> Document:
         "first_sent_at": utc(each.first_sent_at),
         "last_sent_at": utc(each.last_sent_at),
         "lateness": lateness(each),
-        "audience": AUDIENCES[each.audience],
+        "audience": AUDIENCE_WORDS[each.audience],
         "lists": audience.lists,
         "exclude_lists": audience.exclude_lists,
         "recipients_max": each.recipients_max,
