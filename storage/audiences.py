@@ -50,11 +50,13 @@ SELECT_NAMES = """
 SELECT n.address, r.address_key FROM named_recipients n LEFT JOIN recipients r ON r.recipient_id = n.recipient_id
 WHERE n.event_id = :event_id ORDER BY n.recipient_id
 """
-COUNT_WINDOW = "SELECT r.status, COUNT(*) FROM {source} AND r.removed_at IS NULL GROUP BY r.status"
+COUNT_WINDOW = """
+SELECT person.status, COUNT(*) FROM {source} AND person.removed_at IS NULL GROUP BY person.status
+"""
 SELECT_MEMBERS = "SELECT members FROM lists WHERE list_id = :list_id"
 COUNT_INACTIVE = """
 SELECT r.status, COUNT(*) FROM recipients r CROSS JOIN memberships m
-WHERE r.status <> 'active' AND r.removed_at IS NULL
+WHERE r.status IN ('unsubscribed', 'rejected') AND r.status <> 'active' AND r.removed_at IS NULL
     AND m.list_id = :list_id AND m.recipient_id = r.recipient_id AND m.left_at IS NULL
 GROUP BY r.status
 """
