@@ -67,6 +67,7 @@ from storage.errors import (
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    UnusableList,
     WrongStatus,
 )
 from storage.group_commit import GroupCommit
@@ -169,6 +170,7 @@ __all__ = [
     "Standings",
     "TextToSend",
     "Totals",
+    "UnusableList",
     "WrongClock",
     "WrongStatus",
     "boot_clock",

@@ -80,6 +80,7 @@ class Settings(NamedTuple):
     retry_for: int
     in_doubt: str
     hold_if_late: int
+    default_audience: str  # of an email that does not say who it is for: 'everyone' | 'required'
     web_workers: int
     max_body: int
     single_label_domains: bool
@@ -176,6 +177,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "retry_for": read("RETRY_FOR", values.duration),
         "in_doubt": read("IN_DOUBT", values.choice("resend", "hold")),
         "hold_if_late": read("HOLD_IF_LATE", values.duration),
+        "default_audience": read("DEFAULT_AUDIENCE", values.choice("everyone", "required")),
         "web_workers": read("WEB_WORKERS", values.whole_number(1, 64)),
         "max_body": read("MAX_BODY", values.size),
         "single_label_domains": read("SINGLE_LABEL_DOMAINS", values.yes_or_no),

@@ -87,6 +87,12 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
             hint="if every name fails, install the zone data: pip install tzdata",
         ),
         Setting(
+            "DEFAULT_AUDIENCE",
+            "who an email is for that does not say so. `required`: such an email is refused",
+            "`everyone` or `required`",
+            ("required",),
+        ),
+        Setting(
             "SINGLE_LABEL_DOMAINS",
             "whether recipients may have a domain without a dot, such as `root@mailhost`",
             "`no` or `yes`",

@@ -26,6 +26,7 @@ DEFAULTS = {
     "HOLD_IF_LATE": "0",
     "WEB_WORKERS": "1",
     "MAX_BODY": "10MB",
+    "DEFAULT_AUDIENCE": "everyone",
     "SINGLE_LABEL_DOMAINS": "no",
     "KEEP_FOR": "0",
     "SESSION_IDLE_LIMIT": "12h",
