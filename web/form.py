@@ -95,9 +95,14 @@ def read_form(request: Request, names: Collection[str], limit: int, options: Col
 
 def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
     """Like `read_form`, for a form of a page, whose body may have been read already to check its CSRF token."""
+    return read_page_form_with_options(request, names, None).fields
+
+
+def read_page_form_with_options(request: Request, names: Collection[str], options: Collection[str] | None) -> Form:
+    """Like `read_page_form`, for a form in which the fields in `options` may be repeated."""
     if request.mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the request body must be {URLENCODED}")
-    return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request)).fields
+    return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request), options)
 
 
 def request_codec(request: Request) -> str | None:

@@ -299,7 +299,7 @@ def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:
 
 def test_with_links_to_unsubscribe_they_are_shown(tmp_path: Path) -> None:
     page = Page(tmp_path, PUBLIC_URL="http://localhost")
-    assert "\nUnsubscribe: http://localhost/unsubscribe/xxxx" in page.write().text.replace("\r", "")
+    assert "\nUnsubscribe: http://localhost/unsubscribe/" in page.write().text.replace("\r", "")
 
 
 def test_a_test_goes_to_one_address_and_leaves_nothing(tmp_path: Path) -> None:

@@ -7,13 +7,24 @@ from typing import NamedTuple
 
 from flask import Response, request, url_for
 
-from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings
+from database import (
+    DELIVERY_STATUSES,
+    Attempt,
+    AudienceCount,
+    Database,
+    DeliveryPage,
+    Email,
+    EmailSummary,
+    Reason,
+    Standings,
+)
 from intake.errors import BadTimestamp, RepeatedTime
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
-from operations import get_email, get_summary, why_blocked
+from operations import count_recipients, get_email, get_summary, why_blocked
 from sender.outgoing import as_plain_text, goes_as_html
 from web.pages import etag
+from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
 from web.pages.filters import offset
 from web.services import current_settings, in_database
@@ -45,7 +56,7 @@ class EmailData(NamedTuple):
 
     email: Email
     summary: EmailSummary
-    active: int
+    now: AudienceCount | None  # of recipients now, None once the email has started
     page: DeliveryPage
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
@@ -86,6 +97,8 @@ def email_page(
         **data._asdict(),
         reading=_reading(query, data.email),
         words=wording,
+        audience=audience_words(data.email.audience),
+        left_out=left_out_words(data.now) if data.now else "",
         why_blocked=why_blocked,
         typed=typed,
         wrong=wrong,
@@ -111,7 +124,7 @@ def load(database: Database, query: PageQuery) -> EmailData:
     reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
     may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
     standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
-    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons, standings)
+    return EmailData(email, summary, count_recipients(database, summary), page, attempts, reasons, standings)
 
 
 class Clocks(NamedTuple):
