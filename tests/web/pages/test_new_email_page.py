@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import TestResponse
 
+from database import Address, Audience
 from sender.single_send import TOTAL_TIMEOUT_SECONDS
 from tests.support.api_client import Api
 from tests.support.servers.smtp_server import ScriptedServer
@@ -396,3 +397,93 @@ def test_a_program_with_a_token_can_do_the_same(tmp_path: Path) -> None:
     form = TYPED | {"event_id": "7", "step": "schedule"}
     answer = page.client.post("/emails/new", data=form, headers={"Authorization": "Bearer " + "t" * 16})
     assert (answer.status_code, answer.location) == (303, "/emails/7")
+
+
+class TestAudience:
+    """Once there are lists, the form asks who an email is for, and nothing goes to everyone by accident."""
+
+    @pytest.fixture(autouse=True)
+    def lists(self, page: Page) -> None:
+        page.api.installation.add_recipients(5)
+        now = datetime.now(UTC)
+        people = [Address(f"r{number}@example.com", f"r{number}@example.com") for number in range(5)]
+        with page.api.installation.database() as database:
+            for name, members in (("Gala & Co", people[:4]), ("Staff", people[3:]), ("Old", people)):
+                database.lists.add(name, now)
+                database.lists.add_members(name, members, now, "page")
+            database.lists.archive("Old", now)
+            database.recipients.unsubscribe(1, now)
+
+    def audience(self, page: Page, event_id: int) -> Audience:
+        with page.api.installation.database() as database:
+            email = database.emails.get(event_id)
+        assert email is not None
+        return email.audience
+
+    def test_the_form_offers_every_list_in_use_and_everyone(self, page: Page) -> None:
+        form = page.client.get("/emails/new?list=gala %26 co", headers=BROWSER).text
+        offered = re.findall(r'name="email_list" value="([^"]*)"( checked)?', form)
+        assert offered == [("Gala &amp; Co", " checked"), ("Staff", "")]
+        assert re.search(r'name="audience" value="lists" required checked', form)
+        assert "checked" not in page.client.get("/emails/new", headers=BROWSER).text
+
+    @pytest.mark.parametrize(
+        ("chosen", "error"),
+        [
+            ({}, "The choice of recipients is missing; select everyone or some lists."),
+            ({"audience": "lists"}, "The choice of lists is empty; select at least one list."),
+            (
+                {"audience": "everyone", "email_list": "Staff"},
+                "The choice of recipients is everyone, although lists are selected; choose one.",
+            ),
+            ({"email_list": "Staff"}, "although lists are selected"),
+            ({"audience": "lists", "email_list": "Stuff"}, "Staff"),
+            ({"audience": "lists", "email_list": "Old"}, "archived"),
+            ({"audience": "lists", "email_list": "Staff", "email_exclude_list": "staff"}, "Staff"),
+        ],
+        ids=["nothing", "no list", "both", "no choice", "unknown", "archived", "the same left out"],
+    )
+    def test_a_contradiction_is_pointed_out_and_nothing_is_scheduled(
+        self, page: Page, chosen: dict[str, str], error: str
+    ) -> None:
+        for step in ("check", "schedule", "test"):
+            answer = page.step(step, page.open() | TYPED | chosen, address="me@example.com")
+            assert answer.status_code == 400, step
+            assert error in text_of(answer)
+            assert 'class="field-error"' in answer.text
+        assert page.number_saved() == 0
+
+    def test_an_email_to_lists_is_previewed_and_scheduled_for_them(self, page: Page) -> None:
+        both = {"audience": "lists", "email_list": ["Gala & Co", "Staff"], "email_exclude_list": "Staff"}
+        answer = page.client.post("/emails/new", data={**page.open(), **TYPED, **both}, headers=BROWSER)
+        assert answer.status_code == 400  # a list cannot be both
+        chosen = {"audience": "lists", "email_list": "Gala & Co", "email_exclude_list": "Staff"}
+        looked_at = page.step("check", page.open() | TYPED | chosen)
+        assert "the list Gala & Co, except people in Staff (2 now; 1 unsubscribed left out)" in text_of(looked_at)
+        assert "to 2 recipients" in text_of(looked_at)
+        changed = page.step("change", hidden(looked_at)).text
+        assert re.findall(r'name="(email_\w*list)" value="([^"]*)" checked', changed) == [
+            ("email_list", "Gala &amp; Co"),
+            ("email_exclude_list", "Staff"),
+        ]
+        form = hidden(looked_at)
+        event_id = int(form["proposed"])
+        assert page.step("schedule", form).status_code == 303
+        assert self.audience(page, event_id) == Audience(("Gala & Co",), ("Staff",))
+        shown = text_of(page.client.get(f"/emails/{event_id}", headers=BROWSER))
+        assert "to the list Gala & Co, except people in Staff (2 now; 1 unsubscribed left out)" in shown
+        schedule = text_of(page.client.get("/", headers=BROWSER))
+        assert "the list Gala & Co, except people in Staff" in schedule
+
+    def test_everyone_is_everyone(self, page: Page) -> None:
+        form = hidden(page.write(audience="everyone"))
+        assert page.step("schedule", form).status_code == 303
+        assert self.audience(page, int(form["proposed"])) == Audience()
+
+    def test_a_list_that_is_deleted_before_the_last_step_is_reported(self, page: Page) -> None:
+        form = hidden(page.write(audience="lists", email_list="Staff"))
+        with page.api.installation.database() as database:
+            database.lists.delete("Staff", datetime.now(UTC))
+        answer = page.step("schedule", form)
+        assert answer.status_code == 400 and "Staff" in text_of(answer)
+        assert page.number_saved() == 0
