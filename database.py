@@ -67,12 +67,13 @@ from storage.errors import (
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    UnusableList,
     WrongStatus,
 )
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
-from storage.lists import List, Lists, Member, MembersAdded, Membership, MembersReplaced
+from storage.lists import List, ListCounts, Lists, Member, MembersAdded, Membership, MembersReplaced, WaitingEmail
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
@@ -142,6 +143,7 @@ __all__ = [
     "Import",
     "List",
     "ListArchived",
+    "ListCounts",
     "ListExists",
     "ListInBoth",
     "Lists",
@@ -169,6 +171,8 @@ __all__ = [
     "Standings",
     "TextToSend",
     "Totals",
+    "UnusableList",
+    "WaitingEmail",
     "WrongClock",
     "WrongStatus",
     "boot_clock",

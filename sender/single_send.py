@@ -29,7 +29,19 @@ class SingleSend(NamedTuple):
 
 def single_message(settings: Settings, database: Database, email: Email) -> Message:
     """Build the message that recipients of `email` would get, with its own Message-ID. Raises MessageError."""
-    text = TextToSend(email.subject, email.content, os.urandom(12).hex(), int(time()))
+    lists = email.audience.lists
+    only = database.lists.get(lists[0]) if len(lists) == 1 else None
+    text = TextToSend(
+        email.subject,
+        email.content,
+        os.urandom(12).hex(),
+        int(time()),
+        email.reply_to,
+        email.from_name,
+        email.personal,
+        only.name if only else None,
+        only.list_id if only else None,
+    )
     return make_message(settings, database, email.event_id, text)
 
 

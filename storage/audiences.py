@@ -158,13 +158,13 @@ class Audiences:
         If that takes longer than COUNT_SECONDS, the rest is estimated, unless the number `is_limited`. It is then shown
         until all deliveries exist.
         """
-        lists = [(each.list_id, each.excluded) for each in self.lists_of(event_id)]
-        seconds = None if is_limited else COUNT_SECONDS
-        if kind == "named":
-            counts = self._count_windows(window_of(self._connection, kind, (), ()), event_id)
-        else:
-            counts = self._count(kind, lists, seconds)
+        lists = self._ids_of(event_id)
+        counts = self._count_saved(event_id, kind, lists, None if is_limited else COUNT_SECONDS)
         return Snapshot(kind, lists, counts.recipients)
+
+    def count_of(self, event_id: int, kind: str) -> AudienceCount:
+        """Count the recipients of a saved email as they are now, outside a transaction."""
+        return self._count_saved(event_id, kind, self._ids_of(event_id))
 
     def resolve(self, audience: Audience) -> ListIds:
         """Return the lists of an audience. Raises NoSuchList, ListArchived or ListInBoth.
@@ -209,9 +209,12 @@ class Audiences:
         if kind == "named":
             rows = self._connection.fetch_all(SELECT_NAMES, event_id=event_id)
             return Audience(to=tuple(Address(address, key or address.lower()) for address, key in rows))
-        lists = sorted((name_key(each.name), each.excluded, each.name) for each in self.lists_of(event_id))
-        included, excluded = (tuple(name for _, is_excluded, name in lists if is_excluded == which) for which in (0, 1))
-        return Audience(included, excluded)
+        return _audience_of(self.lists_of(event_id))
+
+    def names_of_each(self, event_ids: Sequence[int]) -> list[Audience]:
+        """Return the present names of the lists of several emails, without the addresses in `to`."""
+        found = self._pipelined([(SELECT_LISTS, {"event_id": event_id}) for event_id in event_ids])
+        return [_audience_of(list(map(_list_of_email, rows))) for rows in found]
 
     def lists_of(self, event_id: int) -> list[ListOfEmail]:
         """Return the lists of an email, with deleted ones."""
@@ -220,6 +223,14 @@ class Audiences:
     def lock_lists(self, event_id: int) -> list[ListOfEmail]:
         """Return the lists of an email. Until the transaction ends, none of them is deleted."""
         return list(map(_list_of_email, self._connection.fetch_all(self._lock_lists, event_id=event_id)))
+
+    def _ids_of(self, event_id: int) -> ListIds:
+        return [(each.list_id, each.excluded) for each in self.lists_of(event_id)]
+
+    def _count_saved(self, event_id: int, kind: str, lists: ListIds, seconds: float | None = None) -> AudienceCount:
+        if kind == "named":
+            return self._count_windows(window_of(self._connection, kind, (), ()), event_id)
+        return self._count(kind, lists, seconds)
 
     def _resolve_or_error(self, audience: Audience) -> ListIds | DBError:
         try:
@@ -311,6 +322,12 @@ def why_nobody(kind: str, lists: Sequence[ListOfEmail]) -> str:
     if len(lists) == 1 and kind == "lists":
         return f'nobody was left in its list "{lists[0].name}" when it was due'
     return f"nobody was left in its {'audience' if any(each.excluded for each in lists) else 'lists'} when it was due"
+
+
+def _audience_of(lists: Iterable[ListOfEmail]) -> Audience:
+    by_name = sorted((name_key(each.name), each.excluded, each.name) for each in lists)
+    included, excluded = (tuple(name for _, is_excluded, name in by_name if is_excluded == which) for which in (0, 1))
+    return Audience(included, excluded)
 
 
 def _as_integers(lists: ListIds) -> list[tuple[int, int]]:

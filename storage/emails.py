@@ -35,7 +35,8 @@ WHERE event_id = :event_id
 SELECT_TEXT = """
 SELECT e.subject, e.content, e.token, e.due_at, e.created_at, e.reply_to, e.from_name, e.personal, (
     SELECT MIN(l.name) FROM audiences a CROSS JOIN lists l
-    WHERE a.event_id = e.event_id AND a.excluded = 0 AND l.list_id = a.list_id HAVING COUNT(*) = 1)
+    WHERE a.event_id = e.event_id AND a.excluded = 0 AND l.list_id = a.list_id HAVING COUNT(*) = 1), (
+    SELECT MIN(a.list_id) FROM audiences a WHERE a.event_id = e.event_id AND a.excluded = 0 HAVING COUNT(*) = 1)
 FROM emails e WHERE e.event_id = :event_id
 """
 # The token stays, because no message has been built with it.
@@ -109,6 +110,7 @@ class TextToSend(NamedTuple):
     from_name: str | None = None
     personal: bool = False
     list_name: str | None = None  # if it goes to exactly one list
+    list_id: int | None = None
 
 
 class Emails(EmailLists):
@@ -172,9 +174,9 @@ class Emails(EmailLists):
         row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        subject, content, token, due_at, created_at, reply_to, from_name, personal, list_name = row
+        subject, content, token, due_at, created_at, reply_to, from_name, personal, *only_list = row
         ready_at = max(due_at, created_at)
-        return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), list_name)
+        return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), *only_list)
 
     def replace(self, email: Email, now: datetime) -> ReplaceResult:
         """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.
@@ -279,7 +281,7 @@ class Emails(EmailLists):
         """Insert the emails whose event_ids are new, with one statement. Return whether all were."""
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        return not rows or self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows)
+        return not rows or self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows)
 
     def _is_saved(self, email: Email, token: str) -> bool:
         return self.text_to_send(email.event_id).token == token

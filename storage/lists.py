@@ -35,6 +35,7 @@ LEFT = "left"  # `added_by` of someone who left a list that they had been remove
 
 LIST_COLUMNS = "list_id, name, created_at, archived_at, members"
 SELECT_LIST = f"SELECT {LIST_COLUMNS} FROM lists WHERE name_key = :key AND deleted_at IS NULL"  # noqa: S608
+SELECT_LIST_BY_ID = f"SELECT {LIST_COLUMNS} FROM lists WHERE list_id = :list_id AND deleted_at IS NULL"  # noqa: S608
 SELECT_PAGE = f"""
 SELECT {LIST_COLUMNS} FROM lists WHERE deleted_at IS NULL AND name_key > :after {{condition}}
 ORDER BY name_key LIMIT :limit
@@ -126,6 +127,15 @@ WHERE l.list_id = :list_id AND r.recipient_id = :recipient_id
 ON CONFLICT (list_id, recipient_id) DO NOTHING
 """
 
+SELECT_LISTS_OF_EMAIL = "SELECT list_id FROM audiences WHERE event_id = :event_id AND excluded = 0 ORDER BY list_id"
+SELECT_WAITING = """
+SELECT e.event_id, e.subject, e.due_at, e.status FROM audiences a JOIN emails e ON e.event_id = a.event_id
+WHERE a.list_id = :list_id AND e.status IN ('scheduled', 'held', 'sending') ORDER BY e.due_at, e.event_id LIMIT :limit
+"""
+COUNT_BY_STATE = """
+SELECT COALESCE(SUM(CASE WHEN archived_at IS NULL THEN 1 ELSE 0 END), 0), COUNT(*) FROM lists WHERE deleted_at IS NULL
+"""
+
 T = TypeVar("T")
 
 
@@ -178,6 +188,22 @@ class MembersReplaced(NamedTuple):
     left: int
 
 
+class WaitingEmail(NamedTuple):
+    """An email that waits for a list, or is being sent to it."""
+
+    event_id: int
+    subject: str
+    due_at: datetime
+    status: str
+
+
+class ListCounts(NamedTuple):
+    """How many lists there are."""
+
+    active: int
+    archived: int
+
+
 class Lists:
     """All lists of an installation. Names are compared without case. Those that do not exist raise NoSuchList."""
 
@@ -209,6 +235,23 @@ class Lists:
     def get(self, name: str) -> List | None:
         row = self._connection.fetch_one(SELECT_LIST, key=name_key(name))
         return None if row is None else _list(*row)
+
+    def get_by_id(self, list_id: int) -> List | None:
+        row = self._connection.fetch_one(SELECT_LIST_BY_ID, list_id=list_id)
+        return None if row is None else _list(*row)
+
+    def counts(self) -> ListCounts:
+        ((active, count),) = self._connection.fetch_all(COUNT_BY_STATE)
+        return ListCounts(int(active), int(count) - int(active))
+
+    def ids_of_email(self, event_id: int) -> list[int]:
+        """Return the list_ids of the lists that an email goes to, including those that were deleted since."""
+        return [list_id for (list_id,) in self._connection.fetch_all(SELECT_LISTS_OF_EMAIL, event_id=event_id)]
+
+    def waiting_emails(self, list_id: int, limit: int) -> list[WaitingEmail]:
+        """Return up to `limit` emails that include or exclude a list and are not finished, the earliest first."""
+        rows = self._connection.fetch_all(SELECT_WAITING, list_id=list_id, limit=limit)
+        return [WaitingEmail(event_id, subject, moment(due_at), status) for event_id, subject, due_at, status in rows]
 
     def require(self, name: str) -> List:
         """Return the list with this name. Raises NoSuchList."""

@@ -14,13 +14,14 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Email, EventIdUsed, SaveResult
+from database import AudienceCount, Email, EventIdUsed, SaveResult, UnusableList, name_key
 from delivery.message.message import MessageError
 from delivery.message.mime import looks_like_html, parts_of
 from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
+from intake.email_options import FOR_EVERYONE, FORM_NAMES, Options, invalid_list, with_options
 from intake.errors import RepeatedTime, ValidationError
-from intake.fields import Fields, InvalidFields, invalid, number, text
+from intake.fields import Fields, InvalidFields, choice, invalid, number, text
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
@@ -28,20 +29,30 @@ from sender.outgoing import unsubscribe_links
 from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
-from web.form import read_page_form
+from web.form import read_page_form_with_options
+from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime, offset, without_folders
 from web.sandbox import framed
 from web.sendable import require_sendable
-from web.services import current_settings, in_database, save_email
+from web.services import current_services, current_settings, in_database
 
-FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
+FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset", "audience")
+# Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
+LIST_FIELDS = ("email_list", "email_exclude_list")
+SEPARATOR = ";"
+MAX_SHOWN_LISTS = 1_000
+AUDIENCES = ("everyone", "lists")
 MAX_REPLY_LENGTH = 500  # characters
+UNSAVED = 0  # the event_id in the unsubscribe link of a preview
 LABELS = {
     "email_subject": "The subject",
     "email_content": "The content",
     "timestamp": "The time",
     "event_id": "The email ID",
+    "audience": "The choice of recipients",
+    "email_list": "The choice of lists",
+    "email_exclude_list": "The choice of lists to leave out",
     "address": "The address",
 }
 # The category and the beginning of the notice for each result of a test.
@@ -59,8 +70,9 @@ blueprint = Blueprint("new_email", __name__)
 
 @blueprint.get("/emails/new")
 def show() -> Response:
-    """Show an empty form."""
-    return _form({})
+    """Show an empty form, or one for the list in the query."""
+    chosen = request.args.get("list", "")
+    return _form({"audience": "lists", "email_list": chosen} if chosen else {})
 
 
 @blueprint.post("/emails/new")
@@ -87,7 +99,7 @@ def change(form: Form) -> Response:
 
 def show_html(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
-    return framed(_parts(clean_content(form["email_content"]))["html"])
+    return framed(_parts(clean_content(form["email_content"]), UNSAVED)["html"])
 
 
 def check(form: Form) -> AnyResponse:
@@ -107,9 +119,11 @@ def schedule(form: Form) -> AnyResponse:
     """Save the email. Safe to repeat."""
     email = _clean(form)
     try:
-        save_email(email)
+        current_services().save_email(email)
     except EventIdUsed as error:
         return _saved_before(email) if error.identical else check(form)
+    except UnusableList as error:
+        raise InvalidFields([invalid_list(email, error, FORM_NAMES)]) from error
     flash(Markup("Scheduled for {}.").format(format_datetime(email.due_at)))
     return _to_email(email)
 
@@ -137,7 +151,8 @@ STEPS: dict[str, Callable[[Form], AnyResponse]] = {
 
 
 def _read() -> dict[str, str]:
-    form = read_page_form(request, (*FORM_FIELDS, "step", "address"))
+    read = read_page_form_with_options(request, (*FORM_FIELDS, "step", "address"), LIST_FIELDS)
+    form = read.fields | {name: SEPARATOR.join(values) for name, values in read.options.items()}
     form["email_content"] = form.get("email_content", "").replace("\r\n", "\n")  # undoes the line ends of browsers
     return form
 
@@ -150,11 +165,39 @@ def _clean(form: Form) -> Email:
     subject = fields.take("email_subject", text(clean_subject))
     content = fields.take("email_content", text(clean_content))
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
+    audience = fields.take_or("audience", choice(*AUDIENCES), "")
     fields.check()
+    email = Email(event_id.value, subject.value, content.value, due_at.value)
     try:
-        return require_sendable(Email(event_id.value, subject.value, content.value, due_at.value))
+        return require_sendable(_with_audience(email, audience.value, form))
     except ValidationError as error:
         raise InvalidFields([error]) from error
+
+
+def _with_audience(email: Email, audience: str, form: Form) -> Email:
+    """Return the email for the people that the form selects. Raises ValidationError."""
+    lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
+    if lists and audience != "lists":
+        raise ValidationError("audience", "is everyone, although lists are selected; choose one")
+    if audience == "lists" and not lists:
+        raise ValidationError("email_list", "is empty; select at least one list")
+    if not audience and in_database(lambda database: database.lists.counts()).active:
+        raise ValidationError("audience", "is missing; select everyone or some lists")
+    everyone = FOR_EVERYONE if audience == "everyone" else None
+    options = Options(audience=everyone, lists=lists, exclude_lists=exclude_lists)
+    return with_options(email, options, FORM_NAMES, current_settings().default_audience)
+
+
+def _names(form: Form, field: str) -> list[str]:
+    return [name for name in form.get(field, "").split(SEPARATOR) if name]
+
+
+def _count(email: Email) -> AudienceCount:
+    """Count the audience of the email. Raises InvalidFields if a list is unknown or archived."""
+    try:
+        return in_database(lambda database: database.audiences.count(email.audience))
+    except UnusableList as error:
+        raise InvalidFields([invalid_list(email, error, FORM_NAMES)]) from error
 
 
 def _free_number() -> int:
@@ -183,15 +226,19 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
         readings=_readings(form),
         now=datetime.now(UTC),
         recipients=_active_recipients(),
+        lists=in_database(lambda database: database.lists.page(limit=MAX_SHOWN_LISTS, archived=False)),
+        selected={name: {name_key(each) for each in _names(form, name)} for name in LIST_FIELDS},
+        name_key=name_key,
     )
     return make_response(page, 400 if errors else 200)
 
 
 def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple[str, str] | None = None) -> Response:
-    kept = {name: form.get(name, "") for name in FORM_FIELDS}
+    kept = {name: form.get(name, "") for name in (*FORM_FIELDS, *LIST_FIELDS) if form.get(name)}
+    count = _count(email)
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
-    parts = _parts(email.content)
+    parts = _parts(email.content, email.event_id)
     page = render_template(
         "email_new_check.html",
         email=email,
@@ -200,7 +247,9 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
         placeholders=placeholders(email.subject, parts["plain"], parts["html"]),
         looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
-        recipients=_active_recipients(),
+        recipients=count.recipients,
+        audience=audience_words(email.audience),
+        left_out=left_out_words(count),
         settings=current_settings(),
         address=form.get("address", ""),
         address_error=address_error,
@@ -213,9 +262,9 @@ def _active_recipients() -> int:
     return in_database(lambda database: database.recipients.counts())["active"]
 
 
-def _parts(content: str) -> dict[str, str]:
+def _parts(content: str, event_id: int) -> dict[str, str]:
     """Return the texts that will be sent, by kind. In the unsubscribe link, x stands for the recipient's token."""
-    links = in_database(lambda database: unsubscribe_links(current_settings(), database))
+    links = in_database(lambda database: unsubscribe_links(current_settings(), database, event_id))
     parts = parts_of(content, links.prefix if links else None)
     return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
 

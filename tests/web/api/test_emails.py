@@ -1,4 +1,4 @@
-"""/api/emails: put, saved many at once, listed, shown, cancelled, released."""
+"""/api/emails: put, save in bulk, list, show, cancel and release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def numbers(page: Any) -> list[int]:
 
 
 def in_pages(api: Api, path: str) -> list[list[int]]:
-    """The numbers of each page, by the addresses that the pages themselves give."""
+    """Return the event_ids on each page, following the links to the next one."""
     pages = []
     while path:
         answer = api("GET", path.removeprefix("/api"))
@@ -188,7 +188,7 @@ def test_what_was_sent_can_no_longer_be_cancelled(api: Api) -> None:
     assert is_problem(api("POST", "/emails/1/cancel"), 409, "sent")
     email = api.get("/emails/1")
     assert email["status"] == "sent" and email["deliveries"]["sent"] == email["deliveries"]["total"] == 2
-    assert email["lateness"]["first_seconds"] > 180_000_000 and email["first_sent_at"] == email["last_sent_at"]
+    assert email["lateness"]["first_seconds"] > 180_000_000 and email["first_sent_at"] <= email["last_sent_at"]
 
 
 def test_a_held_email_goes_out_when_it_is_released(api: Api) -> None:
