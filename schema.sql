@@ -35,7 +35,8 @@ CREATE TABLE emails (
     -- Who it is for: everyone, everyone but the lists that `audiences` excludes, the lists that it includes (less those
     -- that it excludes), or the named recipients.
     audience     TEXT NOT NULL DEFAULT 'everyone'
-                 CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named')),
+                 CHECK (audience = 'everyone' OR audience = 'lists' OR audience = 'named'
+                        OR audience = 'everyone_but'),
     recipients_max BIGINT,      -- held if its audience is larger than this when it is due
     personal     BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1)), -- whether {{ name }} is filled in
     reply_to     TEXT,
@@ -64,7 +65,8 @@ CREATE TABLE progress (
     recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients in the audience at that time
     cursor_id         BIGINT NOT NULL DEFAULT 0, -- every recipient up to this one has a delivery
     audience          TEXT NOT NULL DEFAULT 'everyone' -- a copy: the row in `emails` can be large
-                      CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named')),
+                      CHECK (audience = 'everyone' OR audience = 'lists' OR audience = 'named'
+                             OR audience = 'everyone_but'),
     joined_until      BIGINT NOT NULL DEFAULT 0, -- members who joined a list later get nothing
     deliveries        BIGINT NOT NULL DEFAULT 0,
     sent              BIGINT NOT NULL DEFAULT 0,

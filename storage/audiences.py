@@ -11,6 +11,7 @@ on hold if one of them is deleted. Until that transaction ends, none of them can
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
@@ -23,6 +24,7 @@ from storage.values import RECIPIENT_STATUSES, Address, name_key
 
 MAX_ID = 2**63 - 1
 COUNT_WINDOW_SIZE = 5_000  # rows read by one statement that counts
+COUNT_SECONDS = 0.5  # after this, the rest of a large audience is estimated, so that its email is not late
 
 SELECT_NAMED_LIST = """
 SELECT l.list_id, l.archived_at FROM lists l WHERE l.name_key = :key AND l.deleted_at IS NULL {for_key_share_of_l}
@@ -53,6 +55,7 @@ WHERE n.event_id = :event_id ORDER BY n.recipient_id
 COUNT_WINDOW = """
 SELECT person.status, COUNT(*) FROM {source} AND person.removed_at IS NULL GROUP BY person.status
 """
+SELECT_LAST = "SELECT COALESCE(MAX(recipient_id), 0) FROM recipients"
 SELECT_MEMBERS = "SELECT members FROM lists WHERE list_id = :list_id"
 COUNT_INACTIVE = """
 SELECT r.status, COUNT(*) FROM recipients r CROSS JOIN memberships m
@@ -149,10 +152,15 @@ class Audiences:
             return self._count_named(audience.to)
         return self._count(audience.kind, self.resolve(audience))
 
-    def count_saved(self, event_id: int, kind: str) -> Snapshot:
-        """Count the recipients of a saved email, outside a transaction."""
+    def count_saved(self, event_id: int, kind: str, *, is_limited: bool = False) -> Snapshot:
+        """Count the recipients of a saved email, outside a transaction.
+
+        If that takes longer than COUNT_SECONDS, the rest is estimated, unless the number `is_limited`. It is then shown
+        until all deliveries exist.
+        """
         lists = self._ids_of(event_id)
-        return Snapshot(kind, lists, self._count_saved(event_id, kind, lists).recipients)
+        counts = self._count_saved(event_id, kind, lists, None if is_limited else COUNT_SECONDS)
+        return Snapshot(kind, lists, counts.recipients)
 
     def count_of(self, event_id: int, kind: str) -> AudienceCount:
         """Count the recipients of a saved email as they are now, outside a transaction."""
@@ -219,10 +227,10 @@ class Audiences:
     def _ids_of(self, event_id: int) -> ListIds:
         return [(each.list_id, each.excluded) for each in self.lists_of(event_id)]
 
-    def _count_saved(self, event_id: int, kind: str, lists: ListIds) -> AudienceCount:
+    def _count_saved(self, event_id: int, kind: str, lists: ListIds, seconds: float | None = None) -> AudienceCount:
         if kind == "named":
             return self._count_windows(window_of(self._connection, kind, (), ()), event_id)
-        return self._count(kind, lists)
+        return self._count(kind, lists, seconds)
 
     def _resolve_or_error(self, audience: Audience) -> ListIds | DBError:
         try:
@@ -258,23 +266,23 @@ class Audiences:
         found = self._pipelined([(SELECT_BY_KEY, {"key": key}) for key in keys])
         return _as_count(Counter(rows[0][2] if rows else "active" for rows in found))
 
-    def _count(self, kind: str, lists: ListIds) -> AudienceCount:
+    def _count(self, kind: str, lists: ListIds, seconds: float | None = None) -> AudienceCount:
         included = [list_id for list_id, excluded in lists if not excluded]
         excluded = [list_id for list_id, is_excluded in lists if is_excluded]
         if kind == "lists":
-            return self._count_lists(included, excluded)
+            return self._count_lists(included, excluded, seconds)
         everyone = _as_count(Counter(status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)))
         if not excluded:
             return everyone
-        without = self._count_lists(excluded, [])  # every member of a list is listed
+        without = self._count_lists(excluded, [], None)  # every member of a list is listed
         return AudienceCount(*(max(all_of - less, 0) for all_of, less in zip(everyone, without, strict=True)))
 
-    def _count_lists(self, included: Sequence[int], excluded: Sequence[int]) -> AudienceCount:
+    def _count_lists(self, included: Sequence[int], excluded: Sequence[int], seconds: float | None) -> AudienceCount:
         if not included:
             return AudienceCount(0, 0, 0)
         if len(included) == 1 and not excluded:
             return self._count_one_list(included[0])
-        return self._count_windows(window_of(self._connection, "lists", included, excluded))
+        return self._count_windows(window_of(self._connection, "lists", included, excluded), seconds=seconds)
 
     def _count_one_list(self, list_id: int) -> AudienceCount:
         """Count the members without reading them, if there are fewer inactive recipients than members."""
@@ -285,7 +293,9 @@ class Audiences:
         inactive: dict[str, int] = dict(self._connection.fetch_all(COUNT_INACTIVE, list_id=list_id))
         return _as_count(Counter(inactive) + Counter(active=max(members - sum(inactive.values()), 0)))
 
-    def _count_windows(self, window: Window, event_id: int = 0) -> AudienceCount:
+    def _count_windows(self, window: Window, event_id: int = 0, seconds: float | None = None) -> AudienceCount:
+        """Count an audience. After so many seconds, estimate the rest of it by the recipient_ids that are left."""
+        end = None if seconds is None else time.monotonic() + seconds
         counts: Counter[str] = Counter()
         after: int | None = 0
         values = {"last": MAX_ID, "joined_until": MAX_ID, "event_id": event_id}
@@ -294,6 +304,9 @@ class Audiences:
             found = self._connection.fetch_all(COUNT_WINDOW.format(source=window.source), after=after, **values)
             counts.update(dict(found))
             ((after,),) = self._connection.fetch_all(window.end, after=after, **values)
+            if after and end is not None and counts["active"] and time.monotonic() > end:
+                ((last,),) = self._connection.fetch_all(SELECT_LAST)
+                return _as_count(Counter({status: count * last // after for status, count in counts.items()}))
         return _as_count(counts)
 
 

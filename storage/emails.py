@@ -255,33 +255,36 @@ class Emails(EmailLists):
         """Save emails in the open transaction, with one statement if they are all for everyone."""
         random = os.urandom(TOKEN_BYTES * len(emails)).hex()
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
-        if any(email.audience != EVERYONE for email, _ in emails):
-            return self._save_with_audiences(emails, tokens)
-        saved = self._insert(emails, tokens)
-        return [self._result(email, is_saved) for (email, _), is_saved in zip(emails, saved, strict=True)]
+        for email, _ in emails:
+            if email.audience is not EVERYONE:
+                return self._save_with_audiences(emails, tokens)
+        if self._insert(emails, tokens):
+            return [SaveResult.SAVED] * len(emails)
+        return [
+            self._result(email, self._is_saved(email, token)) for (email, _), token in zip(emails, tokens, strict=True)
+        ]
 
     def _save_with_audiences(
         self, emails: Sequence[tuple[Email, datetime]], tokens: Sequence[str]
     ) -> list[SaveResult | DBError]:
         """Save the emails whose lists can be used, with their audiences. The result for the others is their error."""
         lists = self._audiences.resolve_each(email.audience for email, _ in emails)
-        usable = [number for number, each in enumerate(lists) if not isinstance(each, DBError)]
-        inserted = self._insert([emails[number] for number in usable], [tokens[number] for number in usable])
-        saved = {number for number, is_saved in zip(usable, inserted, strict=True) if is_saved}
+        errors = {number: each for number, each in enumerate(lists) if isinstance(each, DBError)}
+        usable = [number for number in range(len(emails)) if number not in errors]
+        are_new = self._insert([emails[number] for number in usable], [tokens[number] for number in usable])
+        saved = {number for number in usable if are_new or self._is_saved(emails[number][0], tokens[number])}
         self._audiences.insert([_with_audience(*emails[number], lists[number]) for number in sorted(saved)])
         # A repeated POST is answered in the same way after one of its lists was deleted or archived.
-        errors = {number: each for number, each in enumerate(lists) if isinstance(each, DBError)}
         return [self._result(email, number in saved, errors.get(number)) for number, (email, _) in enumerate(emails)]
 
-    def _insert(self, emails: Sequence[tuple[Email, datetime]], tokens: Sequence[str]) -> list[bool]:
-        """Insert the emails whose event_ids are new, with one statement. Return which were."""
+    def _insert(self, emails: Sequence[tuple[Email, datetime]], tokens: Sequence[str]) -> bool:
+        """Insert the emails whose event_ids are new, with one statement. Return whether all were."""
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        if not rows or self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
-            return [True] * len(rows)
-        return [
-            self.text_to_send(email.event_id).token == token for (email, _), token in zip(emails, tokens, strict=True)
-        ]
+        return not rows or self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows)
+
+    def _is_saved(self, email: Email, token: str) -> bool:
+        return self.text_to_send(email.event_id).token == token
 
     def _result(self, email: Email, is_saved: bool, error: DBError | None = None) -> SaveResult | DBError:
         if is_saved:
@@ -327,11 +330,10 @@ def _options(email: Email) -> dict[str, object]:
 
 
 def _row(email: Email, now: datetime, token: str) -> tuple[object, ...]:
-    times = epoch_seconds(email.due_at), epoch_seconds(now)
-    return (
-        *(email.event_id, *times, token, email.subject, email.content),
-        *(email.audience.kind, email.recipients_max, int(email.personal), email.reply_to, email.from_name),
-    )
+    event_id, subject, content, due_at, _, _, _, _, _, audience, recipients_max, reply_to, from_name, personal = email
+    kind = "everyone" if audience is EVERYONE else audience.kind  # this runs for every POST
+    seconds = epoch_seconds(due_at), epoch_seconds(now)
+    return event_id, *seconds, token, subject, content, kind, recipients_max, int(personal), reply_to, from_name
 
 
 def _with_audience(email: Email, now: datetime, lists: ListIds | DBError) -> tuple[int, Audience, ListIds, int]:

@@ -19,7 +19,9 @@ SELECT event_id, audience, recipients_max FROM emails WHERE status = 'scheduled'
 ORDER BY due_at LIMIT :limit
 """
 ANY_DUE = "SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :now LIMIT 1"
-SELECT_DUE_TO_SOME = f"SELECT event_id, audience FROM ({SELECT_DUE}) AS due WHERE audience <> 'everyone'"  # noqa: S608
+SELECT_DUE_TO_SOME = (
+    f"SELECT event_id, audience, recipients_max FROM ({SELECT_DUE}) AS due WHERE audience <> 'everyone'"  # noqa: S608
+)
 SET_SENDING = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
 SET_HELD = (
     "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
@@ -292,9 +294,9 @@ class ProgressTable:
         """Count the audiences of the due emails that are not for everyone, for up to COUNTING_SECONDS."""
         end = time.monotonic() + COUNTING_SECONDS
         snapshots: dict[int, Snapshot] = {}
-        for event_id, kind in self._connection.fetch_all(SELECT_DUE_TO_SOME, now=now, limit=limit):
+        for event_id, kind, most in self._connection.fetch_all(SELECT_DUE_TO_SOME, now=now, limit=limit):
             if not snapshots or time.monotonic() < end:
-                snapshots[event_id] = self._audiences.count_saved(event_id, kind)
+                snapshots[event_id] = self._audiences.count_saved(event_id, kind, is_limited=most is not None)
         return snapshots
 
     def _candidate(self, due: Row, snapshot: Snapshot | None) -> _Candidate | None:

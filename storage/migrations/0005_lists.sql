@@ -41,13 +41,13 @@ CREATE TABLE field_names (
 );
 
 ALTER TABLE emails ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
-    CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named'));
+    CHECK (audience = 'everyone' OR audience = 'lists' OR audience = 'named' OR audience = 'everyone_but');
 ALTER TABLE emails ADD COLUMN recipients_max BIGINT;
 ALTER TABLE emails ADD COLUMN personal BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1));
 ALTER TABLE emails ADD COLUMN reply_to TEXT;
 ALTER TABLE emails ADD COLUMN from_name TEXT;
 ALTER TABLE progress ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
-    CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named'));
+    CHECK (audience = 'everyone' OR audience = 'lists' OR audience = 'named' OR audience = 'everyone_but');
 ALTER TABLE progress ADD COLUMN joined_until BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE recipients ADD COLUMN listed BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1));
 ALTER TABLE recipients ADD COLUMN added_by TEXT;

@@ -401,12 +401,25 @@ class TestHolding:
         assert filled.emails.release(7, NOON) == "sending"  # a person has decided
         assert len(received(filled)) == count
 
+    def test_the_rest_of_a_large_audience_is_estimated_unless_it_is_limited(
+        self, filled: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage.audiences.COUNT_SECONDS", -1)
+        monkeypatch.setattr("storage.audiences.COUNT_WINDOW_SIZE", 1)
+        monkeypatch.setattr("storage.audience_windows.MIN_ROWS_OF_LIST", 1)
+        assert held(filled, to("a", "b", recipients_max=4)) is None
+        assert held(filled, to("a", "b", event_id=8)) is None
+        rows = filled.connection.fetch_all("SELECT recipients FROM progress ORDER BY event_id")
+        assert rows[0] == (4,)
+        assert 1 <= rows[1][0] <= 6  # recipients in all
+        assert received_by_all(filled) == {number: ["ada", "bob", "eve", "ina"] for number in (7, 8)}
+
     def test_an_email_whose_audience_has_just_changed_is_started_after_the_next_claim(self, filled: Database) -> None:
         filled.emails.save(to("a"), NOON)
         count_saved = filled.progress._audiences.count_saved
 
-        def count_and_change(event_id: int, kind: str) -> object:
-            counted = count_saved(event_id, kind)
+        def count_and_change(event_id: int, kind: str, **options: bool) -> object:
+            counted = count_saved(event_id, kind, **options)
             filled.emails.replace(to("b"), NOON)
             return counted
 

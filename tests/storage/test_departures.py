@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.support.deliveries import EMAIL, NOON, NOW, ending, enter, failed, ke
 from tests.support.invariants import check_whole
 
 LATER = NOON + timedelta(minutes=1)
+ANY_WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 Act = Callable[[Database], object]
 
@@ -276,3 +278,47 @@ def test_lists_and_audiences_are_copied(sending: Database, tmp_path: Path) -> No
         assert copy.emails.get(7) == sending.emails.get(7)
         assert copy.emails.get(8) == sending.emails.get(8)
         check_whole(copy)
+
+
+def test_leaving_during_a_claim_waits_for_it_and_cancels_what_it_claimed(sending: Database, settings: Settings) -> None:
+    if settings.database_path is not None:
+        return  # SQLite has one writer at a time
+    sender_id = enter(sending)
+    ada = recipient_id(sending, "ada")
+    gone = sending.lists.require("a").list_id
+
+    def leave_elsewhere() -> int:
+        with open_database(settings) as other:
+            return other.lists.leave(ada, [gone], LATER)
+
+    with ThreadPoolExecutor(1) as pool, open_database(settings) as observer:
+        with sending.connection.transaction():
+            claims = sending.claims.claim(sender_id, 0, NOW, 9)
+            assert ada in [claim[1] for claim in claims]
+            leaving = pool.submit(leave_elsewhere)
+            while observer.connection.fetch_one(ANY_WAITING) is None:
+                assert not leaving.done()
+        assert leaving.result() == 1
+    assert statuses(sending)["ada"] == "cancelled"
+
+
+def test_a_list_is_deleted_after_a_claim_that_reads_it(sending: Database, settings: Settings) -> None:
+    if settings.database_path is not None:
+        return  # SQLite has one writer at a time
+    sender_id = enter(sending)
+
+    def delete_elsewhere() -> None:
+        with open_database(settings) as other:
+            other.lists.delete("a", LATER)
+
+    with ThreadPoolExecutor(1) as pool, open_database(settings) as observer:
+        with sending.connection.transaction():
+            claims = sending.claims.claim(sender_id, 0, NOW, 2)
+            deleting = pool.submit(delete_elsewhere)
+            while observer.connection.fetch_one(ANY_WAITING) is None:
+                assert not deleting.done()
+            claims += sending.claims.claim(sender_id, 0, NOW, 1)
+        deleting.result()
+    assert len(claims) == 3
+    assert statuses(sending) == {"ada": "cancelled", "bob": "claimed", "eve": "cancelled"}
+    assert status(sending) == "held"

@@ -112,7 +112,7 @@ def answer_wrong_status(error: WrongStatus) -> Response:
 
 @blueprint.errorhandler(NoActiveRecipients)
 def answer_nobody(error: NoActiveRecipients) -> Response:
-    return _done(error.event_id, "Still on hold: there are no active recipients.", "warning")
+    return _done(error.event_id, f"Still on hold: {error.reason}.", "warning")
 
 
 def _form(*known: str) -> Fields:
