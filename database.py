@@ -67,6 +67,7 @@ from storage.errors import (
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    TooManyFields,
     UnusableList,
     WrongStatus,
 )
@@ -170,6 +171,7 @@ __all__ = [
     "SenderError",
     "Standings",
     "TextToSend",
+    "TooManyFields",
     "Totals",
     "UnusableList",
     "WaitingEmail",

@@ -3,7 +3,8 @@
     python bench/import_recipients.py [ROWS]
 
 The default of 1,000,000 rows must take less than a minute, and the same memory as 1,000 rows. The rows are in
-random order, which is the hardest for the index. Then the same file is imported again, when all rows exist.
+random order, which is the hardest for the index. Then the same file is imported again, when all rows exist. Then other
+rows with five personal fields, into a list, and these again with one value changed in every tenth row.
 """
 
 from __future__ import annotations
@@ -42,19 +43,30 @@ def main() -> None:
         path = csv_file(folder / "many.csv", rows, "person")
         show(f"{rows:,} rows", cost(settings, path))
         show("the same again", cost(settings, path))
+        into_list = ("--fields", "--list", "Gala")
+        with open_database(settings) as database:
+            database.lists.add("Gala", datetime.now(UTC))
+        show("with 5 fields", cost(settings, csv_file(path, rows, "guest", fields=True), *into_list))
+        show("some changed", cost(settings, csv_file(path, rows, "guest", fields=True, changed=10), *into_list))
 
 
-def csv_file(path: Path, rows: int, word: str) -> Path:
-    numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak memory starts with ours
+def csv_file(path: Path, rows: int, word: str, *, fields: bool = False, changed: int = 0) -> Path:
+    """Write a file. With `changed`, the city in every so many rows is another one."""
+    numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak begins with ours
     with path.open("w", encoding="utf-8") as file:
-        file.write("recipient_email\n")
-        file.writelines(f"{word}{number}@domain{number % DOMAINS}.example.com\n" for number in numbers)
+        file.write("recipient_email" + (",First name,Last name,Company,City,Seat" if fields else "") + "\n")
+        for number in numbers:
+            file.write(f"{word}{number}@domain{number % DOMAINS}.example.com")
+            if fields:
+                city = "Bonn" if changed and number % changed == 0 else "Singapore"
+                file.write(f",Ada {number},Lovelace-Müller,Company {number % 1000},{city},Row {number % 100}")
+            file.write("\n")
     return path
 
 
-def cost(settings: Settings, path: Path) -> Cost:
+def cost(settings: Settings, path: Path, *options: str) -> Cost:
     environ = {**os.environ, "DATABASE_URL": f"sqlite:///{settings.database_path}"}
-    command = [sys.executable, "-m", "flask", "recipients", "import", str(path)]
+    command = [sys.executable, "-m", "flask", "recipients", "import", *options, str(path)]
     with OtherWriter(settings) as other:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=FOLDER, env=environ)

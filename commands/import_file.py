@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, BinaryIO
 
 import click
 
 from database import Address
-from intake.recipients_csv.format import InvalidLine, Row
-from intake.recipients_csv.reader import ImportFile, InvalidLinesError
+from intake.recipients_csv.columns import Wanted
+from intake.recipients_csv.reader import AS_IT_IS, ImportFile, InvalidLinesError
+from intake.recipients_csv.rows import InvalidLine, Row, UnknownColumn
 from intake.text import printable
 
 PROGRESS_ROWS = 10_000  # between two updates of the progress
@@ -27,25 +28,48 @@ class RefusedFileError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the first invalid lines and the number of the others."""
-        for line, reason in self.error.lines:
-            click.echo(printable(f"line {line}: {reason}"), file=file, err=True)
-        if self.error.count > len(self.error.lines):
-            click.echo(f"and {self.error.count - len(self.error.lines):,} more", file=file, err=True)
+        show_invalid(self.error.lines, self.error.count, file)
+        if any(isinstance(line, UnknownColumn) for line in self.error.lines):
+            click.echo("Name the column: --address-column NAME (or its number)", file=file, err=True)
         super().show(file)
 
 
-class ShownImportFile(ImportFile):
-    """Shows the progress on a terminal. The iteration raises RefusedFileError if a line is invalid."""
+def show_invalid(lines: Sequence[InvalidLine], count: int, file: IO[Any] | None = None) -> None:
+    """Print the first invalid lines and the number of the others."""
+    for line, reason, _ in lines:
+        click.echo(printable(f"line {line}: {reason}"), file=file, err=True)
+    if count > len(lines):
+        click.echo(f"and {count - len(lines):,} more", file=file, err=True)
 
-    def __init__(self, file: BinaryIO, *, single_label: bool) -> None:
-        super().__init__(file, single_label=single_label, lenient=True)
+
+class ShownImportFile(ImportFile):
+    """Shows the progress on a terminal. The iteration raises RefusedFileError if a line is invalid.
+
+    With `skip_invalid`, it raises RefusedFileError only if the file cannot be read to its end, or has no valid line.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        single_label: bool,
+        wanted: Wanted = AS_IT_IS,
+        lists: Mapping[str, int] | None = None,
+        skip_invalid: bool = False,
+    ) -> None:
+        super().__init__(file, single_label=single_label, lenient=True, wanted=wanted, lists=lists)
         self._stream = file
+        self.skip_invalid = skip_invalid
+        if skip_invalid:
+            self.max_invalid = -1
 
     def __iter__(self) -> Iterator[Address]:
         try:
             yield from super().__iter__()
         except InvalidLinesError as error:
             raise RefusedFileError(error) from None
+        if self.invalid_lines and not self.count + self.skipped:
+            raise RefusedFileError(InvalidLinesError(self.invalid_lines, self.invalid_count))
 
     def _rows(self) -> Iterator[Row | InvalidLine]:
         if not sys.stderr.isatty():

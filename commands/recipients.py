@@ -7,23 +7,28 @@ Progress goes to stderr if it is a terminal.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from commands.errors import plain_errors
-from commands.import_file import ShownImportFile
+from commands.import_file import ShownImportFile, show_invalid
 from commands.lists import ListName
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
-from database import Added, Address, Database, MembersAdded, Recipient, open_database
+from database import Added, Address, Database, MembersAdded, Recipient, name_key, open_database
 from intake.address import clean_typed_address, distinct, stored_address
 from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
-from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
+from intake.personal_fields import clean_name
+from intake.recipients_csv.columns import Wanted
+from intake.recipients_csv.exported import Exported
+from intake.recipients_csv.format import encode_pages
+from intake.recipients_csv.reader import no_such_list
 from intake.text import printable
 from monitoring.humanize import pluralize
 from web.services import current_settings
@@ -50,7 +55,7 @@ def add(addresses: tuple[str, ...], list_name: str | None, as_json: bool) -> Non
     with _database() as database:
         members = None
         if list_name is None:
-            added = database.recipients.add(checked, _now())
+            added = database.recipients.add(checked, _now(), ADDED_BY)
         else:
             members = database.lists.add_members(list_name, checked, _now(), ADDED_BY)
             added = Added(members.created, len(checked) - members.created)
@@ -99,29 +104,88 @@ def list_(as_json: bool) -> None:
 @recipients.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Check the file without saving anything.")
+@click.option("--skip-invalid", is_flag=True, help="Import the valid lines, and show the others.")
+@click.option("--address-column", metavar="NAME", help="The column with the addresses: its header, or its number.")
+@click.option(
+    "--field", "fields", metavar="COLUMN[=NAME]", multiple=True, help="Save a column as a personal field. Repeatable."
+)
+@click.option("--fields", "all_fields", is_flag=True, help="Save all other columns as personal fields.")
+@click.option("--list", "lists", type=ListName(), multiple=True, help="Add everyone to this list. Repeatable.")
 @json_option
 @plain_errors
-def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
+def import_(file: BinaryIO, dry_run: bool, skip_invalid: bool, lists: tuple[str, ...], **columns: Any) -> None:
     """Import recipients from a CSV file (all or none).
 
-    FILE is UTF-8, UTF-16 or Windows-1252; '-' reads standard input. The column with the addresses is recipient_email,
-    email, e-mail, mail or address. A file with one column needs no header. Recipients who unsubscribed or were rejected
-    keep that status.
+    FILE is UTF-8, UTF-16 or Windows-1252, as Excel and other programs save it; '-' reads standard input. The column
+    with the addresses is recognised by its name (such as recipient_email, email or E-Mail-Adresse) or by its values.
+    Recipients who unsubscribed or were rejected keep that status, and those who left a list stay out of it.
     """
-    content = ShownImportFile(file, single_label=current_settings().single_label_domains)
-    if dry_run:
-        deque(content, maxlen=0)
-        added = None
-    else:
-        with _database() as database:
-            added = database.recipients.add(content, _now())
+    as_json = columns.pop("as_json")
+    wanted = _wanted(**columns)
+    with ExitStack() as stack:
+        database = None if dry_run and not lists else stack.enter_context(_database())
+        known = _known_lists(database)
+        content = ShownImportFile(
+            file,
+            single_label=current_settings().single_label_domains,
+            wanted=wanted,
+            lists=known,
+            skip_invalid=skip_invalid,
+        )
+        if dry_run or database is None:
+            for name in lists:
+                _require_list(name, known)
+            deque(content, maxlen=0)
+            added = None
+        else:
+            added = database.recipients.add(content, _now(), ADDED_BY, field_names=content.field_names, lists=lists)
+    _show_import(content, added, as_json)
+
+
+def _show_import(content: ShownImportFile, added: Added | None, as_json: bool) -> None:
+    if content.invalid_lines:
+        show_invalid(content.invalid_lines, content.invalid_count)
+    _show_columns(content)
     if as_json:
         echo_json(_imported(content, added))
     elif added is None:
         valid = pluralize(content.count, "valid address", "valid addresses")
         click.echo(f"{valid}{_skipped(content)}. Nothing was saved (dry run).")
     else:
-        click.echo(_summary(added) + _duplicates(content.count - sum(added)) + _skipped(content))
+        repeated = content.count - added.added - added.existing
+        click.echo(_summary(added) + _duplicates(repeated) + _skipped(content))
+
+
+def _show_columns(content: ShownImportFile) -> None:
+    """Say on stderr what was found out, unless the header says it itself."""
+    layout = content.layout
+    if layout.header and not layout.is_named:
+        click.echo(
+            printable(f"Addresses: column {layout.name}, below the header in line {layout.header_line}"), err=True
+        )
+    if layout.fields:
+        click.echo(printable(f"Fields: {', '.join(name for _, name in layout.fields)}"), err=True)
+
+
+def _wanted(address_column: str | None, fields: tuple[str, ...], all_fields: bool) -> Wanted:
+    chosen = []
+    for each in fields:
+        column, _, name = each.partition("=")
+        try:
+            chosen.append((column, clean_name(name) if name else ""))
+        except ValidationError as error:
+            raise click.ClickException(f"--field {each}: the name {error.message}") from None
+    return Wanted(address_column, chosen, (lambda name: True) if all_fields else None)
+
+
+def _known_lists(database: Database | None) -> dict[str, int]:
+    return {} if database is None else database.lists.ids()
+
+
+def _require_list(name: str, known: Mapping[str, int]) -> None:
+    """Raise ClickException if there is no such list."""
+    if name_key(name) not in map(name_key, known):
+        raise click.ClickException(str(no_such_list(name, list(known))))
 
 
 @recipients.command()
@@ -129,13 +193,13 @@ def import_(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
 @click.option("--all", "everyone", is_flag=True, help="Include inactive recipients and their status.")
 @plain_errors
 def export(output: Path | None, everyone: bool) -> None:
-    """Export active recipients as CSV.
+    """Export active recipients as CSV, with their lists and personal fields.
 
-    An import reads the file back unchanged. Cells that a spreadsheet would run as a formula get an apostrophe in
-    front, which an import removes. With --output, the file is written completely or not at all.
+    An import with --fields reads the file back unchanged. Cells that a spreadsheet would run as a formula get an
+    apostrophe in front, which an import removes. With --output, the file is written completely or not at all.
     """
     with _database() as database:
-        chunks = _exported(database.recipients.pages(), everyone)
+        chunks = _exported(database, everyone)
         if output is None or str(output) == "-":
             for chunk in chunks:
                 click.echo(chunk, nl=False)
@@ -181,7 +245,9 @@ def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Addr
 
 
 def _summary(added: Added) -> str:
-    return f"{added.added:,} added, {added.existing:,} already on the list"
+    joined = f", {pluralize(added.joined, 'membership')} added" if added.joined else ""
+    left = f", {added.left:,} not added to a list that they left" if added.left else ""
+    return f"{added.added:,} added, {added.existing:,} already on the list{joined}{left}"
 
 
 def _members_summary(members: MembersAdded) -> str:
@@ -199,8 +265,11 @@ def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | 
     counts = {"lines": content.count, "left_out": content.skipped}
     if added is None:
         return {"stored": False, **counts}
-    numbers = {"added": added.added, "known": added.existing, "repeated": content.count - sum(added)}
-    return {"stored": True, **numbers, **counts}
+    repeated = content.count - added.added - added.existing
+    numbers = {"added": added.added, "known": added.existing, "repeated": repeated}
+    members = {"joined": added.joined, "left": added.left} if added.joined + added.left else {}
+    invalid = {"invalid": content.invalid_count} if content.skip_invalid else {}
+    return {"stored": True, **numbers, **counts, **members, **invalid}
 
 
 def _duplicates(count: int) -> str:
@@ -219,9 +288,14 @@ def _as_json(recipient: Recipient) -> str:
     return json_line(recipient._asdict())
 
 
-def _exported(pages: Iterable[list[Recipient]], everyone: bool) -> Iterator[bytes]:
-    if everyone:
-        cells = (((each.address, each.status) for each in page) for page in pages)
-        return encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells)
-    active = (((each.address,) for each in page if each.status == "active") for page in pages)
-    return encode_pages((ADDRESS_COLUMN,), active)
+def _exported(database: Database, everyone: bool) -> Iterator[bytes]:
+    columns = Exported(database.recipients.field_names(), database.lists.ids(), with_status=everyone)
+    pages = (
+        columns.rows([each for each in page if everyone or each.status == "active"], _lists_of(database, columns, page))
+        for page in database.recipients.pages()
+    )
+    return encode_pages(columns.header, pages)
+
+
+def _lists_of(database: Database, columns: Exported, page: list[Recipient]) -> dict[int, list[str]]:
+    return database.lists.names_of([each.recipient_id for each in page]) if columns.has_lists else {}

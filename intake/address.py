@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -26,6 +26,12 @@ for _name in (*LOCAL_NAMES, "arpa"):
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)
 
 _ANGLED = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^<>"]*+)\s*<([^<>]*(?:"[^"]*"[^<>]*)?)>', re.DOTALL)
+# A part between commas and semicolons that are neither quoted nor in angle brackets.
+_PARTS = re.compile(r"""(?:"[^"]*+"|<[^<>]*+>|[^,;])+""")
+_ONE_ANGLED = re.compile("[^<>]*<[^<>@]*@[^<>]*>")
+_SEVERAL_ANGLED = re.compile(rf"(?:{_ONE_ANGLED.pattern})+\s*")
+_PUNCTUATION = re.compile(r"[^\w@]+")
+_NOT_IN_NAMES = re.compile(r"[\d<>]|\w\.\w")
 _DOTTED_LOCAL = re.compile(r"""[^\s"(),:;<>@\[\\\]]+""")
 _NUMERIC_LABEL = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)  # the resolver reads these as IPv4 addresses
 
@@ -41,6 +47,8 @@ def clean_address(text: str, *, single_label: bool = False) -> Address:
     local, _, domain = text.rpartition("@")
     if PLAIN_LOCAL.fullmatch(local):
         sendable = f"{local}@{clean_domain(domain, single_label)}"
+        if len(sendable) <= LENGTH_LIMIT and sendable.isascii():  # most addresses
+            return Address(sendable, sendable.lower())
         address = Address(sendable, sendable.lower())
     else:
         local, domain = clean_unusual(text, single_label=single_label)
@@ -67,6 +75,38 @@ def clean_typed_address(text: str, *, single_label: bool = False) -> Address:
         if text[:7].lower() == "mailto:":
             text = unquote(text[7:].partition("?")[0]).strip()
     return clean_address(text, single_label=single_label)
+
+
+def split_addresses(text: str) -> list[tuple[int, str]]:
+    """Return the addresses in a text that a person typed or pasted, unchecked, with the numbers of their lines.
+
+    They are separated by commas, semicolons, line breaks or spaces, and may have names, as in `Ada <ada@example.com>`.
+    Words without an @ are never dropped, except names: before an address in angle brackets, and in cells of a table
+    (separated by tabs). So `bob smith@example.com` stays whole, and is invalid: it may stand for bob.smith.
+    """
+    return [(number, entry) for number, line in enumerate(text.splitlines(), 1) for entry in _split_line(line) if entry]
+
+
+def _split_line(line: str) -> Iterator[str]:
+    parts = [part.strip() for part in _PARTS.findall(line)]
+    for place, part in enumerate(parts):
+        following = parts[place + 1][: 4 * LENGTH_LIMIT] if place + 1 < len(parts) else ""
+        if _is_first_part_of_name(part) and "<" in following and _ANGLED.fullmatch(following):
+            continue  # Lovelace, Ada <ada@example.com>
+        if len(part) > 4 * LENGTH_LIMIT or '"' in part or _ANGLED.fullmatch(part):
+            yield part
+        elif _SEVERAL_ANGLED.fullmatch(part):
+            yield from (each[0].strip() for each in _ONE_ANGLED.finditer(part))
+        elif "\t" in part:
+            cells = [cell.strip() for cell in part.split("\t")]
+            yield from [cell for cell in cells if "@" in cell] or [part]
+        else:
+            words = [word for word in part.split() if not _PUNCTUATION.fullmatch(word)]
+            yield from words if all("@" in word for word in words) else [part]
+
+
+def _is_first_part_of_name(part: str) -> bool:
+    return "@" not in part and not _NOT_IN_NAMES.search(part)
 
 
 def stored_address(text: str) -> Address:

@@ -56,6 +56,8 @@ class Connection(Protocol):
     for_key_share_of_l: str  # ends a SELECT that keeps the rows of its table `l` from being locked FOR UPDATE
     for_update_skip_locked: str  # ends a SELECT that skips locked rows, and locks the others
     sending_index_hint: str  # follows `emails` in a SELECT that scans `sending` emails by event_id
+    merged_json: str  # the JSON object {old} with the members of {new}, which replace those of the same name
+    json_size: str  # the number of members of the JSON object {json}
 
     def fetch_all(self, sql: str, **values: object) -> list[Row]:
         """Run a statement and return all rows."""
@@ -133,13 +135,15 @@ class Connection(Protocol):
         """
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
-        """Fill the temporary table `incoming` (position, address, address_key), sorted by key, without duplicates.
+        """Fill the temporary tables `incoming` and `joining`. Locks nothing and uses constant memory.
 
-        Locks nothing and uses constant memory. Exceptions from `addresses` propagate.
+        `incoming` (position, address, address_key, fields) is sorted by key and has no duplicates: of a repeated
+        address, the first spelling and the last values of each field count. `joining` (list_id, address_key) has the
+        lists. Exceptions from `addresses` propagate.
         """
 
     def unstage_addresses(self) -> None:
-        """Drop the table of `stage_addresses`."""
+        """Drop the tables of `stage_addresses`."""
 
     def check_not_replaced(self) -> None:
         """Raise DatabaseMissing if the database's file was deleted or replaced. Every transaction starts with this."""

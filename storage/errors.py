@@ -253,3 +253,11 @@ class NotInDoubt(DBError):
         self.event_id = event_id
         self.recipient_id = recipient_id
         self.status = status
+
+
+class TooManyFields(DBError):
+    """A recipient would have more personal fields than allowed."""
+
+    def __init__(self, address: str, limit: int) -> None:
+        super().__init__(f"{address} would have more than {limit} personal fields")
+        self.address = address

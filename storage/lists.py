@@ -18,16 +18,17 @@ that wait for it are put on hold, in two transactions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from storage import departures, list_names, sequences
+from storage import departures, list_names, memberships, sequences
+from storage.adding import restore_and_insert_staged, staged
 from storage.audiences import why_deleted
 from storage.connection import Connection
 from storage.errors import ListExists, NoSuchList
 from storage.progress import ProgressTable
-from storage.recipients import COLUMNS, Recipient, recipient_of, restore_and_insert_staged, staged
+from storage.recipients import COLUMNS, Recipient, recipient_of
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key
 
 BATCH_SIZE = 1_000  # memberships inserted by one statement, or deleted in one transaction
@@ -264,6 +265,14 @@ class Lists:
         """Return up to `limit` lists after the name `after`, by name: all, or only those that are archived or not."""
         sql = SELECT_PAGE.format(condition=ARCHIVED_CONDITIONS[archived])
         return [_list(*row) for row in self._connection.fetch_all(sql, after=name_key(after), limit=limit)]
+
+    def ids(self) -> dict[str, int]:
+        """Return the list_id of each list by its name, in the order of names."""
+        return memberships.list_ids(self._connection)
+
+    def names_of(self, recipient_ids: Collection[int]) -> dict[int, list[str]]:
+        """Return the names of the lists that each of these recipients is in, by recipient_id."""
+        return memberships.names_of(self._connection, recipient_ids)
 
     def names(self, limit: int) -> list[str]:
         """Return the names of up to `limit` lists that are not archived."""

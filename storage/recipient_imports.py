@@ -7,14 +7,14 @@ stays undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from storage import sequences, undoing
+from storage import adding, memberships, sequences, undoing
 from storage.connection import Connection
 from storage.progress import ProgressTable
-from storage.recipients import insert_staged, staged
 from storage.values import Address, epoch_seconds, moment, moment_or_none
 
 HEARTBEAT_TIMEOUT_SECONDS = 60  # without a heartbeat for this long, an import was interrupted
@@ -23,11 +23,11 @@ RETENTION_SECONDS = 30 * 86_400  # imports are deleted after this
 UNUSED_RETENTION_SECONDS = 86_400  # files that nobody imports are deleted after this
 RUNNING_STATUSES = ("reading", "importing", "undoing")
 # The status that each step requires, and the one it sets. An interrupted step can be repeated.
-STEPS = {"read": (None, "reading"), "import": ("ready", "importing"), "undo": ("done", "undoing")}
+STEPS = {"read": ("ready", "reading"), "import": ("ready", "importing"), "undo": ("done", "undoing")}
 
 COLUMNS = """
 import_id, file_name, status, created_at, finished_at, heartbeat_at, error, size, position, valid, invalid, skipped,
-duplicates, added, existing, unsubscribed, rejected, after_id, last_id, removed, kept, preview
+duplicates, added, existing, unsubscribed, rejected, after_id, last_id, removed, kept, list_id, options, preview
 """
 SELECT_IMPORT = f"SELECT {COLUMNS} FROM imports WHERE import_id = :import_id"  # noqa: S608
 SELECT_RECENT = f"SELECT {COLUMNS} FROM imports ORDER BY import_id DESC LIMIT :limit"  # noqa: S608
@@ -51,6 +51,9 @@ UPDATE imports SET position = CASE WHEN status = :step THEN position ELSE 0 END,
     error = NULL
 WHERE import_id = :import_id AND (status = :before OR (status = :step AND heartbeat_at < :now - :timeout))
 """
+SET_OPTIONS = """
+UPDATE imports SET options = :options, list_id = :list_id WHERE import_id = :import_id AND status = 'ready'
+"""
 RECORD_POSITION = """
 UPDATE imports SET position = :position, heartbeat_at = :now
 WHERE import_id = :import_id AND status IN ('reading', 'importing')
@@ -69,10 +72,10 @@ UPDATE imports SET status = 'ready', position = size, valid = :valid, invalid = 
     preview = :preview, invalid_lines = :invalid_lines
 WHERE import_id = :import_id AND status = 'reading'
 """
-LOCK_IMPORTING = "SELECT 1 FROM imports WHERE import_id = :import_id AND status = 'importing'"
+LOCK_IMPORTING = "SELECT list_id, options FROM imports WHERE import_id = :import_id AND status = 'importing'"
 SET_DONE = """
 UPDATE imports SET status = 'done', finished_at = :now, position = size, added = :added, existing = :existing,
-    unsubscribed = :unsubscribed, rejected = :rejected, after_id = :after_id, last_id = :last_id
+    unsubscribed = :unsubscribed, rejected = :rejected, after_id = :after_id, last_id = :last_id, options = :options
 WHERE import_id = :import_id
 """
 COMPARE_INCOMING = """
@@ -116,6 +119,8 @@ class Import(NamedTuple):
     last_id: int
     removed: int
     kept: int
+    list_id: int | None
+    options: str | None
     preview: str | None
 
     def is_running(self, now: datetime) -> bool:
@@ -182,6 +187,16 @@ class Imports:
         with self._connection.transaction():
             return self._connection.execute(BEGIN_STEP, import_id=import_id, **values) == 1
 
+    def choose(self, import_id: int, options: Mapping[str, object], list_name: str | None) -> bool:
+        """Record what to do with the columns, and the list that everyone joins. Return False if it is too late.
+
+        Raises NoSuchList. The options are for the caller, except `joined`, which is set when the import is done.
+        """
+        with self._connection.transaction():
+            ids = memberships.find(self._connection, [list_name] if list_name else [])
+            values = {"options": json.dumps(options), "list_id": ids[0] if ids else None}
+            return self._connection.execute(SET_OPTIONS, import_id=import_id, **values) == 1
+
     def note(self, import_id: int, position: int, now: datetime) -> None:
         """Record the number of bytes read so far, and a heartbeat."""
         with self._connection.transaction():
@@ -229,15 +244,19 @@ class Imports:
         with self._connection.transaction():
             self._connection.execute(SET_READY, import_id=import_id, **counts, **texts, **found._asdict())
 
-    def finish(self, import_id: int, addresses: Iterable[Address], now: datetime) -> bool:
+    def finish(
+        self, import_id: int, addresses: Iterable[Address], now: datetime, *, field_names: Collection[str] = ()
+    ) -> bool:
         """Add the addresses that are new. Return False if another process has done so.
 
         All addresses are read before anything is locked. Recipients who unsubscribed or were rejected keep their
-        status, and those who were removed after unsubscribing stay removed.
+        status, and those who were removed after unsubscribing stay removed. `field_names` are the names of all personal
+        fields that have a value; it is read after the addresses. Raises NoSuchList or
+        TooManyFields.
         """
         self._connection.stage_addresses(addresses)
         try:
-            return self._finish_staged(import_id, epoch_seconds(now))
+            return self._finish_staged(import_id, epoch_seconds(now), field_names)
         finally:
             self._connection.unstage_addresses()
 
@@ -260,16 +279,23 @@ class Imports:
         found: dict[str, int] = dict(self._connection.fetch_all(COMPARE_INCOMING))
         return Comparison(*(found.get(name, 0) for name in Comparison._fields))
 
-    def _finish_staged(self, import_id: int, now: int) -> bool:
-        count = staged(self._connection)
+    def _finish_staged(self, import_id: int, now: int, field_names: Collection[str]) -> bool:
+        count = adding.staged(self._connection)
         found = self._compare_staged()
         with self._connection.transaction():
             sql = f"{LOCK_IMPORTING} {self._connection.for_update}"
-            if self._connection.fetch_one(sql, import_id=import_id) is None:
+            row = self._connection.fetch_one(sql, import_id=import_id)
+            if row is None:
                 return False
-            inserted = insert_staged(self._connection, count, now)
+            list_id, options = row
+            added_by = f"import {import_id}"
+            locked = memberships.lock(self._connection, [] if list_id is None else [list_id], now)
+            adding.restore_active_staged(self._connection)
+            inserted = adding.insert_staged(self._connection, count, now, added_by, field_names)
+            joined = memberships.join(self._connection, count, locked, now, added_by)
             existing = count - inserted.added - found.unsubscribed - found.rejected
             numbers = {**found._asdict(), **inserted._asdict(), "existing": existing}
+            numbers["options"] = json.dumps({**json.loads(options or "{}"), "joined": joined._asdict()})
             self._connection.execute(SET_DONE, import_id=import_id, now=now, **numbers)
             self._connection.execute(DELETE_PARTS, import_id=import_id)
         return True

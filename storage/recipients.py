@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from storage import email_listing, sequences, status_counts
+from storage import adding, email_listing, memberships, status_counts
 from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.progress import ProgressTable
 from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
-BATCH_SIZE = 1_000  # recipients added by one INSERT; SQLite keeps in memory what it needs to undo a statement
+BATCH_SIZE = 1_000  # recipients removed at a time
 HISTORY_WINDOW_SIZE = 500  # emails read for one page of a recipient's history
 SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have the same cause, and count once
 MAX_CHARACTER = "\U0010ffff"  # greater than any character in an address
 MAX_KEY_LENGTH = 254  # characters
 LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
-SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
-INSERT_INCOMING = """
-INSERT INTO recipients (recipient_id, address, address_key, created_at, added_by)
-SELECT :after_id + i.position, i.address, i.address_key, :now, CAST(:added_by AS TEXT) FROM incoming i
-WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
-ON CONFLICT (address_key) DO NOTHING
-"""
-# The status stays: adding an unsubscribed recipient again does not resubscribe them. Those whom an email has named are
-# listed from now on.
-RESTORE_REMOVED = """
-UPDATE recipients SET removed_at = NULL, listed = 1
-WHERE (removed_at IS NOT NULL OR listed = 0) AND address_key IN (SELECT address_key FROM incoming)
-"""
 DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 # A recipient who is added again after this is like a new one, except for what they decided themselves.
 SET_REMOVED = """
@@ -70,7 +58,7 @@ UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
-COLUMNS = ("recipient_id", "address", "status", "created_at")
+COLUMNS = ("recipient_id", "address", "status", "created_at", "listed", "added_by", "fields")
 SELECT_RECIPIENTS = f"SELECT {', '.join(COLUMNS)} FROM recipients WHERE removed_at IS NULL"  # noqa: S608
 CONTAINS = "AND address_key LIKE :pattern ESCAPE '!'"
 PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
@@ -84,6 +72,7 @@ STATUS_CONDITIONS = {
     "unsubscribed": "AND status = 'unsubscribed' AND status <> 'active'",
     "rejected": "AND status = 'rejected' AND status <> 'active'",
 }
+SELECT_FIELD_NAMES = "SELECT name FROM field_names ORDER BY name LIMIT :limit"
 SELECT_KEY = "SELECT address_key FROM recipients WHERE recipient_id = :recipient_id"
 SELECT_BY_ID = f"{SELECT_RECIPIENTS} AND recipient_id = :recipient_id"
 SELECT_BY_KEY = f"{SELECT_RECIPIENTS} AND address_key = :key"
@@ -104,21 +93,21 @@ class Recipient(NamedTuple):
     address: str
     status: str
     created_at: datetime
+    listed: bool  # False: known only because an email named this address, and written to only by name
+    added_by: str | None  # `import 7`, `program`, `page` or `command`; None: unknown
+    fields: dict[str, str]  # personal fields
 
 
 class Added(NamedTuple):
-    """How many of the distinct addresses were new, and how many were already in the list."""
+    """How many of the distinct addresses were new, and how many were already recipients.
+
+    Also how many memberships of lists were added, and how many were not, because the recipient had left the list.
+    """
 
     added: int
     existing: int
-
-
-class Inserted(NamedTuple):
-    """How many of the staged addresses were new. Their recipient_ids are > after_id and <= last_id."""
-
-    added: int
-    after_id: int
-    last_id: int
+    joined: int = 0
+    left: int = 0
 
 
 class HistoryRow(NamedTuple):
@@ -144,15 +133,26 @@ class Recipients:
         self._connection = connection
         self._progress = progress
 
-    def add(self, addresses: Iterable[Address], now: datetime) -> Added:
+    def add(
+        self,
+        addresses: Iterable[Address],
+        now: datetime,
+        added_by: str | None = None,
+        *,
+        field_names: Collection[str] = (),
+        lists: Collection[str] = (),
+    ) -> Added:
         """Add the addresses that are new, in the order of their keys, all or nothing.
 
         All addresses are read before anything is locked. If `addresses` raises, the exception propagates and nothing is
-        added. Recipients who unsubscribed or were rejected do not become active again.
+        added. Recipients who unsubscribed or were rejected do not become active again. `added_by` says who adds them:
+        `program`, `page` or `command`. `field_names` are the names of all personal fields that have a value; it is read
+        after the addresses. All of them join the `lists`, besides those that an address names itself. Raises
+        NoSuchList or TooManyFields.
         """
         self._connection.stage_addresses(addresses)
         try:
-            return self._add_staged(epoch_seconds(now))
+            return self._add_staged(epoch_seconds(now), added_by, field_names, lists)
         finally:
             self._connection.unstage_addresses()
 
@@ -200,6 +200,10 @@ class Recipients:
     def find(self, address: Address) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
         return None if row is None else recipient_of(*row)
+
+    def field_names(self, limit: int = 1_000) -> list[str]:
+        """Return the names of all personal fields that a recipient has ever had a value for, in order."""
+        return [name for (name,) in self._connection.fetch_all(SELECT_FIELD_NAMES, limit=limit)]
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients with each status, at the same cost for any number."""
@@ -259,11 +263,15 @@ class Recipients:
         due_at, event_id = window[-1]
         return HistoryPage(rows, (moment(due_at), event_id))
 
-    def _add_staged(self, now: int) -> Added:
-        count = staged(self._connection)
+    def _add_staged(
+        self, now: int, added_by: str | None, field_names: Collection[str], lists: Collection[str]
+    ) -> Added:
+        count = adding.staged(self._connection)
         with self._connection.transaction():
-            added = restore_and_insert_staged(self._connection, count, now)
-        return Added(added, count - added)
+            locked = memberships.lock(self._connection, memberships.find(self._connection, lists), now)
+            added = adding.restore_and_insert_staged(self._connection, count, now, added_by, field_names)
+            joined = memberships.join(self._connection, count, locked, now, added_by or adding.UNKNOWN)
+        return Added(added, count - added, joined.joined, joined.left)
 
     def _remove_some(self, addresses: Iterable[Address], now: int) -> int:
         found = [recipient for address in addresses if (recipient := self.find(address)) is not None]
@@ -298,36 +306,33 @@ class Recipients:
         return str(row[0])
 
 
-def staged(connection: Connection) -> int:
-    """Return the number of staged addresses."""
-    row = connection.fetch_one(SELECT_LAST_POSITION)
-    return row[0] if row and row[0] else 0
-
-
-def restore_and_insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> int:
-    """Within the open transaction, add those of the `count` staged addresses that are new, removed or not listed.
-
-    Return how many.
-    """
-    return connection.execute(RESTORE_REMOVED) + insert_staged(connection, count, now, added_by).added
-
-
-def insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> Inserted:
-    """Within the open transaction, add those of the `count` staged addresses that are new."""
-    after_id = sequences.reserve(connection, "recipient_id", count) - 1
-    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE, "added_by": added_by}
-    added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
-    return Inserted(added, after_id, after_id + count)
-
-
 def subtract_members(connection: Connection, list_ids: Iterable[int]) -> None:
     """Within the open transaction, subtract one from the members of each of these lists, for each time it is named."""
     for list_id, count in sorted(Counter(list_ids).items()):
         connection.execute(COUNT_MEMBERS, list_id=list_id, count=count)
 
 
-def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
-    return Recipient(recipient_id, address, status, moment(created_at))
+def recipient_of(
+    recipient_id: int,
+    address: str,
+    status: str,
+    created_at: int,
+    listed: int,
+    added_by: str | None,
+    fields: str | None,
+) -> Recipient:
+    """Return the recipient of a row with COLUMNS."""
+    values = _fields(fields) if fields else {}
+    return Recipient(recipient_id, address, status, moment(created_at), bool(listed), added_by, values)
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return the fields that are stored as JSON. Operators write to this table too: anything else counts as none."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _history_row(event_id: int, subject: str, due_at: int, *delivery: object) -> HistoryRow:

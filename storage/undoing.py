@@ -1,19 +1,26 @@
-"""Undo an import: remove the recipients it added, in batches, except inactive ones and those already written to.
+"""Undo an import, in batches: first the memberships of lists that it added, then the recipients.
 
-Those who left a list stay, too, so that nothing brings them back into it.
+Recipients stay if they are inactive, were written to, or have left a list, which must not be forgotten. So do
+memberships that the recipient has ended.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from typing import Any
 
+from storage import memberships
 from storage.connection import Connection
 from storage.progress import ProgressTable
 from storage.recipients import subtract_members
 
 BATCH_SIZE = 200  # recipients checked in one transaction
 
-SELECT_UNDOING = "SELECT after_id, last_id, position FROM imports WHERE import_id = :import_id AND status = 'undoing'"
+SELECT_UNDOING = """
+SELECT after_id, last_id, position, options FROM imports WHERE import_id = :import_id AND status = 'undoing'
+"""
+SET_OPTIONS = "UPDATE imports SET options = :options, heartbeat_at = :now WHERE import_id = :import_id"
 SELECT_END_OF_BATCH = """
 SELECT MAX(recipient_id), COUNT(*) FROM (
     SELECT recipient_id FROM recipients
@@ -55,12 +62,14 @@ UPDATE imports SET status = 'undone', position = last_id - after_id, finished_at
 
 
 def undo_some(connection: Connection, progress: ProgressTable, import_id: int, now: int) -> bool:
-    """Check the next batch of recipients of an import that is `undoing`. Return False if there are no more."""
+    """Check the next batch of an import that is `undoing`. Return False if there are no more."""
     with connection.transaction():
         row = connection.fetch_one(f"{SELECT_UNDOING} {connection.for_update}", import_id=import_id)
         if row is None:
             return False
-        after_id, last_id, position = row
+        after_id, last_id, position, options = row
+        if _undo_memberships(connection, import_id, json.loads(options or "{}"), now):
+            return True
         after = after_id + position
         ((until, there),) = connection.fetch_all(SELECT_END_OF_BATCH, after=after, last_id=last_id, limit=BATCH_SIZE)
         if until is None:
@@ -68,6 +77,18 @@ def undo_some(connection: Connection, progress: ProgressTable, import_id: int, n
             return False
         removed = _remove(connection, progress, {"after_id": after_id, "after": after, "until": until}, now)
         connection.execute(ADD_COUNTS, import_id=import_id, until=until, removed=removed, kept=there - removed, now=now)
+    return True
+
+
+def _undo_memberships(connection: Connection, import_id: int, options: dict[str, Any], now: int) -> bool:
+    """Remove the next batch of memberships. Return False if there are no more."""
+    list_ids = options.get("joined", {}).get("list_ids", [])
+    done, after = options.get("undone", [0, 0])
+    if done >= len(list_ids):
+        return False
+    until = memberships.remove_some(connection, list_ids[done], after, f"import {import_id}")
+    options["undone"] = [done + 1, 0] if until is None else [done, until]
+    connection.execute(SET_OPTIONS, import_id=import_id, options=json.dumps(options), now=now)
     return True
 
 

@@ -14,10 +14,16 @@ RETRYABLE_STATUSES = ("failed", "unknown")  # of deliveries
 
 
 class Address(NamedTuple):
-    """A valid address. Mail is sent to `text`; two addresses with the same `key` are the same recipient."""
+    """A valid address. Mail is sent to `text`; two addresses with the same `key` are the same recipient.
+
+    An address that is about to be added can also have values for personal fields, and lists to join.
+    """
 
     text: str  # the local part as given, in NFC; the domain in lower case, as A-labels if it is international
     key: str  # the same with the local part in lower case
+    # Empty texts rather than None, for which pysqlite looks for an adapter: that takes as long as to store the row.
+    fields: str = ""  # JSON object of texts
+    lists: str = ""  # JSON array of list_ids
 
 
 def name_key(name: str) -> str:

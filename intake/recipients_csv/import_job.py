@@ -10,19 +10,31 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
-from database import Database, DBError, open_database
-from intake.recipients_csv.format import InvalidLine, encode_rows, form_of
+from database import Database, DBError, NoSuchList, TooManyFields, open_database
+from intake.recipients_csv.columns import Layout, Wanted
+from intake.recipients_csv.format import encode_rows
+from intake.recipients_csv.import_options import read_options
 from intake.recipients_csv.reader import AddressFile, PreviewFile, Seen
+from intake.recipients_csv.rows import (
+    InvalidLine,
+    UnknownColumn,
+    form_of,
+    invalid_cells,
+    invalid_header,
+    readable,
+)
+from intake.text import printable
 from settings import Settings
 
 PART_BYTES = 1 << 18  # a file is stored and read in parts of this size
 MAX_INVALID_LINES = 10_000  # that are saved for download
-PREVIEW_ROWS = 10
+PREVIEW_INVALID = 20  # invalid lines that the page shows
+MAX_SHOWN_LENGTH = 120  # characters of an invalid line on the page
 WRITE_TIMEOUT = 60.0  # seconds to wait for other writers
 
 
@@ -72,22 +84,49 @@ def run(settings: Settings, logger: logging.Logger, import_id: int, step: str) -
 
 
 def _read(settings: Settings, database: Database, other: Database, import_id: int) -> None:
-    stream = _stream(other, import_id)
-    single_label = settings.single_label_domains
-    file = PreviewFile(stream, MAX_INVALID_LINES, PREVIEW_ROWS, single_label=single_label, lenient=True)
+    import_ = database.imports.get(import_id)
+    options = read_options(import_.options if import_ else None)
+    known_names = database.recipients.field_names()
+    lists = database.lists.ids()
+    file = PreviewFile(
+        _stream(other, import_id),
+        MAX_INVALID_LINES,
+        single_label=settings.single_label_domains,
+        wanted=options.wanted(known_names),
+        lists=lists,
+    )
     comparison = database.imports.compare(file)
-    error = _error(file)
-    if error:
-        database.imports.refuse(import_id, error, file.invalid_count, _csv_of(file.invalid_lines))
+    start = other.imports.part(import_id, 0)
+    form = form_of(start, options.wanted(known_names), lenient=True)
+    if isinstance(file.unreadable, UnknownColumn):
+        preview = {**form._asdict(), "question": file.unreadable.reason, "rows": [], "invalid": []}
+        counts = {"valid": 0, "invalid": 0, "skipped": 0}
+        database.imports.ready(import_id, comparison, **counts, preview=json.dumps(preview), invalid_lines="")
         return
-    preview = json.dumps(_preview(database, file.seen, other.imports.part(import_id, 0)))
+    invalid_lines = _csv_of(file.layout, file.invalid_lines)
+    if error := _error(file):
+        database.imports.refuse(import_id, error, file.invalid_count, invalid_lines)
+        return
+    preview = {**form._asdict(), **_preview(database, file)}
     read = {"valid": file.count, "invalid": file.invalid_count, "skipped": file.skipped}
-    database.imports.ready(import_id, comparison, **read, preview=preview, invalid_lines=_csv_of(file.invalid_lines))
+    database.imports.ready(import_id, comparison, **read, preview=json.dumps(preview), invalid_lines=invalid_lines)
 
 
 def _import(settings: Settings, database: Database, other: Database, import_id: int) -> None:
-    file = AddressFile(_stream(other, import_id), single_label=settings.single_label_domains, lenient=True)
-    database.imports.finish(import_id, file, datetime.now(UTC))
+    import_ = database.imports.get(import_id)
+    preview = json.loads(import_.preview or "{}") if import_ else {}
+    fields = tuple((int(column), str(name)) for column, name in preview.get("fields", ()))
+    file = AddressFile(
+        _stream(other, import_id),
+        single_label=settings.single_label_domains,
+        lenient=True,
+        wanted=Wanted(read_options(import_.options if import_ else None).address, fields),
+        lists=database.lists.ids(),
+    )
+    try:
+        database.imports.finish(import_id, file, datetime.now(UTC), field_names=file.field_names)
+    except (NoSuchList, TooManyFields) as error:
+        database.imports.break_off(import_id, str(error))
 
 
 def _undo(_settings: Settings, database: Database, _other: Database, import_id: int) -> None:
@@ -118,13 +157,22 @@ def _error(file: PreviewFile) -> str:
     return ""
 
 
-def _preview(database: Database, seen: Iterable[Seen], start: bytes) -> dict[str, object]:
+def _preview(database: Database, file: PreviewFile) -> dict[str, object]:
     rows = []
     keys: set[str] = set()
-    for row in seen:
+    for row in file.seen:
         result = _result(database, row, keys)
         rows.append({"line": row.line, "text": row.text, "result": result, "reason": row.reason})
-    return {**form_of(start, lenient=True)._asdict(), "rows": rows}
+    invalid = [
+        {"line": line.line, "reason": line.reason, "text": _shortened(line.cells, file.layout)}
+        for line in file.invalid_lines[:PREVIEW_INVALID]
+    ]
+    return {"rows": rows, "invalid": invalid, "unknown_lists": list(file.unknown_lists.values())}
+
+
+def _shortened(cells: Sequence[str], layout: Layout) -> str:
+    text = layout.delimiter.join(readable(cell) for cell in cells).replace("\t", " ")
+    return printable(text, MAX_SHOWN_LENGTH).replace("\n", " ")
 
 
 def _result(database: Database, row: Seen, keys: set[str]) -> str:
@@ -138,5 +186,7 @@ def _result(database: Database, row: Seen, keys: set[str]) -> str:
     return next(result for result, number in comparison._asdict().items() if number)
 
 
-def _csv_of(lines: Iterable[InvalidLine]) -> str:
-    return encode_rows([("line", "reason"), *((str(line), reason) for line, reason in lines)]).decode()
+def _csv_of(layout: Layout, lines: Sequence[InvalidLine]) -> str:
+    """Return the invalid lines with their reasons, ready to be corrected and imported again."""
+    rows = [invalid_header(layout), *(invalid_cells(line, layout) for line in lines)]
+    return encode_rows(rows).decode("utf-8", "replace") if lines else ""

@@ -61,15 +61,30 @@ ALTER TABLE recipients ALTER COLUMN address_key TYPE TEXT COLLATE "C";
 SELECT_SCHEMA = """
 SELECT n.oid, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('meta')
 """
-CREATE_UNSORTED = "CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL)"
+CREATE_UNSORTED = """
+CREATE TEMPORARY TABLE unsorted (address TEXT NOT NULL, address_key TEXT NOT NULL COLLATE "C", fields TEXT, lists TEXT)
+"""
+# If an address is repeated, its first spelling counts, its last values, and all of its lists. (The rows of a new table
+# are in the order in which they were inserted, which is the order of `ctid`.)
 CREATE_INCOMING = """
 CREATE TEMPORARY TABLE incoming AS
-SELECT row_number() OVER (ORDER BY address_key COLLATE "C") AS position, address, address_key
-FROM (SELECT DISTINCT ON (address_key) address, address_key FROM unsorted) AS each;
+SELECT row_number() OVER (ORDER BY address_key) AS position, address, address_key, fields
+FROM (SELECT DISTINCT ON (address_key) * FROM unsorted ORDER BY address_key, ctid) AS each;
 CREATE UNIQUE INDEX ON incoming (position);
-CREATE UNIQUE INDEX ON incoming (address_key)
+CREATE UNIQUE INDEX ON incoming (address_key);
+UPDATE incoming SET fields = merged.fields
+FROM (
+    SELECT address_key, CAST(jsonb_object_agg(each.key, each.value ORDER BY unsorted.ctid) AS TEXT) AS fields
+    FROM unsorted, jsonb_each(CAST(NULLIF(unsorted.fields, '') AS JSONB)) AS each
+    WHERE address_key IN (SELECT address_key FROM unsorted GROUP BY 1 HAVING COUNT(*) > 1 AND MAX(fields) <> '')
+        AND fields <> ''
+    GROUP BY 1) AS merged
+WHERE incoming.address_key = merged.address_key;
+CREATE TEMPORARY TABLE joining AS
+SELECT DISTINCT CAST(each AS BIGINT) AS list_id, address_key
+FROM unsorted, jsonb_array_elements_text(CAST(NULLIF(unsorted.lists, '') AS JSONB)) AS each WHERE lists <> ''
 """
-DROP_STAGED = "DROP TABLE IF EXISTS unsorted, incoming"
+DROP_STAGED = "DROP TABLE IF EXISTS unsorted, incoming, joining"
 
 
 class PostgreSQLConnection:
@@ -80,6 +95,8 @@ class PostgreSQLConnection:
     for_update = "FOR UPDATE"
     for_key_share_of_l = "FOR KEY SHARE OF l"
     sending_index_hint = ""
+    merged_json = "CAST(CAST({old} AS JSONB) || CAST({new} AS JSONB) AS TEXT)"
+    json_size = "(SELECT COUNT(*) FROM jsonb_object_keys(CAST({json} AS JSONB)))"
     wal_path: Path | None = None
 
     def __init__(self, url: str, folder: Path, wait: float = 5.0) -> None:
@@ -205,11 +222,11 @@ class PostgreSQLConnection:
         self._execute("ANALYZE deliveries", None)
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
-        """Fill the table `incoming`, sorted by key."""
+        """Fill the tables `incoming`, sorted by key, and `joining`."""
         self.unstage_addresses()
         with self.transaction():
             self._execute(CREATE_UNSORTED, None)
-            self.load("unsorted", ("address", "address_key"), addresses)
+            self.load("unsorted", ("address", "address_key", "fields", "lists"), addresses)
             self._execute(CREATE_INCOMING, None)
 
     def unstage_addresses(self) -> None:

@@ -52,6 +52,8 @@ class SQLiteConnection:
     engine = "sqlite"
     for_update_skip_locked = for_update = for_key_share_of_l = ""  # there is one writer at a time
     submit_transaction = None  # there is no server to run it in the background
+    merged_json = "json_patch({old}, {new})"
+    json_size = "(SELECT COUNT(*) FROM json_each({json}))"
     sending_index_hint = "INDEXED BY emails_sending"  # otherwise SQLite finds them all by status, and sorts them
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
@@ -213,12 +215,13 @@ class SQLiteConnection:
         return False
 
     def stage_addresses(self, addresses: Iterable[Address]) -> None:
-        """Fill the table `incoming`, sorted by key."""
+        """Fill the tables `incoming`, sorted by key, and `joining`."""
         self._attach_staging()
         self.execute("BEGIN")
         try:
             self._connection.executemany(staging.INSERT_UNSORTED, addresses)
             self._connection.execute(staging.FILL_INCOMING)
+            self._connection.execute(staging.FILL_JOINING)
             self.execute("COMMIT")
         except driver.Error as error:
             raise self._translated(error) from error

@@ -14,15 +14,32 @@ DETACH = "DETACH staging"
 CREATE_TABLES = (
     "PRAGMA staging.journal_mode=OFF",
     "PRAGMA staging.synchronous=OFF",
-    "CREATE TABLE staging.unsorted (address_key TEXT PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE staging.incoming
-       (position INTEGER PRIMARY KEY, address TEXT NOT NULL, address_key TEXT NOT NULL UNIQUE)""",
+    """CREATE TABLE staging.unsorted (address_key TEXT PRIMARY KEY, address TEXT NOT NULL, fields TEXT NOT NULL,
+       lists TEXT NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE staging.incoming (position INTEGER PRIMARY KEY, address TEXT NOT NULL,
+       address_key TEXT NOT NULL UNIQUE, fields TEXT NOT NULL)""",
+    """CREATE TABLE staging.joining
+       (list_id INTEGER, address_key TEXT, PRIMARY KEY (list_id, address_key)) WITHOUT ROWID""",
 )
-INSERT_UNSORTED = "INSERT INTO staging.unsorted (address, address_key) VALUES (?, ?) ON CONFLICT DO NOTHING"
+# If an address is repeated, its first spelling counts, the last value of each field, and all of its lists.
+INSERT_UNSORTED = """
+INSERT INTO staging.unsorted (address, address_key, fields, lists) VALUES (?, ?, ?, ?)
+ON CONFLICT (address_key) DO UPDATE SET
+    fields = CASE WHEN fields = '' THEN excluded.fields WHEN excluded.fields = '' THEN fields
+        ELSE json_patch(fields, excluded.fields) END,
+    lists = CASE WHEN lists = '' THEN excluded.lists WHEN excluded.lists = '' THEN lists
+        ELSE rtrim(lists, ']') || ',' || ltrim(excluded.lists, '[') END
+WHERE excluded.fields <> '' OR excluded.lists <> ''
+"""
 # Sorted by key, so that rows are later appended to each index. Unsorted, inserting a million rows would hold the write
 # lock ten times as long.
 FILL_INCOMING = """
-INSERT INTO staging.incoming (address, address_key) SELECT address, address_key FROM staging.unsorted ORDER BY 2
+INSERT INTO staging.incoming (address, address_key, fields)
+SELECT address, address_key, fields FROM staging.unsorted ORDER BY address_key
+"""
+FILL_JOINING = """
+INSERT OR IGNORE INTO staging.joining (list_id, address_key)
+SELECT each.value, address_key FROM staging.unsorted, json_each(unsorted.lists) AS each WHERE lists <> ''
 """
 
 

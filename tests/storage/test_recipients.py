@@ -82,7 +82,7 @@ class TestLists:
 
     def test_one_is_found_by_its_number(self, database: Database) -> None:
         add(database, "a")
-        assert database.recipients.get(1) == (1, "a@example.com", "active", NOON)
+        assert database.recipients.get(1) == (1, "a@example.com", "active", NOON, True, None, {})
         assert database.recipients.get(2) is None
 
     def test_the_counts_follow_every_change(self, database: Database) -> None:

@@ -82,8 +82,8 @@ class TestRecipients:
 
     def test_an_address_is_there_once(self, database: Database) -> None:
         again = [Address("P1@example.com", "p1@example.com"), *addresses(2), *addresses(3)]
-        assert database.recipients.add(addresses(2), NOON) == (2, 0)
-        assert database.recipients.add(again, NOON) == (1, 2)
+        assert database.recipients.add(addresses(2), NOON)[:2] == (2, 0)
+        assert database.recipients.add(again, NOON)[:2] == (1, 2)
         assert database.recipients.counts()["active"] == 3
 
     def test_an_error_halfway_adds_no_recipient(self, database: Database) -> None:
@@ -94,7 +94,7 @@ class TestRecipients:
         with pytest.raises(ValueError, match="line 6"):
             database.recipients.add(broken(), NOON)
         assert database.recipients.counts()["active"] == 0
-        assert database.recipients.add(addresses(1), NOON) == (1, 0)
+        assert database.recipients.add(addresses(1), NOON)[:2] == (1, 0)
 
     def test_removing_a_recipient_keeps_only_that_they_unsubscribed(self, database: Database) -> None:
         database.recipients.add(addresses(2), NOON)

@@ -7,29 +7,24 @@ import io
 import time
 import tracemalloc
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intake.recipients_csv.format import (
-    MAX_LINE_LENGTH,
-    InvalidLine,
-    Row,
-    encode_rows,
-    escape,
-    form_of,
-    read_rows,
-    unescape,
-)
+from intake.recipients_csv.format import encode_rows, escape, unescape
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
+from intake.recipients_csv.rows import MAX_LINE_LENGTH, InvalidLine, Row, form_of, read_rows
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
 
 
-def read(data: bytes) -> list[Row | InvalidLine]:
-    return list(read_rows(io.BytesIO(data)))
+def read(stream: bytes | BinaryIO, *, lenient: bool = False) -> list[Row | InvalidLine]:
+    """The rows without their cells."""
+    stream = io.BytesIO(stream) if isinstance(stream, bytes) else stream
+    return [row._replace(cells=()) for row in read_rows(stream, lenient=lenient)]
 
 
 def texts(data: bytes) -> list[str]:
@@ -112,7 +107,7 @@ def test_files_as_excel_saves_them_are_read(encoding: str) -> None:
     text = f"\ufeff{TABLE}" if encoding.endswith("-mark") else TABLE
     data = text.encode(encoding.removesuffix("-mark"))
     for stream in (io.BytesIO(data), io.BufferedReader(io.BytesIO(data))):
-        rows = list(read_rows(stream, lenient=True))
+        rows = read(stream, lenient=True)
         assert rows == [Row(2, "jürgen@müller.example"), Row(3, "a@x.com")]
     form = form_of(data, lenient=True)
     names = {"utf": "UTF-16" if "16" in encoding else "UTF-8", "cp1": "Windows-1252"}
@@ -120,10 +115,8 @@ def test_files_as_excel_saves_them_are_read(encoding: str) -> None:
 
 
 def test_what_no_encoding_explains_is_still_named() -> None:
-    (bad,) = read_rows(io.BytesIO(b"recipient_email\n\x81\x8d@x.com\n"), lenient=True)
+    (bad,) = read(b"recipient_email\n\x81\x8d@x.com\n", lenient=True)
     assert bad == InvalidLine(2, "the address is not UTF-8 text; save the file as UTF-8")
-    (bad,) = read_rows(io.BytesIO("recipient_email\na@x.com\n".encode("utf-16-le")), lenient=True)
-    assert "UTF-16" in bad[1]
 
 
 def test_a_character_that_is_cut_at_the_end_of_what_is_looked_at_says_nothing() -> None:
@@ -328,7 +321,7 @@ class Endless(io.RawIOBase):
 def test_a_quotation_mark_that_is_never_closed_takes_little_memory() -> None:
     endless = Endless()
     tracemalloc.start()
-    rows = list(read_rows(io.BufferedReader(endless)))
+    rows = read(io.BufferedReader(endless))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows == [InvalidLine(1, "a cell is too long (limit: 1,048,576 characters; a quote may be unclosed)")]
@@ -410,4 +403,4 @@ class InPieces(io.RawIOBase):
 @AT_ANY_SPEED
 @given(st.lists(st.sampled_from([b'"', b",", b"\r", b"\n", "é".encode(), b"a@x", b"\xff"])).map(b"".join))
 def test_pieces_give_the_same_rows_as_the_whole(data: bytes) -> None:
-    assert list(read_rows(io.BufferedReader(InPieces(data)))) == read(data)
+    assert read(io.BufferedReader(InPieces(data))) == read(data)

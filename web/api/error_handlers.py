@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from database import ListExists, NoActiveRecipients, NoSuchEmail, NoSuchList, NoSuchRecipient, NotInDoubt, WrongStatus
+from database import (
+    ListExists,
+    NoActiveRecipients,
+    NoSuchEmail,
+    NoSuchList,
+    NoSuchRecipient,
+    NotInDoubt,
+    TooManyFields,
+    WrongStatus,
+)
 from intake.errors import ValidationError
-from intake.fields import InvalidFields
+from intake.fields import InvalidFields, invalid
 from web.problem_details import CONFLICT, INVALID, NOT_FOUND, problem
 
 
@@ -22,6 +31,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(NoSuchEmail, answer_not_found)
     blueprint.register_error_handler(NoSuchRecipient, answer_not_found)
     blueprint.register_error_handler(NoSuchList, answer_not_found)
+    blueprint.register_error_handler(TooManyFields, answer_too_many_fields)
     blueprint.register_error_handler(ListExists, answer_conflict)
     blueprint.register_error_handler(WrongStatus, answer_wrong_status)
     blueprint.register_error_handler(NotInDoubt, answer_not_in_doubt)
@@ -36,6 +46,11 @@ def answer_invalid(error: InvalidFields) -> Response:
 def answer_not_found(error: Exception) -> Response:
     """Return 404 for an email, delivery, recipient or list that does not exist."""
     return problem(404, str(error), NOT_FOUND, "Not found")
+
+
+def answer_too_many_fields(error: TooManyFields) -> Response:
+    """Return 400. Nothing was changed."""
+    return answer_invalid(invalid("recipients", str(error)))
 
 
 def answer_conflict(error: Exception, **more: object) -> Response:

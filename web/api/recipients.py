@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,17 +13,18 @@ from database import RECIPIENT_STATUSES, Address, Database, Recipient
 from intake.address import clean_address, distinct, fold, stored_address
 from intake.email_fields import UNSTORABLE, UNSTORABLE_MESSAGE
 from intake.errors import ValidationError
-from intake.fields import Fields, choice, number, recipient_number, text
+from intake.fields import choice, number, recipient_number, text
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
 from web.api.params import DEFAULT_PAGE_SIZE, answer_format, cursor_of, email_cursor, limit, page_response, query_fields
+from web.api.recipient_entries import names_lists, read_entries
 from web.api.recipients_csv import export
 from web.errors import RECIPIENT_NOT_FOUND
 from web.problem_details import json_response, no_content
 from web.services import current_settings, in_database
 
-MAX_ADDRESSES = 1_000
+ADDED_BY = "program"
 blueprint = Blueprint("recipients", __name__)
 
 
@@ -43,29 +45,33 @@ def list_recipients() -> Response:
     count = size.value
     rows = in_database(lambda database: database.recipients.page(after.value, count + 1, **filters))
     cursor = rows[count - 1].recipient_id if len(rows) > count else None
-    return page_response("recipients", [serializers.recipient(row) for row in rows[:count]], cursor)
+    return page_response("recipients", in_database(lambda database: _documents(database, rows[:count])), cursor)
 
 
 @blueprint.post("/recipients")
 def add_recipients() -> Response:
-    """Add addresses, or none if one is invalid. Unsubscribed and rejected recipients keep their status."""
-    fields = Fields(read_json(request, current_settings().max_body), ("addresses",))
-    clean = partial(clean_address, single_label=current_settings().single_label_domains)
-    given = fields.take_each("addresses", text(clean), MAX_ADDRESSES, None)
-    fields.check()
-    addresses = distinct(given.value)
+    """Add or update recipients, or none if one is invalid. Unsubscribed and rejected recipients keep their status."""
+    settings = current_settings()
+    body = read_json(request, settings.max_body)
+    lists = in_database(lambda database: database.lists.ids()) if names_lists(body) else {}
+    entries = read_entries(body, lists, single_label=settings.single_label_domains)
     now = datetime.now(UTC)
-    added = in_database(lambda database: database.recipients.add(addresses, now))
-    recipients = in_database(lambda database: list(filter(None, map(database.recipients.find, addresses))))
+    added = in_database(
+        lambda database: database.recipients.add(entries.addresses, now, ADDED_BY, field_names=entries.field_names)
+    )
+    addresses = distinct(entries.addresses)
+    recipients = in_database(lambda database: _documents(database, map(database.recipients.find, addresses)))
     counts = {"added": added.added, "known": added.existing}
-    return json_response({**counts, "recipients": [serializers.recipient(each) for each in recipients]})
+    if entries.are_objects:
+        counts |= {"joined": added.joined, "left": added.left}
+    return json_response({**counts, "recipients": recipients})
 
 
 @blueprint.get("/recipients/<recipient:recipient>")
 def show_recipient(recipient: str) -> Response:
     """Return a recipient by recipient_id or address."""
     query_fields(request).check()
-    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(in_database(lambda database: _document(database, recipient)))
 
 
 @blueprint.get("/recipients/<recipient:recipient>/deliveries")
@@ -96,7 +102,18 @@ def reactivate_recipient(recipient: str) -> Response:
     """Reactivate a recipient who has unsubscribed or was rejected."""
     address = in_database(lambda database: _address(_find(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address))
-    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(in_database(lambda database: _document(database, recipient)))
+
+
+def _document(database: Database, recipient: str) -> serializers.Document:
+    return _documents(database, [_find(database, recipient)])[0]
+
+
+def _documents(database: Database, recipients: Iterable[Recipient | None]) -> list[serializers.Document]:
+    """Return the documents of those recipients that are not None."""
+    found = [each for each in recipients if each is not None]
+    lists = database.lists.names_of([each.recipient_id for each in found])
+    return [serializers.recipient(each, lists.get(each.recipient_id, ())) for each in found]
 
 
 def find_address(database: Database, recipient: str) -> Address:

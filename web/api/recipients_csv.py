@@ -10,7 +10,8 @@ from flask import Blueprint, Response, request
 
 from database import Database, Recipient
 from intake.fields import invalid
-from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_pages
+from intake.recipients_csv.exported import Exported
+from intake.recipients_csv.format import encode_pages
 from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from web.api import serializers
 from web.api.json_body import CSV, read_whole
@@ -21,6 +22,7 @@ from web.problem_details import INVALID, json_response, problem
 from web.services import current_settings, in_database
 
 MAX_INVALID_LINES = 1_000  # that an error lists
+ADDED_BY = "program"
 blueprint = Blueprint("recipients_csv", __name__)
 
 
@@ -32,14 +34,21 @@ def import_recipients() -> Response:
     now = datetime.now(UTC)
 
     def add(database: Database) -> serializers.Document:
-        content = ImportFile(io.BytesIO(octets), MAX_INVALID_LINES, single_label=settings.single_label_domains)
-        added = database.recipients.add(content, now)
-        return {
+        content = ImportFile(
+            io.BytesIO(octets),
+            MAX_INVALID_LINES,
+            single_label=settings.single_label_domains,
+            lists=database.lists.ids(),
+        )
+        added = database.recipients.add(content, now, ADDED_BY)
+        counts = {
             "added": added.added,
             "known": added.existing,
-            "repeated": content.count - sum(added),
+            "repeated": content.count - added.added - added.existing,
             "left_out": content.skipped,
         }
+        members = {} if content.layout.lists is None else {"joined": added.joined, "left": added.left}
+        return {**counts, **members}
 
     return json_response(in_database(add))
 
@@ -57,15 +66,22 @@ def _as_utf_8(octets: bytes, codec: str | None) -> bytes:
 @blueprint.errorhandler(InvalidLinesError)
 def answer_invalid_lines(error: InvalidLinesError) -> Response:
     """Return 400 with a list of the invalid lines. Nothing was imported."""
-    errors = [{"field": f"line {line}", "message": reason} for line, reason in error.lines]
+    errors = [{"field": f"line {line}", "message": reason} for line, reason, _ in error.lines]
     return problem(400, str(error), INVALID, "Invalid request", errors=errors, bad_lines=error.count)
 
 
 def export(after: int, **filters: str | None) -> Response:
-    """Return all recipients that match these filters of `Recipients.page` as CSV."""
-    pages = _pages(_rows(after, **filters), **filters)
-    cells = (((each.address, each.status) for each in rows) for rows in pages)
-    return csv_response(encode_pages((ADDRESS_COLUMN, STATUS_COLUMN), cells), "recipients")
+    """Return all recipients that match these filters of `Recipients.page` as CSV, with their lists and fields."""
+    columns = in_database(
+        lambda database: Exported(database.recipients.field_names(), database.lists.ids(), with_status=True)
+    )
+    cells = (columns.rows(rows, _lists_of(columns, rows)) for rows in _pages(_rows(after, **filters), **filters))
+    return csv_response(encode_pages(columns.header, cells), "recipients")
+
+
+def _lists_of(columns: Exported, rows: list[Recipient]) -> dict[int, list[str]]:
+    ids = [each.recipient_id for each in rows] if columns.has_lists else []
+    return in_database(lambda database: database.lists.names_of(ids)) if ids else {}
 
 
 def _rows(after: int, **filters: str | None) -> list[Recipient]:

@@ -109,8 +109,16 @@ def attempt(each: Attempt) -> Document:
     return {**each._asdict(), "at": utc(each.at)}
 
 
-def recipient(each: Recipient) -> Document:
-    return {**each._asdict(), "created_at": utc(each.created_at)}
+def recipient(each: Recipient, lists: Sequence[str]) -> Document:
+    """Return a recipient. `lists` are the names of the lists that they are in."""
+    return {
+        "recipient_id": each.recipient_id,
+        "address": each.address,
+        "status": each.status,
+        "created_at": utc(each.created_at),
+        "fields": each.fields,
+        "lists": lists,
+    }
 
 
 def list_(each: List) -> Document:

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
 from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
-from intake.address import clean_typed_address, fold, stored_address
+from intake.address import clean_typed_address, fold, split_addresses, stored_address
 from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
@@ -26,6 +26,7 @@ from web.services import current_settings, in_database
 PAGE_SIZE = 100  # rows
 MAX_ADDRESSES = 1_000  # that can be added in one form
 MAX_NAMED = 3  # in one message, which is stored in a cookie
+ADDED_BY = "page"
 INVALID_CURSOR = "after is not a valid cursor"
 blueprint = Blueprint("recipients", __name__)
 
@@ -45,9 +46,10 @@ class Filters(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A line that is not a valid address, and the reason."""
+    """An entry that is not a valid address, its line, and the reason."""
 
     line: int
+    text: str
     reason: str
 
 
@@ -64,13 +66,18 @@ def show() -> AnyResponse:
 
 @blueprint.post("/recipients")
 def add() -> AnyResponse:
-    """Add the addresses, one per line: all of them, or none if one is invalid."""
+    """Add the addresses that are valid. Show the page again with the others, so that they can be corrected.
+
+    Addresses are separated by commas, semicolons, spaces or line breaks, with or without names.
+    """
     text = read_page_form(request, ("addresses",)).get("addresses", "")
     addresses, refused = read_lines(text, single_label=current_settings().single_label_domains)
-    if refused or not addresses:
-        return Response(_page(Filters(), typed=text, refused=refused, wrong=True), 400)
-    for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))):
+    for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))) if addresses else ():
         flash(sentence, category)
+    if refused or not addresses:
+        rest = "\n".join(each.text for each in refused)
+        page = _page(Filters(), typed=rest if addresses else text, refused=refused, wrong=True, added=len(addresses))
+        return Response(page, 200 if addresses else 400)
     return redirect("/recipients", 303)
 
 
@@ -149,26 +156,26 @@ def _page(filters: Filters, **more: object) -> str:
 
 
 def read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[Refused]]:
-    """Return each address once, and the lines that are not valid addresses."""
+    """Return each address once, and the entries that are not valid addresses."""
     addresses: dict[str, Address] = {}
     refused = []
-    for line, raw in enumerate(text.splitlines(), 1):
-        if len(addresses) >= MAX_ADDRESSES:
-            refused.append(Refused(line, f"more than {MAX_ADDRESSES:,} addresses; import a file instead"))
-            break
+    for line, entry in split_addresses(text):
         try:
-            if entry := raw.strip():
-                address = clean_typed_address(entry, single_label=single_label)
-                addresses.setdefault(address.key, address)
+            address = clean_typed_address(entry, single_label=single_label)
         except ValidationError as error:
-            refused.append(Refused(line, f"{printable(entry, 80)} {error.message}"))
+            refused.append(Refused(line, entry, f"{printable(entry, 80)} {error.message}"))
+            continue
+        if address.key not in addresses and len(addresses) >= MAX_ADDRESSES:
+            reason = f"more than {MAX_ADDRESSES:,} addresses; import a file instead"
+            return [], [*refused, Refused(line, entry, reason)]
+        addresses.setdefault(address.key, address)
     return list(addresses.values()), refused
 
 
 def _add(database: Database, addresses: Sequence[Address]) -> dict[str, list[str]]:
     """Add the addresses. Return them grouped by the outcome."""
     existing = {address.key for address in addresses if database.recipients.find(address)}
-    database.recipients.add(addresses, datetime.now(UTC))
+    database.recipients.add(addresses, datetime.now(UTC), ADDED_BY)
     outcomes: dict[str, list[str]] = {"added": [], "existing": [], "unsubscribed": [], "rejected": []}
     for address in addresses:
         recipient = database.recipients.find(address)

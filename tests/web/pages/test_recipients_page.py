@@ -167,14 +167,29 @@ class TestAdding:
         page = after(api, "/recipients", addresses="\n".join(f"r{number}@example.com" for number in range(900)))
         assert "Added 900 recipients: r0@example.com, r1@example.com, r2@example.com and 897 more." in page
 
-    def test_one_bad_line_and_nothing_is_added_or_lost(self, api: Api) -> None:
-        answer = post(api, "/recipients", addresses="a@example.com\n<b>bad</b>\n\nc@\n")
+    def test_good_addresses_are_added_and_bad_ones_explained(self, api: Api) -> None:
+        typed = "a@example.com\n<b>bad</b>\n\nc@, Bo <b@example.com>;bob smith@x.com"
+        answer = post(api, "/recipients", addresses=typed)
         page = unescape(answer.text)
-        assert answer.status_code == 400 and everyone(api) == []
-        assert "Nothing added: 2 lines are not valid." in page
+        assert answer.status_code == 200
+        assert [each.address for each in everyone(api)] == ["a@example.com", "b@example.com"]
+        assert everyone(api)[0].added_by == "page"
+        assert "Added 2 recipients: a@example.com, b@example.com." in page
+        assert "3 entries were not added, because they are not valid." in page
         assert "Line 2: <bdi>" in page and "Line 4: <bdi>c@ is not valid" in page
-        assert "a@example.com\n<b>bad</b>\n\nc@\n</textarea>" in page
+        assert "<b>bad</b>\nc@\nbob smith@x.com</textarea>" in page
         assert "<b>" not in answer.text and 'aria-invalid="true"' in page
+
+    def test_only_bad_addresses_are_all_kept(self, api: Api) -> None:
+        answer = post(api, "/recipients", addresses="c@\n\nd")
+        page = unescape(answer.text)
+        assert answer.status_code == 400 and "Nothing added: 2 entries are not valid." in page
+        assert "c@\n\nd</textarea>" in page
+
+    def test_addresses_may_be_separated_in_any_way(self, api: Api) -> None:
+        typed = "a@example.com, b@example.com;c@example.com d@example.com\nLovelace, Ada <e@example.com>"
+        assert post(api, "/recipients", addresses=typed).status_code == 303
+        assert [each.address[0] for each in everyone(api)] == ["a", "b", "c", "d", "e"]
 
     @pytest.mark.parametrize("text", ["", " \r\n\t "])
     def test_nothing_is_no_address(self, api: Api, text: str) -> None:
