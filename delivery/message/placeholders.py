@@ -14,20 +14,20 @@ from typing import NamedTuple
 from unicodedata import category, normalize
 
 from delivery.errors import MessageError
+from delivery.lazy_pattern import LazyPattern
 from delivery.message.html_tokens import unescaped
 
 MAX_PLACEHOLDERS = 1000  # in one text
-MAX_NAME_LENGTH = 100  # characters
+MAX_NAME_LENGTH = 64  # characters
 MAX_LINE_LENGTH = 10_000  # characters that are searched for the end of a placeholder, to explain an error
 
-_BRACES = re.compile(r"\{\{\{\{|\{\{|\{%(?=[^\r\n]{0,200}%\})")
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_BRACES = LazyPattern(r"\{\{\{\{|\{\{|\{%(?=[^\r\n]{0,200}%\})")
+_LINE_END = LazyPattern(r"\r\n|\r|\n")
 _BLANK = " \t\u00a0\u200b\ufeff"  # editors of HTML insert the last three
-_CATEGORIES = frozenset(("Ll", "Lo", "Lm", "Mn", "Mc", "Nd"))
 _SHOWN_LENGTH = 40  # characters of the content that an error repeats
 # Control characters, line separators, unpaired surrogates, and characters that reverse the text after them.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_URL = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
+UNSAFE = LazyPattern("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_URL = LazyPattern(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 
 
 class PlaceholderError(MessageError):
@@ -82,10 +82,13 @@ def parse_text(text: str) -> Template:
 
 
 def is_field_name(name: str) -> bool:
-    """Return whether this can be the name of a personal field: lower-case letters of any script, digits and `_`."""
-    if not 0 < len(name) <= MAX_NAME_LENGTH or normalize("NFC", name) != name:
+    """Return whether this, in NFC, can be the name of a personal field: lower-case letters, digits and `_`.
+
+    Scripts such as Thai and Hindi write vowels as marks, so marks count as letters.
+    """
+    if not 0 < len(name) <= MAX_NAME_LENGTH or name != name.lower():
         return False
-    return all(char == "_" or category(char) in _CATEGORIES for char in name)
+    return all(char == "_" or char.isdecimal() or category(char)[0] in "LM" for char in name)
 
 
 def is_url(value: str) -> bool:
