@@ -29,7 +29,7 @@ SELECT event_id, subject, content, due_at, status, created_at, finished_at, held
     content_digest FROM emails
 WHERE event_id = :event_id
 """
-SELECT_TEXT = "SELECT subject, content, token, due_at, created_at FROM emails WHERE event_id = :event_id"
+SELECT_TEXT = "SELECT subject, content, token, due_at, created_at, personal FROM emails WHERE event_id = :event_id"
 # The token stays, because no message has been built with it.
 REPLACE_UNSTARTED = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
@@ -58,6 +58,7 @@ class Email(NamedTuple):
     finished_at: datetime | None = None
     held_because: str | None = None
     content_digest: str | None = None  # replaces the content once that has been pruned
+    personal: bool = False  # whether {{ name }} is filled in for each recipient
 
 
 class SaveResult(StrEnum):
@@ -89,6 +90,7 @@ class TextToSend(NamedTuple):
     content: str
     token: str
     ready_at: int  # when it was due, or POSTed if that was later, in seconds since 1970 UTC
+    personal: bool = False  # whether {{ name }} is filled in for each recipient
 
 
 class Emails(EmailLists):
@@ -134,8 +136,8 @@ class Emails(EmailLists):
         row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        subject, content, token, due_at, created_at = row
-        return TextToSend(subject, content, token, max(due_at, created_at))
+        subject, content, token, due_at, created_at, personal = row
+        return TextToSend(subject, content, token, max(due_at, created_at), personal=bool(personal))
 
     def replace(self, email: Email, now: datetime) -> ReplaceResult:
         """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.

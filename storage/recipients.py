@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ RESTORE_REMOVED = """
 UPDATE recipients SET removed_at = NULL
 WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
 """
+# The ids are integers of our own.
+SELECT_FIELDS = """
+SELECT recipient_id, fields FROM recipients WHERE recipient_id IN ({recipient_ids}) AND fields IS NOT NULL
+"""
+SELECT_FIELD_NAMES = "SELECT name FROM field_names ORDER BY name"
 DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 SET_REMOVED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
 SET_UNSUBSCRIBED = """
@@ -184,6 +190,17 @@ class Recipients:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
         return None if row is None else _recipient(*row)
 
+    def fields_of(self, recipient_ids: Collection[int]) -> dict[int, dict[str, str]]:
+        """Return the personal fields of those of these recipients who have any."""
+        if not recipient_ids:
+            return {}
+        rows = self._connection.fetch_all(SELECT_FIELDS.format(recipient_ids=", ".join(map(str, recipient_ids))))
+        return {recipient_id: _fields(text) for recipient_id, text in rows}
+
+    def field_names(self) -> list[str]:
+        """Return the names of all personal fields that a recipient has ever had a value for."""
+        return [name for (name,) in self._connection.fetch_all(SELECT_FIELD_NAMES)]
+
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients with each status, at the same cost for any number."""
         return status_counts.by_status(self._connection, "recipients", RECIPIENT_STATUSES)
@@ -282,6 +299,15 @@ def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
     values = {"after_id": after_id, "now": now, "size": BATCH_SIZE}
     added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
     return Inserted(added, after_id, after_id + count)
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return the fields that are stored as JSON. Operators write to this table too: anything else counts as none."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
