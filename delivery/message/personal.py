@@ -99,6 +99,8 @@ class PersonalMessage(Message):
         self._escaped = _EscapedValues(has_token=unsubscribe is not None)
         parts = self._parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._before_subject, _, after_subject = self._fields.partition(_SUBJECT_FIELD)
+        if not self._subject_indices:
+            self._before_subject += field("Subject", text_words(self.texts.subject.filled([])))
         self._entity = PersonalEntity(after_subject, parts, token)
         self.size += sum(map(_size_bound, parts)) + 4 * MAX_SUBJECT_BYTES
 
@@ -138,13 +140,31 @@ class PersonalMessage(Message):
 
     def filled(self, values: Sequence[str], address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         """Return the message to `address` with these values, one for each name and default. Raises MessageError."""
-        first = [self._first(address, recipient_id, at)]
+        beginning, octets = self._beginning(values, address, recipient_id, at)
+        return b"".join(beginning + self._entity.filled(octets, eight_bit=eight_bit))
+
+    def stuffed(self, values: Sequence[str], address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
+        """Return the same with dots stuffed, but without the final line."""
+        beginning, octets = self._beginning(values, address, recipient_id, at)
+        rest = self._entity.stuffed(octets, eight_bit=eight_bit)
+        if rest is not None:
+            return b"".join(beginning + rest)
+        whole = b"".join(beginning + self._entity.filled(octets, eight_bit=eight_bit))
+        return whole.replace(b"\r\n.", b"\r\n..")
+
+    def _beginning(
+        self, values: Sequence[str], address: str, recipient_id: int, at: float
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return what precedes the entity, in pieces, and the escaped values for the entity."""
+        beginning = [self._first(address, recipient_id, at)]
         octets = self._escaped.of(values)
         if self._links is not None:
-            octets[0] = self._links.token(recipient_id)
-            first.append(octets[0])
-        first += (self._before_subject, self._subject_field(values))
-        return b"".join(first + self._entity.filled(octets, eight_bit=eight_bit))
+            octets[TOKEN_SLOT] = self._links.token(recipient_id)
+            beginning.append(octets[TOKEN_SLOT])
+        beginning.append(self._before_subject)
+        if self._subject_indices:
+            beginning.append(self._subject_field(values))
+        return beginning, octets
 
     def _index(self, placeholder: Placeholder) -> int:
         return self._wanted[placeholder.name, placeholder.default]
@@ -214,9 +234,8 @@ class RecipientMessage:
         return self._message.filled(self._values, address, recipient_id, at, eight_bit=eight_bit)
 
     def smtp_data(self, address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
-        """Return what follows the 354 reply, as for a Message. A value can begin a line, so dots are stuffed here."""
-        octets = self._message.filled(self._values, address, recipient_id, at, eight_bit=eight_bit)
-        return octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+        """Return what follows the 354 reply, as for a Message."""
+        return self._message.stuffed(self._values, address, recipient_id, at, eight_bit=eight_bit) + b".\r\n"
 
 
 class _EscapedValues:

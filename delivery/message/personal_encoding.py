@@ -36,6 +36,7 @@ _FIELDS = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %
 _MULTIPART = b'Content-Type: multipart/alternative; boundary="%b"\r\nContent-Transfer-Encoding: %b\r\n'
 _BOUNDARY_START = b"=_"
 _SOFT_BREAK = b"=\r\n"
+_CHANGING_DOTS = (b"", b".")  # beginnings of values after which a dot may begin a line that did not before
 
 
 class PersonalPart(NamedTuple):
@@ -80,15 +81,27 @@ class PersonalEntity:
 
     def filled(self, values: Sequence[bytes], *, eight_bit: bool) -> list[bytes]:
         """Return the entity with the values of a recipient, in pieces."""
+        return self._form_for(values, eight_bit=eight_bit).filled(values)
+
+    def stuffed(self, values: Sequence[bytes], *, eight_bit: bool) -> list[bytes] | None:
+        """Return the same with dots stuffed, or None if the values change which dots begin a line."""
+        form = self._form_for(values, eight_bit=eight_bit)
+        if form is not self._encoded:
+            for index in self._free:
+                if values[index][:1] in _CHANGING_DOTS:
+                    return None
+        return form.stuffed(values)
+
+    def _form_for(self, values: Sequence[bytes], *, eight_bit: bool) -> _Form:
         encoding = self._unencoded_for(values, eight_bit=eight_bit) if self._has_short_lines else None
         if encoding is not None:
             form = self._unencoded.get(encoding)
             if form is None:
                 form = self._unencoded[encoding] = self._form(encoding)
-            return form.filled(values)
+            return form
         if self._encoded is None:
             self._encoded = self._form(None)
-        return self._encoded.filled(values)
+        return self._encoded
 
     def _unencoded_for(self, values: Sequence[bytes], *, eight_bit: bool) -> bytes | None:
         """Return `7bit` or `8bit` if these values may stay as they are, otherwise None."""
@@ -122,13 +135,14 @@ class _Base64:
     """A whole text in base64."""
 
     def __init__(self, part: PersonalPart) -> None:
-        self._first, *rest = part.pieces
+        first, *rest = part.pieces
+        self._first = _in_groups(first)
         self._slots = part.slots
         # For each piece after a slot: the piece, and for each number of octets that it lends, its lines and its tail.
         self._rest = [(piece, [_in_groups(piece[lent:]) for lent in range(3)]) for piece in rest]
 
     def filled(self, values: Sequence[bytes]) -> list[bytes]:
-        lines, tail = _in_groups(self._first)
+        lines, tail = self._first
         octets = [lines]
         for index, (piece, by_lent) in zip(self._slots, self._rest, strict=True):
             group = tail + values[index]
@@ -154,26 +168,36 @@ class _Form:
         self._slots: list[tuple[int, int]] = []  # where in _pieces, and which value
         self._quoted: list[tuple[int, int]] = []  # the same, for values as quoted-printable
         self._in_base64: list[tuple[int, _Base64]] = []
-        for segment in segments:
-            place = len(self._pieces)
-            if isinstance(segment, bytes):
-                self._pieces.append(segment)
-                continue
-            self._pieces.append(b"")
+        for place, segment in enumerate(segments):
+            self._pieces.append(segment if isinstance(segment, bytes) else b"")
             if isinstance(segment, _Base64):
                 self._in_base64.append((place, segment))
-            else:
+            elif isinstance(segment, _Slot):
                 (self._quoted if segment.is_quoted else self._slots).append((place, segment.value))
+        self._stuffed_pieces = [piece.replace(b"\r\n.", b"\r\n..") for piece in self._pieces]
 
     def filled(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return the entity in pieces."""
         pieces = self._pieces.copy()
-        for place, index in self._slots:
-            pieces[place] = values[index]
+        self._fill(pieces, values)
         for place, index in self._quoted:
             pieces[place] = _quoted(values[index])
+        return pieces
+
+    def stuffed(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return the entity in pieces, with dots stuffed. In quoted-printable, each value begins a line."""
+        pieces = self._stuffed_pieces.copy()
+        self._fill(pieces, values)
+        for place, index in self._quoted:
+            quoted = _quoted(values[index])
+            pieces[place] = (b"\r\n" + quoted).replace(b"\r\n.", b"\r\n..")[2:] if b"." in quoted else quoted
+        return pieces
+
+    def _fill(self, pieces: list[bytes], values: Sequence[bytes]) -> None:
+        for place, index in self._slots:
+            pieces[place] = values[index]
         for place, text in self._in_base64:
             pieces[place] = b"".join(text.filled(values))
-        return pieces
 
 
 def _unencoded(part: PersonalPart, encoding: bytes) -> list[_Segment]:

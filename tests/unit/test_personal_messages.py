@@ -80,7 +80,7 @@ def test_the_subject_equals_that_of_an_ordinary_message(template: list[Fragment]
     template = [each for each in template if not UNSAFE.search(each.source)]
     source, expected = "".join(each.source for each in template), naive(template, fields)
     email = personal(source, "Hello\n")
-    if len(expected.encode()) > 998:
+    if email.texts.subject.placeholders and len(expected.encode()) > 998:
         with pytest.raises(MessageError, match="the subject with this recipient's values is longer than 998 bytes"):
             list(rendered(email, fields))
     else:
