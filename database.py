@@ -27,6 +27,7 @@ from typing import TypeVar, cast
 
 from settings import Settings
 from storage import copying, database_info, pruning
+from storage.audiences import EVERYONE, Audience, AudienceCount
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, format_utc
 from storage.connection import Connection
@@ -53,8 +54,11 @@ from storage.errors import (
     DatabaseUnavailable,
     DBError,
     EventIdUsed,
+    ListArchived,
+    ListExists,
     NoActiveRecipients,
     NoSuchEmail,
+    NoSuchList,
     NoSuchRecipient,
     NotCancellable,
     NotHeld,
@@ -67,6 +71,7 @@ from storage.errors import (
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
+from storage.lists import List, Lists, Member, MembersAdded, Membership, MembersReplaced
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
@@ -88,6 +93,7 @@ from storage.values import (
     RETRYABLE_STATUSES,
     Address,
     epoch_seconds,
+    name_key,
 )
 
 __all__ = [
@@ -95,6 +101,7 @@ __all__ = [
     "CLOCK",
     "DELIVERY_STATUSES",
     "EMAIL_STATUSES",
+    "EVERYONE",
     "HEARTBEAT_SECONDS",
     "LEASE_SECONDS",
     "MAIL_SERVER",
@@ -106,6 +113,8 @@ __all__ = [
     "Added",
     "Address",
     "Attempt",
+    "Audience",
+    "AudienceCount",
     "Cancelled",
     "Claim",
     "DBError",
@@ -130,8 +139,17 @@ __all__ = [
     "HistoryRow",
     "Hour",
     "Import",
+    "List",
+    "ListArchived",
+    "ListExists",
+    "Lists",
+    "Member",
+    "MembersAdded",
+    "MembersReplaced",
+    "Membership",
     "NoActiveRecipients",
     "NoSuchEmail",
+    "NoSuchList",
     "NoSuchRecipient",
     "NotCancellable",
     "NotHeld",
@@ -154,6 +172,7 @@ __all__ = [
     "boot_clock",
     "db_init",
     "format_utc",
+    "name_key",
     "offset_is_right",
     "open_database",
     "require_saved",
@@ -175,6 +194,7 @@ class Database:
         self.progress = ProgressTable(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)
         self.deliveries = Deliveries(connection, self.progress, self.recipients)
         self.senders = Senders(connection, self.deliveries)

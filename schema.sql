@@ -32,8 +32,10 @@ CREATE TABLE emails (
     logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- whether its event_id is in tasklog.log
     token        TEXT NOT NULL, -- random; the Message-IDs are derived from it
     content_digest TEXT,        -- SHA-256 in hexadecimal, once the content has been pruned
-    -- Who it is for: everyone (less the lists in `audiences` that are excluded), lists, or the named recipients.
-    audience     TEXT NOT NULL DEFAULT 'everyone' CHECK (audience IN ('everyone', 'lists', 'named')),
+    -- Who it is for: everyone, everyone but the lists that `audiences` excludes, the lists that it includes (less those
+    -- that it excludes), or the named recipients.
+    audience     TEXT NOT NULL DEFAULT 'everyone'
+                 CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named')),
     recipients_max BIGINT,      -- held if its audience is larger than this when it is due
     personal     BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1)), -- whether {{ name }} is filled in
     reply_to     TEXT,
@@ -59,10 +61,11 @@ CREATE TABLE progress (
     event_id          BIGINT PRIMARY KEY,
     started_at        BIGINT NOT NULL,
     last_recipient_id BIGINT NOT NULL,           -- the last recipient that existed when the email was started
-    recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients at that time
+    recipients        BIGINT NOT NULL DEFAULT 0, -- the number of active recipients in the audience at that time
     cursor_id         BIGINT NOT NULL DEFAULT 0, -- every recipient up to this one has a delivery
     audience          TEXT NOT NULL DEFAULT 'everyone' -- a copy: the row in `emails` can be large
-                      CHECK (audience IN ('everyone', 'lists', 'named')),
+                      CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named')),
+    joined_until      BIGINT NOT NULL DEFAULT 0, -- members who joined a list later get nothing
     deliveries        BIGINT NOT NULL DEFAULT 0,
     sent              BIGINT NOT NULL DEFAULT 0,
     failed            BIGINT NOT NULL DEFAULT 0,
@@ -106,7 +109,8 @@ CREATE TABLE lists (
     created_at  BIGINT NOT NULL,
     archived_at BIGINT,               -- takes no new emails; those that wait for it still go out
     deleted_at  BIGINT,
-    members     BIGINT NOT NULL DEFAULT 0 -- the number of memberships without left_at
+    members     BIGINT NOT NULL DEFAULT 0, -- the number of memberships without left_at
+    last_joined_at BIGINT NOT NULL DEFAULT 0 -- the latest joined_at ever, by a clock that may have been wrong
 );
 
 -- Who is in a list. `left_at`: the recipient left, and no import or program adds them again.

@@ -109,22 +109,25 @@ def clean_time(text: str, zone: ZoneInfo) -> datetime:
 
 def clean_subject(text: str) -> str:
     """Return the subject if it fits one header line: no line breaks, not even in encoded words."""
+    return clean_header_text("email_subject", text)
+
+
+def clean_header_text(field: str, text: str) -> str:
+    """Return a text if it fits one header line. `field` is its name in the error."""
     if not (text.isascii() and text.isprintable()):  # most are
-        _refuse_controls(text)
+        _refuse_controls(field, text)
     if len(text.encode()) > SUBJECT_LIMIT:
-        raise ValidationError("email_subject", f"is too long (limit: {SUBJECT_LIMIT} bytes)")
+        raise ValidationError(field, f"is too long (limit: {SUBJECT_LIMIT} bytes)")
     if "=?" in text and CONTROL.search(hidden_text(text)):
-        raise ValidationError(
-            "email_subject", "contains an encoded word that decodes to a line break or control character"
-        )
+        raise ValidationError(field, "contains an encoded word that decodes to a line break or control character")
     return text
 
 
-def _refuse_controls(text: str) -> None:
+def _refuse_controls(field: str, text: str) -> None:
     if UNSTORABLE.search(text):
-        raise ValidationError("email_subject", UNSTORABLE_MESSAGE)
+        raise ValidationError(field, UNSTORABLE_MESSAGE)
     if CONTROL.search(text):
-        raise ValidationError("email_subject", "contains a line break or control character")
+        raise ValidationError(field, "contains a line break or control character")
 
 
 def clean_content(text: str) -> str:

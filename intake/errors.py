@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from intake.text import one_line
+from intake.typos import closest
+
+MAX_NAME_LENGTH = 80  # characters of an unknown name that an error shows
 NOT_64_BITS = "is not a 64-bit integer"
 
 
@@ -26,6 +30,20 @@ class MissingFields(ValidationError):
 
     def __str__(self) -> str:
         return f"Missing fields: {', '.join(self.fields)}"
+
+
+class UnknownField(ValidationError):
+    """A field is not known. The message suggests the known one that its sender probably meant, if there is one."""
+
+    def __init__(self, name: str, prefix: str, known: Collection[str]) -> None:
+        """`prefix` is what all `known` names begin with."""
+        shown = one_line(name[:MAX_NAME_LENGTH])
+        meant = closest(name, known, prefix)
+        self._suggestion = f"; did you mean {meant}?" if meant else ""
+        super().__init__(shown, f"is not a known field{self._suggestion}")
+
+    def __str__(self) -> str:
+        return f"unknown field {self.field}{self._suggestion}"
 
 
 class BadEventId(ValidationError):

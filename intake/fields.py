@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from intake.email_fields import clean_event_id
-from intake.errors import NOT_64_BITS, ValidationError
+from intake.errors import MAX_NAME_LENGTH, NOT_64_BITS, ValidationError
 from intake.text import printable
+from intake.typos import closest
 
 MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
 MAX_UNKNOWN_FIELDS = 20  # that an error lists; a body can have millions
@@ -93,6 +94,10 @@ class Fields:
             return Field(self.errors)
         return Field(self.errors, [field.value for field in each])
 
+    def has_any(self, names: Iterable[str]) -> bool:
+        """Return whether the request has one of these fields."""
+        return not self._values.keys().isdisjoint(names)
+
     def check(self) -> None:
         """Raise InvalidFields if there are errors."""
         if self.errors:
@@ -107,8 +112,13 @@ class Fields:
 
 
 def _unknown(names: Sequence[str], known: Collection[str]) -> list[ValidationError]:
-    message = f"is not a known name; known: {', '.join(known) or 'none'}"
-    return [ValidationError(printable(name, 80), message) for name in names]
+    return [ValidationError(printable(name, MAX_NAME_LENGTH), _unknown_message(name, known)) for name in names]
+
+
+def _unknown_message(name: str, known: Collection[str]) -> str:
+    meant = closest(name, known)
+    guess = f"; did you mean {meant}?" if meant else ";"
+    return f"is not a known name{guess} known: {', '.join(known) or 'none'}"
 
 
 def text(clean: Callable[[str], T]) -> Callable[[object], T]:
@@ -133,6 +143,13 @@ def choice(*allowed: str) -> Callable[[object], str]:
         return value
 
     return cleaned
+
+
+def true_or_false(value: object) -> bool:
+    """Return a boolean."""
+    if not isinstance(value, bool):
+        raise ValidationError("value", "must be true or false")
+    return value
 
 
 def list_of(most: int) -> Callable[[object], list[object]]:

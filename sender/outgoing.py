@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from database import Database, TextToSend
+from delivery.errors import MessageError
 from delivery.interface import Sender
 from delivery.maildir.sender import MaildirSender
-from delivery.message.message import Message
+from delivery.message.message import MailingList, Message
 from delivery.message.mime import is_html
 from delivery.message.personal import PersonalMessage
 from delivery.message.plain_text import plain_text
 from delivery.message.unsubscribe import Links, Tokens
 from delivery.smtp.sender import SMTPSender, SMTPServer
 from settings import Settings
+from settings.parse import Mailbox, RefusedError, mailbox
+
+INSTALLATION_DIGITS = 8  # enough to tell apart the installations that send for one domain
 
 
 def make_sender(settings: Settings) -> Sender:
@@ -36,18 +40,19 @@ def server_of(settings: Settings) -> SMTPServer:
 
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
     """Render the message of an email, once for all recipients. Raises MessageError if it cannot be built."""
-    reply_to = settings.mail_reply_to
+    reply_to = _mailbox(text.reply_to) if text.reply_to else settings.mail_reply_to
     kind = PersonalMessage if text.personal else Message
     return kind(
         event_id=event_id,
         subject=text.subject,
         content=text.content,
-        sender_name=settings.mail_from.name,
+        sender_name=text.from_name or settings.mail_from.name,
         sender_address=settings.mail_from.address,
         reply_to=(reply_to.name, reply_to.address) if reply_to else None,
         token=text.token,
         ready_at=text.ready_at,
         unsubscribe=unsubscribe_links(settings, database),
+        mailing_list=_mailing_list(database, text),
     )
 
 
@@ -71,3 +76,22 @@ def unsubscribe_links(settings: Settings, database: Database) -> Links | None:
 def unsubscribe_tokens(settings: Settings, database: Database) -> Tokens:
     """Return the Tokens that create the links in messages, and verify them in the web server."""
     return Tokens(settings.secret_key or database.meta("secret_key"), database.meta("installation"))
+
+
+def _mailbox(text: str) -> Mailbox:
+    """Return a mailbox that was checked when its email was saved."""
+    try:
+        return mailbox(text)
+    except RefusedError as refused:  # it was changed in the database since
+        raise MessageError(f"the Reply-To address is not valid; {refused}") from None
+
+
+def _mailing_list(database: Database, text: TextToSend) -> MailingList | None:
+    """Return the list of an email to exactly one list, or None.
+
+    Its label is different from that of any other list, also in another installation that sends for the same domain.
+    """
+    if text.list_name is None or text.list_id is None:
+        return None
+    installation = database.meta("installation")[:INSTALLATION_DIGITS]
+    return MailingList(text.list_name, f"list-{text.list_id}.{installation}")

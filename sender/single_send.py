@@ -35,7 +35,19 @@ def single_message(
 
     `fields` are the personal fields of a recipient. Without them, placeholders stay visible.
     """
-    text = TextToSend(email.subject, email.content, os.urandom(12).hex(), int(time()), personal=email.personal)
+    lists = email.audience.lists
+    only = database.lists.get(lists[0]) if len(lists) == 1 else None
+    text = TextToSend(
+        email.subject,
+        email.content,
+        os.urandom(12).hex(),
+        int(time()),
+        email.reply_to,
+        email.from_name,
+        email.personal,
+        only.name if only else None,
+        only.list_id if only else None,
+    )
     message = make_message(settings, database, email.event_id, text)
     if isinstance(message, PersonalMessage):
         return message.sample() if fields is None else message.for_recipient(fields)

@@ -79,6 +79,7 @@ class Settings(NamedTuple):
     retry_for: int
     in_doubt: str
     hold_if_late: int
+    default_audience: str  # of an email that does not say who it is for: 'everyone' | 'required'
     web_workers: int
     max_body: int
     single_label_domains: bool
@@ -177,6 +178,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "retry_for": read("RETRY_FOR", "24h", values.duration),
         "in_doubt": read("IN_DOUBT", "resend", values.choice("resend", "hold")),
         "hold_if_late": read("HOLD_IF_LATE", "0", values.duration),
+        "default_audience": read("DEFAULT_AUDIENCE", "everyone", values.choice("everyone", "required")),
         "web_workers": read("WEB_WORKERS", "1", values.whole_number(1, 64)),
         "max_body": read("MAX_BODY", "10MB", values.size),
         "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),

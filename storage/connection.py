@@ -53,6 +53,7 @@ class Connection(Protocol):
     wal_path: Path | None  # the write-ahead log, or None if a server manages it
     # Clauses that differ between engines. Statements that need them have placeholders with these names.
     for_update: str  # ends a SELECT that waits for locked rows, and locks them
+    for_key_share_of_l: str  # ends a SELECT that keeps the rows of its table `l` from being locked FOR UPDATE
     for_update_skip_locked: str  # ends a SELECT that skips locked rows, and locks the others
     sending_index_hint: str  # follows `emails` in a SELECT that scans `sending` emails by event_id
 

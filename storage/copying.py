@@ -17,14 +17,14 @@ TABLES = {
         *("content_digest", "audience", "recipients_max", "personal", "reply_to", "from_name", "subject", "content"),
     ),
     "progress": (
-        *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "audience", "deliveries", "sent"),
-        *("failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
+        *("event_id", "started_at", "last_recipient_id", "recipients", "cursor_id", "audience", "joined_until"),
+        *("deliveries", "sent", "failed", "unknown", "cancelled", "first_sent_at", "last_sent_at"),
     ),
     "recipients": (
         *("recipient_id", "address", "address_key", "status", "created_at", "removed_at", "bounced_event_id"),
         *("listed", "added_by", "fields"),
     ),
-    "lists": ("list_id", "name", "name_key", "created_at", "archived_at", "deleted_at", "members"),
+    "lists": ("list_id", "name", "name_key", "created_at", "archived_at", "deleted_at", "members", "last_joined_at"),
     "memberships": ("list_id", "recipient_id", "joined_at", "left_at", "added_by"),
     "audiences": ("event_id", "list_id", "excluded"),
     "named_recipients": ("event_id", "recipient_id", "address"),

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage import cancellation, status_counts
+from storage.audiences import EVERYONE, Audience
 from storage.cancellation import Cancelled
 from storage.connection import Connection
 from storage.email_listing import EmailLists
@@ -47,7 +48,7 @@ SELECT_DUE_AT = "SELECT due_at FROM emails WHERE event_id = :event_id"
 
 
 class Email(NamedTuple):
-    """An email that every recipient gets at `due_at` (aware, UTC, whole seconds)."""
+    """An email that its audience gets at `due_at` (aware, UTC, whole seconds)."""
 
     event_id: int
     subject: str
@@ -58,7 +59,11 @@ class Email(NamedTuple):
     finished_at: datetime | None = None
     held_because: str | None = None
     content_digest: str | None = None  # replaces the content once that has been pruned
-    personal: bool = False  # whether {{ name }} is filled in for each recipient
+    audience: Audience = EVERYONE
+    recipients_max: int | None = None  # held if the audience is larger than this when it is due
+    reply_to: str | None = None
+    from_name: str | None = None
+    personal: bool = False  # whether personal fields are filled in
 
 
 class SaveResult(StrEnum):
@@ -90,7 +95,11 @@ class TextToSend(NamedTuple):
     content: str
     token: str
     ready_at: int  # when it was due, or POSTed if that was later, in seconds since 1970 UTC
-    personal: bool = False  # whether {{ name }} is filled in for each recipient
+    reply_to: str | None = None
+    from_name: str | None = None
+    personal: bool = False
+    list_name: str | None = None  # if it goes to exactly one list
+    list_id: int | None = None
 
 
 class Emails(EmailLists):

@@ -192,6 +192,35 @@ class NoActiveRecipients(DBError):
         self.event_id = event_id
 
 
+class NoSuchList(DBError):
+    """No list has this name. `closest` are the names of lists that exist: all, or the most similar ones."""
+
+    def __init__(self, name: str, closest: Sequence[str] = (), others: int = 0) -> None:
+        """`others` is the number of lists that `closest` does not name."""
+        names = ", ".join(closest) + (f" and {others:,} more" if others else "")
+        are = "is" if len(closest) + others == 1 else "are"
+        known = f"there {are} {names}" if closest else "there are no lists yet"
+        super().__init__(f'there is no list "{name}"; {known}')
+        self.name = name
+        self.closest = list(closest)
+
+
+class ListExists(DBError):
+    """A list has this name already; `name` is its spelling."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'there is a list "{name}" already')
+        self.name = name
+
+
+class ListArchived(DBError):
+    """The list is archived, so it takes no new emails."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'the list "{name}" is archived')
+        self.name = name
+
+
 class NoSuchRecipient(DBError):
     """No recipient has this recipient_id, or no longer."""
 

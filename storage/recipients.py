@@ -24,15 +24,16 @@ LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
 SELECT_LAST_POSITION = "SELECT MAX(position) FROM incoming"
 INSERT_INCOMING = """
-INSERT INTO recipients (recipient_id, address, address_key, created_at)
-SELECT :after_id + i.position, i.address, i.address_key, :now FROM incoming i
+INSERT INTO recipients (recipient_id, address, address_key, created_at, added_by)
+SELECT :after_id + i.position, i.address, i.address_key, :now, CAST(:added_by AS TEXT) FROM incoming i
 WHERE i.position > :after AND i.position <= :after + :size ORDER BY i.position
 ON CONFLICT (address_key) DO NOTHING
 """
-# The status stays: adding an unsubscribed recipient again does not resubscribe them.
+# The status stays: adding an unsubscribed recipient again does not resubscribe them. Those whom an email has named are
+# listed from now on.
 RESTORE_REMOVED = """
-UPDATE recipients SET removed_at = NULL
-WHERE removed_at IS NOT NULL AND address_key IN (SELECT address_key FROM incoming)
+UPDATE recipients SET removed_at = NULL, listed = 1
+WHERE (removed_at IS NOT NULL OR listed = 0) AND address_key IN (SELECT address_key FROM incoming)
 """
 # The ids are integers of our own.
 SELECT_FIELDS = """
@@ -65,7 +66,8 @@ UPDATE recipients SET bounced_event_id = COALESCE(bounced_event_id, :event_id),
 WHERE recipient_id = :recipient_id
 RETURNING status
 """
-SELECT_RECIPIENTS = "SELECT recipient_id, address, status, created_at FROM recipients WHERE removed_at IS NULL"
+COLUMNS = ("recipient_id", "address", "status", "created_at")
+SELECT_RECIPIENTS = f"SELECT {', '.join(COLUMNS)} FROM recipients WHERE removed_at IS NULL"  # noqa: S608
 CONTAINS = "AND address_key LIKE :pattern ESCAPE '!'"
 PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
 PAGE_BY_KEY = """
@@ -184,11 +186,11 @@ class Recipients:
 
     def get(self, recipient_id: int) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_ID, recipient_id=recipient_id)
-        return None if row is None else _recipient(*row)
+        return None if row is None else recipient_of(*row)
 
     def find(self, address: Address) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
-        return None if row is None else _recipient(*row)
+        return None if row is None else recipient_of(*row)
 
     def fields_of(self, recipient_ids: Collection[int]) -> dict[int, dict[str, str]]:
         """Return the personal fields of those of these recipients who have any."""
@@ -232,7 +234,7 @@ class Recipients:
             key = self._key(after) if after else ""
             values |= {"begin": max(address_begins, key), "end": address_begins + MAX_CHARACTER}
             rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, **values)
-        return [_recipient(*row) for row in rows]
+        return [recipient_of(*row) for row in rows]
 
     def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
         """Yield all recipients in the order in which they were added, `size` at a time."""
@@ -262,7 +264,7 @@ class Recipients:
     def _add_staged(self, now: int) -> Added:
         count = staged(self._connection)
         with self._connection.transaction():
-            added = self._connection.execute(RESTORE_REMOVED) + insert_staged(self._connection, count, now).added
+            added = restore_and_insert_staged(self._connection, count, now)
         return Added(added, count - added)
 
     def _remove(self, address: Address, now: int) -> bool:
@@ -293,10 +295,18 @@ def staged(connection: Connection) -> int:
     return row[0] if row and row[0] else 0
 
 
-def insert_staged(connection: Connection, count: int, now: int) -> Inserted:
+def restore_and_insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> int:
+    """Within the open transaction, add those of the `count` staged addresses that are new, removed or not listed.
+
+    Return how many.
+    """
+    return connection.execute(RESTORE_REMOVED) + insert_staged(connection, count, now, added_by).added
+
+
+def insert_staged(connection: Connection, count: int, now: int, added_by: str | None = None) -> Inserted:
     """Within the open transaction, add those of the `count` staged addresses that are new."""
     after_id = sequences.reserve(connection, "recipient_id", count) - 1
-    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE}
+    values = {"after_id": after_id, "now": now, "size": BATCH_SIZE, "added_by": added_by}
     added = sum(connection.execute(INSERT_INCOMING, after=after, **values) for after in range(0, count, BATCH_SIZE))
     return Inserted(added, after_id, after_id + count)
 
@@ -310,7 +320,7 @@ def _fields(text: str) -> dict[str, str]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _recipient(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
+def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:
     return Recipient(recipient_id, address, status, moment(created_at))
 
 

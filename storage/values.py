@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -17,6 +18,11 @@ class Address(NamedTuple):
 
     text: str  # the local part as given, in NFC; the domain in lower case, as A-labels if it is international
     key: str  # the same with the local part in lower case
+
+
+def name_key(name: str) -> str:
+    """Return the key of a list's name. Two names with the same key are the same list: case does not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def moment(seconds: int) -> datetime:

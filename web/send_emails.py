@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from database import EventIdUsed
+from database import EventIdUsed, ListArchived, NoSuchList
 from intake.email_fields import FIELDS, clean_email
+from intake.email_options import FORM_NAMES, REQUIRED, form_options, invalid_list, with_options
 from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
 from web.errors import plain_text
 from web.form import read_form
@@ -19,8 +20,15 @@ blueprint = Blueprint("send_emails", __name__)
 def send_emails() -> Response:
     """Save the email in this form."""
     settings = current_settings()
-    email = clean_email(read_form(request, FIELDS, settings.max_body), settings.timezone)
-    save_email(require_sendable(email))
+    form = read_form(request, FIELDS, settings.max_body, FORM_NAMES)
+    email = clean_email(form.fields, settings.timezone)
+    if form.options or settings.default_audience == REQUIRED:
+        options = form_options(form.options, single_label=settings.single_label_domains)
+        email = with_options(email, options, FORM_NAMES, settings.default_audience)
+    try:
+        save_email(require_sendable(email))
+    except (NoSuchList, ListArchived) as error:
+        raise invalid_list(email, error, FORM_NAMES) from error
     return plain_text("Successful")
 
 

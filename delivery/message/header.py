@@ -53,20 +53,21 @@ def mailbox_words(name: str, address: str) -> list[bytes]:
     """Return the words of a field with one mailbox, such as From, for `field`."""
     if not name:
         return [header_address(address)]
-    return [*_phrase_words(name), b"<" + header_address(address) + b">"]
+    return [*phrase_words(name), b"<" + header_address(address) + b">"]
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether this text survives decoding if it is written unencoded and folded at its spaces."""
-    return text.isascii() and "=?" not in text and all(0 < len(word) <= MAX_WORD_LENGTH for word in text.split(" "))
-
-
-def _phrase_words(name: str) -> list[bytes]:
+def phrase_words(name: str) -> list[bytes]:
+    """Return the words of a display name, for `field`."""
     if not _is_plain(name) or len(name) > MAX_WORD_LENGTH:
         return list(_encoded_words(name))
     if _ATOMS.fullmatch(name):
         return name.encode("ascii").split(b" ")
     return [b'"' + re.sub(rb'(["\\])', rb"\\\1", name.encode("ascii")) + b'"']
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether this text survives decoding if it is written unencoded and folded at its spaces."""
+    return text.isascii() and "=?" not in text and all(0 < len(word) <= MAX_WORD_LENGTH for word in text.split(" "))
 
 
 def _encoded_words(text: str) -> Iterator[bytes]:

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import re
 import time
+from typing import NamedTuple
 
 from delivery.errors import MessageError
 from delivery.message.address import domain_of, header_address
-from delivery.message.header import check_text, field, mailbox_words, text_words
+from delivery.message.header import check_text, field, mailbox_words, phrase_words, text_words
 from delivery.message.mime import Entity, Placeholder, entity, fill, parts_of, size_bound
 from delivery.message.unsubscribe import Links
 
-__all__ = ["Message", "MessageError"]
+__all__ = ["MailingList", "Message", "MessageError"]
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LINK = re.compile(r"https?://[A-Za-z0-9._~%/:\[\]-]{1,600}")  # needs no escaping in a header, in text or in HTML
 _MAX_RECIPIENT_BYTES = 2048  # an upper bound for the fields that differ between recipients
+
+
+class MailingList(NamedTuple):
+    """The list of an email to exactly one list. `label` identifies it within the sender's domain, and never changes."""
+
+    name: str
+    label: str
 
 
 class Message:
@@ -39,12 +47,13 @@ class Message:
         token: str,
         ready_at: int,
         unsubscribe: Links | None = None,
+        mailing_list: MailingList | None = None,
     ) -> None:
         """Render an email.
 
         `token` is the random value stored with the email. `reply_to` is a name, which may be empty, and an address.
         `ready_at` is when the email could first be sent, in seconds since 1970 UTC. With `unsubscribe`, each recipient
-        gets a link in the header and at the end of the content.
+        gets a link in the header and at the end of the content. `mailing_list` is set if the email goes to one list.
         """
         if not _TOKEN.fullmatch(token):
             raise MessageError(f"the token {token!a} cannot be used in a Message-ID")
@@ -59,6 +68,7 @@ class Message:
         self._links = unsubscribe
         self._parts = parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._fields = _common_fields(subject, sender_name, sender_address, reply_to)
+        self._fields += _fields_for_filters(event_id, mailing_list, domain_of(sender))
         self.size = _MAX_RECIPIENT_BYTES + len(self._fields) + size_bound(self._parts)  # octets, an upper bound
         self._header_link, after_token = _unsubscribe_fields(unsubscribe.prefix) if unsubscribe else (b"", b"")
         self._fields = after_token + self._fields
@@ -126,6 +136,21 @@ def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to
         check_text("Reply-To address", " ".join(reply_to))
         fields.insert(1, field("Reply-To", mailbox_words(*reply_to)))
     return b"".join(fields)
+
+
+def _fields_for_filters(event_id: int, mailing_list: MailingList | None, domain: str) -> bytes:
+    """Return the fields by which mail programs and providers sort messages.
+
+    A List-Id (RFC 2919) must stay the same when its list is renamed, so the name is only the phrase before it.
+    """
+    fields = field("X-Event-Id", [b"%d" % event_id])
+    if mailing_list is None:
+        return fields
+    check_text("list's name", mailing_list.name)
+    # An address literal is not a domain; the RFC has `localhost` for lists without one (section 3).
+    namespace = "localhost" if domain.startswith("[") else domain
+    identifier = f"<{mailing_list.label}.{namespace}>".encode("ascii")
+    return field("List-Id", [*phrase_words(mailing_list.name), identifier]) + fields
 
 
 def _unsubscribe_fields(prefix: str) -> tuple[bytes, bytes]:

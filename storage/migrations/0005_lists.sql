@@ -7,7 +7,8 @@ CREATE TABLE lists (
     created_at  BIGINT NOT NULL,
     archived_at BIGINT,
     deleted_at  BIGINT,
-    members     BIGINT NOT NULL DEFAULT 0
+    members     BIGINT NOT NULL DEFAULT 0,
+    last_joined_at BIGINT NOT NULL DEFAULT 0
 );
 
 CREATE TABLE memberships (
@@ -40,13 +41,14 @@ CREATE TABLE field_names (
 );
 
 ALTER TABLE emails ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
-    CHECK (audience IN ('everyone', 'lists', 'named'));
+    CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named'));
 ALTER TABLE emails ADD COLUMN recipients_max BIGINT;
 ALTER TABLE emails ADD COLUMN personal BIGINT NOT NULL DEFAULT 0 CHECK (personal IN (0, 1));
 ALTER TABLE emails ADD COLUMN reply_to TEXT;
 ALTER TABLE emails ADD COLUMN from_name TEXT;
 ALTER TABLE progress ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'
-    CHECK (audience IN ('everyone', 'lists', 'named'));
+    CHECK (audience IN ('everyone', 'everyone_but', 'lists', 'named'));
+ALTER TABLE progress ADD COLUMN joined_until BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE recipients ADD COLUMN listed BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1));
 ALTER TABLE recipients ADD COLUMN added_by TEXT;
 ALTER TABLE recipients ADD COLUMN fields TEXT;

@@ -78,6 +78,7 @@ class PostgreSQLConnection:
     engine = "postgresql"
     for_update_skip_locked = "FOR UPDATE SKIP LOCKED"
     for_update = "FOR UPDATE"
+    for_key_share_of_l = "FOR KEY SHARE OF l"
     sending_index_hint = ""
     wal_path: Path | None = None
 

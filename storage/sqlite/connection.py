@@ -46,7 +46,7 @@ class SQLiteConnection:
     """A Connection to an existing SQLite file. A write waits up to `wait` seconds for another writer."""
 
     engine = "sqlite"
-    for_update_skip_locked = for_update = ""  # there is one writer at a time
+    for_update_skip_locked = for_update = for_key_share_of_l = ""  # there is one writer at a time
     submit_transaction = None  # there is no server to run it in the background
     sending_index_hint = "INDEXED BY emails_sending"  # otherwise SQLite finds them all by status, and sorts them
 

@@ -50,7 +50,7 @@ EARLIER_VERSIONS = range(1, version.VERSION)
 # The values of the columns and counters that version 5 added.
 NEW_COLUMNS: dict[str, tuple[object, ...]] = {
     "emails": ("everyone", None, 0, None, None),
-    "progress": ("everyone",),
+    "progress": ("everyone", 0),
     "recipients": (1, None, None),
     "imports": (None, None),
 }

@@ -34,9 +34,18 @@ HAVING p.deliveries <> COUNT(d.event_id)
 COUNTED_WRONG = """
 SELECT entity, status FROM (
     SELECT 'emails' AS entity, status, 1 AS total FROM emails UNION ALL
-    SELECT 'recipients', CASE WHEN removed_at IS NULL THEN status ELSE 'removed' END, 1 FROM recipients UNION ALL
+    SELECT 'recipients', CASE WHEN removed_at IS NOT NULL THEN 'removed' WHEN listed = 0 AND status = 'active'
+        THEN 'named' ELSE status END, 1 FROM recipients UNION ALL
     SELECT entity, status, -total FROM status_counts) AS one
 GROUP BY entity, status HAVING SUM(total) <> 0
+"""
+MISCOUNTED_LISTS = """
+SELECT l.name FROM lists l LEFT JOIN memberships m ON m.list_id = l.list_id AND m.left_at IS NULL
+WHERE l.deleted_at IS NULL GROUP BY l.list_id HAVING l.members <> COUNT(m.list_id)
+"""
+MEMBERS_REMOVED = """
+SELECT m.list_id, m.recipient_id FROM memberships m LEFT JOIN recipients r ON r.recipient_id = m.recipient_id
+WHERE r.recipient_id IS NULL OR (r.removed_at IS NOT NULL AND m.left_at IS NULL)
 """
 TO_BE_SENT_THOUGH_CANCELLED = """
 SELECT e.event_id, d.address FROM emails e JOIN deliveries d ON d.event_id = e.event_id
@@ -122,6 +131,8 @@ def check_whole(database: Database) -> None:
     assert rows(MISCOUNTED) == [], "progress does not match the deliveries"
     assert rows(COUNTED_WRONG) == [], "status_counts does not match the rows"
     assert rows(MISCOUNTED_HOURS) == [], "hourly_stats does not add up to what was sent"
+    assert rows(MISCOUNTED_LISTS) == [], "lists.members does not match the memberships"
+    assert rows(MEMBERS_REMOVED) == [], "a removed recipient is in a list"
     assert rows(NOT_MADE_THOUGH_FINISHED) == [], "finished before its last delivery"
 
 

@@ -75,3 +75,9 @@ def assert_same_text(part: MIMEPart, content: str) -> None:
 
 def header_lines(octets: bytes) -> list[bytes]:
     return octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
+
+
+def list_of(octets: bytes) -> tuple[str, str]:
+    """Return the name and the identifier in List-Id."""
+    phrase, identifier = parseaddr(message_from_bytes(octets, policy=policy.compat32)["List-Id"])
+    return str(make_header(decode_header(phrase))), identifier

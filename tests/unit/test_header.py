@@ -29,7 +29,8 @@ SUBJECTS = [
     "From: somebody@example.com",
 ]
 MIME_FIELDS = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
-FIELDS = {"Date", "To", "Message-ID", "X-Email-Delivery", "From", "Subject", "Auto-Submitted"} | MIME_FIELDS
+OUR_FIELDS = {"X-Email-Delivery", "X-Event-Id"}
+FIELDS = {"Date", "To", "Message-ID", "From", "Subject", "Auto-Submitted"} | OUR_FIELDS | MIME_FIELDS
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda text: ascii(text)[:30])

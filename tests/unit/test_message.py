@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from delivery.message.message import MessageError
+from delivery.message.message import MailingList, MessageError
 from delivery.message.unsubscribe import Links, Tokens
-from tests.support.rendering import AT, message, parsed, rendered
+from tests.support.rendering import AT, list_of, message, parsed, rendered
 
 TOKENS = Tokens("s" * 16, "installation")
 LINKS = TOKENS.links("https://mail.example.com/app")
@@ -27,6 +27,7 @@ def test_all_fields_are_there() -> None:
         "Subject": "Hi",
         "Auto-Submitted": "auto-generated",
         "MIME-Version": "1.0",
+        "X-Event-Id": "7",
         "Content-Type": 'text/plain; charset="utf-8"',
         "Content-Transfer-Encoding": "7bit",
     }
@@ -71,6 +72,39 @@ def test_the_date_follows_the_clock_both_ways() -> None:
 def test_a_link_that_would_mean_something_else_in_a_message_is_refused(url: str) -> None:
     with pytest.raises(MessageError, match="List-Unsubscribe"):
         message(unsubscribe=Links(url, TOKENS.token))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gala-2026", "Gala 2026", 'The "best" \\ list', "Größe 日本 😀", "x" * 100, "=?utf-8?q?a?=", "a@b (c) <d>"],
+)
+def test_an_email_to_one_list_names_it_and_its_identifier_does_not_depend_on_the_name(name: str) -> None:
+    for octets in rendered(message(mailing_list=MailingList(name, "list-7.0a1b2c3d"))):
+        shown, identifier = list_of(octets)
+        assert (shown, identifier) == (name, "list-7.0a1b2c3d.example.com")
+
+
+def test_an_email_to_everyone_has_no_list_id() -> None:
+    assert parsed(next(rendered(message())))["List-Id"] is None
+
+
+@pytest.mark.parametrize("domain", ["[192.0.2.1]", "localhost"])
+def test_a_list_of_a_sender_without_a_domain_is_local(domain: str) -> None:
+    email = message(sender_address=f"no-reply@{domain}", mailing_list=MailingList("staff", "list-7.0a1b2c3d"))
+    assert list_of(next(rendered(email)))[1] == "list-7.0a1b2c3d.localhost"
+
+
+@pytest.mark.parametrize("name", ["a\r\nBcc: x@example.com", "a\nb", "a\0b", "a\u2028b", "\ud800"])
+def test_no_name_adds_a_header(name: str) -> None:
+    names = {"mailing_list": MailingList(name, "list-7"), "sender_name": name, "reply_to": (name, "a@example.com")}
+    for field, value in names.items():
+        with pytest.raises(MessageError, match="not allowed in a header"):
+            message(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("event_id", [-(2**63), 0, 2**63 - 1])
+def test_the_event_id_is_in_a_header(event_id: int) -> None:
+    assert parsed(next(rendered(message(event_id=event_id))))["X-Event-Id"] == str(event_id)
 
 
 def test_one_click_is_offered_over_https_alone() -> None:

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 import operations
 from database import Email
 from intake.fields import InvalidFields, invalid
+from settings import Settings
 from web.api import serializers
 from web.api.email_fields import clean_email
 from web.api.json_body import JSON, JSON_LINES, read_json, read_lines
@@ -26,8 +27,9 @@ blueprint = Blueprint("bulk", __name__)
 @blueprint.post("/emails")
 def save_emails() -> Response:
     """Save the valid, new emails in one transaction, and return a result for each email of the request."""
-    zone = current_settings().timezone
-    emails = [_email_or_error(value, zone) for value in _values()]
+    settings = current_settings()
+    zone = settings.timezone
+    emails = [_email_or_error(value, settings) for value in _values()]
     outcomes = iter(_save([each for each in emails if isinstance(each, Email)]))
     results = [_result(each, zone, next(outcomes) if isinstance(each, Email) else "invalid") for each in emails]
     counts = Counter(str(result["result"]) for result in results)
@@ -46,11 +48,11 @@ def _values() -> Sequence[object]:
     return values
 
 
-def _email_or_error(value: object, zone: ZoneInfo) -> Email | InvalidFields:
+def _email_or_error(value: object, settings: Settings) -> Email | InvalidFields:
     if isinstance(value, InvalidFields):
         return value
     try:
-        return clean_email(value, zone)
+        return clean_email(value, settings)
     except InvalidFields as error:
         return error
 

@@ -52,7 +52,7 @@ def put_email(event_id: str) -> Response:
     """Save an email, or replace the one with this event_id if it has not started. Safe to repeat."""
     settings = current_settings()
     number = clean_event_id(event_id)
-    email = clean_addressed_email(read_json(request, settings.max_body), settings.timezone, number)
+    email = clean_addressed_email(read_json(request, settings.max_body), settings, number)
     result = perform(operations.replace_email, email, datetime.now(UTC))
     return _shown(number, 201 if result is ReplaceResult.CREATED else 200, result=result)
 

@@ -37,12 +37,12 @@ def read_json(request: Request, limit: int, *others: str) -> object:
     if request.mimetype != JSON:
         raise wrong_type(JSON, *others)
     codec = _json_codec(request)
-    return parse(read_body(request, limit), codec)
+    return parse(read_body(request.environ, limit), codec)
 
 
 def read_optional_json(request: Request, limit: int) -> object:
     """Like `read_json`, but a request without a body counts as an empty object."""
-    if not request.headers.get("Content-Type") and not read_body(request, limit):
+    if not request.headers.get("Content-Type") and not read_body(request.environ, limit):
         return {}
     return read_json(request, limit)
 
@@ -66,7 +66,7 @@ def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
     """Read a body of one of these types. It needs a Content-Length, because its format does not mark its end."""
     if request.mimetype not in kinds:
         raise wrong_type(*kinds)
-    body = read_body(request, limit)
+    body = read_body(request.environ, limit)
     if body and request.content_length is None:
         # Without it, a truncated chunked body would look complete.
         raise LengthRequired(f"a {kinds[0]} body requires Content-Length")
