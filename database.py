@@ -27,7 +27,7 @@ from typing import TypeVar, cast
 
 from settings import Settings
 from storage import copying, database_info, pruning
-from storage.audiences import EVERYONE, Audience, AudienceCount
+from storage.audiences import EVERYONE, Audience, AudienceCount, Audiences
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, format_utc
 from storage.connection import Connection
@@ -56,6 +56,7 @@ from storage.errors import (
     EventIdUsed,
     ListArchived,
     ListExists,
+    ListInBoth,
     NoActiveRecipients,
     NoSuchEmail,
     NoSuchList,
@@ -72,6 +73,7 @@ from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
 from storage.lists import List, Lists, Member, MembersAdded, Membership, MembersReplaced
+from storage.personal_fields import PersonalFields, Survey
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
@@ -142,6 +144,7 @@ __all__ = [
     "List",
     "ListArchived",
     "ListExists",
+    "ListInBoth",
     "Lists",
     "Member",
     "MembersAdded",
@@ -165,6 +168,7 @@ __all__ = [
     "SendIntent",
     "SenderError",
     "Standings",
+    "Survey",
     "TextToSend",
     "Totals",
     "WrongClock",
@@ -192,8 +196,10 @@ class Database:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.progress = ProgressTable(connection)
+        self.audiences = Audiences(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.personal_fields = PersonalFields(connection, self.audiences)
         self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)
         self.deliveries = Deliveries(connection, self.progress, self.recipients)
@@ -379,14 +385,17 @@ class EmailWriter:
         return self._databases.current()
 
     def save(self, email: Email, now: datetime) -> None:
-        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before."""
+        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before.
+
+        Also raises NoSuchList, ListArchived or ListInBoth for its audience.
+        """
         require_saved(email, self._group_commit.save((email, now)))
 
     def close(self) -> None:
         """Close the connection. The next email opens it again."""
         self._databases.close()
 
-    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult]:
+    def _commit(self, drain_queue: Callable[[], list[tuple[Email, datetime]]]) -> list[SaveResult | DBError]:
         """Save what `drain_queue` returns once the write lock is held, so that emails that arrived meanwhile join."""
         return self._databases.act(lambda database: database.emails.save_group(drain_queue))
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Why deliveries cannot be retried, in the singular and the plural.
 BLOCKED_WORDS = {
+    "left": ("recipient has left the list", "recipients have left the list"),
     "rejected": ("recipient is rejected", "recipients are rejected"),
     "removed": ("recipient was removed", "recipients were removed"),
     "unsubscribed": ("recipient has unsubscribed", "recipients have unsubscribed"),
@@ -133,7 +134,7 @@ def blocked_deliveries(
     statuses: Sequence[str] = RETRYABLE_STATUSES,
     recipient_ids: Collection[int] = (),
 ) -> dict[str, int]:
-    """Return how many deliveries a retry would skip, by reason: `rejected`, `unsubscribed` or `removed`."""
+    """Return how many deliveries a retry would skip, by reason: `rejected`, `unsubscribed`, `removed` or `left`."""
     return database.deliveries.standings(event_id, recipient_ids or None).blocked(*statuses)
 
 

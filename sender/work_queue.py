@@ -238,7 +238,7 @@ class DeliveryQueue:
     def _personal_envelopes(self, message: PersonalMessage, claims: Sequence[Claim], now: int) -> list[Envelope]:
         """Return the envelopes of claims of one email with placeholders. Deliveries without a usable value fail."""
         recipient_ids = [recipient_id for _, recipient_id, _ in claims] if message.has_placeholders else []
-        fields = self._retry(self._database.recipients.fields_of, recipient_ids)
+        fields = self._retry(self._database.personal_fields.of, recipient_ids)
         envelopes: list[Envelope] = []
         errors: list[tuple[Claim, Exception]] = []
         for claim in claims:

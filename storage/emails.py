@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from storage import cancellation, status_counts
-from storage.audiences import EVERYONE, Audience
+from storage.audiences import EVERYONE, Audience, Audiences, ListIds
 from storage.cancellation import Cancelled
 from storage.connection import Connection
 from storage.email_listing import EmailLists
-from storage.errors import EventIdUsed, NoActiveRecipients, NoSuchEmail, NotHeld, NotReplaceable
+from storage.errors import DBError, EventIdUsed, NoActiveRecipients, NoSuchEmail, NotHeld, NotReplaceable
 from storage.progress import ProgressTable
 from storage.pruning import digest_of
 from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
@@ -22,19 +22,27 @@ from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
 TOKEN_BYTES = 12
 
 INSERT_EMAIL = """
-INSERT INTO emails (event_id, due_at, created_at, token, subject, content) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO emails (event_id, due_at, created_at, token, subject, content, audience, recipients_max, personal, reply_to,
+    from_name)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
 """
 SELECT_EMAIL = """
 SELECT event_id, subject, content, due_at, status, created_at, finished_at, held_because,
-    content_digest FROM emails
+    content_digest, audience, recipients_max, reply_to, from_name, personal FROM emails
 WHERE event_id = :event_id
 """
-SELECT_TEXT = "SELECT subject, content, token, due_at, created_at, personal FROM emails WHERE event_id = :event_id"
+SELECT_TEXT = """
+SELECT e.subject, e.content, e.token, e.due_at, e.created_at, e.reply_to, e.from_name, e.personal, (
+    SELECT MIN(l.name) FROM audiences a CROSS JOIN lists l
+    WHERE a.event_id = e.event_id AND a.excluded = 0 AND l.list_id = a.list_id HAVING COUNT(*) = 1)
+FROM emails e WHERE e.event_id = :event_id
+"""
 # The token stays, because no message has been built with it.
 REPLACE_UNSTARTED = """
 UPDATE emails SET subject = :subject, content = :content, due_at = :due_at, created_at = :created_at,
-    status = 'scheduled', held_because = NULL
+    audience = :audience, recipients_max = :recipients_max, personal = :personal, reply_to = :reply_to,
+    from_name = :from_name, status = 'scheduled', held_because = NULL
 WHERE event_id = :event_id AND status IN ('scheduled', 'held') AND NOT EXISTS (
     SELECT 1 FROM progress p WHERE p.event_id = emails.event_id)
 """
@@ -70,7 +78,7 @@ class SaveResult(StrEnum):
     """The result of saving an email: it was new, or its event_id is already used."""
 
     SAVED = "saved"
-    IDENTICAL = "identical"  # by an email with the same subject, content and due time
+    IDENTICAL = "identical"  # by an email with the same subject, content, due time, audience and so on
     DIFFERENT = "different"
 
 
@@ -82,8 +90,10 @@ class ReplaceResult(StrEnum):
     UNCHANGED = "unchanged"
 
 
-def require_saved(email: Email, result: SaveResult) -> None:
-    """Raise EventIdUsed unless the email was saved."""
+def require_saved(email: Email, result: SaveResult | DBError) -> None:
+    """Raise EventIdUsed, or the error that is the result, unless the email was saved."""
+    if isinstance(result, DBError):
+        raise result
     if result is not SaveResult.SAVED:
         raise EventIdUsed(email.event_id, identical=result is SaveResult.IDENTICAL)
 
@@ -108,18 +118,34 @@ class Emails(EmailLists):
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection
         self._progress = progress
+        self._audiences = Audiences(connection)
 
     def save(self, email: Email, now: datetime) -> None:
-        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before."""
+        """Save a new email durably. Raises EventIdUsed, even if the same email was saved before.
+
+        Also raises NoSuchList, ListArchived or ListInBoth for its audience.
+        """
         (result,) = self.save_many([email], now)
         require_saved(email, result)
 
     def save_many(self, emails: Sequence[Email], now: datetime) -> list[SaveResult]:
-        """Save the emails whose event_ids are new, all durably or none. Return the result for each."""
-        return self.save_group(lambda: [(email, now) for email in emails])
+        """Save the emails whose event_ids are new, all durably or none. Return the result for each.
 
-    def save_group(self, drain_queue: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult]:
-        """Like `save_many`, for the emails that `drain_queue` returns in the transaction, each with its own `now`."""
+        Raises NoSuchList, ListArchived or ListInBoth for the first email with such an audience.
+        """
+        with self._connection.transaction():
+            results = self._save([(email, now) for email in emails])
+            for error in results:
+                if isinstance(error, DBError):
+                    raise error
+            self._connection.notify()
+        return cast("list[SaveResult]", results)
+
+    def save_group(self, drain_queue: Callable[[], Sequence[tuple[Email, datetime]]]) -> list[SaveResult | DBError]:
+        """Save the emails that `drain_queue` returns in the transaction, each with its own `now`.
+
+        Return the result for each: an error if a list of its audience cannot be used. The others are saved.
+        """
         with self._connection.transaction():
             results = self._save(drain_queue())
             self._connection.notify()
@@ -129,9 +155,11 @@ class Emails(EmailLists):
         row = self._connection.fetch_one(SELECT_EMAIL, event_id=event_id)
         if row is None:
             return None
-        number, subject, content, due_at, status, created_at, finished_at, why, digest = row
+        number, subject, content, due_at, status, created_at, finished_at, why, digest, kind, *others, personal = row
         times = moment(created_at), moment_or_none(finished_at)
-        return Email(number, subject, content, moment(due_at), status, *times, why, digest)
+        audience = self._audiences.get(event_id, kind)
+        email = Email(number, subject, content, moment(due_at), status, *times, why, digest, audience, *others)
+        return email._replace(personal=bool(personal))
 
     def compare(self, email: Email) -> SaveResult | None:
         """Return whether the saved email with this event_id is IDENTICAL or DIFFERENT, or None if there is none."""
@@ -145,16 +173,20 @@ class Emails(EmailLists):
         row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        subject, content, token, due_at, created_at, personal = row
-        return TextToSend(subject, content, token, max(due_at, created_at), personal=bool(personal))
+        subject, content, token, due_at, created_at, reply_to, from_name, personal, list_name = row
+        ready_at = max(due_at, created_at)
+        return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), list_name)
 
     def replace(self, email: Email, now: datetime) -> ReplaceResult:
         """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.
 
-        Raises NotReplaceable unless the saved one is identical, scheduled, or held and not started.
+        Raises NotReplaceable unless the saved one is identical, scheduled, or held and not started; and NoSuchList,
+        ListArchived or ListInBoth for its audience.
         """
         with self._connection.transaction():
             (saved,) = self._save([(email, now)])
+            if isinstance(saved, DBError):
+                raise saved
             if saved is SaveResult.SAVED:
                 result = ReplaceResult.CREATED
             elif saved is SaveResult.IDENTICAL and self._progress.email_status(email.event_id) != "cancelled":
@@ -198,6 +230,7 @@ class Emails(EmailLists):
         (`sent` if nothing was left to send.) Raises NoSuchEmail, NotHeld, or NoActiveRecipients; then it stays held.
         """
         second = epoch_seconds(now)
+        snapshot = self._progress.snapshot(event_id)
         with self._connection.transaction():
             is_started = self._progress.lock(event_id)
             due_at = self._due_at(event_id)
@@ -205,33 +238,62 @@ class Emails(EmailLists):
             status = "sending" if is_started or due_at <= second else "scheduled"
             if not self._connection.execute(RELEASE_HELD, event_id=event_id, status=status):
                 raise NotHeld(event_id, self._progress.email_status(event_id))
-            if is_started:
+            is_created = is_started and self._progress.remaining_recipients(event_id) is None
+            reason = None if is_created else self._progress.why_stuck(event_id)
+            if reason is None and is_started:
                 self._progress.finish_if_complete(event_id, second)
-            elif status == "sending" and not self._progress.start_now(event_id, second):
-                raise NoActiveRecipients(event_id)
+            elif reason is None and status == "sending":
+                reason = self._progress.start_now(event_id, second, snapshot)
+            if reason is not None:
+                raise NoActiveRecipients(event_id, reason)
             self._connection.notify()
             return self._progress.email_status(event_id)
 
-    def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[SaveResult]:
-        """Save emails in the open transaction, with one statement."""
+    def _save(self, emails: Sequence[tuple[Email, datetime]]) -> list[SaveResult | DBError]:
+        """Save emails in the open transaction, with one statement if they are all for everyone."""
         random = os.urandom(TOKEN_BYTES * len(emails)).hex()
         tokens = [random[start : start + 2 * TOKEN_BYTES] for start in range(0, len(random), 2 * TOKEN_BYTES)]
+        if any(email.audience != EVERYONE for email, _ in emails):
+            return self._save_with_audiences(emails, tokens)
+        saved = self._insert(emails, tokens)
+        return [self._result(email, is_saved) for (email, _), is_saved in zip(emails, saved, strict=True)]
+
+    def _save_with_audiences(
+        self, emails: Sequence[tuple[Email, datetime]], tokens: Sequence[str]
+    ) -> list[SaveResult | DBError]:
+        """Save the emails whose lists can be used, with their audiences. The result for the others is their error."""
+        lists = self._audiences.resolve_each(email.audience for email, _ in emails)
+        usable = [number for number, each in enumerate(lists) if not isinstance(each, DBError)]
+        inserted = self._insert([emails[number] for number in usable], [tokens[number] for number in usable])
+        saved = {number for number, is_saved in zip(usable, inserted, strict=True) if is_saved}
+        self._audiences.insert([_with_audience(*emails[number], lists[number]) for number in sorted(saved)])
+        # A repeated POST is answered in the same way after one of its lists was deleted or archived.
+        errors = {number: each for number, each in enumerate(lists) if isinstance(each, DBError)}
+        return [self._result(email, number in saved, errors.get(number)) for number, (email, _) in enumerate(emails)]
+
+    def _insert(self, emails: Sequence[tuple[Email, datetime]], tokens: Sequence[str]) -> list[bool]:
+        """Insert the emails whose event_ids are new, with one statement. Return which were."""
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        if self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
-            return [SaveResult.SAVED] * len(rows)
-        return [self._save_result(email, token) for (email, _), token in zip(emails, tokens, strict=True)]
+        if not rows or self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
+            return [True] * len(rows)
+        return [
+            self.text_to_send(email.event_id).token == token for (email, _), token in zip(emails, tokens, strict=True)
+        ]
 
-    def _save_result(self, email: Email, token: str) -> SaveResult:
-        if self.text_to_send(email.event_id).token == token:
+    def _result(self, email: Email, is_saved: bool, error: DBError | None = None) -> SaveResult | DBError:
+        if is_saved:
             return SaveResult.SAVED
-        return self.compare(email) or SaveResult.DIFFERENT
+        return self.compare(email) or error or SaveResult.DIFFERENT
 
     def _replace(self, email: Email, now: datetime) -> None:
+        second = epoch_seconds(now)
+        lists = self._audiences.resolve(email.audience)
         texts = {"event_id": email.event_id, "subject": email.subject, "content": email.content}
-        times = {"due_at": epoch_seconds(email.due_at), "created_at": epoch_seconds(now)}
-        if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times):
+        times = {"due_at": epoch_seconds(email.due_at), "created_at": second}
+        if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times, **_options(email)):
             raise NotReplaceable(email.event_id, self._progress.email_status(email.event_id))
+        self._audiences.replace(email.event_id, email.audience, lists, second)
 
     def _due_at(self, event_id: int) -> int:
         row = self._connection.fetch_one(SELECT_DUE_AT, event_id=event_id)
@@ -245,8 +307,30 @@ def _is_same(email: Email, saved: Email) -> bool:
         is_same_content = email.content == saved.content
     else:
         is_same_content = digest_of(email.content) == saved.content_digest
-    return is_same_content and (email.subject, email.due_at) == (saved.subject, saved.due_at)
+    return is_same_content and _facts(email) == _facts(saved) and email.audience.is_same(saved.audience)
 
 
-def _row(email: Email, now: datetime, token: str) -> tuple[int, int, int, str, str, str]:
-    return email.event_id, epoch_seconds(email.due_at), epoch_seconds(now), token, email.subject, email.content
+def _facts(email: Email) -> tuple[object, ...]:
+    return email.subject, email.due_at, *_options(email).values()
+
+
+def _options(email: Email) -> dict[str, object]:
+    return {
+        "audience": email.audience.kind,
+        "recipients_max": email.recipients_max,
+        "personal": int(email.personal),
+        "reply_to": email.reply_to,
+        "from_name": email.from_name,
+    }
+
+
+def _row(email: Email, now: datetime, token: str) -> tuple[object, ...]:
+    times = epoch_seconds(email.due_at), epoch_seconds(now)
+    return (
+        *(email.event_id, *times, token, email.subject, email.content),
+        *(email.audience.kind, email.recipients_max, int(email.personal), email.reply_to, email.from_name),
+    )
+
+
+def _with_audience(email: Email, now: datetime, lists: ListIds | DBError) -> tuple[int, Audience, ListIds, int]:
+    return email.event_id, email.audience, cast(ListIds, lists), epoch_seconds(now)

@@ -185,11 +185,12 @@ class NotRetryable(WrongStatus):
 
 
 class NoActiveRecipients(DBError):
-    """An email cannot be released while nobody would receive it."""
+    """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 
-    def __init__(self, event_id: int) -> None:
-        super().__init__(f"email {event_id} stays on hold: there are no active recipients")
+    def __init__(self, event_id: int, reason: str = "there are no active recipients") -> None:
+        super().__init__(f"email {event_id} stays on hold: {reason}")
         self.event_id = event_id
+        self.reason = reason
 
 
 class NoSuchList(DBError):
@@ -218,6 +219,14 @@ class ListArchived(DBError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f'the list "{name}" is archived')
+        self.name = name
+
+
+class ListInBoth(DBError):
+    """An email cannot go to a list and exclude it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'the list "{name}" is both included and excluded')
         self.name = name
 
 

@@ -4,6 +4,11 @@ A membership whose `left_at` is set records that the recipient left the list. No
 if the recipient or the list is deleted and created again in the meantime. A member whom a person or a program removed
 can be added again.
 
+Emails. A recipient who leaves a list, or is removed from it, gets nothing more of the emails that are being sent to it,
+unless they are in another list of the email (storage/departures.py). An email follows a list that is renamed or
+archived. Deleting a list puts emails on hold: those that wait for it, and those that are being sent and have not
+reached all members. If the process dies before that, the email is put on hold when it is started or claimed.
+
 Locks. Each change to the members of a list first updates the row of the list, so changes take turns. An email that is
 saved, started or claimed keeps that row (FOR KEY SHARE) from being deleted until its transaction ends. Such a
 transaction does not wait for changes to the members.
@@ -11,12 +16,12 @@ transaction does not wait for changes to the members.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from storage import sequences
+from storage import departures, list_names, sequences
+from storage.audiences import why_deleted
 from storage.connection import Connection
 from storage.errors import ListExists, NoSuchList
 from storage.progress import ProgressTable
@@ -24,8 +29,6 @@ from storage.recipients import COLUMNS, Recipient, recipient_of, restore_and_ins
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key
 
 BATCH_SIZE = 1_000  # memberships inserted by one statement, or deleted in one transaction
-MAX_CLOSEST = 10  # names in an error
-MAX_COMPARED = 2_000  # names that are compared with an unknown one
 LEFT = "left"  # `added_by` of someone who left a list that they had been removed from
 
 LIST_COLUMNS = "list_id, name, created_at, archived_at, members"
@@ -35,7 +38,6 @@ SELECT {LIST_COLUMNS} FROM lists WHERE deleted_at IS NULL AND name_key > :after 
 ORDER BY name_key LIMIT :limit
 """  # noqa: S608 - statements of our own
 ARCHIVED_CONDITIONS = {None: "", True: "AND archived_at IS NOT NULL", False: "AND archived_at IS NULL"}
-COUNT_LISTS = "SELECT COUNT(*) FROM lists WHERE deleted_at IS NULL AND archived_at IS NULL"
 SELECT_ANY = "SELECT list_id, name, deleted_at FROM lists WHERE name_key = :key"
 INSERT_LIST = """
 INSERT INTO lists (list_id, name, name_key, created_at) VALUES (:list_id, :name, :key, :now)
@@ -57,6 +59,16 @@ UPDATE lists SET archived_at = CASE WHEN :archived = 1 THEN COALESCE(archived_at
 WHERE name_key = :key AND deleted_at IS NULL
 """
 SET_DELETED = "UPDATE lists SET deleted_at = :now, members = 0 WHERE list_id = :list_id"
+# Scheduled emails that include or exclude the list.
+HOLD_WAITING = """
+UPDATE emails SET status = 'held', held_because = :reason
+WHERE status = 'scheduled' AND event_id IN (
+    SELECT event_id FROM audiences WHERE list_id = :list_id AND excluded = :excluded)
+"""
+SELECT_UNFINISHED = """
+SELECT e.event_id, a.excluded FROM emails e CROSS JOIN audiences a
+WHERE e.status = 'sending' AND a.event_id = e.event_id AND a.list_id = :list_id
+"""
 END_OF_BATCH = """
 SELECT MAX(recipient_id) FROM (
     SELECT recipient_id FROM memberships WHERE list_id = :list_id AND recipient_id > :after
@@ -214,16 +226,15 @@ class Lists:
 
     def names(self, limit: int) -> list[str]:
         """Return the names of up to `limit` lists that are not archived."""
-        return [found.name for found in self.page(limit=limit, archived=False)]
+        return list_names.names(self._connection, limit)
 
-    def closest(self, name: str, limit: int = MAX_CLOSEST) -> list[str]:
+    def closest(self, name: str) -> list[str]:
         """Return the names of all lists that are not archived, or of the most similar ones if there are many."""
-        return self._closest(name, limit)[0]
+        return list_names.closest(self._connection, name)
 
     def no_such_list(self, name: str) -> NoSuchList:
         """Return the error for an unknown name."""
-        closest, others = self._closest(name, MAX_CLOSEST)
-        return NoSuchList(name, closest, others)
+        return list_names.no_such_list(self._connection, name)
 
     def rename(self, name: str, new: str, now: datetime) -> List:
         """Give a list another name. Emails that wait for it follow it. Raises ListExists."""
@@ -246,15 +257,17 @@ class Lists:
         self._set_archived(name, False, 0)
 
     def delete(self, name: str, now: datetime) -> None:
-        """Delete a list, and put the emails on hold that wait for it or are being sent to it."""
+        """Delete a list, and put emails on hold that wait for it, or are being sent and have not reached everyone."""
         second = epoch_seconds(now)
         with self._connection.transaction():
             sql = f"{SELECT_ANY} AND deleted_at IS NULL {self._connection.for_update}"
             row = self._connection.fetch_one(sql, key=name_key(name))
             if row is None:
                 raise self.no_such_list(name)
-            self._connection.execute(SET_DELETED, list_id=row[0], now=second)
-        self._delete_members(row[0])
+            list_id, found, _ = row
+            self._connection.execute(SET_DELETED, list_id=list_id, now=second)
+        self._hold_emails(list_id, found, second)
+        self._delete_members(list_id)
 
     def members(self, name: str, after: int = 0, limit: int = 100) -> list[Member]:
         """Return up to `limit` members after this recipient_id, with those who left, in the order of recipient_ids."""
@@ -278,29 +291,30 @@ class Lists:
 
     def remove_member(self, name: str, address: Address, now: datetime) -> bool:
         """Remove a member, who may be added again. Return False if they were no member, or had left."""
+        second = epoch_seconds(now)
         with self._connection.transaction():
             list_id = self._lock(name, 0)
-            removed = self._connection.fetch_all(DELETE_MEMBER, list_id=list_id, key=address.key)
-            if removed:
-                self._count(list_id, -1)
-            return bool(removed)
+            removed = self._connection.fetch_one(DELETE_MEMBER, list_id=list_id, key=address.key)
+            if removed is None:
+                return False
+            self._count(list_id, -1)
+            emails = departures.started_emails(self._connection, [list_id])
+            departures.cancel(self._connection, self._progress, emails, second, removed[0])
+        departures.cancel_again(self._connection, self._progress, emails, second, removed[0])
+        return True
 
     def leave(self, recipient_id: int, list_ids: Iterable[int], now: datetime) -> int:
         """Record that a recipient left these lists of their own accord. Return how many they were in.
 
         This counts for lists that they are not in, too: no import or program adds them to these lists any more.
         """
-        left = 0
+        second = epoch_seconds(now)
         with self._connection.transaction():
-            for list_id in sorted(set(list_ids)):
-                self._count(list_id, 0)
-                values = {"list_id": list_id, "recipient_id": recipient_id, "now": epoch_seconds(now)}
-                if self._connection.execute(SET_LEFT, **values):
-                    self._count(list_id, -1)
-                    left += 1
-                else:
-                    self._connection.execute(INSERT_LEFT, **values, added_by=LEFT)
-        return left
+            left = [list_id for list_id in sorted(set(list_ids)) if self._leave(recipient_id, list_id, second)]
+            emails = departures.started_emails(self._connection, left)
+            departures.cancel(self._connection, self._progress, emails, second, recipient_id)
+        departures.cancel_again(self._connection, self._progress, emails, second, recipient_id)
+        return len(left)
 
     def lists_of(self, recipient_id: int) -> list[Membership]:
         """Return the lists that a recipient is in or left, by name."""
@@ -312,17 +326,6 @@ class Lists:
         ]
         return sorted(memberships, key=lambda membership: name_key(membership.list.name))
 
-    def _closest(self, name: str, limit: int) -> tuple[list[str], int]:
-        """Return the closest names, and how many other lists there are."""
-        ((count,),) = self._connection.fetch_all(COUNT_LISTS)
-        if count <= limit:
-            return self.names(limit), 0
-        names = {name_key(each): each for each in self.names(MAX_COMPARED)}
-        begin_alike = self.page(name_key(name)[:3], MAX_COMPARED, archived=False)
-        names |= {name_key(each.name): each.name for each in begin_alike}
-        found = difflib.get_close_matches(name_key(name), names, limit, cutoff=0.5) or list(names)[: limit // 2]
-        return [names[key] for key in found], count - len(found)
-
     def _lock(self, name: str, now: int) -> int:
         """Lock the list against other changes to its members. Return its list_id. Raises NoSuchList."""
         row = self._connection.fetch_one(LOCK_LIST, key=name_key(name), now=now)
@@ -332,6 +335,30 @@ class Lists:
 
     def _count(self, list_id: int, change: int) -> None:
         self._connection.execute(COUNT_MEMBERS, list_id=list_id, change=change)
+
+    def _leave(self, recipient_id: int, list_id: int, now: int) -> bool:
+        """Record that a recipient left a list. Return whether they were in it."""
+        self._count(list_id, 0)  # locks the list
+        values = {"list_id": list_id, "recipient_id": recipient_id, "now": now}
+        if self._connection.execute(SET_LEFT, **values):
+            self._count(list_id, -1)
+            return True
+        self._connection.execute(INSERT_LEFT, **values, added_by=LEFT)
+        return False
+
+    def _hold_emails(self, list_id: int, name: str, now: int) -> None:
+        """Put emails on hold whose list was deleted, and cancel what is unsent to those who were only in this list."""
+        with self._connection.transaction():
+            for excluded in (False, True):
+                reason = why_deleted(name, excluded)
+                self._connection.execute(HOLD_WAITING, list_id=list_id, excluded=int(excluded), reason=reason)
+        for event_id, excluded in self._connection.fetch_all(SELECT_UNFINISHED, list_id=list_id):
+            with self._connection.transaction():
+                if self._progress.remaining_recipients(event_id) is not None:
+                    self._progress.hold_started(event_id, why_deleted(name, bool(excluded)))
+        emails = departures.started_emails(self._connection, [list_id])
+        with self._connection.transaction():
+            departures.cancel(self._connection, self._progress, emails, now)
 
     def _inherit_departures(self, list_id: int, deleted: int, key: str) -> None:
         """Let a list take the name of a deleted one. Those who had left that one stay out of this one."""
@@ -372,6 +399,7 @@ class Lists:
 
     def _replace_staged(self, name: str, now: int, added_by: str) -> MembersReplaced:
         count = staged(self._connection)
+        emails: list[int] = []
         with self._connection.transaction():
             list_id = self._lock(name, now)
             removed = self._connection.execute(DELETE_OTHERS, list_id=list_id)
@@ -379,6 +407,10 @@ class Lists:
             restore_and_insert_staged(self._connection, count, now, added_by)
             added = self._insert_members(list_id, count, now, added_by)
             left = self._departed(list_id)
+            if removed:
+                emails = departures.started_emails(self._connection, [list_id])
+                departures.cancel(self._connection, self._progress, emails, now)
+        departures.cancel_again(self._connection, self._progress, emails, now)
         return MembersReplaced(added, removed, count - added - left, left)
 
     def _insert_members(self, list_id: int, count: int, now: int, added_by: str) -> int:

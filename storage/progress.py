@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from storage import counters
-from storage.connection import Connection, Statement
-from storage.errors import NoSuchEmail
+from storage.audiences import Audiences, ListOfEmail, Snapshot, why_deleted, why_nobody
+from storage.connection import Connection, Row, Statement
+from storage.errors import DatabaseBusy, NoSuchEmail
 
 BATCH_SIZE = 200  # emails started, or logged, in one transaction
+COUNTING_SECONDS = 0.5  # emails whose audiences are not counted by then are started after the next claim
 
-SELECT_DUE = "SELECT event_id FROM emails WHERE status = 'scheduled' AND due_at <= :now ORDER BY due_at LIMIT :limit"
+SELECT_DUE = """
+SELECT event_id, audience, recipients_max FROM emails WHERE status = 'scheduled' AND due_at <= :now
+ORDER BY due_at LIMIT :limit
+"""
+ANY_DUE = "SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :now LIMIT 1"
+SELECT_DUE_TO_SOME = f"SELECT event_id, audience FROM ({SELECT_DUE}) AS due WHERE audience <> 'everyone'"  # noqa: S608
 SET_SENDING = "UPDATE emails SET status = 'sending' WHERE event_id = :event_id AND status = 'scheduled'"
 SET_HELD = (
     "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'scheduled'"
 )
+HOLD_STARTED = (
+    "UPDATE emails SET status = 'held', held_because = :reason WHERE event_id = :event_id AND status = 'sending'"
+)
 IS_STALE = """
 SELECT 1 FROM emails WHERE event_id = :event_id AND due_at < :limit AND created_at < :limit
 """
-ANY_ACTIVE = """
-SELECT 1 FROM status_counts WHERE entity = 'recipients' AND status = 'active' GROUP BY status HAVING SUM(total) > 0
+COUNT_ACTIVE = """
+SELECT CAST(SUM(total) AS BIGINT) FROM status_counts WHERE entity = 'recipients' AND status = 'active'
 """
 SNAPSHOT_RECIPIENTS = """
-INSERT INTO progress (event_id, started_at, last_recipient_id, recipients)
-SELECT :event_id, :now, MAX(recipient_id), (
-    SELECT CAST(SUM(total) AS BIGINT) FROM status_counts WHERE entity = 'recipients' AND status = 'active')
-FROM recipients WHERE recipient_id > 0
+INSERT INTO progress (event_id, started_at, last_recipient_id, recipients, audience, joined_until)
+SELECT :event_id, :now, MAX(recipient_id), :recipients, :audience, :joined_until FROM recipients WHERE recipient_id > 0
 """
-REMAINING = "SELECT cursor_id, last_recipient_id FROM progress WHERE cursor_id < last_recipient_id"
+REMAINING = """
+SELECT cursor_id, last_recipient_id, audience, joined_until FROM progress WHERE cursor_id < last_recipient_id
+"""
+SELECT_AUDIENCE = "SELECT audience FROM emails WHERE event_id = :event_id"
 MOVE_CURSOR = """
 UPDATE progress SET cursor_id = COALESCE(:to, last_recipient_id), deliveries = deliveries + :added
 WHERE event_id = :event_id
@@ -97,6 +109,8 @@ class RecipientRange(NamedTuple):
 
     after: int
     last: int
+    audience: str  # its kind
+    joined_until: int  # who joined a list later gets nothing
 
 
 class Restored(NamedTuple):
@@ -112,6 +126,7 @@ class ProgressTable:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._audiences = Audiences(connection)
 
     def get(self, event_id: int) -> Progress | None:
         """Return the progress of an email, or None if it was never started."""
@@ -130,15 +145,18 @@ class ProgressTable:
     def start_due_emails(self, now: int, hold_if_late: int = 0, limit: int = BATCH_SIZE) -> list[DueEmail]:
         """Start up to `limit` due emails. Claims create their deliveries later.
 
-        An email is put on hold instead if there are no active recipients, or if it was due, and POSTed, more than
-        `hold_if_late` seconds ago (0: no limit).
+        An email is put on hold instead if nobody active is in its audience, if there are more than its recipients_max,
+        if one of its lists was deleted, or if it was due, and POSTed, more than `hold_if_late` seconds ago (0: no
+        limit).
         """
-        if self._connection.fetch_one(SELECT_DUE, now=now, limit=1) is None:
+        if self._connection.fetch_one(ANY_DUE, now=now) is None:
             return []
+        snapshots = self._count_audiences(now, limit)
         with self._connection.transaction():
             sql = f"{SELECT_DUE} {self._connection.for_update_skip_locked}"
             due = self._connection.fetch_all(sql, now=now, limit=limit)
-            return [DueEmail(event_id, self._start(event_id, now, hold_if_late)) for (event_id,) in due]
+            candidates = (self._candidate(row, snapshots.get(row[0])) for row in due)
+            return [self._start(each, now, hold_if_late) for each in candidates if each is not None]
 
     def mark_as_backup(self, now: int) -> None:
         """Mark this database as a backup, so that its first sweep sends nothing that may already have been sent."""
@@ -219,11 +237,32 @@ class ProgressTable:
             raise NoSuchEmail(event_id)
         return str(row[0])
 
-    def start_now(self, event_id: int, now: int) -> bool:
-        """Start an email that was released as `sending`. Return False if there are no active recipients."""
-        if self._connection.fetch_one(ANY_ACTIVE) is None:
-            return False
-        return self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=event_id, now=now) == 1
+    def snapshot(self, event_id: int) -> Snapshot | None:
+        """Count the audience of an email that is not for everyone, for `start_now`. Call this outside a transaction."""
+        kind = self._audience_of(event_id)
+        return None if kind in (None, "everyone") else self._audiences.count_saved(event_id, str(kind))
+
+    def start_now(self, event_id: int, now: int, snapshot: Snapshot | None) -> str | None:
+        """Start an email that was released as `sending`, however large its audience is.
+
+        Return None, or why it must stay on hold. Raises DatabaseBusy if its audience was just changed.
+        """
+        kind = str(self._audience_of(event_id))
+        candidate = self._candidate((event_id, kind, None), snapshot)
+        if candidate is None:
+            raise DatabaseBusy(f"the audience of email {event_id} has just changed", "release it again")
+        reason = candidate.why_unsendable()
+        if reason is None:
+            self._snapshot(candidate, now)
+        return reason
+
+    def why_stuck(self, event_id: int) -> str | None:
+        """Return why an email whose deliveries do not all exist cannot be released: a list was deleted. Or None."""
+        return _deleted(self._audiences.lock_lists(event_id))
+
+    def hold_started(self, event_id: int, reason: str) -> bool:
+        """Put an email on hold that is being sent. Return False if its status is another one."""
+        return self._connection.execute(HOLD_STARTED, event_id=event_id, reason=reason) == 1
 
     def reopen(self, event_id: int) -> None:
         """Set a finished email back to `sending`, because some of its deliveries are being retried."""
@@ -249,17 +288,70 @@ class ProgressTable:
                 count += len(event_ids)
         return count
 
-    def _start(self, event_id: int, now: int, hold_if_late: int) -> str | None:
-        reason = self._reason_to_hold(event_id, now, hold_if_late)
-        if reason is not None:
-            self._connection.execute(SET_HELD, event_id=event_id, reason=reason)
-        elif self._connection.execute(SET_SENDING, event_id=event_id):
-            self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=event_id, now=now)
-        return reason
+    def _count_audiences(self, now: int, limit: int) -> dict[int, Snapshot]:
+        """Count the audiences of the due emails that are not for everyone, for up to COUNTING_SECONDS."""
+        end = time.monotonic() + COUNTING_SECONDS
+        snapshots: dict[int, Snapshot] = {}
+        for event_id, kind in self._connection.fetch_all(SELECT_DUE_TO_SOME, now=now, limit=limit):
+            if not snapshots or time.monotonic() < end:
+                snapshots[event_id] = self._audiences.count_saved(event_id, kind)
+        return snapshots
 
-    def _reason_to_hold(self, event_id: int, now: int, hold_if_late: int) -> str | None:
-        if self._connection.fetch_one(ANY_ACTIVE) is None:
-            return NO_RECIPIENTS
+    def _candidate(self, due: Row, snapshot: Snapshot | None) -> _Candidate | None:
+        """Return an email that can be started or held, or None if its audience was not counted as it is now."""
+        event_id, kind, recipients_max = due
+        if kind == "everyone":
+            ((count,),) = self._connection.fetch_all(COUNT_ACTIVE)
+            return _Candidate(event_id, kind, recipients_max, count or 0, [])
+        lists = self._audiences.lock_lists(event_id)
+        if snapshot is None or not snapshot.is_of(kind, lists):
+            return None
+        return _Candidate(event_id, kind, recipients_max, snapshot.recipients, lists)
+
+    def _start(self, email: _Candidate, now: int, hold_if_late: int) -> DueEmail:
+        reason = email.why_unsendable() or self._why_late(email.event_id, now, hold_if_late)
+        if reason is not None:
+            self._connection.execute(SET_HELD, event_id=email.event_id, reason=reason)
+        elif self._connection.execute(SET_SENDING, event_id=email.event_id):
+            self._snapshot(email, now)
+        return DueEmail(email.event_id, reason)
+
+    def _snapshot(self, email: _Candidate, now: int) -> None:
+        # A wrong clock may have been ahead when members joined.
+        joined_until = max(now, *(each.last_joined_at for each in email.lists)) if email.lists else 0
+        values = {"recipients": email.recipients, "audience": email.kind, "joined_until": joined_until}
+        self._connection.execute(SNAPSHOT_RECIPIENTS, event_id=email.event_id, now=now, **values)
+
+    def _why_late(self, event_id: int, now: int, hold_if_late: int) -> str | None:
         if hold_if_late and self._connection.fetch_one(IS_STALE, event_id=event_id, limit=now - hold_if_late):
             return f"it would have been sent more than {hold_if_late:,} seconds late (HOLD_IF_LATE)"
         return None
+
+    def _audience_of(self, event_id: int) -> str | None:
+        row = self._connection.fetch_one(SELECT_AUDIENCE, event_id=event_id)
+        return None if row is None else row[0]
+
+
+class _Candidate(NamedTuple):
+    """An email that is due, with the number of active recipients in its audience."""
+
+    event_id: int
+    kind: str
+    recipients_max: int | None
+    recipients: int
+    lists: list[ListOfEmail]
+
+    def why_unsendable(self) -> str | None:
+        """Return why the email must be put on hold, or None."""
+        if reason := _deleted(self.lists):
+            return reason
+        if not self.recipients:
+            return NO_RECIPIENTS if self.kind == "everyone" else why_nobody(self.kind, self.lists)
+        if self.recipients_max is not None and self.recipients > self.recipients_max:
+            limit = f"its limit of {self.recipients_max:,} (recipients_max)"
+            return f"its audience had {self.recipients:,} recipients when it was due, more than {limit}"
+        return None
+
+
+def _deleted(lists: list[ListOfEmail]) -> str | None:
+    return next((why_deleted(each.name, each.excluded) for each in lists if each.deleted_at is not None), None)

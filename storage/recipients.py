@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from storage import email_listing, sequences, status_counts
@@ -35,13 +36,16 @@ RESTORE_REMOVED = """
 UPDATE recipients SET removed_at = NULL, listed = 1
 WHERE (removed_at IS NOT NULL OR listed = 0) AND address_key IN (SELECT address_key FROM incoming)
 """
-# The ids are integers of our own.
-SELECT_FIELDS = """
-SELECT recipient_id, fields FROM recipients WHERE recipient_id IN ({recipient_ids}) AND fields IS NOT NULL
-"""
-SELECT_FIELD_NAMES = "SELECT name FROM field_names ORDER BY name"
 DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
-SET_REMOVED = "UPDATE recipients SET removed_at = :now WHERE recipient_id = :recipient_id"
+# A recipient who is added again after this is like a new one, except for what they decided themselves.
+SET_REMOVED = """
+UPDATE recipients SET removed_at = :now, bounced_event_id = NULL, fields = NULL,
+    status = CASE status WHEN 'unsubscribed' THEN status ELSE 'active' END
+WHERE recipient_id = :recipient_id
+"""
+DELETE_MEMBERSHIPS = "DELETE FROM memberships WHERE recipient_id = :recipient_id AND left_at IS NULL RETURNING list_id"
+COUNT_MEMBERS = "UPDATE lists SET members = members - :count WHERE list_id = :list_id"
+ANY_DEPARTURE = "SELECT 1 FROM memberships WHERE recipient_id = :recipient_id LIMIT 1"
 SET_UNSUBSCRIBED = """
 UPDATE recipients SET status = 'unsubscribed' WHERE recipient_id = :recipient_id AND status <> 'unsubscribed'
 """
@@ -155,10 +159,15 @@ class Recipients:
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
         """Remove these addresses and cancel their unsent deliveries, all or nothing. Return how many were in the list.
 
-        Recipients who had unsubscribed are remembered, so that adding them again does not resubscribe them.
+        Recipients who had unsubscribed or left a list are remembered, so that adding them again does not resubscribe
+        them or bring them back into that list.
         """
+        rest = iter(addresses)
+        removed = 0
         with self._connection.transaction():
-            return sum(self._remove(address, epoch_seconds(now)) for address in addresses)
+            while batch := list(islice(rest, BATCH_SIZE)):
+                removed += self._remove_some(batch, epoch_seconds(now))
+        return removed
 
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries. Return False if nothing changed."""
@@ -191,17 +200,6 @@ class Recipients:
     def find(self, address: Address) -> Recipient | None:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
         return None if row is None else recipient_of(*row)
-
-    def fields_of(self, recipient_ids: Collection[int]) -> dict[int, dict[str, str]]:
-        """Return the personal fields of those of these recipients who have any."""
-        if not recipient_ids:
-            return {}
-        rows = self._connection.fetch_all(SELECT_FIELDS.format(recipient_ids=", ".join(map(str, recipient_ids))))
-        return {recipient_id: _fields(text) for recipient_id, text in rows}
-
-    def field_names(self) -> list[str]:
-        """Return the names of all personal fields that a recipient has ever had a value for."""
-        return [name for (name,) in self._connection.fetch_all(SELECT_FIELD_NAMES)]
 
     def counts(self) -> dict[str, int]:
         """Return the exact number of recipients with each status, at the same cost for any number."""
@@ -267,16 +265,27 @@ class Recipients:
             added = restore_and_insert_staged(self._connection, count, now)
         return Added(added, count - added)
 
-    def _remove(self, address: Address, now: int) -> bool:
-        recipient = self.find(address)
-        if recipient is None:
-            return False
-        self._cancel_deliveries(recipient.recipient_id, now)
-        if recipient.status == "unsubscribed":
-            self._connection.execute(SET_REMOVED, recipient_id=recipient.recipient_id, now=now)
+    def _remove_some(self, addresses: Iterable[Address], now: int) -> int:
+        found = [recipient for address in addresses if (recipient := self.find(address)) is not None]
+        recipients = {recipient.recipient_id: recipient for recipient in found}
+        self._remove_members(recipients)  # first, as lists are locked before deliveries
+        for recipient in recipients.values():
+            self._remove(recipient, now)
+        return len(recipients)
+
+    def _remove_members(self, recipient_ids: Iterable[int]) -> None:
+        """Remove recipients from all lists, except that they stay out of those that they left."""
+        memberships = (self._connection.fetch_all(DELETE_MEMBERSHIPS, recipient_id=each) for each in recipient_ids)
+        subtract_members(self._connection, (list_id for rows in memberships for (list_id,) in rows))
+
+    def _remove(self, recipient: Recipient, now: int) -> None:
+        recipient_id = recipient.recipient_id
+        self._cancel_deliveries(recipient_id, now)
+        has_left = self._connection.fetch_one(ANY_DEPARTURE, recipient_id=recipient_id) is not None
+        if recipient.status == "unsubscribed" or has_left:
+            self._connection.execute(SET_REMOVED, recipient_id=recipient_id, now=now)
         else:
-            self._connection.execute(DELETE_RECIPIENT, recipient_id=recipient.recipient_id)
-        return True
+            self._connection.execute(DELETE_RECIPIENT, recipient_id=recipient_id)
 
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.fetch_all(CANCEL_UNSENT, recipient_id=recipient_id, now=now):
@@ -311,13 +320,10 @@ def insert_staged(connection: Connection, count: int, now: int, added_by: str | 
     return Inserted(added, after_id, after_id + count)
 
 
-def _fields(text: str) -> dict[str, str]:
-    """Return the fields that are stored as JSON. Operators write to this table too: anything else counts as none."""
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+def subtract_members(connection: Connection, list_ids: Iterable[int]) -> None:
+    """Within the open transaction, subtract one from the members of each of these lists, for each time it is named."""
+    for list_id, count in sorted(Counter(list_ids).items()):
+        connection.execute(COUNT_MEMBERS, list_id=list_id, count=count)
 
 
 def recipient_of(recipient_id: int, address: str, status: str, created_at: int) -> Recipient:

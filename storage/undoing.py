@@ -1,4 +1,7 @@
-"""Undo an import: remove the recipients it added, in batches, except inactive ones and those already written to."""
+"""Undo an import: remove the recipients it added, in batches, except inactive ones and those already written to.
+
+Those who left a list stay, too, so that nothing brings them back into it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import Counter
 
 from storage.connection import Connection
 from storage.progress import ProgressTable
+from storage.recipients import subtract_members
 
 BATCH_SIZE = 200  # recipients checked in one transaction
 
@@ -20,11 +24,19 @@ SELECT MAX(recipient_id), COUNT(*) FROM (
 DELETE_UNSENT = """
 DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM memberships m WHERE m.recipient_id = recipients.recipient_id AND m.left_at IS NOT NULL)
+AND NOT EXISTS (
     SELECT 1 FROM progress p JOIN emails e ON e.event_id = p.event_id
     LEFT JOIN deliveries d ON d.event_id = p.event_id AND d.recipient_id = recipients.recipient_id
     WHERE p.last_recipient_id > :after_id AND (
         d.status IN ('sending', 'sent', 'failed', 'unknown')
         OR (e.content_digest IS NOT NULL AND p.cursor_id >= recipients.recipient_id)))
+"""
+DELETE_MEMBERSHIPS = """
+DELETE FROM memberships
+WHERE recipient_id > :after AND recipient_id <= :until
+    AND NOT EXISTS (SELECT 1 FROM recipients r WHERE r.recipient_id = memberships.recipient_id)
+RETURNING list_id
 """
 CANCEL_DELIVERIES = """
 UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now
@@ -61,6 +73,7 @@ def undo_some(connection: Connection, progress: ProgressTable, import_id: int, n
 
 def _remove(connection: Connection, progress: ProgressTable, ids: dict[str, int], now: int) -> int:
     removed = connection.execute(DELETE_UNSENT, **ids)
+    subtract_members(connection, (list_id for (list_id,) in connection.fetch_all(DELETE_MEMBERSHIPS, **ids)))
     cancelled = Counter(event_id for (event_id,) in connection.fetch_all(CANCEL_DELIVERIES, now=now, **ids))
     for event_id, count in sorted(cancelled.items()):
         progress.count(event_id, {"cancelled": count}, now)

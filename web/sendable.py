@@ -71,4 +71,4 @@ def _unknown(placeholder: Placeholder, known_names: Collection[str]) -> str:
 
 
 def _known_names(database: Database) -> list[str]:
-    return database.recipients.field_names()
+    return database.personal_fields.names()

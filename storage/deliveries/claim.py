@@ -15,6 +15,9 @@ unsubscribes before the cursor reaches them gets no delivery, and recipients add
 Emails take turns. A claim starts with the email after the one that was claimed last, in the order of event_ids, and
 wraps around. So a small email does not wait for a large one.
 
+An email that is not for everyone reads its audience in windows (storage/audience_windows.py). A claim reads a bounded
+number of rows. If it finds no recipient among them, it continues after them, in another transaction.
+
 No two senders claim the same delivery. SQLite has one writer at a time. On PostgreSQL, queued rows are selected with
 FOR UPDATE SKIP LOCKED, and the row in `progress` is locked while its next deliveries are created. With a daily limit,
 senders claim one after another, because each counts what the others have claimed.
@@ -22,10 +25,13 @@ senders claim one after another, because each counts what the others have claime
 
 from __future__ import annotations
 
+from storage.audience_windows import window_of
+from storage.audiences import Audiences, why_deleted
 from storage.connection import Connection
-from storage.progress import ProgressTable
+from storage.progress import ProgressTable, RecipientRange
 
 FIRST_ANALYZE_AT = 20_000  # statistics are first updated after a process has created this many deliveries
+MAX_ROWS_READ = 20_000  # of one audience, in one transaction
 FIRST_EVENT_ID, LAST_EVENT_ID = -(2**63), 2**63 - 1
 
 # A sender whose claims were taken over has no row.
@@ -43,8 +49,15 @@ RETURNING event_id, recipient_id, address
 INSERT_CLAIMED = """
 INSERT INTO deliveries (event_id, recipient_id, status, claimed_by, queued_at, next_attempt_at, address)
 SELECT :event_id, recipient_id, 'claimed', :sender_id, :now, :now, address FROM recipients
-WHERE recipient_id > :after AND recipient_id <= :last AND status = 'active' AND removed_at IS NULL
+WHERE recipient_id > :after AND recipient_id <= :last AND status = 'active' AND removed_at IS NULL AND listed = 1
 ORDER BY recipient_id LIMIT :limit
+RETURNING event_id, recipient_id, address
+"""
+INSERT_CLAIMED_OF_WINDOW = """
+INSERT INTO deliveries (event_id, recipient_id, status, claimed_by, queued_at, next_attempt_at, address)
+SELECT :event_id, r.recipient_id, 'claimed', :sender_id, :now, :now, r.address
+FROM {source} AND r.status = 'active' AND r.removed_at IS NULL
+ORDER BY r.recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_EVENT_ID = """
@@ -73,8 +86,10 @@ class Claims:
     def __init__(self, connection: Connection, progress: ProgressTable) -> None:
         self._connection = connection
         self._progress = progress
+        self._audiences = Audiences(connection)
         self._claim_queued = CLAIM_QUEUED.format(for_update_skip_locked=connection.for_update_skip_locked)
         self._created = 0
+        self._is_unfinished = False  # whether the last transaction stopped at MAX_ROWS_READ
         self._analyze_at = FIRST_ANALYZE_AT
         self._lock_quota = LOCK_QUOTA.format(for_update=connection.for_update)
         self._next_event_id_sql = NEXT_EVENT_ID.format(sending_index_hint=connection.sending_index_hint)
@@ -86,6 +101,17 @@ class Claims:
         All senders together send at most `per_day` messages in 24 hours; 0 means no limit. Empty if nothing is due.
         """
         claimed: list[Claim] = []
+        self._is_unfinished = True
+        while self._is_unfinished and not claimed:
+            self._is_unfinished = False
+            claimed = self._claim(sender_id, after, now, limit, per_day)
+        if self._created >= self._analyze_at:
+            self._analyze_at *= 2
+            self._connection.analyze()
+        return claimed
+
+    def _claim(self, sender_id: int, after: int, now: int, limit: int, per_day: int) -> list[Claim]:
+        claimed: list[Claim] = []
         with self._connection.transaction():
             if self._connection.fetch_one(self._lock_sender, sender_id=sender_id) is None:
                 return claimed
@@ -96,9 +122,6 @@ class Claims:
                 while len(claimed) < limit and (event_id := self._next_event_id(first, now)) is not None:
                     claimed += self._claim_from(event_id, sender_id, now, limit - len(claimed))
                     first = event_id + 1
-        if self._created >= self._analyze_at:
-            self._analyze_at *= 2
-            self._connection.analyze()
         return claimed
 
     def used_today(self, now: int) -> int:
@@ -118,14 +141,47 @@ class Claims:
         claims = self._fetch_claims(self._claim_queued, limit=limit, **claim)
         room = limit - len(claims)
         if room and (remaining := self._progress.remaining_recipients(event_id)):
-            created = self._fetch_claims(
-                INSERT_CLAIMED, after=remaining.after, last=remaining.last, limit=room, **claim
-            )
+            if remaining.audience == "everyone":
+                created = self._fetch_claims(
+                    INSERT_CLAIMED, after=remaining.after, last=remaining.last, limit=room, **claim
+                )
+                cursor = created[-1][1] if len(created) == room else None
+                self._progress.move_cursor(event_id, cursor, len(created), now)
+            else:
+                created = self._create_some(remaining, room, claim)
             self._created += len(created)
-            cursor = created[-1][1] if len(created) == room else None
-            self._progress.move_cursor(event_id, cursor, len(created), now)
             claims += created
         return claims
+
+    def _create_some(self, remaining: RecipientRange, room: int, claim: dict[str, int]) -> list[Claim]:
+        """Create up to `room` claimed deliveries of an email that is not for everyone, and move its cursor."""
+        event_id, now = claim["event_id"], claim["now"]
+        lists = self._audiences.lock_lists(event_id)
+        for each in lists:
+            if each.deleted_at is not None:  # at the very moment at which the email was started
+                self._progress.hold_started(event_id, why_deleted(each.name, each.excluded))
+                return []
+        included, excluded = ([each.list_id for each in lists if each.excluded is which] for which in (False, True))
+        window = window_of(self._connection, remaining.audience, included, excluded)
+        insert = INSERT_CLAIMED_OF_WINDOW.format(source=window.source)
+        cursor: int | None = remaining.after
+        created: list[Claim] = []
+        rows, rows_read = room, 0
+        while cursor is not None and len(created) < room and rows_read < MAX_ROWS_READ:
+            limit = room - len(created)
+            values = {"after": cursor, "last": remaining.last, "joined_until": remaining.joined_until}
+            values |= {"window": window.rows(rows), "event_id": event_id}
+            found = self._fetch_claims(insert, limit=limit, **values | claim)
+            created += found
+            if len(found) == limit:
+                cursor = found[-1][1]
+            else:
+                ((cursor,),) = self._connection.fetch_all(window.end, **values)
+            rows_read += values["window"] * window.lists
+            rows = min(2 * rows, MAX_ROWS_READ // 4)
+        self._progress.move_cursor(event_id, cursor, len(created), now)
+        self._is_unfinished = self._is_unfinished or cursor is not None
+        return created
 
     def _fetch_claims(self, sql: str, **values: int) -> list[Claim]:
         return sorted(self._connection.fetch_all(sql, **values))  # RETURNING has no order

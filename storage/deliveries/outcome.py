@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from storage.audiences import HAS_LEFT
 from storage.connection import Connection, PendingTransaction, Statement
 from storage.deliveries.listing import DeliveryLists
 from storage.deliveries.retry import INSERT_ATTEMPT, SELECT_STATUS, Retries
@@ -72,15 +73,16 @@ SELECT_IN_DOUBT = """
 SELECT event_id, recipient_id, address, attempts, attempts_in_doubt, queued_at FROM deliveries
 WHERE claimed_by = :sender_id AND status = 'sending'
 """
-# There is no further attempt for a recipient who has unsubscribed or been removed in the meantime, nor for anyone once
-# the email is cancelled.
-CANCEL_UNWANTED = """
+# There is no further attempt for a recipient who has unsubscribed, been removed or left all lists of the email in the
+# meantime, nor for anyone once the email is cancelled.
+CANCEL_UNWANTED = f"""
 UPDATE deliveries SET status = 'cancelled', finished_at = :now
 WHERE event_id = :event_id AND recipient_id = :recipient_id AND status = 'queued' AND (
     NOT EXISTS (SELECT 1 FROM recipients r
                 WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
-    OR EXISTS (SELECT 1 FROM emails e WHERE e.event_id = deliveries.event_id AND e.status = 'cancelled'))
-"""
+    OR EXISTS (SELECT 1 FROM emails e WHERE e.event_id = deliveries.event_id AND e.status = 'cancelled')
+    OR ({HAS_LEFT.format(delivery="deliveries")}))
+"""  # noqa: S608 - statements of our own
 
 DeliveryKey = tuple[int, int]  # event_id, recipient_id
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
+from storage.audiences import HAS_LEFT
 from storage.connection import Connection, Row, Statement
 from storage.deliveries.listing import WINDOW_OF_ATTEMPTED
 from storage.errors import NotInDoubt, NotRetryable
@@ -20,19 +21,23 @@ SELECT_ATTEMPTED = """
 SELECT DISTINCT recipient_id FROM attempts WHERE event_id = :event_id AND recipient_id > :after
 ORDER BY recipient_id LIMIT :limit
 """
-# Only deliveries that have been attempted, and only to recipients who are still active.
-IS_RETRYABLE = """
+# Only deliveries that have been attempted, and only to recipients who are still active and in the audience.
+IS_RETRYABLE = f"""
 EXISTS (SELECT 1 FROM attempts a WHERE a.event_id = deliveries.event_id AND a.recipient_id = deliveries.recipient_id)
 AND EXISTS (
     SELECT 1 FROM recipients r
     WHERE r.recipient_id = deliveries.recipient_id AND r.status = 'active' AND r.removed_at IS NULL)
-"""
+AND NOT ({HAS_LEFT.format(delivery="deliveries")})
+"""  # noqa: S608 - statements of our own
 QUEUE_AGAIN = f"""
 UPDATE deliveries SET status = 'queued', queued_at = ?, next_attempt_at = ?, attempts_in_doubt = 0, finished_at = NULL
 WHERE event_id = ? AND recipient_id = ? AND status = ? AND {IS_RETRYABLE}
 """  # noqa: S608 - statements of our own
-# The status of a delivery's recipient, or 'removed'. A retry skips all but 'active'.
-STANDING = "CASE WHEN r.removed_at IS NULL THEN COALESCE(r.status, 'removed') ELSE 'removed' END"
+# The status of a delivery's recipient, or 'removed', or 'left'. A retry skips all but 'active'.
+STANDING = f"""
+CASE WHEN r.status IS NULL OR r.removed_at IS NOT NULL THEN 'removed' WHEN r.status <> 'active' THEN r.status
+    WHEN {HAS_LEFT.format(delivery="d")} THEN 'left' ELSE 'active' END
+"""
 COUNT_STANDINGS = f"""
 SELECT d.status, {STANDING} AS standing, COUNT(*) FROM ({WINDOW_OF_ATTEMPTED}) AS looked_at CROSS JOIN deliveries d
 LEFT JOIN recipients r ON r.recipient_id = d.recipient_id
@@ -64,7 +69,8 @@ DECISION_REPLIES = {"sent": "marked as delivered by hand", "failed": "marked as 
 class Standings(NamedTuple):
     """The number of failed and unknown deliveries, by (status, standing of the recipient).
 
-    The standing is the status of the recipient, or `removed`. A retry queues only deliveries to `active` recipients.
+    The standing is the status of the recipient, `removed`, or `left`: they are in none of the email's lists any more. A
+    retry queues only deliveries to `active` recipients.
     """
 
     counts: Mapping[tuple[str, str], int]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 
+from storage.audiences import INSERT_LISTS, INSERT_NAMED
 from storage.connection import Values
 from storage.deliveries.outcome import SET_SENDING, SET_SENT
 from storage.deliveries.retry import IS_RETRYABLE, QUEUE_AGAIN
@@ -20,9 +21,18 @@ from storage.emails import INSERT_EMAIL
 # The first `%s` is the array of the first column, and so on.
 MANY_ROWS = {
     INSERT_EMAIL: """
-INSERT INTO emails (event_id, due_at, created_at, token, subject, content)
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+INSERT INTO emails (event_id, due_at, created_at, token, subject, content, audience, recipients_max, personal, reply_to,
+    from_name)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::bigint[], %s::bigint[], %s::text[], %s::text[])
 ON CONFLICT (event_id) DO NOTHING
+""",
+    INSERT_LISTS: """
+INSERT INTO audiences (event_id, list_id, excluded) SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
+""",
+    INSERT_NAMED: """
+INSERT INTO named_recipients (event_id, recipient_id, address)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[])
 """,
     SET_SENDING: """
 UPDATE deliveries SET status = 'sending'
@@ -95,6 +105,12 @@ def arrays(rows: Iterable[tuple[object, ...]]) -> list[str]:
 
 def _array(column: Sequence[object]) -> str:
     """Return an array literal. psycopg would call a Python function for each value, which is slower."""
-    if isinstance(column[0], str):
+    if None in column:
+        column = ["NULL" if value is None else _quoted(str(value)) for value in column]
+    elif isinstance(column[0], str):
         column = ['"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"' for text in column]
     return f"{{{','.join(map(str, column))}}}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
