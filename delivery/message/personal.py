@@ -54,6 +54,20 @@ class MissingValue(MessageError):
         self.name = name
 
 
+class Preview(NamedTuple):
+    """What a recipient will see. `html` is empty if the email is plain text.
+
+    `missing` are the names for which there is no value; the placeholders stay visible. `problem` is why the recipient
+    gets no message, or empty.
+    """
+
+    subject: str
+    plain: str
+    html: str
+    missing: list[str]
+    problem: str
+
+
 class PersonalTexts(NamedTuple):
     """The parsed subject and content of an email with placeholders."""
 
@@ -97,7 +111,7 @@ class PersonalMessage(Message):
         }
         self._subject_indices = [self._index(each) for each in self.texts.subject.placeholders]
         self._escaped = _EscapedValues(has_token=unsubscribe is not None)
-        parts = self._parts_of(content, unsubscribe.prefix if unsubscribe else None)
+        self._personal_parts = parts = self._parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._before_subject, _, after_subject = self._fields.partition(_SUBJECT_FIELD)
         if not self._subject_indices:
             self._before_subject += field("Subject", text_words(self.texts.subject.filled([])))
@@ -130,7 +144,25 @@ class PersonalMessage(Message):
 
     def sample(self) -> RecipientMessage:
         """Return a message that has the placeholders themselves in place of the values."""
-        return RecipientMessage(self, [f"{{{{ {name} }}}}" for name, _ in self._wanted])
+        return RecipientMessage(self, [_visible(name) for name, _ in self._wanted])
+
+    def preview(self, fields: Mapping[str, str]) -> Preview:
+        """Return what a recipient with these personal fields will see. In the unsubscribe link, x is the token."""
+        missing = [name for name in self.texts.required_names() if not fields.get(name)]
+        problem = ""
+        try:
+            self.for_recipient(fields)
+        except MessageError as error:
+            problem = str(error)
+        values = [
+            fields.get(name) or (f"{{{{ {name} }}}}" if default is None else default) for name, default in self._wanted
+        ]
+        escaped = self._escaped.of([UNSAFE.sub("\ufffd", value) for value in values])
+        if self._links is not None:
+            escaped[TOKEN_SLOT] = b"x" * TOKEN_LENGTH
+        parts = {part.subtype: part.filled(escaped).decode("utf-8") for part in self._personal_parts}
+        subject = self.texts.subject.filled([values[index] for index in self._subject_indices])
+        return Preview(subject, parts[b"plain"], parts.get(b"html", ""), missing, problem)
 
     def as_bytes(self, address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         return self.for_recipient({}).as_bytes(address, recipient_id, at, eight_bit=eight_bit)
@@ -269,6 +301,10 @@ class _Marks:
     def index(self, mark: str) -> int:
         """Return which placeholder a mark stands for."""
         return self._index[mark]
+
+
+def _visible(name: str) -> str:
+    return f"{{{{ {name} }}}}"
 
 
 def _html(value: str) -> str:

@@ -47,6 +47,13 @@ class PersonalPart(NamedTuple):
     slots: list[int]
     fixed: dict[int, int]  # the lengths of values whose length is the same for all recipients, by index
 
+    def filled(self, values: Sequence[bytes]) -> bytes:
+        """Return the text with the values of a recipient."""
+        octets = [self.pieces[0]]
+        for slot, piece in zip(self.slots, self.pieces[1:], strict=True):
+            octets += (values[slot], piece)
+        return b"".join(octets)
+
     def lines(self) -> list[tuple[int, int]]:
         """Return for each line its number of octets without slots of free length, and the number of these slots."""
         marked: list[tuple[int, int]] = []

@@ -5,16 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import Conflict
 
 import operations
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, ReplaceResult
+from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, Email, EmailSummary, ReplaceResult
+from delivery.errors import MessageError
 from intake.email_fields import clean_event_id
-from intake.fields import Fields, choice, number
+from intake.fields import Fields, choice, number, text
 from operations import get_email, get_summary
+from sender.preview import preview, survey_recipients
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
 from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields
+from web.api.recipients import find_recipient
+from web.errors import CONTENT_PRUNED
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
@@ -45,6 +50,15 @@ def show_email(event_id: str) -> Response:
     """Return an email with its content and the reasons for failures."""
     query_fields(request).check()
     return json_response(in_database(lambda database: _whole(database, clean_event_id(event_id))))
+
+
+@blueprint.get("/emails/<event_id>/preview")
+def preview_email(event_id: str) -> Response:
+    """Return what a recipient will see; without a recipient, placeholders stay visible."""
+    recipient = query_fields(request, "recipient")
+    who = recipient.take_or("recipient", text(str), None)
+    recipient.check()
+    return json_response(in_database(lambda database: _preview(database, clean_event_id(event_id), who.value)))
 
 
 @blueprint.put("/emails/<event_id>")
@@ -88,14 +102,34 @@ def retry_deliveries(event_id: str) -> Response:
     return _shown(email, queued=queued, not_queued=blocked)
 
 
+def _preview(database: Database, event_id: int, who: str | None) -> serializers.Document:
+    if get_email(database, event_id).content_digest is not None:
+        raise Conflict(CONTENT_PRUNED)
+    recipient = None if who is None else find_recipient(database, who)
+    fields = database.personal_fields.of([recipient.recipient_id]) if recipient else {}
+    values = fields.get(recipient.recipient_id, {}) if recipient else {}
+    try:
+        shown = preview(current_settings(), database, event_id, database.emails.text_to_send(event_id), values)
+    except MessageError as error:
+        raise Conflict(f"this email cannot be sent: {error}") from error
+    return serializers.preview(event_id, recipient, shown)
+
+
 def _whole(database: Database, event_id: int) -> serializers.Document:
     email, summary = get_email(database, event_id), get_summary(database, event_id)
     reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
     return {
         **serializers.email(summary, current_settings().timezone),
         **serializers.failures(reasons, summary),
+        "recipients_without_value": _without_value(database, email, summary),
         "content": email.content,
     }
+
+
+def _without_value(database: Database, email: Email, summary: EmailSummary) -> serializers.Document | None:
+    """Return how many recipients lack a value; None if the email has no personal fields, or has been started."""
+    survey = survey_recipients(database, email) if email.personal and not summary.deliveries else None
+    return None if survey is None else {"count": survey.missing, "at_least": survey.is_partial}
 
 
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:

@@ -65,7 +65,7 @@ def add_recipients() -> Response:
 def show_recipient(recipient: str) -> Response:
     """Return a recipient by recipient_id or address."""
     query_fields(request).check()
-    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(serializers.recipient(in_database(lambda database: find_recipient(database, recipient))))
 
 
 @blueprint.get("/recipients/<recipient:recipient>/deliveries")
@@ -77,7 +77,7 @@ def list_history(recipient: str) -> Response:
     fields.check()
     page = in_database(
         lambda database: database.recipients.deliveries(
-            _find(database, recipient).recipient_id, after.value, size.value
+            find_recipient(database, recipient).recipient_id, after.value, size.value
         )
     )
     cursor = cursor_of(*page.next_after) if page.next_after else None
@@ -87,7 +87,9 @@ def list_history(recipient: str) -> Response:
 @blueprint.delete("/recipients/<recipient:recipient>")
 def remove_recipient(recipient: str) -> Response:
     """Remove a recipient and cancel its waiting deliveries. An unsubscribe is remembered."""
-    in_database(lambda database: database.recipients.remove([_address(_find(database, recipient))], datetime.now(UTC)))
+    in_database(
+        lambda database: database.recipients.remove([_address(find_recipient(database, recipient))], datetime.now(UTC))
+    )
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response
@@ -96,9 +98,9 @@ def remove_recipient(recipient: str) -> Response:
 @blueprint.post("/recipients/<recipient:recipient>/reactivate")
 def reactivate_recipient(recipient: str) -> Response:
     """Reactivate a recipient who has unsubscribed or was rejected."""
-    address = in_database(lambda database: _address(_find(database, recipient)))
+    address = in_database(lambda database: _address(find_recipient(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address))
-    return json_response(serializers.recipient(in_database(lambda database: _find(database, recipient))))
+    return json_response(serializers.recipient(in_database(lambda database: find_recipient(database, recipient))))
 
 
 def _folded(name: str, part: str) -> str:
@@ -115,7 +117,8 @@ class RecipientConverter(BaseConverter):
     part_isolating = False
 
 
-def _find(database: Database, recipient: str) -> Recipient:
+def find_recipient(database: Database, recipient: str) -> Recipient:
+    """Return a recipient, given their recipient_id or address. Raises NotThere, or ValidationError."""
     if "@" in recipient:
         result = _find_address(database, recipient)
     else:

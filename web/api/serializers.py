@@ -8,6 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, Reason, Recipient
+from delivery.message.personal import Preview
 
 Document = dict[str, object]
 
@@ -42,6 +43,19 @@ def email(each: EmailSummary, zone: ZoneInfo) -> Document:
         "first_sent_at": utc(each.first_sent_at),
         "last_sent_at": utc(each.last_sent_at),
         "lateness": lateness(each),
+    }
+
+
+def preview(event_id: int, recipient: Recipient | None, shown: Preview) -> Document:
+    """Return what a recipient will see. Without a recipient, that is not a problem."""
+    return {
+        "event_id": event_id,
+        "recipient": recipient.address if recipient else None,
+        "subject": shown.subject,
+        "text": shown.plain,
+        "html": shown.html or None,
+        "missing": shown.missing,
+        "problem": (shown.problem or None) if recipient else None,
     }
 
 
