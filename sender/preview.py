@@ -30,8 +30,18 @@ def survey_recipients(database: Database, email: Email) -> Survey | None:
     if not email.personal or email.content_digest is not None:
         return None
     try:
-        texts = parse_texts(email.subject, email.content)
+        required, names = _names(email)
     except MessageError:
         return None
-    names = [placeholder.name for placeholder in texts.placeholders]
-    return database.personal_fields.survey_saved(email.event_id, email.audience.kind, texts.required_names(), names)
+    return database.personal_fields.survey_saved(email.event_id, email.audience.kind, required, names)
+
+
+def survey_audience(database: Database, email: Email) -> Survey:
+    """Return who in the audience of a new email lacks a value. Raises MessageError, or NoSuchList and the like."""
+    return database.personal_fields.survey(email.audience, *_names(email))
+
+
+def _names(email: Email) -> tuple[list[str], list[str]]:
+    """Return the names that every recipient needs a value for, and all names."""
+    texts = parse_texts(email.subject, email.content)
+    return texts.required_names(), [placeholder.name for placeholder in texts.placeholders]

@@ -116,13 +116,13 @@ def _survey(
     windows: Iterator[list[Row]] | Sequence[list[Row]], required: Sequence[str], names: Sequence[str], seconds: float
 ) -> Survey:
     ends_at = time.monotonic() + seconds
-    keys = [f'"{name}":' for name in required]  # found only as a name, because quotation marks in values are escaped
+    keys = [f'"{name}":' for name in required]
     missing, missing_id, longest_id, longest = 0, None, None, 0
     for rows in windows:
         if time.monotonic() >= ends_at:
             return Survey(missing, True, missing_id, longest_id)
         for recipient_id, text in rows:
-            if keys and (text is None or not all(map(text.__contains__, keys))) and _lacks(text, required):
+            if keys and _may_lack(text, keys) and _lacks(text, required):
                 missing += 1
                 missing_id = missing_id or recipient_id
             elif names and text is not None and len(text) > longest:
@@ -130,6 +130,11 @@ def _survey(
                 if length > longest:
                     longest, longest_id = length, recipient_id
     return Survey(missing, False, missing_id, longest_id)
+
+
+def _may_lack(text: str | None, keys: Sequence[str]) -> bool:
+    """Return False if the JSON certainly has all keys, with a value. Quotation marks within values are escaped."""
+    return text is None or '""' in text or not all(map(text.__contains__, keys))
 
 
 def _lacks(text: str | None, required: Sequence[str]) -> bool:

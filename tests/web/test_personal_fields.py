@@ -131,6 +131,7 @@ def test_a_preview_for_no_one_is_not_found(people: Api) -> None:
 def test_an_email_says_how_many_recipients_lack_a_value(people: Api) -> None:
     people("PUT", "/emails/1", {**EMAIL, "content": PAGE, "personal": True})
     assert people.get("/emails/1")["recipients_without_value"] == {"count": 2, "at_least": False}
+    assert "2 recipients will not get this email" in people.client.get("/emails/1").text
     people("PUT", "/emails/2", {**EMAIL, "content": PAGE})
     assert people.get("/emails/2")["recipients_without_value"] is None
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Email, EventIdUsed, SaveResult
+from database import Database, Email, EventIdUsed, SaveResult, Survey, TextToSend
+from delivery.interface import SendableMessage
 from delivery.message.message import MessageError
-from delivery.message.mime import looks_like_html, parts_of
+from delivery.message.mime import looks_like_html
+from delivery.message.personal import Preview
 from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.errors import RepeatedTime, ValidationError
@@ -24,7 +27,8 @@ from intake.fields import Fields, InvalidFields, invalid, number, text
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
-from sender.outgoing import unsubscribe_links
+from sender.preview import preview as preview_of
+from sender.preview import survey_audience
 from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
@@ -35,7 +39,17 @@ from web.sandbox import framed
 from web.sendable import require_sendable
 from web.services import current_settings, in_database, save_email
 
-FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset")
+FORM_FIELDS = (
+    "event_id",
+    "proposed",
+    "email_subject",
+    "email_content",
+    "timestamp",
+    "offset",
+    "email_personal",
+    "shown_to",
+)
+AS_WRITTEN = "no"  # the value of email_personal with which braces are sent as they are written
 MAX_REPLY_LENGTH = 500  # characters
 LABELS = {
     "email_subject": "The subject",
@@ -43,6 +57,7 @@ LABELS = {
     "timestamp": "The time",
     "event_id": "The email ID",
     "address": "The address",
+    "shown_to": "The address",
 }
 # The category and the beginning of the notice for each result of a test.
 TEST_NOTICES = {
@@ -87,7 +102,9 @@ def change(form: Form) -> Response:
 
 def show_html(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
-    return framed(_parts(clean_content(form["email_content"]))["html"])
+    subject, content = clean_subject(form.get("email_subject", "")), clean_content(form.get("email_content", ""))
+    email = Email(0, subject, content, datetime.now(UTC), personal=_is_personal(form))
+    return framed(in_database(lambda database: _shown(database, email, form)).preview.html)
 
 
 def check(form: Form) -> AnyResponse:
@@ -125,7 +142,7 @@ def send_test(form: Form) -> Response:
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
         return _confirm(email, form, address_error=f"Too many tests. Try again in {wait} s.")
-    return _confirm(email, form, notice=_notice(_try(email, address.text)))
+    return _confirm(email, form, notice=_notice(_try(email, form, address.text)))
 
 
 STEPS: dict[str, Callable[[Form], AnyResponse]] = {
@@ -152,9 +169,16 @@ def _clean(form: Form) -> Email:
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
     fields.check()
     try:
-        return require_sendable(Email(event_id.value, subject.value, content.value, due_at.value))
+        email = Email(event_id.value, subject.value, content.value, due_at.value, personal=_is_personal(form))
+        return require_sendable(email)
     except ValidationError as error:
         raise InvalidFields([error]) from error
+
+
+def _is_personal(form: Form) -> bool:
+    """Return whether names in braces are filled in: if there are braces, unless they are to be sent as written."""
+    has_braces = any("{{" in form.get(name, "") for name in ("email_subject", "email_content"))
+    return has_braces and form.get("email_personal") != AS_WRITTEN
 
 
 def _free_number() -> int:
@@ -183,6 +207,8 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
         readings=_readings(form),
         now=datetime.now(UTC),
         recipients=_active_recipients(),
+        as_written=AS_WRITTEN,
+        has_braces=_is_personal({**form, "email_personal": ""}),
     )
     return make_response(page, 400 if errors else 200)
 
@@ -191,13 +217,17 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
     kept = {name: form.get(name, "") for name in FORM_FIELDS}
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
-    parts = _parts(email.content)
+    shown = in_database(lambda database: _shown(database, email, form))
+    kept["shown_to"] = shown.recipient or ""
+    preview = shown.preview
     page = render_template(
         "email_new_check.html",
         email=email,
         kept=kept,
-        parts=parts,
-        placeholders=placeholders(email.subject, parts["plain"], parts["html"]),
+        shown=shown,
+        preview=preview,
+        as_written=AS_WRITTEN,
+        placeholders=placeholders(email.subject, preview.plain, preview.html) if not email.personal else [],
         looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
         recipients=_active_recipients(),
@@ -209,21 +239,65 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
     return make_response(page, 400 if address_error else 200)
 
 
+class Shown(NamedTuple):
+    """What one recipient will see. For an email with personal fields, also who in the audience lacks a value.
+
+    `longest` and `missing` are addresses to show next: of the recipient with the longest values, and of one without a
+    value. `error` is why `typed`, the address to show, is not a recipient.
+    """
+
+    preview: Preview
+    recipient: str | None = None
+    fields: Mapping[str, str] | None = None
+    survey: Survey | None = None
+    longest: str | None = None
+    missing: str | None = None
+    typed: str = ""
+    error: str = ""
+
+
+def _shown(database: Database, email: Email, form: Form) -> Shown:
+    text = TextToSend(email.subject, email.content, "preview", 0, personal=email.personal)
+
+    def seen_by(fields: Mapping[str, str]) -> Preview:
+        return preview_of(current_settings(), database, email.event_id, text, fields)
+
+    if not email.personal:
+        return Shown(seen_by({}))
+    survey = survey_audience(database, email)
+    longest, missing = (_address_of(database, number) for number in (survey.longest_id, survey.missing_id))
+    typed = form.get("shown_to", "").strip() or longest or missing or ""
+    recipient, error = None, ""
+    if typed:
+        try:
+            recipient = database.recipients.find(clean_typed_address(typed, single_label=True))
+            error = "" if recipient else "No recipient has this address."
+        except ValidationError as invalid_address:
+            error = _sentence(LABELS["shown_to"], invalid_address.message)
+    if recipient is None:
+        return Shown(seen_by({}), None, None, survey, longest, missing, typed, error)
+    fields = database.personal_fields.of([recipient.recipient_id]).get(recipient.recipient_id, {})
+    return Shown(seen_by(fields), recipient.address, fields, survey, longest, missing, typed)
+
+
+def _address_of(database: Database, recipient_id: int | None) -> str | None:
+    recipient = None if recipient_id is None else database.recipients.get(recipient_id)
+    return recipient.address if recipient else None
+
+
 def _active_recipients() -> int:
     return in_database(lambda database: database.recipients.counts())["active"]
 
 
-def _parts(content: str) -> dict[str, str]:
-    """Return the texts that will be sent, by kind. In the unsubscribe link, x stands for the recipient's token."""
-    links = in_database(lambda database: unsubscribe_links(current_settings(), database))
-    parts = parts_of(content, links.prefix if links else None)
-    return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
-
-
-def _try(email: Email, address: str) -> SingleSend:
+def _try(email: Email, form: Form, address: str) -> SingleSend:
+    """Send the email to `address`, with the values of the recipient who is shown."""
     settings = current_settings()
+
+    def message_of(database: Database) -> SendableMessage:
+        return single_message(settings, database, email, _shown(database, email, form).fields)
+
     try:
-        message = in_database(lambda database: single_message(settings, database, email))
+        message = in_database(message_of)
     except MessageError as error:
         return SingleSend("failed", str(error))
     return send_single(settings, message, address)

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from flask import Response, request, url_for
 from werkzeug.exceptions import NotFound
 
-from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings
+from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings, Survey
 from intake.email_fields import clean_event_id
 from intake.errors import BadTimestamp, RepeatedTime, ValidationError
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
 from operations import get_email, get_summary, why_blocked
 from sender.outgoing import as_plain_text, goes_as_html
+from sender.preview import survey_recipients
 from web.pages import etag
 from web.pages.email import wording
 from web.pages.filters import offset
@@ -52,6 +53,7 @@ class EmailData(NamedTuple):
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
     standings: Standings
+    survey: Survey | None  # who lacks a value, if it has personal fields and has not started
 
 
 def number_of(event_id: str) -> int:
@@ -121,7 +123,8 @@ def load(database: Database, query: PageQuery) -> EmailData:
     reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
     may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
     standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
-    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons, standings)
+    survey = survey_recipients(database, email) if not_started(summary) else None
+    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons, standings, survey)
 
 
 class Clocks(NamedTuple):
