@@ -67,6 +67,7 @@ from storage.errors import (
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    UnusableList,
     WrongStatus,
 )
 from storage.group_commit import GroupCommit
@@ -171,6 +172,7 @@ __all__ = [
     "Survey",
     "TextToSend",
     "Totals",
+    "UnusableList",
     "WrongClock",
     "WrongStatus",
     "boot_clock",

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from database import (
     RETRYABLE_STATUSES,
+    AudienceCount,
     Cancelled,
     Database,
+    DBError,
     Email,
     EmailSummary,
     EmailWriter,
@@ -51,9 +53,12 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
 
 def save_emails(
     database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
-) -> Sequence[SaveResult]:
-    """Save the emails that are new, all durably or none. Return the result for each."""
-    results = database.emails.save_many(emails, now)
+) -> Sequence[SaveResult | DBError]:
+    """Save the emails that are new, all durably or none. Return the result for each.
+
+    It is NoSuchList, ListArchived or ListInBoth for an email whose audience cannot be used; the others are saved.
+    """
+    results = database.emails.save_group(lambda: [(email, now) for email in emails])
     saved = (email for email, result in zip(emails, results, strict=True) if result is SaveResult.SAVED)
     for due_at in sorted({email.due_at for email in saved}):
         wake_at(wake_ups, due_at)
@@ -181,6 +186,13 @@ def get_summary(database: Database, event_id: int) -> EmailSummary:
     if summary is None:
         raise NoSuchEmail(event_id)
     return summary
+
+
+def count_recipients(database: Database, email: EmailSummary) -> AudienceCount | None:
+    """Return how many recipients an email has now, or None if it has been started or cancelled."""
+    if email.started_at is not None or email.status not in ("scheduled", "held"):
+        return None
+    return database.audiences.count_of(email.event_id, email.audience)
 
 
 def wake_at(wake_ups: WakeUps | None, due_at: datetime) -> None:

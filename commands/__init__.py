@@ -8,6 +8,7 @@ from commands.backup import backup, restored
 from commands.check import check
 from commands.database import copy_database_command, init_db
 from commands.emails import emails
+from commands.lists import lists
 from commands.prune import prune
 from commands.recipients import recipients
 from commands.sessions import end_sessions
@@ -18,5 +19,5 @@ def register(app: Flask) -> None:
     """Add the commands to `flask`."""
     for command in (init_db, copy_database_command, backup, restored, prune, check, end_sessions):
         app.cli.add_command(command)
-    for group in (emails, recipients, wakeups):
+    for group in (emails, recipients, lists, wakeups):
         app.cli.add_command(group)

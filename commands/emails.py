@@ -12,14 +12,28 @@ import click
 import operations
 from commands.errors import plain_errors
 from commands.output import echo_json, json_option
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Cancelled, Database, EmailSummary, Standings, open_database
+from database import (
+    EMAIL_STATUSES,
+    RETRYABLE_STATUSES,
+    Audience,
+    AudienceCount,
+    Cancelled,
+    Database,
+    Email,
+    EmailSummary,
+    Standings,
+    open_database,
+)
+from intake.email_options import AUDIENCE_WORDS
 from intake.text import printable
 from monitoring.delivery_health import problems
 from monitoring.humanize import pluralize
 from operations import get_email, get_summary
+from web.api.serializers import recipient_counts
 from web.services import current_services, current_settings
 
 PAGE_SIZE = 200
+MAX_SHOWN_ADDRESSES = 5
 MAX_SUBJECT_LENGTH = 60  # characters, in the list
 
 
@@ -78,12 +92,13 @@ def show(event_id: int, as_json: bool) -> None:
         found = problems(database, current_settings().scheduler) if waits else []
         may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
         standings = database.deliveries.standings(event_id) if may_retry else Standings({})
+        count = operations.count_recipients(database, summary)
     pruned = email.content_digest is not None
     if as_json:
         listed = {"reasons": [reason._asdict() for reason in reasons], "problems": [each._asdict() for each in found]}
-        echo_json({**_as_json(summary), "pruned": pruned, **listed})
+        echo_json({**_as_json(summary), **_audience_as_json(email.audience, count), "pruned": pruned, **listed})
         return
-    for line in _in_full(summary, current_settings().timezone):
+    for line in (*_in_full(summary, current_settings().timezone), *_options(email, count)):
         click.echo(printable(line))
     if standings.counts:
         click.echo(_retryable(standings))
@@ -194,6 +209,33 @@ def _in_full(summary: EmailSummary, zone: tzinfo) -> Iterator[str]:
         yield f"deliveries: {_counts(summary)}"
 
 
+def _options(email: Email, count: AudienceCount | None) -> Iterator[str]:
+    """Yield who an email is for, and what differs from the settings."""
+    yield f"for: {_audience(email.audience)}"
+    if count is not None:
+        inactive = ((count.unsubscribed, "unsubscribed"), (count.rejected, "rejected"))
+        left_out = " and ".join(f"{number:,} {status}" for number, status in inactive if number)
+        yield f"recipients now: {count.recipients:,}" + (f" ({left_out} left out)" if left_out else "")
+    if email.recipients_max is not None:
+        yield f"held if it has more recipients than: {email.recipients_max:,}"
+    if email.from_name is not None:
+        yield f"sender's name: {email.from_name}"
+    if email.reply_to is not None:
+        yield f"reply to: {email.reply_to}"
+    if email.personal:
+        yield "personal fields: filled in"
+
+
+def _audience(audience: Audience) -> str:
+    """Return text such as `gala, staff (except vip)`, `everyone (except staff)` or `ada@example.com and 3 more`."""
+    if audience.to:
+        shown = ", ".join(address.text for address in audience.to[:MAX_SHOWN_ADDRESSES])
+        others = len(audience.to) - MAX_SHOWN_ADDRESSES
+        return f"{shown} and {others:,} more" if others > 0 else shown
+    lists = ", ".join(audience.lists) or "everyone"
+    return f"{lists} (except {', '.join(audience.exclude_lists)})" if audience.exclude_lists else lists
+
+
 def _counts(summary: EmailSummary) -> str:
     """Return text such as `3 of 5 sent, 2 failed`, or nothing if the email has not started."""
     if not summary.expected:
@@ -220,7 +262,17 @@ def _retryable(standings: Standings) -> str:
 
 def _as_json(summary: EmailSummary) -> dict[str, object]:
     first, last = summary.lateness or (None, None)
-    return {**summary._asdict(), "first_lateness": first, "last_lateness": last}
+    times = {"first_lateness": first, "last_lateness": last}
+    return {**summary._asdict(), "audience": AUDIENCE_WORDS[summary.audience], **times}
+
+
+def _audience_as_json(audience: Audience, count: AudienceCount | None) -> dict[str, object]:
+    return {
+        "lists": audience.lists,
+        "exclude_lists": audience.exclude_lists,
+        "to": [address.text for address in audience.to],
+        "recipients": recipient_counts(count),
+    }
 
 
 def _local(at: datetime, zone: tzinfo) -> str:

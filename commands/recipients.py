@@ -16,9 +16,10 @@ import click
 
 from commands.errors import plain_errors
 from commands.import_file import ShownImportFile
+from commands.lists import ListName
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
-from database import Added, Address, Database, Recipient, open_database
+from database import Added, Address, Database, MembersAdded, Recipient, open_database
 from intake.address import clean_typed_address, distinct, stored_address
 from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
@@ -26,6 +27,8 @@ from intake.recipients_csv.format import ADDRESS_COLUMN, STATUS_COLUMN, encode_p
 from intake.text import printable
 from monitoring.humanize import pluralize
 from web.services import current_settings
+
+ADDED_BY = "command"
 
 
 @click.group()
@@ -35,23 +38,31 @@ def recipients() -> None:
 
 @recipients.command()
 @click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
+@click.option("--list", "list_name", type=ListName(), help="Also add them to this list.")
 @json_option
 @plain_errors
-def add(addresses: tuple[str, ...], as_json: bool) -> None:
+def add(addresses: tuple[str, ...], list_name: str | None, as_json: bool) -> None:
     """Add recipients (all or none).
 
-    Recipients who unsubscribed or were rejected keep that status.
+    Recipients who unsubscribed or were rejected keep that status. With --list, those who left the list stay out of it.
     """
     checked = _checked(addresses, _typed)
     with _database() as database:
-        added = database.recipients.add(checked, _now())
+        members = None
+        if list_name is None:
+            added = database.recipients.add(checked, _now())
+        else:
+            members = database.lists.add_members(list_name, checked, _now(), ADDED_BY)
+            added = Added(members.created, len(checked) - members.created)
         saved = filter(None, map(database.recipients.find, checked))
         inactive = [each for each in saved if each.status != "active"]
     if as_json:
         stays = {each.address: each.status for each in inactive}
-        echo_json({"added": added.added, "known": added.existing, "inactive": stays})
+        echo_json({"added": added.added, "known": added.existing, "inactive": stays, **_as_list(list_name, members)})
         return
     click.echo(_summary(added))
+    if members is not None:
+        click.echo(printable(f"List {list_name}: {_members_summary(members)}"))
     for each in inactive:
         click.echo(f"{each.address} stays {each.status}")
 
@@ -171,6 +182,17 @@ def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Addr
 
 def _summary(added: Added) -> str:
     return f"{added.added:,} added, {added.existing:,} already on the list"
+
+
+def _members_summary(members: MembersAdded) -> str:
+    left = f", {members.left:,} left it and stay out" if members.left else ""
+    return f"{members.added:,} added, {members.existing:,} already in it{left}"
+
+
+def _as_list(name: str | None, members: MembersAdded | None) -> dict[str, object]:
+    if members is None:
+        return {}
+    return {"list": {"name": name, "added": members.added, "known": members.existing, "left": members.left}}
 
 
 def _imported(content: ShownImportFile, added: Added | None) -> dict[str, int | bool]:

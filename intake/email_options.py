@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from database import EVERYONE, Address, Audience, Email, ListArchived, NoSuchList, name_key
+from database import EVERYONE, Address, Audience, Email, UnusableList, name_key
 from intake.address import clean_address, distinct
 from intake.email_fields import clean_header_text
 from intake.errors import ValidationError
@@ -25,6 +25,8 @@ MAX_NAME_LENGTH = 200  # characters of a display name
 MAX_MAILBOX_LENGTH = 2 * MAX_NAME_LENGTH + 400  # characters; those of a quoted name may each have a backslash
 MAX_SHOWN_LENGTH = 80  # characters of a value in an error
 FOR_EVERYONE = "everyone"
+# What a document calls the audience of an email, by the kind that is stored.
+AUDIENCE_WORDS = {"everyone": FOR_EVERYONE, "everyone_but": FOR_EVERYONE, "lists": "lists", "named": "to"}
 REQUIRED = "required"  # the DEFAULT_AUDIENCE with which every email must say who it is for
 WHOLE_NUMBER = re.compile("[0-9]{1,30}")
 YES_OR_NO = {"yes": True, "no": False}
@@ -84,8 +86,8 @@ def with_options(email: Email, options: Options, names: OptionNames, default_aud
     )
 
 
-def invalid_list(email: Email, error: NoSuchList | ListArchived, names: OptionNames) -> ValidationError:
-    """Return the error for the field of `email` that has a list which takes no emails."""
+def invalid_list(email: Email, error: UnusableList, names: OptionNames) -> ValidationError:
+    """Return the error for the field of `email` that has this list."""
     field = names.exclude_lists if error.name in email.audience.exclude_lists else names.lists
     return ValidationError(field, f"is not valid: {error}")
 

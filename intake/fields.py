@@ -11,6 +11,7 @@ from intake.text import printable
 from intake.typos import closest
 
 MAX_ERRORS_IN_TEXT = 3  # `errors` has all of them
+MAX_ERRORS = 1_000  # in one list of values
 MAX_UNKNOWN_FIELDS = 20  # that an error lists; a body can have millions
 T = TypeVar("T")
 
@@ -82,14 +83,21 @@ class Fields:
         return self.take(name, clean) if name in self._values else Field(self.errors, default)
 
     def take_each(
-        self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None
+        self, name: str, clean: Callable[[object], T], most: int, default: Sequence[T] | None, least: int = 1
     ) -> Field[Sequence[T]]:
-        """Clean each value of a list of 1 to `most` values. The list is required unless there is a `default`."""
+        """Clean each value of a list of `least` to `most` values. The list is required unless there is a `default`.
+
+        After MAX_ERRORS, the rest is not cleaned.
+        """
         if default is not None and name not in self._values:
             return Field(self.errors, default)
         errors_before = len(self.errors)
-        values = self.take(name, list_of(most)).value_or([])
-        each = [self._take_at(f"{name}[{position}]", value, clean) for position, value in enumerate(values)]
+        values = self.take(name, list_of(most, least)).value_or([])
+        each = []
+        for position, value in enumerate(values):
+            each.append(self._take_at(f"{name}[{position}]", value, clean))
+            if len(self.errors) - errors_before >= MAX_ERRORS:
+                break
         if len(self.errors) > errors_before:
             return Field(self.errors)
         return Field(self.errors, [field.value for field in each])
@@ -152,12 +160,12 @@ def true_or_false(value: object) -> bool:
     return value
 
 
-def list_of(most: int) -> Callable[[object], list[object]]:
-    """Return a function that accepts a list of 1 to `most` values."""
+def list_of(most: int, least: int = 1) -> Callable[[object], list[object]]:
+    """Return a function that accepts a list of `least` to `most` values."""
 
     def cleaned(value: object) -> list[object]:
-        if not isinstance(value, list) or not 0 < len(value) <= most:
-            raise ValidationError("value", f"must be a list of 1 to {most:,} values")
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise ValidationError("value", f"must be a list of {least} to {most:,} values")
         return value
 
     return cleaned

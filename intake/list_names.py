@@ -12,6 +12,7 @@ from intake.errors import ValidationError
 MAX_LENGTH = 100  # characters
 SEPARATORS = re.compile("[,;]")  # between the names in a cell of a CSV file
 DOTS = (".", "..")  # in a URL, these are folders
+MEMBERS = re.compile("/members(?:/|$)", re.IGNORECASE)  # in a URL, this ends the name
 JOINERS = "\u200c\u200d"  # invisible, but several scripts and many emoji need them
 
 
@@ -27,8 +28,8 @@ def clean_list_name(text: str) -> str:
         raise ValidationError("name", f"contains an invisible character, U+{ord(hidden):04X}")
     if SEPARATORS.search(text):
         raise ValidationError("name", "contains a comma or semicolon; give each list separately")
-    if text in DOTS:
-        raise ValidationError("name", "consists of dots")
+    if text in DOTS or MEMBERS.search(text):
+        raise ValidationError("name", "cannot be part of a URL")
     return text
 
 

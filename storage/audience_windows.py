@@ -58,27 +58,29 @@ ORDER BY recipient_id LIMIT :window
 END_OF_ROWS = "SELECT CASE WHEN COUNT(*) = :window THEN MAX(recipient_id) END FROM ({rows}) AS w"
 END_OF_PAGES = f"WITH pages AS MATERIALIZED ({PAGES}) {CUT_OFF_AT}"
 
-FROM_RECIPIENTS = f"({RECIPIENTS}) AS r WHERE r.listed = 1"
-FROM_MEMBERS = "({members}) AS w CROSS JOIN recipients r WHERE r.recipient_id = w.recipient_id AND w.wanted = 1"
-FROM_NAMED = f"({NAMED}) AS w CROSS JOIN recipients r WHERE r.recipient_id = w.recipient_id"
+FROM_RECIPIENTS = f"({RECIPIENTS}) AS person WHERE person.listed = 1"
+FROM_MEMBERS = (
+    "({members}) AS w CROSS JOIN recipients person WHERE person.recipient_id = w.recipient_id AND w.wanted = 1"
+)
+FROM_NAMED = f"({NAMED}) AS w CROSS JOIN recipients person WHERE person.recipient_id = w.recipient_id"
 # An excluded list counts as it is now: whoever joins it before their delivery exists gets nothing.
 NOT_IN_FEW = """
 AND NOT EXISTS (
     SELECT 1 FROM memberships x
-    WHERE x.list_id IN ({list_ids}) AND x.recipient_id = r.recipient_id AND x.left_at IS NULL)
+    WHERE x.list_id IN ({list_ids}) AND x.recipient_id = person.recipient_id AND x.left_at IS NULL)
 """
 NOT_IN_MANY = """
 AND NOT EXISTS (
     SELECT 1 FROM memberships x
-    WHERE x.recipient_id = r.recipient_id AND x.list_id + 0 IN ({list_ids}) AND x.left_at IS NULL)
+    WHERE x.recipient_id = person.recipient_id AND x.list_id + 0 IN ({list_ids}) AND x.left_at IS NULL)
 """
 
 
 class Window(NamedTuple):
     """The SQL of a window. Its values are `after`, `last` and `window`, `joined_until` for lists, `event_id` for names.
 
-    `source` follows FROM, and ends with a condition. Its table `r` has the recipients who get the email unless they are
-    inactive. `end` selects the last recipient_id of the window, or NULL if the window reaches the end of the audience.
+    `source` follows FROM, and ends with a condition. Its table `person` has the recipients who get the email unless
+    they are inactive. `end` selects the last recipient_id of the window, or NULL at the end of the audience.
     """
 
     source: str

@@ -50,11 +50,13 @@ SELECT_NAMES = """
 SELECT n.address, r.address_key FROM named_recipients n LEFT JOIN recipients r ON r.recipient_id = n.recipient_id
 WHERE n.event_id = :event_id ORDER BY n.recipient_id
 """
-COUNT_WINDOW = "SELECT r.status, COUNT(*) FROM {source} AND r.removed_at IS NULL GROUP BY r.status"
+COUNT_WINDOW = """
+SELECT person.status, COUNT(*) FROM {source} AND person.removed_at IS NULL GROUP BY person.status
+"""
 SELECT_MEMBERS = "SELECT members FROM lists WHERE list_id = :list_id"
 COUNT_INACTIVE = """
 SELECT r.status, COUNT(*) FROM recipients r CROSS JOIN memberships m
-WHERE r.status <> 'active' AND r.removed_at IS NULL
+WHERE r.status IN ('unsubscribed', 'rejected') AND r.status <> 'active' AND r.removed_at IS NULL
     AND m.list_id = :list_id AND m.recipient_id = r.recipient_id AND m.left_at IS NULL
 GROUP BY r.status
 """
@@ -149,12 +151,12 @@ class Audiences:
 
     def count_saved(self, event_id: int, kind: str) -> Snapshot:
         """Count the recipients of a saved email, outside a transaction."""
-        lists = [(each.list_id, each.excluded) for each in self.lists_of(event_id)]
-        if kind == "named":
-            counts = self._count_windows(window_of(self._connection, kind, (), ()), event_id)
-        else:
-            counts = self._count(kind, lists)
-        return Snapshot(kind, lists, counts.recipients)
+        lists = self._ids_of(event_id)
+        return Snapshot(kind, lists, self._count_saved(event_id, kind, lists).recipients)
+
+    def count_of(self, event_id: int, kind: str) -> AudienceCount:
+        """Count the recipients of a saved email as they are now, outside a transaction."""
+        return self._count_saved(event_id, kind, self._ids_of(event_id))
 
     def resolve(self, audience: Audience) -> ListIds:
         """Return the lists of an audience. Raises NoSuchList, ListArchived or ListInBoth.
@@ -199,9 +201,12 @@ class Audiences:
         if kind == "named":
             rows = self._connection.fetch_all(SELECT_NAMES, event_id=event_id)
             return Audience(to=tuple(Address(address, key or address.lower()) for address, key in rows))
-        lists = sorted((name_key(each.name), each.excluded, each.name) for each in self.lists_of(event_id))
-        included, excluded = (tuple(name for _, is_excluded, name in lists if is_excluded == which) for which in (0, 1))
-        return Audience(included, excluded)
+        return _audience_of(self.lists_of(event_id))
+
+    def names_of_each(self, event_ids: Sequence[int]) -> list[Audience]:
+        """Return the present names of the lists of several emails, without the addresses in `to`."""
+        found = self._pipelined([(SELECT_LISTS, {"event_id": event_id}) for event_id in event_ids])
+        return [_audience_of(list(map(_list_of_email, rows))) for rows in found]
 
     def lists_of(self, event_id: int) -> list[ListOfEmail]:
         """Return the lists of an email, with deleted ones."""
@@ -210,6 +215,14 @@ class Audiences:
     def lock_lists(self, event_id: int) -> list[ListOfEmail]:
         """Return the lists of an email. Until the transaction ends, none of them is deleted."""
         return list(map(_list_of_email, self._connection.fetch_all(self._lock_lists, event_id=event_id)))
+
+    def _ids_of(self, event_id: int) -> ListIds:
+        return [(each.list_id, each.excluded) for each in self.lists_of(event_id)]
+
+    def _count_saved(self, event_id: int, kind: str, lists: ListIds) -> AudienceCount:
+        if kind == "named":
+            return self._count_windows(window_of(self._connection, kind, (), ()), event_id)
+        return self._count(kind, lists)
 
     def _resolve_or_error(self, audience: Audience) -> ListIds | DBError:
         try:
@@ -296,6 +309,12 @@ def why_nobody(kind: str, lists: Sequence[ListOfEmail]) -> str:
     if len(lists) == 1 and kind == "lists":
         return f'nobody was left in its list "{lists[0].name}" when it was due'
     return f"nobody was left in its {'audience' if any(each.excluded for each in lists) else 'lists'} when it was due"
+
+
+def _audience_of(lists: Iterable[ListOfEmail]) -> Audience:
+    by_name = sorted((name_key(each.name), each.excluded, each.name) for each in lists)
+    included, excluded = (tuple(name for _, is_excluded, name in by_name if is_excluded == which) for which in (0, 1))
+    return Audience(included, excluded)
 
 
 def _as_integers(lists: ListIds) -> list[tuple[int, int]]:

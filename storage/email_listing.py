@@ -15,7 +15,8 @@ SELECT e.event_id, e.subject, e.due_at, e.created_at, e.finished_at, e.status, e
     COALESCE(p.deliveries, 0), COALESCE(p.sent, 0), COALESCE(p.failed, 0), COALESCE(p.unknown, 0),
     COALESCE(p.cancelled, 0), COALESCE(CASE
         WHEN p.cursor_id < p.last_recipient_id AND p.recipients > p.deliveries THEN p.recipients ELSE p.deliveries
-    END, 0), p.started_at, p.first_sent_at, p.last_sent_at
+    END, 0), p.started_at, p.first_sent_at, p.last_sent_at,
+    e.audience, e.recipients_max, e.reply_to, e.from_name, e.personal
 FROM {page} JOIN emails e ON e.event_id = page.event_id LEFT JOIN progress p ON p.event_id = e.event_id
 """
 # The statuses are part of the SQL, because partial indexes are used only if the SQL names them. The statement takes one
@@ -53,6 +54,11 @@ class EmailSummary(NamedTuple):
     started_at: datetime | None
     first_sent_at: datetime | None
     last_sent_at: datetime | None
+    audience: str = "everyone"  # | 'everyone_but' some lists | 'lists' | 'named'
+    recipients_max: int | None = None
+    reply_to: str | None = None
+    from_name: str | None = None
+    personal: bool = False
 
     @property
     def unfinished(self) -> int:
@@ -136,5 +142,7 @@ def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:
 def _summary(*row: Any) -> EmailSummary:
     event_id, subject, due_at, created_at, finished_at, status, held_because, *more = row
     times = moment(due_at), moment(created_at), moment_or_none(finished_at)
-    progress_times = map(moment_or_none, more[-3:])
-    return EmailSummary._make((event_id, subject, *times, status, held_because, *more[:-3], *progress_times))
+    counts, progress_times, options, personal = more[:6], map(moment_or_none, more[6:9]), more[9:-1], bool(more[-1])
+    return EmailSummary._make(
+        (event_id, subject, *times, status, held_because, *counts, *progress_times, *options, personal)
+    )

@@ -35,7 +35,8 @@ WHERE event_id = :event_id
 SELECT_TEXT = """
 SELECT e.subject, e.content, e.token, e.due_at, e.created_at, e.reply_to, e.from_name, e.personal, (
     SELECT MIN(l.name) FROM audiences a CROSS JOIN lists l
-    WHERE a.event_id = e.event_id AND a.excluded = 0 AND l.list_id = a.list_id HAVING COUNT(*) = 1)
+    WHERE a.event_id = e.event_id AND a.excluded = 0 AND l.list_id = a.list_id HAVING COUNT(*) = 1), (
+    SELECT MIN(a.list_id) FROM audiences a WHERE a.event_id = e.event_id AND a.excluded = 0 HAVING COUNT(*) = 1)
 FROM emails e WHERE e.event_id = :event_id
 """
 # The token stays, because no message has been built with it.
@@ -173,9 +174,9 @@ class Emails(EmailLists):
         row = self._connection.fetch_one(SELECT_TEXT, event_id=event_id)
         if row is None:
             raise NoSuchEmail(event_id)
-        subject, content, token, due_at, created_at, reply_to, from_name, personal, list_name = row
+        subject, content, token, due_at, created_at, reply_to, from_name, personal, *only_list = row
         ready_at = max(due_at, created_at)
-        return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), list_name)
+        return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), *only_list)
 
     def replace(self, email: Email, now: datetime) -> ReplaceResult:
         """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.

@@ -193,7 +193,13 @@ class NoActiveRecipients(DBError):
         self.reason = reason
 
 
-class NoSuchList(DBError):
+class UnusableList(DBError):
+    """An email cannot be saved because of one of its lists. `name` is the name of the list as it was given."""
+
+    name: str
+
+
+class NoSuchList(UnusableList):
     """No list has this name. `closest` are the names of lists that exist: all, or the most similar ones."""
 
     def __init__(self, name: str, closest: Sequence[str] = (), others: int = 0) -> None:
@@ -214,7 +220,7 @@ class ListExists(DBError):
         self.name = name
 
 
-class ListArchived(DBError):
+class ListArchived(UnusableList):
     """The list is archived, so it takes no new emails."""
 
     def __init__(self, name: str) -> None:
@@ -222,7 +228,7 @@ class ListArchived(DBError):
         self.name = name
 
 
-class ListInBoth(DBError):
+class ListInBoth(UnusableList):
     """An email cannot go to a list and exclude it."""
 
     def __init__(self, name: str) -> None:

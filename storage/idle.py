@@ -24,8 +24,8 @@ HEARTBEAT_SECONDS = 30  # the minimum time between two recorded heartbeats
 HAS_WORK = """
 SELECT EXISTS (SELECT 1 FROM emails WHERE status = 'scheduled' AND due_at <= :until)
     OR EXISTS (
-        SELECT 1 FROM progress p CROSS JOIN emails e
-        WHERE p.cursor_id < p.last_recipient_id AND e.event_id = p.event_id AND e.status = 'sending')
+        SELECT 1 FROM progress p WHERE p.cursor_id < p.last_recipient_id
+            AND NOT EXISTS (SELECT 1 FROM emails e WHERE e.event_id = p.event_id AND e.status = 'held'))
     OR EXISTS (
         SELECT 1 FROM (SELECT event_id FROM emails WHERE status = 'sending' UNION ALL
                        SELECT event_id FROM emails WHERE status = 'cancelled' AND finished_at IS NULL) AS e

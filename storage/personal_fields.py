@@ -20,8 +20,8 @@ SELECT recipient_id, fields FROM recipients WHERE recipient_id IN ({recipient_id
 """
 SELECT_NAMES = "SELECT name FROM field_names ORDER BY name"
 SELECT_WINDOW = """
-SELECT r.recipient_id, (SELECT f.fields FROM recipients f WHERE f.recipient_id = r.recipient_id)
-FROM {source} AND r.status = 'active' AND r.removed_at IS NULL
+SELECT person.recipient_id, (SELECT f.fields FROM recipients f WHERE f.recipient_id = person.recipient_id)
+FROM {source} AND person.status = 'active' AND person.removed_at IS NULL
 """
 SELECT_BY_KEY = "SELECT recipient_id, fields, status, removed_at FROM recipients WHERE address_key = :key"
 

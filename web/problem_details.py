@@ -23,3 +23,10 @@ def problem(status: int, detail: str, kind: str = "about:blank", title: str = ""
 def json_response(body: Mapping[str, object], status: int = 200, kind: str = "application/json") -> Response:
     """Return a JSON response in UTF-8."""
     return Response(json.dumps(body, ensure_ascii=False) + "\n", status, content_type=kind)
+
+
+def no_content() -> Response:
+    """Return a response without a body."""
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response

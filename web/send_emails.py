@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from database import EventIdUsed, ListArchived, NoSuchList
+from database import EventIdUsed, UnusableList
 from intake.email_fields import FIELDS, clean_email
 from intake.email_options import FORM_NAMES, REQUIRED, form_options, invalid_list, with_options
 from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationError
@@ -27,7 +27,7 @@ def send_emails() -> Response:
         email = with_options(email, options, FORM_NAMES, settings.default_audience)
     try:
         save_email(require_sendable(email))
-    except (NoSuchList, ListArchived) as error:
+    except UnusableList as error:
         raise invalid_list(email, error, FORM_NAMES) from error
     return plain_text("Successful")
 

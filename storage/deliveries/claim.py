@@ -55,9 +55,9 @@ RETURNING event_id, recipient_id, address
 """
 INSERT_CLAIMED_OF_WINDOW = """
 INSERT INTO deliveries (event_id, recipient_id, status, claimed_by, queued_at, next_attempt_at, address)
-SELECT :event_id, r.recipient_id, 'claimed', :sender_id, :now, :now, r.address
-FROM {source} AND r.status = 'active' AND r.removed_at IS NULL
-ORDER BY r.recipient_id LIMIT :limit
+SELECT :event_id, person.recipient_id, 'claimed', :sender_id, :now, :now, person.address
+FROM {source} AND person.status = 'active' AND person.removed_at IS NULL
+ORDER BY person.recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_EVENT_ID = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from database import Database
+from database import Address, Audience, Database
 from settings import Settings, load_settings
 from tests.support.deliveries import EMAIL, NOON, NOW, ending, enter, failed, send_all, start
 from tests.support.recipients_command import Command, commands_of
@@ -80,12 +80,43 @@ def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command
     assert told["pruned"] is False
 
 
+@pytest.mark.parametrize(
+    ("audience", "shown", "recipients"),
+    [
+        (Audience(), "for: everyone", 6),
+        (Audience((), ("staff",)), "for: everyone (except staff)", 4),
+        (Audience(("Staff", "GALA")), "for: gala, staff", 2),
+        (Audience(("gala",), ("staff",)), "for: gala (except staff)", 0),
+        (Audience(to=(Address("a@b.c", "a@b.c"),)), "for: a@b.c", 1),
+        (Audience(to=tuple(Address(f"{n}@b.c", f"{n}@b.c") for n in range(7))), "for: 0@b.c, 1@b.c, 2@b.c, 3@b.c,", 7),
+    ],
+)
+def test_it_is_said_who_an_email_is_for(
+    emails: Command, database: Database, audience: Audience, shown: str, recipients: int
+) -> None:
+    everyone = [Address(f"r{number}@example.com", f"r{number}@example.com") for number in range(6)]
+    database.recipients.add(everyone, NOON)
+    for name, members in (("gala", everyone[:1]), ("staff", everyone[:2])):
+        database.lists.add(name, NOON)
+        database.lists.add_members(name, members, NOON, "command")
+    database.emails.save(EMAIL._replace(audience=audience, from_name="Gala", recipients_max=1500), NOON)
+    lines = emails("show", "7").stdout.splitlines()
+    assert any(line.startswith(shown) for line in lines) and f"recipients now: {recipients}" in lines
+    assert "sender's name: Gala" in lines and "held if it has more recipients than: 1,500" in lines
+    document = json.loads(emails("show", "7", "--json").stdout)
+    assert document["recipients"] == {"active": recipients, "unsubscribed": 0, "rejected": 0}
+    assert (document["from_name"], document["sent"]) == ("Gala", 0)
+    assert len(document["to"]) == len(audience.to) and document["audience"] in ("everyone", "lists", "to")
+    (line,) = emails("list", "--json").stdout.splitlines()
+    assert json.loads(line)["audience"] == document["audience"]
+
+
 def test_what_was_pruned_is_said(emails: Command, database: Database) -> None:
     send(database)
     database.progress.flush_completion_log(lambda event_ids: None)
     database.prune(NOON)
     shown = emails("show", "7").stdout.splitlines()
-    assert shown[-2:] == ["deliveries: 3 of 3 sent", "content and deliveries: pruned"]
+    assert shown[-3:] == ["deliveries: 3 of 3 sent", "for: everyone", "content and deliveries: pruned"]
     assert json.loads(emails("show", "7", "--json").stdout)["pruned"] is True
 
 

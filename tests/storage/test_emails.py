@@ -13,6 +13,7 @@ from database import (
     Database,
     DeliveryUpdate,
     Email,
+    EmailSummary,
     NoActiveRecipients,
     NoSuchEmail,
     NotCancellable,
@@ -101,7 +102,9 @@ class TestLists:
     def test_what_has_not_begun_has_counted_nothing(self, database: Database) -> None:
         database.emails.save(EMAIL, NOON)
         found = database.emails.summary(7)
-        assert found == (7, "Hello", NOON, NOON, None, "scheduled", None, 0, 0, 0, 0, 0, 0, None, None, None)
+        assert found == EmailSummary(
+            7, "Hello", NOON, NOON, None, "scheduled", None, 0, 0, 0, 0, 0, 0, None, None, None
+        )
 
     def test_how_many_deliveries_there_will_be_is_known_before_they_are_made(self, database: Database) -> None:
         start(database, 9)

@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from database import Database, DBError, Delivery, DeliveryUpdate, Email
+from database import EVERYONE, Address, Audience, Database, DBError, Delivery, DeliveryUpdate, Email
 from storage.idle import idle_sweep
 from tests.support.in_process import die, sweep_once
 from tests.support.installation import PROJECT, Installation
@@ -27,6 +27,13 @@ from tests.support.installation import PROJECT, Installation
 KEEP_FOR = 30 * 24 * 60 * 60
 HEARTBEAT = ("INSERT INTO \"counters\" VALUES('last_sweep_at'", 'INSERT INTO "host_clocks"')
 NUMBERS = st.integers(1, 4)
+LISTS = st.sampled_from(["a", "b"])
+AUDIENCES = st.sampled_from(
+    [
+        *(EVERYONE, EVERYONE, Audience(("a",)), Audience(("a", "b")), Audience(("a",), ("b",)), Audience((), ("a",))),
+        Audience(to=(Address("p1@example.com", "p1@example.com"), Address("new@example.com", "new@example.com"))),
+    ]
+)
 AN_HOUR_AGO = "UPDATE counters SET value = value - 3600 WHERE name = 'last_sweep_at'"
 
 
@@ -80,10 +87,28 @@ class RandomActs(RuleBasedStateMachine):
         if is_idle(self._installation):
             assert not would_do_something(self._installation)
 
-    @rule(event_id=NUMBERS, due_in=st.sampled_from([-3600, -1, 3600]))
-    def save(self, event_id: int, due_in: int) -> None:
+    @rule(event_id=NUMBERS, due_in=st.sampled_from([-3600, -1, 3600]), audience=AUDIENCES)
+    def save(self, event_id: int, due_in: int, audience: Audience) -> None:
         due_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=due_in)
-        self._try(lambda database: database.emails.save(Email(event_id, "S", "C\n", due_at), datetime.now(UTC)))
+        email = Email(event_id, "S", "C\n", due_at, audience=audience)
+        self._try(lambda database: database.emails.save(email, datetime.now(UTC)))
+
+    @rule(name=LISTS)
+    def a_list_is_created(self, name: str) -> None:
+        self._try(lambda database: database.lists.add(name, datetime.now(UTC)))
+
+    @rule(name=LISTS, first=NUMBERS, count=NUMBERS)
+    def its_members_are_replaced(self, name: str, first: int, count: int) -> None:
+        members = [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(first, first + count)]
+        self._try(lambda database: database.lists.replace_members(name, members, datetime.now(UTC), "program"))
+
+    @rule(number=NUMBERS, list_id=st.integers(1, 2))
+    def leave(self, number: int, list_id: int) -> None:
+        self._try(lambda database: database.lists.leave(number, [list_id], datetime.now(UTC)))
+
+    @rule(name=LISTS)
+    def a_list_is_deleted(self, name: str) -> None:
+        self._try(lambda database: database.lists.delete(name, datetime.now(UTC)))
 
     @rule()
     def sweep(self) -> None:

@@ -10,17 +10,28 @@ from typing import Any
 
 import pytest
 
-from database import Database, DeliveryUpdate
+from database import Audience, Database, DeliveryUpdate
 from settings import Settings, load_settings
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, ending, enter, failed, key, sent, start
 
 Act = Callable[[Database], object]
 
-TABLES = "emails|deliveries|recipients|progress|attempts|hourly_stats|[edpra]"
+TABLES = (
+    "emails|deliveries|recipients|progress|attempts|hourly_stats|memberships|audiences|named_recipients|[adelmnprx]"
+)
 SCAN = re.compile(rf"\bSCAN ({TABLES})\b|Seq Scan on ({TABLES})\b")
 SORT = re.compile(r"USE TEMP B-TREE FOR (ORDER|GROUP)|\bSort Key|Incremental Sort")
 KEY = NOON - timedelta(hours=1), 3
+
+TO_LISTS = EMAIL._replace(event_id=20, audience=Audience(("a", "b"), ("c",)))
+TO_NAMES = EMAIL._replace(event_id=23, audience=Audience(to=tuple(addresses(3))))
+SOME = [
+    TO_LISTS,
+    EMAIL._replace(event_id=21, audience=Audience(("a",))),
+    EMAIL._replace(event_id=22, audience=Audience((), ("a",))),
+    TO_NAMES,
+]
 
 LISTS: dict[str, Act] = {
     "deliveries": lambda database: database.deliveries.page(7, 1),
@@ -60,10 +71,26 @@ LISTS: dict[str, Act] = {
     "hours": lambda database: database.health.hours(NOON),
     "claim": lambda database: database.claims.claim(1, 0, NOW, 9),
     "begin": lambda database: database.progress.start_due_emails(NOW),
+    "lists": lambda database: database.lists.page("a", archived=False),
+    "one list": lambda database: database.lists.get("a"),
+    "members": lambda database: database.lists.members("a", 1),
+    "lists of a recipient": lambda database: database.lists.lists_of(3),
+    "add a list": lambda database: database.lists.add("new", NOON),
+    "rename a list": lambda database: database.lists.rename("a", "new", NOON),
+    "archive a list": lambda database: database.lists.archive("a", NOON),
+    "remove a member": lambda database: database.lists.remove_member("a", addresses(4)[3], NOON),
+    "leave": lambda database: database.lists.leave(4, [1, 2], NOON),
+    "remove": lambda database: database.recipients.remove(addresses(6), NOON),
+    "delete a list": lambda database: database.lists.delete("b", NOON),
+    "save for lists": lambda database: database.emails.save(TO_LISTS._replace(event_id=30), NOON),
+    "save for names": lambda database: database.emails.save(TO_NAMES._replace(event_id=30), NOON),
+    "replace by lists": lambda database: database.emails.replace(TO_LISTS._replace(event_id=8), NOON),
+    "compare lists": lambda database: database.emails.compare(TO_LISTS),
+    "text for a list": lambda database: database.emails.text_to_send(20),
     "undo": lambda database: database.imports.undo_some(1, NOON),
 }
-# These sort, but little: a page for each status, one window, what senders hold, the tries of one delivery, the parts
-# of a count.
+# These sort, but little: a page for each status, one window, a batch of new members, what senders hold, the
+# tries of one delivery, the parts of a count.
 SORTED: dict[str, Act] = {
     "emails": lambda database: database.emails.page(KEY),
     "emails, backwards": lambda database: database.emails.page(KEY, newest_first=True),
@@ -73,6 +100,19 @@ SORTED: dict[str, Act] = {
     "standings": lambda database: database.deliveries.standings(7),
     "reasons": lambda database: database.deliveries.reasons(7),
     "attempts": lambda database: database.deliveries.attempts(7, 2),
+    "add members": lambda database: database.lists.add_members("a", addresses(2), NOON, "page"),
+    "replace members": lambda database: database.lists.replace_members("a", addresses(2), NOON, "page"),
+    "count one list": lambda database: database.audiences.count(Audience(("a",))),
+    "count lists": lambda database: database.audiences.count(Audience(("a", "b"), ("c",))),
+    "count everyone but": lambda database: database.audiences.count(Audience((), ("a", "b"))),
+    "claim of lists": lambda database: database.claims.claim(1, 19, NOW, 5),
+    "begin for lists": lambda database: (
+        database.emails.save_many([each._replace(event_id=each.event_id + 10) for each in SOME], NOON),
+        database.progress.start_due_emails(NOW),
+    ),
+    "claim of one list": lambda database: database.claims.claim(1, 20, NOW, 5),
+    "claim of names": lambda database: database.claims.claim(1, 22, NOW, 5),
+    "claim of everyone but": lambda database: database.claims.claim(1, 21, NOW, 5),
     "history": lambda database: database.recipients.deliveries(1, KEY),
 }
 
@@ -129,6 +169,11 @@ def filled(database: Database) -> Database:
     database.deliveries.record(sender_id, [], [failed(claims[1]), unknown, later], ends)
     database.deliveries.record(sender_id, [sent(claims[0], sender_id)], [], [])
     database.recipients.remove([address(claims[6])], NOON)
+    for name, count in (("a", 20), ("b", 25), ("c", 3)):
+        database.lists.add(name, NOON)
+        database.lists.add_members(name, addresses(count), NOON, "page")
+    database.emails.save_many(SOME, NOON)
+    assert not any(started.held_because for started in database.progress.start_due_emails(NOW))
     for number in (8, 9):
         database.emails.save(EMAIL._replace(event_id=number), NOON)
     database.connection.execute("UPDATE emails SET status = 'held' WHERE event_id = 9")

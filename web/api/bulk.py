@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
 
 import operations
-from database import Email
+from database import DBError, Email, UnusableList
+from intake.email_options import JSON_NAMES, invalid_list
 from intake.fields import InvalidFields, invalid
 from settings import Settings
 from web.api import serializers
@@ -28,10 +29,8 @@ blueprint = Blueprint("bulk", __name__)
 def save_emails() -> Response:
     """Save the valid, new emails in one transaction, and return a result for each email of the request."""
     settings = current_settings()
-    zone = settings.timezone
     emails = [_email_or_error(value, settings) for value in _values()]
-    outcomes = iter(_save([each for each in emails if isinstance(each, Email)]))
-    results = [_result(each, zone, next(outcomes) if isinstance(each, Email) else "invalid") for each in emails]
+    results = list(_results(emails, settings.timezone))
     counts = Counter(str(result["result"]) for result in results)
     return json_response({**{name: counts[name] for name in RESULTS}, "results": results})
 
@@ -57,11 +56,30 @@ def _email_or_error(value: object, settings: Settings) -> Email | InvalidFields:
         return error
 
 
-def _save(emails: Sequence[Email]) -> Sequence[str]:
-    return perform(operations.save_emails, emails, datetime.now(UTC)) if emails else []
+def _save(emails: Sequence[Email]) -> Iterator[str | InvalidFields]:
+    results = perform(operations.save_emails, emails, datetime.now(UTC)) if emails else []
+    for email, result in zip(emails, results, strict=True):
+        if isinstance(result, UnusableList):
+            yield InvalidFields([invalid_list(email, result, JSON_NAMES)])
+        elif isinstance(result, DBError):
+            raise result
+        else:
+            yield result
 
 
-def _result(each: Email | InvalidFields, zone: ZoneInfo, outcome: str) -> serializers.Document:
-    if isinstance(each, InvalidFields):
-        return {"result": outcome, "errors": each.as_json()}
-    return {"result": outcome, "event_id": each.event_id, **serializers.due(each.due_at, zone)}
+def _results(emails: Sequence[Email | InvalidFields], zone: ZoneInfo) -> Iterator[serializers.Document]:
+    """Save the valid emails, and yield the result for each email of the request."""
+    outcomes = _save([each for each in emails if isinstance(each, Email)])
+    for each in emails:
+        if isinstance(each, InvalidFields):
+            yield _invalid(each)
+            continue
+        outcome = next(outcomes)
+        if isinstance(outcome, InvalidFields):
+            yield _invalid(outcome)
+        else:
+            yield {"result": outcome, "event_id": each.event_id, **serializers.due(each.due_at, zone)}
+
+
+def _invalid(error: InvalidFields) -> serializers.Document:
+    return {"result": "invalid", "errors": error.as_json()}

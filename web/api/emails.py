@@ -5,21 +5,27 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import Conflict
 
 import operations
-from database import EMAIL_STATUSES, RETRYABLE_STATUSES, Database, Email, EmailSummary, ReplaceResult
-from delivery.errors import MessageError
+from database import (
+    EMAIL_STATUSES,
+    EVERYONE,
+    RETRYABLE_STATUSES,
+    Audience,
+    Database,
+    EmailSummary,
+    ReplaceResult,
+    UnusableList,
+)
 from intake.email_fields import clean_event_id
-from intake.fields import Fields, choice, number, text
+from intake.email_options import JSON_NAMES, invalid_list
+from intake.fields import Fields, InvalidFields, choice, number
 from operations import get_email, get_summary
-from sender.preview import preview, survey_recipients
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
 from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields
-from web.api.recipients import find_recipient
-from web.errors import CONTENT_PRUNED
+from web.api.previews import without_value
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
@@ -37,12 +43,13 @@ def list_emails() -> Response:
     after = fields.take_or("after", email_cursor, None)
     fields.check()
     count = size.value
-    rows = in_database(
-        lambda database: database.emails.page(after.value, count + 1, status.value, order.value == "desc")
+    rows, audiences = in_database(
+        lambda database: _page(database, after.value, count + 1, status.value, order.value == "desc")
     )
     zone = current_settings().timezone
     cursor = cursor_of(rows[count - 1].due_at, rows[count - 1].event_id) if len(rows) > count else None
-    return page_response("emails", [serializers.email(row, zone) for row in rows[:count]], cursor)
+    documents = [serializers.email(row, zone, audiences.get(row.event_id, EVERYONE)) for row in rows[:count]]
+    return page_response("emails", documents, cursor)
 
 
 @blueprint.get("/emails/<event_id>")
@@ -52,22 +59,16 @@ def show_email(event_id: str) -> Response:
     return json_response(in_database(lambda database: _whole(database, clean_event_id(event_id))))
 
 
-@blueprint.get("/emails/<event_id>/preview")
-def preview_email(event_id: str) -> Response:
-    """Return what a recipient will see; without a recipient, placeholders stay visible."""
-    recipient = query_fields(request, "recipient")
-    who = recipient.take_or("recipient", text(str), None)
-    recipient.check()
-    return json_response(in_database(lambda database: _preview(database, clean_event_id(event_id), who.value)))
-
-
 @blueprint.put("/emails/<event_id>")
 def put_email(event_id: str) -> Response:
     """Save an email, or replace the one with this event_id if it has not started. Safe to repeat."""
     settings = current_settings()
     number = clean_event_id(event_id)
     email = clean_addressed_email(read_json(request, settings.max_body), settings, number)
-    result = perform(operations.replace_email, email, datetime.now(UTC))
+    try:
+        result = perform(operations.replace_email, email, datetime.now(UTC))
+    except UnusableList as error:
+        raise InvalidFields([invalid_list(email, error, JSON_NAMES)]) from error
     return _shown(number, 201 if result is ReplaceResult.CREATED else 200, result=result)
 
 
@@ -102,37 +103,40 @@ def retry_deliveries(event_id: str) -> Response:
     return _shown(email, queued=queued, not_queued=blocked)
 
 
-def _preview(database: Database, event_id: int, who: str | None) -> serializers.Document:
-    if get_email(database, event_id).content_digest is not None:
-        raise Conflict(CONTENT_PRUNED)
-    recipient = None if who is None else find_recipient(database, who)
-    fields = database.personal_fields.of([recipient.recipient_id]) if recipient else {}
-    values = fields.get(recipient.recipient_id, {}) if recipient else {}
-    try:
-        shown = preview(current_settings(), database, event_id, database.emails.text_to_send(event_id), values)
-    except MessageError as error:
-        raise Conflict(f"this email cannot be sent: {error}") from error
-    return serializers.preview(event_id, recipient, shown)
+def _page(
+    database: Database, after: tuple[datetime, int] | None, limit: int, status: str | None, newest_first: bool
+) -> tuple[list[EmailSummary], dict[int, Audience]]:
+    """Return a page of emails, and the lists of those that have any."""
+    rows = database.emails.page(after, limit, status, newest_first)
+    with_lists = [row.event_id for row in rows if row.audience in ("lists", "everyone_but")]
+    return rows, dict(zip(with_lists, database.audiences.names_of_each(with_lists), strict=True))
 
 
 def _whole(database: Database, event_id: int) -> serializers.Document:
     email, summary = get_email(database, event_id), get_summary(database, event_id)
     reasons = database.deliveries.reasons(event_id) if summary.failed or summary.unknown else []
     return {
-        **serializers.email(summary, current_settings().timezone),
+        **_document(database, summary, email.audience),
         **serializers.failures(reasons, summary),
-        "recipients_without_value": _without_value(database, email, summary),
+        "recipients_without_value": without_value(database, email, summary),
         "content": email.content,
     }
 
 
-def _without_value(database: Database, email: Email, summary: EmailSummary) -> serializers.Document | None:
-    """Return how many recipients lack a value; None if the email has no personal fields, or has been started."""
-    survey = survey_recipients(database, email) if email.personal and not summary.deliveries else None
-    return None if survey is None else {"count": survey.missing, "at_least": survey.is_partial}
-
-
 def _shown(event_id: int, status: int = 200, **more: object) -> Response:
     """Return the email after an operation."""
-    email = in_database(lambda database: get_summary(database, event_id))
-    return json_response({"email": serializers.email(email, current_settings().timezone), **more}, status)
+
+    def document(database: Database) -> serializers.Document:
+        summary = get_summary(database, event_id)
+        return _document(database, summary, database.audiences.get(event_id, summary.audience))
+
+    return json_response({"email": in_database(document), **more}, status)
+
+
+def _document(database: Database, summary: EmailSummary, audience: Audience) -> serializers.Document:
+    """Return an email without its content, but with the number of its recipients."""
+    return {
+        **serializers.email(summary, current_settings().timezone, audience),
+        "to": [address.text for address in audience.to],
+        "recipients": serializers.recipient_counts(operations.count_recipients(database, summary)),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from database import NoActiveRecipients, NoSuchEmail, NoSuchRecipient, NotInDoubt, WrongStatus
+from database import ListExists, NoActiveRecipients, NoSuchEmail, NoSuchList, NoSuchRecipient, NotInDoubt, WrongStatus
 from intake.errors import ValidationError
 from intake.fields import InvalidFields
 from web.problem_details import CONFLICT, INVALID, NOT_FOUND, problem
@@ -21,6 +21,8 @@ def register(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(NotThere, answer_not_found)
     blueprint.register_error_handler(NoSuchEmail, answer_not_found)
     blueprint.register_error_handler(NoSuchRecipient, answer_not_found)
+    blueprint.register_error_handler(NoSuchList, answer_not_found)
+    blueprint.register_error_handler(ListExists, answer_conflict)
     blueprint.register_error_handler(WrongStatus, answer_wrong_status)
     blueprint.register_error_handler(NotInDoubt, answer_not_in_doubt)
     blueprint.register_error_handler(NoActiveRecipients, answer_conflict)
@@ -32,7 +34,7 @@ def answer_invalid(error: InvalidFields) -> Response:
 
 
 def answer_not_found(error: Exception) -> Response:
-    """Return 404 for an email, delivery or recipient that does not exist."""
+    """Return 404 for an email, delivery, recipient or list that does not exist."""
     return problem(404, str(error), NOT_FOUND, "Not found")
 
 

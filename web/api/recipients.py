@@ -19,7 +19,7 @@ from web.api.json_body import read_json
 from web.api.params import DEFAULT_PAGE_SIZE, answer_format, cursor_of, email_cursor, limit, page_response, query_fields
 from web.api.recipients_csv import export
 from web.errors import RECIPIENT_NOT_FOUND
-from web.problem_details import json_response
+from web.problem_details import json_response, no_content
 from web.services import current_settings, in_database
 
 MAX_ADDRESSES = 1_000
@@ -87,12 +87,9 @@ def list_history(recipient: str) -> Response:
 @blueprint.delete("/recipients/<recipient:recipient>")
 def remove_recipient(recipient: str) -> Response:
     """Remove a recipient and cancel its waiting deliveries. An unsubscribe is remembered."""
-    in_database(
-        lambda database: database.recipients.remove([_address(find_recipient(database, recipient))], datetime.now(UTC))
-    )
-    response = Response(status=204)
-    del response.headers["Content-Type"]
-    return response
+    now = datetime.now(UTC)
+    in_database(lambda database: database.recipients.remove([_address(find_recipient(database, recipient))], now))
+    return no_content()
 
 
 @blueprint.post("/recipients/<recipient:recipient>/reactivate")
@@ -101,6 +98,11 @@ def reactivate_recipient(recipient: str) -> Response:
     address = in_database(lambda database: _address(find_recipient(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address))
     return json_response(serializers.recipient(in_database(lambda database: find_recipient(database, recipient))))
+
+
+def find_address(database: Database, recipient: str) -> Address:
+    """Return the address of the recipient in a path. Raises NotThere or ValidationError."""
+    return _address(find_recipient(database, recipient))
 
 
 def _folded(name: str, part: str) -> str:

@@ -7,8 +7,19 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from database import Attempt, DeliveryRow, EmailSummary, HistoryRow, Reason, Recipient
-from delivery.message.personal import Preview
+from database import (
+    Attempt,
+    Audience,
+    AudienceCount,
+    DeliveryRow,
+    EmailSummary,
+    HistoryRow,
+    List,
+    Member,
+    Reason,
+    Recipient,
+)
+from intake.email_options import AUDIENCE_WORDS
 
 Document = dict[str, object]
 
@@ -29,8 +40,8 @@ def _due(instant: datetime, zone: ZoneInfo) -> tuple[str | None, str]:
     return utc(instant), _local(instant, zone)
 
 
-def email(each: EmailSummary, zone: ZoneInfo) -> Document:
-    """Return an email without its content."""
+def email(each: EmailSummary, zone: ZoneInfo, audience: Audience) -> Document:
+    """Return an email without its content, and without the addresses that it names."""
     return {
         "event_id": each.event_id,
         "subject": each.subject,
@@ -43,20 +54,21 @@ def email(each: EmailSummary, zone: ZoneInfo) -> Document:
         "first_sent_at": utc(each.first_sent_at),
         "last_sent_at": utc(each.last_sent_at),
         "lateness": lateness(each),
+        "audience": AUDIENCE_WORDS[each.audience],
+        "lists": audience.lists,
+        "exclude_lists": audience.exclude_lists,
+        "recipients_max": each.recipients_max,
+        "reply_to": each.reply_to,
+        "from_name": each.from_name,
+        "personal": each.personal,
     }
 
 
-def preview(event_id: int, recipient: Recipient | None, shown: Preview) -> Document:
-    """Return what a recipient will see. Without a recipient, that is not a problem."""
-    return {
-        "event_id": event_id,
-        "recipient": recipient.address if recipient else None,
-        "subject": shown.subject,
-        "text": shown.plain,
-        "html": shown.html or None,
-        "missing": shown.missing,
-        "problem": (shown.problem or None) if recipient else None,
-    }
+def recipient_counts(count: AudienceCount | None) -> Document | None:
+    """Return how many recipients an email has now, and how many are left out."""
+    if count is None:
+        return None
+    return {"active": count.recipients, "unsubscribed": count.unsubscribed, "rejected": count.rejected}
 
 
 def counts(each: EmailSummary) -> Document:
@@ -99,6 +111,23 @@ def attempt(each: Attempt) -> Document:
 
 def recipient(each: Recipient) -> Document:
     return {**each._asdict(), "created_at": utc(each.created_at)}
+
+
+def list_(each: List) -> Document:
+    return {**each._asdict(), "created_at": utc(each.created_at), "archived_at": utc(each.archived_at)}
+
+
+def member(each: Member) -> Document:
+    """Return a recipient as a member of a list, or as someone who left it."""
+    recipient = each.recipient
+    return {
+        "recipient_id": recipient.recipient_id,
+        "address": recipient.address,
+        "status": recipient.status,
+        "joined_at": utc(each.joined_at),
+        "left_at": utc(each.left_at),
+        "added_by": each.added_by,
+    }
 
 
 def _local(instant: datetime, zone: ZoneInfo) -> str:

@@ -19,6 +19,7 @@ TITLES = {
     "emails": "Emails",
     "deliveries": "Deliveries",
     "recipients": "Recipients",
+    "lists": "Lists",
     "about": "About the service",
 }
 blueprint = Blueprint("docs", __name__)

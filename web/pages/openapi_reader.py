@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from web.api.openapi import FILE
 
-METHODS = ("get", "put", "post", "delete")
+METHODS = ("get", "put", "post", "patch", "delete")
 BODY_ERRORS = ("408", "411", "413", "415")  # possible in every operation with a body
 NAME = "x-name"
 Schema = dict[str, Any]

@@ -188,7 +188,7 @@ def test_what_was_sent_can_no_longer_be_cancelled(api: Api) -> None:
     assert is_problem(api("POST", "/emails/1/cancel"), 409, "sent")
     email = api.get("/emails/1")
     assert email["status"] == "sent" and email["deliveries"]["sent"] == email["deliveries"]["total"] == 2
-    assert email["lateness"]["first_seconds"] > 180_000_000 and email["first_sent_at"] == email["last_sent_at"]
+    assert email["lateness"]["first_seconds"] > 180_000_000 and email["first_sent_at"] <= email["last_sent_at"]
 
 
 def test_a_held_email_goes_out_when_it_is_released(api: Api) -> None:
