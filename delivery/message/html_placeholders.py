@@ -29,6 +29,8 @@ _TEXT_ATTRIBUTES = frozenset(
 )
 _SCHEMES = frozenset(("callto", "ftp", "geo", "http", "https", "mailto", "sip", "sms", "tel", "webcal", "xmpp"))
 
+_CONTEXTS = {"mailto": Context.MAILTO, "tel": Context.PHONE, "sms": Context.PHONE}
+
 _ATTRIBUTE = LazyPattern(
     r"""(?P<name>[^\s"'<>/=]++)
         (?: \s*+ = \s*+ (?: "(?P<double>[^"]*+)" | '(?P<single>[^']*+)' | [^\s"'=<>`]++ )? )?""",
@@ -135,7 +137,7 @@ class _HtmlParser(TemplateParser):
             return self._refused(position, f"in a URL that begins with {scheme[:20]}:")
         if is_first and not colon and address == before:
             return self._refused(position, "there: a link must begin with https://, http:// or mailto:")
-        return Context.MAILTO if scheme.lower() == "mailto" else Context.URL
+        return _CONTEXTS.get(scheme.lower(), Context.URL)
 
     def _check_reference(self, position: int) -> None:
         """Refuse a value that would complete a character reference."""

@@ -315,6 +315,14 @@ def _url(value: str) -> str:
     return quote(value, safe="")
 
 
+def _mailto(value: str) -> str:
+    return quote(value, safe="@")
+
+
+def _phone(value: str) -> str:
+    return quote(value, safe="+")
+
+
 def _whole_url(value: str) -> str:
     return quote(value, safe=_URL_CHARACTERS)
 
@@ -334,12 +342,14 @@ _IN_TEXT: dict[Context, Callable[[str], str]] = {
     Context.TEXT: str,
     Context.HTML: str,
     Context.MAILTO: str,
+    Context.PHONE: str,
     Context.URL: _url,
     Context.WHOLE_URL: _whole_url,
 }
 _IN_HTML: dict[Context, Callable[[str], str]] = {
     Context.HTML: _html,
-    Context.MAILTO: _url,
+    Context.MAILTO: _mailto,
+    Context.PHONE: _phone,
     Context.URL: _url,
     Context.WHOLE_URL: _whole_url_in_html,
 }

@@ -47,6 +47,7 @@ class Context(Enum):
     HTML = "html"  # text in HTML, or a quoted attribute
     URL = "url"  # inside a URL
     MAILTO = "mailto"  # inside a mailto: URL
+    PHONE = "phone"  # inside a tel: or sms: URL
     WHOLE_URL = "whole_url"  # at the beginning of a URL: the value must be an http, https or mailto URL
 
 

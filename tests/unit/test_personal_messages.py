@@ -209,7 +209,7 @@ def test_both_parts_and_the_subject_carry_the_values() -> None:
                 "<p>Dear Ada &lt;Love&gt; &amp; Lace,</p>"
                 '<p><a href="https://tix.example/?a=1&amp;b=%3C%C3%BC%3E">Your ticket</a> for '
                 '<a href="https://example.com/%C3%96%2F2/x">Ö/2</a>, '
-                '<a href="mailto:x%20y%40example.com?subject=Ada%20%3CLove%3E%20%26%20Lace">write</a> '
+                '<a href="mailto:x%20y@example.com?subject=Ada%20%3CLove%3E%20%26%20Lace">write</a> '
                 '<a href="https://tix.example/?a=1&amp;b=%3C%C3%BC%3E">https://tix.example/?a=1&amp;b=&lt;ü&gt;</a></p>'
             )
             + "\n"
@@ -218,6 +218,14 @@ def test_both_parts_and_the_subject_carry_the_values() -> None:
             "Dear Ada <Love> & Lace,\n\nYour ticket <https://tix.example/?a=1&b=%3C%C3%BC%3E> for "
             "Ö/2 <https://example.com/%C3%96%2F2/x>, write <x y@example.com> https://tix.example/?a=1&b=<ü>\n"
         )
+
+
+def test_a_telephone_number_can_be_dialled() -> None:
+    email = personal(content=PAGE.format('<a href="tel:{{ phone }}">call</a>'))
+    for each in rendered(email, {"phone": "+65 6123"}):
+        plain, html = parts_of(each)
+        assert plain == "call <+65 6123>\n"
+        assert 'href="tel:+65%206123"' in html
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_anything_else_between_braces_is_an_error_with_line_and_column(text: str
         ('<a href="/page/{{ x }}">', Context.URL),
         ('<a href="#{{ x }}">', Context.URL),
         ('<a href="//{{ x }}">', Context.URL),
-        ('<a href="tel:{{ x }}">', Context.URL),
+        ('<a href="tel:{{ x }}">', Context.PHONE),
         ('<a href="mailto:{{ x }}">', Context.MAILTO),
         ("<img src='https://example.com/{{ x }}.png'>", Context.URL),
         ('<table background="https://example.com/{{ x }}">', Context.URL),
