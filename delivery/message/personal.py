@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from delivery.errors import MessageError
-from delivery.lazy_pattern import LazyPattern
 from delivery.message.footer import PLACEHOLDER as TOKEN_MARK
 from delivery.message.footer import html_with_link, with_link
 from delivery.message.header import field, text_words
@@ -38,12 +37,17 @@ from delivery.message.unsubscribe import Links
 MAX_SUBJECT_BYTES = 998  # the limit of one unfolded header line (RFC 5322, section 2.1.1)
 MAX_VALUE_BYTES = 12_000  # a value of 1,000 characters, percent-encoded
 
+_HTML_SPECIAL = b"&<>\"'"
+_UNRESERVED = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"  # RFC 3986, section 2.3
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%-._~"  # what `quote` leaves alone in a whole URL (RFC 3986, section 2.2)
 _SUBJECT_MARK = "{{ subject }}"
 _SUBJECT_FIELD = b"Subject: {{ subject }}\r\n"
 _URL_BEGINNING = "https://"  # of a URL that begins with a placeholder, while HTML is turned into plain text
 TOKEN_SLOT = 0  # the index of the token in the escaped values, if there is one
 _DIGITS = str.maketrans("0123456789", "abcdefghij")
+
+
+Escaping = Callable[[bytes], bytes]
 
 
 class MissingValue(MessageError):
@@ -110,7 +114,9 @@ class PersonalMessage(Message):
             self._index(each) for each in self.texts.placeholders if each.context is Context.WHOLE_URL
         }
         self._subject_indices = [self._index(each) for each in self.texts.subject.placeholders]
-        self._escaped = _EscapedValues(has_token=unsubscribe is not None)
+        self._named = list(self._wanted)
+        self._first_slot = 0 if unsubscribe is None else 1  # after the token
+        self._slots: dict[tuple[int, Escaping | None], int] = {}  # an index for each value and way of escaping
         self._personal_parts = parts = self._parts_of(content, unsubscribe.prefix if unsubscribe else None)
         self._before_subject, _, after_subject = self._fields.partition(_SUBJECT_FIELD)
         if not self._subject_indices:
@@ -129,22 +135,22 @@ class PersonalMessage(Message):
         Raises MissingValue, or MessageError if a value cannot be used.
         """
         values = []
-        for name, default in self._wanted:
+        changes_dots = False
+        for name, default in self._named:
             value = fields.get(name) or default
             if value is None:
                 raise MissingValue(name)
-            if not value.isprintable() and (unsafe := UNSAFE.search(value)):
-                raise MessageError(f"the value of {{{{ {name} }}}} contains U+{ord(unsafe.group()):04X}")
             values.append(value)
-        for index in self._urls:
-            if not is_url(values[index]):
-                name, _ = list(self._wanted)[index]
-                raise MessageError(f"the value of {{{{ {name} }}}} does not begin with https://, http:// or mailto:")
-        return RecipientMessage(self, values)
+            changes_dots = changes_dots or value[:1] in "."  # so is an empty value
+        if not "".join(values).isprintable():
+            self._check_characters(values)
+        if self._urls:
+            self._check_urls(values)
+        return RecipientMessage(self, values, changes_dots=changes_dots)
 
     def sample(self) -> RecipientMessage:
         """Return a message that has the placeholders themselves in place of the values."""
-        return RecipientMessage(self, [_visible(name) for name, _ in self._wanted])
+        return RecipientMessage(self, [_visible(name) for name, _ in self._named])
 
     def preview(self, fields: Mapping[str, str]) -> Preview:
         """Return what a recipient with these personal fields will see. In the unsubscribe link, x is the token."""
@@ -154,12 +160,9 @@ class PersonalMessage(Message):
             self.for_recipient(fields)
         except MessageError as error:
             problem = str(error)
-        values = [
-            fields.get(name) or (f"{{{{ {name} }}}}" if default is None else default) for name, default in self._wanted
-        ]
-        escaped = self._escaped.of([UNSAFE.sub("\ufffd", value) for value in values])
-        if self._links is not None:
-            escaped[TOKEN_SLOT] = b"x" * TOKEN_LENGTH
+        shown = [fields.get(name) or (_visible(name) if default is None else default) for name, default in self._named]
+        values = [UNSAFE.sub("\ufffd", value) for value in shown]
+        escaped = self._escaped(values, None if self._links is None else b"x" * TOKEN_LENGTH)
         parts = {part.subtype: part.filled(escaped).decode("utf-8") for part in self._personal_parts}
         subject = self.texts.subject.filled([values[index] for index in self._subject_indices])
         return Preview(subject, parts[b"plain"], parts.get(b"html", ""), missing, problem)
@@ -173,30 +176,51 @@ class PersonalMessage(Message):
     def filled(self, values: Sequence[str], address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         """Return the message to `address` with these values, one for each name and default. Raises MessageError."""
         beginning, octets = self._beginning(values, address, recipient_id, at)
-        return b"".join(beginning + self._entity.filled(octets, eight_bit=eight_bit))
+        return b"".join(beginning + self._entity.form_for(octets, eight_bit=eight_bit).filled(octets))
 
-    def stuffed(self, values: Sequence[str], address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
-        """Return the same with dots stuffed, but without the final line."""
+    def stuffed(
+        self, values: Sequence[str], address: str, recipient_id: int, at: float, *, eight_bit: bool, changes_dots: bool
+    ) -> bytes:
+        """Return the same with dots stuffed, but without the final line.
+
+        `changes_dots` says whether a value is empty or begins with a dot, so that other dots than those of the template
+        may begin a line.
+        """
         beginning, octets = self._beginning(values, address, recipient_id, at)
-        rest = self._entity.stuffed(octets, eight_bit=eight_bit)
-        if rest is not None:
-            return b"".join(beginning + rest)
-        whole = b"".join(beginning + self._entity.filled(octets, eight_bit=eight_bit))
-        return whole.replace(b"\r\n.", b"\r\n..")
+        form = self._entity.form_for(octets, eight_bit=eight_bit)
+        if changes_dots and not form.is_encoded:
+            return b"".join(beginning + form.filled(octets)).replace(b"\r\n.", b"\r\n..")
+        return b"".join(beginning + form.stuffed(octets))
 
     def _beginning(
         self, values: Sequence[str], address: str, recipient_id: int, at: float
     ) -> tuple[list[bytes], list[bytes]]:
         """Return what precedes the entity, in pieces, and the escaped values for the entity."""
         beginning = [self._first(address, recipient_id, at)]
-        octets = self._escaped.of(values)
-        if self._links is not None:
-            octets[TOKEN_SLOT] = self._links.token(recipient_id)
-            beginning.append(octets[TOKEN_SLOT])
+        token = None if self._links is None else self._links.token(recipient_id)
+        if token is not None:
+            beginning.append(token)
         beginning.append(self._before_subject)
         if self._subject_indices:
             beginning.append(self._subject_field(values))
-        return beginning, octets
+        return beginning, self._escaped(values, token)
+
+    def _escaped(self, values: Sequence[str], token: bytes | None) -> list[bytes]:
+        """Return the values as they are written in the parts, each once for each way of escaping, after the token."""
+        raw = [value.encode("utf-8") for value in values]
+        octets = [raw[index] if escaping is None else escaping(raw[index]) for index, escaping in self._slots]
+        return octets if token is None else [token, *octets]
+
+    def _check_characters(self, values: Sequence[str]) -> None:
+        for (name, _), value in zip(self._named, values, strict=True):
+            if unsafe := UNSAFE.search(value):
+                raise MessageError(f"the value of {_visible(name)} contains U+{ord(unsafe.group()):04X}")
+
+    def _check_urls(self, values: Sequence[str]) -> None:
+        for index in self._urls:
+            if not is_url(values[index]):
+                name = _visible(self._named[index][0])
+                raise MessageError(f"the value of {name} does not begin with https://, http:// or mailto:")
 
     def _index(self, placeholder: Placeholder) -> int:
         return self._wanted[placeholder.name, placeholder.default]
@@ -241,19 +265,21 @@ class PersonalMessage(Message):
         lengths = {TOKEN_SLOT: TOKEN_LENGTH} if TOKEN_MARK in split else {}
         return PersonalPart(subtype.encode("ascii"), [piece.encode("utf-8") for piece in split[::2]], slots, lengths)
 
-    def _slot(self, number: int, escapes: Mapping[Context, Callable[[str], str]]) -> int:
+    def _slot(self, number: int, escapes: Mapping[Context, Escaping]) -> int:
         placeholder = self.texts.content.placeholders[number]
-        return self._escaped.index(self._index(placeholder), escapes[placeholder.context])
+        value = self._index(placeholder), escapes.get(placeholder.context)
+        return self._slots.setdefault(value, self._first_slot + len(self._slots))
 
 
 class RecipientMessage:
     """The message to one recipient."""
 
-    __slots__ = ("_message", "_values", "ready_at", "sender_address")
+    __slots__ = ("_changes_dots", "_message", "_values", "ready_at", "sender_address")
 
-    def __init__(self, message: PersonalMessage, values: Sequence[str]) -> None:
+    def __init__(self, message: PersonalMessage, values: Sequence[str], *, changes_dots: bool = False) -> None:
         self._message = message
         self._values = values
+        self._changes_dots = changes_dots
         self.sender_address = message.sender_address
         self.ready_at = message.ready_at
 
@@ -267,23 +293,10 @@ class RecipientMessage:
 
     def smtp_data(self, address: str, recipient_id: int, at: float, *, eight_bit: bool) -> bytes:
         """Return what follows the 354 reply, as for a Message."""
-        return self._message.stuffed(self._values, address, recipient_id, at, eight_bit=eight_bit) + b".\r\n"
-
-
-class _EscapedValues:
-    """The values of a recipient as they are written in the parts: each once for each way of escaping."""
-
-    def __init__(self, *, has_token: bool) -> None:
-        self._first = [b""] if has_token else []  # the place of the token
-        self._escapes: dict[tuple[int, Callable[[str], str]], int] = {}
-
-    def index(self, value: int, escaping: Callable[[str], str]) -> int:
-        """Return the index in the list of escaped values for a value that is escaped in this way."""
-        return self._escapes.setdefault((value, escaping), len(self._first) + len(self._escapes))
-
-    def of(self, values: Sequence[str]) -> list[bytes]:
-        """Return the escaped values, with the place of the token before them."""
-        return self._first + [escaping(values[index]).encode("utf-8") for index, escaping in self._escapes]
+        octets = self._message.stuffed(
+            self._values, address, recipient_id, at, eight_bit=eight_bit, changes_dots=self._changes_dots
+        )
+        return octets + b".\r\n"
 
 
 class _Marks:
@@ -307,28 +320,30 @@ def _visible(name: str) -> str:
     return f"{{{{ {name} }}}}"
 
 
-def _html(value: str) -> str:
-    return escape(value) if _HTML_SPECIAL.search(value) else value
+def _html(octets: bytes) -> bytes:
+    if len(octets.translate(None, _HTML_SPECIAL)) == len(octets):
+        return octets
+    return escape(octets.decode("utf-8")).encode("utf-8")
 
 
-def _url(value: str) -> str:
-    return quote(value, safe="")
+def _url(octets: bytes) -> bytes:
+    return quote(octets, safe="").encode("ascii") if octets.translate(None, _UNRESERVED) else octets
 
 
-def _mailto(value: str) -> str:
-    return quote(value, safe="@")
+def _mailto(octets: bytes) -> bytes:
+    return quote(octets, safe="@").encode("ascii")
 
 
-def _phone(value: str) -> str:
-    return quote(value, safe="+")
+def _phone(octets: bytes) -> bytes:
+    return quote(octets, safe="+").encode("ascii")
 
 
-def _whole_url(value: str) -> str:
-    return quote(value, safe=_URL_CHARACTERS)
+def _whole_url(octets: bytes) -> bytes:
+    return quote(octets, safe=_URL_CHARACTERS).encode("ascii")
 
 
-def _whole_url_in_html(value: str) -> str:
-    return escape(_whole_url(value))
+def _whole_url_in_html(octets: bytes) -> bytes:
+    return _html(_whole_url(octets))
 
 
 def _size_bound(part: PersonalPart) -> int:
@@ -337,16 +352,9 @@ def _size_bound(part: PersonalPart) -> int:
     return MAX_PART_HEADER_BYTES + max(base64_length(text), 3 * text) + len(part.slots) * quoted
 
 
-_HTML_SPECIAL = LazyPattern("[&<>\"']")
-_IN_TEXT: dict[Context, Callable[[str], str]] = {
-    Context.TEXT: str,
-    Context.HTML: str,
-    Context.MAILTO: str,
-    Context.PHONE: str,
-    Context.URL: _url,
-    Context.WHOLE_URL: _whole_url,
-}
-_IN_HTML: dict[Context, Callable[[str], str]] = {
+# How a value is escaped in each context; not at all in those that are left out.
+_IN_TEXT: dict[Context, Escaping] = {Context.URL: _url, Context.WHOLE_URL: _whole_url}
+_IN_HTML: dict[Context, Escaping] = {
     Context.HTML: _html,
     Context.MAILTO: _mailto,
     Context.PHONE: _phone,

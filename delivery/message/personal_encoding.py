@@ -36,7 +36,6 @@ _FIELDS = b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %
 _MULTIPART = b'Content-Type: multipart/alternative; boundary="%b"\r\nContent-Transfer-Encoding: %b\r\n'
 _BOUNDARY_START = b"=_"
 _SOFT_BREAK = b"=\r\n"
-_CHANGING_DOTS = (b"", b".")  # beginnings of values after which a dot may begin a line that did not before
 
 
 class PersonalPart(NamedTuple):
@@ -80,55 +79,45 @@ class PersonalEntity:
         self._boundary = _boundary(token, parts)
         lines = [line for part in parts for line in part.lines()]
         self._has_short_lines = all(octets <= MAX_LINE_LENGTH for octets, _ in lines)
-        self._room = min(((MAX_LINE_LENGTH - octets) // slots for octets, slots in lines if slots), default=0)
+        self._room = min(
+            ((MAX_LINE_LENGTH - octets) // slots for octets, slots in lines if slots), default=MAX_LINE_LENGTH
+        )
         self._is_ascii = all(piece.isascii() for part in parts for piece in part.pieces)
-        self._free = sorted({slot for part in parts for slot in part.slots if slot not in part.fixed})
-        self._unencoded: dict[bytes, _Form] = {}
-        self._encoded: _Form | None = None
+        self._seven_bit: Form | None = None
+        self._eight_bit: Form | None = None
+        self._encoded: Form | None = None
 
-    def filled(self, values: Sequence[bytes], *, eight_bit: bool) -> list[bytes]:
-        """Return the entity with the values of a recipient, in pieces."""
-        return self._form_for(values, eight_bit=eight_bit).filled(values)
+    def form_for(self, values: Sequence[bytes], *, eight_bit: bool) -> Form:
+        """Return the form for the values of a recipient."""
+        if self._has_short_lines:
+            together = b"".join(values)
+            fits = len(together) <= self._room or max(map(len, values)) <= self._room
+            if fits and _BOUNDARY_START not in together:
+                if self._is_ascii and together.isascii():
+                    return self._seven_bit or self._rendered("7bit")
+                if eight_bit:
+                    return self._eight_bit or self._rendered("8bit")
+        return self._encoded or self._rendered("encoded")
 
-    def stuffed(self, values: Sequence[bytes], *, eight_bit: bool) -> list[bytes] | None:
-        """Return the same with dots stuffed, or None if the values change which dots begin a line."""
-        form = self._form_for(values, eight_bit=eight_bit)
-        if form is not self._encoded:
-            for index in self._free:
-                if values[index][:1] in _CHANGING_DOTS:
-                    return None
-        return form.stuffed(values)
+    def _rendered(self, kind: str) -> Form:
+        """Render a form that no recipient has needed so far."""
+        if kind == "7bit":
+            self._seven_bit = form = self._form(b"7bit")
+        elif kind == "8bit":
+            self._eight_bit = form = self._form(b"8bit")
+        else:
+            self._encoded = form = self._form(None)
+        return form
 
-    def _form_for(self, values: Sequence[bytes], *, eight_bit: bool) -> _Form:
-        encoding = self._unencoded_for(values, eight_bit=eight_bit) if self._has_short_lines else None
-        if encoding is not None:
-            form = self._unencoded.get(encoding)
-            if form is None:
-                form = self._unencoded[encoding] = self._form(encoding)
-            return form
-        if self._encoded is None:
-            self._encoded = self._form(None)
-        return self._encoded
-
-    def _unencoded_for(self, values: Sequence[bytes], *, eight_bit: bool) -> bytes | None:
-        """Return `7bit` or `8bit` if these values may stay as they are, otherwise None."""
-        free = [values[index] for index in self._free]
-        together = b"".join(free)
-        if (len(together) > self._room and max(map(len, free)) > self._room) or _BOUNDARY_START in together:
-            return None
-        if self._is_ascii and together.isascii():
-            return b"7bit"
-        return b"8bit" if eight_bit else None
-
-    def _form(self, encoding: bytes | None) -> _Form:
+    def _form(self, encoding: bytes | None) -> Form:
         """Return the entity in an encoding of 7bit or 8bit, or with each part encoded (None)."""
         encoded = [_unencoded(part, encoding) if encoding else _encoded(part) for part in self._parts]
         if len(encoded) == 1:
-            return _Form([self._before, *encoded[0]])
+            return Form([self._before, *encoded[0]], is_encoded=encoding is None)
         delimiter = b"\r\n--" + self._boundary  # the line break before a boundary belongs to the boundary
         inner = [segment for each in encoded for segment in (delimiter + b"\r\n", *each)]
         fields = _MULTIPART % (self._boundary, encoding or b"7bit")
-        return _Form([self._before, fields, *inner, delimiter + b"--\r\n"])
+        return Form([self._before, fields, *inner, delimiter + b"--\r\n"], is_encoded=encoding is None)
 
 
 class _Slot(NamedTuple):
@@ -167,10 +156,11 @@ class _Base64:
 _Segment = bytes | _Slot | _Base64
 
 
-class _Form:
+class Form:
     """An entity in one encoding, with everything encoded that is the same for all recipients."""
 
-    def __init__(self, segments: Sequence[_Segment]) -> None:
+    def __init__(self, segments: Sequence[_Segment], *, is_encoded: bool) -> None:
+        self.is_encoded = is_encoded  # otherwise, values may change which dots begin a line
         self._pieces: list[bytes] = []
         self._slots: list[tuple[int, int]] = []  # where in _pieces, and which value
         self._quoted: list[tuple[int, int]] = []  # the same, for values as quoted-printable
