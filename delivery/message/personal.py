@@ -118,6 +118,8 @@ class PersonalMessage(Message):
         self._first_slot = 0 if unsubscribe is None else 1  # after the token
         self._slots: dict[tuple[int, Escaping | None], int] = {}  # an index for each value and way of escaping
         self._personal_parts = parts = self._parts_of(content, unsubscribe.prefix if unsubscribe else None)
+        # The same without escaping for HTML, for recipients whose values have no characters that HTML escapes.
+        self._plain_slots = [(index, None if escaping is _html else escaping) for index, escaping in self._slots]
         self._before_subject, _, after_subject = self._fields.partition(_SUBJECT_FIELD)
         if not self._subject_indices:
             self._before_subject += field("Subject", text_words(self.texts.subject.filled([])))
@@ -208,7 +210,10 @@ class PersonalMessage(Message):
     def _escaped(self, values: Sequence[str], token: bytes | None) -> list[bytes]:
         """Return the values as they are written in the parts, each once for each way of escaping, after the token."""
         raw = [value.encode("utf-8") for value in values]
-        octets = [raw[index] if escaping is None else escaping(raw[index]) for index, escaping in self._slots]
+        together = b"".join(raw)
+        is_plain = len(together.translate(None, _HTML_SPECIAL)) == len(together)
+        slots = self._plain_slots if is_plain else self._slots
+        octets = [raw[index] if escaping is None else escaping(raw[index]) for index, escaping in slots]
         return octets if token is None else [token, *octets]
 
     def _check_characters(self, values: Sequence[str]) -> None:
@@ -321,8 +326,6 @@ def _visible(name: str) -> str:
 
 
 def _html(octets: bytes) -> bytes:
-    if len(octets.translate(None, _HTML_SPECIAL)) == len(octets):
-        return octets
     return escape(octets.decode("utf-8")).encode("utf-8")
 
 
