@@ -92,7 +92,7 @@ CREATE TABLE recipients (
     removed_at   BIGINT,
     bounced_event_id BIGINT, -- the first email that bounced because the mailbox does not exist; a second one: rejected
     listed       BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1)), -- 0: came by name, and is written to only by name
-    added_by     TEXT,       -- `import 7`, `program`, `page` or `command`; NULL: before version 5
+    added_by     TEXT,       -- `import 7`, `email 7`, `program`, `page` or `command`; NULL: before version 5
     fields       TEXT        -- JSON object of personal fields, NULL if there are none
 );
 -- The few recipients who are not active, in the order in which they were added, and by address.
@@ -119,7 +119,7 @@ CREATE TABLE memberships (
     recipient_id BIGINT NOT NULL,
     joined_at    BIGINT NOT NULL,
     left_at      BIGINT,
-    added_by     TEXT NOT NULL, -- as in `recipients`
+    added_by     TEXT NOT NULL, -- as in `recipients`, or `left`: left the list without being in it
     PRIMARY KEY (list_id, recipient_id)
 );
 CREATE INDEX memberships_of_recipient ON memberships (recipient_id);

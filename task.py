@@ -27,17 +27,23 @@ def main(arguments: list[str] | None = None) -> int:
     with _idle_sweep(arguments) as is_idle:
         if is_idle:
             return 0
-        # The rest of the program is imported only here, because nearly every cron sweep has nothing to do.
-        from sender.sweeper import run_command
-
-        return run_command(arguments, __doc__ or "")
+        return _full_program(arguments)
 
 
 def run_due() -> None:
     """Run a sweep for the Redis queue, which calls this function by name, and schedule the next wake-up."""
-    from sender.sweeper import run_queued
+    _full_program(None)
 
-    run_queued()
+
+def _full_program(arguments: list[str] | None) -> int:
+    """Run the command line, or, if `arguments` is None, a sweep for the Redis queue. Return the exit code."""
+    # The rest of the program is imported only here, because nearly every cron sweep has nothing to do.
+    from sender.sweeper import run_command, run_queued
+
+    if arguments is None:
+        run_queued()
+        return 0
+    return run_command(arguments, __doc__ or "")
 
 
 def _idle_sweep(arguments: list[str]) -> AbstractContextManager[bool]:

@@ -1,11 +1,11 @@
-"""Five minutes of everything going wrong at once, after which every acknowledged email is accounted for.
+"""Five minutes of simultaneous faults. Afterwards, every acknowledged email is accounted for.
 
     python bench/chaos.py [MINUTES [SEED]]
 
 Clients POST emails to RECIPIENTS people, due at once. Meanwhile web workers and senders are killed (-9), a sender is
-stopped beyond its lease beside another one, the disk is full, the database is locked, and the mail server freezes,
-refuses with 451, and cuts connections before and after the final dot. In the end the service gets time to finish, and
-what the mail server accepted is compared with what the clients were told and with the database.
+stopped beyond its lease while another one runs, the disk is full, the database is locked, and the mail server freezes,
+replies 451, and cuts connections before and after the final dot. Finally, the service gets time to finish. What the
+mail server accepted is then compared with the responses that the clients received, and with the database.
 
 Needs root, to mount a small file system for the database.
 """
@@ -47,18 +47,18 @@ CLIENTS = 4
 SENDERS = 2
 CONNECTIONS = 4  # of each sender
 PAUSE = 0.1  # seconds between two POSTs of a client, on average
-TRIES = 100  # of a POST whose connection breaks or that is answered with 503
+TRIES = 100  # retries of a POST whose connection breaks or that gets 503
 OUTAGE = 10.0  # seconds for which the disk is full, or the database locked
 UTC_8 = timezone(timedelta(hours=8))
 
 
 @dataclass
 class Ledger:
-    """What the clients were told."""
+    """The responses that the clients received."""
 
     acknowledged: set[int] = field(default_factory=set)
-    refused: set[int] = field(default_factory=set)  # answered with 503, and by nothing else
-    unanswered: set[int] = field(default_factory=set)  # the connection broke each time: saved, or not
+    refused: set[int] = field(default_factory=set)  # got only 503 responses
+    unanswered: set[int] = field(default_factory=set)  # the connection broke each time, so it may or may not be saved
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class MailServer:
 
 
 def accepted(content: bytes) -> Accepted:
-    """Return the record of a message whose acceptance the client never hears of."""
+    """Return the record of an accepted message whose reply the client never receives."""
     to = re.search(rb"^To: (\S+)\r$", content, re.MULTILINE)
     assert to is not None, content
     return Accepted(b"", to[1], content)
@@ -123,7 +123,7 @@ class Senders:
             return True
 
     def stop_one(self, seconds: float, over: threading.Event) -> None:
-        """Stop a sender (SIGSTOP) in the middle of its work, and let it go on when its lease is long over."""
+        """Stop a sender (SIGSTOP) during its work, and resume it long after its lease has expired."""
         with self._lock:
             self._stopped.add(0)
             self._running[0].send_signal(signal.SIGSTOP)
@@ -162,7 +162,7 @@ class Chaos:
         self.mailing.add_recipients(RECIPIENTS)
 
     def run(self, seconds: float) -> Found:
-        """Make chaos for so long, let the service finish, and check what happened to every email."""
+        """Cause faults for this long, let the service finish, and check what happened to every email."""
         with self.mail.server:
             with web_part(self.mailing) as web:
                 senders = Senders(self.mailing)
@@ -191,7 +191,7 @@ class Chaos:
             thread.join()
 
     def _troubles(self, seconds: float, web: Server, senders: Senders) -> Iterator[Callable[[], None]]:
-        """Yield what goes wrong. What lasts happens twice; the second half is like the first."""
+        """Yield the faults. The second half repeats the first."""
         source = random.Random(self._seed)
         half = seconds / 2
         yield lambda: self._every(3.0, "senders killed", lambda: senders.kill_one(source))
@@ -235,7 +235,7 @@ class Chaos:
             self._post(web, next(self._event_ids))
 
     def _post(self, web: Server, event_id: int) -> None:
-        """POST an email until it is acknowledged, as a client does that wants it to be sent; sometimes give up."""
+        """POST an email until it is acknowledged, as a persistent client would. Sometimes give up."""
         due = f"{datetime.now(UTC_8):%F %T}"
         fields = {"event_id": event_id, "email_subject": f"{event_id}", "email_content": "x\n" * 100, "timestamp": due}
         broken = False

@@ -2,8 +2,8 @@
 
     python bench/crashes.py [KILLS [CONNECTIONS [SEED]]]
 
-Every email that was answered `Successful` must be delivered to each recipient, and each kill may double at most
-one message for each connection of the sender.
+Every email that was answered `Successful` must be delivered to each recipient, and each kill may cause at most
+one duplicate per connection of the sender.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A send of several minutes under a real cron daemon: is there ever more than one sender at work?
+"""A sweep of several minutes under a real cron daemon: does more than one sender ever run?
 
     python bench/cron_pile_up.py [MINUTES]
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def configure(env: Path, port: int) -> None:
-    """Cron knows no environment: the settings are in `.env`."""
+    """Write the settings to `.env`, because cron does not pass on the environment."""
     env.touch(mode=0o600)
     lines = (
         f"EMAIL_URL=smtp://127.0.0.1:{port}",
@@ -54,7 +54,7 @@ def configure(env: Path, port: int) -> None:
 
 
 def watch(installation: Installation, server: ScriptedServer) -> bool:
-    """Watch until the email is finished; whether all bounds were kept."""
+    """Watch until the email has finished. Return whether all limits were kept."""
     senders, fastest, began = 0, 0, 0.0
     counts: list[tuple[float, int]] = []
     with installation.database() as database:

@@ -1,4 +1,4 @@
-"""What a sweep costs that finds nothing due: whole processes, measured in turn with each other.
+"""The cost of a sweep that finds nothing due. Measures whole processes, in alternation.
 
     python bench/idle_sweep.py [ROUNDS]
 
@@ -57,7 +57,7 @@ SELECT n, :later + n, 0, 'token', 'Subject', 'Content' FROM numbers
 
 
 def fill(full: Installation) -> None:
-    """Schedule the emails, at a second of its own each."""
+    """Schedule the emails, each in its own second."""
     with full.database() as database, database.connection.transaction():
         database.connection.execute(FILL, later=LATER, count=SCHEDULED)
 

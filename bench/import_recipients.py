@@ -1,9 +1,9 @@
-"""What `flask recipients import` costs: time, peak memory, and how long it keeps other writers waiting.
+"""The cost of `flask recipients import`: time, peak memory, and how long other writers wait.
 
     python bench/import_recipients.py [ROWS]
 
-The default of 1,000,000 rows is to be done within a minute, in the memory that 1,000 rows need. The rows are in
-scattered order, which is the hardest for the index; then the same file again, when all of them are known.
+The default of 1,000,000 rows must take less than a minute, and the same memory as 1,000 rows. The rows are in
+random order, which is the hardest for the index. Then the same file is imported again, when all rows exist.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from database import db_init, open_database
 from settings import FOLDER, Settings, load_settings
 
 DOMAINS = 500
-PRIME = 982_451_653  # scatters the numbers, each of them once
+PRIME = 982_451_653  # shuffles the numbers, without repeating any
 
 
 class Cost(NamedTuple):
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def csv_file(path: Path, rows: int, word: str) -> Path:
-    numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak begins with ours
+    numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak memory starts with ours
     with path.open("w", encoding="utf-8") as file:
         file.write("recipient_email\n")
         file.writelines(f"{word}{number}@domain{number % DOMAINS}.example.com\n" for number in numbers)
@@ -67,7 +67,7 @@ def cost(settings: Settings, path: Path) -> Cost:
 
 
 class OtherWriter:
-    """Wants to write all the time, as the API does, and remembers the longest wait."""
+    """Writes continuously, as the API would, and records the longest wait."""
 
     def __init__(self, settings: Settings) -> None:
         self.longest_wait = 0.0

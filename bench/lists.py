@@ -1,9 +1,9 @@
-"""What each list costs at a million rows of every kind, and that the statements behind it scan and sort nothing large.
+"""The cost of each list with a million rows per table. Checks that no statement scans or sorts anything large.
 
     python bench/lists.py [ROUNDS]
 
-Fills a SQLite file and a PostgreSQL server of its own: 1,000,000 emails, 1,000,000 recipients, and one email with
-1,000,000 deliveries. Then prints the median of each act, in milliseconds.
+Fills a SQLite file, and its own PostgreSQL server, with 1,000,000 emails, 1,000,000 recipients, and one email with
+1,000,000 deliveries. Then prints the median of each operation, in milliseconds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FILL = (
 
 
 def acts(database: Database) -> dict[str, Callable[[], object]]:
-    """The lists, from the beginning and from the middle."""
+    """Return the lists, from the beginning and from the middle."""
     middle = datetime.fromtimestamp(NOW - 100_000, UTC), 500_000
     emails, deliveries, recipients = database.emails, database.deliveries, database.recipients
     return {
@@ -86,7 +86,7 @@ def acts(database: Database) -> dict[str, Callable[[], object]]:
 
 
 def fill(database: Database) -> None:
-    """A million of each; the counters of the large email are not made to add up."""
+    """Create a million rows of each. The counters of the large email are not consistent."""
     with database.connection.transaction():
         for statement in FILL:
             database.connection.execute(statement, many=MANY)
@@ -95,7 +95,7 @@ def fill(database: Database) -> None:
 
 
 def measured(database: Database, rounds: int) -> dict[str, float]:
-    """The median of each act, in milliseconds."""
+    """Return the median of each operation, in milliseconds."""
     medians = {}
     for name, act in acts(database).items():
         times = []
@@ -108,7 +108,7 @@ def measured(database: Database, rounds: int) -> dict[str, float]:
 
 
 def writes(database: Database, rounds: int) -> dict[str, float]:
-    """The median of a POST and of an import of 1,000, in milliseconds, beside a million others."""
+    """Return the median of a POST and of an import of 1,000, in milliseconds, with a million rows present."""
     from database import Email
 
     def post(number: int) -> None:

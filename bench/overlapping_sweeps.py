@@ -2,7 +2,8 @@
 
     python bench/overlapping_sweeps.py [--postgresql] [SWEEPS [RECIPIENTS]]
 
-Each message must be there once, nothing left, every exit code 0, and never more senders at work than allowed.
+Each message must arrive once, nothing may be left, every exit code must be 0, and no more senders may
+run than allowed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> int:
 
 
 def run(senders: int, sweeps: int, recipients: int, server: PostgreSQLServer | None) -> bool:
-    """One run; whether it kept what is promised."""
+    """Run once, and return whether all promises were kept."""
     database = {} if server is None else {"DATABASE_URL": server.new_database()}
     with tempfile.TemporaryDirectory() as folder:
         installation = Installation(Path(folder), SENDERS=str(senders), **database)
@@ -57,7 +58,7 @@ def run(senders: int, sweeps: int, recipients: int, server: PostgreSQLServer | N
 
 
 def watch_senders(installation: Installation, processes: list[subprocess.Popen[str]]) -> int:
-    """How many senders were at work at once, at most, until all processes have ended."""
+    """Return the maximum number of concurrent senders until all processes have exited."""
     most = 0
     with installation.database() as database:
         while any(process.poll() is None for process in processes):

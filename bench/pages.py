@@ -2,9 +2,9 @@
 
     python bench/pages.py [ROUNDS] [--postgresql]
 
-The median of what the server needs for each page, in Flask's test client, the CPU of this process (which tells whether
-others were at work), and its size. Then what the schedule costs a
-browser: its size with all that it loads, and the number of requests.
+Prints the median time of each page in Flask's test client, the CPU time of this process (which shows whether others
+were using the machine), and the size of the page. Then prints what the schedule costs a browser: its size with
+everything that it loads, and the number of requests.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def on_postgresql(folder: Path, options: argparse.Namespace) -> bool:
-    """On a server of its own."""
+    """Run the benchmark on its own PostgreSQL server."""
     with tempfile.TemporaryDirectory() as place:
         server = PostgreSQLServer(Path(place), free_port())
         server.start()
@@ -87,7 +87,7 @@ def on_postgresql(folder: Path, options: argparse.Namespace) -> bool:
 
 
 def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) -> bool:
-    """Fill it and ask for each page; whether all was within its bound."""
+    """Create the data and request each page. Return whether all limits were kept."""
     installation = Installation(folder, LOG_FORMAT="off", PUBLIC_URL="https://mail.example.com", **where)
     began = time.monotonic()
     fill(installation, options.recipients)
@@ -98,7 +98,7 @@ def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) ->
 
 
 def fill(installation: Installation, recipients: int) -> None:
-    """As after weeks of use; one large email is being sent, and some messages are in the outbox."""
+    """Create data as after weeks of use. One large email is being sent, and some messages are in the outbox."""
     installation.save_email(BIG + 1)
     installation.add_recipients(20)
     installation.task()
@@ -116,7 +116,7 @@ def fill(installation: Installation, recipients: int) -> None:
 
 
 def pages(installation: Installation, recipients: int) -> list[str]:
-    """The addresses: each page, its lists from the beginning and from the middle."""
+    """Return the address of each page, with its lists from the beginning and from the middle."""
     message = min((installation.folder / "outbox" / "new").iterdir()).name
     with installation.database() as database:
         token = unsubscribe_tokens(installation.settings, database).token(7).decode()
@@ -133,7 +133,7 @@ def pages(installation: Installation, recipients: int) -> list[str]:
 
 
 def ask(client: FlaskClient, page: str, rounds: int) -> bool:
-    """Print what this page took; whether its median was within the bound."""
+    """Print how long this page took. Return whether its median was within the limit."""
     times, cpu = [], time.process_time()
     for _ in range(rounds):
         began = time.perf_counter()
@@ -151,7 +151,7 @@ def ask(client: FlaskClient, page: str, rounds: int) -> bool:
 
 
 def weigh(client: FlaskClient, page: str) -> bool:
-    """Print what a browser loads for this page; whether that is little enough."""
+    """Print how much a browser loads for this page. Return whether it is within the limit."""
     text = client.get(page, headers={"Accept": "text/html"}).text
     files = sorted(set(re.findall(r'(?:src|href)="(/static/[^"]+)"', text)))
     sizes = {page: len(text.encode()), **{file: len(client.get(file).data) for file in files}}

@@ -1,12 +1,12 @@
 """POST /send-emails, the whole application with security on, against raw one-row commits in the same run.
 
-`wrk` with 32 clients POSTs emails of 1 KB, each with an event_id of its own, to the web part as in production. Parts,
-to be chosen with --only:
-  rate      WEB_WORKERS=2 and 1, in turn with raw commits; and one client alone
-  beside    the same beside a sender that sends to `smtp-sink` at full speed; both in turn with each of them alone
-  slow      on a disk whose syncs take 2 ms more
-  bulk      1,000 emails a POST to /api/emails, from 4 clients, WEB_WORKERS=2 and 1
-After each load the rows are counted: every answer is a row. Needs Debian's packages wrk, postfix and gcc.
+`wrk` with 32 clients POSTs emails of 1 KB, each with its own event_id, to the web server as in production. Use --only
+to run single parts:
+  rate      WEB_WORKERS=2 and 1, alternating with raw commits; and a single client
+  beside    the same while a sender sends to `smtp-sink` at full speed, alternating with each of them alone
+  slow      on a disk whose syncs take 2 ms longer
+  bulk      1,000 emails per POST to /api/emails, from 4 clients, with WEB_WORKERS=2 and 1
+After each load, the rows are counted: every response needs one. Needs Debian's packages wrk, postfix and gcc.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SENT = "SELECT COALESCE(MAX(sent), 0) FROM progress"
 
 
 class Measured:
-    """Loads by what was measured."""
+    """The loads, by what was measured."""
 
     def __init__(self) -> None:
         self._loads: defaultdict[str, list[Load]] = defaultdict(list)
@@ -78,13 +78,13 @@ class PostRate:
         self._against: Path | None = options.against and options.against.resolve()
 
     def rate(self) -> None:
-        """32 clients, and one."""
+        """Measure 32 clients, and one."""
         measured = Measured()
         projects = {"": PROJECT, **({"before, ": self._against} if self._against else {})}
         for number in range(self._rounds):
             measured.rates["raw commits"].append(self._raw())
             for workers in (2, 1):
-                in_turn = list(projects.items())[:: -1 if number % 2 else 1]  # neither is always the first
+                in_turn = list(projects.items())[:: -1 if number % 2 else 1]  # they take turns in being first
                 for before, project in in_turn:
                     measured.add(f"{before}WEB_WORKERS={workers}", self._load(workers, CLIENTS, project=project))
             measured.add("one client", self._load(1, 1))
@@ -96,7 +96,7 @@ class PostRate:
         measured.print_ratio("WEB_WORKERS=1", "raw commits")
 
     def slow(self) -> None:
-        """As on an ordinary disk."""
+        """Measure with syncs as slow as on an ordinary disk."""
         measured = Measured()
         slower = self._slow_sync()
         for _ in range(self._rounds):
@@ -108,7 +108,7 @@ class PostRate:
         measured.print_ratio("WEB_WORKERS=1", "raw commits")
 
     def beside(self) -> None:
-        """POSTs alone, a sender alone, and both."""
+        """Measure POSTs alone, a sender alone, and both."""
         measured = Measured()
         template = self._folder / "template"
         template.mkdir()
@@ -129,7 +129,7 @@ class PostRate:
         measured.print_ratio("sender beside POSTs", "sender alone")
 
     def bulk(self) -> None:
-        """Emails a second, in lists."""
+        """Measure emails per second in bulk requests."""
         measured = Measured()
         for _ in range(self._rounds):
             measured.rates["raw commits"].append(self._raw())
@@ -155,7 +155,7 @@ class PostRate:
         if project != PROJECT:
             use_tables_of(project, installation)
         with served(installation, workers, project, **environment) as port:
-            Wrk(port, clients, 1, requests).result()  # every thread has been at work
+            Wrk(port, clients, 1, requests).result()  # every thread has worked
             return checked(installation, Wrk(port, clients, self._seconds, requests), clients)
 
     def _slow_sync(self) -> dict[str, str]:
@@ -175,7 +175,7 @@ def use_tables_of(project: Path, installation: Installation) -> None:
 
 
 def checked(installation: Installation, wrk: Wrk, clients: int) -> Load:
-    """The end of a load; SystemExit if an answer was no success, or is no row. The last rows may have no answer yet."""
+    """Finish a load. Raise SystemExit if a response was an error or has no row. The last rows may lack a response."""
     load = wrk.result()
     with closing(driver.connect(installation.folder / "email.db")) as connection:
         ((rows,),) = connection.execute(ROWS, {"first": wrk.first_event_id, "apart": APART})
@@ -186,7 +186,7 @@ def checked(installation: Installation, wrk: Wrk, clients: int) -> Load:
 
 
 def sent_a_second(installation: Installation, meanwhile: Callable[[], None] = lambda: None) -> float:
-    """What `task.py` sends from its first message to its last; `meanwhile` is called at the first."""
+    """Return how many messages per second `task.py` sends. `meanwhile` is called at the first one."""
     process = installation.start_task()
     with installation.database() as database:
         before = wait_for_sent(database, 1)
@@ -197,7 +197,7 @@ def sent_a_second(installation: Installation, meanwhile: Callable[[], None] = la
 
 
 def both(installation: Installation) -> tuple[Load, float]:
-    """POSTs as long as a sender is at work."""
+    """Measure POSTs while a sender is running."""
     begun: list[Wrk] = []
     with served(installation, 2) as port:
         Wrk(port, CLIENTS, 1).result()

@@ -1,8 +1,8 @@
-"""PostgreSQL with a million rows: what a claim costs, whether claimers get in each other's way, how long a move takes.
+"""PostgreSQL with a million rows: the cost of a claim, contention between senders, and how long a copy takes.
 
     python bench/postgresql.py [ROWS]
 
-Needs Debian's package postgresql; its server is started here, with every commit synced.
+Needs Debian's package postgresql. Starts its own server, which syncs every commit.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def started_server() -> Iterator[PostgreSQLServer]:
 
 
 def copy(source: Installation, url: str) -> None:
-    """By the command that an operator uses; it compares each row."""
+    """Copy the database with `flask copy-database`, which compares each row."""
     command = [
         sys.executable,
         "-m",
@@ -80,7 +80,7 @@ def copy(source: Installation, url: str) -> None:
 
 
 def queue_all(target: Installation) -> None:
-    """All deliveries of the email in line."""
+    """Queue all deliveries of the email."""
     with target.database() as database:
         database.progress.start_due_emails(int(time.time()))
         with database.connection.transaction():
@@ -98,7 +98,7 @@ def claim_alone(target: Installation) -> None:
 
 
 def claim_together(target: Installation) -> None:
-    """Until nothing is left."""
+    """Claim with several senders until nothing is left."""
     began = time.perf_counter()
     with ThreadPoolExecutor(CLAIMERS) as pool:
         results = list(pool.map(claim_all, [target] * CLAIMERS))

@@ -1,7 +1,7 @@
 """How long /readyz and /metrics take with a million emails, recipients and deliveries, on SQLite or PostgreSQL.
 
-Each request looks anew (in production an answer is given again for a second). `inside` is Flask's test client, `HTTP`
-is granian with one worker, which a client asks more slowly than once a second for --http-requests times.
+Each request runs the checks (in production, results are cached for a second). `inside` is Flask's test client. `HTTP`
+is granian with one worker, to which a client sends --http-requests requests, more than a second apart.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from web.services import services_of
 TOKEN = "a-token-of-the-benchmark"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 BOUNDS = {"/readyz": 10, "/metrics": 50}  # ms, the median
-SENDING = 1_000  # emails of a million that are being sent, all waiting for their next attempts
+SENDING = 1_000  # of a million emails are being sent, and wait for their next attempts
 DAY = 24 * 60 * 60
 NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows)"
 SEED = (
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def on_postgresql(options: argparse.Namespace) -> bool:
-    """On a server of its own."""
+    """Run the benchmark on its own PostgreSQL server."""
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as name:
         server = PostgreSQLServer(Path(place), free_port())
         server.start()
@@ -75,7 +75,7 @@ def on_postgresql(options: argparse.Namespace) -> bool:
 
 
 def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) -> bool:
-    """Seed and ask; whether every median was within its bound."""
+    """Create the data and request each probe. Return whether every median was within its limit."""
     installation = Installation(folder, API_TOKEN=TOKEN, LOG_FORMAT="off", **where)
     began = time.monotonic()
     seed(installation, options.rows, options.hours)
@@ -87,7 +87,7 @@ def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) ->
 
 
 def seed(installation: Installation, rows: int, hours: int) -> None:
-    """Half of the emails sent but for the last of them, which are being sent; the rest is scheduled."""
+    """Create emails: half are sent, except the last of these, which are being sent. The rest are scheduled."""
     values = {
         "rows": rows,
         "sent": rows // 2,
@@ -123,7 +123,7 @@ def over_http(server: Server) -> Callable[[str], tuple[int, str]]:
 
 
 def ask(name: str, path: str, get: Callable[[str], tuple[int, str]], requests: int, pause: float = 0) -> bool:
-    """Print what this path took; whether its median was within its bound, and each answer 200."""
+    """Print how long this path took. Return whether its median was within its limit, and each status 200."""
     times, cpu = [], time.process_time()
     for _ in range(requests):
         time.sleep(pause)

@@ -1,8 +1,9 @@
-"""How late emails are when Redis loses all its wake-ups: the whole service, 1,000 emails, each second some of them due.
+"""How late emails are when Redis loses all wake-ups: the whole service, and 1,000 emails, some due in each second.
 
     python bench/redis_emptied.py [EMAILS]
 
-Redis is emptied while they wait (FLUSHALL), and in another run killed and started again without its data. Nobody helps.
+While the emails wait, Redis is emptied (FLUSHALL). In another run, it is killed and restarted without its data. The
+service recovers without help.
 Needs redis-server and requirements/redis.txt.
 """
 
@@ -22,9 +23,9 @@ from wakeup_latency import service
 from tests.support.installation import Installation
 from tests.support.servers.redis_server import RedisServer
 
-SECONDS = 20  # over which the emails are due, from BEFORE seconds after they were saved
+SECONDS = 20  # the emails are due over this time, starting BEFORE seconds after they were saved
 BEFORE = 10
-LONGEST = 120  # seconds that are waited for all
+LONGEST = 120  # seconds to wait for all of them
 LATENESS = "SELECT p.last_sent_at - e.due_at FROM progress p JOIN emails e ON e.event_id = p.event_id WHERE p.sent > 0"
 
 
@@ -72,7 +73,7 @@ def save(installation: Installation, emails: int) -> None:
 
 
 def wait_for_all(installation: Installation, emails: int) -> list[int]:
-    """The lateness of each email, in seconds."""
+    """Return the lateness of each email, in seconds."""
     deadline = time.monotonic() + LONGEST
     lateness: list[int] = []
     while len(lateness) < emails and time.monotonic() < deadline:

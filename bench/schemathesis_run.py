@@ -1,9 +1,9 @@
-"""Requests made up from /openapi.json, valid and not, alone and in sequence, against the whole service.
+"""Valid and invalid requests generated from /openapi.json, alone and in sequence, against the whole service.
 
     python bench/schemathesis_run.py [SECONDS [OPTION ...]]
 
-The service sends meanwhile, to a server that refuses some recipients and breaks off now and then. Every answer has to
-be one that /openapi.json describes, and none a fault of the service. The options are those of `schemathesis run`.
+Meanwhile, the service sends to a server that refuses some recipients and cuts some connections. /openapi.json
+must describe every response, and none may be an internal error. The options are those of `schemathesis run`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def main() -> int:
         installation.save_email(2, due_in=10**6)
         with installation.database() as database:
             database.connection.execute("UPDATE emails SET status = 'held', held_because = 'a test' WHERE event_id = 2")
-        with service(installation) as running, contextlib.chdir(folder):  # where it keeps what it remembers
+        with service(installation) as running, contextlib.chdir(folder):  # where it stores its examples
             command = ["--config-file", str(CONFIGURATION), "run", f"http://127.0.0.1:{running.port}/openapi.json"]
             return int(command_line.main([*command, "--max-time", seconds, *options], standalone_mode=False) or 0)
 
 
 def some(line: bytes, nth: int) -> Action:
-    """Refuse one recipient in five for good, and one for now."""
+    """Refuse one recipient in five permanently, and one temporarily."""
     return {1: "550 5.7.1 Refused", 3: "451 4.7.1 Come back later"}.get(nth % 5)
 
 

@@ -1,10 +1,10 @@
-"""kill -9 of senders at random moments: what is lost, in doubt and doubled of 20,000 deliveries.
+"""kill -9 of senders at random moments: how many of 20,000 deliveries are lost, in doubt or repeated.
 
     python bench/sender_crashes.py [--postgresql] [KILLS [DELIVERIES [SEED]]]
 
-Four senders overlap on one database; 1,000 times one of them is killed, with IN_DOUBT=resend and then with
-IN_DOUBT=hold. After each run the server's list of what it accepted is compared with the database, delivery by
-delivery. The bound is one message for each connection of a sender that was killed.
+Four senders share one database. One of them is killed 1,000 times, with IN_DOUBT=resend and then with IN_DOUBT=hold.
+After each run, the messages that the server accepted are compared with the database, delivery by delivery. The limit is
+one message per connection of a killed sender.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def database_server() -> Iterator[PostgreSQLServer]:
 
 
 def run(in_doubt: str, kills: int, deliveries: int, seed: int, server: PostgreSQLServer | None) -> bool:
-    """One run; whether it kept the promise."""
+    """Run once, and return whether the promise was kept."""
     began = time.monotonic()
     where = {"DATABASE_URL": server.new_database()} if server else {}
     with tempfile.TemporaryDirectory() as name:

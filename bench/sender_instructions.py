@@ -1,8 +1,8 @@
-"""How many machine instructions the sender executes for its start, and for each message: unlike times, always the same.
+"""How many machine instructions the sender executes to start, and per message. Unlike times, these are reproducible.
 
     python bench/sender_instructions.py [--against CHECKOUT | --fields]
 
-Runs `task.py` under Valgrind with 2,000 and with 6,000 messages, so that the difference is that of the messages alone.
+Runs `task.py` under Valgrind with 2,000 and with 6,000 messages, so that the difference is due to the messages alone.
 Needs Debian's packages valgrind and postfix.
 """
 

@@ -1,10 +1,10 @@
-"""The sender where the server is far away, and what TLS costs it: `python task.py`, whole processes.
+"""The sender with a distant server, and the cost of TLS. Measures whole `python task.py` processes.
 
-First a server that answers each group of commands 20 ms after it came, as over a network with that round trip (the
-TCP handshake alone is not delayed), and 100 connections: one message a round trip on each is the most there can be.
-Then plain and STARTTLS in turn on 32 connections without a delay, the certificate (RSA 2048) checked. The server
-is bench/support/delaying_sink.py in its own process; how busy it was is shown, since a busy server hides what TLS
-costs. Needs openssl.
+First with 100 connections to a server that replies to each group of commands after 20 ms, as over a network with that
+round trip (only the TCP handshake is not delayed). At most one message per round trip is possible on each connection.
+Then plain and STARTTLS in alternation, on 32 connections without delay. The certificate (RSA 2048) is verified. The
+server is bench/support/delaying_sink.py in its own process. Its load is printed, because a busy server hides the cost
+of TLS. Needs openssl.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from contenders.ours import Ours, settings_for
 from support.measured import BENCH, TASK, Cost, cost, fresh_copy, paired_ratio, print_machine, spread
 
-BUSY = 0.9  # of its core: from here on the server is what limits
+BUSY = 0.9  # of its core: above this, the server is the bottleneck
 
 
 class Run(NamedTuple):
@@ -30,7 +30,7 @@ class Run(NamedTuple):
     messages: int
     server_cpu: float  # seconds
     connections: int  # the most at once
-    late: float  # milliseconds by which the answers came later than told, on average
+    late: float  # average extra delay of the replies, in milliseconds
 
     @property
     def rate(self) -> float:
@@ -84,7 +84,7 @@ def far_away(folder: Path, options: argparse.Namespace) -> None:
 
 
 def tls(folder: Path, options: argparse.Namespace) -> None:
-    """Plain and STARTTLS in turn."""
+    """Measure plain and STARTTLS in alternation."""
     certificate = make_certificate(folder)
     template = prepared(folder / "near", options.messages)
     plain, encrypted = [], []
@@ -119,7 +119,7 @@ def warn_if_busy(runs: Sequence[Run]) -> None:
 
 
 def prepared(template: Path, messages: int) -> Path:
-    """An installation with one email that is due."""
+    """Return an installation with one due email."""
     template.mkdir()
     Ours(0).prepare(template, messages)
     return template
@@ -128,7 +128,7 @@ def prepared(template: Path, messages: int) -> Path:
 def run(
     template: Path, messages: int, connections: int, arguments: Sequence[str], certificate: Path | None = None
 ) -> Run:
-    """One whole process against a server of its own, which must have got every message."""
+    """Run one process against its own server, which must receive every message."""
     place = template.with_name("run")
     fresh_copy(template, place)
     command = [sys.executable, str(BENCH / "support" / "delaying_sink.py"), *arguments]
@@ -151,7 +151,7 @@ def environment(place: Path, port: int, connections: int, certificate: Path | No
 
 
 def make_certificate(folder: Path) -> Path:
-    """Key and certificate for 127.0.0.1 in one file; it is its own authority."""
+    """Create a file with a key and a self-signed certificate for 127.0.0.1."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     request += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

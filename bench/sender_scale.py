@@ -1,12 +1,12 @@
-"""The sender with 1,000,000 recipients in one email beside 50,000; into `smtp-sink`, 32 connections.
+"""The sender with 1,000,000 recipients in one email, compared with 50,000: into `smtp-sink`, 32 connections.
 
-Four parts, to be chosen with --only:
-  speed     both in turn, whole processes: messages a second, peak memory
-  batches   the claims of the large one alone: how long making each batch of its deliveries holds the write lock
-  writers   how long a client's writes wait and take while the large one is sent
-  fairness  an email to 10 recipients falls due in the middle of the large one: when are they accepted?
+Use --only to run single parts:
+  speed     both in alternation, whole processes: messages per second, peak memory
+  batches   the claims of the large one alone: how long creating each batch of its deliveries holds the write lock
+  writers   how long a client's writes wait and take while the large one is being sent
+  fairness  an email to 10 recipients becomes due while the large one is being sent: when is it accepted?
 
-In `writers` the client shares two processors with the sender and the sink: its figures hold the wait for those too.
+In `writers`, the client shares two processors with the sender and the sink, so its figures include waiting for those.
 Needs Debian's package postfix.
 """
 
@@ -31,13 +31,13 @@ from tests.support.installation import Installation
 CONNECTIONS = 32
 LARGE, TEN = 1, 2  # event_ids
 BATCH = 1000  # deliveries
-DUE_IN = 4  # seconds; meanwhile the sender gets going
+DUE_IN = 4  # seconds; time for the sender to start
 FIGURES = "median / 95 % / 99 % / longest, ms"
 PARTS = ("speed", "batches", "writers", "fairness")
 
 
 class Scale:
-    """The parts, on copies of the same two installations."""
+    """The parts of the benchmark, on copies of the same two installations."""
 
     def __init__(self, folder: Path, sink: Sink, options: argparse.Namespace) -> None:
         self._place = folder / "run"
@@ -51,7 +51,7 @@ class Scale:
             Ours(CONNECTIONS).prepare(template, size)
 
     def speed(self) -> bool:
-        """Throughput and memory of both."""
+        """Measure the throughput and memory of both."""
         costs: dict[int, list[Cost]] = {size: [] for size in self._sizes}
         for _ in range(self._rounds):
             for size in self._sizes:
@@ -66,14 +66,14 @@ class Scale:
         return True
 
     def batches(self) -> bool:
-        """Nobody else at work: the deliveries made and claimed as the sweep does it."""
+        """Create and claim the deliveries as the sweep does, without other senders."""
         with self._copy(self._sizes[1]).database() as database:
             times = start_all(database)
         print(f"{len(times)} batches, each with the write lock for ({FIGURES}): {summary(times)}")
         return True
 
     def writers(self) -> bool:
-        """A client's writes, by what the sender does meanwhile."""
+        """Measure a client's writes in each phase of the sender."""
         installation = self._copy(self._sizes[1])
         with OtherWriter(installation, LARGE) as other:
             time.sleep(2)
@@ -86,7 +86,7 @@ class Scale:
         return still_sending
 
     def fairness(self) -> bool:
-        """Whether all ten were accepted within 2 s."""
+        """Return whether all ten were accepted within 2 s."""
         installation = self._copy(self._sizes[1])
         with installation.database() as database:
             start_all(database)
@@ -119,7 +119,7 @@ class Scale:
 
 
 class Sending:
-    """`task.py` at work, asked to stop at the end."""
+    """A running `task.py`, which is asked to stop at the end."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -135,7 +135,7 @@ class Sending:
 
 
 def start_all(database: Database) -> list[float]:
-    """Begin what is due, and make all its deliveries; the seconds for each batch. They are in line afterwards."""
+    """Start the due emails, and create all their deliveries, which stay queued. Return the seconds for each batch."""
     now = int(time.time())
     database.progress.start_due_emails(now)
     sender_id = database.senders.register(1, now, no_doubt)
@@ -154,7 +154,7 @@ def no_doubt(delivery: Delivery) -> DeliveryUpdate:
 
 
 def keep_ten_recipients(database: Database) -> None:
-    """All but the last ten leave the list; the large email, which was started before, still goes to them."""
+    """Remove all recipients except the last ten. The large email has started and still goes to all."""
     with database.connection.transaction():
         database.connection.execute(
             "DELETE FROM recipients WHERE recipient_id <= (SELECT MAX(recipient_id) - 10 FROM recipients)"
@@ -170,7 +170,7 @@ def ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
 
 
 def lateness(database: Database, due_at: int, sender: subprocess.Popen[str]) -> tuple[int, float] | None:
-    """When the last of the ten was accepted, in whole seconds as recorded, and when that was seen."""
+    """Return when the last of the ten was accepted, in whole seconds as recorded, and when this was noticed."""
     while sender.poll() is None and time.time() < due_at + 60:
         progress = database.progress.get(TEN)
         if progress is not None and progress.sent == 10:

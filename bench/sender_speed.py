@@ -1,14 +1,14 @@
-"""How fast the sender is, beside other ways to send: whole processes, in turn, into one `smtp-sink`.
+"""The speed of the sender, compared with other programs: whole processes, in alternation, into one `smtp-sink`.
 
-Ours is `python task.py` from its start to its exit: one email to all recipients, deliveries made, claimed,
-rendered, sent and recorded with `synchronous=FULL`. What each of the others does is said in bench/contenders/.
-All send the same body of 1 KB; ours adds the most headers, 300 octets. `times` says how often the rate of another
-goes into that of task.py with 32 connections.
+Ours is `python task.py` from its start to its exit: for one email to all recipients, it creates, claims, renders, sends
+and records the deliveries with `synchronous=FULL`. bench/contenders/ describes the others. All send the same body of
+1 KB. Ours adds the most headers, 300 octets. `times` is the rate of task.py with 32 connections, divided by the rate of
+the other.
 
-Needs Debian's packages postfix and postgresql; the packages of bench/requirements.txt go to a venv that is thrown
-away, unless `--python` names a Python that has them.
+Needs Debian's packages postfix and postgresql. The packages in bench/requirements.txt are installed into a temporary
+venv, unless `--python` names a Python that has them.
 
-With --profile the only contender is ours, under cProfile. For the parts in C:
+With --profile, only ours runs, under cProfile. For the parts in C:
 
     python bench/sender_speed.py --only ours-32 --rounds 1 --under 'perf record -g -o /tmp/perf.data'
     perf report -i /tmp/perf.data --no-children --sort dso,symbol
@@ -95,14 +95,14 @@ def parsed() -> argparse.Namespace:
 
 
 def of_checkout(contender: Contender, checkout: Path) -> Contender | None:
-    """The same contender of another commit; None if it is not ours."""
+    """Return the same contender at another commit, or None if it is not ours."""
     if isinstance(contender, Ours):
         return contender.of_checkout(checkout)
     return None
 
 
 def give_packages(chosen: Sequence[Contender], python: str | None, folder: Path) -> None:
-    """Make the venv, if a contender needs one."""
+    """Create the venv if a contender needs one."""
     needing = [contender for contender in chosen if contender.needs_packages]
     if needing and not python:
         python = f"{folder}/venv/bin/python"
@@ -116,7 +116,7 @@ def give_packages(chosen: Sequence[Contender], python: str | None, folder: Path)
 def measure(
     chosen: Sequence[Contender], options: argparse.Namespace, folder: Path, sink: Sink
 ) -> Mapping[Contender, list[Run]]:
-    """Prepare all, then run each in turn, round by round; the table is of these."""
+    """Prepare all contenders, then run each in every round."""
     for contender in chosen:
         prepare(contender, folder, messages_of(contender, options))
     measured: dict[Contender, list[Run]] = {contender: [] for contender in chosen}
@@ -132,13 +132,13 @@ def messages_of(contender: Contender, options: argparse.Namespace) -> int:
 
 
 def prepare(contender: Contender, folder: Path, messages: int) -> None:
-    """What each run of this contender begins with, in the folder of its name."""
+    """Create what each run of this contender starts with, in a folder with its name."""
     (folder / contender.key).mkdir()
     contender.prepare(folder / contender.key, messages)
 
 
 def run(contender: Contender, folder: Path, sink: Sink, messages: int, under: Sequence[str] = ()) -> Run:
-    """One whole process; its numbers are there only if all was sent."""
+    """Run one process. Return its figures, if everything was sent."""
     place = folder / "run"
     fresh_copy(folder / contender.key, place)
     before = sink.cpu()
@@ -167,7 +167,7 @@ def print_table(measured: Mapping[Contender, Sequence[Run]], options: argparse.N
 
 
 def print_pairs(pairs: Mapping[Contender, Contender], measured: Mapping[Contender, Sequence[Run]]) -> None:
-    """How ours compares with another commit, in the same rounds."""
+    """Print how ours compares with another commit, in the same rounds."""
     for before, now in pairs.items():
         pair = measured[now], measured[before]
         rate = paired_ratio(*([run.rate for run in runs] for runs in pair))
@@ -176,14 +176,14 @@ def print_pairs(pairs: Mapping[Contender, Contender], measured: Mapping[Contende
 
 
 def ratio(these: Sequence[Run] | None, those: Sequence[Run] | None) -> str:
-    """Of the rates, in the same round."""
+    """Return the ratio of the rates in each round."""
     if these is None or those is None:
         return "-"
     return f"{paired_ratio([run.rate for run in these], [run.rate for run in those]):.2f}"
 
 
 def profile(options: argparse.Namespace, folder: Path, sink: Sink) -> None:
-    """One run of ours under cProfile, which makes it slower; where the time went."""
+    """Run ours once under cProfile, which makes it slower, and print where the time went."""
     ours, file = OURS, folder / "profile"
     prepare(ours, folder, options.messages)
     place = folder / "run"

@@ -1,11 +1,11 @@
-"""Half an hour of mixed load on the whole service, during which nothing may grow, get lost or be answered wrongly.
+"""Half an hour of mixed load on the whole service. Nothing may grow or get lost, and every response must be right.
 
     python bench/soak.py [MINUTES]
 
-Clients POST, put, list, cancel and import (support/soak_clients.py); a watcher sends; now and then a web worker
-is killed (-9), always the younger one, so that the elder shows what a worker of that age needs. Memory and file
-descriptors of every process are looked at every ten seconds, and the medians of the first third of the time and of
-the last compared.
+Clients POST, PUT, list, cancel and import (support/soak_clients.py), and a watcher sends. Now and then a web worker is
+killed (-9): always the younger one, so that the older one shows what an old worker needs. The memory and the file
+descriptors of every process are measured every ten seconds, and the medians of the first and the last third of the time
+are compared.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from wakeup_latency import Running, service
 from tests.support.installation import Installation
 
 LOOK_EVERY = 10.0  # seconds; sooner where the whole time is short
-KILL_EVERY = 20.0  # seconds; a worker that died within five of its start would not be replaced, but end the service
+KILL_EVERY = 20.0  # seconds; a worker that dies within five of its start ends the service instead of being replaced
 MAY_GROW = 1.10, 4.0  # times, and MiB
-MORE_DESCRIPTORS = 10  # what two more threads at work have open
-WARM_UP = 60.0  # seconds until the first look: every thread has been at work
+MORE_DESCRIPTORS = 10  # open files of two more busy threads
+WARM_UP = 60.0  # seconds until the first measurement: every thread has worked
 BREAKS_WITHIN = 5.0  # seconds after a kill
 FINISH = 120.0  # seconds for what is due when the load ends
 RECIPIENTS = 5
@@ -44,27 +44,27 @@ TAKEN = "SELECT COALESCE(SUM(sent), 0), COALESCE(SUM(failed + unknown), 0) FROM 
 
 
 class Size(NamedTuple):
-    """Of one process, at one moment."""
+    """The size of one process at one moment."""
 
     memory: float  # MiB
     descriptors: int
 
 
 class Processes:
-    """The processes of the service by the part they play, and how large they were."""
+    """The processes of the service by role, and their sizes over time."""
 
     def __init__(self, root: int) -> None:
         self._root = root
         self.sizes: defaultdict[str, list[Size]] = defaultdict(list)
 
     def look(self) -> None:
-        """Note how large each is now."""
+        """Record the current size of each process."""
         for name, process_id in self._named():
             with suppress(OSError):  # it has just been killed
                 self.sizes[name].append(size_of(process_id))
 
     def younger_worker(self) -> int | None:
-        """None while there is one only."""
+        """Return the younger of two workers, or None if there is only one."""
         workers = self._workers()
         return workers[-1] if len(workers) > 1 else None
 
@@ -76,7 +76,7 @@ class Processes:
         yield from zip(["elder worker", "younger worker"], workers, strict=False)
 
     def _workers(self) -> list[int]:
-        """The elder first: forked from the web server's main process, so that their command lines are the same."""
+        """Return the workers, the oldest first. They are forks of the web server, with the same command line."""
         web = next(part for part in children(self._root) if "web" in words(part))
         return sorted((child for child in children(web) if words(child) == words(web)), key=started)
 
@@ -88,7 +88,7 @@ def size_of(process_id: int) -> Size:
 
 
 class Soak:
-    """The load, the kills and the looks, each in a thread of its own."""
+    """The load, the kills and the measurements, each in its own thread."""
 
     def __init__(self, running: Running, seconds: float) -> None:
         self.ledger = Ledger()
@@ -134,14 +134,14 @@ class Soak:
 
 @contextmanager
 def sink() -> Iterator[subprocess.Popen[str]]:
-    """A mail server that takes and counts everything; its port is the first line that it prints."""
+    """Start a mail server that accepts and counts everything. The first line it prints is its port."""
     command = [sys.executable, str(BENCH / "support" / "delaying_sink.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
 
 
 def wait_until_sent(installation: Installation) -> float:
-    """Until nothing is due, and nothing falls due any more but tomorrow; the seconds."""
+    """Wait until nothing is due before tomorrow. Return the seconds."""
     began = time.monotonic()
     time.sleep(5)
     with installation.database() as database:
@@ -151,7 +151,7 @@ def wait_until_sent(installation: Installation) -> float:
 
 
 def faults(soak: Soak, installation: Installation, taken: int) -> list[str]:
-    """Everything that is wrong with what was answered, saved and sent."""
+    """Return all faults in what was answered, saved and sent."""
     ledger = soak.ledger
     found = [f"answered wrongly: {wrong}" for wrong in ledger.wrong[:10]]
     far = [broken for broken in ledger.broken if not any(0 <= broken - kill < BREAKS_WITHIN for kill in soak.kills)]
@@ -168,14 +168,14 @@ def faults(soak: Soak, installation: Installation, taken: int) -> list[str]:
     if revived := [n for n in ledger.cancelled if statuses.get(n) == "sent"]:
         found.append(f"{len(revived)} emails were answered as cancelled and are sent")
     if stopped := [n for n in ledger.saved - ledger.cancelled if statuses.get(n) == "cancelled"]:
-        found.append(f"{len(stopped)} emails are cancelled though nobody was told so")
+        found.append(f"{len(stopped)} emails are cancelled, but no response said so")
     if unsent or taken != sent:
         found.append(f"{sent} deliveries are recorded as sent, {unsent} as not; the mail server took {taken}")
     return found + ([f"the database is damaged: {whole}"] if whole != ["ok"] else [])
 
 
 def print_growth(sizes: dict[str, list[Size]]) -> list[str]:
-    """A table of every process; what has grown."""
+    """Print a table of all processes, and return those that have grown."""
     grown = []
     print(
         f"\n{'process':16} {'looks':>6} {'MiB, first and last third':>26} {'most':>6} {'descriptors':>14} {'most':>5}"

@@ -1,9 +1,9 @@
-"""From a POST of an email that is due now to the first byte at the SMTP server: by the watcher, and through Redis.
+"""The time from the POST of a due email to the first byte at the SMTP server, with the watcher and with Redis.
 
     python bench/wakeup_latency.py [POSTS]
 
-The service is the whole one, as ./start_flask.sh runs it, on SQLite if nothing else is said; the emails come one by
-one, at random moments. Needs redis-server, PostgreSQL and the requirements of both.
+The whole service runs as with ./start_flask.sh, on SQLite unless another database is named. The emails are submitted
+one by one, at random moments. Needs redis-server, PostgreSQL and the requirements of both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Arrivals:
-    """An SMTP server that notes when it last heard the first line of a client."""
+    """An SMTP server that records when it last received the first line of a client."""
 
     def __init__(self) -> None:
         self.last = 0.0
@@ -67,7 +67,7 @@ def report(what: str, latencies: list[float]) -> None:
 
 
 def run(folder: Path, posts: int, environment: dict[str, str]) -> list[float]:
-    """The latency of each POST, in seconds."""
+    """Return the latency of each POST, in seconds."""
     folder.mkdir()
     arrivals = Arrivals()
     with arrivals.server as server:
@@ -87,7 +87,7 @@ class Running(NamedTuple):
 
 @contextmanager
 def service(installation: Installation, log: BinaryIO | None = None) -> Iterator[Running]:
-    """The whole service, as ./start_flask.sh runs it; `log` gets its standard error."""
+    """Run the whole service as ./start_flask.sh does. `log` receives its stderr."""
     port = free_port()
     command = [sys.executable, "-m", "serving"]
     environment = {
@@ -106,7 +106,7 @@ def service(installation: Installation, log: BinaryIO | None = None) -> Iterator
 
 
 def latency(port: int, event_id: int, arrivals: Arrivals) -> float:
-    """POST one email; the seconds until the SMTP server hears of it."""
+    """POST one email. Return the seconds until the SMTP server receives something."""
     before = len(arrivals.server.accepted)
     time.sleep(random.uniform(0.2, 0.7))
     due = datetime.now(UTC_8)

@@ -10,15 +10,16 @@ from commands.errors import plain_errors
 from commands.output import echo_json, json_option
 from database import open_database
 from monitoring.humanize import pluralize
-from settings.parse import RefusedError, duration
+from settings.catalogue import DURATION, plain
+from settings.parse import InvalidValueError, duration
 from web.services import current_settings
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     try:
         return None if text is None else duration(text)
-    except RefusedError as error:
-        raise click.BadParameter(str(error)) from error
+    except InvalidValueError as error:
+        raise click.BadParameter(f"allowed: {plain(DURATION)}, such as 45s, 30m, 24h or 90d") from error
 
 
 @click.command()

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def take_all(program: str, address: str) -> None:
-    """While the email of tonight is being sent."""
+    """Take all pictures while tonight's email is being sent."""
     with started_chromium(program) as browser:
         page = browser.new_context(base_url=address, viewport=SIZE, color_scheme="light").new_page()
         page.goto("/")
@@ -57,7 +57,7 @@ def take_all(program: str, address: str) -> None:
 
 
 def prepare(installation: Installation) -> None:
-    """What a choir has after some weeks; tonight's email is about to be sent."""
+    """Create the data of a choir after some weeks, with an email that is about to be sent."""
     sample_installation.fill(installation, RECIPIENTS)
     with installation.database() as database:
         for event_id, days in AGES.items():
@@ -71,7 +71,7 @@ def prepare(installation: Installation) -> None:
 
 
 def take(page: Page, name: str) -> None:
-    """A picture of what is in sight."""
+    """Save a picture of the visible part of the page."""
     file = DOCS / f"{name}.png"
     page.screenshot(path=file)
     print(f"{file.relative_to(DOCS.parent)}: {file.stat().st_size:,} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +21,40 @@ LOGIN_TIMEOUT = 10.0  # seconds
 DAY = 24 * 60 * 60
 CERTIFICATE_WARNING = 14 * DAY  # before it expires
 VALID_CERTIFICATE = "the server needs a valid certificate for the name in EMAIL_URL"
-REMEDIES = (
+CHECK_LOGIN = "check the user name and password in EMAIL_URL"
+WAIT = "wait, the sender tries again every minute"
+CONNECTION_REMEDIES = (
     ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
     ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),
-    (" 53", "check the user name and password in EMAIL_URL"),
     ("AUTH", "check your provider's login instructions"),
     ("password", "use smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
     ("STARTTLS", "use smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
     ("CERTIFICATE", VALID_CERTIFICATE),
     ("certificate", VALID_CERTIFICATE),
+)
+# The first pattern that occurs in a reply of the server, in lower case, decides.
+REPLY = re.compile(r": ([45][0-9]{2}\b.*)", re.DOTALL)
+REPLY_REMEDIES = (
+    (
+        r"\b(?:spf|dkim|dmarc)\b|5\.7\.(?:26|515)\b|\bunauthenticated|\breverse|\bptr\b|\brdns\b",
+        "set up SPF, DKIM, DMARC and reverse DNS for the sender's domain and server",
+    ),
+    (r"\b(?:helo|ehlo)\b", "set SMTP_HELO_NAME to the public name of this machine"),
+    (r"\bstarttls\b|\b(?:tls|encryption)\b.*\brequired", "use smtp+tls:// in EMAIL_URL"),
+    (r"^4.*(?:\bauth|\blog ?in\b|credential)", f"{WAIT}; if this goes on, {CHECK_LOGIN}"),
+    (r"^53|\bauthenticat|\blog ?in\b|credential|password|user ?name", CHECK_LOGIN),
+    (
+        r"limit|quota|exceed|too many|credits?\b|\brate\b|throttl",
+        "wait until the mail provider's limit allows more, or ask for a higher one; the rest is sent then",
+    ),
+    (r"\brelay", "set a user name and password in EMAIL_URL, or let the mail server relay for this machine"),
+    (r"\bsender\b|\bfrom\b|identit|not owned|send ?as", "check MAIL_FROM: the server must accept this sender address"),
+    (
+        r"block|blacklist|suspend|disabled|denied|reputation|\blisted\b|banned|spam",
+        "ask the mail provider why it blocks this account, domain or server",
+    ),
+    (r"^4", WAIT),
+    (r"", "ask the mail provider what this reply means"),
 )
 
 
@@ -76,8 +102,14 @@ def certificate(welcome: LoginResult, now: float) -> Iterator[Finding]:
 
 
 def remedy_for(reason: str) -> str:
-    """Return what to do about an error of the server or the network."""
-    return next((remedy for words, remedy in REMEDIES if words in reason), "check host and port in EMAIL_URL")
+    """Return what to do about an error of the server, the network or the Maildir."""
+    if reason.startswith("cannot write to the Maildir"):
+        return reason.rpartition("; ")[2]
+    if reply := REPLY.search(reason):
+        text = reply[1].lower()
+        return next(remedy for pattern, remedy in REPLY_REMEDIES if re.search(pattern, text))
+    found = (remedy for words, remedy in CONNECTION_REMEDIES if words in reason)
+    return next(found, "check host and port in EMAIL_URL")
 
 
 def _maildir(path: Path) -> Iterator[Finding]:

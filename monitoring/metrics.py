@@ -71,7 +71,9 @@ def _waiting(database: Database, now: datetime) -> Iterator[Metric]:
     yield _gauge("heartbeat_age_seconds", "Seconds since the last sweep.", heartbeat_age.total_seconds())
     yield _gauge("senders", "Running senders.", health.at_work().senders)
     errors = dict.fromkeys((MAIL_SERVER, CLOCK), 0.0) | {
-        error.kind: (now - error.since).total_seconds() for error in database.sender_errors.current()
+        # Not 0 within the first second, nor below 0 after the clock has been set back.
+        error.kind: max((now - error.since).total_seconds(), 1.0)
+        for error in database.sender_errors.current()
     }
     text = "Seconds for which an error of this kind has stopped all sending; 0 if there is no such error."
     yield _by_label("sender_error_seconds", text, "kind", errors)

@@ -35,8 +35,8 @@ def check_sending(settings: Settings) -> Iterator[Finding]:
 def _held(emails: int) -> Iterator[Finding]:
     if emails:
         text = f"{pluralize(emails, 'email is', 'emails are')} on hold"
-        remedy = "review with flask emails list --status held; then flask emails release EVENT_ID, or cancel"
-        yield warning("held", text, remedy)
+        remedy = "release or cancel each one on the Schedule page; to list: flask emails list --status held"
+        yield warning("on hold", text, remedy)
 
 
 def _cron(settings: Settings, *, swept: bool) -> Finding:

@@ -51,7 +51,7 @@ def make_message(settings: Settings, database: Database, event_id: int, text: Te
         reply_to=(reply_to.name, reply_to.address) if reply_to else None,
         token=text.token,
         ready_at=text.ready_at,
-        unsubscribe=unsubscribe_links(settings, database),
+        unsubscribe=unsubscribe_links(settings, database, event_id),
         mailing_list=_mailing_list(database, text),
     )
 
@@ -66,11 +66,11 @@ def as_plain_text(content: str) -> str:
     return plain_text(content) if goes_as_html(content) else content
 
 
-def unsubscribe_links(settings: Settings, database: Database) -> Links | None:
-    """Return the unsubscribe links for messages, or None if PUBLIC_URL is not set."""
+def unsubscribe_links(settings: Settings, database: Database, event_id: int) -> Links | None:
+    """Return the unsubscribe links of an email, or None if PUBLIC_URL is not set."""
     if settings.public_url is None:
         return None
-    return unsubscribe_tokens(settings, database).links(settings.public_url)
+    return unsubscribe_tokens(settings, database).links(settings.public_url, event_id)
 
 
 def unsubscribe_tokens(settings: Settings, database: Database) -> Tokens:

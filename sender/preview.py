@@ -19,7 +19,7 @@ def preview(
     message = make_message(settings, database, event_id, text)
     if isinstance(message, PersonalMessage):
         return message.preview(fields)
-    links = unsubscribe_links(settings, database)
+    links = unsubscribe_links(settings, database, event_id)
     parts = parts_of(text.content, links.prefix if links else None)
     texts = {part.subtype: part.with_any_token.decode("utf-8") for part in parts}
     return Preview(text.subject, texts["plain"], texts.get("html", ""), [], "")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from settings.catalogue import SETTINGS
+from settings.defaults import DEFAULTS
 from settings.parse import RefusedError, refuse_quotation_marks
 
 
@@ -47,19 +49,19 @@ class Address(NamedTuple):
 
 def reserve(environ: Mapping[str, str], command: str) -> Address:
     """Return the address in HOST and PORT, bound but not listening. `command` is the command to suggest in errors."""
-    host = environ.get("HOST") or "127.0.0.1"
-    port = environ.get("PORT") or "5000"
+    host = environ.get("HOST") or DEFAULTS["HOST"]
+    port = environ.get("PORT") or DEFAULTS["PORT"]
     for name, value in (("HOST", host), ("PORT", port)):
         try:
             refuse_quotation_marks(value)
         except RefusedError as refused:
             raise AddressError(f"{name}={value!r}: {refused}") from None
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise AddressError(f"PORT={port!r}: allowed: a whole number from 1 to 65535")
+        raise AddressError(f"PORT={port!r}: {SETTINGS['PORT'].rule}")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
-        raise AddressError(f"HOST={host!r}: allowed: an address or name of this machine, such as 127.0.0.1") from None
+        raise AddressError(f"HOST={host!r}: {SETTINGS['HOST'].rule}") from None
     return Address(str(where[0]), int(port), _bound(family, where, host, port, command))
 
 

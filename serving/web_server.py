@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -84,6 +85,7 @@ def create_app() -> Flask:
     app = email_app.create_app()
     with suppress(DBError):  # each request reports the error
         warm_up(app)
+    gc.freeze()  # otherwise each full collection walks through all imported modules, and requests wait
     if _heartbeats is not None:
         active = services_of(app).body_limits.active
         _heartbeats.beat(lambda: list(active), THREADS)

@@ -1,7 +1,7 @@
 """Read the environment and `.env` into an immutable, typed object, and report all errors at once.
 
-The environment takes precedence over `.env`. An empty value means the default. `settings/parse.py` defines what each
-kind of value may look like. An idle sweep imports this module every minute, so it imports nothing large.
+The environment takes precedence over `.env`. An empty value means the default. `settings/parse.py` checks the values,
+and `settings/catalogue.py` describes them. An idle sweep imports this module every minute, so it imports nothing large.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from settings import parse as values
-from settings.parse import DatabaseURL, EmailURL, Mailbox, RefusedError
+from settings.defaults import DEFAULTS
+from settings.parse import DatabaseURL, EmailURL, InvalidValueError, Mailbox, RefusedError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -28,7 +29,7 @@ FROM_FILES = (
     "EMAIL_URL",
     "REDIS_URL",
 )  # each may also be in the file that NAME_FILE names
-ADDRESS = ("HOST", "PORT")  # read by `serving.address`
+ADDRESS = ("HOST", "PORT")  # of DEFAULTS, read by `serving.address`
 NEW_DATABASE = ("NEW_DATABASE_URL", "NEW_DATABASE_URL_FILE")  # read by `flask copy-database` alone
 # A line of `.env` whose value has no quotes, no comment after it, and no spaces at either end.
 PLAIN_LINE = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=((?!['" ])[ !"$-~]*(?<! ))""")
@@ -143,9 +144,7 @@ def variables_of(environ: Mapping[str, str] | None, folder: Path, errors: list[s
 
 def known_names() -> set[str]:
     """Return the name of every setting."""
-    read = _Reader({}, FOLDER, [])
-    _read_all(read, FOLDER)
-    return {*read.names, *(name + "_FILE" for name in FROM_FILES), *ADDRESS}
+    return {*DEFAULTS, *(name + "_FILE" for name in FROM_FILES)}
 
 
 def env_file_names(folder: Path) -> set[str]:
@@ -155,38 +154,38 @@ def env_file_names(folder: Path) -> set[str]:
 
 def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
     """Return the value of every setting by its field of Settings. Invalid ones are None, and are in `read.errors`."""
-    data_dir = read("DATA_DIR", ".", lambda text: values.path(text, folder)) or folder
+    data_dir = read("DATA_DIR", lambda text: values.path(text, folder)) or folder
     return {
         "data_dir": data_dir,
-        "database": read("DATABASE_URL", "sqlite:///email.db", lambda text: values.database(text, data_dir)),
-        "email_url": read("EMAIL_URL", "maildir:outbox", lambda text: values.email_url(text, data_dir)),
-        "mail_from": read("MAIL_FROM", "Email endpoint <no-reply@localhost>", values.mailbox),
-        "mail_reply_to": read("MAIL_REPLY_TO", "", lambda text: values.mailbox(text) if text else None),
-        "zone_name": read("TIMEZONE", "Asia/Singapore", values.zone_name),
-        "api_tokens": read("API_TOKEN", "", values.tokens),
-        "secret_key": read("SECRET_KEY", "", values.secret_key),
-        "public_url": read("PUBLIC_URL", "", values.public_url),
-        "trusted_proxies": read("TRUSTED_PROXIES", "0", values.whole_number(0, 100)),
-        "scheduler": read("SCHEDULER", "cron", values.scheduler),
-        "redis_url": read("REDIS_URL", values.REDIS_URL, values.redis_url),
-        "smtp_helo_name": read("SMTP_HELO_NAME", "", values.helo_name),
-        "smtp_connections": read("SMTP_CONNECTIONS", "4", values.whole_number(1, 1000)),
-        "smtp_messages_per_connection": read("SMTP_MESSAGES_PER_CONNECTION", "100", values.whole_number(0)),
-        "smtp_max_rate": read("SMTP_MAX_RATE", "0", values.decimal_number),
-        "smtp_max_per_day": read("SMTP_MAX_PER_DAY", "0", values.whole_number(0)),
-        "senders": read("SENDERS", "1", values.whole_number(1, 1000)),
-        "retry_for": read("RETRY_FOR", "24h", values.duration),
-        "in_doubt": read("IN_DOUBT", "resend", values.choice("resend", "hold")),
-        "hold_if_late": read("HOLD_IF_LATE", "0", values.duration),
-        "default_audience": read("DEFAULT_AUDIENCE", "everyone", values.choice("everyone", "required")),
-        "web_workers": read("WEB_WORKERS", "1", values.whole_number(1, 64)),
-        "max_body": read("MAX_BODY", "10MB", values.size),
-        "single_label_domains": read("SINGLE_LABEL_DOMAINS", "no", values.yes_or_no),
-        "keep_for": read("KEEP_FOR", "0", values.duration),
-        "session_idle_limit": read("SESSION_IDLE_LIMIT", "12h", values.duration),
-        "rate_limit": read("RATE_LIMIT", "0", values.whole_number(0)),
-        "log_format": read("LOG_FORMAT", "text", values.choice("text", "json", "off")),
-        "tasklog": read("TASKLOG", "tasklog.log", lambda text: values.path(text, data_dir)),
+        "database": read("DATABASE_URL", lambda text: values.database(text, data_dir)),
+        "email_url": read("EMAIL_URL", lambda text: values.email_url(text, data_dir)),
+        "mail_from": read("MAIL_FROM", values.mailbox),
+        "mail_reply_to": read("MAIL_REPLY_TO", lambda text: values.mailbox(text) if text else None),
+        "zone_name": read("TIMEZONE", values.zone_name),
+        "api_tokens": read("API_TOKEN", values.tokens),
+        "secret_key": read("SECRET_KEY", values.secret_key),
+        "public_url": read("PUBLIC_URL", values.public_url),
+        "trusted_proxies": read("TRUSTED_PROXIES", values.whole_number(0, 100)),
+        "scheduler": read("SCHEDULER", values.scheduler),
+        "redis_url": read("REDIS_URL", values.redis_url),
+        "smtp_helo_name": read("SMTP_HELO_NAME", values.helo_name),
+        "smtp_connections": read("SMTP_CONNECTIONS", values.whole_number(1, 1000)),
+        "smtp_messages_per_connection": read("SMTP_MESSAGES_PER_CONNECTION", values.whole_number(0)),
+        "smtp_max_rate": read("SMTP_MAX_RATE", values.decimal_number),
+        "smtp_max_per_day": read("SMTP_MAX_PER_DAY", values.whole_number(0)),
+        "senders": read("SENDERS", values.whole_number(1, 1000)),
+        "retry_for": read("RETRY_FOR", values.duration),
+        "in_doubt": read("IN_DOUBT", values.choice("resend", "hold")),
+        "hold_if_late": read("HOLD_IF_LATE", values.duration),
+        "default_audience": read("DEFAULT_AUDIENCE", values.choice("everyone", "required")),
+        "web_workers": read("WEB_WORKERS", values.whole_number(1, 64)),
+        "max_body": read("MAX_BODY", values.size),
+        "single_label_domains": read("SINGLE_LABEL_DOMAINS", values.yes_or_no),
+        "keep_for": read("KEEP_FOR", values.duration),
+        "session_idle_limit": read("SESSION_IDLE_LIMIT", values.duration),
+        "rate_limit": read("RATE_LIMIT", values.whole_number(0)),
+        "log_format": read("LOG_FORMAT", values.choice("text", "json", "off")),
+        "tasklog": read("TASKLOG", lambda text: values.path(text, data_dir)),
     }
 
 
@@ -204,12 +203,11 @@ class _Reader:
         self.variables = variables
         self.folder = folder
         self.errors = errors
-        self.names: list[str] = []  # every setting that was read
         self.sources: list[SettingSource] = []  # here, `source` is the variable that has the value, or 'default'
 
-    def __call__(self, name: str, default: str, parse: Callable[[str], T]) -> T | None:
+    def __call__(self, name: str, parse: Callable[[str], T]) -> T | None:
         """Return the value of a variable. If it is invalid, add an error and return None."""
-        self.names.append(name)
+        default = DEFAULTS[name]
         file = self.variables.get(name + "_FILE", "").strip() if name in FROM_FILES else ""
         text = self.variables.get(name, "").strip()
         try:
@@ -222,13 +220,23 @@ class _Reader:
             return parse(text or default)
         except RefusedError as refused:
             shown = f"{name}_FILE={file!r}" if file else _shown(name, text or default)
-            self.errors.append(f"{shown}: {refused}")
+            self.errors.append(f"{shown}: {_explained(name, refused)}")
             return None
 
     def _contents(self, name: str, file: str, text: str) -> str:
         if text:
             raise RefusedError(f"{name} is set too; keep only one of them")
         return values.file_contents(self.folder / file)
+
+
+def _explained(name: str, refused: RefusedError) -> str:
+    """Return the reason for refusing a value of this setting, and what is allowed instead."""
+    if not isinstance(refused, InvalidValueError):
+        return str(refused)
+    # Imported here because an idle sweep, whose settings are valid, does not need the texts.
+    from settings.catalogue import SETTINGS
+
+    return "; ".join(filter(None, (str(refused), SETTINGS[name].rule, refused.hint)))
 
 
 def _masked(name: str, text: str) -> str:
@@ -292,7 +300,7 @@ def protect_env_file(path: Path) -> str | None:
     )
 
 
-def _plain_variables(text: str) -> dict[str, str] | None:
+def plain_variables(text: str) -> dict[str, str] | None:
     """Return the variables of a file that uses no quotes or escapes, as dotenv would; None for any other file."""
     variables: dict[str, str] = {}
     for line in text.split("\n"):
@@ -304,7 +312,7 @@ def _plain_variables(text: str) -> dict[str, str] | None:
 
 
 def _parsed(path: Path, text: str, errors: list[str]) -> dict[str, str]:
-    plain = _plain_variables(text)
+    plain = plain_variables(text)
     if plain is not None:
         return plain
     from dotenv.parser import parse_stream  # importing it takes a fifth of the time of an idle sweep

@@ -1,7 +1,8 @@
-"""Parse the value of each kind of setting. If the text is invalid, RefusedError says what is allowed.
+"""Parse the value of each kind of setting. An invalid text raises InvalidValueError.
 
-No message contains any part of the text, which may be a secret. Numbers are matched before they are converted, because
-Python's own parsers accept "1_000", "١٢" and "nan".
+The message about it says what is allowed, from settings/catalogue.py. No message contains any part of the text, which
+may be a secret. Numbers are matched before they are converted, because Python's own parsers accept "1_000", "١٢" and
+"nan".
 """
 
 from __future__ import annotations
@@ -32,13 +33,19 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 SHORTEST_TOKEN = 16
 SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
-SMTP_FORM = "allowed: maildir:FOLDER, smtp://HOST:PORT, smtp+tls://USER:PASSWORD@HOST:587, smtp+ssl://…@HOST:465"
-REDIS_URL = "redis://127.0.0.1:6379/0"
 ESCAPES = "in a user name or password, write @ as %40, / %2F, : %3A, # %23, ? %3F, % %25"
 
 
 class RefusedError(ValueError):
-    """The text is not a valid value. The message says what is allowed."""
+    """The text is not a valid value. The message says why."""
+
+
+class InvalidValueError(RefusedError):
+    """The setting does not allow this text. What it allows goes between `reason` and `hint`, which may be empty."""
+
+    def __init__(self, reason: str = "", hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class EmailURL(NamedTuple):
@@ -73,16 +80,13 @@ def has_control(text: str) -> bool:
 def refuse_quotation_marks(text: str) -> None:
     """Reject a value in quotes. Reading `.env` removes quotes, but `docker run --env-file` keeps them."""
     if text[:1] in ('"', "'") and re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
-        raise RefusedError(
-            "the quotation marks are part of the value; allowed: the value without them"
-            " (docker run --env-file does not remove them)"
-        )
+        raise RefusedError("the quotation marks are part of the value; remove them (docker run --env-file does not)")
 
 
 def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,13}", text) or not least <= int(text) <= most:
-            raise RefusedError(f"allowed: a whole number from {least}" + (f" to {most}" if most < LARGEST else ""))
+            raise InvalidValueError
         return int(text)
 
     return parse
@@ -90,14 +94,14 @@ def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
 
 def decimal_number(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        raise RefusedError("allowed: a number such as 0, 14 or 0.5")
+        raise InvalidValueError
     return float(text)
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
-            raise RefusedError("allowed: " + " or ".join(allowed))
+            raise InvalidValueError
         return text
 
     return parse
@@ -118,7 +122,7 @@ def duration(text: str) -> int:
     """Return seconds. A number without a unit is rejected, so that 24 is not mistaken for 24 hours."""
     match = re.fullmatch("([0-9]{1,9})([smhd])", text) or re.fullmatch("(0)()", text)
     if not match or int(match[1]) * SECONDS.get(match[2], 1) > 36500 * SECONDS["d"]:
-        raise RefusedError("allowed: 0, or a whole number with s, m, h or d, such as 45s, 30m, 24h or 90d")
+        raise InvalidValueError
     return int(match[1]) * SECONDS.get(match[2], 1)
 
 
@@ -127,13 +131,13 @@ def size(text: str) -> int:
     match = re.fullmatch("([0-9]{1,12}) ?([a-z]*)", text.lower())
     number = int(match[1]) * BYTES.get(match[2], 0) if match else 0
     if not 1000 <= number <= 1000**3:
-        raise RefusedError("allowed: 1kB to 1GB, such as 10MB, 512kB or 1048576 (bytes)")
+        raise InvalidValueError
     return number
 
 
 def path(text: str, folder: Path) -> Path:
     if not text or has_control(text):
-        raise RefusedError("allowed: the path of a file, relative to the project's folder or absolute")
+        raise InvalidValueError
     return folder / text
 
 
@@ -155,16 +159,13 @@ def tokens(text: str) -> tuple[str, ...]:
     """Return the tokens. Each has at least 16 characters, because shorter ones could be guessed over the network."""
     parts = tuple(part.strip() for part in text.split(",")) if text else ()
     if not all(re.fullmatch(f"[!-+\\--~]{{{SHORTEST_TOKEN},}}", part) for part in parts):
-        raise RefusedError(
-            f"allowed: tokens of {SHORTEST_TOKEN} or more ASCII characters, no spaces, separated by commas;"
-            " create one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
-        )
+        raise InvalidValueError
     return parts
 
 
 def secret_key(text: str) -> str | None:
     if text and len(text) < SHORTEST_TOKEN:
-        raise RefusedError(f"allowed: {SHORTEST_TOKEN} or more characters, or empty to use the key in the database")
+        raise InvalidValueError
     return text or None
 
 
@@ -172,10 +173,7 @@ def zone_name(text: str) -> str:
     """Return the name. Rejects `localtime`, which depends on the host, and `right/`, which counts leap seconds."""
     is_name = re.fullmatch(r"(?!right/|localtime$|posixrules$|Factory$)[A-Za-z][A-Za-z0-9_+/-]*", text)
     if not is_name or not _zone_exists(text):
-        raise RefusedError(
-            "allowed: a time zone by its IANA name, such as Asia/Singapore, Europe/Berlin or UTC"
-            " (if every name fails, install the zone data: pip install tzdata)"
-        )
+        raise InvalidValueError
     return text
 
 
@@ -206,25 +204,21 @@ def _zone_exists(name: str) -> bool:
 
 def database(text: str, folder: Path) -> DatabaseURL:
     """Parse DATABASE_URL: a SQLite file, or a URI for libpq, which checks the rest when it connects."""
-    allowed = (
-        "allowed: sqlite:///FILE, sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST/NAME?PARAMETER=VALUE"
-        " (docs/deploy.md, PostgreSQL)"
-    )
     if has_control(text):
-        raise RefusedError(allowed)
+        raise InvalidValueError
     if match := re.match("postgres(ql)?://", text, re.IGNORECASE):
-        return DatabaseURL(_postgresql(text[match.end() :], allowed), None)
+        return DatabaseURL(_postgresql(text[match.end() :]), None)
     file = text.removeprefix("sqlite:///")
     if file == text or not file or file.endswith("/") or "?" in file or file == ":memory:":
-        raise RefusedError(allowed)
+        raise InvalidValueError
     return DatabaseURL(text, folder / file)
 
 
-def _postgresql(rest: str, allowed: str) -> str:
+def _postgresql(rest: str) -> str:
     """Return the URI in the form libpq needs: a slash before the query, no = in a value, and no empty parameter."""
     match = next(filter(None, (re.fullmatch(f"(?P<login>{login}){POSTGRESQL}", rest) for login in LOGINS)), None)
     if match is None or re.search("%(?![0-9A-Fa-f]{2})|%00", rest):
-        raise RefusedError(f"{allowed}; {ESCAPES}")
+        raise InvalidValueError(hint=ESCAPES)
     pairs = (pair.partition("=") for pair in (match["query"] or "").split("&") if pair)
     query = "&".join(f"{name}={value.replace('=', '%3D')}" for name, _, value in pairs)
     return f"postgresql://{match['login']}{match['hosts']}/{match['path'] or ''}{query and '?' + query}"
@@ -234,11 +228,11 @@ def email_url(text: str, folder: Path) -> EmailURL:
     scheme, _, rest = text.partition(":")
     scheme = scheme.lower()
     if has_control(text) or (" " in text and scheme != "maildir"):
-        raise RefusedError(SMTP_FORM)
+        raise InvalidValueError
     if scheme == "maildir" and re.fullmatch("(//(?=/))?/?[^/].*", rest):
         return EmailURL("maildir", path=folder / _unescaped(rest.removeprefix("//")))
     if scheme not in SMTP_PORTS or not rest.startswith("//"):
-        raise RefusedError(SMTP_FORM)
+        raise InvalidValueError
     return _smtp_url(scheme, _split(text))
 
 
@@ -248,7 +242,7 @@ def _smtp_url(scheme: str, url: SplitResult) -> EmailURL:
     user = _unescaped(url.username or "") or None
     password = _unescaped(url.password or "") or None
     if (user is None) != (password is None):
-        raise RefusedError(f"set both a user name and a password, or neither; {SMTP_FORM}")
+        raise InvalidValueError("set both a user name and a password, or neither")
     if user and scheme == "smtp" and not re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", host):
         raise RefusedError("a password is only sent over TLS or to this machine; allowed: smtp+tls:// or smtp+ssl://")
     return EmailURL(scheme, host, port, user, password)
@@ -262,7 +256,7 @@ def _split(text: str) -> SplitResult:
     except ValueError:
         usable = None
     if not usable or url.path not in ("", "/") or "?" in text or "#" in text:
-        raise RefusedError(f"{SMTP_FORM}; {ESCAPES}; the host name must be ASCII (xn--…), the port 1 to 65535")
+        raise InvalidValueError(hint=f"{ESCAPES}; the host name must be ASCII (xn--…), the port 1 to 65535")
     return url
 
 
@@ -272,7 +266,7 @@ def _unescaped(text: str) -> str:
     except UnicodeDecodeError:
         plain = "\0"
     if re.search("%(?![0-9A-Fa-f]{2})", text) or has_control(plain):
-        raise RefusedError(f"invalid %-escape; {ESCAPES}")
+        raise InvalidValueError("invalid %-escape", ESCAPES)
     return plain
 
 
@@ -290,16 +284,14 @@ def without_secrets(url: str) -> str:
 def redis_url(text: str) -> str:
     login, place = "([^/@?# ]*@)?", r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,4})?"
     if not re.fullmatch(rf"(rediss?://{login}{place}|unix://{login}/[^?# ]+)(\?[^# ]*)?", text) or has_control(text):
-        raise RefusedError(
-            f"allowed: redis://:PASSWORD@HOST:PORT/NUMBER, with rediss:// for TLS, or unix:///SOCKET; {ESCAPES}"
-        )
+        raise InvalidValueError(hint=ESCAPES)
     return text
 
 
 def public_url(text: str) -> str | None:
     """Parse PUBLIC_URL. It goes into a header of every message, so it may contain only what needs no encoding there."""
     if text and (len(text) > 500 or not re.fullmatch(PUBLIC_URL, text)):
-        raise RefusedError("allowed: https://HOST[:PORT][/PATH], without ? or #")
+        raise InvalidValueError
     return text.rstrip("/") or None
 
 
@@ -307,7 +299,7 @@ def mailbox(text: str) -> Mailbox:
     """Parse `Name <address>`, `"Name" <address>` or an address. Rejects anything that could inject a header."""
     match = re.fullmatch(r'(?:("(?:[^"\\]|\\.)*"|[^"<>]*?)\s*<([^<>\s]+)>|([^<>"\s]+))', text)
     if not match or has_control(text) or "=?" in text:
-        raise RefusedError("allowed: Name <address@host> or address@host, without line breaks")
+        raise InvalidValueError
     name, address = match[1] or "", _sender_address(match[2] or match[3])
     if name.startswith('"'):
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
@@ -319,7 +311,7 @@ def _sender_address(text: str) -> str:
     atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
     label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     if not re.fullmatch(rf"(?=.{{1,254}}$)(?=[^@]{{1,64}}@){atom}(\.{atom})*@{label}(\.{label})*", text):
-        raise RefusedError("allowed: Name <address@host>, the address in ASCII, with an international domain as xn--…")
+        raise InvalidValueError("the address must be ASCII, with an international domain as xn--…")
     return text
 
 
@@ -336,5 +328,5 @@ def helo_name(text: str) -> str | None:
     groups = rf"({group}:){{7}}{group}|(?=(:*{group}){{0,7}}:*\])({group}(:{group})*)?::({group}(:{group})*)?"
     literal = rf"\[({byte}(\.{byte}){{3}}|IPv6:({groups}))\]"
     if (text and not re.fullmatch(rf"({LABEL}\.)*(?![0-9]+$){LABEL}|{literal}", name)) or len(name) > 253:
-        raise RefusedError("allowed: a host name such as mail.example.com, [192.0.2.1] or [IPv6:2001:db8::1]")
+        raise InvalidValueError
     return name or None

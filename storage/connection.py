@@ -74,6 +74,9 @@ class Connection(Protocol):
         in `storage/postgresql/sql.py`.
         """
 
+    def insert(self, sql: str, rows: Sequence[tuple[object, ...]]) -> int:
+        """Like `executemany`, for `INSERT … VALUES (?, …)`. Groups of up to 32 rows take a single statement."""
+
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
         """Run statements in order, in one round trip if there is a database server.
 

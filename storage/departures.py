@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from storage.audiences import IN_AUDIENCE
+from storage.audiences import IN_AUDIENCE, why_deleted
 from storage.connection import Connection
 from storage.progress import ProgressTable
 
@@ -21,6 +21,10 @@ SELECT_STARTED = """
 SELECT e.event_id FROM emails e CROSS JOIN audiences a CROSS JOIN progress p
 WHERE e.status IN ('sending', 'held') AND a.event_id = e.event_id AND a.list_id = :list_id AND a.excluded = 0
     AND p.event_id = e.event_id
+"""
+SELECT_SENDING = """
+SELECT e.event_id, a.excluded FROM emails e CROSS JOIN audiences a
+WHERE e.status = 'sending' AND a.event_id = e.event_id AND a.list_id = :list_id
 """
 CANCEL = "UPDATE deliveries SET status = 'cancelled', claimed_by = NULL, finished_at = :now"
 NOT_IN_AUDIENCE = f"AND NOT {IN_AUDIENCE.format(delivery='deliveries')}"
@@ -50,11 +54,23 @@ def cancel(
 ) -> None:
     """Within the open transaction, cancel what is unsent to this recipient, or to everyone who is not in the lists."""
     statements = (CANCEL_QUEUED, CANCEL_CLAIMED) if recipient_id is None else (CANCEL_ONE,)
+    counts: dict[int, int] = {}
     for event_id in event_ids:
         values = {"event_id": event_id, "recipient_id": recipient_id, "now": now}
-        count = sum(connection.execute(sql, **values) for sql in statements)
+        counts[event_id] = sum(connection.execute(sql, **values) for sql in statements)
+    for event_id, count in sorted(counts.items()):  # afterwards, as senders lock deliveries before `progress`
         if count:
             progress.count(event_id, {"cancelled": count}, now)
+
+
+def hold_started(
+    connection: Connection, progress: ProgressTable, list_id: int, name: str, event_ids: Iterable[int], now: int
+) -> None:
+    """Within the transaction that deletes a list, stop the emails that are being sent to it or exclude it."""
+    cancel(connection, progress, event_ids, now)
+    for event_id, excluded in sorted(connection.fetch_all(SELECT_SENDING, list_id=list_id)):
+        if progress.remaining_recipients(event_id) is not None:
+            progress.hold_started(event_id, why_deleted(name, bool(excluded)))
 
 
 def cancel_again(

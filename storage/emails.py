@@ -233,6 +233,7 @@ class Emails(EmailLists):
         second = epoch_seconds(now)
         snapshot = self._progress.snapshot(event_id)
         with self._connection.transaction():
+            stuck = self._progress.why_stuck(event_id)  # first, as lists are locked before `progress`
             is_started = self._progress.lock(event_id)
             due_at = self._due_at(event_id)
             # A due email is started here, so that no sweep puts it on hold again for being late.
@@ -240,7 +241,7 @@ class Emails(EmailLists):
             if not self._connection.execute(RELEASE_HELD, event_id=event_id, status=status):
                 raise NotHeld(event_id, self._progress.email_status(event_id))
             is_created = is_started and self._progress.remaining_recipients(event_id) is None
-            reason = None if is_created else self._progress.why_stuck(event_id)
+            reason = None if is_created else stuck
             if reason is None and is_started:
                 self._progress.finish_if_complete(event_id, second)
             elif reason is None and status == "sending":
@@ -276,7 +277,7 @@ class Emails(EmailLists):
         """Insert the emails whose event_ids are new, with one statement. Return which were."""
         rows = [_row(email, now, token) for (email, now), token in zip(emails, tokens, strict=True)]
         # Sorted, so that no two transactions wait for each other's rows. Of two with the same event_id, the first wins.
-        if not rows or self._connection.executemany(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
+        if not rows or self._connection.insert(INSERT_EMAIL, sorted(rows, key=itemgetter(0))) == len(rows):
             return [True] * len(rows)
         return [
             self.text_to_send(email.event_id).token == token for (email, _), token in zip(emails, tokens, strict=True)

@@ -237,7 +237,7 @@ class ListInBoth(UnusableList):
 
 
 class NoSuchRecipient(DBError):
-    """No recipient has this recipient_id, or no longer."""
+    """No recipient has this recipient_id. It may have been removed."""
 
     def __init__(self, recipient_id: int) -> None:
         super().__init__(f"recipient {recipient_id} not found")

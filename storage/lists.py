@@ -6,12 +6,14 @@ can be added again.
 
 Emails. A recipient who leaves a list, or is removed from it, gets nothing more of the emails that are being sent to it,
 unless they are in another list of the email (storage/departures.py). An email follows a list that is renamed or
-archived. Deleting a list puts emails on hold: those that wait for it, and those that are being sent and have not
-reached all members. If the process dies before that, the email is put on hold when it is started or claimed.
+archived. Deleting a list puts emails on hold: those that are being sent and have not reached all members, then those
+that wait for it. If the process dies in between, these are put on hold when they are due.
 
 Locks. Each change to the members of a list first updates the row of the list, so changes take turns. An email that is
 saved, started or claimed keeps that row (FOR KEY SHARE) from being deleted until its transaction ends. Such a
-transaction does not wait for changes to the members.
+transaction does not wait for changes to the members. Lists are locked before deliveries, deliveries before `progress`,
+and that before `emails`. Only starting an email locks its row in `emails` first; so a list is deleted, and the emails
+that wait for it are put on hold, in two transactions.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ LEFT = "left"  # `added_by` of someone who left a list that they had been remove
 
 LIST_COLUMNS = "list_id, name, created_at, archived_at, members"
 SELECT_LIST = f"SELECT {LIST_COLUMNS} FROM lists WHERE name_key = :key AND deleted_at IS NULL"  # noqa: S608
+SELECT_LIST_BY_ID = f"SELECT {LIST_COLUMNS} FROM lists WHERE list_id = :list_id AND deleted_at IS NULL"  # noqa: S608
 SELECT_PAGE = f"""
 SELECT {LIST_COLUMNS} FROM lists WHERE deleted_at IS NULL AND name_key > :after {{condition}}
 ORDER BY name_key LIMIT :limit
@@ -64,10 +67,6 @@ HOLD_WAITING = """
 UPDATE emails SET status = 'held', held_because = :reason
 WHERE status = 'scheduled' AND event_id IN (
     SELECT event_id FROM audiences WHERE list_id = :list_id AND excluded = :excluded)
-"""
-SELECT_UNFINISHED = """
-SELECT e.event_id, a.excluded FROM emails e CROSS JOIN audiences a
-WHERE e.status = 'sending' AND a.event_id = e.event_id AND a.list_id = :list_id
 """
 END_OF_BATCH = """
 SELECT MAX(recipient_id) FROM (
@@ -128,6 +127,15 @@ WHERE l.list_id = :list_id AND r.recipient_id = :recipient_id
 ON CONFLICT (list_id, recipient_id) DO NOTHING
 """
 
+SELECT_LISTS_OF_EMAIL = "SELECT list_id FROM audiences WHERE event_id = :event_id AND excluded = 0 ORDER BY list_id"
+SELECT_WAITING = """
+SELECT e.event_id, e.subject, e.due_at, e.status FROM audiences a JOIN emails e ON e.event_id = a.event_id
+WHERE a.list_id = :list_id AND e.status IN ('scheduled', 'held', 'sending') ORDER BY e.due_at, e.event_id LIMIT :limit
+"""
+COUNT_BY_STATE = """
+SELECT COALESCE(SUM(CASE WHEN archived_at IS NULL THEN 1 ELSE 0 END), 0), COUNT(*) FROM lists WHERE deleted_at IS NULL
+"""
+
 T = TypeVar("T")
 
 
@@ -180,6 +188,22 @@ class MembersReplaced(NamedTuple):
     left: int
 
 
+class WaitingEmail(NamedTuple):
+    """An email that waits for a list, or is being sent to it."""
+
+    event_id: int
+    subject: str
+    due_at: datetime
+    status: str
+
+
+class ListCounts(NamedTuple):
+    """How many lists there are."""
+
+    active: int
+    archived: int
+
+
 class Lists:
     """All lists of an installation. Names are compared without case. Those that do not exist raise NoSuchList."""
 
@@ -211,6 +235,23 @@ class Lists:
     def get(self, name: str) -> List | None:
         row = self._connection.fetch_one(SELECT_LIST, key=name_key(name))
         return None if row is None else _list(*row)
+
+    def get_by_id(self, list_id: int) -> List | None:
+        row = self._connection.fetch_one(SELECT_LIST_BY_ID, list_id=list_id)
+        return None if row is None else _list(*row)
+
+    def counts(self) -> ListCounts:
+        ((active, count),) = self._connection.fetch_all(COUNT_BY_STATE)
+        return ListCounts(int(active), int(count) - int(active))
+
+    def ids_of_email(self, event_id: int) -> list[int]:
+        """Return the list_ids of the lists that an email goes to, including those that were deleted since."""
+        return [list_id for (list_id,) in self._connection.fetch_all(SELECT_LISTS_OF_EMAIL, event_id=event_id)]
+
+    def waiting_emails(self, list_id: int, limit: int) -> list[WaitingEmail]:
+        """Return up to `limit` emails that include or exclude a list and are not finished, the earliest first."""
+        rows = self._connection.fetch_all(SELECT_WAITING, list_id=list_id, limit=limit)
+        return [WaitingEmail(event_id, subject, moment(due_at), status) for event_id, subject, due_at, status in rows]
 
     def require(self, name: str) -> List:
         """Return the list with this name. Raises NoSuchList."""
@@ -266,7 +307,9 @@ class Lists:
                 raise self.no_such_list(name)
             list_id, found, _ = row
             self._connection.execute(SET_DELETED, list_id=list_id, now=second)
-        self._hold_emails(list_id, found, second)
+            emails = departures.started_emails(self._connection, [list_id])
+            departures.hold_started(self._connection, self._progress, list_id, found, emails, second)
+        self._hold_waiting(list_id, found)
         self._delete_members(list_id)
 
     def members(self, name: str, after: int = 0, limit: int = 100) -> list[Member]:
@@ -346,19 +389,12 @@ class Lists:
         self._connection.execute(INSERT_LEFT, **values, added_by=LEFT)
         return False
 
-    def _hold_emails(self, list_id: int, name: str, now: int) -> None:
-        """Put emails on hold whose list was deleted, and cancel what is unsent to those who were only in this list."""
+    def _hold_waiting(self, list_id: int, name: str) -> None:
+        """Put the emails on hold that wait for a list that was deleted."""
         with self._connection.transaction():
             for excluded in (False, True):
                 reason = why_deleted(name, excluded)
                 self._connection.execute(HOLD_WAITING, list_id=list_id, excluded=int(excluded), reason=reason)
-        for event_id, excluded in self._connection.fetch_all(SELECT_UNFINISHED, list_id=list_id):
-            with self._connection.transaction():
-                if self._progress.remaining_recipients(event_id) is not None:
-                    self._progress.hold_started(event_id, why_deleted(name, bool(excluded)))
-        emails = departures.started_emails(self._connection, [list_id])
-        with self._connection.transaction():
-            departures.cancel(self._connection, self._progress, emails, now)
 
     def _inherit_departures(self, list_id: int, deleted: int, key: str) -> None:
         """Let a list take the name of a deleted one. Those who had left that one stay out of this one."""

@@ -37,6 +37,7 @@ pytest_plugins = (
     "tests.support.servers.cron_daemon",
     "tests.support.servers.postfix",
     "tests.support.servers.redis_server",
+    "tests.support.servers.web_server",
 )
 
 

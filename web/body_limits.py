@@ -24,7 +24,7 @@ from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-THREADS = 32  # of each worker process
+THREADS = 24  # of each worker process
 MAX_ANONYMOUS_READS = 3
 MAX_AUTHENTICATED_READS = 7
 MAX_DOWNLOADS = 3
@@ -64,11 +64,13 @@ class _Waiter:
 class ConcurrencyLimit:
     """A number of permits, for which threads wait briefly, but only a few of them if no permit is being returned.
 
+    Permits are short if a request gets none within TURNOVER. Under a high load of fast clients they are not.
+
     The newest waiter gets the next permit, so that the waiters of a flood do not delay everyone after them.
     """
 
     def __init__(self, number: int, shortage: threading.Event, reason: str) -> None:
-        """Sets `shortage` whenever no permit is available. `reason` is the error message for clients that get none."""
+        """Sets `shortage` when permits are short. `reason` is the error message for clients that get none."""
         self._permits = number
         self._waiters: deque[_Waiter] = deque()
         self._lock = threading.Lock()  # held only briefly
@@ -124,8 +126,10 @@ class ConcurrencyLimit:
         self._shortage.set()
 
     def _wait(self, waiter: _Waiter) -> bool:
-        self._note_shortage()
-        if not waiter.sleep(TURNOVER):
+        is_awake = waiter.sleep(TURNOVER)
+        if not waiter.has_permit:
+            self._note_shortage()
+        if not is_awake:
             with self._lock:
                 self._refuse_surplus()
             if not waiter.sleep(ACQUIRE_TIMEOUT - TURNOVER):
@@ -247,10 +251,6 @@ class BodyLimits:
         )
         self.active: set[RequestBody] = set()
         self.discards = ConcurrencyLimit(MAX_DISCARDS, self.shortage, "")
-
-    def wrap(self, environ: WSGIEnvironment) -> RequestBody:
-        """Return the body of a request whose client is not known yet."""
-        return RequestBody(environ, self.anonymous)
 
     def is_short(self) -> bool:
         """Return whether a request recently got no permit of any kind."""

@@ -41,6 +41,10 @@ _C1 = re.compile("[\x80-\x9f]")
 
 _SEPARATORS = re.compile("[-_:. ]")
 _PARAMETER = re.compile(r""";\s*+([^=;\s"]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)""", re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)++"', re.DOTALL)
+_MISWRITTEN = re.compile(
+    r"""[;,\s]charset\**\s*+[=:]\s*+[^;\s"]""", re.IGNORECASE
+)  # without a semicolon, or with a colon
 _COMMENT_TOKEN = re.compile(r"""("(?:[^"\\]|\\.)*+")|\\.|([()])""", re.DOTALL)
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2})")
 _WHITE_SPACE = b" \t\r\n"
@@ -52,7 +56,7 @@ class DeclaredEncodingError(ValueError):
 
 def declared_codec(content_type: str) -> str | None:
     """Return the Python codec for the charset that a Content-Type declares, or None. Raises DeclaredEncodingError."""
-    return codec_of(_charsets(content_type)) if ";" in content_type else None
+    return codec_of(_charsets(content_type)) if ";" in content_type or " " in content_type else None
 
 
 def codec_of(labels: Iterable[str]) -> str | None:
@@ -106,14 +110,18 @@ def _charsets(content_type: str) -> list[str]:
     """Return each declared charset, including the forms of RFC 2231: `charset*=…`, `charset*0=…`."""
     charsets = []
     segments = []
-    for match in _PARAMETER.finditer(_without_comments(content_type)):
+    plain = _without_comments(content_type)
+    for match in _PARAMETER.finditer(plain):
         name, value = match[1].lower(), _unquoted(match[2].strip())
         if name == "charset":
             charsets.append(value)
         elif name.startswith("charset*"):
             is_extended = name.endswith("*")
             segments.append(unquote(value.split("'", 2)[-1]) if is_extended else value)
-    return [charset for charset in (*charsets, "".join(segments)) if charset]
+    found = [charset for charset in (*charsets, "".join(segments)) if charset]
+    if not found and _MISWRITTEN.search(_QUOTED.sub("x", plain)):
+        raise DeclaredEncodingError("declares a charset in a way that cannot be read")
+    return found
 
 
 def _unquoted(value: str) -> str:

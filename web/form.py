@@ -86,7 +86,8 @@ def read_form(request: Request, names: Collection[str], limit: int, options: Col
         return _decoded_parts(parts, names, request_codec(request), options)
     if body and mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the request body must be {URLENCODED} or {MULTIPART}")
-    if body and get_content_length(environ) is None:
+    may_be_chunked = "HTTP_TRANSFER_ENCODING" in environ or "CONTENT_LENGTH" not in environ
+    if body and may_be_chunked and get_content_length(environ) is None:
         # Without it, a truncated chunked body would look complete. A multipart body has an end mark.
         raise LengthRequired(f"a {URLENCODED} body requires Content-Length")
     return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None, options)
@@ -94,9 +95,14 @@ def read_form(request: Request, names: Collection[str], limit: int, options: Col
 
 def read_page_form(request: Request, names: Collection[str]) -> dict[str, str]:
     """Like `read_form`, for a form of a page, whose body may have been read already to check its CSRF token."""
+    return read_page_form_with_options(request, names, None).fields
+
+
+def read_page_form_with_options(request: Request, names: Collection[str], options: Collection[str] | None) -> Form:
+    """Like `read_page_form`, for a form in which the fields in `options` may be repeated."""
     if request.mimetype != URLENCODED:
         raise UnsupportedMediaType(f"the request body must be {URLENCODED}")
-    return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request)).fields
+    return _decoded(urlencoded_pairs(request.get_data()), names, request_codec(request), options)
 
 
 def request_codec(request: Request) -> str | None:

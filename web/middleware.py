@@ -10,11 +10,11 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from flask import request
 
-from web.body_limits import WSGI_INPUT, BodyLimits
+from web.body_limits import WSGI_INPUT, BodyLimits, RequestBody
 from web.request_log import RequestLog
 from web.slow_clients import SlowClients
 
@@ -40,6 +40,7 @@ HSTS = ("Strict-Transport-Security", "max-age=31536000")
 PAIRS = [(name.lower(), (name, value)) for name, value in HEADERS.items()]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SERVER = "Granian"  # its threads wait for clients without a timeout
+MAX_WHOLE = 65_536  # bytes of a response that is sent in one piece
 REQUEST_ID_KEY = "email_endpoint.request_id"
 
 
@@ -62,19 +63,22 @@ class RequestMiddleware:
         requested_id = environ.get("HTTP_X_REQUEST_ID", "") if self._trusts_proxy else ""
         name = requested_id if REQUEST_ID.fullmatch(requested_id) else f"{self._prefix}-{next(self._numbers)}"
         environ[REQUEST_ID_KEY] = name
-        request_body = environ[WSGI_INPUT] = self._limits.wrap(environ)
-        status_and_size: list[str | int | None] = ["", 0]
+        limits = self._limits
+        request_body = environ[WSGI_INPUT] = RequestBody(environ, limits.anonymous)
+        status, size = "", None
 
-        def start(status: str, headers: list[tuple[str, str]], *failure: object) -> object:
+        def start(line: str, headers: list[tuple[str, str]], *failure: object) -> object:
+            nonlocal status, size
             present = {header.lower(): value for header, value in headers}
             headers += [pair for lower, pair in PAIRS if lower not in present]
             headers.append(("X-Request-Id", name))
             if environ["wsgi.url_scheme"] == "https":
                 headers.append(HSTS)
-            status_and_size[:] = status[:3], int(present["content-length"]) if "content-length" in present else None
-            return start_response(status, headers, *failure)  # type: ignore[arg-type]
+            status, length = line[:3], present.get("content-length")
+            size = None if length is None else int(length)
+            return start_response(line, headers, *failure)  # type: ignore[arg-type]
 
-        active = self._limits.active
+        active = limits.active
         active.add(request_body)
         try:
             body = self._app(environ, start)  # type: ignore[arg-type]
@@ -82,10 +86,11 @@ class RequestMiddleware:
             active.discard(request_body)
             request_body.end()
         if request_body.has_rest():
-            body = self._limits.discard_after(body, request_body)
+            body = limits.discard_after(body, request_body)
+        elif size is not None and size <= MAX_WHOLE:
+            body = _whole(body)
         if self._log is None:
             return body
-        status, size = cast("tuple[str, int | None]", tuple(status_and_size))
         if size is None:
             return self._logged_at_end(body, environ, name, status, began)
         self._log.write(environ, name, status, time.perf_counter() - began, size)
@@ -111,6 +116,15 @@ class RequestMiddleware:
                 body.close()
             if self._log is not None:
                 self._log.write(environ, name, status, time.perf_counter() - began, size)
+
+
+def _whole(body: Iterable[bytes]) -> list[bytes]:
+    """Return a body as a list, which granian sends in one piece. Others pass through a channel, chunk by chunk."""
+    try:
+        return [b"".join(body)]
+    finally:
+        if hasattr(body, "close"):
+            body.close()
 
 
 def request_id() -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STDERR = 2
 MAX_FIELD_LENGTH = 300  # characters
+FIELDS = ("time", "request_id", "client", "method", "path", "status", "milliseconds", "bytes")
 TEXT = "%s %s %s %s %s %s %.1f ms %d B\n"
 SECRET_PATHS = re.compile(r"(/unsubscribe/).+", re.DOTALL)
 NOT_LOGGED = ("/healthz", "200")  # requested every few seconds
@@ -33,17 +34,17 @@ class RequestLog:
         path = environ.get("PATH_INFO", "")
         if (path, status) == NOT_LOGGED:
             return
-        fields = {
-            "time": self._now(),
-            "request_id": name,
-            "client": _escaped(environ.get("REMOTE_ADDR") or "-"),
-            "method": _escaped(environ["REQUEST_METHOD"]),
-            "path": _escaped(_without_secret(path)),
-            "status": int(status),
-            "milliseconds": round(seconds * 1000, 1),
-            "bytes": size,
-        }
-        line = json.dumps(fields) + "\n" if self._is_json else TEXT % tuple(fields.values())
+        fields = (
+            self._now(),
+            name,
+            _escaped(environ.get("REMOTE_ADDR") or "-"),
+            _escaped(environ["REQUEST_METHOD"]),
+            _escaped(_without_secret(path)),
+            int(status),
+            round(seconds * 1000, 1),
+            size,
+        )
+        line = json.dumps(dict(zip(FIELDS, fields, strict=True))) + "\n" if self._is_json else TEXT % fields
         with suppress(OSError):  # stderr is closed, or its disk is full
             os.write(STDERR, line.encode())
 
@@ -59,10 +60,12 @@ class RequestLog:
 
 def _without_secret(path: str) -> str:
     text = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return SECRET_PATHS.sub(r"\1…", text)
+    return SECRET_PATHS.sub(r"\1…", text) if "/unsubscribe/" in text else text
 
 
 def _escaped(text: str) -> str:
     """Return a field of a line: truncated, without spaces, and with unprintable characters escaped."""
+    if len(text) <= MAX_FIELD_LENGTH and text.isprintable() and " " not in text:
+        return text
     cut = (text if len(text) <= MAX_FIELD_LENGTH else text[:MAX_FIELD_LENGTH] + "…").replace(" ", "%20")
     return one_line(cut)

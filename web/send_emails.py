@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from flask.globals import request_ctx
 
 from database import EventIdUsed, UnusableList
 from intake.email_fields import FIELDS, clean_email
@@ -11,7 +12,7 @@ from intake.errors import BadEventId, BadTimestamp, MissingFields, ValidationErr
 from web.errors import plain_text
 from web.form import read_form
 from web.sendable import require_sendable
-from web.services import current_settings, save_email
+from web.services import current_services
 
 blueprint = Blueprint("send_emails", __name__)
 
@@ -19,14 +20,15 @@ blueprint = Blueprint("send_emails", __name__)
 @blueprint.post("/send-emails")
 def send_emails() -> Response:
     """Save the email in this form."""
-    settings = current_settings()
-    form = read_form(request, FIELDS, settings.max_body, FORM_NAMES)
+    services = current_services()
+    settings = services.settings
+    form = read_form(request_ctx.request, FIELDS, settings.max_body, FORM_NAMES)
     email = clean_email(form.fields, settings.timezone)
     if form.options or settings.default_audience == REQUIRED:
         options = form_options(form.options, single_label=settings.single_label_domains)
         email = with_options(email, options, FORM_NAMES, settings.default_audience)
     try:
-        save_email(require_sendable(email))
+        services.save_email(require_sendable(email))
     except UnusableList as error:
         raise invalid_list(email, error, FORM_NAMES) from error
     return plain_text("Successful")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from schedulers.redis_queue import WakeUps
 
 EXTENSION = "email_endpoint"
-ALERTS_CACHE_TTL = 5.0  # seconds
+ALERTS_CACHE_TTL = 1.0  # seconds
 CHECKS_CACHE_TTL = 2.0  # seconds
 OUTBOX_BACKOFF_FACTOR = 10.0  # a listing of the Maildir is cached for this many times as long as it took
 
@@ -53,6 +53,10 @@ class Services:
     checks: CachedCheck[list[Finding]]
     mail_server_check: CachedCheck[list[Finding]]
     outbox: CachedCheck[Listing] | None  # None if EMAIL_URL does not name a Maildir
+
+    def save_email(self, email: Email) -> None:
+        """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
+        operations.save_email(self.email_writer, self.wake_ups, email, datetime.now(UTC))
 
 
 def create_services(settings: Settings) -> Services:
@@ -103,12 +107,6 @@ def current_settings() -> Settings:
 def in_database(act: Callable[[Database], T]) -> T:
     """Call `act` with this thread's database and return its result."""
     return current_services().databases.act(act)
-
-
-def save_email(email: Email) -> None:
-    """Save an email durably, in one transaction with those of concurrent requests. Raises EventIdUsed."""
-    services = current_services()
-    operations.save_email(services.email_writer, services.wake_ups, email, datetime.now(UTC))
 
 
 def perform(

@@ -1,4 +1,4 @@
-"""The senders that are measured beside each other: what each needs, and the command that is timed."""
+"""The programs that are compared: what each needs, and the command that is timed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Contender(ABC):
     python = sys.executable  # the one that has them
 
     def prepare(self, folder: Path, messages: int) -> None:  # noqa: B027 - smtp-source needs nothing
-        """Fill `folder` with what a run begins with; each run gets a copy. Not timed."""
+        """Create in `folder` what a run starts with. Each run gets a copy. Not timed."""
 
     @abstractmethod
     def command(self, folder: Path, port: int, messages: int) -> list[str]:
-        """What sends them to the server, and is timed from its start to its exit."""
+        """Return the command that sends the messages. It is timed from its start to its exit."""
 
     def environment(self, folder: Path, port: int) -> Mapping[str, str]:
-        """For the command."""
+        """Return the environment of the command."""
         return {"PYTHONPATH": str(BENCH)}
 
     def check(self, folder: Path, messages: int) -> None:  # noqa: B027 - some say it by their exit code
-        """SystemExit when not everything was sent. Not timed."""
+        """Raise SystemExit if not everything was sent. Not timed."""
 
 
 def address(number: int) -> str:
@@ -42,6 +42,6 @@ def address(number: int) -> str:
 
 
 def letter(number: int) -> bytes:
-    """A message as simply as it can be built, ready for the wire."""
+    """Return the simplest possible message, ready to be sent."""
     head = f"From: {SENDER}\nTo: {address(number)}\nSubject: Subject\nMessage-ID: <{number}@example.com>\n\n"
     return (head + BODY).replace("\n", "\r\n").encode()

@@ -1,4 +1,4 @@
-"""aiosmtplib: tasks that share the work, a connection each; no database.
+"""aiosmtplib: tasks that share the work, each with its own connection. No database.
 
 python -m contenders.aiosmtplib_pool PORT MESSAGES CONNECTIONS
 """

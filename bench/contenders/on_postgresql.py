@@ -17,7 +17,7 @@ TEMPLATE, RUN = "prepared", "run"
 
 
 class OnPostgreSQL(Ours):
-    """`python task.py` with so many connections, on PostgreSQL."""
+    """`python task.py` on PostgreSQL, with this many connections."""
 
     def __init__(self, connections: int, *, checkout: Path = PROJECT) -> None:
         super().__init__(connections, checkout=checkout)

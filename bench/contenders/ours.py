@@ -1,4 +1,4 @@
-"""This program: one email that is due. `python task.py` makes the deliveries, claims, renders, sends and records."""
+"""This program. `python task.py` sends one due email: it creates, claims, renders, sends and records the deliveries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VALUES = {"name": "Ada Lovelace", "company": "Analytical Engines", "ticket": "AB
 
 
 class Ours(Contender):
-    """`python task.py` with so many connections; with `links`, each message has its link to unsubscribe.
+    """`python task.py` with this many connections. With `links`, each message has an unsubscribe link.
 
     `content` is `text`, `html`, or `fields`: the same HTML, with three personal fields in place of three words.
     `checkout`: the folder of another commit of this program, to compare with it.
@@ -59,7 +59,7 @@ class Ours(Contender):
         self._checkout = checkout
 
     def of_checkout(self, checkout: Path) -> Ours:
-        """The same, of another commit."""
+        """Return this contender at another commit."""
         return Ours(self._connections, links=self._links, content=self._content, checkout=checkout)
 
     def prepare(self, folder: Path, messages: int) -> None:

@@ -2,7 +2,7 @@
 
     python -m contenders.post_office prepare|send|count DATABASE PORT MESSAGES
 
-The messages are in its queue before; sending them is its own `send_queued_mail`, until none is left.
+The messages are queued beforehand. Its own `send_queued_mail` sends them until none is left.
 """
 
 from __future__ import annotations

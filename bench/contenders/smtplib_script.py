@@ -1,8 +1,9 @@
-"""Python's smtplib as a plain script would use it: connections that stay open, and two updates for each message.
+"""Python's smtplib as a plain script would use it: persistent connections, and two updates per message.
 
     python -m contenders.smtplib_script DATABASE PORT THREADS
 
-The database is this program's own. Before a message its row becomes `sending`, after it `sent`, each committed.
+It uses this program's own database. Each row becomes `sending` before its message, and `sent` after it. Both are
+committed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ COUNT = "SELECT COUNT(*) FROM deliveries WHERE status = 'sent'"
 
 
 class SmtplibScript(Contender):
-    """smtplib with so many threads, a connection each."""
+    """smtplib with this many threads, each with its own connection."""
 
     slow = True
 

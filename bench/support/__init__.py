@@ -1,1 +1,1 @@
-"""What the benchmarks share: clients, servers and measuring whole processes."""
+"""Code that the benchmarks share: clients, servers, and measurements of whole processes."""

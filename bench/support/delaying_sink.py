@@ -1,11 +1,11 @@
-"""An SMTP server for measuring: takes everything, answers after a while, speaks STARTTLS, counts.
+"""An SMTP server for benchmarks: accepts and counts everything, replies after a delay, and supports STARTTLS.
 
     python bench/support/delaying_sink.py [--delay SECONDS] [--certificate FILE]
 
-One thread, epoll. The first line it prints is its port; when its input ends it prints how many messages it took,
-its CPU seconds, the most connections that were open at once, the octets of all messages, and how many
-milliseconds its answers were later than told, on average. It takes commands that come together, and knows only as
-much of SMTP as a sender that does nothing wrong needs.
+It uses one thread and epoll. The first line it prints is its port. When its input ends, it prints the number of
+messages, its CPU seconds, the maximum number of open connections, the octets of all messages, and the average extra
+delay of its replies in milliseconds. It accepts pipelined commands, and supports only as much SMTP as a correct sender
+needs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Peer:
         self.shaking_hands = False
 
     def read(self) -> bytes | None:
-        """What has come; b"" at the end; None when nothing is there."""
+        """Return what has arrived: b"" at the end, None if there is nothing."""
         try:
             if self.shaking_hands and isinstance(self.socket, ssl.SSLSocket):
                 self.socket.do_handshake()
@@ -56,7 +56,7 @@ class Peer:
 
 
 class Sink:
-    """All connections, and what is to be said to them when."""
+    """All connections, and the pending replies with their times."""
 
     def __init__(self, delay: float, certificate: str | None) -> None:
         self.messages = self.octets = self.most = 0
@@ -70,7 +70,7 @@ class Sink:
         self._ehlo = _ehlo([*OFFERS, b"STARTTLS"] if certificate else OFFERS)
 
     def run(self) -> None:
-        """Until the input ends."""
+        """Serve until the input ends."""
         self._poller.register(self.listener, select.EPOLLIN)
         self._poller.register(sys.stdin, select.EPOLLIN)
         while True:
@@ -84,7 +84,7 @@ class Sink:
             self._say_what_is_due()
 
     def _ready(self) -> list[tuple[int, int]]:
-        """What can be read, at the latest when an answer is due; epoll alone would round that up to milliseconds."""
+        """Wait for input until the next reply is due. epoll alone would round that time up to milliseconds."""
         if not self._later:
             return self._poller.poll()
         wait = max(self._later[0][0] - time.monotonic(), 0)
@@ -109,7 +109,7 @@ class Sink:
             self._say(peer, answers)
 
     def _answers(self, peer: Peer, data: bytes) -> bytes:
-        """To everything that is complete in what came so far."""
+        """Return the replies to all complete commands so far."""
         rest, answers = peer.rest + data, b""
         while True:
             piece, found, after = rest.partition(END if peer.in_content else b"\r\n")
@@ -148,7 +148,7 @@ class Sink:
         try:
             peer.socket.send(text)
         except OSError:
-            return  # it hung up: reading says so as well
+            return  # it hung up; reading reports that too
         if peer.wants_tls and self._tls:
             peer.start_tls(self._tls)
 

@@ -2,8 +2,8 @@
 
     python -IS bench/support/launch.py COMMAND [ARGUMENT ...]
 
-In a process of its own because a program's peak memory as the kernel tells it begins with that of the process
-which started it; this one is small. What the command prints goes to stderr.
+This is a separate, small process, because the peak memory that the kernel reports for a program starts with that of
+its parent. What the command prints goes to stderr.
 """
 
 import os

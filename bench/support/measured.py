@@ -1,4 +1,4 @@
-"""What the benchmarks of the sender share: whole processes measured, `smtp-sink`, and what machine this is."""
+"""Code that the benchmarks of the sender share: measuring processes, `smtp-sink`, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Cost(NamedTuple):
-    """What one process cost, from its start to its exit."""
+    """The cost of one process, from its start to its exit."""
 
     seconds: float
     cpu: float  # seconds, user and system
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 
 
 def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run a command to its end; SystemExit if it fails."""
+    """Run a command, and return its cost. Raise SystemExit if it fails."""
     launch = [sys.executable, "-IS", str(BENCH / "support" / "launch.py"), *command]
     environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), **environment}
     told = subprocess.run(launch, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -49,14 +49,14 @@ class Sink(NamedTuple):
     process_id: int
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used so far."""
+        """Return the CPU seconds that a process has used so far."""
         fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextmanager
 def smtp_sink() -> Iterator[Sink]:
-    """Postfix's server that takes everything and counts (Debian's package postfix)."""
+    """Start Postfix's smtp-sink, which accepts and counts everything (Debian's package postfix)."""
     if not shutil.which("smtp-sink", path=PATH):
         raise SystemExit("smtp-sink is missing: install Debian's package postfix")
     port = free_port()
@@ -78,7 +78,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Until a server listens."""
+    """Wait until a server listens."""
     for _ in range(200):
         try:
             return socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -88,14 +88,14 @@ def wait_for(port: int) -> None:
 
 
 def fresh_copy(source: Path, target: Path) -> None:
-    """A copy of a folder in place of what was there, with nothing left to be written back."""
+    """Replace a folder with a copy of another, and sync it."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     os.sync()
 
 
 def print_machine(folder: Path) -> None:
-    """What the figures depend on. Print it before and after: if it differs, somebody else was at work."""
+    """Print what the figures depend on. If it differs before and after, something else was using the machine."""
     print(
         f"{os.cpu_count()} CPUs, {_processor()}; Linux {platform.release()}, Python {platform.python_version()}, "
         f"SQLite {_sqlite()}; load {os.getloadavg()[0]:.1f}; 1,000,000 turns of a loop "
@@ -105,7 +105,7 @@ def print_machine(folder: Path) -> None:
 
 
 def _sqlite() -> str:
-    """The version that the program uses: another than Python's own, where pysqlite3 is installed."""
+    """Return the SQLite version that the program uses, which is pysqlite3's if that is installed."""
     try:
         driver = import_module("pysqlite3.dbapi2")
     except ImportError:
@@ -121,7 +121,7 @@ def _loop() -> float:
 
 
 def _sync(folder: Path) -> float:
-    """The median of 100, each after a page was written."""
+    """Return the median of 100 syncs, each after writing a page."""
     times = []
     with (folder / "synced").open("wb", buffering=0) as file:
         for _ in range(100):
@@ -142,10 +142,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def paired_ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """The median of the ratios within each round."""
+    """Return the median of the ratios within each round."""
     return statistics.median(this / that for this, that in zip(these, those, strict=True))
 
 
 def spread(values: Sequence[float]) -> str:
-    """`median (lowest to highest)`."""
+    """Return `median (lowest to highest)`."""
     return f"{statistics.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"

@@ -1,4 +1,4 @@
-"""A client that saves emails all the time while the sender is at work, and notes how long each took."""
+"""A client that saves emails continuously while the sender is running, and records how long each took."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write(database: Database, event_id: int) -> Write:
 
 
 def summary(seconds: Sequence[float]) -> str:
-    """Median, percentiles and maximum in milliseconds."""
+    """Return the median, percentiles and maximum in milliseconds."""
     if not seconds:
         return "none"
     figures = (statistics.median(seconds), percentile(seconds, 95), percentile(seconds, 99), max(seconds))

@@ -1,4 +1,4 @@
-"""What /proc tells about other processes."""
+"""Read information about other processes from /proc."""
 
 from __future__ import annotations
 

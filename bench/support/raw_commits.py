@@ -1,4 +1,4 @@
-"""How many emails this disk takes one by one: `python bench/support/raw_commits.py DATABASE SECONDS` prints it.
+"""Print how many single-row commits per second this disk allows: raw_commits.py DATABASE SECONDS.
 
 No HTTP and no checks: one INSERT and one durable commit each, into the same table, with the same driver.
 """

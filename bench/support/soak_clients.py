@@ -1,4 +1,4 @@
-"""The clients of `soak.py`: what they ask without pause, and what they may be answered."""
+"""The clients of `soak.py`: their continuous requests, and the responses that are allowed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FORM = "application/x-www-form-urlencoded"
 BODY = "A line of some fifty octets, so that it is a letter.\n" * 5
 TOMORROW = 86_400.0  # seconds
 BULK = 20  # emails
-VISITORS = 5  # recipients who come by import and are removed again
+VISITORS = 5  # recipients who are imported and removed again
 TRIES = 50  # of a request whose connection breaks
 
 
 class Answer(NamedTuple):
-    """What came back, and whether an earlier try of the same request may have been carried out."""
+    """A response, and whether an earlier attempt at the same request may have been carried out."""
 
     status: int
     text: str
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Ledger:
-    """What all clients were told."""
+    """The responses that all clients received."""
 
     event_ids: count[int] = field(default_factory=lambda: count(1))
     saved: set[int] = field(default_factory=set)
@@ -54,7 +54,7 @@ class Ledger:
 
 
 class Client:
-    """One connection, kept open; a request whose connection breaks is sent again, as a client would."""
+    """A client with one persistent connection. If it breaks, the request is repeated."""
 
     def __init__(self, port: int, ledger: Ledger, seed: int) -> None:
         self.ledger = ledger
@@ -62,7 +62,7 @@ class Client:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=30)
 
     def until_over(self, act: Callable[[Client], None], pause: float) -> None:
-        """Do it again and again, with pauses of about so many seconds. An error is one that the contract forbids."""
+        """Repeat an action, with pauses of about this many seconds. Every exception is a fault."""
         try:
             while not self.ledger.over.wait(self.random.uniform(0, 2 * pause)):
                 act(self)
@@ -73,7 +73,7 @@ class Client:
     def ask(
         self, method: str, path: str, body: str | None = None, kind: str = "application/json", name: str = ""
     ) -> Answer:
-        """The answer, counted under `name`."""
+        """Send a request, and count its response under `name`."""
         for tries in range(TRIES):
             try:
                 status, text, link = self._ask(method, path, body, kind)
@@ -93,19 +93,19 @@ class Client:
             return response.status, response.read().decode(), response.headers.get("Link", "")
 
     def expect(self, answer: Answer, right: bool) -> bool:
-        """Note an answer that is not `right`."""
+        """Record a response that is not `right`."""
         if not right:
             self.ledger.wrong.append(f"{answer.status} {answer.text[:1000]} (repeated: {answer.repeated})")
         return right
 
     def keep(self, event_id: int, due_in: float) -> None:
-        """It was answered as saved."""
+        """Record an email that was answered as saved."""
         self.ledger.saved.add(event_id)
         (self.ledger.for_later if due_in == TOMORROW else self.ledger.recent).append(event_id)
 
 
 def post(client: Client) -> None:
-    """A form to /send-emails; now and then one that has to be refused."""
+    """POST a form to /send-emails. Sometimes it is invalid."""
     due_in, event_id = some_time(client.random), next(client.ledger.event_ids)
     due = datetime.now(UTC_8) + timedelta(seconds=due_in)
     fields = {"event_id": event_id, "email_subject": f"{event_id}", "email_content": BODY, "timestamp": f"{due:%F %T}"}
@@ -122,7 +122,7 @@ def post(client: Client) -> None:
 
 
 def put(client: Client) -> None:
-    """One email for tomorrow, put twice."""
+    """PUT one email for tomorrow, twice."""
     event_id = next(client.ledger.event_ids)
     body = json.dumps(an_email(event_id, TOMORROW))
     for wanted in ({201}, {200}):
@@ -132,7 +132,7 @@ def put(client: Client) -> None:
 
 
 def post_list(client: Client) -> None:
-    """Several emails at once."""
+    """POST several emails in one request."""
     due_in = some_time(client.random)
     event_ids = [next(client.ledger.event_ids) for _ in range(BULK)]
     emails = [{"event_id": event_id} | an_email(event_id, due_in) for event_id in event_ids]
@@ -144,7 +144,7 @@ def post_list(client: Client) -> None:
 
 
 def look(client: Client) -> None:
-    """Lists, some of their pages, what became of an email, and what the probes say."""
+    """Read lists, some of their pages, an email's result, and the probes."""
     pages = ["/api/emails?limit=100", "/api/emails?status=sent&order=desc", "/api/recipients?limit=3", "/metrics"]
     for path in [*pages, "/api/recipients?address_begins=visitor", "/healthz", "/readyz", "/openapi.json"]:
         answer = client.ask("GET", path)
@@ -152,7 +152,7 @@ def look(client: Client) -> None:
             if not (client.expect(answer, answer.status == 200) and answer.next_page):
                 break
             answer = client.ask("GET", answer.next_page, name=path)
-            if answer.status == 404 and "visitor" in path:  # who was the last of the page before has been removed
+            if answer.status == 404 and "visitor" in path:  # the last recipient of the previous page has been removed
                 break
     if client.ledger.recent:
         event_id = client.random.choice(list(client.ledger.recent))
@@ -162,7 +162,7 @@ def look(client: Client) -> None:
 
 
 def cancel(client: Client) -> None:
-    """What is due tomorrow, twice; and now and then something that is being sent."""
+    """Cancel an email of tomorrow, twice. Sometimes cancel one that is being sent."""
     ledger = client.ledger
     if ledger.for_later:
         event_id = ledger.for_later.popleft()
@@ -178,7 +178,7 @@ def cancel(client: Client) -> None:
 
 
 def import_csv(client: Client) -> None:
-    """Recipients come by a file, in which all others are too, and are removed one by one."""
+    """Import recipients with a file that also lists all others, and remove them one by one."""
     number = client.random.randrange(10**9)
     visitors = [f"visitor-{number}-{nth}@example.com" for nth in range(VISITORS)]
     rows = ["recipient_email", *(f"R{nth % 5}@example.com" for nth in range(200)), *visitors]
@@ -193,12 +193,12 @@ def import_csv(client: Client) -> None:
 
 
 def some_time(source: random.Random) -> float:
-    """Seconds from now: mostly none, some a few, and one email in ten is for tomorrow."""
+    """Return a delay in seconds: mostly 0, sometimes a few, and for one email in ten until tomorrow."""
     return source.choice([0.0] * 7 + [1.0, 3.0, TOMORROW])
 
 
 def an_email(event_id: int, due_in: float) -> dict[str, object]:
-    """The fields of one, but its event_id."""
+    """Return the fields of an email, except its event_id."""
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=due_in)
     return {"subject": f"{event_id}", "content": BODY, "due_at": due.isoformat()}
 

@@ -1,4 +1,4 @@
-"""The web part as in production, and `wrk` (Debian's package) that POSTs to it as fast as it can."""
+"""The web server as in production, and `wrk` (a Debian package), which POSTs to it as fast as possible."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from support.measured import BENCH, PROJECT, free_port, wait_for
 from tests.support.installation import Installation
 
 TOKEN = "a-token-that-nobody-guesses"
-APART = 1_000_000_000  # the event_ids of one run of wrk from those of the next; smaller ones are for others
+APART = 1_000_000_000  # separates the event_ids of two runs of wrk; smaller ones are for others
 FIRST_EVENT_IDS = count(APART, APART)
 
 
 class Requests(NamedTuple):
-    """What is POSTed, by a script for wrk."""
+    """The requests to POST, as a script for wrk."""
 
     path: str
     script: str
@@ -34,24 +34,24 @@ LISTS = Requests("/api/emails", "post_list.lua", 1000)
 
 
 class Load(NamedTuple):
-    """What came of it."""
+    """The result of a load."""
 
     answers: int
     seconds: float
-    errors: int  # answers that are no success, and connections that broke
+    errors: int  # responses that are not a success, and broken connections
     p50: float  # milliseconds
     p99: float
     longest: float
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Return the responses per second."""
         return self.answers / self.seconds
 
 
 @contextmanager
 def served(installation: Installation, workers: int, project: Path = PROJECT, **environment: str) -> Iterator[int]:
-    """The web part of the program in `project`, with so many workers and a token; its port."""
+    """Run the web server of the program in `project`, with this many workers and a token. Yield its port."""
     port = free_port()
     settings = installation.environment | {"API_TOKEN": TOKEN, "WEB_WORKERS": str(workers)} | environment
     command = [sys.executable, "-m", "serving.part", "web", "127.0.0.1", str(port)]
@@ -69,7 +69,7 @@ def served(installation: Installation, workers: int, project: Path = PROJECT, **
 
 
 class Wrk:
-    """`wrk` at work, until its time is over or it is stopped."""
+    """A running `wrk`, until its time is up or it is stopped."""
 
     def __init__(self, port: int, connections: int, seconds: float, requests: Requests = FORMS) -> None:
         if not shutil.which("wrk"):
@@ -94,7 +94,7 @@ class Wrk:
         self._process.send_signal(signal.SIGINT)
 
     def result(self) -> Load:
-        """Wait for its end."""
+        """Wait until it exits, and return the load."""
         told, _ = self._process.communicate()
         for line in told.splitlines():
             if line.startswith("RESULT "):

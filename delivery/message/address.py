@@ -43,14 +43,14 @@ def domain_of(address: bytes) -> str:
 
 def _checked_address(address: str) -> bytes:
     if len(address) > MAX_ADDRESS_LENGTH:
-        raise MessageError(f"{_short(address)} is longer than an address can be")
+        raise MessageError(f"{_short(address)} is too long for an address")
     local, _, domain = address.rpartition("@")
     # A server on the way might decode anything that looks like an encoded word.
     if not local.isprintable() or not _LOCAL.fullmatch(local.encode("utf-8")) or "=?" in local:
         raise MessageError(f"{_short(address)} is not a valid address")
     octets = f"{local}@{ascii_domain(domain)}".encode()
     if len(octets) > MAX_ADDRESS_LENGTH:
-        raise MessageError(f"{_short(address)} is longer than an address can be")
+        raise MessageError(f"{_short(address)} is too long for an address")
     return octets
 
 

@@ -22,8 +22,8 @@ TOKEN = LazyPattern(
     | <(?: [!?] | /(?![a-zA-Z]) ) [^>]*+ {_END}
     | <(?P<unseen> iframe | noembed | noframes | script | style | template | title )(?=[\s/>]) {_ATTRIBUTES} {_END}
       (?s:.*?) (?: </(?P=unseen)(?=[\s/>]) [^>]*+ {_END} | \Z )
-    | <(?P<verbatim> textarea | xmp )(?=[\s/>]) (?P<of_verbatim>{_ATTRIBUTES}) {_END}
-      (?P<content> (?s:.*?) ) (?: </(?P=verbatim)(?=[\s/>]) [^>]*+ {_END} | \Z )
+    | <(?P<verbatim> textarea | xmp | plaintext )(?=[\s/>]) (?P<of_verbatim>{_ATTRIBUTES}) {_END}
+      (?P<content> (?s:.*?) ) (?: </(?P=verbatim)(?<!plaintext)(?=[\s/>]) [^>]*+ {_END} | \Z )
     | <(?P<slash>/?)(?P<tag>[a-zA-Z][^\s/>]*+) (?P<attributes>{_ATTRIBUTES}) {_END}
     """,
     re.VERBOSE | re.IGNORECASE,

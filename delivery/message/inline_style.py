@@ -42,6 +42,7 @@ _RELATIVE_UNITS = ("em", "ex", "ch", "%")
 _ABSOLUTE_SIZES = ("xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "xxx-large", "initial")
 _VISIBILITIES = {"hidden": True, "collapse": True, "visible": False, "initial": False}
 _STRUCK_OUT = ("del", "s", "strike")
+_REPLACED = ("audio", "canvas", "meter", "progress", "video")  # browsers show these instead of the text in them
 
 
 class Effects(NamedTuple):
@@ -58,6 +59,7 @@ class Effects(NamedTuple):
 _WITHOUT_ATTRIBUTES = {
     **dict.fromkeys(_STRUCK_OUT, Effects(is_struck_out=True)),
     **dict.fromkeys(("datalist", "dialog"), Effects(is_gone=True)),
+    **dict.fromkeys(_REPLACED, Effects(is_unseen=True)),
 }
 HIDING_TAGS = frozenset(_WITHOUT_ATTRIBUTES)  # tags that have effects even without attributes
 
@@ -74,7 +76,7 @@ def _effects(tag: str, attributes: str) -> Effects | None:
     display = styles.get("display", "")
     effects = Effects(
         is_gone=display == "none" or (display in ("", "revert") and _is_hidden(tag, attributes)),
-        is_unseen=_is_unseen(tag, styles),
+        is_unseen=tag in _REPLACED or _is_unseen(tag, styles),
         is_invisible=_VISIBILITIES.get(styles.get("visibility", "")),
         is_tiny=_is_tiny(tag, attributes, styles),
         is_struck_out=tag in _STRUCK_OUT or "line-through" in _decoration(styles),

@@ -28,6 +28,8 @@ _CLOSING_P_TAGS = (
 )
 PARTS_OF_TABLES = TABLE_PARTS - {"table"}
 CLOSING_P = HEADINGS | frozenset(_CLOSING_P_TAGS.split())
+# A link in these may be hidden until something is opened, or cannot be clicked.
+NO_PLACE_FOR_LINKS = frozenset(("button", "details", "math", "noscript", "rp", "select", "svg"))
 _SPECIAL_TAGS = "body button head html iframe noscript select textarea"
 SPECIAL = CLOSING_P | SCOPES | TABLE_PARTS | frozenset(_SPECIAL_TAGS.split())
 SIBLINGS = {
@@ -40,14 +42,16 @@ SIBLINGS = {
     "td": ("td", "th"),
     "th": ("td", "th"),
     **dict.fromkeys(("tbody", "thead", "tfoot"), ("tbody", "thead", "tfoot", "caption", "tr")),
+    "caption": ("caption",),
 }
+IMPLIED = frozenset(("dd", "dt", "li", "optgroup", "option", "p", "rb", "rp", "rt", "rtc"))
 _ROW_GROUPS = ("tbody", "thead", "tfoot", "table")
 ROWS_AND_CELLS = {  # each with the elements that can contain it
     **dict.fromkeys(("td", "th"), ("tr", *_ROW_GROUPS)),
     "tr": _ROW_GROUPS,
-    **dict.fromkeys(("tbody", "thead", "tfoot"), ("table",)),
+    **dict.fromkeys(("tbody", "thead", "tfoot", "caption"), ("table",)),
 }
-MAKING_ROOM = CLOSING_P | frozenset(SIBLINGS) | {"a"}
+MAKING_ROOM = CLOSING_P | frozenset(SIBLINGS) | {"a", "button", "nobr"}
 TRANSPARENT = frozenset(("address", "div", "p"))  # a `li` inside one of these still closes the `li` around it
 MAX_REOPENED = 8  # formatting elements after the end of a block; hostile markup may have a million
 MAX_MISNESTED = 32  # elements that stay open when a formatting element below them is closed
@@ -79,15 +83,12 @@ class OpenElements:
     def __init__(self, on_close: Callable[[str, Effects | None], None]) -> None:
         self.state = 0
         self._on_close = on_close
+        self._has_form = False  # since the last `</form>`, whether or not the form is still open
         self._elements: list[Element] = []
         self._places: defaultdict[str, list[int]] = defaultdict(list)  # of each tag
         self._specials: list[int] = []
         self._scopes: list[int] = []
         self._barriers: list[int] = []  # a `li` inside one of these closes no `li` around it
-
-    @property
-    def has_table(self) -> bool:
-        return bool(self._places["table"])
 
     def state_of_text(self) -> int:
         """Return the state of text at this place. Browsers move text in a table but outside its cells before it."""
@@ -100,6 +101,16 @@ class OpenElements:
                 state = inside(state, element.effects)
         return state
 
+    def ignores(self, tag: str) -> bool:
+        """Return whether a start tag opens nothing here.
+
+        That is so for a part of a table outside a table, and for a form in a form or between the cells of a table.
+        """
+        if tag == "form":
+            scope = _top(self._scopes)
+            return self._has_form or (scope >= 0 and self._elements[scope].tag == "table")
+        return tag in PARTS_OF_TABLES and not self._places["table"]
+
     def make_room(self, tag: str) -> None:
         """Close the elements that this opening tag closes implicitly."""
         if tag in CLOSING_P and self._last("p") > _top(self._scopes):
@@ -110,8 +121,10 @@ class OpenElements:
             self._close_siblings(tag)
             if tag in ROWS_AND_CELLS:  # they close everything else inside the table
                 self._close_down_to(max(map(self._last, ROWS_AND_CELLS[tag])) + 1, keeps_formatting=False)
-        elif tag == "a" and self._last("a") > _top(self._scopes):
-            self._close_formatting(self._last("a"))
+        elif tag == "button" and self._last("button") > _top(self._scopes):
+            self._close_down_to(self._last("button"))
+        elif tag in ("a", "nobr") and self._last(tag) > _top(self._scopes):
+            self._close_formatting(self._last(tag))
         elif tag in HEADINGS and self._elements and self._elements[-1].tag in HEADINGS:
             self._close_down_to(len(self._elements) - 1)
 
@@ -120,10 +133,13 @@ class OpenElements:
         if tag in ("body", "html"):
             self.state = inside(self.state, effects) if effects else self.state
         else:
+            self._has_form = self._has_form or tag == "form"
             self._push(Element(tag, effects, self.state, was_followed))
 
     def close(self, tag: str) -> bool:
         """Handle an end tag. Return False if it closes nothing."""
+        if tag == "form":
+            self._has_form = False
         last = max(map(self._last, HEADINGS)) if tag in HEADINGS else self._last(tag)
         if last < 0 or tag in ("body", "html"):
             return False
@@ -137,9 +153,17 @@ class OpenElements:
             may_close = last > _top(self._specials)
         if may_close and tag in FORMATTING:
             self._close_formatting(last)
+        elif may_close and tag == "form":
+            self._close_form(last)
         elif may_close:
             self._close_down_to(last)
         return may_close
+
+    def close_hidden(self) -> list[str]:
+        """Close every element in which a link would be hidden, and all elements inside it. Return their tags."""
+        hiding = (place for place, element in enumerate(self._elements) if _hides(element))
+        place = next(hiding, len(self._elements))
+        return [self._pop().tag for _ in range(len(self._elements) - place)]
 
     def close_all(self) -> None:
         """Close all elements, as the end of the text does."""
@@ -177,15 +201,33 @@ class OpenElements:
 
     def _close_formatting(self, place: int) -> None:
         """Close a formatting element. If it contains an open block, the elements inside it stay open."""
-        if _top(self._specials) < place or len(self._elements) - place > MAX_MISNESTED:
+        if _top(self._specials) < place:
+            self._close_down_to(place)
+        else:
+            self._take_out(place)
+
+    def _close_form(self, place: int) -> None:
+        """Close a form. The elements inside it stay open, except those whose end tags may be omitted."""
+        while self._elements[-1].tag in IMPLIED:
+            self._close_down_to(len(self._elements) - 1)
+        self._take_out(place)
+
+    def _take_out(self, place: int) -> None:
+        """Close one element and leave those inside it open, unless there are too many."""
+        if len(self._elements) - place > MAX_MISNESTED:
             self._close_down_to(place)
             return
         above = [self._pop() for _ in range(len(self._elements) - place)]
         element = above.pop()
         if element.was_followed:
             self._on_close(element.tag, element.effects)
+        is_in_block = element.tag not in FORMATTING
         for each in reversed(above):
-            self._push(each._replace(outside=self.state))
+            is_in_block = is_in_block or each.tag in SPECIAL
+            if is_in_block or each.tag in FORMATTING:
+                self._push(each._replace(outside=self.state))
+            elif each.was_followed:  # "adoption agency algorithm", step 14.5
+                self._on_close(each.tag, each.effects)
 
     def _push(self, element: Element) -> None:
         tag, place = element.tag, len(self._elements)
@@ -212,6 +254,10 @@ class OpenElements:
                 self._barriers.pop()
         self.state = element.outside
         return element
+
+
+def _hides(element: Element) -> bool:
+    return element.tag in NO_PLACE_FOR_LINKS or (element.effects is not None and inside(0, element.effects) > 0)
 
 
 def _top(places: list[int]) -> int:

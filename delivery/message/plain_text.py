@@ -10,12 +10,13 @@ from delivery.lazy_pattern import LazyPattern
 from delivery.message.html_tokens import TOKEN, attribute, unescaped
 from delivery.message.inline_style import HIDING_TAGS, Effects, effects_of
 from delivery.message.list_numbers import Numbering, lengths_of_reversed_lists
-from delivery.message.open_elements import GONE, MAKING_ROOM, PARTS_OF_TABLES, VOID, OpenElements, inside
+from delivery.message.open_elements import GONE, MAKING_ROOM, VOID, OpenElements, inside
 from delivery.message.scripts import marked_script, struck_out
 
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _STRIPPED_FROM_URLS = re.compile(r"[\t\n\r]")
+_ESCAPED_IN_URLS = str.maketrans({"<": "%3C", ">": "%3E", '"': "%22", "`": "%60"})  # mail programs end a link there
 _ABSOLUTE = re.compile(r"(?:https?|ftp):", re.IGNORECASE)
 _BASE = re.compile("<base", re.IGNORECASE)
 
@@ -94,8 +95,8 @@ class _Page:
     def open(self, tag: str, attributes: str, position: int) -> None:
         """Handle a start tag."""
         elements = self.elements
-        if tag in PARTS_OF_TABLES and not elements.has_table:
-            return  # as in a browser
+        if elements.ignores(tag):
+            return
         if tag in MAKING_ROOM:
             elements.make_room(tag)
         effects = effects_of(tag, attributes) if attributes or tag in HIDING_TAGS else None
@@ -118,7 +119,7 @@ class _Page:
 
     def show(self, text: str) -> None:
         """Write text if it is visible."""
-        if not self.elements.state or not self.elements.state_of_text():
+        if not self.elements.state_of_text():
             self.write(text)
 
     def show_verbatim(self, tag: str, attributes: str, content: str) -> None:
@@ -295,7 +296,8 @@ def _close_link(page: _Page) -> None:
     """Write the target after the link's text, unless they are equal."""
     label, target = "".join(page.label).strip(), page.target
     page.label, page.target = [], ""
-    if target and target != label:
+    ends_well = target[-1:].isalnum() or target.endswith("/")  # mail programs leave punctuation out of a bare URL
+    if target and (target != label or not ends_well):
         page.put(f" <{target}>" if page.line and not page.line[-1].endswith(" ") else f"<{target}>")
 
 
@@ -305,15 +307,15 @@ def _target(href: str, base: str) -> str:
     scheme, _, rest = url.partition(":")
     if scheme.lower() == "mailto":
         return _mail_address(rest)
-    if scheme.lower() == "tel":
-        return rest
+    if scheme.lower() in ("tel", "sms"):
+        return unquote(rest.partition("?")[0])
     if url.startswith("#") or not url:
         return ""
     try:
         url = urljoin(base, url) if base else f"https:{url}" if url.startswith("//") else url
     except ValueError:
         return ""
-    return url if _ABSOLUTE.match(url) else ""
+    return url.translate(_ESCAPED_IN_URLS) if _ABSOLUTE.match(url) else ""
 
 
 def _mail_address(rest: str) -> str:

@@ -21,6 +21,7 @@ from enum import Enum
 from functools import lru_cache
 
 from delivery.lazy_pattern import LazyPattern
+from delivery.smtp import foreign_blame
 from delivery.smtp.command import Step
 from delivery.smtp.reply import Reply
 
@@ -41,7 +42,7 @@ _DOMAIN_NOT_AUTHENTICATED = frozenset({"5.7.26", "5.7.515"})
 _MAILBOX_CODE = LazyPattern(r"[45]\.(?:1\.(?:1|2|3|4|6|10)|2\.[1-4])")
 _ADDRESS_CODE = LazyPattern(r"[45]\.1\.(?:1|2|3|4|6|10)")  # those mailbox codes that no words can override
 _MESSAGE_CODE = LazyPattern(r"[45]\.(?:3\.4|6\.\d{1,3}|2\.3)")
-_RESTRICTED_GROUP_CODE = LazyPattern(r"5\.7\.(?:12[0-9]|13[0-9])")  # Exchange: who may write to a group or mailbox
+_RESTRICTED_GROUP_CODE = LazyPattern(r"5\.7\.(?:12[0-9]|13[0-9]|193)")  # Exchange: who may write to a group or mailbox
 _CODE_IN_TEXT = LazyPattern(r"(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])")
 
 # Microsoft 365 rejects unknown mailboxes like this (Directory-Based Edge Blocking). In RFC 3463 it means a busy host.
@@ -100,13 +101,13 @@ _PERIOD = (
 _REFUSED = (
     r"(?:block(?:ed|ing|s)?|black[ -]?list(?:ed|s)?|block[ -]?list(?:ed|s)?|deny[ -]?list(?:ed|s)?|banned|suspended"
     r"|rejected|refused|denied|disabled|listed|revoked|paused|restricted|prohibited|forbidden|unverified|unauthori[sz]ed"
-    r"|reputation|(?:not|n't) (?:been )?(?:accepted|allowed|authori[sz]ed|permitted|verified|trusted|owned|registered"
-    r"|configured|approved|activated))"
+    r"|reputation|(?:not|n't) (?:been |yet )*(?:accepted|allowed|authori[sz]ed|permitted|verified|trusted|owned"
+    r"|registered|configured|approved|activated))"
 )
 _OURS = r"(?:your|sending|source|originating|connecting|client|sender(?:'s)?|from|outgoing|outbound|submitting)"
 _SENDING_QUOTA = _pattern(
     rf"\b(?:sends?|sending|submission|submit|outgoing|outbound|sender(?:'s)?|relay|relaying|smtp|messaging|mail count"
-    rf"|mailing|mail send)\b{_GAP}{_EXCEEDED}\b",
+    rf"|mailing|mail ?send)\b{_GAP}{_EXCEEDED}\b",
     rf"\b{_EXCEEDED}\b{_GAP}(?<!not )(?:sent|sending|outgoing|outbound|submission|relayed)\b",
 )
 _QUOTA = _pattern(  # limits for hours or longer, and money
@@ -155,8 +156,10 @@ _BLOCKED = _pattern(
     rf"\b(?:sends?|sending|outgoing|outbound|submission|smtp access|mail service)\b{_GAP}{_REFUSED}\b",
     r"\b(?:suspended|disabled|blocked|restricted|prohibited|banned|prevented|limited)\b"
     r" (?:from|for) (?:sending|relaying|sent|spam\w*)\b",
-    r"\b(?:account|user|domain|customer)(?: ~)? (?:is |has been |was )?(?:under review|pending approval)\b",
-    r"\b(?:can ?not|can't|may not) (?:be sent until|send)\b",
+    r"\b(?:account|user|domain|customer)(?: ~)? (?:is |has been |was )?(?:under review|pending approval|on hold)\b",
+    r"\brequested account is disabled\b|\bapi[ -]?key\b[^.;:]*\b(?:disabled|revoked|expired|invalid|unauthori[sz]ed)\b",
+    r"(?<!not )\blisted (?:at|in|on|by) ~|\bunauthori[sz]ed (?:ip|sender|client|host)\b|\bbehaviou?r spam\b",
+    r"\b(?:can ?not|can't|may not) (?:be sent until|send)\b|\b(?:can|may) only send\b",
     r"\b(?:free|trial|sandbox|test) (?:accounts?|plan|mode|subdomains?)\b",
 )
 _RELAYING = _pattern(
@@ -179,12 +182,14 @@ _SENDER = _pattern(
     r"\b(?:null )?sender(?: address| domain| e-?mail| identity| id)?(?:'s)?(?: ~| is| was| has been)*"
     r" (?:rejected|denied|refused|invalid|unknown|not|does not|doesn't|could not|cannot|verif\w+|forged|blocked|must"
     r"|unverified|mismatch|disallowed)\b",
-    r"\bsender signature\b|\bverif\w+ failed\b|\binvalid sender\b|\bunverified sender\b|\bnot one of your\b",
+    r"\bsender signature\b|(?<!callout )(?<!recipient )\bverif\w+ failed\b",
+    r"\binvalid sender\b|\bunverified sender\b|\bnot one of your\b",
     r"\b(?:unconfigured|unverified|unknown|invalid) (?:sending|sender|from) (?:domain|address)\b",
     r"\bmail ?from\b[^.;]{0,40}\b(?:must|not|doesn't|rejected|denied|invalid|refused|blocked)\b",
     r"\bfrom'?:? '?(?:address|domain|header|e-?mail)?'?[^.;:]{0,60}?"
     r"\b(?:does not match|doesn't match|must match|must be|not match|mismatch|unverified|not verified"
     r"|not (?:allowed|permitted|authori[sz]ed|owned|a sender))\b",
+    r"\bsender's (?:mail |e-?mail )?domain[^.;:]*\b(?:no|not|without)\b",
     r"\bnot owned\b|\bsend[ -]?as\b|sendasdenied|\bon behalf of\b",
     r"\baddress is not verified\b|\bidentit(?:y|ies)\b[^.;:]*\b(?:failed|not verified)\b|\bfollowing identities\b",
     r"\b(?:not|n't) (?:been )?(?:allowed|permitted|authori[sz]ed|enabled|entitled) (?:to |for )"
@@ -206,7 +211,9 @@ _SERVER = _pattern(  # only for a 5yz reply: in a 4yz, these words just mean "tr
 )
 _ACCOUNT_BLOCKED = LazyPattern(r"\baccount\b[^.;:]{0,30}\b(?:blocked|suspended|locked)\b")
 _NAMED_LISTS = LazyPattern(r"spamhaus|spamcop|barracudacentral|sorbs|uceprotect|dnsbl|\brbl\b")
-_NETEASE = LazyPattern(r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl)|rp:(?:cel|qrc|trc)|hl:\w{3}|dt:sum)\b")  # 163.com
+_NETEASE = LazyPattern(  # 163.com and 126.com
+    r"\b(?:mi:(?:spf|spb|cel|stc|sfq|dmc|ccl|nhd|imf|dma)|rp:(?:cel|ccl|drc|frl|qrc|rcl|trc)|hl:\w{3}|dt:(?:sum|rbl))\b"
+)
 _TOO_MANY_CONNECTIONS = _pattern(
     r"\b(?:too many|concurrent|simultaneous|parallel|maximum)[^.;:]{0,30}\b(?:connections?|sessions?)\b",
     r"\bconnections?\b[^.;:]{0,30}\b(?:limits?|exceeded|too many)\b",
@@ -272,7 +279,7 @@ def _blames_session(at_rcpt: bool, code: int, enhanced: str, words: str) -> bool
         return code >= 500 or not _RATE_WORDS.search(words) or _FOR_LONG.search(words) is not None
     if any(pattern.search(words) for pattern in (_RELAYING, _LOGIN, _SENDER, _DOMAIN, _BLOCKED)):
         return True
-    if code >= 500 and (_RATE.search(words) or _SERVER.search(words)):
+    if code >= 500 and (_RATE.search(words) or _SERVER.search(words) or foreign_blame.blames_session(words)):
         return True
     if enhanced.startswith(("5.7.", "5.4.")) or (not at_rcpt and not enhanced and code != 552):
         # A refusal about the recipient's account or quota would have another code, and come at RCPT.

@@ -18,7 +18,7 @@ from delivery.smtp.transport import READ, TLS_RECORD_BYTES, WRITE, Address, Poll
 
 TLS_PROBE_SECONDS = 5.0  # without a greeting for this long, the server may be waiting for TLS
 SPEAKS_TLS = "this port speaks TLS from the start: use smtp+ssl:// in EMAIL_URL"
-SPEAKS_NO_TLS = "this port speaks no TLS before STARTTLS: use smtp+tls:// in EMAIL_URL"
+SPEAKS_NO_TLS = "this port does not start with TLS: use smtp+tls:// in EMAIL_URL"
 CONTENT_BLOCK_BYTES = 64 * 1024  # each block of content that the network takes starts a new deadline
 _RECEIVE_BYTES = 16 * 1024
 _EMPTY = memoryview(b"")

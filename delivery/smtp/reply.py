@@ -21,6 +21,8 @@ from intake.text import one_line
 MAX_REPLY_BYTES = 64 * 1024
 MAX_TEXT_LENGTH = 1000  # characters
 
+_PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe]){2,}", re.DOTALL)
+_SINGLE = re.compile(rb"(?:[\x00-\x7f]|[\xc0-\xff](?=[a-zA-Z]))*", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 
 
@@ -41,8 +43,15 @@ class Reply(NamedTuple):
 
 
 def printable(raw: bytes) -> str:
-    """Decode bytes from a server for a log line: as UTF-8, with everything unprintable escaped."""
-    text = raw.decode("utf-8", "backslashreplace")
+    """Decode bytes from a server for a log line, with everything unprintable escaped.
+
+    They are UTF-8 (RFC 6531), but old servers reply in GBK or Windows-1252, whose bytes come in pairs or alone.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        codec = "gb18030" if _PAIRS.fullmatch(raw) else "cp1252" if _SINGLE.fullmatch(raw) else "utf-8"
+        text = raw.decode(codec, "backslashreplace")
     return text if text.isprintable() else one_line(text)
 
 

@@ -5,7 +5,8 @@ unquoted cells; and comma, semicolon or tab as the delimiter. The addresses are 
 `recipient_email`, or else one of ADDRESS_NAMES. A file with one column needs no header. Blank lines and other columns
 are ignored, whatever their encoding. With `lenient`, UTF-16 with a byte order mark is accepted too, and an address that
 is not UTF-8 is decoded as Windows-1252, which Excel uses for "CSV". The first line may name the delimiter, as many
-programs do for Excel: `sep=;`. Concatenated files may have a byte order mark and a header in the middle.
+programs do for Excel: `sep=;`. Concatenated files may have a byte order mark, such a line and a header in the
+middle.
 
 Writing produces RFC 4180 with CRLF. A spreadsheet runs a cell that begins with `= + - @ TAB CR LF NUL` (or the
 full-width form of the first four) as a formula, and valid addresses can begin with `= + -`. Such a cell gets an
@@ -45,6 +46,7 @@ ADDRESS_NAMES = (
         "contactemail",
         "useremail",
         "workemail",
+        "email1value",  # Google Contacts
     }
     | {"correoelectrónico", "correoelectronico", "courriel", "emel", "alamatemel", "alamatemail", "epost", "eposta"}
     | {"电子邮件", "电子邮箱", "電子郵件", "電郵", "邮箱", "メールアドレス", "이메일"},
@@ -328,6 +330,12 @@ def _layout_by_header(delimiter: str, line: int, cells: list[str], names: set[st
     return _Layout(delimiter, len(cells), address, status, max(address, status or 0) + 1, line, name)
 
 
+def _names_delimiter(cells: list[str], layout: _Layout) -> bool:
+    """Return whether a record is a line `sep=…` that names the delimiter of this file."""
+    found = _SEPARATOR_LINE.fullmatch(layout.delimiter.join(cells))
+    return found is not None and found[1] == layout.delimiter
+
+
 def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | None:
     """Return the row for a record, or None if the record is blank."""
     whole = "".join(cells)
@@ -336,7 +344,7 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | No
     if "\0" in whole:
         return InvalidLine(line, "the line contains a NUL character")
     if reason := _bad_shape(cells, layout):
-        return InvalidLine(line, reason)
+        return None if _names_delimiter(cells, layout) else InvalidLine(line, reason)
     cell = cells[layout.address]
     if not cell.isascii() and _SURROGATE.search(cell):
         try:
@@ -344,8 +352,8 @@ def _row(line: int, cells: list[str], layout: _Layout) -> Row | InvalidLine | No
         except UnicodeError:
             return InvalidLine(line, "the address is not UTF-8 text; save the file as UTF-8")
     text = unescape(cell.strip(_BLANKS))
-    if "@" not in text and text.lower() in (ADDRESS_COLUMN, layout.name.lower()):
-        return None  # the header of another file that was appended
+    if "@" not in text and (text.lower() in (ADDRESS_COLUMN, layout.name.lower()) or _names_delimiter(cells, layout)):
+        return None  # the first line of another file that was appended
     if layout.status is None:
         return Row(line, text)
     status = cells[layout.status].strip(_BLANKS).lower()

@@ -25,8 +25,10 @@ senders claim one after another, because each counts what the others have claime
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from storage.audience_windows import window_of
-from storage.audiences import Audiences, why_deleted
+from storage.audiences import Audiences, ListOfEmail, why_deleted
 from storage.connection import Connection
 from storage.progress import ProgressTable, RecipientRange
 
@@ -61,7 +63,8 @@ ORDER BY person.recipient_id LIMIT :limit
 RETURNING event_id, recipient_id, address
 """
 NEXT_EVENT_ID = """
-SELECT e.event_id FROM emails e {sending_index_hint} WHERE e.status = 'sending' AND e.event_id >= :first AND (
+SELECT e.event_id, (SELECT s.audience FROM progress s WHERE s.event_id = e.event_id)
+FROM emails e {sending_index_hint} WHERE e.status = 'sending' AND e.event_id >= :first AND (
     EXISTS (SELECT 1 FROM deliveries d
             WHERE d.claimed_by IS NULL AND d.finished_at IS NULL AND d.event_id = e.event_id
                 AND d.next_attempt_at <= :now)
@@ -119,9 +122,9 @@ class Claims:
                 self._connection.fetch_one(self._lock_quota)
                 limit = min(limit, per_day - self.used_today(now))
             for first in _starts_after(after):
-                while len(claimed) < limit and (event_id := self._next_event_id(first, now)) is not None:
-                    claimed += self._claim_from(event_id, sender_id, now, limit - len(claimed))
-                    first = event_id + 1
+                while len(claimed) < limit and (found := self._next_email(first, now)) is not None:
+                    claimed += self._claim_from(*found, sender_id, now, limit - len(claimed))
+                    first = found[0] + 1
         return claimed
 
     def used_today(self, now: int) -> int:
@@ -129,14 +132,17 @@ class Claims:
         row = self._connection.fetch_one(USED_TODAY, hour=now // 3600 - 24)
         return int(row[0]) if row else 0
 
-    def _next_event_id(self, first: int, now: int) -> int | None:
+    def _next_email(self, first: int, now: int) -> tuple[int, str] | None:
+        """Return the event_id and the kind of audience of the next email with deliveries to claim, or None."""
         if first > LAST_EVENT_ID:
             return None
         row = self._connection.fetch_one(self._next_event_id_sql, first=first, now=now)
-        return None if row is None else int(row[0])
+        return None if row is None else (row[0], row[1])
 
-    def _claim_from(self, event_id: int, sender_id: int, now: int, limit: int) -> list[Claim]:
+    def _claim_from(self, event_id: int, audience: str, sender_id: int, now: int, limit: int) -> list[Claim]:
         """Claim queued deliveries, then create claimed ones for the next recipients."""
+        # Lists are locked before deliveries and `progress`, as by those who change them.
+        lists = [] if audience == "everyone" else self._audiences.lock_lists(event_id)
         claim = {"event_id": event_id, "sender_id": sender_id, "now": now}
         claims = self._fetch_claims(self._claim_queued, limit=limit, **claim)
         room = limit - len(claims)
@@ -148,15 +154,16 @@ class Claims:
                 cursor = created[-1][1] if len(created) == room else None
                 self._progress.move_cursor(event_id, cursor, len(created), now)
             else:
-                created = self._create_some(remaining, room, claim)
+                created = self._create_some(remaining, lists, room, claim)
             self._created += len(created)
             claims += created
         return claims
 
-    def _create_some(self, remaining: RecipientRange, room: int, claim: dict[str, int]) -> list[Claim]:
+    def _create_some(
+        self, remaining: RecipientRange, lists: Sequence[ListOfEmail], room: int, claim: dict[str, int]
+    ) -> list[Claim]:
         """Create up to `room` claimed deliveries of an email that is not for everyone, and move its cursor."""
         event_id, now = claim["event_id"], claim["now"]
-        lists = self._audiences.lock_lists(event_id)
         for each in lists:
             if each.deleted_at is not None:  # at the very moment at which the email was started
                 self._progress.hold_started(event_id, why_deleted(each.name, each.excluded))

@@ -111,6 +111,10 @@ class PostgreSQLConnection:
         """Run a statement of MANY_ROWS for all of `rows` at once. Return how many rows it changed."""
         return self._execute(MANY_ROWS[sql], arrays(rows)).rowcount
 
+    def insert(self, sql: str, rows: Sequence[tuple[object, ...]]) -> int:
+        """Run an INSERT of MANY_ROWS for all of `rows` at once. Return how many rows it inserted."""
+        return self.executemany(sql, rows)
+
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
         """Run statements in order. Return for each its rows, or the number it changed. Writes need a transaction."""
         self._wait_for_pending()

@@ -96,3 +96,11 @@ def test_every_message_that_is_explained_is_one_of_the_program() -> None:
     for text in re.findall("`([^`]*)`", "".join(rows)):
         longest = max(text.removeprefix("held: ").removeprefix("WARNING ").split("…"), key=len).strip()
         assert longest in program or longest in OF_SERVERS, text
+
+
+def test_the_guide_to_the_pages_names_buttons_by_their_labels() -> None:
+    templates = "\n".join(file.read_text() for file in (PROJECT / "web" / "templates").rglob("*.html"))
+    bold = re.findall(r"\*\*([^*]+)\*\*", (PROJECT / "docs" / "pages.md").read_text())
+    labels = {label: ".*".join(map(re.escape, re.split("[… ]+", label) if "…" in label else [label])) for label in bold}
+    assert len(labels) > 10
+    assert [label for label, pattern in labels.items() if not re.search(pattern, templates)] == []

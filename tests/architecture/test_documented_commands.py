@@ -1,4 +1,4 @@
-"""Commands in the docs: none puts a secret where other users of the machine, or the shell's history, show it."""
+"""Commands in the docs: none exposes a secret to other users of the machine, or to the shell's history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTING = re.compile(r"[A-Z][A-Z_]*=.*|#.*|")  # a line of `.env`
 
 
 def commands(text: str) -> list[str]:
-    """Return the commands of the blocks of shell, without comments. A block of settings shows a file."""
+    """Return the commands in the shell blocks, without comments. Blocks of settings show a file, and are left out."""
     blocks = [block.splitlines() for block in re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, re.DOTALL)]
     lines = [line for block in blocks if not all(map(SETTING.fullmatch, block)) for line in block]
     return [re.sub(r"(^|\s)#.*", "", line) for line in lines]

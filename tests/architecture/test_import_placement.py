@@ -12,10 +12,11 @@ NOT_THE_PROGRAM = {"tests", "bench", "docs"}
 MOST = 8
 # File -> the reason why it may import inside a function, and how often it does.
 ALLOWED = {
-    "task.py": ("the fast path: an idle sweep ends before the rest of the program is imported", 2),
+    "task.py": ("the fast path: an idle sweep ends before the rest of the program is imported", 1),
     "settings/__init__.py": (
-        "on the fast path: python-dotenv is slow to import, and needed only if a line of .env is not plain",
-        1,
+        "on the fast path: python-dotenv is slow to import, and needed only if a line of .env is not plain;"
+        " the descriptions are needed only if a value is invalid",
+        2,
     ),
     "settings/parse.py": ("on the fast path: zoneinfo is not needed there", 1),
     "database.py": ("psycopg is an optional package", 1),

@@ -1,4 +1,4 @@
-"""The requirements: every package is pinned and has hashes, directly needed or not, and no package is needless."""
+"""The requirements: every package, direct or not, is pinned and has hashes, and none is unnecessary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def locked(file: Path) -> list[Requirement]:
 
 
 def needed(file: Path) -> list[Requirement]:
-    """Return the packages that a file asks for, and those of the files that it includes."""
+    """Return the packages that a file lists, and those of the files that it includes."""
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
     included = [line.removeprefix("-r ") for line in lines if line.startswith("-r ")]
     own = [Requirement(line) for line in lines if not line.startswith("-r ")]
@@ -42,7 +42,7 @@ def needed(file: Path) -> list[Requirement]:
 
 
 def applies(requirement: Requirement, *extras: str) -> bool:
-    """Whether the marker of a requirement holds here, with one of these extras or none."""
+    """Return whether the marker of a requirement is true here, with one of these extras or none."""
     marker = requirement.marker
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, ""))
 

@@ -1,4 +1,4 @@
-"""The shape of the code, for the reader who has to live in it."""
+"""Limits on the size of files and functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_FILE = 600
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """The lines of its body, without the docstring."""
+    """Return the number of lines in the body, without the docstring."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 

@@ -1,4 +1,4 @@
-"""An email that is as hostile as HTML can be, in a real browser: nothing of it runs, and nothing is fetched."""
+"""The most hostile HTML email, in a real browser: none of it runs, and nothing is fetched."""
 
 from __future__ import annotations
 

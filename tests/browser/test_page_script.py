@@ -1,4 +1,4 @@
-"""page.js in a real browser: pages that keep up, and stop; times in the reader's zone; the key that searches."""
+"""page.js in a real browser: live updates, times in the reader's zone, and the search key."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def server(installation: Installation) -> Iterator[Server]:
 
 @pytest.fixture
 def page(chromium: Browser, elsewhere: Elsewhere, server: Server) -> Iterator[Page]:
-    """A browser in Chicago."""
+    """Return a page in a browser whose time zone is Chicago's."""
     tab = Tab(chromium, f"http://127.0.0.1:{server.port}", elsewhere, timezone_id="America/Chicago")
     yield tab.page
     tab.close()
 
 
 def requests_of(page: Page) -> list[str]:
-    """Fills while the page is open: what it asks for again."""
+    """Return a list that collects the page's requests while it is open."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if request.resource_type == "fetch" else None)
     return asked
@@ -83,7 +83,7 @@ def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
 
 
 def test_distances_in_time_keep_moving_while_nothing_else_does(installation: Installation, page: Page) -> None:
-    """Also where the reader's clock is wrong by an hour."""
+    """The reader's clock may be wrong by an hour."""
     installation.save_email(8, due_in=3_715, subject="Later")
     page.clock.install(time=datetime.now(UTC) - timedelta(hours=1))
     page.goto("/emails/8")
@@ -158,7 +158,7 @@ def test_times_are_shown_in_the_readers_zone_on_wish(page: Page) -> None:
 
 
 def in_chicago(moment: str) -> str:
-    """The same instant, by Python."""
+    """Return the same instant in Chicago's time, computed by Python."""
     local = datetime.fromisoformat(moment).astimezone(ZoneInfo("America/Chicago"))
     clock = "%H:%M:%S" if local.second else "%H:%M"
     return f"{local:%a} {local.day} {local:%b %Y} {local:{clock}} {local.isoformat()[19:]}"

@@ -1,4 +1,4 @@
-"""Every page in a real browser: light, dark, on a phone and without scripts, it is accessible, strict and narrow."""
+"""Every page in a real browser, light and dark, on a phone and without scripts: accessible, strict and narrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers.web_server import serve
 from web.auth.browsers import is_for_programs
 
 TOKEN = "the-token-of-the-pages"
-# The addresses at which each page is looked at.
+# The addresses of each page to check.
 PAGES: dict[str, list[str]] = {
     "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
     "/docs": ["/docs"],
@@ -53,7 +53,7 @@ NO_SUCH_PAGE = "/nothing"
 
 
 class Site(NamedTuple):
-    """A service with something on every page; `session` lets a tab in."""
+    """A service with data on every page. `session` is the cookie of someone who is logged in."""
 
     address: str
     names: dict[str, object]
@@ -72,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
 
 
 def names_of(installation: Installation) -> dict[str, object]:
-    """What stands in braces in PAGES."""
+    """Return the values of the names in braces in PAGES."""
     with installation.database() as database:
         tokens = unsubscribe_tokens(installation.settings, database)
         message = min((installation.folder / "outbox" / "new").iterdir()).name
@@ -80,7 +80,7 @@ def names_of(installation: Installation) -> dict[str, object]:
 
 
 def logged_in(chromium: Browser, address: str) -> Any:
-    """The session of a person who has logged in."""
+    """Return the session of someone who is logged in."""
     context = chromium.new_context(base_url=address)
     page = context.new_page()
     page.goto("/login")
@@ -132,7 +132,7 @@ def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -
 def refused_time(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.TOMORROW}")
     page.get_by_text("Reschedule").click()
-    page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # Singapore's clocks skipped it
+    page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # clocks in Singapore skipped it
     page.get_by_role("button", name="Save").click()
 
 
@@ -169,7 +169,7 @@ def test_the_answer_to_a_form_is_for_everyone(
 
 
 def test_the_browser_does_complain(chromium: Browser, site: Site, elsewhere: Elsewhere) -> None:
-    """That nothing was found says nothing unless something can be."""
+    """The checks find faults where there are some."""
     with tab_of(chromium, site, elsewhere) as tab:
         tab.page.goto("/login")
         tab.page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", BAD)

@@ -1,4 +1,4 @@
-"""The whole life of an email in a real browser, by mouse and by keyboard alone."""
+"""The life of an email in a real browser, from writing to unsubscribing, by mouse and by keyboard alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOW = 30_000  # milliseconds, until something is sent
 
 
 class Mailbox:
-    """Grace's, which is full until it has been emptied."""
+    """Grace's mailbox, which is full until it is emptied."""
 
     full = True
 
@@ -44,7 +44,7 @@ def mail_server(mailbox: Mailbox) -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def address(project_copy: Path, free_port: int, mail_server: ScriptedServer) -> Iterator[str]:
-    """Where the service is, as a user started it."""
+    """Return the address of the service, started as a user would."""
     give_venv(project_copy)
     address = f"http://127.0.0.1:{free_port}"
     settings = {"API_TOKEN": TOKEN, "PUBLIC_URL": address, "PORT": str(free_port)}
@@ -114,7 +114,7 @@ def write_email(page: Page, person: Hands) -> None:
 
 
 def watch_it_go_out(page: Page) -> None:
-    """Nothing is pressed: the page keeps up by itself."""
+    """Wait without touching anything: the page updates automatically."""
     expect(page.get_by_text("sent, 1 failed", exact=True)).to_be_visible(timeout=SLOW)
 
 
@@ -127,7 +127,7 @@ def retry_the_one(page: Page, person: Hands) -> None:
 
 
 def link_in(content: bytes) -> str:
-    """The one at the end of a message."""
+    """Return the link at the end of a message."""
     found = re.search(rb"http://\S+/unsubscribe/\S+", content.partition(b"\r\n\r\n")[2])
     assert found, content
     return found[0].decode()

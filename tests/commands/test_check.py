@@ -1,4 +1,4 @@
-"""What `flask check` finds, and what it says of it."""
+"""The findings of `flask check`, and their wording."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOW = int(time.time())
 
 @pytest.fixture
 def ready(tmp_path: Path, where: dict[str, str]) -> Settings:
-    """An installation with its tables, on a database of each kind."""
+    """Return an installation with its tables, on each engine."""
     settings = load_settings(where, tmp_path)
     db_init(settings, datetime.now(UTC))
     return settings
@@ -134,7 +134,7 @@ def test_a_login_that_is_taken_is_said_with_its_user(ready: Settings) -> None:
 
 
 def test_a_maildir_that_cannot_be_made_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can write everywhere
     assert said(settings, "mail server").level == "error"
     assert not (settings.folder / "outbox").exists()
 
@@ -183,7 +183,7 @@ def test_an_address_that_nobody_can_answer_is_an_error_once_mail_leaves(tmp_path
 
 
 def levels(folder: Path, word: str, **environment: str) -> list[str]:
-    """Of the findings about the settings in which this word occurs."""
+    """Return the levels of the findings about settings that contain this word."""
     found = configuration.check_setup(load_settings(environment, folder))
     return [each.level for each in found if word in each.text]
 

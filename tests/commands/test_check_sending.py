@@ -1,4 +1,4 @@
-"""`flask check` beside a real crontab, a real Redis, and the settings that these need."""
+"""`flask check` with a real crontab and a real Redis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cron_job(settings: Settings) -> Finding:
 def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings({}, copy_project(tmp_path / "here"))
     db_init(settings, datetime.now(UTC))
-    assert cron_job(settings).level == "ok"  # something swept just now
+    assert cron_job(settings).level == "ok"  # a sweep has just run
     db_init(settings._replace(database_path=tmp_path / "old.db"), datetime.fromtimestamp(0, UTC))
     old = settings._replace(database_path=tmp_path / "old.db")
     assert (cron_job(old).level, cron_job(old).remedy) == ("warning", delivery_health.START_SENDER["cron"])
@@ -80,7 +80,7 @@ def test_the_parts_that_live_with_redis_are_looked_for(
             time.sleep(0.1)
         else:
             raise AssertionError(found(installation.settings, "redis"))
-        for _ in range(20):  # and not just at some moments
+        for _ in range(20):  # and not just sometimes
             assert [each.level for each in found(installation.settings, "redis")] == ["ok"]
 
 
@@ -105,7 +105,7 @@ def test_rq_is_refused_on_windows_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_ctrl_break_stops_a_sweep_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Windows calls SIGBREAK is one more signal; here another one stands in for it."""
+    """Another signal stands in for SIGBREAK, which only Windows has."""
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:

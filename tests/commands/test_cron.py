@@ -1,4 +1,4 @@
-"""The cron job: our block, on a real crontab; whatever else stands there stays byte for byte."""
+"""The cron job, in a real crontab. All other lines stay byte for byte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HERE = Job(Path("/srv/mail/.venv/bin/python"), Path("/srv/mail"))
 THERE = Job(Path("/opt/mail/.venv/bin/python"), Path("/opt/mail"))
 
-# All of it is taken by cron; much of it is changed, or switched off, by tools that parse and render crontabs.
+# cron accepts all of this. Tools that parse and rewrite crontabs change or disable much of it.
 ODD_LINES = [
     b"*/5\t*  *  * *    /bin/true   \n",
     b"   0 0 * * *   /bin/true\n",
@@ -172,7 +172,7 @@ def busybox_has_crontab() -> bool:
 
 @pytest.fixture(params=[BUSYBOX, REAL_BUSYBOX] if busybox_has_crontab() else [BUSYBOX], ids=lambda text: text[10:14])
 def busybox_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the crontabs, with busybox's `crontab` on PATH."""
+    """Return the crontab folder, with busybox's `crontab` on PATH."""
     folder = tmp_path / "crontabs"
     folder.mkdir()
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -227,7 +227,7 @@ def test_a_user_without_a_crontab_has_an_empty_one(
 @pytest.mark.parametrize(
     "words",
     [
-        "crontab: can't open 'somebody-else': No such file or directory",
+        "crontab: can't open 'someone-else': No such file or directory",
         f"crontab: can't open '{USER}': Permission denied",
         "crontab: can't change directory to '/etc/crontabs': No such file or directory",
         "crontab: must be suid to work properly",
@@ -267,7 +267,7 @@ def test_every_byte_of_a_path_survives() -> None:
         name = os.fsdecode(b" " + bytes([byte]) + b"\\" + bytes([byte]))
         job = Job(Path("/bin/python"), Path("/srv", name))
         assert job_in(block_of(job)) == job
-        assert r"\\" not in line_of(job)  # Debian's cron makes one of two, others do not
+        assert r"\\" not in line_of(job)  # Debian's cron turns two into one, others do not
 
 
 @pytest.mark.parametrize(("folder", "reason"), [("a\nb", "line break"), ("x" * 980, "too long")])

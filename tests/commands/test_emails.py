@@ -1,4 +1,4 @@
-"""`flask emails`: the lists, one email, and what a person decides, on every kind of database."""
+"""`flask emails`: lists, one email, and decisions, on each engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hold(database: Database, event_id: int) -> None:
 
 
 def send(database: Database, recipients: int = 3, fails: int = 0) -> None:
-    """Email 7 is sent at NOON; the first `fails` deliveries failed."""
+    """Send email 7 at NOON. Its first `fails` deliveries fail."""
     start(database, recipients)
     sender_id = enter(database)
     claims = database.claims.claim(sender_id, 0, NOW, fails) if fails else []

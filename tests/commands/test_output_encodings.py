@@ -1,4 +1,4 @@
-"""What commands print where the encoding of stdout lacks a character: an escape instead of an error."""
+"""A character that stdout cannot encode is printed as an escape sequence, and causes no error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask recipients` and `flask init-db`, as a person or a script uses them."""
+"""`flask recipients` and `flask init-db`, as people and scripts use them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.support.recipients_command import Command, commands_of, stored
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 MANY = 20_000
-# Not ru_maxrss: that begins with the peak of the process that started this one.
+# Not ru_maxrss, which starts with the peak of the parent process.
 PRINT_PEAK = (
     "import atexit, pathlib, sys; from flask.cli import main;"
     "status = pathlib.Path('/proc/self/status');"
@@ -149,7 +149,7 @@ def test_an_import_killed_at_any_moment_is_all_or_nothing(
 def test_an_import_that_waits_for_its_pipe_keeps_nobody_waiting(start: Start, recipients: Command) -> None:
     process = start("import", "-")
     assert process.stdin is not None
-    process.stdin.write(b"a@example.com\n" * 50_000)  # more than the pipe holds: it was read
+    process.stdin.write(b"a@example.com\n" * 50_000)  # more than the pipe holds, so it was read
     process.stdin.flush()
     assert recipients("add", "b@example.com").exit_code == 0
     process.kill()

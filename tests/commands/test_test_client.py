@@ -1,4 +1,4 @@
-"""The sample client, against a real server and against none."""
+"""The sample client, with and without a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT = Path(__file__).resolve().parents[2] / "test_client.py"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # -I: with nothing but the standard library, as on a machine where only this file was copied to.
+    # -I: only the standard library, as on a machine to which only this file was copied.
     command = [sys.executable, "-I", "-X", "utf8", str(CLIENT), *arguments]
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=CLEAN_ENVIRONMENT | environment)
 
@@ -37,7 +37,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def url(settings: Settings) -> Iterator[str]:
-    """Of a real server, on the database of these settings."""
+    """Return the URL of a real server on the database of these settings."""
     with serve(settings.folder, unused_port()) as server:
         yield f"http://127.0.0.1:{server.port}"
 

@@ -1,4 +1,4 @@
-"""What is promised of the image and of each container."""
+"""Check what the docs promise about the image and the containers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.containers.podman import PROJECT, Failure, Podman, expect, run, wait_
 PARTS = ("database", "web", "watcher", "redis", "worker", "scheduler")
 PROGRAM = "/srv/email-endpoint"
 IN_MEMORY = {"proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"}
-FILES_OF_PODMAN = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"}  # for root alone
+FILES_OF_PODMAN = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"}  # only for root
 RECIPIENT = "ada@example.com"
 
 
@@ -58,7 +58,7 @@ def post_and_wait(compose: Compose) -> None:
 
 
 def check_image(podman: Podman) -> None:
-    """What is in the image, and what is not."""
+    """Check what the image contains, and what it does not contain."""
     command = ["run", "--rm", "--network=none", "email-endpoint", "python", "-c"]
     podman(*command, "import flask, granian, psycopg, redis, rq, rq_scheduler.scripts.rqscheduler")
     for module in ("freezegun", "pip", "setuptools", "pytest"):
@@ -93,7 +93,7 @@ def check_image_alone(podman: Podman) -> None:
 
 
 def check_sbom() -> None:
-    """The list of packages has each that is pinned for the service, at its version."""
+    """The SBOM lists every pinned package of the service with its version."""
     listed = {
         f"{component['name'].lower().replace('_', '-')}=={component['version']}"
         for component in json.loads(run(PROJECT / "deploy" / "sbom.sh", sys.executable))["components"]
@@ -103,7 +103,7 @@ def check_sbom() -> None:
 
 
 def check_confinement(compose: Compose, part: str) -> None:
-    """No process of a part is root, none has a capability, and nothing is writable but its data and memory."""
+    """No process runs as root or has a capability, and only the data and memory are writable."""
     users = compose.podman("top", compose.name(part), "huser").split()[1:]
     expect(not {"root", "0"} & {*users}, f"{part} runs as root")
     status = compose.run_in(part, "cat", "/proc/self/status")
@@ -126,7 +126,7 @@ def check_mounts(compose: Compose, part: str) -> None:
 
 
 def check_that_redis_needs_a_password(compose: Compose) -> None:
-    """`docker compose up` with Redis and no REDIS_PASSWORD says what is missing."""
+    """Without REDIS_PASSWORD, `docker compose up` with Redis names what is missing."""
     compose("up", "-d", "--no-deps", "redis")
     said = "set REDIS_PASSWORD in deploy/.env"
     wait_until(lambda: said in compose.logs("redis"), 30, lambda: f"Redis says nothing\n{compose.logs('redis')}")
@@ -142,7 +142,7 @@ def check_that_redis_asks_for_the_password(compose: Compose) -> None:
 
 
 def check_that_a_hanging_part_is_unhealthy(compose: Compose) -> None:
-    """The processes of the web server and the scheduler stand still for a while, as if they hung."""
+    """A web server or scheduler whose processes are stopped becomes unhealthy."""
     for part in ("web", "scheduler"):
         name = compose.name(part)
         compose.run_in(part, "python", "-c", "import os, signal; os.kill(-1, signal.SIGSTOP)")
@@ -152,7 +152,7 @@ def check_that_a_hanging_part_is_unhealthy(compose: Compose) -> None:
 
 
 def check_stop(compose: Compose) -> None:
-    """SIGTERM ends each part in time."""
+    """Each part exits in time after SIGTERM."""
     for part in PARTS[::-1]:
         compose.podman("stop", "-t", "60", compose.name(part))
         code = compose.inspect(part)["State"]["ExitCode"]

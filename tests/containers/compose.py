@@ -40,7 +40,7 @@ class Compose:
         self._env_file.write_text("".join(f"{name}={value}\n" for name, value in self._settings.items()))
 
     def setting(self, name: str) -> str:
-        """The value of a setting in that `.env`."""
+        """Return the value of a setting in that `.env`."""
         return self._settings[name]
 
     def __call__(self, *arguments: str) -> str:
@@ -55,7 +55,7 @@ class Compose:
     def start(self, *services: str) -> None:
         """Create the containers of these services, after the tables, and wait until each is healthy.
 
-        Without systemd, podman runs no health check by itself.
+        Without systemd, podman does not run health checks.
         """
         if "database" in services:
             self("up", "-d", "--no-deps", "database")
@@ -83,7 +83,7 @@ class Compose:
         return f"email-endpoint_{service}_1"
 
     def logs(self, service: str) -> str:
-        """What a service has printed."""
+        """Return the output of a service."""
         command = ["podman", "logs", self.name(service)]
         done = subprocess.run(
             command, env=self.podman.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -95,12 +95,12 @@ class Compose:
         return self.podman("exec", self.name(service), *command)
 
     def inspect(self, service: str) -> Any:
-        """What podman says of the container of a service."""
+        """Return what `podman inspect` reports about the container of a service."""
         (found,) = json.loads(self.podman("inspect", self.name(service)))
         return found
 
 
 def unused_port() -> int:
-    """A port of 127.0.0.1 that nobody uses."""
+    """Return an unused port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A machine with systemd, in a container: docs/deploy.md as it is written installs the service on it."""
+"""A container with systemd, in which the commands in docs/deploy.md install the service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(urllib.request.urlopen('http://127.0.0.1:5000/send-emails', form).read().d
 
 
 def install_commands() -> str:
-    """The first commands of the section "One machine"."""
+    """Return the first block of commands in the section "One machine"."""
     section = (PROJECT / "docs" / "deploy.md").read_text().partition("\n## One machine\n")[2]
     match = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     if match is None or "systemctl enable --now" not in match[1]:
@@ -43,17 +43,17 @@ class Machine:
         return self._podman("exec", "-i", "-w", "/", NAME, "bash", "-eu", text=as_user + script)
 
     def fails(self, script: str) -> bool:
-        """Whether a script fails."""
+        """Return whether a script fails."""
         return self._podman.status("exec", NAME, "bash", "-euc", script) != 0
 
     def journal(self) -> str:
-        """What the services have written."""
+        """Return the journal of the services."""
         return self("journalctl --no-pager -n 100; systemctl --no-pager status 'email-endpoint-*' || true")
 
 
 @contextmanager
 def running_machine(podman: Podman, folder: Path) -> Iterator[Machine]:
-    """Build the machine and start it; it has the files of the project that git knows or would take."""
+    """Build and start the machine, with every file of the project that git does not ignore."""
     context = folder / "machine"
     files = run("git", "-C", PROJECT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     for name in (name for name in files if (PROJECT / name).is_file()):
@@ -82,7 +82,7 @@ def check_installation(machine: Machine) -> None:
 
 
 def check_sandbox(machine: Machine) -> None:
-    """Within the sandbox of each unit, its user can write to the data, and not even root to the program."""
+    """In the sandbox of each unit, its user can write to the data, and not even root can write to the program."""
     for service in SERVICES:
         pid = machine(f"systemctl show -p MainPID --value {service}").strip()
         status = machine(f"cat /proc/{pid}/status")
@@ -97,7 +97,7 @@ def check_sandbox(machine: Machine) -> None:
 
 
 def check_stop(machine: Machine) -> None:
-    """The services end when they are told to."""
+    """The services stop on request."""
     machine("systemctl stop " + " ".join(SERVICES))
     for service in SERVICES:
         expect("Result=success" in machine(f"systemctl show -p Result {service}"), machine.journal())

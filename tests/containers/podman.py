@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 APT_SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 BASE_IMAGES = {"python": "python:3.11-slim-bookworm", "postgres": "postgres:15", "redis": "redis:7"}
-FOLDER = Path("/var/tmp/email-endpoint-containers")  # on a real disk: the layers of images need one
+FOLDER = Path("/var/tmp/email-endpoint-containers")  # image layers need a real disk
 ROOM_NEEDED = 6_000_000_000  # bytes
 
 # What systemd would do for podman elsewhere: control groups, limits, logs.
@@ -40,7 +40,7 @@ runroot = "{folder}/run"
 
 
 class Failure(Exception):
-    """The machine cannot run containers, or something in them is not as it should be."""
+    """The machine cannot run containers, or a check failed."""
 
 
 class Podman:
@@ -58,11 +58,11 @@ class Podman:
         return run("podman", *arguments, environ=self.environ, text=text)
 
     def build(self, file: Path, tag: str, context: Path) -> None:
-        """Build an image, which may use the network as this machine does."""
+        """Build an image, with the network of this machine."""
         self("build", "--format=docker", "--layers=false", "--network=host", "-f", file, "-t", tag, context)
 
     def remove(self, name: str) -> None:
-        """Remove a container and its volumes. One that is just restarted cannot be removed at that moment."""
+        """Remove a container and its volumes. Retries, because a container that is restarting cannot be removed."""
         command = ("rm", "-f", "-t", "60", "-v", name)
         wait_until(lambda: self.status(*command) == 0, 90, lambda: f"{name} cannot be removed")
 
@@ -72,21 +72,21 @@ class Podman:
 
 
 def environ_of(folder: Path) -> dict[str, str]:
-    """The environment in which podman uses this folder alone."""
+    """Return an environment in which podman uses only this folder."""
     files = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
     return os.environ | {name: str(folder / file) for name, file in files.items()} | {"TMPDIR": str(folder)}
 
 
 def remove_containers(folder: Path) -> None:
-    """End and remove all containers and networks that use this folder."""
-    # A container that is just restarted cannot be removed at that moment.
+    """Stop and remove all containers and networks that use this folder."""
+    # A container cannot be removed while it restarts.
     for command in (*[["rm", "-fa", "-t", "0"]] * 3, ["network", "prune", "-f"]):
         subprocess.run(["podman", *command], env=environ_of(folder), capture_output=True)
 
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """An empty folder, for one run at a time. What a run that was killed has left is removed first."""
+    """Yield an empty folder, locked for this run. Leftovers of a killed run are removed first."""
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with FOLDER.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -117,7 +117,7 @@ def _unmount_below(folder: Path) -> None:
 
 
 def can_mount_overlay(folder: Path) -> bool:
-    """Whether this machine mounts an overlay. Raises Failure if it can mount nothing."""
+    """Return whether this machine can mount an overlay. Raises Failure if it cannot mount anything."""
     try:
         run("unshare", "--mount", "--pid", "--net", "--fork", "mount", "-t", "tmpfs", "none", folder)
     except Failure as failure:
@@ -132,7 +132,7 @@ def can_mount_overlay(folder: Path) -> bool:
 
 
 def build_base_images(podman: Podman, folder: Path) -> None:
-    """Build Debian's base, and on it the images that deploy/ names."""
+    """Build a base image of Debian, and from it the images that deploy/ names."""
     archive, context = folder / "debian.tar", folder / "images"
     sources = next(path for path in APT_SOURCES if Path(path).exists())
     options = ("--variant=minbase", "--dpkgopt=force-unsafe-io", "--quiet")
@@ -146,7 +146,7 @@ def build_base_images(podman: Podman, folder: Path) -> None:
 
 
 def run(*command: str | Path, environ: dict[str, str] | None = None, text: str = "") -> str:
-    """Run a command that must succeed; return what it prints."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(command, env=environ, input=text, capture_output=True, text=True)
     if done.returncode != 0:
         words = " ".join(map(str, command))

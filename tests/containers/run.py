@@ -1,7 +1,7 @@
 """Builds the image and runs deploy/compose.yaml for real, with Debian's podman: `./run_tests.sh --containers`.
 
 No image is downloaded. The base images are built here from Debian's packages, under the names that deploy/ uses
-(tests/containers/images). Everything lies in one folder: images, volumes, networks, settings. Nothing stays
+(tests/containers/images). Images, volumes, networks and settings are all in one folder. Nothing is left
 behind, and the machine's own podman is not touched.
 
 Needs root on a machine that allows mounts, network namespaces and packet filters. Any failure ends the program with
@@ -24,7 +24,7 @@ from tests.containers.compose import Compose
 from tests.containers.machine import check_installation, check_sandbox, check_stop, running_machine
 from tests.containers.podman import Failure, Podman, build_base_images, expect, own_folder
 
-STEPS: list[str] = []  # that were begun
+STEPS: list[str] = []  # that were started
 
 
 def main() -> int:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def check(compose: Compose) -> None:
-    """All that is promised of the containers, in the order in which an operator meets it."""
+    """Check what the docs promise about the containers, in the order in which an operator uses them."""
     with step("build the image"):
         compose("build", "web")
         checks.check_image(compose.podman)
@@ -85,20 +85,20 @@ def check(compose: Compose) -> None:
 
 
 def check_units(podman: Podman, folder: Path) -> None:
-    """What is promised of the systemd units."""
+    """Check what the docs promise about the systemd units."""
     with ExitStack() as stack:
         with step("start a machine with systemd"):
             machine = stack.enter_context(running_machine(podman, folder))
         with step("install the service as docs/deploy.md says; it sends an email"):
             check_installation(machine)
-        with step("the services can write to their data alone, and end when they are told to"):
+        with step("the services can write only to their data, and stop on request"):
             check_sandbox(machine)
             check_stop(machine)
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Print what is being done, and how long it took."""
+    """Print a step and how long it took."""
     print(f"== {title}", flush=True)
     STEPS.append(title)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A mail server whose name does not resolve, or takes longer to than a sender's lease lasts."""
+"""A mail server whose name does not resolve, or takes longer to resolve than a lease lasts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEASE = 1  # second
 
 
 class Named(Mailing):
-    """A mailing whose mail server has a name."""
+    """A mailing whose mail server is given by name."""
 
     def move_to(self, server: ScriptedServer) -> None:
         self.server = server
@@ -54,7 +54,7 @@ def test_a_name_server_that_fails_is_one_error_and_no_attempt(answer: bytes | No
 
 @pytest.fixture
 def found_late(mailing: Named) -> Iterator[tuple[Popen[str], Callable[[], str]]]:
-    """A sender that waits for a name longer than its lease lasts, and what ends that: its last words."""
+    """Return the last output of a sender that waits for a name longer than its lease lasts."""
     wait = threading.Event()
 
     def answer() -> bytes:

@@ -1,4 +1,4 @@
-"""delivery/maildir/sender.py: each delivery is one whole file, and each envelope is decided once or given back."""
+"""delivery/maildir/sender.py: each delivery is one complete file, and each envelope has one outcome or is returned."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def files(outbox: Path) -> list[Path]:
 
 
 def in_a_process(prepare: Callable[[], object], action: Callable[[], str]) -> str:
-    """What `action` returns in a process of its own, once `prepare` has changed that process."""
+    """Return the result of `action` in a new process, after `prepare` has changed that process."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:
@@ -100,7 +100,7 @@ def in_a_process(prepare: Callable[[], object], action: Callable[[], str]) -> st
 
 
 def be_no_root() -> None:
-    """Root may write everywhere."""
+    """Drop root privileges, because root can write everywhere."""
     if os.geteuid() == 0:
         os.setuid(NOBODY)
 
@@ -225,7 +225,7 @@ def test_a_folder_that_may_not_be_written_to_is_one_error_with_its_remedy(
     MaildirSender(tmp_path / "outbox").deliver(ListedQueue())
     for folder in (tmp_path, *tmp_path.rglob("*")):
         folder.chmod(0o555)
-    monkeypatch.chdir(tmp_path)  # another user could not come here by the whole path
+    monkeypatch.chdir(tmp_path)  # another user could not reach this folder by its full path
     sender, queue = MaildirSender(Path("outbox")), ListedQueue(*envelopes(3))
     error = in_a_process(be_no_root, lambda: error_of(sender, queue))
     assert error.startswith("cannot write to the Maildir outbox: Permission denied; give this user write access (c")

@@ -1,4 +1,4 @@
-"""Sweeps against a real Postfix: logging in, being refused, and what becomes of it."""
+"""Sweeps against a real Postfix: logins, refusals, and their outcomes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 PORTS = ["smtp", "smtp+tls", "smtp+ssl", "old"]
 WITH_TLS = ["smtp+tls", "smtp+ssl"]
-UNKNOWN = "550 5.1.1 Nobody has this mailbox"
+UNKNOWN = "550 5.1.1 No such mailbox here"
 BUSY = "451 4.3.2 Come back later"
 
 
 @pytest.fixture
 def installation(tmp_path: Path, postfix: Postfix) -> Installation:
-    """It sends to the plain port, until its EMAIL_URL is changed."""
+    """Return an installation that sends to the plain port until its EMAIL_URL is changed."""
     return Installation(tmp_path, **postfix.environment())
 
 
 def assert_nothing_was_sent(installation: Installation, postfix: Postfix, *, due: int) -> None:
-    """And all of it stays due, with no attempt counted."""
+    """Check that everything stays due, and that no attempt was counted."""
     assert postfix.received() == []
     with installation.database() as database:
         made = database.connection.fetch_all(
@@ -58,7 +58,7 @@ def attempts(installation: Installation) -> list[tuple[str, str, str]]:
 
 
 def the_one_error(installation: Installation) -> str:
-    """What a sweep says that can send nothing: one line on stderr, and the same one in the log."""
+    """Return the error of a sweep that cannot send: one line on stderr, and the same one in the log."""
     before = len(installation.log())
     swept = installation.task()
     assert (swept.returncode, swept.stdout) == (1, "")
@@ -274,7 +274,7 @@ def test_a_server_that_refuses_everybody_ends_the_sweep_and_everybody_stays_due(
     installation.add_recipients(60)
     installation.save_email(1)
     assert reason in the_one_error(installation)
-    statuses = installation.statuses()  # of those that were made: the sweep ends in the middle of its claims
+    statuses = installation.statuses()  # of the deliveries that exist: the sweep stops before it has claimed all
     assert set(statuses) == {"queued"}
     with installation.database() as database:
         assert database.progress.remaining_recipients(1) or statuses["queued"] == 60
@@ -294,7 +294,7 @@ def test_a_second_try_has_the_message_id_of_the_first(installation: Installation
     installation.save_email(1)
     installation.task()
     first = sorted(message_ids(postfix))
-    with installation.database() as database:  # as if the answers had been lost
+    with installation.database() as database:  # as if the replies had been lost
         database.connection.execute("UPDATE deliveries SET status = 'failed'")
         database.connection.execute("UPDATE progress SET sent = 0, failed = 2")
         database.connection.execute("INSERT INTO attempts SELECT 1, recipient_id, 0, 'failed', 'no' FROM deliveries")

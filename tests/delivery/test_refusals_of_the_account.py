@@ -1,4 +1,4 @@
-"""Sweeps against a server that refuses the account: nobody's delivery fails by it, and everything stays due."""
+"""Sweeps against a server that refuses the account: no delivery fails, and everything stays due."""
 
 from __future__ import annotations
 

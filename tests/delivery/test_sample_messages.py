@@ -1,4 +1,4 @@
-"""Odd letters to odd addresses: what is read at the end is what was written, whichever way it went."""
+"""Unusual messages to unusual addresses arrive as they were written, over every transport."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WAYS = ["outbox", "smtp", "smtp+tls", "smtp+ssl", "old"]
 
 
 class Sent(NamedTuple):
-    """All that arrived, by the name of the letter and the address."""
+    """The messages that arrived, by sample and address."""
 
     way: str
     began: float
@@ -44,7 +44,7 @@ class Sent(NamedTuple):
 
 @pytest.fixture(scope="module", params=WAYS)
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sent:
-    """All letters, sent to all addresses in one sweep."""
+    """Send all samples to all addresses in one sweep."""
     way, folder, began = request.param, tmp_path_factory.mktemp("sent"), time.time()
     if way == "outbox":
         return Sent(way, began, _send(Installation(folder), lambda: _files(folder / "outbox"), UNICODE_ADDRESSES))
@@ -72,7 +72,7 @@ def _files(outbox: Path) -> list[bytes]:
 
 
 def _expected(installation: Installation) -> dict[bytes, tuple[str, str]]:
-    """Which letter to whom each Message-ID stands for."""
+    """Return the sample and the address of each Message-ID."""
     names = list(LETTERS)
     with installation.database() as database:
         rows = database.connection.fetch_all(
@@ -82,20 +82,20 @@ def _expected(installation: Installation) -> dict[bytes, tuple[str, str]]:
 
 
 def _sorted(files: list[bytes], expected: dict[bytes, tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-    """Each file under its letter and address; there is exactly one for each."""
+    """Return each file by sample and address. There is exactly one for each."""
     found = {expected[message_id]: octets for octets in files for message_id in _values(octets, b"Message-ID")}
     assert len(found) == len(expected) == len(files)
     return found
 
 
 def _values(octets: bytes, name: bytes) -> list[bytes]:
-    """What the fields of this name hold."""
+    """Return the values of the header fields with this name."""
     start = name.lower() + b": "
     return [line[len(start) :] for line in _lines_of_header(octets) if line.lower().startswith(start)]
 
 
 def _names(octets: bytes) -> list[bytes]:
-    """The names of all fields, in lower case."""
+    """Return the names of all header fields, in lower case."""
     return [line.partition(b":")[0].lower() for line in _lines_of_header(octets) if line[:1] not in b" \t"]
 
 

@@ -1,4 +1,4 @@
-"""How many connections there are, where they lead to, and what follows when they break."""
+"""Connections: how many, to which addresses, and what happens when they break."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_the_addresses_of_a_host_are_tried_in_order(monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def black_hole() -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """An address that swallows attempts to connect."""
+    """Yield an address that never responds to a connection attempt."""
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)

@@ -1,4 +1,4 @@
-"""What becomes of each message, and that none is lost or sent twice, whatever the server answers."""
+"""The outcome of each message. None is lost or sent twice, whatever the server replies."""
 
 from __future__ import annotations
 

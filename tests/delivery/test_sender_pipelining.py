@@ -1,4 +1,4 @@
-"""Commands that go out together, and servers that trip over them."""
+"""Pipelined commands, and servers that cannot handle them."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class SlowQueue(FakeQueue):
 
 @contextmanager
 def server_that_checks(queue: FakeQueue, **on: object) -> Iterator[ScriptedServer]:
-    """Takes a message only if that it was about to end had been recorded before."""
+    """Accepts a message only if the database had recorded that it was about to end."""
 
     def content(text: bytes, n: int) -> str:
         number = int(text.partition(b"\nTo: user")[2].partition(b"@")[0])
@@ -95,7 +95,7 @@ def test_a_selector_tells_of_it_as_epoll_does(monkeypatch: pytest.MonkeyPatch) -
 
 
 def closing(queue: SlowQueue) -> Action:
-    """Return an answer to DATA after which the server hangs up; the sender sees that before a record is durable."""
+    """Return a reply to DATA after which the server hangs up, before a record is durable."""
     has_closed = threading.Event()
 
     def wait() -> None:
@@ -135,7 +135,7 @@ def test_a_lost_claim_and_a_lost_connection_in_one_record_are_told_apart() -> No
     not_accepted = {
         "user1@example.com",
         *queue.of_kind(Kind.DEFERRED),
-    }  # the network chooses which is third
+    }  # which one is third depends on the network
     assert len(queue.of_kind(Kind.DEFERRED)) == 1
     assert not accepted & not_accepted
     assert accepted | not_accepted == {f"user{number}@example.com" for number in range(4)}

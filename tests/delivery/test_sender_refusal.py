@@ -1,4 +1,4 @@
-"""Servers that refuse the session, or everybody: one error, and what is left is given back."""
+"""Servers that refuse the session, or every recipient: one error, and all other envelopes are returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few descriptors, many messages, many sweeps, servers and names that are not there, and nobody who listens."""
+"""Few file descriptors, many messages and sweeps, missing servers and names, and servers that do not respond."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_server_that_is_not_there_costs_one_error_and_nothing_for_each_message
 
 
 def test_thousands_of_recipients_at_a_dead_domain_keep_nobody_waiting_and_cost_one_attempt_each(tmp_path: Path) -> None:
-    """Nor a connection: that the server refuses recipients says nothing against it."""
-    refused_before: list[int] = []  # each of the good ones
+    """No connection is lost either, because refusing recipients is normal for a server."""
+    refused_before: list[int] = []  # each of the valid recipients
 
     def take(content: bytes, n: int) -> None:
         refused_before.append(server.script.counts["RCPT"] - n)
@@ -112,7 +112,7 @@ def test_thousands_of_recipients_at_a_dead_domain_keep_nobody_waiting_and_cost_o
 
 
 def begin_for_ten_good_ones_an_email_behind_it(mailing: Mailing) -> None:
-    """Begin the email that there is for those who are recipients already, then another for ten who come later."""
+    """Start an email to the present recipients, then another one to ten recipients who are added later."""
     with mailing.database() as database:
         now = datetime.now(UTC)
         second = int(now.timestamp())
@@ -120,7 +120,7 @@ def begin_for_ten_good_ones_an_email_behind_it(mailing: Mailing) -> None:
         database.recipients.add((Address(*[f"{n}@good.example"] * 2) for n in range(10)), now)
         mailing.save_email(2, subject="2")
         database.progress.start_due_emails(second)
-        database.progress.move_cursor(2, 3000, 0, second)  # past the others: it is not for them
+        database.progress.move_cursor(2, 3000, 0, second)  # it overtakes the others, to whom it is not sent
 
 
 def test_a_name_that_does_not_resolve_is_one_error_and_nothing_is_charged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""sender/single_send.py: one message goes to one address at once, and whatever the server does is reported in time."""
+"""sender/single_send.py: one message is sent to one address immediately, and the result is reported in time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_database_knows_nothing_of_it_and_its_link_unsubscribes_nobody(tmp_p
     result = tried_from(installation, "r0@example.com")
     assert result.result == "sent" and result.reply.startswith("saved as ")
     with installation.database() as database:
-        links = unsubscribe_links(installation.settings, database)
+        links = unsubscribe_links(installation.settings, database, EMAIL.event_id)
         assert database.emails.get(7) is None and installation.statuses() == {}
     (message,) = installation.messages()
     token = str(message["List-Unsubscribe"]).rpartition("/")[2].rstrip(">")

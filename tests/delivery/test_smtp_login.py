@@ -1,4 +1,4 @@
-"""Logging in to a mail server without sending mail, as `flask check` does it."""
+"""Log in to a mail server without sending mail, as `flask check` does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 24 * 60 * 60
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> str:
-    """The key and the certificate of localhost, which is its own authority and ends in two days."""
+    """Return a key and a self-signed certificate for localhost that expires in two days."""
     path, key = tmp_path / "localhost.pem", tmp_path / "localhost.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]

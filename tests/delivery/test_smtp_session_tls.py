@@ -1,4 +1,4 @@
-"""TLS, in memory: the conversations of `tests/unit/test_smtp_session.py` end the same however the ciphertext is cut."""
+"""TLS in memory: the conversations of `tests/unit/test_smtp_session.py`, with the ciphertext split in any way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.samples.smtp_conversations import (
 )
 from tests.support.servers.smtp_server import Script
 
-CUTS = 6  # random ones for each conversation, besides whole and octet by octet
+CUTS = 6  # random splits per conversation, in addition to none and octet by octet
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]  # the client's, the server's
 
@@ -40,7 +40,7 @@ def contexts(certificate: str) -> Contexts:
 
 
 class Tunnel:
-    """Both ends of TLS. What the server says before it stands waits until then."""
+    """Both ends of TLS. Server output is buffered until the handshake is complete."""
 
     def __init__(self, contexts: Contexts) -> None:
         self.ours = Tls(contexts[0], "localhost")
@@ -51,7 +51,7 @@ class Tunnel:
         self._waiting = b""
 
     def hears(self, wire: bytes) -> bytes:
-        """The plain bytes that reach the server."""
+        """Return the plain bytes that reach the server."""
         self._incoming.write(wire)
         plain = b""
         try:
@@ -65,7 +65,7 @@ class Tunnel:
         return plain
 
     def says(self, plain: bytes) -> bytes:
-        """What goes to the client when the server says `plain`."""
+        """Return what the client receives when the server sends `plain`."""
         self._waiting += plain
         if self._ready and self._waiting:
             self._theirs.write(self._waiting)
@@ -74,7 +74,7 @@ class Tunnel:
 
 
 class TlsOwner(Owner):
-    """An `Owner` with TLS between the two: what comes in, and is cut, is ciphertext."""
+    """An `Owner` that communicates over TLS. Its input, which is split, is ciphertext."""
 
     def __init__(self, contexts: Contexts, script: Script, todo: list[Envelope]) -> None:
         self._tunnel: Tunnel | None = None
@@ -104,7 +104,7 @@ class TlsOwner(Owner):
         self._act()
 
     def _exchange(self, tunnel: Tunnel, data: bytes = b"") -> None:
-        """Bring to the server what we have for it, and back what TLS itself has to answer."""
+        """Pass our output to the server, and TLS's own replies back."""
         plain = tunnel.hears(tunnel.ours.encrypt(data))
         self.incoming += tunnel.says(b"")
         if plain and self.eof is None:

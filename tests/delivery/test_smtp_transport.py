@@ -23,7 +23,7 @@ from tests.support.servers.smtp_server import Call, Close, Handler, Pieces, Rese
 
 
 def scaled(**seconds: float) -> Mapping[Step, float]:
-    """The usual deadlines, but for these."""
+    """Return the usual deadlines, except for these."""
     return {**STEP_TIMEOUTS, **{Step[name]: value for name, value in seconds.items()}}
 
 

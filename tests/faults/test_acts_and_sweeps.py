@@ -1,4 +1,4 @@
-"""What people do while mail goes out, through whole sweeps with a real server; every invariant afterwards."""
+"""People's actions during complete sweeps with a real server. Afterwards, every invariant holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEFT_IN_LINE = "SELECT COUNT(*) FROM deliveries WHERE status IN ('queued', 'clai
 
 
 def at_content(number: int, *actions: Action) -> Callable[[bytes, int], Action | tuple[Action, ...]]:
-    """These actions at the end of the message with this number, and a slow answer to the others."""
+    """Return a script with these actions at the end of message `number`, and slow replies to the others."""
     return lambda content, n: (*actions, "250 ok") if n == number else (Wait(0.005), "250 ok")
 
 
@@ -95,7 +95,7 @@ def test_a_sender_killed_just_after_a_cancel_leaves_nothing_queued(tmp_path: Pat
 
 
 class People:
-    """Random acts on the emails 1 to `emails`, from a seed; what is refused is refused."""
+    """Random actions on the emails 1 to `emails`, from a seed. Refusals are ignored."""
 
     def __init__(self, installation: Installation, seed: int, emails: int) -> None:
         self._installation = installation
@@ -104,7 +104,7 @@ class People:
         self.done: list[str] = []
 
     def act(self, database: Database) -> None:
-        """Do one thing."""
+        """Perform one random action."""
         on_emails = (self.cancel, self.retry, self.release, self.replace, self.reschedule, self.post)
         act = self._random.choice((*on_emails, self.leave, self.come_back, self.decide, self.decide_each))
         try:
@@ -162,7 +162,7 @@ def _address(text: str) -> Address:
 
 
 def moody(seed: int) -> Callable[[bytes, int], Action | tuple[Action, ...]]:
-    """A server that takes most messages, defers or refuses some, and cuts some connections at the final dot."""
+    """A server that accepts most messages, defers or refuses some, and cuts some connections at the final dot."""
     mood = random.Random(seed)
 
     def answer(content: bytes, n: int) -> Action | tuple[Action, ...]:

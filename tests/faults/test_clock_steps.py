@@ -1,4 +1,4 @@
-"""The wall clock is set while the service runs. Nothing goes out early, and nobody has to put it right afterwards."""
+"""The wall clock is changed while the service runs. Nothing goes out early, and sending resumes without help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 24 * 60 * 60
 
 
 class WallClock:
-    """The system clock, as somebody set it."""
+    """The system clock, as set by someone."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0

@@ -1,4 +1,4 @@
-"""kill -9 of whatever writes to the database beside senders: the file stays whole, and all is sent once afterwards."""
+"""kill -9 of commands that write to the database: it stays intact, and everything is sent once afterwards."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ OLD, NEW = 20, 300  # recipients
 
 
 class Survivor(Mailing):
-    """An installation that is looked at after each kill, by a sweep too."""
+    """An installation that is checked after each kill, also by a sweep."""
 
     def __init__(self, folder: Path, server: ScriptedServer) -> None:
         super().__init__(folder, server, 0)
         self.environment["PYTHONPATH"] = str(PROJECT)
         self.add_recipients(OLD)
-        self.counts: list[int] = []  # of recipients, at each look
+        self.counts: list[int] = []  # recipients, at each check
 
     def look(self) -> None:
-        """The database is whole, and an email goes to all who are in it."""
+        """Check that the database is intact, and that an email reaches everyone in it."""
         with self.database() as database:
             check_whole(database)
             self.counts.append(database.recipients.counts()["active"])
@@ -46,7 +46,7 @@ class Survivor(Mailing):
         assert sweep_once(self) == []
 
     def is_killed_before_each(self, call: str, stride: int, *program: str, look: Callable[[], None]) -> int:
-        """Run it, killed before every `stride`-th such call, until one run comes to its end; `look` after each."""
+        """Run it, killed before every `stride`-th such call, until one run completes. Call `look` after each."""
         seed = int(os.environ.get("SEED") or random.randrange(10**6))
         print(f"SEED={seed}")
         number = 1 + seed % stride
@@ -59,12 +59,12 @@ class Survivor(Mailing):
         return kills
 
     def sent_everything_once(self) -> bool:
-        """Each email to all who were recipients when it was sent."""
+        """Check that each email reached everyone who was a recipient when it was sent."""
         found = self.check(most_in_doubt=0)
         return (found.statuses, found.doubled) == ({"sent": sum(self.counts)}, 0)
 
     def sql(self, statement: str) -> tuple[str, ...]:
-        """The program of an operator who maintains the database by hand."""
+        """Return a command that runs SQL as an operator would."""
         return (sys.executable, "-c", RUN_SQL, str(self.settings.database_path), statement)
 
 
@@ -88,7 +88,7 @@ def test_an_import_killed_before_any_write_is_all_or_nothing(call: str, stride: 
 @pytest.mark.parametrize(("call", "stride"), [(SYNCS, 1), ("pwrite64", 13), ("ftruncate", 1), ("unlink", 1)])
 def test_a_vacuum_killed_before_any_write_changes_nothing(call: str, stride: int, survivor: Survivor) -> None:
     survivor.add_recipients(NEW)
-    with survivor.database() as database:  # the pages of those who leave are what it moves the others into
+    with survivor.database() as database:  # it moves the other rows into the pages of those that were removed
         database.recipients.remove((Address(*[f"r{n}@example.com"] * 2) for n in range(NEW - OLD)), datetime.now(UTC))
     assert survivor.is_killed_before_each(call, stride, *survivor.sql("VACUUM"), look=survivor.look) >= 1
     assert set(survivor.counts) == {OLD}
@@ -97,9 +97,9 @@ def test_a_vacuum_killed_before_any_write_changes_nothing(call: str, stride: int
 
 @pytest.mark.parametrize(("call", "stride"), [(SYNCS, 1), ("pwrite64", 3), ("ftruncate", 1)])
 def test_a_checkpoint_killed_before_any_write_loses_no_commit(call: str, stride: int, survivor: Survivor) -> None:
-    """Neither from before it, nor from after it; and one who has the database open all the time sees the same."""
+    """Neither an earlier nor a later one. A connection that stays open sees the same."""
     checkpoint = survivor.sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    with survivor.database() as beside:  # else the last to leave would make a checkpoint itself
+    with survivor.database() as beside:  # otherwise the last connection to close would run a checkpoint
         survivor.add_recipients(OLD + NEW)
 
         def look() -> None:

@@ -1,6 +1,6 @@
 """The N-th database call or socket call of a sweep fails, for N = 1, 2, 3, … until none does.
 
-Each time the database is in the state before or after what failed, and the next sweep makes everything right.
+After each failure, the database is in the state before or after the failed call, and the next sweep completes the work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MESSAGES, CONNECTIONS = 9, 3
 
 
 class Again:
-    """A mailing that can be had again as it was in the beginning: with a sender that died, or without."""
+    """A mailing that can be reset to its initial state, with or without a dead sender."""
 
     def __init__(self, folder: Path, server: ScriptedServer) -> None:
         self.mailing = Mailing(folder, server, MESSAGES, SMTP_CONNECTIONS=str(CONNECTIONS))
@@ -40,7 +40,7 @@ class Again:
         self._keep()
 
     def with_a_dead_sender(self) -> None:
-        """From now on it begins with one that was killed at its fourth dot."""
+        """Make the initial state include a sender that was killed at its fourth dot."""
         victim, script = Victim(), self.mailing.server.script
         script.on = {"CONTENT": lambda content, n: (victim.kill, "250 ok") if n == 3 else None}
         assert victim.run(self.mailing) == -signal.SIGKILL
@@ -48,7 +48,7 @@ class Again:
         self._keep()
 
     def begin(self) -> Mailing:
-        self.mailing.server.wait_until_idle()  # or what it reads late would count for this time
+        self.mailing.server.wait_until_idle()  # otherwise its late reads would count for this run
         for file in self._folder.iterdir():
             file.unlink()
         for file, octets in self._files.items():
@@ -71,7 +71,7 @@ def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Again]:
 
 
 def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
-    """The database as the failure left it is whole; so is the work, after another sweep."""
+    """Check that the failure left the database intact, and that another sweep completes the work."""
     with mailing.database() as database:
         check_whole(database)
         hurry(database)
@@ -141,7 +141,7 @@ def test_a_failing_socket_call_loses_nothing_and_doubles_only_what_was_in_doubt(
 def test_a_session_without_memory_loses_nothing_and_doubles_only_what_was_in_doubt(
     again: Again, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The envelope is half begun then: neither it nor what waits behind it is to blame."""
+    """The envelope has been started. Neither it nor the queued ones count as failed."""
     advance = Session._advance
 
     def advance_or_fail(self: Session) -> None:

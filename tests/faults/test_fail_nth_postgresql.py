@@ -31,7 +31,7 @@ FAULTS = {
 
 
 class Faults:
-    """Puts a statement that fails in the place of the `number`-th; leases are renewed at every third look."""
+    """Replaces statement `number` with one that fails. Leases are renewed at every third poll."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
         self.number = self.calls = 0
@@ -63,7 +63,7 @@ class Faults:
         return 0 < self.number <= self.calls
 
     def begin(self, number: int) -> Callable[[T], T]:
-        """Takes effect once the database is open, which is when what this returns is called."""
+        """Return a function that starts the faults. Call it once the database is open."""
         self.number = 0
 
         def at_work(connection: T) -> T:
@@ -80,7 +80,7 @@ class Faults:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody naps, and there are several batches of claims."""
+    """Remove all pauses, and make batches of claims small."""
     impatient = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda seconds: None)
     monkeypatch.setattr(sender.work_queue, "time", impatient)
     monkeypatch.setattr("delivery.smtp.loop.INITIAL_BATCH_SIZE", CLAIMED_AT_ONCE)
@@ -106,7 +106,7 @@ def test_a_statement_that_fails_at_the_server_loses_nothing_and_doubles_nothing(
             mailing.save_into(database, event_id, -1, subject=f"{event_id}")
     print(f"{event_id - 2} statements")
     assert event_id > 40
-    # A line is written before it is known that it was: it may stand there twice, as after a crash.
+    # A line is written before this is recorded, so it may appear twice, as after a crash.
     assert {line for line in mailing.log() if not line.startswith("ERROR")} == set(map(str, range(1, event_id)))
 
 

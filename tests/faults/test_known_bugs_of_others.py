@@ -2,7 +2,7 @@
 
 Other modules cover the rest:
 - tests/unit/test_smtp_session.py: replies counted for the wrong command (Postfix 20050929, aiosmtplib 320180e,
-  async-smtp #72, swiftmailer #1265), an empty mail beside a refused recipient (MailKit #1459), 421 at DATA (cpython
+  async-smtp #72, swiftmailer #1265), an empty message next to a refused recipient (MailKit #1459), 421 at DATA (cpython
   #132796), errors at QUIT (flask-mail #139)
 - tests/delivery/test_smtp_transport.py: bytes injected before TLS (GHSA-vxj7-4xrp-5vr4)
 - tests/unit/test_smtp_command.py, test_header.py, test_body.py: injection, smuggling, folding and encoded words
@@ -35,7 +35,7 @@ from tests.support.in_process import sweep_once
 from tests.support.invariants import Mailing
 from tests.support.servers.smtp_server import Close, ScriptedServer, Wait
 
-LEASE = 2  # seconds, of a sender that looks up at least every 0.75
+LEASE = 2  # seconds, for a sender that checks at least every 0.75
 
 
 def test_a_timeout_within_a_batch_repeats_nothing_that_was_answered(
@@ -75,7 +75,7 @@ def test_sweeps_that_overlap_send_each_message_once(senders: str, tmp_path: Path
 def test_an_unforeseen_error_in_one_email_stops_no_other(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """django-mailer #73: an exception of an unforeseen kind held up the whole queue for ever."""
+    """django-mailer #73: an unexpected exception blocked the whole queue permanently."""
     real = getattr(Message, where)
 
     def poisoned(self: Message, *arguments: Any, **values: Any) -> Any:
@@ -95,7 +95,7 @@ def test_an_unforeseen_error_in_one_email_stops_no_other(
 
 
 def test_what_a_killed_sender_leaves_on_disk_delays_no_other_sender(tmp_path: Path) -> None:
-    """django-mailer #43: a lock file from before the crash stopped all mail until somebody removed it."""
+    """django-mailer #43: a lock file from before the crash stopped all mail until someone removed it."""
     victim = Victim()
     with ScriptedServer(on={"CONTENT": lambda content, n: (victim.kill, Close()) if n == 1 else None}) as server:
         mailing = Mailing(tmp_path, server, 5, SMTP_CONNECTIONS="1")
@@ -126,7 +126,7 @@ def test_an_interrupted_send_continues_with_exactly_those_who_are_left(tmp_path:
 
 
 def test_a_sweep_much_longer_than_its_lease_is_not_taken_over_while_it_lives(tmp_path: Path) -> None:
-    """hexpm #1825, pgqueuer #430, Celery #2599: work that takes longer than its lease was done again."""
+    """hexpm #1825, pgqueuer #430, Celery #2599: work that took longer than its lease was repeated."""
     with ScriptedServer(on={"CONTENT": lambda content, n: (Wait(0.9), "250 ok")}) as server:
         mailing = Mailing(tmp_path, server, 8, SENDERS="2", SMTP_CONNECTIONS="2")
         slow = start_with_lease(mailing, LEASE)

@@ -38,7 +38,7 @@ def server() -> Iterator[PostgreSQLServer]:
 
 
 def start_on(host: SecondHost, mailing: Mailing, url: str) -> subprocess.Popen[str]:
-    """A sender there, known by its From address."""
+    """Start a sender there, identified by its From address."""
     environment = mailing.environment | {
         "DATABASE_URL": url.replace("127.0.0.1", host.near(DATABASE)),
         "EMAIL_URL": f"smtp://{host.near(MAIL)}:{mailing.server.port}",
@@ -69,11 +69,11 @@ def test_a_sender_cut_off_from_its_database_sends_nothing_more_and_the_other_tak
         near = start_with_lease(mailing, LEASE)
         wait_until(lambda: sent_by(mail, b"near@example.com") >= 5)
         second_host.cut(DATABASE)
-        time.sleep(0.5)  # what had been let go is answered
+        time.sleep(0.5)  # the released messages get their replies
         by_then = sent_by(mail, b"far@example.com")
         assert near.communicate(timeout=60)[1] == ""
         mailing.finish()
-        second_host.mend(DATABASE)
+        second_host.restore(DATABASE)
         _, stderr = far.communicate(timeout=90)
         found = mailing.check(most_in_doubt=CONNECTIONS)
     assert sent_by(mail, b"far@example.com") == by_then

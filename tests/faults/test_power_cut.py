@@ -1,4 +1,4 @@
-"""A power cut loses what was not synced: never that a message ended, and so no message is doubled but the last ones."""
+"""A power cut loses unsynced data, but never the record of a message that ended. Only the last are repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed"
 
 
 class Sweep(NamedTuple):
-    """A sweep that was traced: the files before it, what it did, and what the server took."""
+    """A traced sweep: the files before it, its system calls, and what the server accepted."""
 
     before: dict[str, bytes]
     events: list[Event]
@@ -44,7 +44,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 @pytest.fixture
 def later(tmp_path: Path) -> Iterator[Mailing]:
-    """The same installation, after the power is back."""
+    """Return the installation after the power cut."""
     with ScriptedServer() as server:
         yield Mailing(tmp_path, server, 0, SMTP_CONNECTIONS=f"{CONNECTIONS}")
 

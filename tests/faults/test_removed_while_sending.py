@@ -1,4 +1,4 @@
-"""A recipient who leaves the list while the message to them is under way."""
+"""A recipient who unsubscribes or is removed while their message is being sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHO = "r2@example.com"
 def test_a_recipient_who_leaves_between_the_claim_and_the_dot_receives_nothing(
     verb: str, offers: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """The message is left without its dot, so that no server takes it for an empty or a short one."""
+    """The final dot is not sent, so that no server accepts a truncated message."""
 
     def leave() -> None:
         with mailing.database() as database:

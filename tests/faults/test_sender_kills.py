@@ -1,4 +1,4 @@
-"""kill -9 of `task.py` at chosen moments: nothing is lost, and at most one message of a connection is doubled."""
+"""kill -9 of `task.py` at chosen moments: nothing is lost, and at most one message per connection is repeated."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installe
 
 
 def only(number: int, *actions: Any) -> Handler:
-    """These actions for the line with this number, the usual answer for the others."""
+    """Return a handler that takes these actions on line `number`, and the usual one on others."""
     return lambda line, n: actions if n == number else None
 
 
 def steps(victim: Victim) -> dict[str, tuple[dict[str, Handler], int, int]]:
-    """Where to kill: what the server does, and how many are in doubt then, with and without PIPELINING."""
+    """Where to kill: the server's action, and how many messages are then in doubt, with and without PIPELINING."""
     kill, freeze = victim.kill, victim.freeze
     return {
         "connected": ({"CONNECT": only(0, kill, Close())}, 0, 0),
@@ -57,7 +57,7 @@ def test_a_sender_killed_at_any_step_leaves_at_most_the_message_that_was_ending_
     victim = Victim()
     on, pipelined, plain = steps(victim)[step]
     if offers is PLAIN and len(on) > 1:
-        del on["CONTENT"]  # the answer before it was read and recorded already
+        del on["CONTENT"]  # the previous reply was already read and recorded
     with ScriptedServer(on=on, offers=offers) as server:
         mailing = Mailing(tmp_path, server, 5, **ONE, **where)
         assert victim.run(mailing) == -signal.SIGKILL
@@ -114,7 +114,7 @@ def test_each_connection_has_at_most_one_message_in_doubt(tmp_path: Path, where:
     ("call", "stride"), [("connect", 1), ("sendto", 1), ("recvfrom", 1), ("fsync,fdatasync", 1), ("pwrite64", 7)]
 )
 def test_a_sender_killed_before_any_system_call_loses_nothing(call: str, stride: int, tmp_path: Path) -> None:
-    """Among them: an answer read and not recorded, recorded and not synced, and every page of each commit."""
+    """This includes replies that were read but not recorded, or not synced, and every page of each commit."""
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     print(f"SEED={seed}")
     number = 1 + seed % stride
@@ -139,7 +139,7 @@ def _survives_a_kill(folder: Path, call: str, number: int) -> bool:
 def test_a_sender_asleep_beyond_its_lease_sends_nothing_more_once_it_wakes(
     moment: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """One that sleeps within a transaction would keep out all others: so it is given the time to wait for us."""
+    """A sender that sleeps within a transaction would block all others, so this waits until it is outside one."""
     victim = Victim()
     verb, answer = ("DATA", "354 go") if moment == "before the dot" else ("CONTENT", "250 ok")
     with ScriptedServer(on={verb: only(1, Wait(0.1), victim.freeze, answer)}, offers=PLAIN) as server:
@@ -177,7 +177,7 @@ def test_a_sender_asked_to_stop_finishes_what_is_in_flight(
     with ScriptedServer(on={verb: only(0, *actions)}) as server:
         mailing = Mailing(tmp_path, server, 50, SMTP_CONNECTIONS="2", **where)
         assert victim.run(mailing) == 0
-        assert time.monotonic() - asked[0] < 4  # no more than the wait for the answer to QUIT
+        assert time.monotonic() - asked[0] < 4  # no longer than the wait for the reply to QUIT
         accepted = len(server.accepted)
         left = mailing.statuses()
         assert (left["sent"], set(left) - {"sent", "queued"}) == (accepted, set())

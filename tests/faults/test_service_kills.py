@@ -1,4 +1,4 @@
-"""A seeded part of what `bench/crashes.py` does in full."""
+"""A short, seeded version of `bench/crashes.py`."""
 
 from __future__ import annotations
 

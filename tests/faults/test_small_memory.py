@@ -1,4 +1,4 @@
-"""Sweeps in less memory than they need: nothing is lost, only what was in doubt is doubled, and the log says why."""
+"""Sweeps with too little memory: nothing is lost, only messages in doubt are repeated, and the log says why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mailing_of(folder: Path, server: ScriptedServer) -> Mailing:
 
 
 def memory_needed(folder: Path) -> int:
-    """The address space of a sweep that has enough, in kB."""
+    """Return the address space that a sweep needs, in kB."""
     victim = Victim()
     peaks: list[int] = []
 

@@ -19,7 +19,7 @@ from tests.support.servers.postgresql_server import PostgreSQLServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CREATE_INDEX = "create the indexes as in storage/migrations/0001_baseline.sql"
-OPERATORS = {  # what an operator may add, and its removal
+OPERATORS = {  # an operator's addition, and how to remove it
     ("sqlite", "a trigger"): "CREATE TRIGGER mine AFTER DELETE ON emails BEGIN SELECT 1;END",
     ("sqlite", "no trigger"): "DROP TRIGGER mine",
     ("postgresql", "a trigger"): "CREATE TRIGGER mine BEFORE UPDATE ON emails FOR EACH ROW "

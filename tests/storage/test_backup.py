@@ -1,4 +1,4 @@
-"""`flask backup`: a whole copy of a database in use, and what a restored one does."""
+"""`flask backup`: a complete copy of a database in use, and what happens after a restore."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_same_as_json(settings: Settings, database: Database, tmp_path: Path
 def test_a_backup_leaves_nothing_beside_it(settings: Settings, database: Database, tmp_path: Path) -> None:
     target = tmp_path / "backups" / "copy.db"
     target.parent.mkdir()
-    for _ in range(2):  # the second takes the place of the first
+    for _ in range(2):  # the second replaces the first
         assert commands_of(settings, "backup")(str(target)).exit_code == 0
     assert list(target.parent.iterdir()) == [target]
 
@@ -63,7 +63,7 @@ def test_a_backup_leaves_nothing_beside_it(settings: Settings, database: Databas
 def test_others_write_while_it_is_made_and_it_is_of_one_moment(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """Each transaction saves two emails: a copy that is not of one moment would hold an odd number."""
+    """Each transaction saves two emails, so an inconsistent copy would have an odd number."""
     with database.connection.transaction():
         for event_id in range(2000):
             save(database, event_id)
@@ -82,7 +82,7 @@ def test_others_write_while_it_is_made_and_it_is_of_one_moment(
     try:
         counts: list[int] = []
         most = 0
-        while len(counts) < 3 or most < 3 * 2:  # two transactions may end and begin outside of it
+        while len(counts) < 3 or most < 3 * 2:  # two transactions may end and begin outside it
             before = saved[0]
             rows = database.back_up(tmp_path / f"{len(counts)}.db", datetime.now(UTC))
             counts.append(rows["emails"])

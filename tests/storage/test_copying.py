@@ -1,4 +1,4 @@
-"""A whole database in another one: equal, or nothing was done."""
+"""`flask copy-database`: the copy is equal to the original, or nothing was done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers.postgresql_server import PostgreSQLServer
 
 
 def copied(settings: Settings, source: Installation, target: Mapping[str, str]) -> tuple[int, str]:
-    """What `flask copy-database` answers."""
+    """Return the output of `flask copy-database`."""
     command = commands_of(settings, "copy-database")
     variables = {"OLD_URL": source.environment["DATABASE_URL"], "NEW_DATABASE_URL": target["DATABASE_URL"]}
     with pytest.MonkeyPatch.context() as patched:
@@ -28,7 +28,7 @@ def copied(settings: Settings, source: Installation, target: Mapping[str, str]) 
 
 @pytest.fixture
 def source(tmp_path: Path, where: dict[str, str]) -> Installation:
-    """An installation in the middle of its life: sent, failed, begun, scheduled, with odd texts."""
+    """Return an installation with emails in every state, and unusual texts."""
     folder = tmp_path / "source"
     folder.mkdir()
     installation = Installation(folder, **where)
@@ -47,7 +47,7 @@ def source(tmp_path: Path, where: dict[str, str]) -> Installation:
 
 @pytest.fixture
 def target(tmp_path: Path, where: dict[str, str], postgresql: PostgreSQLServer) -> dict[str, str]:
-    """The other kind."""
+    """Return an empty database on the other engine."""
     url = f"sqlite:///{tmp_path}/new.db" if where else postgresql.new_database()
     return {"DATABASE_URL": url}
 
@@ -83,7 +83,7 @@ def test_a_database_that_is_not_empty_is_left_as_it_is(
 def test_a_copy_that_breaks_off_leaves_nothing(
     settings: Settings, source: Installation, target: dict[str, str], tmp_path: Path
 ) -> None:
-    with source.database() as database:  # what the other kind would have refused to store
+    with source.database() as database:  # values that the other engine would have refused to store
         database.connection.execute("DROP TABLE hourly_stats")
     code, _ = copied(settings, source, target)
     assert code == 1

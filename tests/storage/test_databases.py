@@ -1,4 +1,4 @@
-"""The databases that are kept between requests."""
+"""The connections that are kept between requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_what_is_kept_is_closed_once_nobody_has_its_place(tmp_path: Path, where:
 
 
 def use_in_a_thread(databases: Databases) -> None:
-    """As a request does."""
+    """Use a database in a thread, as a request does."""
     sums: list[object] = []
     thread = threading.Thread(
         target=lambda: sums.append(databases.act(lambda one: one.connection.fetch_one("SELECT 1")))
@@ -46,5 +46,5 @@ def use_in_a_thread(databases: Databases) -> None:
 
 
 def open_descriptors() -> int:
-    gc.collect()  # what earlier tests left
+    gc.collect()  # left over from earlier tests
     return len(list(Path("/proc/self/fd").iterdir()))

@@ -1,4 +1,4 @@
-"""What people and programs do with deliveries: lists, reasons, retry, decide; on every kind of database."""
+"""Operations on deliveries: lists, reasons, retry and decide, on each engine."""
 
 from __future__ import annotations
 

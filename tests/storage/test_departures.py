@@ -209,7 +209,7 @@ class TestDeletingAList:
         self, sending: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sending.emails.save(EMAIL._replace(event_id=8, audience=Audience((), ("a",))), NOON)
-        monkeypatch.setattr(sending.lists, "_hold_emails", lambda *_: 1 / 0)
+        monkeypatch.setattr(sending.lists, "_hold_waiting", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sending.lists.delete("a", LATER)
         ((_, reason),) = sending.progress.start_due_emails(NOW)

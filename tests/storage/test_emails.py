@@ -1,4 +1,4 @@
-"""What people and programs do with emails: lists, PUT, many at once, cancel, release; on every kind of database."""
+"""Operations on emails: lists, PUT, bulk saving, cancel and release, on each engine."""
 
 from __future__ import annotations
 
@@ -156,6 +156,18 @@ class TestSaveMany:
         emails = [EMAIL._replace(event_id=9), EMAIL, EMAIL._replace(subject="B"), EMAIL._replace(event_id=9)]
         assert database.emails.save_many(emails, NOON) == ["saved", "identical", "different", "identical"]
         assert database.emails.counts()["scheduled"] == 2
+
+    @pytest.mark.parametrize("number", [1, 2, 31, 32, 33, 70])
+    def test_groups_of_any_size_are_saved_whole(self, database: Database, number: int) -> None:
+        emails = [EMAIL._replace(event_id=event_id, content=f"{event_id}") for event_id in range(number, 0, -1)]
+        again = EMAIL._replace(event_id=1, content="another")
+        assert database.emails.save_many(emails, NOON) == ["saved"] * number
+        assert database.emails.save_many([*emails[:-1], again], NOON) == ["identical"] * (number - 1) + ["different"]
+        saved = [database.emails.get(email.event_id) for email in emails]
+        assert [(email.event_id, email.content) for email in saved if email] == [
+            (email.event_id, email.content) for email in emails
+        ]
+        assert database.emails.counts()["scheduled"] == number
 
     def test_an_email_can_be_compared_with_what_is_saved_under_its_number(self, database: Database) -> None:
         assert database.emails.compare(EMAIL) is None

@@ -71,7 +71,7 @@ def would_do_something(installation: Installation) -> bool:
 
 
 class RandomActs(RuleBasedStateMachine):
-    """Whatever people, programs, crashes and clocks do to an installation."""
+    """Random actions of people, programs, crashes and clocks on an installation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class RandomActs(RuleBasedStateMachine):
             database.record_heartbeat(int(time.time()))
 
     def _try(self, act: Callable[[Database], object]) -> None:
-        """Do it; a refusal is part of life."""
+        """Run an action. Refusals are ignored."""
         with self._installation.database() as database:
             try:
                 act(database)

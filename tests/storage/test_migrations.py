@@ -54,7 +54,7 @@ NEW_COLUMNS: dict[str, tuple[object, ...]] = {
     "recipients": (1, None, None),
     "imports": (None, None),
 }
-# What the preview of an import said of a row, until version 2 and since.
+# The results in the preview of an import, until version 2 and since.
 PREVIEW_RESULTS = {'"fate": "added"': '"result": "added"', '"fate": "known"': '"result": "existing"'}
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a database server: restarted, cut off, read-only, full of others, or with a wrong password."""
+"""Failures of a database server: restarted, unreachable, read-only, out of connections, or a wrong password."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_connections_that_are_terminated_all_the_time_lose_and_double_nothing(ur
             tmp_path, server, 200, DATABASE_URL=url, SMTP_CONNECTIONS="2", SMTP_MESSAGES_PER_CONNECTION="10"
         )
         sender = mailing.start_task()
-        wait_until(lambda: bool(server.accepted))  # one that dies before it is at work is what the next sweep is for
+        wait_until(lambda: bool(server.accepted))  # if one dies before it has started, the next sweep takes over
         with psycopg.connect(url, autocommit=True) as killer:
             kills = 0
             while sender.poll() is None:
@@ -94,7 +94,7 @@ def test_connections_that_are_terminated_all_the_time_lose_and_double_nothing(ur
 
 
 def test_an_answer_to_commit_that_is_lost_changes_nothing(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
-    """For each commit of a sweep in turn: entering, beginning, claiming, recording, leaving."""
+    """For each commit of a sweep in turn: register, start, claim, record, unregister."""
     number, reached = 1, True
     while reached:
         reached = _survives_a_lost_answer(postgresql, tmp_path / f"{number}", number)
@@ -110,7 +110,7 @@ def _survives_a_lost_answer(postgresql: PostgreSQLServer, folder: Path, number: 
         mailing.environment["DATABASE_URL"] = direct.replace(f":{postgresql.port}/", f":{proxy.port}/")
         mailing.task()
         mailing.environment["DATABASE_URL"] = direct
-        with mailing.database() as database:  # a place taken with nobody in it is free again once its lease has ended
+        with mailing.database() as database:  # a slot without a sender is free again once its lease has expired
             database.connection.execute("UPDATE senders SET lease_until = 0")
         mailing.finish()
         found = mailing.check(most_in_doubt=0)
@@ -183,7 +183,7 @@ def test_a_statement_that_the_server_refuses_is_not_blamed_on_a_server_that_is_a
 
 
 def test_deliveries_are_made_without_a_look_at_recipients_that_are_not_their_turn(url: str, tmp_path: Path) -> None:
-    """Statistics say nothing of a table that was filled just now: the plan must be right without them."""
+    """The plan must be right without statistics, because a new table has none."""
     settings = load_settings({"DATABASE_URL": url}, tmp_path)
     db_init(settings, datetime.now(UTC))
     with open_database(settings) as database:
@@ -337,7 +337,7 @@ def test_a_lock_timeout_is_reported_as_a_busy_database(url: str, tmp_path: Path)
 
 @contextmanager
 def watched(url: str, folder: Path, look: float) -> Iterator[Installation]:
-    """An installation with one recipient and a watcher, which looks at least every `look` seconds."""
+    """An installation with one recipient and a watcher that polls every `look` seconds."""
     installation = Installation(folder, DATABASE_URL=url)
     installation.add_recipients(1)
     watch = (
@@ -353,7 +353,7 @@ def watched(url: str, folder: Path, look: float) -> Iterator[Installation]:
 
 
 def is_waiting(url: str) -> bool:
-    """Whether somebody is connected who has asked nothing for a while."""
+    """Return whether a client is connected that has been idle for a while."""
     with psycopg.connect(url) as connection:
         return connection.execute(WAITING).fetchone() is not None
 

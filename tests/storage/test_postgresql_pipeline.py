@@ -1,4 +1,4 @@
-"""Transactions that a server runs without its client: all or nothing, and one whose client is gone blocks nobody."""
+"""Transactions that the server runs on its own: all or nothing. One whose client has gone blocks no others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ UPDATE things SET said = given.said FROM unnest(%s::text[], %s::bigint[]) AS giv
 WHERE things.number = given.number
 """
 COUNT = "UPDATE totals SET changed = changed + :more, by = :by"
-CLEAR_SNAPSHOT = "SELECT pg_stat_clear_snapshot()"  # or a transaction would see the same activity until it ends
+CLEAR_SNAPSHOT = "SELECT pg_stat_clear_snapshot()"  # otherwise a transaction would see the same activity until it ends
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%things%'
 """
-# The Sync, which says that this was all, is never sent. The server finds out within 2 seconds instead of 20.
+# The final Sync is never sent. The server notices within 2 seconds instead of 20.
 HALF = """
 import sys, time
 from pathlib import Path

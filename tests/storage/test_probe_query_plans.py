@@ -1,4 +1,4 @@
-"""What the probes ask costs the same whatever the number of rows: each look-up has its index."""
+"""The probes cost the same for any number of rows: every query uses an index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = {"senders", "sender_errors", "hourly_stats", "deferrals", "counters", "s
 
 
 class Noting:
-    """Stands before a connection and notes what is asked of it."""
+    """Wraps a connection, and records its statements."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -49,7 +49,7 @@ def asked(connection: Any, act: Callable[[Database], object]) -> list[tuple[str,
 
 
 def scanned(connection: Any, sql: str, values: dict[str, object]) -> set[str]:
-    """The tables that this statement reads from their beginning to their end."""
+    """Return the tables that this statement scans."""
     if isinstance(connection, SQLiteConnection):
         details = [str(row[3]) for row in connection.fetch_all(f"EXPLAIN QUERY PLAN {sql}", **values)]
         scans = [detail.split()[1] for detail in details if detail.startswith("SCAN") and "CONSTANT" not in detail]

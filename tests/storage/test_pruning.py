@@ -1,4 +1,4 @@
-"""`flask prune` and KEEP_FOR: what is old is forgotten, bit by bit, and its event_id stays known."""
+"""`flask prune` and KEEP_FOR: old emails are pruned in steps, and their event_ids stay in use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def second(settings: Settings, database: Database) -> Iterator[Database]:
 
 @dataclass
 class Steps:
-    """Lets so many transactions of a pruning go on; `then` is done before the last question is answered."""
+    """Stops pruning after `number` transactions, and calls `then`."""
 
     number: int
     then: Callable[[], object] = lambda: None
@@ -54,7 +54,7 @@ class Steps:
 
 
 def sent_email(database: Database, recipients: int = 3, event_id: int = 7, fails: int = 0) -> None:
-    """An email that was sent at NOON; the first `fails` deliveries failed."""
+    """Save an email that was sent at NOON. Its first `fails` deliveries failed."""
     start(database, recipients, EMAIL._replace(event_id=event_id))
     sender_id = enter(database)
     if fails:
@@ -66,7 +66,7 @@ def sent_email(database: Database, recipients: int = 3, event_id: int = 7, fails
 
 
 def left(database: Database, event_id: int = 7) -> tuple[int, int]:
-    """How many deliveries and attempts of an email there are."""
+    """Return how many deliveries and attempts of an email exist."""
     ((deliveries,),) = database.connection.fetch_all(COUNT.format(table="deliveries"), event_id=event_id)
     ((attempts,),) = database.connection.fetch_all(COUNT.format(table="attempts"), event_id=event_id)
     return deliveries, attempts
@@ -276,7 +276,7 @@ sys.exit(task.main(['--watch']))
 
 
 def test_mail_does_not_wait_for_pruning(tmp_path: Path) -> None:
-    """A watcher that has much to prune sends what is POSTed meanwhile in its second."""
+    """A watcher that has much to prune still sends new emails on time."""
     installation = Installation(tmp_path, KEEP_FOR="90d")
     with installation.database() as database:
         database.recipients.add(addresses(1), datetime.now(UTC))
@@ -302,12 +302,12 @@ SELECT i, 0, 0, i, 'sent', 1, 't', 's', 'c' FROM n
 FILL_DELIVERIES = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :deliveries)
 INSERT INTO deliveries (event_id, recipient_id, status, queued_at, next_attempt_at, finished_at, address, reply)
-SELECT e.event_id, n.i, 'sent', 0, 0, 1, 'somebody@example.com', '250 ok' FROM emails e, n
+SELECT e.event_id, n.i, 'sent', 0, 0, 1, 'someone@example.com', '250 ok' FROM emails e, n
 """
 
 
 def fill(database: Database, emails: int, deliveries: int) -> None:
-    """Emails that were sent long ago, with so many deliveries each."""
+    """Save emails that were sent long ago, with `deliveries` deliveries each."""
     with database.connection.transaction():
         database.connection.execute(FILL_EMAILS, emails=emails)
         database.connection.execute(FILL_DELIVERIES, deliveries=deliveries)

@@ -1,4 +1,4 @@
-"""Every list, and everything a person does, by an index: no table is read through, nothing unbounded is sorted."""
+"""Every list and every action uses an index: no table scan, and no unbounded sort."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LISTS: dict[str, Act] = {
     "emails with failures": lambda database: database.emails.page_with_failures(KEY),
     "next work": lambda database: database.next_work_at(),
     "due seconds": lambda database: database.progress.next_due_seconds(NOW, 9),
-    "cancels broken off": lambda database: database.emails.finish_cancels(NOON),
+    "interrupted cancels": lambda database: database.emails.finish_cancels(NOON),
     "cancel": lambda database: database.emails.cancel(7, NOON),
     "cancel what was not begun": lambda database: database.emails.cancel(8, NOON),
     "release": lambda database: database.emails.release(9, NOON),
@@ -89,8 +89,8 @@ LISTS: dict[str, Act] = {
     "text for a list": lambda database: database.emails.text_to_send(20),
     "undo": lambda database: database.imports.undo_some(1, NOON),
 }
-# These sort, but little: a page for each status, one window, a batch of new members, what senders hold, the
-# tries of one delivery, the parts of a count.
+# These sort only a little: a page per status, one window, a batch of new members, the claims of senders, the attempts
+# of one delivery, parts of a count.
 SORTED: dict[str, Act] = {
     "emails": lambda database: database.emails.page(KEY),
     "emails, backwards": lambda database: database.emails.page(KEY, newest_first=True),
@@ -118,7 +118,7 @@ SORTED: dict[str, Act] = {
 
 
 class Recorder:
-    """The driver's connection, and the plan of everything it was asked."""
+    """Wraps the driver's connection, and records the plan of every statement."""
 
     def __init__(self, real: Any, explain: str) -> None:
         self._real = real
@@ -159,7 +159,7 @@ def settings(where: dict[str, str], tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def filled(database: Database) -> Database:
-    """Email 7 has a delivery in each state; 8 is scheduled, and 9 is held."""
+    """Return an installation in which email 7 has a delivery in each state, 8 is scheduled, and 9 is held."""
     start(database, 30)
     sender_id = enter(database)
     claims = database.claims.claim(sender_id, 0, NOW, 8)
@@ -192,7 +192,7 @@ def test_nothing_is_scanned_and_nothing_sorted(filled: Database, act: str) -> No
 
 
 def test_cancelled_emails_that_are_finished_cost_a_sweep_nothing(filled: Database) -> None:
-    for act in (LISTS["cancels broken off"], LISTS["next work"]):
+    for act in (LISTS["interrupted cancels"], LISTS["next work"]):
         assert any("emails_cancelling" in plan for plan in plans_of(filled, act).values())
 
 

@@ -1,4 +1,4 @@
-"""Files of recipients from their upload to their undoing, on every kind of database."""
+"""Imports of recipients, from the upload to undoing them, on each engine."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def make_ready(database: Database, import_id: int) -> None:
 
 
 def ready(database: Database) -> int:
-    """An import that was read."""
+    """Return an import whose file has been read."""
     import_id = database.imports.create("people.csv", PARTS, NOON)
     make_ready(database, import_id)
     return import_id
 
 
 def imported(database: Database, count: int = 3) -> int:
-    """An import that is done."""
+    """Return a completed import."""
     import_id = ready(database)
     assert database.imports.begin(import_id, "import", NOON)
     assert database.imports.finish(import_id, addresses(count), NOON)
@@ -68,7 +68,7 @@ def names(database: Database) -> list[str]:
 
 
 def statuses(database: Database) -> list[tuple[int, str]]:
-    """Of each delivery, the recipient and its status."""
+    """Return the recipient and the status of each delivery."""
     return database.connection.fetch_all("SELECT recipient_id, status FROM deliveries ORDER BY recipient_id")
 
 
@@ -101,7 +101,7 @@ class TestSteps:
         found = get(database, imported(database, 8))
         assert (found.added, found.existing, found.unsubscribed, found.rejected) == foreseen
         assert database.recipients.page()[:4] == before
-        assert names(database) == ["p1", "p2", "p3", "p4", "p5", "p6", "p7"]  # p0 left, and was removed
+        assert names(database) == ["p1", "p2", "p3", "p4", "p5", "p6", "p7"]  # p0 unsubscribed, and was removed
 
     def test_an_import_happens_once(self, database: Database, second: Database) -> None:
         import_id = ready(database)

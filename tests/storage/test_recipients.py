@@ -1,4 +1,4 @@
-"""What people and programs do with recipients: lists, search, history, leaving; on every kind of database."""
+"""Operations on recipients: lists, search, history and removal, on each engine."""
 
 from __future__ import annotations
 

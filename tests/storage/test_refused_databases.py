@@ -1,4 +1,4 @@
-"""Databases that cannot be used: damaged, of another program, or out of reach. Each error names its own remedy."""
+"""Databases that cannot be used: damaged, of another program, or inaccessible. Each error says how to fix it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def installation(tmp_path: Path, where: dict[str, str]) -> Installation:
 
 @pytest.fixture
 def file(settings: Settings) -> Path:
-    """Where the default settings expect the database."""
+    """Return the path of the database in the default settings."""
     assert settings.database_path is not None
     return settings.database_path
 

@@ -1,4 +1,4 @@
-"""The lock that shows whether a sender lives."""
+"""The lock that shows whether a sender is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite's files: another user's, copied apart, damaged after a crash, growing under a reader that does not end."""
+"""SQLite's files: owned by another user, copied separately, damaged by a crash, or growing because of a long read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ only_root = pytest.mark.skipif(
 
 
 def test_a_transaction_that_reads_first_can_still_write(database: Database, second: Database) -> None:
-    """A deferred one would fail at once, however long it is willing to wait."""
+    """A deferred transaction would fail immediately, regardless of its timeout."""
     count = "SELECT COUNT(*) FROM counters"
     with database.connection.transaction():
         before = database.connection.fetch_one(count)
@@ -60,7 +60,7 @@ def test_a_file_of_another_user_is_named_and_nothing_is_sent(beside: str) -> Non
 
 
 def owned_by_nobody(folder: Path) -> Installation:
-    """With an email that is due."""
+    """Return an installation of the user nobody, with an email that is due."""
     installation = Installation(folder)
     installation.add_recipients(1)
     installation.save_email(1)
@@ -76,7 +76,7 @@ def test_a_copy_without_its_wal_is_reported_and_nothing_is_sent(tmp_path: Path) 
         (tmp_path / name).mkdir()
     create_file(tmp_path / "real" / "email.db")
     reader = SQLiteConnection(tmp_path / "real" / "email.db")
-    assert not reader.has_tables()  # as long as it is open, all that is written stays in the -wal
+    assert not reader.has_tables()  # as long as it is open, all writes stay in the -wal
     real = Installation(tmp_path / "real")
     real.save_email(1)
     shutil.copy(tmp_path / "real" / "email.db", tmp_path / "copy" / "email.db")
@@ -102,7 +102,7 @@ def test_a_reader_that_never_ends_is_reported_by_the_wal_that_it_makes_grow(
     assert [found.text for found in findings(installation.settings) if "keeps a read transaction open" in found.text]
     reader.execute("ROLLBACK")
     save_megabytes(installation, 100)
-    assert wal.stat().st_size < 1.5 * grown  # written from its beginning again
+    assert wal.stat().st_size < 1.5 * grown  # written from the start again
     reader.close()
 
 

@@ -1,4 +1,4 @@
-"""The contract of the data layer, for every kind of database."""
+"""The contract of the data layer, on each engine."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ class TestDeliveries:
 
 
 class TestNoMailbox:
-    """A server says that there is no such mailbox."""
+    """A server reports that a mailbox does not exist."""
 
     def refuse(self, database: Database, sender_id: int, at: int = NOW) -> None:
         (claim,) = database.claims.claim(sender_id, 0, at, 9)
@@ -423,7 +423,7 @@ class TestSenders:
         assert len(second.claims.claim(two, 0, NOW, 2)) == 2
 
     def test_the_heartbeat_of_a_sender_that_leaves_stays(self, database: Database) -> None:
-        """Between two turns of one long sweep nobody is at work, and yet the sender is not late."""
+        """Between two rounds of a long sweep no sender is registered, but the sender is not late."""
         one, later = enter(database), database.last_heartbeat_at() + 1000
         assert database.senders.renew(one, later)
         database.senders.unregister(one, in_doubt)

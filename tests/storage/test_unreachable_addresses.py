@@ -1,4 +1,4 @@
-"""The addresses of mail servers that did not answer."""
+"""The addresses of mail servers that did not respond."""
 
 from __future__ import annotations
 

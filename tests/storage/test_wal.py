@@ -1,4 +1,4 @@
-"""A wrong byte in the write-ahead log is distinguished from a write that a power cut broke off."""
+"""A corrupt write-ahead log is distinguished from a write that a power cut interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = random.randrange(2**32)
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
-    """With twenty emails that are due, all of them in the log; `email.db` was opened last before the power was cut."""
+    """Return an installation with twenty due emails, all of them still in the write-ahead log."""
     before = Installation(tmp_path)
     before.add_recipients(1)
     with before.database() as database:
@@ -40,7 +40,7 @@ def log_of(installation: Installation) -> Path:
 
 
 def frames_of_commits(log: bytes) -> list[int]:
-    """The numbers of the frames with which a commit ends."""
+    """Return the numbers of the frames that end a commit."""
     heads = range(HEADER_BYTES, len(log), FRAME)
     return [number for number, begin in enumerate(heads) if int.from_bytes(log[begin + 4 : begin + 8], "big")]
 
@@ -107,7 +107,7 @@ def test_a_damaged_database_sends_nothing_and_says_why(installation: Installatio
     log = log_of(installation)
     middle = frames_of_commits(log.read_bytes())[COMMITS // 2]
     flip(log, HEADER_BYTES + middle * FRAME + 100)
-    installation.database().close()  # who is first to open it, and last to close it, is no sweep
+    installation.database().close()  # the first process to open it, and the last to close it, is not a sweep
     assert not log.exists()
     swept = installation.task()
     assert swept.returncode == 1

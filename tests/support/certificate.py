@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,12 @@ import pytest
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file with a key and a self-signed certificate for localhost."""
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    return create_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def create_certificate(folder: Path) -> str:
+    """Create a file with a key and a self-signed certificate for localhost in `folder`, and return its path."""
+    path = folder / "localhost.pem"
     key = path.with_suffix(".key")
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
     subprocess.run(

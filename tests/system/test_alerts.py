@@ -1,4 +1,4 @@
-"""The alerts in deploy/, and the example in the guide, speak of metrics that there are."""
+"""The alerts in deploy/ and the example in docs/monitoring.md use only metrics that exist."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def rules() -> list[dict[str, Any]]:
 
 
 def example() -> dict[str, Any]:
-    """The part of a `prometheus.yml` in the guide."""
+    """Return the part of a `prometheus.yml` in docs/monitoring.md."""
     return dict(yaml.safe_load(GUIDE.partition("```yaml\n")[2].partition("```")[0]))
 
 
 def names(text: str) -> set[str]:
-    """The metrics that a text speaks of."""
+    """Return the names of the metrics in a text."""
     return set(re.findall(r"email_endpoint_[a-z_]+", text))
 
 

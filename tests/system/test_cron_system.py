@@ -1,4 +1,4 @@
-"""The cron job and the real cron daemon, in one of its minutes: it delivers a POST, and any folder will do."""
+"""The cron job, run by the real cron daemon: it delivers a POST, whatever the folder's name."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Minute(NamedTuple):
     project: Path
     due_at: datetime
     logged_at: float
-    ran: list[dict[str, Any]]  # how each job was run: in each of the odd folders, with the line that is written there
+    ran: list[dict[str, Any]]  # how each job was run, in each folder with an unusual name
     as_installed: dict[str, Any]  # the same, in the last of them again, by the line that makecron.sh wrote
 
 
 @pytest.fixture(scope="module")
 def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
-    """The crontab has two jobs as makecron.sh installed them: the service's, and one below variables of the user."""
+    """The crontab has two jobs as makecron.sh installed them: the service's, and one below the user's variables."""
     folder = tmp_path_factory.mktemp("cron")
     odd = [folder / name for name in ODD_FOLDERS]
     ran = [stand_in(with_venv(each)) for each in odd]
@@ -59,14 +59,14 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
 
 
 def lines_for(folders: list[Path]) -> bytes:
-    """A job in each, run by one shell or another."""
+    """Return a job for each folder, run by different shells."""
     jobs = [Job(folder / ".venv/bin/python", folder) for folder in folders]
     shells = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
     return os.fsencode("".join(f"SHELL={shells[n % len(shells)]}\n{line_of(job)}\n" for n, job in enumerate(jobs)))
 
 
 def post_email(project: Path) -> datetime:
-    """POST an email to two recipients, which is due soon after the next full minute; returns when."""
+    """POST an email to two recipients that is due soon after the next full minute. Return its due time."""
     Installation(project).add_recipients(2)
     with serve(project, unused_port()) as server:
         due_at = soon_after_the_next_minute()
@@ -76,8 +76,8 @@ def post_email(project: Path) -> datetime:
 
 
 def soon_after_the_next_minute() -> datetime:
-    """Return a second of the first minute of which the cron daemon will surely know the job."""
-    noticed = datetime.now(UTC_8) + timedelta(seconds=5)  # the server stops, and a changed crontab is settled
+    """Return a time in the first minute in which the cron daemon certainly knows the job."""
+    noticed = datetime.now(UTC_8) + timedelta(seconds=5)  # the server stops, and a changed crontab takes effect
     return noticed.replace(second=6, microsecond=0) + timedelta(minutes=1)
 
 

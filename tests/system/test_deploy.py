@@ -1,4 +1,4 @@
-"""What stands in `deploy/` and in `docs/deploy.md` is true: files, commands, options, variables, real tools."""
+"""The files in `deploy/` and `docs/deploy.md` are correct, checked with the real tools."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ EMAIL = {"event_id": 1, "email_subject": "s", "email_content": "c", "timestamp":
 
 
 def found(pattern: str) -> set[Any]:
-    """What the pattern finds in all files, where `[a, b]` and `"a", "b"` are read as `a b`: a text, or a tuple."""
+    """Return the matches in all files, in which `[a, b]` and `"a", "b"` count as `a b`."""
     texts = [re.sub(r"""["'`\[\]]|,(?= )""", "", path.read_text()) for path in [*FILES, *PAGES]]
     return {match for text in texts for match in re.findall(pattern, text, re.MULTILINE)}
 
@@ -73,7 +73,7 @@ def program(name: str) -> str:
 
 
 def run(*command: str | Path) -> str:
-    """All that a command that must succeed says."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -144,7 +144,7 @@ def test_proxies_let_through_what_the_service_takes_and_little_more() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """The units as they would be installed for a copy of the project."""
+    """Return the units, as installed for a copy of the project."""
     project = copy_project(tmp_path / "project")
     folder = tmp_path / "units"
     shutil.copytree(DEPLOY / "systemd", folder)
@@ -182,7 +182,7 @@ def test_a_stop_lasts_longer_than_what_is_in_flight() -> None:
 
 
 class Nginx:
-    """An nginx with our site, on ports of its own, that passes on to `upstream`."""
+    """An nginx with our site on its own ports, in front of `upstream`."""
 
     def __init__(self, folder: Path, upstream: int) -> None:
         self.folder = folder
@@ -402,7 +402,7 @@ def test_a_log_that_is_rotated_while_it_is_written_loses_no_line(tmp_path: Path)
 
 
 def _write_lines(log: Path, enough: threading.Event) -> int:
-    """Write lines that are numbered from 0; return how many."""
+    """Write lines numbered from 0, and return how many."""
     number = 0
     while not enough.is_set():
         TaskLog(log).finished([number])

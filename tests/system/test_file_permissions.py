@@ -1,5 +1,6 @@
-"""Where secrets and mail lie: for their owner alone, whatever the umask. The rest of operation is in the tests of
-settings, of cron and of deploy/.
+"""Files with secrets and mail are accessible only to their owner, whatever the umask.
+
+The tests of settings, cron and deploy/ check the other files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TOKEN = "a-token-of-the-tests"
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """What most systems give a user."""
+    """Set the umask that most systems give a user."""
     before = os.umask(0o022)
     yield
     os.umask(before)

@@ -1,4 +1,4 @@
-"""The health checks of the containers: 0 while a part does its work, 1 with the reason when it does not."""
+"""The health checks of the containers: 0 while a part works, otherwise 1 and the reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def web_server(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
-    """An installation, and its settings in the environment of this process."""
+    """Return an installation whose settings are in the environment of this process."""
     installation = Installation(tmp_path)
     for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The README and the API page: their commands work in a fresh copy of the project, and responses are as they say."""
+"""The README and the API page: their commands work in a fresh copy of the project, and the responses are right."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 API = (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
-# Commands stand in blocks of shell, and in the text between backticks.
+# Commands are in shell blocks, and in the text between backticks.
 COMMAND = re.compile(r"```sh\n(.*?)```|(?<!`)`((?:\./|touch |flask |python )[^`\n]+)`", re.DOTALL)
-# These run until they are stopped. On Windows the second is another one.
+# These run until they are stopped. On Windows, the second one differs.
 SERVICES = ("./start_flask.sh --demo", "./start_flask.sh")
 FLASK = '#!/bin/sh\nexec "$(dirname "$0")/python" -m flask "$@"\n'
 TOKEN = "a-token-of-the-tests"
@@ -61,7 +61,7 @@ def test_every_command_works_in_a_fresh_copy(project: Path, own_crontab: Crontab
     assert set(SERVICES) < set(found) and {"./makecron.sh", "./makecron.sh --remove"} < set(found)
     others = [each for each in (*found, *commands(API)) if each not in (*SERVICES, "python test_client.py")]
     lines = [line for each in others for line in each.splitlines()]
-    script = "\n".join(["set -eux", *dict.fromkeys(lines)])  # what is shown twice runs once
+    script = "\n".join(["set -eux", *dict.fromkeys(lines)])  # a command that appears twice runs once
     ports = {name: str(unused_port()) for name in SERVICES}
     demo, service = (started(project, *name.split()[1:], PORT=ports[name]) for name in SERVICES)
     with demo as shown, service as running:

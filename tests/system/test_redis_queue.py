@@ -1,4 +1,4 @@
-"""Sweeps called for by Redis: a real redis-server, `rq worker` and `rqscheduler`. The database is the only truth."""
+"""Sweeps started by Redis, with a real redis-server, `rq worker` and `rqscheduler`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_posted_email_is_sent_in_its_second_and_one_that_is_due_at_once(
             due = datetime.now(UTC_8).replace(microsecond=0) + timedelta(seconds=due_in)
             fields = {"event_id": event_id, "email_subject": "s", "email_content": "c", "timestamp": f"{due:%F %T}"}
             assert server.post(fields).body == "Successful"
-            assert wait_until(lambda: len(installation.log()) == event_id + 1)  # noqa: B023 # called at once
+            assert wait_until(lambda: len(installation.log()) == event_id + 1)  # noqa: B023 # run immediately
             late = max(file.stat().st_mtime for file in (tmp_path / "outbox" / "new").iterdir()) - due.timestamp()
             print(f"due in {due_in} s: {late:.2f} s after its due second")
             assert 0 <= late < LATE_ON_A_BUSY_MACHINE
@@ -137,7 +137,7 @@ def test_a_database_that_is_away_is_a_failed_job_and_looked_for_again(
     database.rename(database.with_name("away"))
     enqueue(redis_server)
     with installation.queue():
-        # At the turn of a minute, the wake-up that was armed is at work already; then it arms another one.
+        # At the start of a minute, the scheduled wake-up may be running already. It then schedules another one.
         assert wait_until(lambda: redis_server.failed() and redis_server.armed())
     said, *_ = redis_server.failed()
     assert said.startswith("storage.errors.DatabaseMissing: there is no database at ")
@@ -188,7 +188,7 @@ def test_a_worker_killed_in_a_sweep_loses_nothing_and_doubles_at_most_what_was_i
             worker.kill()
         killed.set()
         assert len(server.accepted) < 200
-        assert redis_server.armed() or redis_server.in_line()  # somebody looks at the next full minute
+        assert redis_server.armed() or redis_server.in_line()  # there is a sweep at the next full minute
         assert installation.arm().stdout == "Scheduled 1 wake-up.\n"
         with installation.queue():
             assert wait_until(lambda: installation.statuses() == {"sent": 200})
@@ -244,7 +244,7 @@ def test_a_sweep_stops_itself_and_the_next_one_goes_on_at_once(
     on = {"CONTENT": lambda line, n: "250 2.0.0 Ok" if stopped.is_set() else (Wait(0.5), "250 2.0.0 Ok")}
     with ScriptedServer(on=on) as server:
         installation.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
-        for seconds in (1, 4, 16):  # on a busy machine one second may be over before it begins
+        for seconds in (1, 4, 16):  # on a busy machine, the second may be over before the sweep starts
             redis_server.client.flushall()
             command = [sys.executable, "-c", STOP_SOON.format(seconds)]
             assert warm_python.start(command, installation.environment, cwd=str(PROJECT)).wait(60) == 0

@@ -1,4 +1,4 @@
-"""`./start_flask.sh` with SCHEDULER=rq-scheduler: web server, rq worker and rqscheduler, started and ended together."""
+"""`./start_flask.sh` with SCHEDULER=rq-scheduler: web server, rq worker and rqscheduler start and stop together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def project(project_copy: Path) -> Path:
 
 @pytest.fixture
 def service(project: Path, redis_server: RedisServer, web_port: int) -> Iterator[Service]:
-    """Started and up; its web server is at `web_port`."""
+    """Return the running service. Its web server is at `web_port`."""
     with started(project, SCHEDULER="rq-scheduler", REDIS_URL=redis_server.url, PORT=str(web_port)) as service:
         assert service.has_printed("Redis triggers sending"), service.output
         yield service
@@ -77,7 +77,7 @@ def test_a_redis_that_somebody_emptied_is_armed_again_within_seconds(
 ) -> None:
     Installation(project).add_recipients(1)
     wake_ups = WakeUps(redis_server.url)
-    # Both arm the wake-ups once when they start.
+    # Both schedule all wake-ups once when they start.
     assert wait_until(lambda: wake_ups.stats().workers and wake_ups.stats().has_scheduler), service.output
     post(web_port, 1, 4)
     redis_server.client.flushall()

@@ -1,4 +1,4 @@
-"""`docs/backup.md` as it is written: its commands are run, and a restored database sends nothing by itself."""
+"""The commands in `docs/backup.md` work, and a restored database sends nothing without a decision."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def shell(folder: Path, script: str, **environment: str) -> subprocess.Completed
 
 
 def fill(installation: Installation) -> None:
-    """Emails 1 and 2 will be due when the backup is restored, 3 will not."""
+    """Save emails 1 and 2, which are due when the backup is restored, and 3, which is not."""
     installation.add_recipients(2)
     for event_id, due_in in ((1, -1), (2, -1), (3, 3600)):
         installation.save_email(event_id, due_in, subject=str(event_id))
 
 
 def held_and_released(installation: Installation, restored: subprocess.CompletedProcess[str], flask: str) -> None:
-    """Nothing was sent by the restore; a person releases one, and cancels the other."""
+    """Check that the restore sent nothing. Then release one email, and cancel the other."""
     lines = [line for line in restored.stdout.splitlines() if "\theld\t" in line]
     assert sorted(line.split("\t")[0] for line in lines) == ["1", "2"], restored
     assert "put 2 due or partly sent emails on hold" in restored.stderr

@@ -1,8 +1,9 @@
-"""What stops the sender is known everywhere as soon as it happens, in the same words, until mail is sent again."""
+"""An error that stops the sender is shown everywhere at once, in the same words, until mail is sent again."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from html import unescape
@@ -43,7 +44,7 @@ def text_of(html: str) -> str:
 
 
 def places(api: Api) -> dict[str, str]:
-    """Return what each place that speaks of sending says now."""
+    """Return what each place that reports on sending says now."""
     services = services_of(api.app)
     for check in (services.checks, services.alerts, services.readiness, services.metrics):
         check.ttl = 0
@@ -85,7 +86,7 @@ def test_every_place_names_the_reason_and_the_remedy_until_mail_is_sent(
         server.script.on = {}
         api.installation.environment["EMAIL_URL"] = f"smtp+tls://user:right@localhost:{server.port}"
         assert api.sweep() == []
-    # `flask check` logs in, with the settings that this application began with.
+    # `flask check` logs in with the settings that this application was started with.
     assert [name for name, text in places(api).items() if reason in text and name != "check"] == []
     assert float(METRIC.findall(api.client.get("/metrics").text)[0]) == 0
 
@@ -105,6 +106,14 @@ def test_the_error_is_gone_with_the_first_message_that_is_accepted(make_api: Mak
         api.sweep()
         count_errors()
     assert seen[0] == 1 and seen[-1] == 0
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_the_metric_is_above_zero_from_the_first_second_whatever_the_clock_did(make_api: MakeApi, ahead: int) -> None:
+    api = make_api("smtp://mail.invalid")
+    with api.installation.database() as database:
+        database.sender_errors.record("mail_server", "refused", int(time.time()) + ahead)
+    assert float(METRIC.findall(api.client.get("/metrics").text)[0]) >= 1
 
 
 def test_a_refused_recipient_is_not_an_error_of_the_sender(make_api: MakeApi) -> None:

@@ -1,4 +1,4 @@
-"""The whole service, as `./start_flask.sh` runs it: parts that start and end together; the demo."""
+"""The whole service, as `./start_flask.sh` runs it: its parts start and stop together. Also the demo."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def port(free_port: int) -> str:
 
 
 def fails(project: Path, *arguments: str, **environ: str) -> list[str]:
-    """The lines of a start that must fail."""
+    """Return the output of a start that must fail."""
     with started(project, *arguments, **environ) as service:
         assert service.process.wait(60) == 1, service.output
         assert service.leaves_nothing()
@@ -134,7 +134,7 @@ def has_processes(service: Service, count: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Whether a new connection is served."""
+    """Return whether a new connection is served."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         try:
             connection.request("GET", "/healthz")
@@ -159,7 +159,7 @@ def test_a_request_in_flight_is_finished_before_the_end(project: Path, port: str
             head = b"POST /send-emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(FIELDS)
             kind = b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n"
             client.sendall(head + kind + FIELDS[:20])
-            time.sleep(0.5)  # let a thread begin to read it
+            time.sleep(0.5)  # let a thread start reading it
             service.process.terminate()
             assert service.has_printed("Stopping"), service.output
             client.sendall(FIELDS[20:])

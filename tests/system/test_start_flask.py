@@ -22,7 +22,7 @@ WITHOUT_VENV = "sys.modules['ensurepip'] = None"
 
 
 def machine(folder: Path, pretence: str | None) -> dict[str, str]:
-    """The environment of a machine with these few tools, and a python3 that pretends."""
+    """Return the environment of a machine with only these tools, and a fake python3."""
     folder.mkdir()
     for tool in TOOLS:
         (folder / tool).symlink_to(shutil.which(tool) or missing(f"there is no {tool}"))
@@ -34,7 +34,7 @@ def machine(folder: Path, pretence: str | None) -> dict[str, str]:
 
 
 def fails(project: Path, environ: dict[str, str]) -> str:
-    """The one line of a start that must fail."""
+    """Return the single line of a start that must fail."""
     done = subprocess.run([project / "start_flask.sh"], cwd="/", env=environ, capture_output=True, text=True)
     assert done.returncode == 1, done
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Installing ")]
@@ -72,8 +72,8 @@ def test_help_needs_nothing_installed(project_copy: Path, tmp_path: Path) -> Non
 def test_a_fresh_clone_that_was_interrupted_installs_itself_and_the_second_start_is_quick(
     project_copy: Path, free_port: int
 ) -> None:
-    environ = {"PORT": str(free_port), "PIP_NO_COMPILE": "1"}  # what is not compiled is installed sooner
-    for part in (".venv/bin/python", ".venv/pip.log"):  # in the middle of making .venv, then of installing into it
+    environ = {"PORT": str(free_port), "PIP_NO_COMPILE": "1"}  # installing without compiling is faster
+    for part in (".venv/bin/python", ".venv/pip.log"):  # while it creates .venv, then while it installs into it
         with started(project_copy, **environ) as service:
             assert wait_until((project_copy / part).exists, 60), service.output
             service.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The line of each sweep: in the log of a service that stays, in the form of LOG_FORMAT, and in nobody's mail."""
+"""The log line of each sweep: only from a long-running service, and in the format of LOG_FORMAT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def installation(tmp_path: Path) -> Installation:
 
 
 def watched(installation: Installation, done: str) -> str:
-    """What `task.py --watch` wrote to stderr until tasklog.log had this line."""
+    """Return what `task.py --watch` wrote to stderr until tasklog.log had this line."""
     watcher = installation.start_task("--watch")
     wait_until(lambda: any(line.startswith(done) for line in installation.log()))
     watcher.send_signal(signal.SIGTERM)

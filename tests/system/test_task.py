@@ -1,4 +1,4 @@
-"""Sweeps, by the program that cron and people run."""
+"""Sweeps by `task.py`, as cron and people run it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_with_ahead_an_email_goes_out_at_its_second(installation: Installation) 
 
 
 def arrived_at(installation: Installation, subject: str) -> float:
-    """When the only message with this subject was put into the outbox."""
+    """Return when the only message with this subject was saved in the outbox."""
     files = (installation.folder / "outbox" / "new").iterdir()
     (file,) = [file for file in files if f"Subject: {subject}\n" in file.read_text()]
     return file.stat().st_mtime
@@ -298,7 +298,7 @@ def test_a_locked_database_is_waited_for(on_sqlite: Installation) -> None:
     with on_sqlite.database() as database:
         with database.connection.transaction():
             sweep = warm_python.start(command, on_sqlite.environment, cwd=str(PROJECT))
-            time.sleep(1.5)  # many times what it waits for the lock at a time
+            time.sleep(1.5)  # many times longer than one wait for the lock
             assert sweep.poll() is None
         assert sweep.communicate(timeout=30) == ("", "")
     assert on_sqlite.delivered() == subjects([1], 1)
@@ -328,7 +328,7 @@ def test_a_mailbox_that_does_not_exist_on_two_emails_gets_no_third(installation:
             installation.save_email(event_id)
             said = installation.task()
             assert said.returncode == (1 if event_id < 3 else 0), said.stderr
-            with installation.database() as database:  # as if that had been an hour ago
+            with installation.database() as database:  # as if this had happened an hour ago
                 database.connection.execute("UPDATE attempts SET attempted_at = attempted_at - 3600")
     assert Counter(server.recipients) == {"r0@example.com": 3, "r2@example.com": 3}
     with installation.database() as database:

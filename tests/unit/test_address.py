@@ -1,4 +1,4 @@
-"""delivery/message/address.py: what stands in To for each kind of address, and what never gets there."""
+"""delivery/message/address.py: the To header for each kind of address, and addresses that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""delivery/message/mime.py: content arrives as it was, whatever a server takes."""
+"""delivery/message/mime.py: content arrives unchanged, whatever the server supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CSV of recipients: every form that is read, what is refused and on which line, and the way back."""
+"""CSV files of recipients: accepted forms, refused lines, and files that were exported."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from intake.recipients_csv.format import (
     read_rows,
     unescape,
 )
+from intake.recipients_csv.reader import ImportFile, InvalidLinesError
 from tests.support.properties import AT_ANY_SPEED
 
 RUN_BY_SPREADSHEETS = tuple("=+-@\t\r\n\0＝＋－＠")
@@ -171,6 +172,15 @@ def test_a_delimiter_that_is_not_known_is_named(line: str) -> None:
     assert bad.line == 1 and "sep= must name a comma, a semicolon or a tab" in bad.reason
 
 
+@pytest.mark.parametrize(("delimiter", "columns"), [(";", 1), (";", 2), (",", 2), ("\t", 3)])
+@pytest.mark.parametrize("line", ["sep={}", '"sep={}"', "\ufeffSep = {}"])
+def test_files_for_excel_may_be_joined(delimiter: str, columns: int, line: str) -> None:
+    names = delimiter.join(["note", "extra", "recipient_email"][-columns:])
+    lines = [line.format(delimiter), names, delimiter * (columns - 1) + "{}@x.com", ""]
+    file = "\n".join(lines)
+    assert texts((file.format("a") + file.format("b")).encode()) == ["a@x.com", "b@x.com"]
+
+
 def test_the_delimiter_that_a_file_names_goes_before_the_one_that_it_looks_like() -> None:
     assert texts(b"sep=;\nrecipient_email;a,b,c\na@x.com;1,2,3\n") == ["a@x.com"]
     assert "recipient_email" in only_error(b"sep=;\nname,recipient_email\nA,a@x.com\n").reason
@@ -215,6 +225,23 @@ def test_megabytes_of_blanks_and_quotation_marks_are_read_in_a_moment() -> None:
         read((piece * (500_000 // len(piece))).encode())
         read((piece * (500_000 // len(piece)) + '"x\ufeff').encode())
         assert time.process_time() - start < 5, piece
+
+
+def test_more_internationalised_domains_than_can_be_checked_in_seconds_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("intake.recipients_csv.reader.MAX_IDNA_LENGTH", 60)
+    lines = "".join(f"a@ü{number}.de\nb@x{number}.de\n" for number in range(10, 40))
+    file = ImportFile(io.BytesIO(("recipient_email\n" + lines).encode()))
+    with pytest.raises(InvalidLinesError) as error:
+        list(file)
+    assert (error.value.count, error.value.lines[0].line) == (20, 22)
+    assert "more internationalised domains than can be checked at once" in error.value.lines[0].reason
+
+
+def test_many_addresses_may_share_an_internationalised_domain() -> None:
+    lines = "".join(f"a{number}@{'ü' * 40}{number % 5}.de\n" for number in range(20_000))
+    assert len(list(ImportFile(io.BytesIO(lines.encode())))) == 20_000
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\r\n", b"\xef\xbb\xbf", b"recipient_email", b"recipient_email;;\r\n;;\r\n"])
@@ -283,7 +310,7 @@ def test_a_line_without_an_end_is_refused(data: bytes) -> None:
 
 
 class Endless(io.RawIOBase):
-    """Lines without end, after a quotation mark that is never closed."""
+    """An endless stream of lines after an unclosed quotation mark."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -344,7 +371,7 @@ def test_escaping_is_undone_for_every_text(cell: str) -> None:
 
 
 def is_kept(cell: str) -> bool:
-    """Spaces around a cell, and NUL, are nothing that an address can have."""
+    """Return whether a cell keeps its value. Surrounding spaces and NUL are not kept."""
     return bool(cell) and cell == cell.strip() and not {"\0", "\ufeff"} & {*cell} and cell.lower() != "recipient_email"
 
 
@@ -365,7 +392,7 @@ def test_any_bytes_give_rows_or_bad_lines_in_order(data: bytes) -> None:
 
 
 class InPieces(io.RawIOBase):
-    """A stream that gives one byte at a time, as a slow pipe may."""
+    """A stream that returns one byte at a time, as a slow pipe may."""
 
     def __init__(self, data: bytes) -> None:
         self.bytes: Iterator[int] = iter(data)

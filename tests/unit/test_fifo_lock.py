@@ -1,4 +1,4 @@
-"""A FifoLock lets threads in one at a time and in order, and is never lost."""
+"""A FifoLock admits one thread at a time, in order, and never gets stuck."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_thread_that_asks_again_at_once_waits_behind_the_others() -> None:
     holders.append("other")
     lock.release()
     thread.join(30)
-    assert holders.count("greedy, before the other") <= 1  # they may have come at the same moment
+    assert holders.count("greedy, before the other") <= 1  # they may have arrived at the same moment
 
 
 def test_one_thread_at_a_time_holds_the_lock_and_it_is_never_lost() -> None:

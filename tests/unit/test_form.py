@@ -1,4 +1,4 @@
-"""The body of a form: read within its bound, decoded without a change, whatever bytes come."""
+"""The body of a form: size limits, and exact decoding of any bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit: which thread leads, which ones sleep or withdraw, and that none is forgotten."""
+"""Group commit: which thread leads, which ones wait or withdraw, and that all get a result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DrainQueue = Callable[[], list[int]]
 
 
 class Store:
-    """Where groups are committed: keeps each one, and may be held before or after it took the items, or fail."""
+    """A store that keeps each group. It can block before or after it takes the items, or fail."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
@@ -58,7 +58,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def behind_a_leader(store: Store, pool: ThreadPoolExecutor, count: int) -> list[Future[str]]:
-    """Item 0 in a transaction that has begun and goes on once `after` is set, and so many items behind it."""
+    """Put item 0 in a transaction that continues once `after` is set, and queue more items behind it."""
     store.after.clear()
     futures = [pool.submit(store.group_commit.save, 0)]
     assert store.began.wait(30)

@@ -1,4 +1,4 @@
-"""delivery/message/header.py: subjects and names arrive as they were, whatever they look like."""
+"""delivery/message/header.py: all kinds of subjects and names arrive unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUBJECTS = [
     "  ",
     "e\u0301 cafe\u0301 \u202egnp.exe \u200b\ufeff\xa0",
     "😀" * 500,
-    "From: somebody@example.com",
+    "From: someone@example.com",
 ]
 MIME_FIELDS = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
 OUR_FIELDS = {"X-Email-Delivery", "X-Event-Id"}

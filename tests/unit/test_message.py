@@ -1,4 +1,4 @@
-"""delivery/message/message.py: the fields around the content, and what is the same for all recipients."""
+"""delivery/message/message.py: the header fields, and the parts that all recipients share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from delivery.message.unsubscribe import Links, Tokens
 from tests.support.rendering import AT, list_of, message, parsed, rendered
 
 TOKENS = Tokens("s" * 16, "installation")
-LINKS = TOKENS.links("https://mail.example.com/app")
+LINKS = TOKENS.links("https://mail.example.com/app", 7)
 
 
 def test_all_fields_are_there() -> None:
@@ -21,7 +21,7 @@ def test_all_fields_are_there() -> None:
         "To": "ann@example.org",
         "Message-ID": "<T0ken.5@example.com>",
         "X-Email-Delivery": "T0ken.5",
-        "List-Unsubscribe": f"<https://mail.example.com/app/unsubscribe/{TOKENS.token(5).decode()}>",
+        "List-Unsubscribe": f"<https://mail.example.com/app/unsubscribe/7/{TOKENS.token(5, 7).decode()}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "From": "Email endpoint <no-reply@example.com>",
         "Subject": "Hi",
@@ -108,8 +108,8 @@ def test_the_event_id_is_in_a_header(event_id: int) -> None:
 
 
 def test_one_click_is_offered_over_https_alone() -> None:
-    email = parsed(next(rendered(message(unsubscribe=TOKENS.links("http://intranet")))))
-    assert email["List-Unsubscribe"].startswith("<http://intranet/unsubscribe/")
+    email = parsed(next(rendered(message(unsubscribe=TOKENS.links("http://intranet", 7)))))
+    assert email["List-Unsubscribe"].startswith("<http://intranet/unsubscribe/7/")
     assert not email["List-Unsubscribe-Post"]
 
 
@@ -127,7 +127,7 @@ def test_the_envelope_sender_is_known() -> None:
 
 @pytest.mark.parametrize("content", ["x\n" * 1000, "é" * 1000, "é" * 999 + "\n", ".\n" * 1000, " \n" * 1000 + "é"])
 def test_the_size_is_a_bound_and_not_far_off(content: str) -> None:
-    email = message(content=content, unsubscribe=TOKENS.links("https://" + "x" * 492))
+    email = message(content=content, unsubscribe=TOKENS.links("https://" + "x" * 492, 7))
     longest = "a" * 64 + "@" + "b" * 255
     octets = email.as_bytes(longest, 2**63 - 1, AT, eight_bit=False)
     assert len(octets) <= email.size <= len(octets) * 1.4 + 3000

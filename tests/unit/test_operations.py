@@ -1,4 +1,4 @@
-"""operations.py: each operation arms the wake-up that its change needs, once the change is committed."""
+"""operations.py: each operation schedules the wake-up that its change needs, after the commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values read in the pages."""
+"""How the pages format values."""
 
 from __future__ import annotations
 

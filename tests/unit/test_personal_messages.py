@@ -19,7 +19,7 @@ from tests.support.rendering import AT, message, parsed, text_of, unstuffed
 from tests.support.samples.personal_fields import FIELDS, NAMES, Fragment, naive, placeholder
 
 ANN = "ann@example.org"
-LINKS = Tokens("s" * 16, "installation").links("https://mail.example.com/app")
+LINKS = Tokens("s" * 16, "installation").links("https://mail.example.com/app", 7)
 PAGE = "<!DOCTYPE html><html><body>{}</body></html>"
 
 LITERALS = st.one_of(

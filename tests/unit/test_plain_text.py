@@ -1,4 +1,4 @@
-"""delivery/message/plain_text.py: what is read where HTML is not shown."""
+"""delivery/message/plain_text.py: the plain-text alternative of HTML content."""
 
 from __future__ import annotations
 
@@ -344,6 +344,10 @@ def test_powers_and_what_is_struck_out_are_marked(html: str, text: str) -> None:
         ("<base href='https://a.example/'><a href='//[x'>x</a>", "x"),
         ("<a href=' https://example.com/a b\n/c '>x</a>", "x <https://example.com/a%20b/c>"),
         ("<a href='tel:+49123'>call</a>", "call <+49123>"),
+        ("<a href='tel:+49%20123'>call</a> <a href='sms:+49 1?body=x'>text</a>", "call <+49 123> text <+49 1>"),
+        ("<a href='https://example.com/a>b<c`\"'>x</a>", "x <https://example.com/a%3Eb%3Cc%60%22>"),
+        ("<a href='https://x.example/a-'>https://x.example/a-</a>", "https://x.example/a- <https://x.example/a->"),
+        ("<a href='https://x.example/a/'>https://x.example/a/</a>", "https://x.example/a/"),
     ],
     ids=lambda text: text[:50],
 )  # fmt: skip
@@ -363,6 +367,29 @@ def test_links_lead_where_those_of_a_browser_lead(html: str, text: str) -> None:
     ],
 )
 def test_cells_that_only_arrange_leave_no_bars(html: str, text: str) -> None:
+    assert plain_text(html) == text
+
+
+@pytest.mark.parametrize("tag", ["audio", "canvas", "meter", "progress", "video"])
+def test_text_for_old_browsers_is_left_out(tag: str) -> None:
+    assert plain_text(f"<{tag} class=x>Not <p>supported</p></{tag}>Hello") == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<form><h2 hidden>x</form>y", ""),
+        ("<form hidden>x<form>y</form>z", "z"),
+        ("<table><form hidden><td>x", "x"),
+        ("<button hidden>x<button>y", "y"),
+        ("<a><label style='visibility:hidden'><div><a>y", "y"),
+        ("<table><dl><form hidden>y", "y"),
+        ("<nobr hidden>x<nobr>y", "y"),
+        ("<table>x<article hidden><caption>y", "x\ny"),
+        ("<div style='visibility:hidden'><table style='visibility:visible'>x<td>y", "y"),
+    ],
+)
+def test_malformed_markup_hides_what_a_browser_hides(html: str, text: str) -> None:
     assert plain_text(html) == text
 
 

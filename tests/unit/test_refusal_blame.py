@@ -1,4 +1,4 @@
-"""Whose fault a refusal is, by what real servers say."""
+"""Whether a refusal is about the recipient or the server, for the replies of real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to bytes: nothing from outside leaves its place in a command."""
+"""SMTP commands: no value can escape its place in a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from delivery.smtp.errors import UnsendableValueError
 
 
 def path(address: str, *, utf8: bool) -> bytes:
-    """What stands between the angle brackets of RCPT."""
+    """Return what is between the angle brackets of RCPT."""
     lines = command.EnvelopeCommands(utf8=utf8).lines("a@b.example", address, b".\r\n")
     return lines.split(b"\r\n")[1].removeprefix(b"RCPT TO:<").removesuffix(b">")
 

@@ -1,4 +1,4 @@
-"""Bytes to replies: every sample whole, octet by octet, cut everywhere and with what follows."""
+"""SMTP replies: every sample in one piece, octet by octet, split at every place, and followed by others."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ SAMPLES: list[tuple[bytes, list[Reply]]] = [
     (b"250-a\r\n250\r\n", [Reply(250, ("a", ""), "")]),
     (b"250 a\r\n354 b\r\n550 c\r\n", [Reply(250, ("a",), ""), Reply(354, ("b",), ""), Reply(550, ("c",), "")]),
     (b"250 caf\xc3\xa9 \xff\r\n", [Reply(250, ("café \\xff",), "")]),
+    ("550 您的账号已被冻结\r\n".encode("gb18030"), [Reply(550, ("您的账号已被冻结",), "")]),
+    ("550 Limit überschritten\r\n".encode("cp1252"), [Reply(550, ("Limit überschritten",), "")]),
     (b"250 a\x00\x1b[31m\rb\r\n", [Reply(250, ("a\\x00\\x1b[31m\\rb",), "")]),
 ]
 
@@ -39,7 +41,7 @@ MALFORMED = [
 
 
 def parse(pieces: list[bytes]) -> tuple[list[Reply], bool]:
-    """The replies, and whether a malformed line ended it."""
+    """Return the replies, and whether a malformed line ended the parsing."""
     parser, replies = ReplyParser(), []
     try:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""The state machine alone, against a scripted peer: no socket, no clock."""
+"""The SMTP state machine against a scripted peer, without sockets or clocks."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_what_comes_between_starttls_and_tls_ends_the_session(injected: bytes) -
 
 
 def opened(offers: tuple[str, ...]) -> Session:
-    """A session that is open, with what it would send next left in it."""
+    """Return an open session whose output has not been sent yet."""
     session = new_session()
     owner = Owner(session, Script(offers=offers), [])
     owner._act = lambda: None  # type: ignore[method-assign]
@@ -364,7 +364,7 @@ def test_a_large_content_goes_out_alone() -> None:
 
 
 def ended(unsent: int, follow: list[Envelope] | None = None) -> Session:
-    """A session whose content went out, but for so many octets."""
+    """Return a session that has sent its content, except for this many octets."""
     session = opened(("PIPELINING",))
     item = to("a")[0]
     session.begin(item, content_of(item, session))

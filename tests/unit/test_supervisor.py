@@ -9,7 +9,7 @@ from serving.supervisor import LASTING, ManagedProcess
 
 
 class Clock:
-    """Time that passes only when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -19,7 +19,7 @@ class Clock:
 
 
 class DyingProcess(ManagedProcess):
-    """A process that is dead as soon as it was started, unless it `lives`."""
+    """A process that dies as soon as it is started, unless it `lives`."""
 
     def __init__(self, clock: Clock, max_restart_interval: float) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""Addresses that look like others, as people type them, and of networks at home."""
+"""Addresses with look-alike characters, addresses as people type them, and home.arpa."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields → clean values: what is taken, what is refused, and that nothing else can happen."""
+"""Validation of fields: accepted and refused values, and no other exception."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_time_that_the_clocks_skip_is_refused() -> None:
     with pytest.raises(BadTimestamp):
         clean_timestamp("2026-03-08 02:30:00", NEW_YORK)
     with pytest.raises(BadTimestamp):
-        clean_timestamp("1981-12-31 23:45:00", SINGAPORE)  # the half hour by which it went to UTC+8
+        clean_timestamp("1981-12-31 23:45:00", SINGAPORE)  # the half hour that it skipped when it moved to UTC+8
 
 
 def test_of_a_time_that_the_clocks_show_twice_the_first_is_meant() -> None:
@@ -124,7 +124,7 @@ def test_of_a_time_that_comes_twice_a_person_has_to_say_which() -> None:
         assert caught.value.readings == (first, second)
     assert clean_local_time("2026-11-01T01:30", NEW_YORK, "-04:00") == first
     assert clean_local_time("2026-11-01T01:30", NEW_YORK, "-05:00") == second
-    assert clean_local_time("2026-12-01T01:30", NEW_YORK, "-04:00").hour == 6  # it comes once: nothing to say
+    assert clean_local_time("2026-12-01T01:30", NEW_YORK, "-04:00").hour == 6  # it occurs once, so no error
 
 
 def test_the_error_about_a_time_that_never_comes_says_why() -> None:

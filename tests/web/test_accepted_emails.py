@@ -1,4 +1,4 @@
-"""Whatever a POST accepts can be built, shown and sent; what cannot be is refused, whichever way it comes in."""
+"""Every accepted email can be built, shown and sent. Others are refused, on every interface."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ REFUSED = ["\0", "<html>\0", "\\ud800", "<html>\\udfff", "a\\udc00\\ud800"]  # a
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough."""
     return {"PUBLIC_URL": "https://mail.example.com"}
 
 
 def post_each_way(api: Api, subject: str, content: str) -> list[int]:
-    """Save an email by PUT, in a list, by form and by the page; return the statuses, and the results of the list."""
+    """Save an email by PUT, in a list, with the form and on the page. Return the statuses, and the list's results."""
     email = {**EMAIL, "subject": subject, "content": content}
     form = {"event_id": "3", "email_subject": subject, "email_content": content, "timestamp": "2030-01-02 08:00:00"}
     put = api("PUT", "/emails/1", email)

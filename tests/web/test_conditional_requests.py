@@ -1,4 +1,4 @@
-"""Pages that are asked for again and again."""
+"""Pages that are requested repeatedly: ETags and 304."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def leave_message() -> str:
 
 @pytest.fixture
 def client(settings: Settings) -> FlaskClient:
-    """For a service whose page /shown shows SHOWN, and where /flash leaves a message for the next page."""
+    """Return a client of a service whose page /shown shows SHOWN. /flash leaves a message for the next page."""
     db_init(settings, datetime.now(UTC))
     app: Flask = create_app(settings)
     app.add_url_rule("/shown", "shown", lambda: etag.page("error.html", SHOWN, title="Here", reason="it is"))

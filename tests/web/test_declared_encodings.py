@@ -1,4 +1,4 @@
-"""What a client declares about the encoding of its text is obeyed or refused, and never ignored."""
+"""The encoding that a client declares is honoured or refused, and never ignored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASCII += ["csASCII", "iso-ir-6", "us-ascii (Plain text)"]
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough."""
     return {}
 
 
@@ -150,6 +150,23 @@ def test_a_charset_that_is_not_supported_is_refused(form: Form, label: str) -> N
     assert is_refused(form.multipart(b"+MFM-", parameter=f"; charset={label}"), form, 415)
     assert is_refused(form.urlencoded("+MFM-", parameter=f"; charset={label}"), form, 415)
     assert is_refused(form.urlencoded("+MFM-", parameter=f"; a=b ; Charset = {label}"), form, 415)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["text/plain charset=utf-7", "text/plain, charset=utf-7", "text/plain; charset:utf-7", 'text/plain charset = "x"'],
+)
+def test_a_charset_that_is_declared_in_a_wrong_way_is_refused(form: Form, declared: str) -> None:
+    assert is_refused(form.multipart(b"+AOk-", f"Content-Type: {declared}"), form)
+    if ";" in declared:
+        assert is_refused(form.urlencoded("+AOk-", parameter="; charset:utf-7"), form, 415)
+
+
+@pytest.mark.parametrize(
+    "declared", ["text/plain; charset", "text/plain; charset=;", 'text/plain; x="; charset:utf-7"']
+)
+def test_a_parameter_that_names_no_charset_declares_nothing(form: Form, declared: str) -> None:
+    assert form.multipart(b"text", f"Content-Type: {declared}").text == "Successful"
 
 
 def test_declarations_that_contradict_each_other_are_refused(form: Form) -> None:

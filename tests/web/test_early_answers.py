@@ -1,4 +1,4 @@
-"""Answers that are given before the body was read reach clients that send all of it before they look for an answer."""
+"""Responses that are sent before the body was read reach clients that send the whole body first."""
 
 from __future__ import annotations
 
@@ -7,31 +7,20 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation
-from tests.support.ports import unused_port
-from tests.support.servers.web_server import FORM, Server, serve
+from tests.support.servers.web_server import FORM, TOKEN, Server, serve
 from tests.support.service import linux_only
 from web.body_limits import DISCARD_TIMEOUT, MAX_DISCARDED
 
 pytestmark = linux_only
-TOKEN = "a-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SIZES = (10_000_071, 12_000_000, 20_000_000, 30_000_000, 60_000_000)
 Send = Callable[[Server, str, str, int, Mapping[str, str]], tuple[int, bytes]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    Installation(folder)
-    with serve(folder, unused_port(), API_TOKEN=TOKEN) as running:
-        yield running
 
 
 def by_http_client(server: Server, method: str, path: str, size: int, headers: Mapping[str, str]) -> tuple[int, bytes]:

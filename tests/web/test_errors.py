@@ -1,4 +1,4 @@
-"""What any route answers when something is wrong with the service itself."""
+"""How all routes respond when the service itself has a problem."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def client(app: Flask) -> FlaskClient:
 
 
 def database_of(app: Flask) -> Database:
-    """The one that all requests use to save an email."""
+    """Return the database that all requests share to save emails."""
     return services_of(app).email_writer.connect()
 
 
 def test_a_full_database_is_answered_with_503_and_nothing_half_stored(app: Flask, client: FlaskClient) -> None:
-    database_of(app).connection.fetch_all("PRAGMA max_page_count = 1")  # SQLite takes this as: not a page more
+    database_of(app).connection.fetch_all("PRAGMA max_page_count = 1")  # for SQLite, this means: not one page more
     answer = client.post("/send-emails", data=GOOD | {"email_content": "x" * 1_000_000})
     assert answer.status_code == 503 and answer.text.startswith("Error: the disk is full")
     assert answer.headers["Retry-After"] == "60" and answer.content_type == "text/plain; charset=utf-8"

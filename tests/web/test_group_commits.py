@@ -1,4 +1,4 @@
-"""Emails that many requests save at one time: in groups, each with its own answer, durable before it is given."""
+"""Concurrent requests save emails in groups. Each gets its own response, after the commit is durable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def email(event_id: int, content: str = "C") -> Email:
 
 
 class Writers:
-    """Threads that save an email each, held until all of them are in one group."""
+    """Threads that each save an email, and wait until all of them are in one group."""
 
     def __init__(self, installation: Installation, wait: float = 5.0) -> None:
         self.installation = installation
@@ -47,7 +47,7 @@ class Writers:
         self.writer._group_commit._commit = self._wait_and_commit
 
     def save(self, *emails: Email) -> list[BaseException | None]:
-        """What became of each, when all were saved together."""
+        """Save all together, and return the result of each."""
         self._go.clear()
         futures: list[Future[None]] = []
         for number, one in enumerate(emails, 1):
@@ -57,7 +57,7 @@ class Writers:
         return [future.exception(20) for future in futures]
 
     def saved(self) -> Counter[int]:
-        """The event_ids in the database."""
+        """Return the event_ids in the database."""
         with self.installation.database() as database:
             return Counter(row[0] for row in database.connection.fetch_all("SELECT event_id FROM emails"))
 
@@ -88,7 +88,7 @@ def on_sqlite(tmp_path: Path) -> Iterator[Writers]:
 
 
 def told(errors: list[BaseException | None]) -> list[str]:
-    """The answers in a word each."""
+    """Return each response as one word."""
     words = []
     for error in errors:
         if isinstance(error, EventIdUsed):
@@ -113,7 +113,7 @@ def test_a_group_is_one_transaction(writers: Writers) -> None:
 
 
 def transactions_of(connection: Any) -> list[str]:
-    """The first word of each statement that is run from now on."""
+    """Return a list that collects the first word of each statement from now on."""
     words: list[str] = []
     name = "execute" if connection.engine == "sqlite" else "_execute"
     real = getattr(connection, name)
@@ -140,7 +140,7 @@ def test_two_groups_with_the_same_event_ids_in_different_orders_never_wait_for_e
 
 
 def test_a_group_on_a_full_disk_saves_nothing_and_the_next_goes_on(on_sqlite: Writers) -> None:
-    on_sqlite.writer.connect().connection.fetch_all("PRAGMA max_page_count = 1")  # not a page more
+    on_sqlite.writer.connect().connection.fetch_all("PRAGMA max_page_count = 1")  # not one page more
     big = [email(number, "x" * 100_000) for number in range(8)]
     assert {type(error) for error in on_sqlite.save(*big)} == {DatabaseFull}
     assert on_sqlite.saved() == Counter()
@@ -176,7 +176,7 @@ def test_a_group_goes_into_the_database_that_was_put_in_the_old_ones_place(on_sq
 
 
 def test_a_database_call_that_fails_in_a_group_is_told_to_all_and_saves_nothing(tmp_path: Path) -> None:
-    """The N-th for each N: only what was told to be saved is in the database; the same group is right the next time."""
+    """For each N, only emails reported as saved are in the database, and repeating the group succeeds."""
     emails = [email(1), email(2), email(3, "new"), email(2, "other"), email(4)]
     for number in itertools.count(1):
         (tmp_path / f"{number}").mkdir()
@@ -225,7 +225,7 @@ def _keeps_its_word(folder: Path, call: str, number: int) -> bool:
 
 @needs_strace
 def test_what_was_answered_is_saved_though_the_power_is_cut_at_any_time(tmp_path: Path) -> None:
-    """The runner's barrier makes groups, so that syncs are fewer than answers."""
+    """The runner's barrier forms groups, so that there are fewer syncs than responses."""
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     print(f"SEED={seed}")
     luck = random.Random(seed)
@@ -274,7 +274,7 @@ def test_of_eight_clients_with_the_same_event_ids_each_id_succeeds_once(
 
 
 def post_all(server: Server, client: int) -> list[tuple[int, int, int]]:
-    """(event_id, client, status) of each POST."""
+    """Send all POSTs, and return (event_id, client, status) of each."""
     answers = []
     for event_id in range(IDS):
         form = {"event_id": event_id, "email_subject": "S", "email_content": client, "timestamp": "2099-01-02 08:00:00"}

@@ -1,7 +1,7 @@
-"""Every route of /openapi.json and every form: twice the hostile input takes less than three times the work.
+"""For every route and every form, doubling hostile input takes less than three times the work.
 
-What counts is the CPU time of this thread, of which the shortest of some tries is taken, and the memory that Python
-allocates. A ratio is looked at only where the work exceeds a floor, which a quadratic step does by far at these sizes.
+The work is the CPU time of this thread (the shortest of several attempts), and the memory that Python allocates. Ratios
+are checked only above a minimum, which any quadratic step exceeds by far at these sizes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIELD_NAMES = sorted(
     | {"event_id", "email_subject", "email_content", "timestamp"}
 )
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Werkzeug's uploads
-SIZE = 40_000  # bytes of a body; twice that is sent, too
+SIZE = 40_000  # bytes of a body; twice as many are sent too
 LINE_SIZE = 4_000  # bytes of an argument or a header
 FLOOR_SECONDS, FLOOR_BYTES = 0.25, 4_000_000
 MAX_RATIO = 3.0
@@ -47,7 +47,7 @@ def repeated(piece: str, before: str = "", after: str = "") -> Make:
 
 
 def numbered(piece: str, before: str, after: str) -> Make:
-    """A text in which each piece has a number of its own."""
+    """Return a text in which each piece has its own number."""
     return lambda size: before + "".join(piece % number for number in range(size // (len(piece) + 3))) + after
 
 
@@ -104,7 +104,7 @@ PARTS = ("--X", "\r\n", PART.format("a") + "b\r\n", "-", "\r", "--", "\r\n--")
 
 
 class Route(NamedTuple):
-    """What is sent where."""
+    """A route and the body to send to it."""
 
     method: str
     path: str
@@ -115,7 +115,7 @@ class Route(NamedTuple):
 
 
 def documented() -> list[Route]:
-    """The routes of /openapi.json, each with every type of body that it takes."""
+    """Return the routes of /openapi.json, each with every type of body that it accepts."""
     return [
         Route(method.upper(), re.sub(r"\{[^}]*\}", "1", path), kind)
         for path, operations in OPENAPI["paths"].items()
@@ -179,7 +179,7 @@ def test_twice_the_hostile_input_of_a_route_takes_less_than_three_times_the_work
 
 
 def page_forms() -> list[str]:
-    """The addresses to which the pages and programs send forms, by the templates."""
+    """Return the addresses to which pages and programs send forms, from the templates."""
     found = {"/emails/new", "/emails/1/retry", "/recipients", "/recipients/import", "/login", "/unsubscribe/1"}
     for file in WEB.rglob("*.html"):
         for form in re.findall(r"<form[^>]*>", file.read_text()):

@@ -1,4 +1,4 @@
-"""Bodies far beyond MAX_BODY, by every way in: refused, and the server's memory stays within the bound."""
+"""Bodies far larger than MAX_BODY are refused on every route, and the server's memory stays bounded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation
-from tests.support.ports import unused_port
-from tests.support.servers.web_server import Server, serve
+from tests.support.servers.web_server import TOKEN, Server
 from tests.support.service import linux_only
 
 pytestmark = linux_only
-TOKEN = "a-token-of-the-tests"
 SIZE, PIECE = 20_000_000, 100_000
-MOST = 30.0  # MiB: what is read of a body, up to MAX_BODY, and what is made of that
+MOST = 30.0  # MiB: the part of a body that is read, up to MAX_BODY, and the objects made from it
 WAYS = [
     ("POST", "/send-emails", "application/x-www-form-urlencoded"),
     ("POST", "/send-emails", "multipart/form-data; boundary=X"),
@@ -29,23 +26,15 @@ WAYS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    Installation(folder)
-    with serve(folder, unused_port(), API_TOKEN=TOKEN) as running:
-        yield running
-
-
 def most_memory(server: Server) -> float:
-    """The most that its worker ever had, in MiB."""
+    """Return the peak memory of the worker, in MiB."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     status = Path(f"/proc/{children[-1]}/status").read_text()
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def answer_to(server: Server, head: str, pieces: Iterator[bytes]) -> bytes:
-    """The first line that comes back to a client that sends everything before it reads."""
+    """Return the first line of the response to a client that sends everything before it reads."""
     with socket.create_connection((server.host, server.port), timeout=30) as connection:
         connection.sendall(head.encode())
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""How often a client may ask, and how often guess: 429 after that, for a while, for that client alone."""
+"""Limits on requests and wrong tokens: 429 for a while, only for that client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MakeClient = Callable[..., FlaskClient]
 
 @pytest.fixture
 def make_client(tmp_path: Path) -> MakeClient:
-    """A client of an application with these settings and a token."""
+    """Return a client of an application with these settings and a token."""
 
     def make(**environment: str) -> FlaskClient:
         return create_app(Installation(tmp_path, API_TOKEN=TOKEN, **environment).settings).test_client()
@@ -49,12 +49,12 @@ def ask(
 
 
 def guess(client: FlaskClient, address: str = "192.0.2.7", **headers: str) -> Counter[int]:
-    """How often each status was the answer to wrong tokens."""
+    """Send wrong tokens, and return how often each status was the response."""
     return Counter(ask(client, f"wrong-token-{number}", address, **headers).status_code for number in range(GUESSES))
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let the time go on."""
+    """Advance the clock."""
     for name in ("time", "monotonic"):
         clock = getattr(time, name)
         monkeypatch.setattr(time, name, lambda clock=clock: clock() + seconds)
@@ -72,7 +72,7 @@ def test_who_guesses_tokens_is_refused_for_a_minute_and_nobody_else_is(
 ) -> None:
     client = make_client()
     assert guess(client) == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
-    refused = ask(client, TOKEN)  # not even the right one is looked at: a guess that is right must not be told apart
+    refused = ask(client, TOKEN)  # not even the right token is checked, so that a correct guess goes unnoticed
     assert refused.status_code == 429 and 1 <= int(refused.headers["Retry-After"]) <= 61
     assert refused.content_type == "application/problem+json"
     assert ask(client, TOKEN, "192.0.2.8").status_code == 200
@@ -161,7 +161,7 @@ def test_what_a_client_says_of_its_address_gives_it_no_more_guesses(make_client:
     client = make_client(TRUSTED_PROXIES=str(proxies))
     seen: Counter[int] = Counter()
     for number in range(GUESSES):
-        claimed = f"203.0.113.{number}" + (", 192.0.2.7" if proxies else "")  # the proxy adds whom it sees
+        claimed = f"203.0.113.{number}" + (", 192.0.2.7" if proxies else "")  # the proxy adds its client
         seen[ask(client, "wrong-token", "127.0.0.1", X_Forwarded_For=claimed).status_code] += 1
     assert seen == {401: WRONG_TOKENS_PER_MINUTE, 429: GUESSES - WRONG_TOKENS_PER_MINUTE}
 
@@ -240,7 +240,7 @@ def test_a_quotation_mark_of_a_client_does_not_hide_what_the_proxy_added(make_cl
         ('For="[2001:db8::7]:4711"', ['"[2001:db8::7]:4711"']),
         ("for=192.0.2.8;proto=https;by=203.0.113.43", ["192.0.2.8"]),
         ("for=192.0.2.43, proto=http ; for=198.51.100.17", ["192.0.2.43", "198.51.100.17"]),
-        ("for=192.0.2.8:40001", ["192.0.2.8:40001"]),  # not as RFC 7239 wants it, but written
+        ("for=192.0.2.8:40001", ["192.0.2.8:40001"]),  # not valid in RFC 7239, but in use
         ('for=192.0.2.8;host="a, for=203.0.113.9"', ["192.0.2.8"]),
         ("proto=https", [NO_ADDRESS]),
         ("for=unknown,,for=_hidden", ["unknown", "_hidden"]),

@@ -1,4 +1,4 @@
-"""Logging in, sessions, forms: what a browser may do, and what pages of other sites may not make it do."""
+"""Logins, sessions and forms: what a browser may do, and what other sites cannot make it do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Open = Callable[..., FlaskClient]
 
 @pytest.fixture
 def browser(settings: Settings) -> Open:
-    """A browser without cookies, for a service with tokens and a page /page whose form counts its POSTs in `sent`."""
+    """Return a browser without cookies, for a service with tokens. The form on /page counts its POSTs in `sent`."""
     db_init(settings, datetime.now(UTC))
 
     def open_browser(**changes: object) -> FlaskClient:
@@ -48,7 +48,7 @@ def cookie_of(client: FlaskClient) -> str:
 
 
 def csrf_inside(client: FlaskClient) -> str:
-    """The token that the forms of pages hold now: the log-out button's."""
+    """Return the CSRF token of the current pages, from the log-out button."""
     return csrf_of(client, "/nothing")
 
 
@@ -107,7 +107,7 @@ def test_a_session_reads_for_programs_but_changes_nothing_there(browser: Open) -
 
 
 def test_a_login_makes_a_new_session_out_of_whatever_was_there(browser: Open) -> None:
-    """Fixation: a cookie that somebody else put into the browser opens nothing later."""
+    """Session fixation: a cookie that someone else planted gives no access later."""
     client, attacker = browser(), browser()
     planted = csrf_of(attacker)
     client.set_cookie("session", cookie_of(attacker))
@@ -150,7 +150,7 @@ def test_a_token_that_is_replaced_ends_its_sessions_and_no_other(browser: Open) 
 
 
 class Clock:
-    """The time that the service sees."""
+    """A clock that only the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
@@ -256,7 +256,7 @@ def test_who_is_not_logged_in_can_log_nobody_out(browser: Open) -> None:
     client = browser()
     log_in(client)
     browser().post("/logout/everyone")
-    assert client.post("/logout/everyone").status_code == 400  # without the token against forgery
+    assert client.post("/logout/everyone").status_code == 400  # without the CSRF token
     assert client.get("/page").status_code == 200
 
 
@@ -365,7 +365,7 @@ def test_on_this_machine_no_login_is_needed_but_forms_are_still_this_services_ow
     assert client.get("/login?next=/page").location == "/page"
     assert client.get("/page").text == "here"
     assert "Log out" not in client.get("/nothing").text
-    for headers in ({}, {"Authorization": "Basic eDp4"}):  # the latter by a form at http://x:x@localhost
+    for headers in ({}, {"Authorization": "Basic eDp4"}):  # the latter is sent by a form at http://x:x@localhost
         assert post_page(client, "", **headers).status_code == 400
     assert post_page(client, client.get("/form").text).text == "done"
 

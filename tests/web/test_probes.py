@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: who sees what, and what they say while something is wrong."""
+"""/healthz, /readyz and /metrics: access, and what they report during problems."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def on_sqlite(tmp_path: Path) -> Installation:
 
 
 def application(settings: Settings) -> Flask:
-    """An application that looks anew for each request."""
+    """Return an application that runs its checks for each request, without a cache."""
     app = create_app(settings)
     services = services_of(app)
     for probe in (services.readiness, services.metrics):
@@ -63,7 +63,7 @@ def client_of(installation: Installation) -> FlaskClient:
 
 
 def failed(answer: TestResponse) -> dict[str, str]:
-    """The checks that failed, each with its remedy."""
+    """Return the checks that failed, each with its remedy."""
     assert answer.json
     bad = {check["name"]: check["remedy"] for check in answer.json["checks"] if not check["ok"]}
     assert answer.status_code == (503 if bad else 200) and all(bad.values())
@@ -80,7 +80,7 @@ def run(installation: Installation, sql: str, **values: object) -> None:
 
 
 def sweep_was(installation: Installation, seconds: float) -> None:
-    """Ago."""
+    """Set the time of the last sweep to `seconds` ago."""
     then = int(time.time() - seconds)
     run(installation, "UPDATE counters SET value = :then WHERE name = 'last_sweep_at'", then=then)
 
@@ -173,7 +173,7 @@ class TestSweeps:
 
 
 def age(installation: Installation) -> None:
-    """The emails that are being sent were begun long ago."""
+    """Make the emails that are being sent look as if they had started long ago."""
     run(installation, "UPDATE progress SET started_at = started_at - :age", age=int(STALLED_AFTER.total_seconds()) + 1)
 
 
@@ -191,7 +191,7 @@ def test_only_one_look_is_under_way_however_many_ask(installation: Installation)
 
 
 class TestFaults:
-    """503 with the reason, in bounded time, and no restart is needed afterwards."""
+    """Faults cause a 503 with the reason, in bounded time. Afterwards, no restart is needed."""
 
     @pytest.fixture
     def client(self, on_sqlite: Installation) -> FlaskClient:
@@ -199,7 +199,7 @@ class TestFaults:
 
     @staticmethod
     def reason(client: FlaskClient) -> str:
-        """Why it is not ready."""
+        """Return the reason why the service is not ready."""
         began = time.monotonic()
         answer = client.get("/readyz", headers=WITH_TOKEN)
         assert time.monotonic() - began < 8
@@ -209,7 +209,7 @@ class TestFaults:
     def test_locked(self, client: FlaskClient, on_sqlite: Installation) -> None:
         with on_sqlite.database() as other, other.connection.transaction():
             assert "locked" in self.reason(client)
-            assert client.get("/metrics", headers=WITH_TOKEN).status_code == 200  # who only reads does not wait
+            assert client.get("/metrics", headers=WITH_TOKEN).status_code == 200  # readers do not wait
         assert client.get("/readyz").status_code == 200
 
     def test_deleted(self, client: FlaskClient, on_sqlite: Installation) -> None:
@@ -263,12 +263,12 @@ class TestFaults:
             assert "has not responded" in self.reason(client)
             began = time.monotonic()
             assert client.get("/readyz").status_code == 503
-            assert time.monotonic() - began < 1  # the look that is under way is not waited for again
+            assert time.monotonic() - began < 1  # the running check is not awaited again
         wait_until(lambda: client.get("/readyz").status_code == 200)
 
     @pytest.fixture
     def server(self, tmp_path: Path) -> Iterator[PostgreSQLServer]:
-        """One of this test's own."""
+        """Return a PostgreSQL server for this test alone."""
         if not installed():
             pytest.skip("PostgreSQL is not installed")
         with TemporaryDirectory() as folder:
@@ -288,7 +288,7 @@ class TestFaults:
 
 @contextmanager
 def frozen(server: Path) -> Iterator[None]:
-    """While this lasts, no process of the PostgreSQL server in this folder does anything."""
+    """Freeze all processes of the PostgreSQL server in this folder."""
     parent = int((server / "data" / "postmaster.pid").read_text().split()[0])
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     processes = [parent, *map(int, children)]
@@ -302,7 +302,7 @@ def frozen(server: Path) -> Iterator[None]:
 
 
 def families(text: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """The samples by their name, and by the values of their labels."""
+    """Return the samples by name and label values."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

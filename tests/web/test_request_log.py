@@ -1,4 +1,4 @@
-"""The log of requests: one line for each, whatever a client sends, with the id that the answer has and no secret."""
+"""The request log: one line per request, whatever a client sends, with the response's ID and without secrets."""
 
 from __future__ import annotations
 

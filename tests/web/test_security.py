@@ -1,4 +1,4 @@
-"""Who is served, and the headers of every answer."""
+"""Access control, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MakeClient = Callable[..., FlaskClient]
 
 @pytest.fixture
 def make_client(settings: Settings) -> MakeClient:
-    """A client of an application with these settings."""
+    """Return a client of an application with these settings."""
 
     def make(**changes: object) -> FlaskClient:
         return create_app(settings._replace(**changes)).test_client()  # type: ignore[arg-type]
@@ -37,13 +37,13 @@ def make_client(settings: Settings) -> MakeClient:
 
 
 def post(client: FlaskClient, address: str = "127.0.0.1", **headers: str) -> TestResponse:
-    """An empty form: its answer is 400 for who is served."""
+    """Post an empty form. The response is 400 if access is allowed."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return client.post("/send-emails", headers=named, environ_overrides={"REMOTE_ADDR": address})
 
 
 def rules(app: Flask) -> Iterator[tuple[Rule, str, str]]:
-    """Every route, with an address and a method that lead to it."""
+    """Return every route with an address and a method."""
     for rule in app.url_map.iter_rules():
         for method in sorted(rule.methods or ()):
             values = {name: "read" if name == "step" else 1 for name in rule.arguments}
@@ -66,7 +66,7 @@ def test_every_route_is_closed_to_other_machines_without_a_token_of_its_own(make
     client = make_client()
     for rule, address, method in rules(client.application):
         answer = client.open(address, method=method, environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
-        is_open = rule.endpoint in OPEN_ENDPOINTS and rule.rule != "/login"  # where nobody has to log in
+        is_open = rule.endpoint in OPEN_ENDPOINTS and rule.rule != "/login"  # where no login is needed
         assert (answer.status_code == 403) != is_open, (rule, method)
 
 
@@ -82,6 +82,8 @@ WRONG_PATHS = (
     "/api/",
     "/emails/1/x",
     "/recipients/1/",
+    "/emails/abc/cancel",
+    "/emails/1%20/reschedule",
     "/..%2f",
 )
 
@@ -125,7 +127,7 @@ def test_someone_who_guesses_tokens_at_wrong_paths_learns_nothing(make_client: M
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("token", TOKENS)
 def test_each_token_opens(make_client: MakeClient, token: str, scheme: str) -> None:
-    header = f"{scheme} {token}".encode().decode("latin-1")  # as a server hands the bytes on
+    header = f"{scheme} {token}".encode().decode("latin-1")  # as a server passes the bytes on
     answer = post(make_client(api_tokens=TOKENS), Authorization=header)
     assert (answer.status_code, answer.text) == (400, EVERYTHING_MISSING)
 
@@ -276,7 +278,7 @@ def test_every_route_answers_with_the_headers_whoever_asks(make_client: MakeClie
 
 
 def test_how_long_a_wrong_token_takes_tells_nothing_about_the_right_ones() -> None:
-    """With tokens so long that a comparison which ends at the first difference would be seen by anybody."""
+    """The tokens are so long that a comparison which stops at the first difference would be noticeable."""
     size = 5_000_000
     tokens = ("a" * size, "b" * size)
     wrong = {"first": b"x" + b"a" * (size - 1), "last": b"a" * (size - 1) + b"x", "other": b"x" * size}

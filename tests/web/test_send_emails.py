@@ -1,4 +1,4 @@
-"""POST /send-emails over real HTTP: every row of its contract, and that nothing is lost or half-stored."""
+"""POST /send-emails over real HTTP: every row of its contract. Nothing is lost or half-stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that stall, sent to the server as it is served: whoever sends them, others are answered at once."""
+"""Stalled request bodies, sent to the real server: other clients are still answered at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def stalled(server: Server, path: str, headers: str = "") -> Iterator[list[socket.socket]]:
-    """Many requests that stop in the middle of their bodies."""
+    """Open many requests that stall in the middle of their bodies."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n{headers}"
     request = f"{head}Content-Type: {FORM['Content-Type']}\r\n\r\ntoken=".encode()
     connections = [socket.create_connection((server.host, server.port)) for _ in range(MANY)]

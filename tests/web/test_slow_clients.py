@@ -1,4 +1,4 @@
-"""Clients that stall in any phase of a request, many of them and all at once: everybody else is served."""
+"""Many clients that stall in any phase of a request at once: all others are served."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = linux_only
 TOKEN = "a-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 MANY = 60
-RECIPIENTS = 120_000  # more than the buffers of a connection hold, as CSV
+RECIPIENTS = 120_000  # as CSV, more than the buffers of a connection hold
 URLENCODED = "Content-Type: application/x-www-form-urlencoded\r\n"
 
 
@@ -55,7 +55,7 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The web part as the service runs it."""
+    """Run the web server as the service does."""
     folder = tmp_path_factory.mktemp("served")
     installation = Installation(folder, API_TOKEN=TOKEN)
     with installation.database() as database:
@@ -87,7 +87,7 @@ def is_up(port: int) -> bool:
 
 @contextmanager
 def stalled(server: Server, *requests: bytes, number: int = MANY) -> Iterator[list[socket.socket]]:
-    """Many clients for each of these beginnings of a request, which send no more and read nothing."""
+    """Open many clients that send the start of a request, then neither send nor read."""
     connections = []
     try:
         for request in requests * number:
@@ -105,7 +105,7 @@ def stalled(server: Server, *requests: bytes, number: int = MANY) -> Iterator[li
 
 @contextmanager
 def trickling(connections: list[socket.socket]) -> Iterator[None]:
-    """Each of them sends a byte now and then."""
+    """Send a byte on each connection now and then."""
     ended = threading.Event()
 
     def trickle() -> None:
@@ -124,7 +124,7 @@ def trickling(connections: list[socket.socket]) -> Iterator[None]:
 
 
 def soon(request: Callable[[], Answer]) -> Answer:
-    """What is answered at once on a machine that has nothing else to do, and never while threads wait for clients."""
+    """Check that a response arrives within a time that is too short if all threads wait for clients."""
     began = time.monotonic()
     answer = request()
     assert time.monotonic() - began < 5
@@ -199,11 +199,11 @@ def test_a_slow_client_that_makes_progress_is_not_cut_off_with_those_who_stall(s
     with socket.create_connection((server.host, server.port)) as client:
         client.settimeout(10)
         client.sendall(head("POST /send-emails", URLENCODED + f"Content-Length: {len(body)}\r\n\r\n") + body[:1000])
-        assert_served(server)  # by now it has its place
+        assert_served(server)  # by now it has a slot
         with stalled(server, PHASES["body"]) as connections:
             for start in range(1000, len(body), 1_000):
                 client.sendall(body[start : start + 1_000])
-                connections[-1].settimeout(0.05)  # as a slow network takes
+                connections[-1].settimeout(0.05)  # as on a slow network
                 with suppress(TimeoutError):
                     connections[-1].recv(1)
             assert client.recv(1000).startswith(b"HTTP/1.1 200 ")

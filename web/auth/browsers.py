@@ -40,8 +40,8 @@ def login_return_url(request: Request) -> str:
 
 def refuse_other_sites(request: Request, public_url: str | None) -> None:
     """Reject a request that another website sent (OWASP's check of Fetch Metadata and Origin)."""
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
+    site = request.environ.get("HTTP_SEC_FETCH_SITE")
+    origin = request.environ.get("HTTP_ORIGIN")
     if site is not None and site not in ("same-origin", "none"):
         raise Forbidden(ELSEWHERE)
     if origin is not None and origin not in (f"{request.scheme}://{request.host}", _origin(public_url)):

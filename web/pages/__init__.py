@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.pages import alert_banner, api_docs, email, filters, health, imports, new_email, outbox, recipients, schedule
+from web.pages import (
+    alert_banner,
+    api_docs,
+    email,
+    filters,
+    health,
+    imports,
+    lists,
+    new_email,
+    outbox,
+    recipients,
+    schedule,
+)
+from web.pages.email.url import EventIdConverter
 from web.pages.email.wording import delivery_words, in_mode
 
 # Contains every page, so that all endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (api_docs, email, health, imports, new_email, outbox, recipients, schedule):
+for _module in (api_docs, email, health, imports, lists, new_email, outbox, recipients, schedule):
     blueprint.register_blueprint(_module.blueprint)
 
 
@@ -19,4 +32,5 @@ def register(app: Flask) -> None:
     alert_banner.register(app)
     outbox.register(app)
     app.jinja_env.globals.update(in_mode=in_mode, delivery_words=delivery_words)
+    app.url_map.converters["event_id"] = EventIdConverter
     app.register_blueprint(blueprint)

@@ -18,6 +18,7 @@ from intake.text import printable
 from monitoring.checks import CHECK_TIMEOUT
 from monitoring.humanize import duration
 from monitoring.probe import PROBE_TIMEOUT
+from settings.catalogue import SETTINGS
 from settings.version import __version__
 from web.auth import sessions
 from web.pages.filters import capitalized
@@ -59,6 +60,7 @@ def show() -> str:
         columns=None if hours is None else _columns(hours, datetime.now(UTC)),
         versions=_versions(product),
         settings=settings,
+        descriptions=SETTINGS,
         may_test=settings.email_url.path is None and _may_have_forms(),
     )
 

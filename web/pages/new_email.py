@@ -15,15 +15,16 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Database, Email, EventIdUsed, SaveResult, Survey, TextToSend
+from database import AudienceCount, Database, Email, EventIdUsed, SaveResult, Survey, TextToSend, UnusableList, name_key
 from delivery.interface import SendableMessage
 from delivery.message.message import MessageError
 from delivery.message.mime import looks_like_html
 from delivery.message.personal import Preview
 from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
+from intake.email_options import FOR_EVERYONE, FORM_NAMES, Options, invalid_list, with_options
 from intake.errors import RepeatedTime, ValidationError
-from intake.fields import Fields, InvalidFields, invalid, number, text
+from intake.fields import Fields, InvalidFields, choice, invalid, number, text
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
@@ -32,30 +33,34 @@ from sender.preview import survey_audience
 from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
-from web.form import read_page_form
+from web.form import read_page_form_with_options
+from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime, offset, without_folders
 from web.sandbox import framed
 from web.sendable import require_sendable
-from web.services import current_settings, in_database, save_email
+from web.services import current_services, current_settings, in_database
 
 FORM_FIELDS = (
-    "event_id",
-    "proposed",
-    "email_subject",
-    "email_content",
-    "timestamp",
-    "offset",
-    "email_personal",
-    "shown_to",
+    *("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset", "audience"),
+    *("email_personal", "shown_to"),
 )
 AS_WRITTEN = "no"  # the value of email_personal with which braces are sent as they are written
+# Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
+LIST_FIELDS = ("email_list", "email_exclude_list")
+SEPARATOR = ";"
+MAX_SHOWN_LISTS = 1_000
+AUDIENCES = ("everyone", "lists")
 MAX_REPLY_LENGTH = 500  # characters
+UNSAVED = 0  # the event_id in the unsubscribe link of a preview
 LABELS = {
     "email_subject": "The subject",
     "email_content": "The content",
     "timestamp": "The time",
     "event_id": "The email ID",
+    "audience": "The choice of recipients",
+    "email_list": "The choice of lists",
+    "email_exclude_list": "The choice of lists to leave out",
     "address": "The address",
     "shown_to": "The address",
 }
@@ -74,8 +79,9 @@ blueprint = Blueprint("new_email", __name__)
 
 @blueprint.get("/emails/new")
 def show() -> Response:
-    """Show an empty form."""
-    return _form({})
+    """Show an empty form, or one for the list in the query."""
+    chosen = request.args.get("list", "")
+    return _form({"audience": "lists", "email_list": chosen} if chosen else {})
 
 
 @blueprint.post("/emails/new")
@@ -103,8 +109,8 @@ def change(form: Form) -> Response:
 def show_html(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
     subject, content = clean_subject(form.get("email_subject", "")), clean_content(form.get("email_content", ""))
-    email = Email(0, subject, content, datetime.now(UTC), personal=_is_personal(form))
-    return framed(in_database(lambda database: _shown(database, email, form)).preview.html)
+    email = Email(UNSAVED, subject, content, datetime.now(UTC), personal=_is_personal(form))
+    return framed(in_database(lambda database: _shown(database, email, form, surveys=False)).preview.html)
 
 
 def check(form: Form) -> AnyResponse:
@@ -120,13 +126,20 @@ def check(form: Form) -> AnyResponse:
     return _confirm(email, form)
 
 
+def check_as_written(form: Form) -> AnyResponse:
+    """Show the preview of the email with its braces as they are written."""
+    return check({**form, "email_personal": AS_WRITTEN})
+
+
 def schedule(form: Form) -> AnyResponse:
     """Save the email. Safe to repeat."""
     email = _clean(form)
     try:
-        save_email(email)
+        current_services().save_email(email)
     except EventIdUsed as error:
         return _saved_before(email) if error.identical else check(form)
+    except UnusableList as error:
+        raise InvalidFields([invalid_list(email, error, FORM_NAMES)]) from error
     flash(Markup("Scheduled for {}.").format(format_datetime(email.due_at)))
     return _to_email(email)
 
@@ -146,6 +159,7 @@ def send_test(form: Form) -> Response:
 
 
 STEPS: dict[str, Callable[[Form], AnyResponse]] = {
+    "as_written": check_as_written,
     "change": change,
     "html": show_html,
     "schedule": schedule,
@@ -154,7 +168,8 @@ STEPS: dict[str, Callable[[Form], AnyResponse]] = {
 
 
 def _read() -> dict[str, str]:
-    form = read_page_form(request, (*FORM_FIELDS, "step", "address"))
+    read = read_page_form_with_options(request, (*FORM_FIELDS, "step", "address"), LIST_FIELDS)
+    form = read.fields | {name: SEPARATOR.join(values) for name, values in read.options.items()}
     form["email_content"] = form.get("email_content", "").replace("\r\n", "\n")  # undoes the line ends of browsers
     return form
 
@@ -167,10 +182,12 @@ def _clean(form: Form) -> Email:
     subject = fields.take("email_subject", text(clean_subject))
     content = fields.take("email_content", text(clean_content))
     due_at = fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen)))
+    audience = fields.take_or("audience", choice(*AUDIENCES), "")
     fields.check()
+    email = Email(event_id.value, subject.value, content.value, due_at.value)
     try:
-        email = Email(event_id.value, subject.value, content.value, due_at.value, personal=_is_personal(form))
-        return require_sendable(email)
+        email = _with_audience(email, audience.value, form)
+        return require_sendable(email._replace(personal=_is_personal(form)))
     except ValidationError as error:
         raise InvalidFields([error]) from error
 
@@ -179,6 +196,32 @@ def _is_personal(form: Form) -> bool:
     """Return whether names in braces are filled in: if there are braces, unless they are to be sent as written."""
     has_braces = any("{{" in form.get(name, "") for name in ("email_subject", "email_content"))
     return has_braces and form.get("email_personal") != AS_WRITTEN
+
+
+def _with_audience(email: Email, audience: str, form: Form) -> Email:
+    """Return the email for the people that the form selects. Raises ValidationError."""
+    lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
+    if lists and audience != "lists":
+        raise ValidationError("audience", "is everyone, although lists are selected; choose one")
+    if audience == "lists" and not lists:
+        raise ValidationError("email_list", "is empty; select at least one list")
+    if not audience and in_database(lambda database: database.lists.counts()).active:
+        raise ValidationError("audience", "is missing; select everyone or some lists")
+    everyone = FOR_EVERYONE if audience == "everyone" else None
+    options = Options(audience=everyone, lists=lists, exclude_lists=exclude_lists)
+    return with_options(email, options, FORM_NAMES, current_settings().default_audience)
+
+
+def _names(form: Form, field: str) -> list[str]:
+    return [name for name in form.get(field, "").split(SEPARATOR) if name]
+
+
+def _count(email: Email) -> AudienceCount:
+    """Count the audience of the email. Raises InvalidFields if a list is unknown or archived."""
+    try:
+        return in_database(lambda database: database.audiences.count(email.audience))
+    except UnusableList as error:
+        raise InvalidFields([invalid_list(email, error, FORM_NAMES)]) from error
 
 
 def _free_number() -> int:
@@ -209,12 +252,16 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
         recipients=_active_recipients(),
         as_written=AS_WRITTEN,
         has_braces=_is_personal({**form, "email_personal": ""}),
+        lists=in_database(lambda database: database.lists.page(limit=MAX_SHOWN_LISTS, archived=False)),
+        selected={name: {name_key(each) for each in _names(form, name)} for name in LIST_FIELDS},
+        name_key=name_key,
     )
     return make_response(page, 400 if errors else 200)
 
 
 def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple[str, str] | None = None) -> Response:
-    kept = {name: form.get(name, "") for name in FORM_FIELDS}
+    kept = {name: form.get(name, "") for name in (*FORM_FIELDS, *LIST_FIELDS) if form.get(name)}
+    count = _count(email)
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
     shown = in_database(lambda database: _shown(database, email, form))
@@ -226,11 +273,12 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
         kept=kept,
         shown=shown,
         preview=preview,
-        as_written=AS_WRITTEN,
         placeholders=placeholders(email.subject, preview.plain, preview.html) if not email.personal else [],
         looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
-        recipients=_active_recipients(),
+        recipients=count.recipients,
+        audience=audience_words(email.audience),
+        left_out=left_out_words(count),
         settings=current_settings(),
         address=form.get("address", ""),
         address_error=address_error,
@@ -256,7 +304,8 @@ class Shown(NamedTuple):
     error: str = ""
 
 
-def _shown(database: Database, email: Email, form: Form) -> Shown:
+def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
+    """Return what the recipient `shown_to` will see. `surveys` chooses one if none is given, and counts the others."""
     text = TextToSend(email.subject, email.content, "preview", 0, personal=email.personal)
 
     def seen_by(fields: Mapping[str, str]) -> Preview:
@@ -264,7 +313,7 @@ def _shown(database: Database, email: Email, form: Form) -> Shown:
 
     if not email.personal:
         return Shown(seen_by({}))
-    survey = survey_audience(database, email)
+    survey = survey_audience(database, email) if surveys else Survey(0, is_partial=True)
     longest, missing = (_address_of(database, number) for number in (survey.longest_id, survey.missing_id))
     typed = form.get("shown_to", "").strip() or longest or missing or ""
     recipient, error = None, ""

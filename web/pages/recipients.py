@@ -66,7 +66,7 @@ def show() -> AnyResponse:
 def add() -> AnyResponse:
     """Add the addresses, one per line: all of them, or none if one is invalid."""
     text = read_page_form(request, ("addresses",)).get("addresses", "")
-    addresses, refused = _read_lines(text, single_label=current_settings().single_label_domains)
+    addresses, refused = read_lines(text, single_label=current_settings().single_label_domains)
     if refused or not addresses:
         return Response(_page(Filters(), typed=text, refused=refused, wrong=True), 400)
     for sentence, category in _sentences(in_database(lambda database: _add(database, addresses))):
@@ -148,7 +148,7 @@ def _page(filters: Filters, **more: object) -> str:
     )
 
 
-def _read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[Refused]]:
+def read_lines(text: str, *, single_label: bool) -> tuple[list[Address], list[Refused]]:
     """Return each address once, and the lines that are not valid addresses."""
     addresses: dict[str, Address] = {}
     refused = []

@@ -45,10 +45,10 @@ class SecondHost:
         return ["ip", "netns", "exec", self._name, *command]
 
     def cut(self, link: int) -> None:
-        """Drop all packets on the link, without any notice to either side."""
+        """Drop all packets on the link. Neither side is notified."""
         _ip("link", "set", self._device(link), "down")
 
-    def mend(self, link: int) -> None:
+    def restore(self, link: int) -> None:
         """Restore the link."""
         _ip("link", "set", self._device(link), "up")
 

@@ -107,7 +107,7 @@ def _import(installation: Installation) -> None:
         "done": PEOPLE,
         "undone": PEOPLE,
     }
-    files |= {"refused": b"@\n@\n@\n", "broken off": PEOPLE}
+    files |= {"refused": b"@\n@\n@\n", "interrupted": PEOPLE}
     settings, logger = installation.settings, logging.getLogger()
     with installation.database() as database:
         for status, content in files.items():
@@ -118,7 +118,7 @@ def _import(installation: Installation) -> None:
                 import_job.run(settings, logger, import_id, step)
             if status in ("reading", "importing", "undoing"):
                 database.connection.execute(AT_WORK, import_id=import_id, status=status, now=int(time.time()) + DAY)
-            if status == "broken off":
+            if status == "interrupted":
                 database.connection.execute(AT_WORK, import_id=import_id, status="importing", now=0)
 
 

@@ -278,6 +278,70 @@ BLAMING_US = [
     ("RCPT", "550 5.7.1 Mailbox not local, relaying denied"),
     ("MAIL", "421 4.7.0 Daily sending quota exceeded"),
     ("CONTENT", "554 5.3.2 System not accepting network messages"),
+    # more of all of these, and other languages
+    ("RCPT", "550 5.7.508 Access denied, [192.0.2.7] has exceeded permitted limits within 24 hours range"),
+    ("CONTENT", "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains."),
+    ("RCPT", "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain"),
+    (
+        "CONTENT",
+        "550 5.7.233 Your message can't be sent because your tenant exceeded its daily limit for"
+        " sending email to external recipients (tenant external recipient rate limit)",
+    ),
+    (
+        "CONTENT",
+        "550-5.7.25 [192.0.2.7] The IP address sending this message does not have a\r\n550-5.7.25 PTR"
+        " record setup, or the corresponding forward DNS entry does not\r\n550 5.7.25 match the sending"
+        " IP. x - gsmtp",
+    ),
+    (
+        "RCPT",
+        "553 5.7.2 [TSS09] All messages from 192.0.2.7 will be permanently deferred; Retrying will NOT"
+        " succeed. See https://postmaster.yahooinc.com/error-codes",
+    ),
+    ("CONTENT", "552 Requested mail action aborted: exceeded mailsend quota"),
+    (
+        "RCPT",
+        "554 Reject by behaviour spam at Rcpt State(Connection IP"
+        " address:192.0.2.7)ANTISPAM_BAT[01201311R196a, h-sp0001]: continuous fail",
+    ),
+    ("CONTENT", "550 MI:NHD 163 mx1,abc"),
+    ("CONTENT", "550 RP:RCL 163 smtp1"),
+    ("CONTENT", "550 该账户今日发送已超过限额"),
+    ("CONTENT", "550 您的账号已被冻结"),
+    ("CONTENT", "554 发送频率超限"),
+    ("CONTENT", "550 今日发信量超出限制"),
+    ("CONTENT", "550 发件人域名未验证"),
+    ("CONTENT", "550 发件IP被列入黑名单"),
+    ("CONTENT", "550 Ihr Konto wurde gesperrt"),
+    ("CONTENT", "550 Sendelimit überschritten"),
+    ("CONTENT", "554 Ihr tägliches Versandlimit ist erreicht"),
+    ("RCPT", "554 Absenderadresse nicht erlaubt"),
+    ("RCPT", "550 Relay nicht erlaubt"),
+    ("CONTENT", "550 5.7.1 Quota d'envoi dépassé"),
+    ("CONTENT", "550 Votre compte est bloqué"),
+    ("CONTENT", "550 Ha superado el límite de envío diario"),
+    ("CONTENT", "554 Su cuenta está suspendida"),
+    ("CONTENT", "550 Superato il limite giornaliero di invio"),
+    ("CONTENT", "554 5.7.1 Przekroczono limit wysyłanych wiadomości"),
+    ("CONTENT", "550 Превышен лимит отправки писем"),
+    ("CONTENT", "550 Ваш аккаунт заблокирован"),
+    ("CONTENT", "550 送信数の上限を超えました"),
+    ("CONTENT", "550 Limite de envio diário excedido"),
+    ("RCPT", "550 5.7.1 Rejected: 192.0.2.7 listed at bl.example.net"),
+    ("RCPT", "550-JunkMail rejected - host.example.org [192.0.2.7]:5000 is in an RBL on rbl.example.com\r\n550 see"),
+    ("RCPT", "550 REPLY: 550 Message refused: sender's mail domain has no MX or A record"),
+    ("CONTENT", "550 Requested account is disabled: business verification"),
+    (
+        "CONTENT",
+        "550 5.7.1 Your SMTP account is not yet activated. Please contact us at contact@brevo.com to"
+        " request activation",
+    ),
+    ("CONTENT", "450 You can only send testing emails to your own email address (me@example.org)."),
+    ("CONTENT", "550 5.7.1 Your message could not be sent: account on hold"),
+    ("RCPT", "550 5.7.0 Authorization rejected: the api key is disabled"),
+    ("CONTENT", "550 Uw account is geblokkeerd"),
+    ("RCPT", "554 5.7.1 El remitente no está autorizado"),
+    ("CONTENT", "550 アカウントが停止されています"),
 ]
 
 # (step, reply): refusals that belong to the recipient or the message, even though some of their words look alike.
@@ -431,6 +495,46 @@ BLAMING_THE_RECIPIENT = [
     ("RCPT", "450 4.2.1 later"),
     ("CONTENT", "451 4.3.2 Come back later"),
     ("RCPT", "451 4.4.4 no server of this domain answers"),
+    # more of all of these, and other languages
+    ("RCPT", "550 5.7.504 [ada@example.com]: Recipient address rejected: Access denied"),
+    ("RCPT", "550 5.7.505 Access denied, banned recipient"),
+    ("RCPT", "550 5.7.507 Access denied, rejected by recipient"),
+    (
+        "RCPT",
+        "452-4.5.3 Domain policy size per transaction exceeded, please try this recipient\r\n452 4.5.3"
+        " in a separate transaction. x - gsmtp",
+    ),
+    ("RCPT", "559 Invalid rcptto [@sm060105]"),
+    ("RCPT", "550 收件人不存在"),
+    ("RCPT", "550 用户不存在"),
+    ("RCPT", "552 收件人邮箱已满"),
+    ("RCPT", "550 收件人邮箱容量超出限制"),
+    ("RCPT", "550 收件人账号已被冻结"),
+    ("RCPT", "550 该用户已被禁用"),
+    ("RCPT", "550 收件人拒收"),
+    ("RCPT", "550 Empfänger unbekannt"),
+    ("RCPT", "550 Das Konto des Empfängers wurde gesperrt"),
+    ("RCPT", "552 Postfach voll, Limit überschritten"),
+    ("RCPT", "552 La boîte du destinataire a dépassé son quota"),
+    ("RCPT", "550 Utilisateur inconnu"),
+    ("RCPT", "552 El buzón del destinatario ha superado el límite"),
+    ("RCPT", "550 Cuenta inexistente"),
+    ("RCPT", "552 Ящик получателя переполнен: превышен лимит"),
+    ("RCPT", "550 Аккаунт получателя заблокирован"),
+    (
+        "RCPT",
+        "550 Message was not accepted -- invalid mailbox.  Local mailbox ada@mail.ru is unavailable:"
+        " user is terminated",
+    ),
+    (
+        "RCPT",
+        "550 Message was not accepted -- invalid mailbox.  Local mailbox ada@mail.ru is unavailable:"
+        " account is disabled",
+    ),
+    ("RCPT", "550-Callout verification failed:\r\n550 550 No such user"),
+    ("RCPT", "550 5.7.193 UserNotInMemberList; The sender is not on the allowed list of the team"),
+    ("RCPT", "550 対応する受信者のアカウントは停止されています"),
+    ("RCPT", "550 El destinatario no acepta el envío, límite superado"),
 ]
 
 # (step, reply): too many connections at once.

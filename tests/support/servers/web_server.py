@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.support.environment import CLEAN_ENVIRONMENT
+from tests.support.installation import Installation
+from tests.support.ports import unused_port
 from web.body_limits import THREADS
 
 PROJECT = Path(__file__).resolve().parents[3]
+TOKEN = "a-token-of-the-tests"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # An empty value means the default, so that a local `.env` does not affect the tests.
 DEFAULTS = dict.fromkeys(("API_TOKEN", "PUBLIC_URL", "TRUSTED_PROXIES", "MAX_BODY", "TIMEZONE", "SCHEDULER"), "")
@@ -91,6 +96,15 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1", **environment: str) 
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the token TOKEN that all tests of a module share."""
+    folder = tmp_path_factory.mktemp("served")
+    Installation(folder)
+    with serve(folder, unused_port(), API_TOKEN=TOKEN) as running:
+        yield running
 
 
 def _wait_until_it_serves(workers: str, place: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:

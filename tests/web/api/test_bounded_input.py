@@ -1,4 +1,4 @@
-"""Input made to be expensive: refused in time that grows no faster than its size, before objects are made of it."""
+"""Input designed to be expensive is refused in linear time, before it becomes objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_MEMORY = 4 * SIZE
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough, because no request reaches the database."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""/api/emails/…/deliveries: who got it, who did not and why, and once more for those."""
+"""/api/emails/…/deliveries: lists, reasons, and retries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def doubt(content: bytes, nth: int) -> Action:
 
 @pytest.fixture
 def sent(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
-    """Email 1 went to r0 to r4@example.com: 1 and 3 were refused, and 2 is in doubt."""
+    """Send email 1 to r0 to r4@example.com: 1 and 3 are refused, and 2 is in doubt."""
     with ScriptedServer(on={"RCPT": answer_to, "CONTENT": doubt}) as server:
         made = Api(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}", IN_DOUBT="hold", **where)
         made.installation.add_recipients(5)

@@ -1,4 +1,4 @@
-"""/api/emails: put, saved many at once, listed, shown, cancelled, released."""
+"""/api/emails: put, save in bulk, list, show, cancel and release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def numbers(page: Any) -> list[int]:
 
 
 def in_pages(api: Api, path: str) -> list[list[int]]:
-    """The numbers of each page, by the addresses that the pages themselves give."""
+    """Return the event_ids on each page, following the links to the next one."""
     pages = []
     while path:
         answer = api("GET", path.removeprefix("/api"))

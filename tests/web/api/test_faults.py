@@ -1,4 +1,4 @@
-"""The API while its database is locked, full, read-only, replaced or gone: 503, nothing half-stored, and back again."""
+"""The API while its database is locked, full, read-only, replaced or down: 503, no partial writes, and recovery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITES: list[tuple[str, str, object]] = [
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Api]:
-    """Email 1 and recipient 1, in SQLite."""
+    """Return an API on SQLite, with email 1 and recipient 1."""
     made = Api(tmp_path)
     made.installation.add_recipients(1)
     made("PUT", "/emails/1", EMAIL)
@@ -58,7 +58,7 @@ def test_a_full_database_takes_nothing_and_goes_on_once_there_is_room(
     before = contents(sqlite)
     sqlite.databases.current().connection.fetch_all(
         "PRAGMA max_page_count = 1"
-    )  # SQLite takes this as: not a page more
+    )  # for SQLite, this means: not one page more
     large = [EMAIL | {"event_id": number, "content": "x" * 50_000} for number in range(100)]
     for rows in (large, [EMAIL | {"event_id": -1, "content": "x" * 1_000_000}]):
         assert is_unavailable(sqlite("POST", "/emails", rows), "the disk is full")
@@ -150,7 +150,7 @@ def test_while_the_database_is_locked_it_is_read_and_nothing_is_written(tmp_path
 def test_a_csv_that_cannot_be_written_to_its_end_is_not_begun(
     sqlite: Api, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A server ends an answer that breaks off as if it were whole."""
+    """A server ends an incomplete response as if it were complete."""
     sqlite.installation.add_recipients(5)
     sqlite.installation.save_email(2)
     sqlite.sweep()

@@ -1,4 +1,4 @@
-"""/openapi.json: valid, about every route and no other, and true of the answers to requests made up from it."""
+"""/openapi.json is valid, describes every route, and matches the responses to generated requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[3]
 FILE = PROJECT / "web" / "api" / "openapi.json"
-# Not described: pages for people and what they are made of, and the addresses that stand whole in messages.
+# Not described: the pages, their assets, and the links in messages.
 FOR_PEOPLE = ("static", "login", "pages", "unsubscribe")
 METHODS = {"GET", "PUT", "POST", "DELETE", "PATCH"}  # HEAD comes with GET
 SECONDS = 20
@@ -68,7 +68,7 @@ def test_every_operation_tells_of_each_error_that_any_can_have() -> None:
 
 
 def test_no_request_made_up_from_it_has_an_answer_that_it_does_not_describe() -> None:
-    """`bench/schemathesis_run.py` does it for longer."""
+    """`bench/schemathesis_run.py` runs this for longer."""
     program = [sys.executable, "bench/schemathesis_run.py", str(SECONDS), "--warnings", "off"]
     run = subprocess.run(program, cwd=PROJECT, capture_output=True, encoding="utf-8", timeout=240)
     assert run.returncode == 0, run.stdout + run.stderr

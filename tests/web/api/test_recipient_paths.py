@@ -1,4 +1,4 @@
-"""/api/recipients/ADDRESS: every address that the service accepts is reached by its percent-encoded form."""
+"""/api/recipients/ADDRESS: every accepted address can be reached in its percent-encoded form."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ADDRESSES = [
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""/api/recipients: added, found, removed, written to again; taken from a CSV file and given out as one."""
+"""/api/recipients: add, find, remove, reactivate, import and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an API request may look like: JSON, times and methods, read strictly; an answer other than 500 to all else."""
+"""API requests: strict JSON, times and methods. Nothing invalid causes a 500."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUTES += [("POST", "/emails/1/deliveries/1/decide")]
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """One kind of database is enough: none of this comes to it."""
+    """One engine is enough, because no request reaches the database."""
     return {}
 
 
@@ -67,7 +67,7 @@ def test_json_of_another_shape_is_refused(api: Api, method: str, path: str, body
     "text", [*invalid_values.EVENT_IDS, "1.5", "[]", "{}", "null", '"1.0"'], ids=invalid_values.short
 )
 def test_an_event_id_that_is_none_is_refused(api: Api, text: str) -> None:
-    rows = [text if text[:1] in '[{"n' else json.dumps(text)]  # as a string, and as it stands where that is JSON
+    rows = [text if text[:1] in '[{"n' else json.dumps(text)]  # as a string and, if it is JSON, unchanged
     if text.strip("-") == text and text.replace(".", "").isascii() and text[0] in "123456789" and text.strip() == text:
         rows.append(text)
     for row in rows:
@@ -154,7 +154,7 @@ def test_millions_of_unknown_fields_are_not_told_back(api: Api) -> None:
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("POST", "/recipients/import")])
 def test_another_content_type_is_refused(api: Api, method: str, path: str, kind: str | None) -> None:
-    """A form of another site can send three types without asking: none of them is taken."""
+    """Forms on other sites can send three content types without a preflight. None of them is accepted."""
     taken = "text/csv" if "import" in path else JSON
     assert is_problem(api(method, path, data=GOOD, content_type=kind), 415, taken)
 

@@ -1,4 +1,4 @@
-"""The API of the whole service: killed, asked by many at once, with PostgreSQL away, with Redis for its wake-ups."""
+"""The API of the whole service: killed, under concurrent requests, without PostgreSQL, and with Redis."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def saved(server: Server, event_id: int) -> Email | None:
 
 
 def test_of_a_list_all_is_saved_or_nothing_though_the_server_is_killed(tmp_path: Path, free_port: int) -> None:
-    """And the same list, sent again, makes it whole: nothing is doubled."""
+    """Sending the same list again completes it without duplicates."""
     db_init(load_settings({}, tmp_path), datetime.now(UTC))
     lists = [[EMAIL | {"event_id": 100 * number + each} for each in range(100)] for number in range(1000)]
     answered = 0
@@ -128,7 +128,7 @@ def test_connections_that_a_server_ended_are_made_anew(tmp_path: Path, postgresq
 def _status(api: Api, act: Any) -> int:
     try:
         act()
-    except AssertionError as error:  # what Api.get and Api.post say of an answer that is not 200
+    except AssertionError as error:  # the error of Api.get and Api.post for a status other than 200
         assert '"status": 503' in str(error)
         return 503
     return 200

@@ -1,4 +1,4 @@
-"""/docs: all of the API is on the page, its links lead somewhere, and its commands do what it says."""
+"""/docs: the page lists the whole API, its links work, and its commands do what it says."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_commands_name_this_server_and_ask_for_a_token_where_one_is_needed(setti
 
 
 def test_every_command_does_what_it_says(tmp_path: Path) -> None:
-    """In their order on the page: the form saves email 1, which others then speak of."""
+    """In the order of the page: the form saves email 1, which later commands use."""
     Installation(tmp_path)
     statuses = {}
     with serve(tmp_path, unused_port(), API_TOKEN=TOKEN) as server:

@@ -44,7 +44,7 @@ def doubt(content: bytes, nth: int) -> Action:
 
 @pytest.fixture
 def sent(tmp_path: Path) -> Iterator[Api]:
-    """Email 1 went to r0 to r4@example.com: 1 and 3 were refused, and 2 is in doubt."""
+    """Send email 1 to r0 to r4@example.com: 1 and 3 are refused, and 2 is in doubt."""
     with ScriptedServer(on={"RCPT": answer_to, "CONTENT": doubt}) as server:
         made = Api(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{server.port}", IN_DOUBT="hold")
         made.installation.add_recipients(5)
@@ -56,7 +56,7 @@ def sent(tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[Api]:
-    """Email 1 is due in an hour, for two recipients."""
+    """Return an API in which email 1 is due in an hour, with two recipients."""
     made = Api(tmp_path)
     made.installation.add_recipients(2)
     made.installation.save_email(1, due_in=3_600)
@@ -71,13 +71,13 @@ def get(api: Api, path: str = "/emails/1", status: int = 200) -> str:
 
 
 def words(html: str) -> str:
-    """What is read of a page."""
+    """Return the visible text of a page."""
     without_inline = re.sub("</?(time|bdi|code|strong)[^>]*>", "", html)
     return " ".join(unescape(re.sub("<[^>]*>", " ", without_inline)).split())
 
 
 def post(api: Api, act: str, **fields: object) -> TestResponse:
-    """Send a form of the page, of one that was opened before if it has none by now."""
+    """Submit a form of the page, or of an earlier version of the page if it no longer has one."""
     with api.client as client:
         get(api)
         token = generate_csrf()
@@ -85,7 +85,7 @@ def post(api: Api, act: str, **fields: object) -> TestResponse:
 
 
 def told(api: Api, act: str, **fields: object) -> str:
-    """What the page says after an act: the sentence of its notice."""
+    """Return the notice that the page shows after an action."""
     answer = post(api, act, **fields)
     assert answer.status_code == 303, answer.text
     notice = re.search(r'<p class="notice[^>]*>(.*?)</p>', get(api, answer.location), re.DOTALL)
@@ -192,14 +192,14 @@ class TestWhatItSays:
         with sent.installation.database() as database:
             database.prune(datetime.now(UTC) + timedelta(seconds=9))
         page = words(get(sent))
-        assert "2 failed, 1 unconfirmed" in page and "were deleted after KEEP_FOR" in page
+        assert "2 failed, 1 unconfirmed" in page and "were deleted after the time that KEEP_FOR sets" in page
         assert "<form" not in get(sent)
         for part in ("frame", "source"):
             assert "has been deleted" in get(sent, f"/emails/1/{part}", 410)
 
 
 def summary(**changes: object) -> EmailSummary:
-    """Of an email that was sent."""
+    """Return the summary of an email that was sent."""
     now = datetime.now(UTC)
     base = EmailSummary(1, "Subject", now, now, now, "sent", None, 0, 0, 0, 0, 0, 0, now, None, None)
     return base._replace(**changes)  # type: ignore[arg-type]
@@ -247,7 +247,7 @@ class TestContent:
 
 
 def comparable(message: bytes) -> bytes:
-    """A message without what differs between recipients and seconds, and without what a mailbox adds."""
+    """Return a message without the parts that depend on recipient and time, or that the mailbox adds."""
     lines = message.replace(b"\r\n", b"\n").split(b"\n")
     return b"\n".join(line for line in lines if not line.startswith(DIFFERENT))
 

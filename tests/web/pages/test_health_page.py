@@ -1,4 +1,4 @@
-"""/health: what is wrong and what mends it, without a secret, and without the database, too."""
+"""/health: problems and how to fix them, without secrets. It works without the database too."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def look_anew(api: Api) -> None:
 
 
 def found(page: str) -> list[tuple[str, str, str]]:
-    """The level, subject and text of each finding."""
+    """Return the level, subject and text of each finding."""
     rows = re.findall(r'<span class="status (\w+)">\w+</span> (.*?)</th>\s*<td>(.*?)</td>', page, re.DOTALL)
     return [(level, subject, text) for level, subject, text in rows]
 
 
 def press(api: Api) -> TestResponse:
-    """The button, and where that leads."""
+    """Press the button, and return the page that follows."""
     form = {"csrf_token": csrf_token(get(api))}
     return api.client.post("/health/mail-server", data=form, follow_redirects=True)
 
 
 def sweep_was(api: Api, seconds: float) -> None:
-    """Ago."""
+    """Set the time of the last sweep to `seconds` ago."""
     with api.installation.database() as database:
         database.record_heartbeat(int(time.time() - seconds))
 
@@ -118,7 +118,7 @@ def test_a_view_opens_no_connection_to_the_mail_server_and_the_button_does(tmp_p
         page = press(api)
         assert page.request.path == "/health" and "accepted the login as me" in page.text
         assert "hunter2" not in page.text
-        assert "accepted the login" not in get(api)  # said once: a reload repeats nothing
+        assert "accepted the login" not in get(api)  # shown once: reloading does not repeat it
         api.close()
 
 
@@ -185,7 +185,7 @@ def test_without_the_database_a_session_gets_the_reason_and_a_token_the_page(tmp
 
 
 class TestAlarm:
-    """Every page says it while mail does not go out."""
+    """Every page shows an alert while mail is not going out."""
 
     def test_nothing_is_said_while_all_is_well(self, api: Api) -> None:
         assert "How to fix this" not in get(api, "/recipients")

@@ -1,4 +1,4 @@
-"""Importing in the browser: a file, a preview, the import, what could not be taken, undoing it; and bad files."""
+"""Importing in the browser: upload, preview, import, invalid lines, undo, and unusable files."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """SQLite: what differs between databases is looked at in tests/storage/test_recipient_imports.py."""
+    """Use SQLite. tests/storage/test_recipient_imports.py tests both engines."""
     return {}
 
 
 @pytest.fixture
 def api(api: Api) -> Iterator[Api]:
-    """With one who is known and one who left."""
+    """Return an API with one active and one unsubscribed recipient."""
     with api.installation.database() as database:
         names = ("known@example.com", "left@example.com")
         database.recipients.add([Address(name, name) for name in names], datetime.now(UTC))
@@ -64,7 +64,7 @@ def upload(api: Api, content: bytes, name: str = "people.csv") -> TestResponse:
 
 
 def step(api: Api, name: str, number: int = 1) -> str:
-    """The page that a step leads to."""
+    """Submit a step, and return the page that follows."""
     token = csrf_token(get(api, "/recipients"))
     answer = api.client.post(f"/recipients/imports/{number}/{name}", data={"csrf_token": token}, headers=BROWSER)
     assert answer.status_code == 303, answer.text
@@ -83,7 +83,7 @@ def facts(page: str) -> dict[str, str]:
 
 
 def rows(page: str) -> list[str]:
-    """Of each row in the preview: its address, and what becomes of it."""
+    """Return the address and the result of each row in the preview."""
     found = re.findall(r"<tr>\s*<th scope=\"row\" class=\"number\">(.*?)</tr>", page, re.DOTALL)
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
 
@@ -111,7 +111,7 @@ class TestSteps:
             "Invalid": "2 lines",
             "Encoding": "UTF-8",
             "Columns": "2, separated by semicolons",
-            "Header": "in line 1",
+            "Header": "on line 1",
         }
         assert rows(page) == [
             "2 ada@example.com added",
@@ -220,9 +220,9 @@ class TestForms:
         ("content", "columns", "header"),
         [
             (b"a@example.com\nb@example.com", "1", "none (one address per line)"),
-            (b"\nRECIPIENT_EMAIL\r\na@example.com\rb@example.com", "1", "in line 2"),
-            (b"recipient_email\tname\na@example.com\tA\nb@example.com\t", "2, separated by tabs", "in line 1"),
-            (b"name,recipient_email\n,a@example.com\n,b@example.com\n", "2, separated by commas", "in line 1"),
+            (b"\nRECIPIENT_EMAIL\r\na@example.com\rb@example.com", "1", "on line 2"),
+            (b"recipient_email\tname\na@example.com\tA\nb@example.com\t", "2, separated by tabs", "on line 1"),
+            (b"name,recipient_email\n,a@example.com\n,b@example.com\n", "2, separated by commas", "on line 1"),
         ],
     )
     def test_the_form_of_a_file_is_found(self, api: Api, content: bytes, columns: str, header: str) -> None:
@@ -355,7 +355,7 @@ class TestBreaking:
 
 
 def step_without_list(api: Api, name: str) -> str:
-    """As `step`, while the list cannot be shown."""
+    """Like `step`, for pages that cannot show the list."""
     page = get(api, "/recipients/imports/1")
     answer = api.client.post(f"/recipients/imports/1/{name}", data={"csrf_token": csrf_token(page)})
     return get(api, answer.location)
@@ -389,7 +389,7 @@ def addresses_of(api: Api) -> list[str]:
 
 
 def upload_raw(api: Api, token: str) -> TestResponse:
-    """Upload a megabyte, without a temporary file of the client."""
+    """Upload a megabyte without a temporary file on the client's side."""
     body = (
         f'--b\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
         '--b\r\nContent-Disposition: form-data; name="file"; filename="people.csv"\r\n\r\n'

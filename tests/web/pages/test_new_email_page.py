@@ -1,4 +1,4 @@
-"""/emails/new: an email is written, looked at, tried and saved, once; and nothing that was typed is lost on the way."""
+"""/emails/new: write, preview, test and save an email once, without losing what was typed."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Page:
         self.csrf = ""
 
     def open(self) -> dict[str, str]:
-        """The hidden fields of an empty form."""
+        """Open an empty form, and return its hidden fields."""
         answer = self.client.get("/emails/new", headers=BROWSER)
         assert answer.status_code == 200
         return hidden(answer)
 
     def step(self, step: str, form: dict[str, str], **more: str) -> TestResponse:
-        """Send the form, with the token that the last page had in it."""
+        """Submit the form with the CSRF token of the last page."""
         return self.client.post("/emails/new", data={**form, **more, "step": step}, headers=BROWSER)
 
     def write(self, **typed: str) -> TestResponse:
-        """Fill in an empty form and go on."""
+        """Fill in an empty form, and continue."""
         return self.step("check", self.open() | TYPED | typed)
 
     def saved(self, event_id: int) -> tuple[str, str, datetime]:
@@ -71,7 +71,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 def hidden(answer: TestResponse) -> dict[str, str]:
-    """The fields that the page's main form carries."""
+    """Return the hidden fields of the page's main form."""
     return {name: html.unescape(value) for name, value in HIDDEN.findall(answer.text)}
 
 
@@ -80,7 +80,7 @@ def text_of(answer: TestResponse) -> str:
 
 
 def error_at(answer: TestResponse, name: str) -> str:
-    """What the page says at a field that is marked as wrong."""
+    """Return the error message at a field."""
     assert answer.status_code == 400
     assert re.search(rf'id="{name}"[^>]* aria-invalid="true"[^>]* aria-describedby="[^"]*\b{name}-error"', answer.text)
     found = re.search(rf'id="{name}-error">([^<]*)<', answer.text)
@@ -146,7 +146,7 @@ def test_two_who_press_the_button_at_once_save_it_once(page: Page) -> None:
 
 
 def test_the_first_form_sent_again_after_saving_is_the_same_email(page: Page) -> None:
-    """The way there of a back button: the number was proposed with the form, not with the step."""
+    """This is what the back button does. The form proposes the email ID, not the step."""
     typed = page.open() | TYPED
     page.step("schedule", hidden(page.step("check", typed)))
     assert page.step("check", typed).status_code == 303
@@ -317,6 +317,8 @@ def test_names_in_braces_are_filled_in_and_the_preview_shows_it(page: Page) -> N
     assert "Dear Ada &lt;3," in ada.text
     nobody = page.step("check", hidden(answer) | {"shown_to": "x@example.com"})
     assert "No recipient has this address." in nobody.text and 'value="x@example.com"' in nobody.text
+    written = page.step("as_written", hidden(ada))
+    assert "Dear {{ name }}," in text_of(written) and "exactly as written" in text_of(written)
     assert page.step("schedule", hidden(ada)).status_code == 303
     with page.api.installation.database() as database:
         assert [email.personal for email in map(database.emails.get, event_ids(page)) if email] == [True]
@@ -362,7 +364,7 @@ def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:
 
 def test_with_links_to_unsubscribe_they_are_shown(tmp_path: Path) -> None:
     page = Page(tmp_path, PUBLIC_URL="http://localhost")
-    assert "\nUnsubscribe: http://localhost/unsubscribe/xxxx" in page.write().text.replace("\r", "")
+    assert "\nUnsubscribe: http://localhost/unsubscribe/" in page.write().text.replace("\r", "")
 
 
 def test_a_test_goes_to_one_address_and_leaves_nothing(tmp_path: Path) -> None:
@@ -415,7 +417,7 @@ def test_tests_are_bounded(page: Page) -> None:
     refused = page.step("test", form, address="me@example.com")
     assert refused.status_code == 400 and "Too many tests" in text_of(refused)
     assert len(page.api.installation.messages()) == TRIALS_PER_MINUTE
-    assert TOTAL_TIMEOUT_SECONDS * TRIALS_PER_MINUTE / 60 < 3  # of the 16 threads, so many can be held
+    assert TOTAL_TIMEOUT_SECONDS * TRIALS_PER_MINUTE / 60 < 3  # how many of the 16 threads can be blocked
 
 
 def test_a_form_that_no_browser_sends_is_refused_whole(page: Page) -> None:

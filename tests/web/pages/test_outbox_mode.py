@@ -18,7 +18,7 @@ from tests.support.recipients_command import commands_of
 from tests.support.servers.smtp_server import ScriptedServer
 
 BROWSER = {"Accept": "text/html"}
-# An email `will be sent` or `is not sent`, but no page says that one was.
+# An email `will be sent` or `is not sent`, but no page says that it was sent.
 SENT = re.compile(r"(?<!be )(?<!is )(?<!being )(?<!not )\b(sent|accepted|delivered)\b(?!-To)", re.IGNORECASE)
 SCRIPT = re.compile(r"(?s)<(script|style)\b.*?</\1>")
 TAG = re.compile("<[^>]*>")
@@ -27,7 +27,7 @@ EMAILS = {"finished": 1, "scheduled": 2, "going out": 3, "held": 4, "cancelled":
 
 
 def save_emails(api: Api) -> None:
-    """One email in each state; of the one that is going out, a delivery failed, and another is unknown."""
+    """Save one email in each state. The one being sent has a failed and an unknown delivery."""
     installation = api.installation
     installation.add_recipients(4)
     installation.save_email(EMAILS["finished"], subject="One")
@@ -59,13 +59,13 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 
 def words(html: str) -> str:
-    """What is read of a page, or read out."""
+    """Return the visible text of a page, and the labels that screen readers use."""
     text = TAG.sub(lambda tag: f" {' '.join(ATTRIBUTE.findall(tag[0]))} ", SCRIPT.sub(" ", html))
     return " ".join(unescape(text).split())
 
 
 def pages(api: Api) -> dict[str, str]:
-    """Every page, by its path, and what it says after each act."""
+    """Return the text of every page by its path, and the notices after each action."""
     paths = [
         "/",
         "/recipients",

@@ -1,4 +1,4 @@
-"""The outbox: what would have gone out, as in the inbox of a test; whatever a message holds, it does nothing."""
+"""The outbox: messages as recipients would see them. No message can do any harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def get(api: Api, path: str, status: int = 200) -> TestResponse:
 
 
 def names(api: Api) -> list[str]:
-    """Of the messages, newest first."""
+    """Return the names of the messages, newest first."""
     return newest(api.installation.folder / "outbox").before(None, 1000)
 
 
@@ -45,7 +45,7 @@ def put(api: Api, name: str, octets: bytes, folder: str = "new") -> Path:
 
 
 def send(api: Api, *contents: str, recipients: int = 1) -> None:
-    """An email for each, a second apart."""
+    """Send an email for each subject, a second apart."""
     api.installation.add_recipients(recipients)
     for number, content in enumerate(contents):
         api.installation.save_email(number + 1, -100 + number, f"Größe & <b>{number}</b>", content)
@@ -151,7 +151,7 @@ def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
     services_of(sqlite_api.app).outbox = CachedCheck(partial(newest, sqlite_api.installation.folder / "outbox", 5), 0)
     for number in range(9):
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
-    put(sqlite_api, "somebody-elses", b"To: a@example.com\nSubject: n\n\nx", "cur")
+    put(sqlite_api, "of-another-user", b"To: a@example.com\nSubject: n\n\nx", "cur")
     page = get(sqlite_api, "/outbox").text
     assert "10 messages" in page and "only the newest 5 are listed" in page
     assert "/outbox/1700000008.t.1" in page and "/outbox/1700000003.t.1" not in page

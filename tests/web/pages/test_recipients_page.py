@@ -1,4 +1,4 @@
-"""The pages of recipients: the list, adding by hand, removing, and what one of them was sent."""
+"""The recipient pages: the list, adding, removing, and one recipient's history."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from web.pages import recipients
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """SQLite: what differs between databases is looked at where the acts are (tests/storage/test_recipients.py)."""
+    """Use SQLite. tests/storage/test_recipients.py tests both engines."""
     return {}
 
 
 def post(api: Api, path: str, **fields: str) -> TestResponse:
-    """What a form of the list answers."""
+    """Submit a form of the list, and return the response."""
     fields["csrf_token"] = csrf_token(get(api, "/recipients"))
     return api.client.post(path, data=fields, headers=BROWSER)
 
 
 def after(api: Api, path: str, **fields: str) -> str:
-    """The page that a form leads to."""
+    """Submit a form, and return the page that follows."""
     answer = post(api, path, **fields)
     assert answer.status_code == 303, answer.text
     return get(api, answer.location)

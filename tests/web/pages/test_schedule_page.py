@@ -1,4 +1,4 @@
-"""The schedule: what needs attention, what is being sent, what is next, what was sent; and its lists."""
+"""The schedule: emails that need attention, are being sent, come next, or were sent. Also its lists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTCOMES = {"failed": "failed", "unknown": "in_doubt", "queued": "deferred"}
 
 @pytest.fixture
 def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
-    """The pages of a service that sends to a mail server."""
+    """Return the API of a service that sends to a mail server."""
     made = Api(tmp_path, EMAIL_URL="smtp://127.0.0.1:9", **where)
     yield made
     made.close()
@@ -43,7 +43,7 @@ def get(api: Api, address: str = "/", status: int = 200, **headers: str) -> Test
 
 
 def page(api: Api, address: str = "/", status: int = 200) -> str:
-    """The words of the page, with its tags."""
+    """Return the HTML of the page."""
     return " ".join(get(api, address, status).text.split())
 
 
@@ -52,12 +52,12 @@ def headings(api: Api) -> list[str]:
 
 
 def section(api: Api, heading: str) -> str:
-    """From one heading to the next."""
+    """Return a section of the page, up to the next heading."""
     return page(api).partition(f"<h2>{heading}</h2>")[2].partition("<h2>")[0]
 
 
 def listed(api: Api, address: str) -> list[int]:
-    """The event_ids of a list, page after page."""
+    """Return the event_ids of a list, over all its pages."""
     found: list[int] = []
     following: str | None = address
     while following:
@@ -74,7 +74,7 @@ def run(api: Api, sql: str, **values: object) -> None:
 
 
 def settle(api: Api, event_id: int, *statuses: str) -> None:
-    """Begin an email that is due, and let a delivery end in each of these states, the rest stays in line."""
+    """Start a due email, and settle one delivery in each of these states. The rest stay queued."""
     now = int(time.time())
     with api.installation.database() as database:
         database.progress.start_due_emails(now)
@@ -386,4 +386,4 @@ def test_ten_thousand_emails_do_not_slow_it_down(api: Api) -> None:
         began = time.perf_counter()
         get(api)
         times.append(time.perf_counter() - began)
-    assert sorted(times)[0] < 0.2, times  # of a machine that has other work; bench/ measures
+    assert sorted(times)[0] < 0.2, times  # generous, for a busy machine; bench/ measures it

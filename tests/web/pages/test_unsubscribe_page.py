@@ -1,22 +1,26 @@
-"""web/unsubscribe.py: what the page of a link does, and what it does not."""
+"""web/unsubscribe.py: the page of an unsubscribe link."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from database import Address, Database
+from database import Address, Audience, Database, Email
+from delivery.message.unsubscribe import _signed
 from email_app import create_app
 from sender.outgoing import unsubscribe_tokens
 from settings import Settings
 from web.unsubscribe import masked
 
 ADDRESS = "ann.lee@example.com"
+NOW = datetime.now(UTC).replace(microsecond=0)
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 HOSTILE = [
     *("A" * 60_000, "%00", "%00" * 32, "%", "%zz", "%ff%fe", "%E4%BD%A0" * 32, "%F0%9F%99%82" * 32, " ", "%20"),
@@ -26,7 +30,7 @@ HOSTILE = [
 
 @pytest.fixture
 def client(settings: Settings, database: Database) -> FlaskClient:
-    """Of a service that is closed to strangers, with one recipient."""
+    """Return a client of a service that requires a token and has one recipient."""
     database.recipients.add([Address(ADDRESS, ADDRESS)], datetime.now(UTC))
     return create_app(settings._replace(api_tokens=("t" * 16,))).test_client()
 
@@ -41,7 +45,7 @@ def status(database: Database) -> str:
 
 
 def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, database: Database) -> None:
-    """M10: scanners follow links."""
+    """Mail scanners follow links."""
     for method in ("GET", "HEAD"):
         answer = client.open(link, method=method)
         assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
@@ -69,7 +73,7 @@ def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, datab
 def test_a_post_unsubscribes_whoever_sends_it(
     send: Callable[[FlaskClient, str], TestResponse], client: FlaskClient, link: str, database: Database
 ) -> None:
-    """M10: once or twice, with no cookie and no login."""
+    """It works repeatedly, without a cookie or a login."""
     for _ in range(2):
         answer = send(client, link)
         assert (answer.status_code, status(database)) == (200, "unsubscribed")
@@ -90,7 +94,7 @@ def test_the_page_keeps_its_address_to_itself(client: FlaskClient, link: str) ->
 
 
 def test_a_forged_or_damaged_link_says_so_and_does_nothing(client: FlaskClient, link: str, database: Database) -> None:
-    """M10: no token is good for anybody else."""
+    """No token works for another recipient."""
     forged = [
         link[:-1],
         link + "A",
@@ -144,7 +148,7 @@ def test_who_unsubscribed_and_was_removed_stays_unsubscribed(
 
 
 def test_a_link_holds_as_long_as_its_key(client: FlaskClient, link: str, settings: Settings) -> None:
-    """With SECRET_KEY it is that one's, and the links that the database's own key signed are void."""
+    """With SECRET_KEY, links that the key in the database signed are no longer valid."""
     assert create_app(settings).test_client().get(link).status_code == 200
     other = create_app(settings._replace(secret_key="k" * 16)).test_client()
     assert other.get(link).status_code == 404
@@ -206,11 +210,137 @@ def test_the_link_of_an_earlier_version_works_cut_and_whole(
     client: FlaskClient, settings: Settings, database: Database
 ) -> None:
     tokens = unsubscribe_tokens(settings, database)
-    cut = (number for number in range(2, 10_000) if tokens._signed(number.to_bytes(8, "big"), b"").endswith(b"-"))
+    cut = (
+        number for number in range(2, 10_000) if _signed(tokens._signer, number.to_bytes(8, "big"), b"").endswith(b"-")
+    )
     number = next(cut)
     database.connection.execute("UPDATE recipients SET recipient_id = :number", number=number)
-    token = tokens._signed(number.to_bytes(8, "big"), b"").decode()
+    token = _signed(tokens._signer, number.to_bytes(8, "big"), b"").decode()
     for path in (f"/unsubscribe/{token}", f"/unsubscribe/{token.rstrip('-')}", f"/unsubscribe/{token.rstrip('-')}."):
         assert "Unsubscribe?" in client.get(path).text
     assert client.post(f"/unsubscribe/{token.rstrip('-')}").status_code == 200
     assert status(database) == "unsubscribed"
+
+
+class TestLists:
+    """The link of an email to lists leaves those lists. The page offers every list, and everything."""
+
+    @pytest.fixture
+    def link(self, settings: Settings, database: Database, client: FlaskClient) -> str:
+        """Return the link of an email to Gala and Staff. The recipient is in Gala and News, and another is in Gala."""
+        for name in ("Gala", "Staff", "News", "Other"):
+            database.lists.add(name, NOW)
+        other = Address("bob@example.com", "bob@example.com")
+        database.lists.add_members("Gala", [Address(ADDRESS, ADDRESS), other], NOW, "import 7")
+        database.lists.add_members("News", [Address(ADDRESS, ADDRESS)], NOW, "program")
+        return self.mailed(database, settings, 7, Audience(lists=("Gala", "Staff")))
+
+    def mailed(self, database: Database, settings: Settings, event_id: int, audience: Audience) -> str:
+        """Save an email, and return the link that its message to the recipient has."""
+        database.emails.save(Email(event_id, "s", "c", NOW, audience=audience, from_name="Riverside <b>"), NOW)
+        links = unsubscribe_tokens(settings, database).links("", event_id)
+        return links.prefix + links.token(1).decode()
+
+    def lists(self, database: Database) -> dict[str, bool]:
+        """Return the recipient's lists, and whether they left each."""
+        return {each.list.name: each.left_at is not None for each in database.lists.lists_of(1)}
+
+    def test_the_page_offers_every_list_and_changes_nothing(
+        self, client: FlaskClient, link: str, database: Database
+    ) -> None:
+        page = client.get(link).text
+        checked = re.findall(r'name="list" value="(\d+)"( checked)?', page)
+        assert checked == [("1", " checked"), ("3", "")]
+        assert [name in page for name in ("Gala", "Staff", "News", "Other")] == [True, False, True, False]
+        assert "Riverside &lt;b&gt;" in page and "a…@example.com" in page and "ann" not in page
+        assert "Unsubscribe from everything" in page
+        assert re.search(r"added to the list <strong><bdi>Gala</bdi></strong> from an imported file on ", page)
+        assert self.lists(database) == {"Gala": False, "News": False}
+
+    @pytest.mark.parametrize(
+        "data",
+        [ONE_CLICK, None, {"what": "junk"}, {"list": "3"}, {"what": ["some"] * 30_000}],
+        ids=["one click", "no body", "unknown", "a list", "too long"],
+    )
+    def test_one_click_leaves_the_lists_of_the_email_and_no_other(
+        self, client: FlaskClient, link: str, database: Database, data: object
+    ) -> None:
+        for _ in range(2):
+            answer = client.post(link, data=data)
+            assert answer.status_code == 200
+            assert self.lists(database) == {"Gala": True, "News": False, "Staff": True}
+            assert status(database) == "active"
+        for page in (answer.text, client.get(link).text):
+            assert "You have left these lists" in page
+            assert "You are still in these lists" in page and "News" in page
+
+    def test_those_who_left_stay_out_whatever_is_imported(
+        self, client: FlaskClient, link: str, database: Database
+    ) -> None:
+        client.post(link, data=ONE_CLICK)
+        for name in ("Gala", "Staff"):
+            added = database.lists.add_members(name, [Address(ADDRESS, ADDRESS)], NOW, "import 8")
+            assert (added.added, added.left) == (0, 1)
+        database.lists.replace_members("Gala", [Address(ADDRESS, ADDRESS)], NOW, "program")
+        assert self.lists(database) == {"Gala": True, "News": False, "Staff": True}
+
+    def test_the_selected_lists_are_left(self, client: FlaskClient, link: str, database: Database) -> None:
+        page = client.post(link, data={"what": "some", "list": ["3", "4", "999", "x", ""]}).text
+        assert self.lists(database) == {"Gala": False, "News": True}
+        assert "Unsubscribe?" in page and "News" not in page
+
+    def test_nothing_selected_is_pointed_out(self, client: FlaskClient, link: str, database: Database) -> None:
+        page = client.post(link, data={"what": "some"}).text
+        assert "Select at least one list" in page
+        assert self.lists(database) == {"Gala": False, "News": False}
+
+    def test_everything_means_everything(self, client: FlaskClient, link: str, database: Database) -> None:
+        page = client.post(link, data={"what": "all"}).text
+        assert "You are unsubscribed" in page
+        assert status(database) == "unsubscribed"
+
+    @pytest.mark.parametrize("audience", [Audience(), Audience(exclude_lists=("Staff",)),
+                                          Audience(to=(Address(ADDRESS, ADDRESS),))], ids=ascii)  # fmt: skip
+    def test_the_link_of_an_email_to_everyone_or_to_names_means_everything(
+        self, client: FlaskClient, settings: Settings, link: str, database: Database, audience: Audience
+    ) -> None:
+        everyone = self.mailed(database, settings, 8, audience)
+        page = client.get(everyone).text
+        assert "No more emails will be sent" in page and "Or leave only these lists" in page
+        assert "added to the recipients of this sender" in page
+        assert "You are unsubscribed" in client.post(everyone, data=ONE_CLICK).text
+        assert status(database) == "unsubscribed"
+
+    def test_an_old_link_means_everything(
+        self, client: FlaskClient, settings: Settings, link: str, database: Database
+    ) -> None:
+        old = f"/unsubscribe/{unsubscribe_tokens(settings, database).token(1).decode()}"
+        assert "You are unsubscribed" in client.post(old, data=ONE_CLICK).text
+        assert status(database) == "unsubscribed"
+
+    def test_a_link_is_good_for_no_other_email_or_recipient(
+        self, client: FlaskClient, link: str, database: Database
+    ) -> None:
+        _, path, event_id, token = link.split("/")
+        for forged in (f"/{path}/8/{token}", f"/{path}/{token}", f"/{path}/{event_id}/{'A' * 32}", f"{link}/7"):
+            assert client.post(forged, data=ONE_CLICK).status_code == 404, forged
+        assert self.lists(database) == {"Gala": False, "News": False}
+
+    def test_a_list_that_was_renamed_or_deleted_meanwhile_is_left(
+        self, client: FlaskClient, link: str, database: Database
+    ) -> None:
+        database.lists.rename("Gala", "Winter Gala", NOW)
+        database.lists.delete("Staff", NOW)
+        assert "Winter Gala" in client.get(link).text
+        client.post(link, data=ONE_CLICK)
+        assert self.lists(database) == {"Winter Gala": True, "News": False}
+        database.lists.add("Staff", NOW)
+        assert database.lists.add_members("Staff", [Address(ADDRESS, ADDRESS)], NOW, "program").left == 1
+
+    def test_the_page_finds_its_style_from_every_path(
+        self, client: FlaskClient, settings: Settings, link: str, database: Database
+    ) -> None:
+        old = f"/unsubscribe/{unsubscribe_tokens(settings, database).token(1).decode()}"
+        for path in (link, old, f"{link}.", f"{link}/", f"{old}/", "/unsubscribe/a/b/c/d"):
+            (style,) = re.findall(r'rel="stylesheet" href="([^"]+)"', client.get(path).text)
+            assert urljoin(f"http://localhost{path}", style) == "http://localhost/static/style.css"

@@ -1,4 +1,4 @@
-"""/emails/<event_id>: the status of an email, its deliveries and failures, and actions on it."""
+"""/emails/<event_id:event_id>: the status of an email, its deliveries and failures, and actions on it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ blueprint.register_blueprint(content.blueprint)
 blueprint.register_blueprint(actions.blueprint)
 
 
-@blueprint.get("/emails/<event_id>")
-def show(event_id: str) -> Response:
+@blueprint.get("/emails/<event_id:event_id>")
+def show(event_id: int) -> Response:
     return email_page(read_query(event_id))
 
 

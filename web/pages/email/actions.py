@@ -18,7 +18,7 @@ from intake.errors import BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
 from operations import get_summary, why_blocked
-from web.pages.email.view import email_page, not_started, number_of, read_query
+from web.pages.email.view import email_page, not_started, read_query
 from web.pages.email.wording import delivery_words, in_mode
 from web.pages.filters import format_datetime, relative_time
 from web.services import current_settings, in_database, perform
@@ -37,25 +37,22 @@ NOTHING_TICKED = "Select at least one delivery."
 blueprint = Blueprint("actions", __name__)
 
 
-@blueprint.post("/emails/<event_id>/cancel")
-def cancel(event_id: str) -> Response:
-    email = number_of(event_id)
-    return _done(email, _cancelled(perform(operations.cancel_email, email, datetime.now(UTC))))
+@blueprint.post("/emails/<event_id:event_id>/cancel")
+def cancel(event_id: int) -> Response:
+    return _done(event_id, _cancelled(perform(operations.cancel_email, event_id, datetime.now(UTC))))
 
 
-@blueprint.post("/emails/<event_id>/release")
-def release(event_id: str) -> Response:
-    email = number_of(event_id)
-    status, due_at = perform(operations.release_email, email, datetime.now(UTC))
+@blueprint.post("/emails/<event_id:event_id>/release")
+def release(event_id: int) -> Response:
+    status, due_at = perform(operations.release_email, event_id, datetime.now(UTC))
     if status == "scheduled":
-        return _done(email, Markup("Released. It will be sent {}.").format(_time(due_at)))
-    return _done(email, f"Released. {_begins()}")
+        return _done(event_id, Markup("Released. It will be sent {}.").format(_time(due_at)))
+    return _done(event_id, f"Released. {_begins()}")
 
 
-@blueprint.post("/emails/<event_id>/reschedule")
-def reschedule(event_id: str) -> Response:
+@blueprint.post("/emails/<event_id:event_id>/reschedule")
+def reschedule(event_id: int) -> Response:
     """Reschedule an email. A time that has passed needs `confirmed`, because the email is then sent immediately."""
-    email = number_of(event_id)
     typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
     confirmed = request.form.get("confirmed") == "yes"
     try:
@@ -65,46 +62,44 @@ def reschedule(event_id: str) -> Response:
         page.status_code = 400
         return page
     now = datetime.now(UTC)
-    if due_at <= now and not confirmed and not_started(in_database(lambda database: get_summary(database, email))):
+    if due_at <= now and not confirmed and not_started(in_database(lambda database: get_summary(database, event_id))):
         return email_page(read_query(event_id), typed, past=due_at)
-    perform(operations.reschedule_email, email, due_at, now)
+    perform(operations.reschedule_email, event_id, due_at, now)
     if due_at <= now:
-        return _done(email, _begins())
-    return _done(email, Markup("Rescheduled. It will be sent {}.").format(_time(due_at)))
+        return _done(event_id, _begins())
+    return _done(event_id, Markup("Rescheduled. It will be sent {}.").format(_time(due_at)))
 
 
-@blueprint.post("/emails/<event_id>/retry")
-def retry(event_id: str) -> Response:
+@blueprint.post("/emails/<event_id:event_id>/retry")
+def retry(event_id: int) -> Response:
     """Retry deliveries: the selected ones, all with one status, or failed ones after reactivating their recipients."""
-    email = number_of(event_id)
     which, ids = _which("ticked", "rejected", *RETRYABLE_STATUSES)
     if which == "ticked" and not ids:
-        return _done(email, NOTHING_TICKED, "warning")
+        return _done(event_id, NOTHING_TICKED, "warning")
     if which == "rejected":
-        reactivated, queued = perform(operations.reactivate_and_retry, email, datetime.now(UTC))
+        reactivated, queued = perform(operations.reactivate_and_retry, event_id, datetime.now(UTC))
         active = f"Reactivated {pluralize(reactivated, 'recipient')}. " if reactivated else ""
-        return _done(email, active + _retried(queued, queued, {}), "message" if queued else "warning")
+        return _done(event_id, active + _retried(queued, queued, {}), "message" if queued else "warning")
     statuses = RETRYABLE_STATUSES if which == "ticked" else (which,)
-    queued = perform(operations.retry_deliveries, email, datetime.now(UTC), statuses, ids)
-    blocked = in_database(lambda database: operations.blocked_deliveries(database, email, statuses, ids))
-    return _done(email, _retried(queued, len(ids), blocked), "message" if queued else "warning")
+    queued = perform(operations.retry_deliveries, event_id, datetime.now(UTC), statuses, ids)
+    blocked = in_database(lambda database: operations.blocked_deliveries(database, event_id, statuses, ids))
+    return _done(event_id, _retried(queued, len(ids), blocked), "message" if queued else "warning")
 
 
-@blueprint.post("/emails/<event_id>/decide")
-def decide(event_id: str) -> Response:
+@blueprint.post("/emails/<event_id:event_id>/decide")
+def decide(event_id: int) -> Response:
     """Resolve unknown deliveries, the selected ones or all: record whether they were sent."""
-    email = number_of(event_id)
     which, ids = _which("ticked", "unknown")
     fields = _form("status")
     status = fields.take("status", choice("sent", "failed"))
     fields.check()
     if which == "ticked" and not ids:
-        return _done(email, NOTHING_TICKED, "warning")
-    decided = perform(operations.decide_deliveries, email, status.value, datetime.now(UTC), ids)
+        return _done(event_id, NOTHING_TICKED, "warning")
+    decided = perform(operations.decide_deliveries, event_id, status.value, datetime.now(UTC), ids)
     if not decided:
-        return _done(email, "None of these deliveries is unconfirmed any longer. Nothing changed.", "warning")
+        return _done(event_id, "None of these deliveries is unconfirmed any longer. Nothing changed.", "warning")
     return _done(
-        email,
+        event_id,
         f"Marked {pluralize(decided, 'delivery', 'deliveries')} as {delivery_words()[status.value]}.",
     )
 

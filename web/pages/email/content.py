@@ -14,7 +14,6 @@ from delivery.message.personal import PersonalMessage
 from operations import get_email
 from sender.outgoing import goes_as_html, make_message
 from web.errors import CONTENT_PRUNED, plain_text
-from web.pages.email.view import number_of
 from web.sandbox import framed
 from web.services import current_settings, in_database
 
@@ -23,19 +22,19 @@ SAMPLE = ("recipient@example.com", 0)  # no real recipient, so its unsubscribe l
 blueprint = Blueprint("content", __name__)
 
 
-@blueprint.get("/emails/<event_id>/frame")
-def frame(event_id: str) -> Response:
+@blueprint.get("/emails/<event_id:event_id>/frame")
+def frame(event_id: int) -> Response:
     """Return the content as sandboxed HTML, or 404 if it is plain text."""
-    email = in_database(lambda database: _email(database, number_of(event_id)))
+    email = in_database(lambda database: _email(database, event_id))
     if not goes_as_html(email.content):
         raise NotFound
     return framed(email.content)
 
 
-@blueprint.get("/emails/<event_id>/source")
-def source(event_id: str) -> Response:
+@blueprint.get("/emails/<event_id:event_id>/source")
+def source(event_id: int) -> Response:
     """Return the message as it is sent, for a sample recipient."""
-    octets = in_database(lambda database: _octets(database, number_of(event_id)))
+    octets = in_database(lambda database: _octets(database, event_id))
     return plain_text(octets.decode("utf-8", "replace"))
 
 

@@ -6,17 +6,27 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from flask import Response, request, url_for
-from werkzeug.exceptions import NotFound
 
-from database import DELIVERY_STATUSES, Attempt, Database, DeliveryPage, Email, EmailSummary, Reason, Standings, Survey
-from intake.email_fields import clean_event_id
-from intake.errors import BadTimestamp, RepeatedTime, ValidationError
+from database import (
+    DELIVERY_STATUSES,
+    Attempt,
+    AudienceCount,
+    Database,
+    DeliveryPage,
+    Email,
+    EmailSummary,
+    Reason,
+    Standings,
+    Survey,
+)
+from intake.errors import BadTimestamp, RepeatedTime
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
-from operations import get_email, get_summary, why_blocked
+from operations import count_recipients, get_email, get_summary, why_blocked
 from sender.outgoing import as_plain_text, goes_as_html
 from sender.preview import survey_recipients
 from web.pages import etag
+from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
 from web.pages.filters import offset
 from web.services import current_settings, in_database
@@ -48,7 +58,7 @@ class EmailData(NamedTuple):
 
     email: Email
     summary: EmailSummary
-    active: int
+    now: AudienceCount | None  # of recipients now, None once the email has started
     page: DeliveryPage
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
@@ -56,15 +66,7 @@ class EmailData(NamedTuple):
     survey: Survey | None  # who lacks a value, if it has personal fields and has not started
 
 
-def number_of(event_id: str) -> int:
-    """Return the event_id in a URL. Raises NotFound if it is invalid."""
-    try:
-        return clean_event_id(event_id)
-    except ValidationError:
-        raise NotFound from None
-
-
-def read_query(event_id: str) -> PageQuery:
+def read_query(event_id: int) -> PageQuery:
     """Parse the arguments of this request. Raises InvalidFields."""
     known = ("status", "after", "content")
     fields = Fields({name: request.args[name] for name in known if name in request.args}, known)
@@ -72,7 +74,7 @@ def read_query(event_id: str) -> PageQuery:
     after = fields.take_or("after", number, 0)
     reading = fields.take_or("content", choice(*READINGS), None)
     fields.check()
-    return PageQuery(number_of(event_id), status.value, after.value, reading.value)
+    return PageQuery(event_id, status.value, after.value, reading.value)
 
 
 def email_page(
@@ -98,6 +100,8 @@ def email_page(
         **data._asdict(),
         reading=_reading(query, data.email),
         words=wording,
+        audience=audience_words(data.email.audience),
+        left_out=left_out_words(data.now) if data.now else "",
         why_blocked=why_blocked,
         typed=typed,
         wrong=wrong,
@@ -123,8 +127,9 @@ def load(database: Database, query: PageQuery) -> EmailData:
     reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
     may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
     standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
+    recipients = count_recipients(database, summary)
     survey = survey_recipients(database, email) if not_started(summary) else None
-    return EmailData(email, summary, database.recipients.counts()["active"], page, attempts, reasons, standings, survey)
+    return EmailData(email, summary, recipients, page, attempts, reasons, standings, survey)
 
 
 class Clocks(NamedTuple):

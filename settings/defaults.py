@@ -1,0 +1,38 @@
+"""The default of every setting, as text."""
+
+from __future__ import annotations
+
+DEFAULTS = {
+    "DATA_DIR": ".",
+    "DATABASE_URL": "sqlite:///email.db",
+    "EMAIL_URL": "maildir:outbox",
+    "MAIL_FROM": "Email endpoint <no-reply@localhost>",
+    "MAIL_REPLY_TO": "",
+    "TIMEZONE": "Asia/Singapore",
+    "API_TOKEN": "",
+    "SECRET_KEY": "",
+    "PUBLIC_URL": "",
+    "TRUSTED_PROXIES": "0",
+    "SCHEDULER": "cron",
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "SMTP_HELO_NAME": "",
+    "SMTP_CONNECTIONS": "4",
+    "SMTP_MESSAGES_PER_CONNECTION": "100",
+    "SMTP_MAX_RATE": "0",
+    "SMTP_MAX_PER_DAY": "0",
+    "SENDERS": "1",
+    "RETRY_FOR": "24h",
+    "IN_DOUBT": "resend",
+    "HOLD_IF_LATE": "0",
+    "WEB_WORKERS": "1",
+    "MAX_BODY": "10MB",
+    "DEFAULT_AUDIENCE": "everyone",
+    "SINGLE_LABEL_DOMAINS": "no",
+    "KEEP_FOR": "0",
+    "SESSION_IDLE_LIMIT": "12h",
+    "RATE_LIMIT": "0",
+    "LOG_FORMAT": "text",
+    "TASKLOG": "tasklog.log",
+    "HOST": "127.0.0.1",
+    "PORT": "5000",
+}
