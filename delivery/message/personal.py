@@ -124,7 +124,7 @@ class PersonalMessage(Message):
         if not self._subject_indices:
             self._before_subject += field("Subject", text_words(self.texts.subject.filled([])))
         self._entity = PersonalEntity(after_subject, parts, token)
-        self.size += sum(map(_size_bound, parts)) + 4 * MAX_SUBJECT_BYTES
+        self.size += sum(map(_size_bound, parts)) + len(self._before_subject) + 4 * MAX_SUBJECT_BYTES
 
     @property
     def has_placeholders(self) -> bool:
