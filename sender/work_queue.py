@@ -61,6 +61,7 @@ from settings import Settings
 
 BUSY_RETRY_SECONDS = 120.0  # how long to retry while the database is busy or full
 STOPPING_RETRY_SECONDS = 10.0  # the same after a stop request
+ERRORS_PER_COMMIT = 100  # messages that cannot be built; other writers wait for a commit
 MAX_CACHED_MESSAGES = 8  # one per email
 
 _SENT = Kind.SENT  # faster than looking it up in the enum
@@ -274,14 +275,18 @@ class DeliveryQueue:
 
     def _report_build_errors(self, errors: Sequence[tuple[Claim, Exception]], now: int) -> None:
         """Record that the messages of these claims cannot be built."""
-        updates = []
-        for (event_id, recipient_id, _), error in errors:
-            kind, reason = classify_build_error(error)
-            delivery = self._retry(self._deliveries.get, (event_id, recipient_id))
-            updates.append(next_state(delivery, kind.value, reason, now, self._policy))
-        self._make_durable([], updates, [])
-        for ((event_id, _, address), _), update in zip(errors, updates, strict=True):
-            self._report(event_id, address, update)
+        for start in range(0, len(errors), ERRORS_PER_COMMIT):
+            batch = errors[start : start + ERRORS_PER_COMMIT]
+            updates = [self._failed_to_build(claim, error, now) for claim, error in batch]
+            self._make_durable([], updates, [])
+            for ((event_id, _, address), _), update in zip(batch, updates, strict=True):
+                self._report(event_id, address, update)
+            self.renew_lease()
+
+    def _failed_to_build(self, claim: Claim, error: Exception, now: int) -> DeliveryUpdate:
+        kind, reason = classify_build_error(error)
+        delivery = self._retry(self._deliveries.get, claim[:2])
+        return next_state(delivery, kind.value, reason, now, self._policy)
 
     def _sent(self, outcomes: Sequence[Outcome]) -> list[Accepted]:
         sender_id = self._sender_id
