@@ -54,7 +54,7 @@ POLL_SECONDS = 0.1
 MAX_CLEAN_SECONDS = 75.0  # a sender that could not send tries again after 60
 STEP_DAYS = 250
 DAY = 24 * 60 * 60
-EMAIL = 1  # the event_id of the email that is looked at
+EMAIL = 1  # event_id
 
 
 class Service:

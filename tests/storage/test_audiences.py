@@ -301,11 +301,11 @@ class TestReceiving:
         assert received_by_all(filled) == {7: ["ada", "eve"], 8: ["ina", "zoe"]}
 
     def test_windows_of_inactive_people_do_not_stop_a_claim(self, database: Database) -> None:
-        everybody = [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(300)]
+        people = [Address(f"p{n}@example.com", f"p{n}@example.com") for n in range(300)]
         for name in ("a", "b", "c"):
             database.lists.add(name, NOON)
-            database.lists.add_members(name, everybody, NOON, "page")
-        database.lists.remove_member("c", everybody[99], NOON)  # the last by key
+            database.lists.add_members(name, people, NOON, "page")
+        database.lists.remove_member("c", people[99], NOON)  # the last by key
         database.connection.execute("UPDATE recipients SET status = 'rejected' WHERE recipient_id < 299")
         for number, email in enumerate([to("a"), to("a", "b"), to(but=["c"]), to("a", "b", but=["c"])]):
             database.emails.save(email._replace(event_id=number), NOON)

@@ -1,4 +1,4 @@
-"""Who leaves a list, or is removed from it, while emails to it wait or are being sent; on every kind of database."""
+"""A recipient leaves a list, or is removed from it, while emails to it wait or are being sent; on both engines."""
 
 from __future__ import annotations
 

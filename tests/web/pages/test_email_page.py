@@ -172,7 +172,9 @@ class TestWhatItSays:
     def test_an_email_that_was_just_saved_or_has_just_become_due_is_not_overdue(self, waiting: Api) -> None:
         for event_id, due_in, saved_ago in ((2, -7200, 10), (3, -60, 7200)):
             waiting.installation.save_email(event_id, due_in, saved_ago=saved_ago)
-            assert "It will be sent within a minute to 2 recipients." in words(get(waiting, f"/emails/{event_id}"))
+            assert "It will be sent within a minute to all active recipients (2 now)." in words(
+                get(waiting, f"/emails/{event_id}")
+            )
 
     def test_what_is_overdue_says_so(self, waiting: Api) -> None:
         waiting.installation.save_email(2, -120, saved_ago=120)

@@ -140,7 +140,7 @@ class TestSections:
         assert re.findall(r'scope="rowgroup">(.*?)</th>', text) == [f"Tomorrow, {tomorrow}", later]
         assert len(re.findall(f">{tomorrow} 12:00(:01)? [+]08:00</time></td><td><time [^>]*>in 1?", text)) == 2
         assert re.search(r"<td><time [^>]*>in [45] d ", text)
-        assert "(2 now)" in text
+        assert "2 active recipients now" in text
 
     def test_what_is_overdue_or_held_says_so(self, api: Api) -> None:
         api.installation.save_email(1, -1)

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from intake.errors import ValidationError
 from web.pages import etag
+from web.pages.audience_words import audience_words
 from web.pages.email import wording
 from web.pages.schedule import email_filter
 from web.pages.schedule import sections as schedule_sections
@@ -43,6 +44,7 @@ def _schedule() -> Response:
         pace=schedule_sections.pace,
         curl=_curl(now),
         words=wording,
+        audience_words=audience_words,
         filters=Filters(),
         errors={},
     )

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from database import Database, EmailSummary
+from database import Audience, Database, EmailSummary
 from monitoring.delivery_health import OVERDUE_AFTER, check_delivery_health, is_overdue
 from monitoring.finding import Finding
 from monitoring.humanize import duration
@@ -43,6 +43,7 @@ class Sections(NamedTuple):
     failures: list[EmailSummary]
     sending: list[Sending]
     next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
+    audiences: dict[int, Audience]  # of the emails in `next`, by event_id
     sent: list[EmailSummary]
     refreshes: bool  # something is being sent, or is due within a minute
 
@@ -72,6 +73,7 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         failures=[email for email in emails.page_with_failures(None, SECTION_SIZE) if _needs_someone(email, now)],
         sending=sending,
         next=_by_day(coming, settings.timezone),
+        audiences={email.event_id: database.audiences.get(email.event_id, email.audience) for email in coming},
         sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
         refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
