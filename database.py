@@ -75,6 +75,7 @@ from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
 from storage.lists import List, ListCounts, Lists, Member, MembersAdded, Membership, MembersReplaced, WaitingEmail
+from storage.personal_fields import PersonalFields, Survey
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipient_imports import Import, Imports
@@ -170,6 +171,7 @@ __all__ = [
     "SendIntent",
     "SenderError",
     "Standings",
+    "Survey",
     "TextToSend",
     "TooManyFields",
     "Totals",
@@ -203,6 +205,7 @@ class Database:
         self.audiences = Audiences(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.personal_fields = PersonalFields(connection, self.audiences)
         self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)
         self.deliveries = Deliveries(connection, self.progress, self.recipients)

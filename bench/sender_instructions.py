@@ -1,6 +1,6 @@
 """How many machine instructions the sender executes to start, and per message. Unlike times, these are reproducible.
 
-    python bench/sender_instructions.py [--against CHECKOUT]
+    python bench/sender_instructions.py [--against CHECKOUT | --fields]
 
 Runs `task.py` under Valgrind with 2,000 and with 6,000 messages, so that the difference is due to the messages alone.
 Needs Debian's packages valgrind and postfix.
@@ -27,14 +27,23 @@ CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="a checkout of another commit, to compare with")
+    parser.add_argument("--fields", action="store_true", help="HTML with three personal fields, and without")
     options = parser.parse_args()
+    if options.fields:
+        for content in ("html", "fields"):
+            measure(Ours(100, content=content), PROJECT)
+        return
     for checkout in filter(None, (options.against and options.against.resolve(), PROJECT)):
         for connections in (32, 100):
-            sender = Ours(connections, checkout=checkout)
-            few, many = (instructions(sender, messages, checkout) for messages in (FEW, MANY))
-            each = (many - few) / (MANY - FEW)
-            start = few - FEW * each
-            print(f"{sender.name:40} {each / 1e3:7.1f} thousand a message, {start / 1e6:5.0f} million for the rest")
+            measure(Ours(connections, checkout=checkout), checkout)
+
+
+def measure(sender: Ours, checkout: Path) -> None:
+    """Print the number of instructions for each message, and for everything else."""
+    few, many = (instructions(sender, messages, checkout) for messages in (FEW, MANY))
+    each = (many - few) / (MANY - FEW)
+    start = few - FEW * each
+    print(f"{sender.name:40} {each / 1e3:7.1f} thousand a message, {start / 1e6:5.0f} million for the rest")
 
 
 def instructions(sender: Ours, messages: int, checkout: Path) -> int:

@@ -7,6 +7,7 @@ sweeps need none of them.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -22,8 +23,8 @@ class LazyPattern:
     def _compiled(self) -> re.Pattern[str]:
         return re.compile(self._pattern, self._flags)
 
-    def search(self, text: str, start: int = 0) -> re.Match[str] | None:
-        return self._compiled.search(text, start)
+    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        return self._compiled.search(text, start, end)
 
     def match(self, text: str) -> re.Match[str] | None:
         return self._compiled.match(text)
@@ -31,8 +32,8 @@ class LazyPattern:
     def fullmatch(self, text: str) -> re.Match[str] | None:
         return self._compiled.fullmatch(text)
 
-    def finditer(self, text: str) -> Iterator[re.Match[str]]:
-        return self._compiled.finditer(text)
+    def finditer(self, text: str, start: int = 0, end: int = sys.maxsize) -> Iterator[re.Match[str]]:
+        return self._compiled.finditer(text, start, end)
 
     def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
         return self._compiled.sub(replacement, text)

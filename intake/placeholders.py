@@ -1,4 +1,7 @@
-"""Find placeholders of mail-merge programs, such as `{{ name }}`. This service sends them unchanged."""
+"""Find placeholders of mail-merge programs, such as `*|NAME|*`, which this service sends unchanged.
+
+`{{ name }}` is one of them, unless the email has personal fields.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from delivery.interface import Sender
 from delivery.maildir.sender import MaildirSender
 from delivery.message.message import MailingList, Message
 from delivery.message.mime import is_html
+from delivery.message.personal import PersonalMessage
 from delivery.message.plain_text import plain_text
 from delivery.message.unsubscribe import Links, Tokens
 from delivery.smtp.sender import SMTPSender, SMTPServer
@@ -40,7 +41,8 @@ def server_of(settings: Settings) -> SMTPServer:
 def make_message(settings: Settings, database: Database, event_id: int, text: TextToSend) -> Message:
     """Render the message of an email, once for all recipients. Raises MessageError if it cannot be built."""
     reply_to = _mailbox(text.reply_to) if text.reply_to else settings.mail_reply_to
-    return Message(
+    kind = PersonalMessage if text.personal else Message
+    return kind(
         event_id=event_id,
         subject=text.subject,
         content=text.content,

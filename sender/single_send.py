@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic, time
 from typing import NamedTuple
 
 from database import Database, Email, TextToSend
-from delivery.interface import Envelope, Outcome, Sender, SessionError
-from delivery.message.message import Message
+from delivery.interface import Envelope, Outcome, SendableMessage, Sender, SessionError
+from delivery.message.personal import PersonalMessage
 from delivery.smtp.command import STEP_TIMEOUTS
 from delivery.smtp.sender import SMTPSender
 from sender.outgoing import make_message, make_sender, server_of
@@ -17,6 +17,7 @@ from settings import Settings
 
 TOTAL_TIMEOUT_SECONDS = 20.0  # not including the DNS lookup of the server's name
 STEP_TIMEOUT_SECONDS = 8.0  # for each of the server's replies
+NO_EVENT_ID = 0  # nothing is recorded
 NO_RECIPIENT_ID = 0  # not a recipient, so the unsubscribe link has no effect
 
 
@@ -27,8 +28,13 @@ class SingleSend(NamedTuple):
     reply: str
 
 
-def single_message(settings: Settings, database: Database, email: Email) -> Message:
-    """Build the message that recipients of `email` would get, with its own Message-ID. Raises MessageError."""
+def single_message(
+    settings: Settings, database: Database, email: Email, fields: Mapping[str, str] | None = None
+) -> SendableMessage:
+    """Build the message that recipients of `email` would get, with its own Message-ID. Raises MessageError.
+
+    `fields` are the personal fields of a recipient. Without them, placeholders stay visible.
+    """
     lists = email.audience.lists
     only = database.lists.get(lists[0]) if len(lists) == 1 else None
     text = TextToSend(
@@ -42,12 +48,15 @@ def single_message(settings: Settings, database: Database, email: Email) -> Mess
         only.name if only else None,
         only.list_id if only else None,
     )
-    return make_message(settings, database, email.event_id, text)
+    message = make_message(settings, database, email.event_id, text)
+    if isinstance(message, PersonalMessage):
+        return message.sample() if fields is None else message.for_recipient(fields)
+    return message
 
 
-def send_single(settings: Settings, message: Message, address: str) -> SingleSend:
+def send_single(settings: Settings, message: SendableMessage, address: str) -> SingleSend:
     """Send a message to `address` as a sweep does, and return the result within TOTAL_TIMEOUT_SECONDS."""
-    envelope = Envelope(message.event_id, NO_RECIPIENT_ID, address, message)
+    envelope = Envelope(NO_EVENT_ID, NO_RECIPIENT_ID, address, message)
     queue = SingleMessageQueue(envelope, TOTAL_TIMEOUT_SECONDS)
     try:
         _sender(settings).deliver(queue)

@@ -51,6 +51,7 @@ from database import (
 )
 from delivery.interface import Envelope, Kind, Outcome, PendingCommit, classify_build_error, new_envelope
 from delivery.message.message import Message, MessageError
+from delivery.message.personal import PersonalMessage
 from sender.outgoing import make_message
 from sender.progress_bar import ProgressBar
 from sender.retry_policy import MAX_REPLY_LENGTH, Policy, next_state
@@ -60,6 +61,7 @@ from settings import Settings
 
 BUSY_RETRY_SECONDS = 120.0  # how long to retry while the database is busy or full
 STOPPING_RETRY_SECONDS = 10.0  # the same after a stop request
+ERRORS_PER_COMMIT = 100  # messages that cannot be built; other writers wait for a commit
 MAX_CACHED_MESSAGES = 8  # one per email
 
 _SENT = Kind.SENT  # faster than looking it up in the enum
@@ -106,9 +108,9 @@ class DeliveryQueue:
 
     def fetch(self, limit: int) -> list[Envelope]:
         """Claim and return up to `limit` envelopes, from all due emails in turn. Empty if nothing is due."""
-        self.renew_lease()
         self.flush_completion_log()
         while not self.stopping:
+            self.renew_lease()
             now = int(time.time())
             started = self._retry(self._start_emails, now)
             claims = self._retry(self._claim, now, limit)
@@ -226,11 +228,27 @@ class DeliveryQueue:
         envelopes: list[Envelope] = []
         for event_id, of_email in groupby(claims, itemgetter(0)):
             message = self._message(event_id)
-            if isinstance(message, Message):
+            if isinstance(message, PersonalMessage):
+                envelopes += self._personal_envelopes(message, list(of_email), now)
+            elif isinstance(message, Message):
                 envelopes += [new_envelope((*claim, message)) for claim in of_email]
             else:
-                for claim in of_email:
-                    self._report_build_error(claim, message, now)
+                self._report_build_errors([(claim, message) for claim in of_email], now)
+        return envelopes
+
+    def _personal_envelopes(self, message: PersonalMessage, claims: Sequence[Claim], now: int) -> list[Envelope]:
+        """Return the envelopes of claims of one email with placeholders. Deliveries without a usable value fail."""
+        recipient_ids = [recipient_id for _, recipient_id, _ in claims] if message.has_placeholders else []
+        fields = self._retry(self._database.personal_fields.of, recipient_ids)
+        envelopes: list[Envelope] = []
+        errors: list[tuple[Claim, Exception]] = []
+        for claim in claims:
+            try:
+                envelopes.append(new_envelope((*claim, message.for_recipient(fields.get(claim[1], {})))))
+            except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
+                errors.append((claim, error))
+        if errors:
+            self._report_build_errors(errors, now)
         return envelopes
 
     def _message(self, event_id: int) -> Message | Exception:
@@ -255,13 +273,20 @@ class DeliveryQueue:
         except Exception as error:  # noqa: BLE001 - a fault in one email must not stop the others
             return MessageError(f"the message cannot be built: {error!r}")
 
-    def _report_build_error(self, claim: Claim, error: Exception, now: int) -> None:
-        event_id, recipient_id, address = claim
+    def _report_build_errors(self, errors: Sequence[tuple[Claim, Exception]], now: int) -> None:
+        """Record that the messages of these claims cannot be built."""
+        for start in range(0, len(errors), ERRORS_PER_COMMIT):
+            batch = errors[start : start + ERRORS_PER_COMMIT]
+            updates = [self._failed_to_build(claim, error, now) for claim, error in batch]
+            self._make_durable([], updates, [])
+            for ((event_id, _, address), _), update in zip(batch, updates, strict=True):
+                self._report(event_id, address, update)
+            self.renew_lease()
+
+    def _failed_to_build(self, claim: Claim, error: Exception, now: int) -> DeliveryUpdate:
         kind, reason = classify_build_error(error)
-        delivery = self._retry(self._deliveries.get, (event_id, recipient_id))
-        update = next_state(delivery, kind.value, reason, now, self._policy)
-        self._make_durable([], [update], [])
-        self._report(event_id, address, update)
+        delivery = self._retry(self._deliveries.get, claim[:2])
+        return next_state(delivery, kind.value, reason, now, self._policy)
 
     def _sent(self, outcomes: Sequence[Outcome]) -> list[Accepted]:
         sender_id = self._sender_id

@@ -25,6 +25,7 @@ RETRY_AFTER_FAILURE = "60"  # seconds; someone has to fix it first
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_TEMPORARY_FOLDER = "No usable temporary directory"  # the message of tempfile if no folder is writable
 RECIPIENT_NOT_FOUND = "recipient not found"
+CONTENT_PRUNED = "the content of this email has been deleted"
 LIST_NOT_FOUND = "list not found"
 UNAVAILABLE = "the service is temporarily unavailable; try again later"
 REASONS = {

@@ -168,7 +168,7 @@ def _added(subscription: Subscription) -> Added:
         membership = min(subscription.here, key=lambda each: each.joined_at)
         return Added(membership.joined_at, _how(membership.added_by), membership.list.name)
     recipient = subscription.recipient
-    return Added(recipient.created_at, _how(None), None)
+    return Added(recipient.created_at, _how(recipient.added_by), None)
 
 
 def _how(added_by: str | None) -> str:

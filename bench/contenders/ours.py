@@ -23,27 +23,44 @@ now = datetime.now(UTC)
 with open_database(load_settings()) as database:
     database.recipients.add((Address(name, name) for name in sys.stdin.read().split()), now)
     database.emails.save(Email(1, "Subject", sys.argv[1], now), now)
+    if sys.argv[2:]:
+        with database.connection.transaction():
+            database.connection.execute("UPDATE recipients SET fields = :fields", fields=sys.argv[2])
+            database.connection.execute("UPDATE emails SET personal = 1")
 """
+HTML = (
+    "<!DOCTYPE html><html><body><h1>Welcome</h1>\n"
+    + "<p>We look forward to seeing you at the conference. Doors open at nine.</p>\n" * 20
+    + '<p>Dear {name} of {company}, here is <a href="https://example.com/t/{ticket}">your ticket</a>.</p></body></html>'
+)
+VALUES = {"name": "Ada Lovelace", "company": "Analytical Engines", "ticket": "AB12-3456"}
 
 
 class Ours(Contender):
     """`python task.py` with this many connections. With `links`, each message has an unsubscribe link.
 
+    `content` is `text`, `html`, or `fields`: the same HTML, with three personal fields in place of three words.
     `checkout`: the folder of another commit of this program, to compare with it.
     """
 
-    def __init__(self, connections: int, *, links: bool = False, checkout: Path = PROJECT) -> None:
+    def __init__(
+        self, connections: int, *, links: bool = False, content: str = "text", checkout: Path = PROJECT
+    ) -> None:
         self.key = f"ours-{connections}" + "-links" * links + "-before" * (checkout != PROJECT)
         self.name = f"task.py, {connections}, links" if links else f"task.py, {connections} connections"
         if checkout != PROJECT:
             self.name = f"before: {self.name}"
+        if content != "text":
+            self.key += f"-{content}"
+            self.name += {"html": ", HTML", "fields": ", three fields in HTML"}[content]
+        self._content = content
         self._connections = connections
         self._links = links
         self._checkout = checkout
 
     def of_checkout(self, checkout: Path) -> Ours:
         """Return this contender at another commit."""
-        return Ours(self._connections, links=self._links, checkout=checkout)
+        return Ours(self._connections, links=self._links, content=self._content, checkout=checkout)
 
     def prepare(self, folder: Path, messages: int) -> None:
         self._prepare(settings_for(folder, 1, self._connections), messages)
@@ -61,7 +78,15 @@ class Ours(Contender):
     def _prepare(self, settings: Mapping[str, str], messages: int) -> None:
         names = "\n".join(map(address, range(messages)))
         self._run([sys.executable, "-m", "flask", "init-db"], settings)
-        self._run([sys.executable, "-c", PREPARE, BODY], settings, names)
+        self._run([sys.executable, "-c", PREPARE, *self._arguments()], settings, names)
+
+    def _arguments(self) -> list[str]:
+        """Return the content, and the fields of each recipient if there are any."""
+        if self._content == "text":
+            return [BODY]
+        if self._content == "html":
+            return [HTML.format(**VALUES)]
+        return [HTML.format(**{name: f"{{{{ {name} }}}}" for name in VALUES}), json.dumps(VALUES)]
 
     def _check(self, settings: Mapping[str, str], messages: int) -> None:
         shown = self._run([sys.executable, "-m", "flask", "emails", "show", "1", "--json"], settings)

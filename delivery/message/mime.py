@@ -82,11 +82,15 @@ def parts_of(content: str, link: str | None = None) -> list[Part]:
     check_characters(content)
     if not is_html(content):
         return [_plain_part(content, link)]
+    return [_plain_part(html_to_text(content), link), _html_part(content, link)]
+
+
+def html_to_text(html: str) -> str:
+    """Return HTML as plain text. Raises MessageError."""
     try:
-        text = plain_text(content)
+        return plain_text(html)
     except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # one email must not stop the others
         raise MessageError(f"the content cannot be turned into plain text ({type(error).__name__})") from error
-    return [_plain_part(text, link), _html_part(content, link)]
 
 
 def check_content(content: str) -> None:
@@ -108,19 +112,21 @@ def check_characters(content: str) -> None:
 def _plain_part(text: str, link: str | None) -> Part:
     if link is not None:
         text = with_link(text, link)
-    return Part("plain", _normalized(text).split(b"\0"))
+    return Part("plain", normalized(text).split(b"\0"))
 
 
 def _html_part(html: str, link: str | None) -> Part:
     if link is not None:
         html = html_with_link(html, link)
-    return Part("html", _normalized(html).split(b"\0"))
+    return Part("html", normalized(html).split(b"\0"))
 
 
 def size_bound(parts: list[Part]) -> int:
     """Return an upper bound in octets for the entity of these parts, whatever the server supports."""
     texts = [part.with_any_token for part in parts]
-    return sum(MAX_PART_HEADER_BYTES + (len(text) if _is_seven_bit(text) else _base64_length(text)) for text in texts)
+    return sum(
+        MAX_PART_HEADER_BYTES + (len(text) if _is_seven_bit(text) else base64_length(len(text))) for text in texts
+    )
 
 
 def entity(parts: list[Part], token: str, *, eight_bit: bool) -> Entity:
@@ -180,9 +186,9 @@ def _encode(part: Part, *, eight_bit: bool) -> tuple[bytes, Segments]:
         return b"7bit", _unencoded(part.pieces)
     if eight_bit and _has_short_lines(text):
         return b"8bit", _unencoded(part.pieces)
-    if 6 * len(text.translate(None, _PRINTABLE)) <= len(text):  # otherwise base64 is always shorter
+    if is_mostly_printable(text):
         quoted = _quoted(part.pieces)
-        if sum(len(each) for each in quoted if isinstance(each, bytes)) <= _base64_length(text):
+        if sum(len(each) for each in quoted if isinstance(each, bytes)) <= base64_length(len(text)):
             return b"quoted-printable", quoted
     return b"base64", _in_base64(part.pieces)
 
@@ -200,22 +206,29 @@ def _quoted(pieces: list[bytes]) -> Segments:
 def _in_base64(pieces: list[bytes]) -> Segments:
     """Encode as base64. A token gets its own line, with the octets that share its groups of three."""
     if len(pieces) == 1:
-        return [_base64(pieces[0])]
+        return [base64_lines(pieces[0])]
     first, last = pieces
     shared = len(first) % 3
     missing = -(shared + TOKEN_LENGTH) % 3
     placeholder = Placeholder(first[len(first) - shared :], last[:missing], is_base64=True)
-    return [_base64(first[: len(first) - shared]), placeholder, b"\r\n" + _base64(last[missing:])]
+    return [base64_lines(first[: len(first) - shared]), placeholder, b"\r\n" + base64_lines(last[missing:])]
 
 
-def _base64(text: bytes) -> bytes:
+def base64_lines(text: bytes) -> bytes:
+    """Encode as base64, in lines of 76 characters."""
     line = b2a_base64(text, newline=False)
     return b"".join(line[start : start + 76] + b"\r\n" for start in range(0, len(line), 76))
 
 
-def _base64_length(text: bytes) -> int:
-    length = (len(text) + 2) // 3 * 4
+def base64_length(octets: int) -> int:
+    """Return how long a text of this length is in base64, with its line ends."""
+    length = (octets + 2) // 3 * 4
     return length + (length + 75) // 76 * 2
+
+
+def is_mostly_printable(text: bytes) -> bool:
+    """Return whether quoted-printable may be shorter than base64. Otherwise base64 is always shorter."""
+    return 6 * len(text.translate(None, _PRINTABLE)) <= len(text)
 
 
 def _is_seven_bit(text: bytes) -> bool:
@@ -226,7 +239,7 @@ def _has_short_lines(text: bytes) -> bool:
     return all(len(line) <= MAX_LINE_LENGTH + 2 for line in BytesIO(text))
 
 
-def _normalized(text: str) -> bytes:
+def normalized(text: str) -> bytes:
     """Encode as UTF-8, with all line ends changed to CRLF and one at the end."""
     octets = text.encode("utf-8").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"

@@ -14,7 +14,9 @@ from delivery.message.message import Message
 AT = 1_764_000_000.5  # Mon, 24 Nov 2025 16:00:00 UTC
 
 
-def message(subject: str = "Hello", content: str = "Hello\n", **changed: object) -> Message:
+def message(
+    subject: str = "Hello", content: str = "Hello\n", *, kind: type[Message] = Message, **changed: object
+) -> Message:
     values: dict[str, object] = {
         "event_id": 7,
         "sender_name": "Email endpoint",
@@ -23,7 +25,7 @@ def message(subject: str = "Hello", content: str = "Hello\n", **changed: object)
         "token": "T0ken",
         "ready_at": 1_764_000_000,
     }
-    return Message(subject=subject, content=content, **{**values, **changed})  # type: ignore[arg-type]
+    return kind(subject=subject, content=content, **{**values, **changed})  # type: ignore[arg-type]
 
 
 def rendered(email: Message, address: str = "ann@example.org") -> Iterator[bytes]:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from web.api import bulk, deliveries, emails, error_handlers, list_members, lists, openapi, recipients, recipients_csv
+from web.api import (
+    bulk,
+    deliveries,
+    emails,
+    error_handlers,
+    list_members,
+    lists,
+    openapi,
+    previews,
+    recipients,
+    recipients_csv,
+)
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 error_handlers.register(blueprint)
-for _module in (emails, bulk, deliveries, recipients, recipients_csv, lists, list_members):
+for _module in (emails, previews, bulk, deliveries, recipients, recipients_csv, lists, list_members):
     blueprint.register_blueprint(_module.blueprint)
 
 

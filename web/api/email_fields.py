@@ -60,7 +60,7 @@ def _email(fields: Fields, event_id: Field[int], settings: Settings) -> Email:
     try:
         return require_sendable(email)
     except ValidationError as error:
-        raise invalid("content", error.message) from error
+        raise invalid(error.field.removeprefix("email_"), error.message) from error
 
 
 def _options(fields: Fields, settings: Settings) -> Callable[[], Options]:

@@ -25,6 +25,7 @@ from web.api import serializers
 from web.api.email_fields import clean_addressed_email
 from web.api.json_body import read_json, read_optional_json
 from web.api.params import DEFAULT_PAGE_SIZE, cursor_of, email_cursor, limit, page_response, query_fields
+from web.api.previews import without_value
 from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
@@ -117,6 +118,7 @@ def _whole(database: Database, event_id: int) -> serializers.Document:
     return {
         **_document(database, summary, email.audience),
         **serializers.failures(reasons, summary),
+        "recipients_without_value": without_value(database, email, summary),
         "content": email.content,
     }
 

@@ -83,7 +83,7 @@ def list_history(recipient: str) -> Response:
     fields.check()
     page = in_database(
         lambda database: database.recipients.deliveries(
-            _find(database, recipient).recipient_id, after.value, size.value
+            find_recipient(database, recipient).recipient_id, after.value, size.value
         )
     )
     cursor = cursor_of(*page.next_after) if page.next_after else None
@@ -93,20 +93,21 @@ def list_history(recipient: str) -> Response:
 @blueprint.delete("/recipients/<recipient:recipient>")
 def remove_recipient(recipient: str) -> Response:
     """Remove a recipient and cancel its waiting deliveries. An unsubscribe is remembered."""
-    in_database(lambda database: database.recipients.remove([_address(_find(database, recipient))], datetime.now(UTC)))
+    now = datetime.now(UTC)
+    in_database(lambda database: database.recipients.remove([_address(find_recipient(database, recipient))], now))
     return no_content()
 
 
 @blueprint.post("/recipients/<recipient:recipient>/reactivate")
 def reactivate_recipient(recipient: str) -> Response:
     """Reactivate a recipient who has unsubscribed or was rejected."""
-    address = in_database(lambda database: _address(_find(database, recipient)))
+    address = in_database(lambda database: _address(find_recipient(database, recipient)))
     in_database(lambda database: database.recipients.reactivate(address))
     return json_response(in_database(lambda database: _document(database, recipient)))
 
 
 def _document(database: Database, recipient: str) -> serializers.Document:
-    return _documents(database, [_find(database, recipient)])[0]
+    return _documents(database, [find_recipient(database, recipient)])[0]
 
 
 def _documents(database: Database, recipients: Iterable[Recipient | None]) -> list[serializers.Document]:
@@ -118,7 +119,7 @@ def _documents(database: Database, recipients: Iterable[Recipient | None]) -> li
 
 def find_address(database: Database, recipient: str) -> Address:
     """Return the address of the recipient in a path. Raises NotThere or ValidationError."""
-    return _address(_find(database, recipient))
+    return _address(find_recipient(database, recipient))
 
 
 def _folded(name: str, part: str) -> str:
@@ -135,7 +136,8 @@ class RecipientConverter(BaseConverter):
     part_isolating = False
 
 
-def _find(database: Database, recipient: str) -> Recipient:
+def find_recipient(database: Database, recipient: str) -> Recipient:
+    """Return a recipient, given their recipient_id or address. Raises NotThere, or ValidationError."""
     if "@" in recipient:
         result = _find_address(database, recipient)
     else:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import AudienceCount, Email, EventIdUsed, SaveResult, UnusableList, name_key
+from database import AudienceCount, Database, Email, EventIdUsed, SaveResult, Survey, TextToSend, UnusableList, name_key
+from delivery.interface import SendableMessage
 from delivery.message.message import MessageError
-from delivery.message.mime import looks_like_html, parts_of
+from delivery.message.mime import looks_like_html
+from delivery.message.personal import Preview
 from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.email_options import FOR_EVERYONE, FORM_NAMES, Options, invalid_list, with_options
@@ -25,7 +28,8 @@ from intake.fields import Fields, InvalidFields, choice, invalid, number, text
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
-from sender.outgoing import unsubscribe_links
+from sender.preview import preview as preview_of
+from sender.preview import survey_audience
 from sender.single_send import SingleSend, send_single, single_message
 from web.auth.access import limits
 from web.errors import error_answer
@@ -37,7 +41,11 @@ from web.sandbox import framed
 from web.sendable import require_sendable
 from web.services import current_services, current_settings, in_database
 
-FORM_FIELDS = ("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset", "audience")
+FORM_FIELDS = (
+    *("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset", "audience"),
+    *("email_personal", "shown_to"),
+)
+AS_WRITTEN = "no"  # the value of email_personal with which braces are sent as they are written
 # Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
 LIST_FIELDS = ("email_list", "email_exclude_list")
 SEPARATOR = ";"
@@ -54,6 +62,7 @@ LABELS = {
     "email_list": "The choice of lists",
     "email_exclude_list": "The choice of lists to leave out",
     "address": "The address",
+    "shown_to": "The address",
 }
 # The category and the beginning of the notice for each result of a test.
 TEST_NOTICES = {
@@ -99,7 +108,9 @@ def change(form: Form) -> Response:
 
 def show_html(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
-    return framed(_parts(clean_content(form["email_content"]), UNSAVED)["html"])
+    subject, content = clean_subject(form.get("email_subject", "")), clean_content(form.get("email_content", ""))
+    email = Email(UNSAVED, subject, content, datetime.now(UTC), personal=_is_personal(form))
+    return framed(in_database(lambda database: _shown(database, email, form, surveys=False)).preview.html)
 
 
 def check(form: Form) -> AnyResponse:
@@ -113,6 +124,11 @@ def check(form: Form) -> AnyResponse:
         case SaveResult.DIFFERENT:
             email = email._replace(event_id=_free_number())
     return _confirm(email, form)
+
+
+def check_as_written(form: Form) -> AnyResponse:
+    """Show the preview of the email with its braces as they are written."""
+    return check({**form, "email_personal": AS_WRITTEN})
 
 
 def schedule(form: Form) -> AnyResponse:
@@ -139,10 +155,11 @@ def send_test(form: Form) -> Response:
     wait = limits().seconds_until_trial(request.remote_addr or "")
     if wait:
         return _confirm(email, form, address_error=f"Too many tests. Try again in {wait} s.")
-    return _confirm(email, form, notice=_notice(_try(email, address.text)))
+    return _confirm(email, form, notice=_notice(_try(email, form, address.text)))
 
 
 STEPS: dict[str, Callable[[Form], AnyResponse]] = {
+    "as_written": check_as_written,
     "change": change,
     "html": show_html,
     "schedule": schedule,
@@ -169,9 +186,16 @@ def _clean(form: Form) -> Email:
     fields.check()
     email = Email(event_id.value, subject.value, content.value, due_at.value)
     try:
-        return require_sendable(_with_audience(email, audience.value, form))
+        email = _with_audience(email, audience.value, form)
+        return require_sendable(email._replace(personal=_is_personal(form)))
     except ValidationError as error:
         raise InvalidFields([error]) from error
+
+
+def _is_personal(form: Form) -> bool:
+    """Return whether names in braces are filled in: if there are braces, unless they are to be sent as written."""
+    has_braces = any("{{" in form.get(name, "") for name in ("email_subject", "email_content"))
+    return has_braces and form.get("email_personal") != AS_WRITTEN
 
 
 def _with_audience(email: Email, audience: str, form: Form) -> Email:
@@ -226,6 +250,8 @@ def _form(form: Form, error: InvalidFields | None = None) -> Response:
         readings=_readings(form),
         now=datetime.now(UTC),
         recipients=_active_recipients(),
+        as_written=AS_WRITTEN,
+        has_braces=_is_personal({**form, "email_personal": ""}),
         lists=in_database(lambda database: database.lists.page(limit=MAX_SHOWN_LISTS, archived=False)),
         selected={name: {name_key(each) for each in _names(form, name)} for name in LIST_FIELDS},
         name_key=name_key,
@@ -238,13 +264,16 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
     count = _count(email)
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
-    parts = _parts(email.content, email.event_id)
+    shown = in_database(lambda database: _shown(database, email, form))
+    kept["shown_to"] = shown.recipient or ""
+    preview = shown.preview
     page = render_template(
         "email_new_check.html",
         email=email,
         kept=kept,
-        parts=parts,
-        placeholders=placeholders(email.subject, parts["plain"], parts["html"]),
+        shown=shown,
+        preview=preview,
+        placeholders=placeholders(email.subject, preview.plain, preview.html) if not email.personal else [],
         looks_like_html=looks_like_html(email.content),
         is_past=email.due_at <= datetime.now(UTC),
         recipients=count.recipients,
@@ -258,21 +287,66 @@ def _confirm(email: Email, form: Form, *, address_error: str = "", notice: tuple
     return make_response(page, 400 if address_error else 200)
 
 
+class Shown(NamedTuple):
+    """What one recipient will see. For an email with personal fields, also who in the audience lacks a value.
+
+    `longest` and `missing` are addresses to show next: of the recipient with the longest values, and of one without a
+    value. `error` is why `typed`, the address to show, is not a recipient.
+    """
+
+    preview: Preview
+    recipient: str | None = None
+    fields: Mapping[str, str] | None = None
+    survey: Survey | None = None
+    longest: str | None = None
+    missing: str | None = None
+    typed: str = ""
+    error: str = ""
+
+
+def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
+    """Return what the recipient `shown_to` will see. `surveys` chooses one if none is given, and counts the others."""
+    text = TextToSend(email.subject, email.content, "preview", 0, personal=email.personal)
+
+    def seen_by(fields: Mapping[str, str]) -> Preview:
+        return preview_of(current_settings(), database, email.event_id, text, fields)
+
+    if not email.personal:
+        return Shown(seen_by({}))
+    survey = survey_audience(database, email) if surveys else Survey(0, is_partial=True)
+    longest, missing = (_address_of(database, number) for number in (survey.longest_id, survey.missing_id))
+    typed = form.get("shown_to", "").strip() or longest or missing or ""
+    recipient, error = None, ""
+    if typed:
+        try:
+            recipient = database.recipients.find(clean_typed_address(typed, single_label=True))
+            error = "" if recipient else "No recipient has this address."
+        except ValidationError as invalid_address:
+            error = _sentence(LABELS["shown_to"], invalid_address.message)
+    if recipient is None:
+        return Shown(seen_by({}), None, None, survey, longest, missing, typed, error)
+    fields = database.personal_fields.of([recipient.recipient_id]).get(recipient.recipient_id, {})
+    return Shown(seen_by(fields), recipient.address, fields, survey, longest, missing, typed)
+
+
+def _address_of(database: Database, recipient_id: int | None) -> str | None:
+    recipient = None if recipient_id is None else database.recipients.get(recipient_id)
+    return recipient.address if recipient else None
+
+
 def _active_recipients() -> int:
     return in_database(lambda database: database.recipients.counts())["active"]
 
 
-def _parts(content: str, event_id: int) -> dict[str, str]:
-    """Return the texts that will be sent, by kind. In the unsubscribe link, x stands for the recipient's token."""
-    links = in_database(lambda database: unsubscribe_links(current_settings(), database, event_id))
-    parts = parts_of(content, links.prefix if links else None)
-    return {"html": "", **{part.subtype: part.with_any_token.decode() for part in parts}}
-
-
-def _try(email: Email, address: str) -> SingleSend:
+def _try(email: Email, form: Form, address: str) -> SingleSend:
+    """Send the email to `address`, with the values of the recipient who is shown."""
     settings = current_settings()
+
+    def message_of(database: Database) -> SendableMessage:
+        return single_message(settings, database, email, _shown(database, email, form).fields)
+
     try:
-        message = in_database(lambda database: single_message(settings, database, email))
+        message = in_database(message_of)
     except MessageError as error:
         return SingleSend("failed", str(error))
     return send_single(settings, message, address)

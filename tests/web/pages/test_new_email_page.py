@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -284,12 +285,76 @@ def test_html_that_goes_out_as_text_is_pointed_out(page: Page, content: str, is_
 def test_a_placeholder_that_would_go_out_as_it_stands_is_pointed_out(
     page: Page, fields: dict[str, str], shown: str | None
 ) -> None:
-    text = page.write(**fields).text
+    text = page.write(**fields, email_personal="no").text
     if shown is None:
         assert "Placeholders are not filled in" not in text
     else:
         (notice,) = re.findall("Recipients will see (.*?) exactly as written", text)
         assert notice.startswith(f"<code><bdi>{shown}</bdi></code>") and notice.count(shown) == 1
+
+
+def with_names(page: Page) -> None:
+    """Three recipients: r0 and r1 have a name, r2 has none."""
+    page.api.installation.add_recipients(3)
+    with page.api.installation.database() as database, database.connection.transaction():
+        for address, name in (("r0@example.com", "Ada <3"), ("r1@example.com", "Grace Hopper"), ("r2@example.com", "")):
+            sql = "UPDATE recipients SET fields = :fields WHERE address = :address"
+            database.connection.execute(sql, fields=json.dumps({"name": name}), address=address)
+        database.connection.execute("INSERT INTO field_names (name) VALUES ('name')")
+
+
+def test_names_in_braces_are_filled_in_and_the_preview_shows_it(page: Page) -> None:
+    with_names(page)
+    answer = page.write(email_subject="For {{ name }}", email_content="Dear {{ name }},\n")
+    text = text_of(answer)
+    assert "Names in braces, such as {{ name }}, are filled in for each recipient" in text
+    assert "1 recipient will not get this email, because it has no value for a name" in text
+    assert "For Grace Hopper" in text and "Dear Grace Hopper," in text  # the longest value
+    assert "Recipients will see" not in text
+    missing = page.step("check", hidden(answer) | {"shown_to": "r2@example.com"})
+    assert "The delivery to r2@example.com would fail: no value for {{ name }}" in text_of(missing)
+    assert "Dear {{ name }}," in text_of(missing)
+    ada = page.step("check", hidden(answer) | {"shown_to": "r0@example.com"})
+    assert "Dear Ada &lt;3," in ada.text
+    nobody = page.step("check", hidden(answer) | {"shown_to": "x@example.com"})
+    assert "No recipient has this address." in nobody.text and 'value="x@example.com"' in nobody.text
+    written = page.step("as_written", hidden(ada))
+    assert "Dear {{ name }}," in text_of(written) and "exactly as written" in text_of(written)
+    assert page.step("schedule", hidden(ada)).status_code == 303
+    with page.api.installation.database() as database:
+        assert [email.personal for email in map(database.emails.get, event_ids(page)) if email] == [True]
+
+
+def test_the_html_of_the_preview_has_the_values(page: Page) -> None:
+    with_names(page)
+    answer = page.write(email_content="<!DOCTYPE html><p>Dear {{ name }}</p>")
+    shown = page.step("html", hidden(answer) | {"shown_to": "r0@example.com"})
+    assert "<p>Dear Ada &lt;3</p>" in shown.text
+
+
+def test_a_test_has_the_values_of_the_recipient_who_is_shown(page: Page) -> None:
+    with_names(page)
+    form = hidden(page.write(email_content="Dear {{ name }}")) | {"shown_to": "r0@example.com"}
+    assert "It has the values of r0@example.com" in text_of(page.step("test", form, address="me@example.com"))
+    (message,) = page.api.installation.messages()
+    assert (message["To"], message.get_content()) == ("me@example.com", "Dear Ada <3\n")
+
+
+def test_a_name_that_no_one_has_is_an_error_and_braces_can_be_sent_as_written(page: Page) -> None:
+    answer = page.write(email_content="\nDear {{ name }},")
+    assert answer.status_code == 400
+    assert "The content has {{ name }} in line 2, column 6, but no recipient has a personal field." in text_of(answer)
+    assert "Send braces as they are written" in answer.text
+    written = page.write(email_content="Dear {{ name }},", email_personal="no")
+    assert "exactly as written" in text_of(written)
+    assert page.step("schedule", hidden(written)).status_code == 303
+    with page.api.installation.database() as database:
+        assert [email.personal for email in map(database.emails.get, event_ids(page)) if email] == [False]
+
+
+def event_ids(page: Page) -> list[int]:
+    with page.api.installation.database() as database:
+        return [event_id for (event_id,) in database.connection.fetch_all("SELECT event_id FROM emails")]
 
 
 def test_the_address_of_a_test_may_be_typed_with_a_name(page: Page) -> None:

@@ -9,14 +9,15 @@ from werkzeug.exceptions import Conflict, Gone, NotFound
 
 from database import Database, Email
 from delivery.errors import MessageError
+from delivery.interface import SendableMessage
+from delivery.message.personal import PersonalMessage
 from operations import get_email
 from sender.outgoing import goes_as_html, make_message
-from web.errors import plain_text
+from web.errors import CONTENT_PRUNED, plain_text
 from web.sandbox import framed
 from web.services import current_settings, in_database
 
 SAMPLE = ("recipient@example.com", 0)  # no real recipient, so its unsubscribe link does nothing
-CONTENT_PRUNED = "the content of this email has been deleted"
 
 blueprint = Blueprint("content", __name__)
 
@@ -53,5 +54,7 @@ def _email(database: Database, event_id: int) -> Email:
 def _octets(database: Database, event_id: int) -> bytes:
     _email(database, event_id)
     text = database.emails.text_to_send(event_id)
-    message = make_message(current_settings(), database, event_id, text)
+    message: SendableMessage = make_message(current_settings(), database, event_id, text)
+    if isinstance(message, PersonalMessage):
+        message = message.sample()
     return message.as_bytes(*SAMPLE, time.time(), eight_bit=True)

@@ -17,12 +17,14 @@ from database import (
     EmailSummary,
     Reason,
     Standings,
+    Survey,
 )
 from intake.errors import BadTimestamp, RepeatedTime
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
 from operations import count_recipients, get_email, get_summary, why_blocked
 from sender.outgoing import as_plain_text, goes_as_html
+from sender.preview import survey_recipients
 from web.pages import etag
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
@@ -61,6 +63,7 @@ class EmailData(NamedTuple):
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
     standings: Standings
+    survey: Survey | None  # who lacks a value, if it has personal fields and has not started
 
 
 def read_query(event_id: int) -> PageQuery:
@@ -124,7 +127,9 @@ def load(database: Database, query: PageQuery) -> EmailData:
     reasons = deliveries.reasons(query.event_id, MAX_REASON_ROWS) if summary.failed or summary.unknown else []
     may_retry = summary.status in ("sending", "sent") and (summary.failed or summary.unknown)
     standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
-    return EmailData(email, summary, count_recipients(database, summary), page, attempts, reasons, standings)
+    recipients = count_recipients(database, summary)
+    survey = survey_recipients(database, email) if not_started(summary) else None
+    return EmailData(email, summary, recipients, page, attempts, reasons, standings, survey)
 
 
 class Clocks(NamedTuple):
