@@ -85,6 +85,7 @@ SELECT DISTINCT due_at FROM emails WHERE status = 'scheduled' AND due_at > :now 
 
 NO_CHANGE = {"sent": 0, "failed": 0, "unknown": 0, "cancelled": 0}  # for each final status
 NO_RECIPIENTS = "there were no active recipients when it was due"
+STILL_NO_RECIPIENTS = "there are no active recipients"
 MAY_HAVE_BEEN_SENT = "it was restored from a backup, and may already have been sent"
 
 
@@ -256,7 +257,7 @@ class ProgressTable:
         reason = candidate.why_unsendable()
         if reason is None:
             self._snapshot(candidate, now)
-        return reason
+        return STILL_NO_RECIPIENTS if reason == NO_RECIPIENTS else reason
 
     def why_stuck(self, event_id: int) -> str | None:
         """Return why an email whose deliveries do not all exist cannot be released: a list was deleted. Or None."""
