@@ -98,7 +98,7 @@ def import_recipients(page: Page, person: Hands, file: Path) -> None:
     person.press(page.get_by_role("link", name="Import a file"))
     person.choose_file(page.get_by_label("File"), file)
     person.press(page.get_by_role("button", name="Continue"))
-    expect(page.get_by_role("link", name="2 invalid lines")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name="2 lines cannot be imported")).to_be_visible(timeout=SLOW)
     person.press(page.get_by_role("button", name="Import 3 new recipients"))
     expect(page.get_by_role("heading", name="Imported")).to_be_visible(timeout=SLOW)
 
