@@ -201,7 +201,7 @@ class Recipients:
         row = self._connection.fetch_one(SELECT_BY_KEY, key=address.key)
         return None if row is None else recipient_of(*row)
 
-    def field_names(self, limit: int = 1_000) -> list[str]:
+    def field_names(self, limit: int = 2**63 - 1) -> list[str]:
         """Return the names of all personal fields that a recipient has ever had a value for, in order."""
         return [name for (name,) in self._connection.fetch_all(SELECT_FIELD_NAMES, limit=limit)]
 
