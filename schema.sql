@@ -143,6 +143,7 @@ CREATE TABLE named_recipients (
     address      TEXT NOT NULL, -- a copy, which stays when the recipient is removed
     PRIMARY KEY (event_id, recipient_id)
 );
+CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
 
 -- The names of all personal fields that a recipient has ever had a value for.
 CREATE TABLE field_names (

@@ -1,7 +1,7 @@
 """Undo an import, in batches: first the memberships of lists that it added, then the recipients.
 
-Recipients stay if they are inactive, were written to, or have left a list, which must not be forgotten. So do
-memberships that the recipient has ended.
+Recipients stay if they are inactive, were written to, are named by an email, or have left a list. So do memberships
+that the recipient has ended.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ DELETE_UNSENT = """
 DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM memberships m WHERE m.recipient_id = recipients.recipient_id AND m.left_at IS NOT NULL)
+AND NOT EXISTS (SELECT 1 FROM named_recipients n WHERE n.recipient_id = recipients.recipient_id)
 AND NOT EXISTS (
     SELECT 1 FROM progress p JOIN emails e ON e.event_id = p.event_id
     LEFT JOIN deliveries d ON d.event_id = p.event_id AND d.recipient_id = recipients.recipient_id

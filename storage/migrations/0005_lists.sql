@@ -35,6 +35,7 @@ CREATE TABLE named_recipients (
     address      TEXT NOT NULL,
     PRIMARY KEY (event_id, recipient_id)
 );
+CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
 
 CREATE TABLE field_names (
     name TEXT PRIMARY KEY

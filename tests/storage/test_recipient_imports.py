@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from database import Address, Database, Import
+from database import Address, Audience, Database, Email, Import
 from settings import Settings, load_settings
 from storage import recipient_imports, undoing
 from storage.recipient_imports import Comparison
@@ -200,6 +200,14 @@ class TestUndoing:
         assert (found.removed, found.kept) == (2, 1)
         assert [each.status for each in database.recipients.page()] == ["unsubscribed"]
         assert database.imports.compare(addresses(2)).unsubscribed == 2
+
+    def test_an_undo_keeps_those_whom_an_email_names(self, database: Database) -> None:
+        import_id = imported(database, 4)
+        later = NOON + timedelta(days=1)
+        database.emails.save(Email(7, "s", "c", later, audience=Audience(to=tuple(addresses(2)))), NOON)
+        found = undo(database, import_id)
+        assert (found.removed, found.kept) == (2, 2)
+        assert database.audiences.count_of(7, "named").recipients == 2
 
     def test_an_undo_keeps_those_who_were_sent_something_and_the_others_receive_nothing_more(
         self, database: Database
