@@ -26,12 +26,14 @@ PAGES: dict[str, list[str]] = {
     "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
     "/docs": ["/docs"],
     "/health": ["/health"],
-    "/emails/<event_id>": [
+    "/emails/<event_id:event_id>": [
         *(f"/emails/{number}" for number in range(sample_installation.HELD, sample_installation.NEXT_WEEK + 1)),
         f"/emails/{sample_installation.NEWSLETTER}?status=failed&content=text",
         "/emails/1",
     ],
-    "/emails/new": ["/emails/new"],
+    "/emails/new": ["/emails/new", "/emails/new?list=winter%20gala%202026"],
+    "/lists": ["/lists", "/lists?archived=1"],
+    "/lists/<int:list_id>": ["/lists/1", "/lists/3", "/lists/999999"],
     "/login": ["/login"],
     "/outbox": ["/outbox"],
     "/outbox/<name>": ["/outbox/{message}"],
@@ -39,11 +41,14 @@ PAGES: dict[str, list[str]] = {
     "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
     "/recipients/import": ["/recipients/import"],
     "/recipients/imports/<int:import_id>": [f"/recipients/imports/{number}" for number in range(1, 9)],
-    "/unsubscribe/<path:token>": ["/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"],
+    "/unsubscribe/<path:link>": [
+        *("/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"),
+        "/unsubscribe/{newsletter}/{token_of_newsletter}",
+    ],
 }
 NOT_PAGES: dict[str, str] = {
-    "/emails/<event_id>/frame": "an email, as it is",
-    "/emails/<event_id>/source": "plain text",
+    "/emails/<event_id:event_id>/frame": "an email, as it is",
+    "/emails/<event_id:event_id>/source": "plain text",
     "/outbox/<name>/html": "an email, as it is",
     "/outbox/<name>/source": "plain text",
     "/recipients/imports/<int:import_id>/bad-lines.csv": "a file",
@@ -76,7 +81,14 @@ def names_of(installation: Installation) -> dict[str, object]:
     with installation.database() as database:
         tokens = unsubscribe_tokens(installation.settings, database)
         message = min((installation.folder / "outbox" / "new").iterdir()).name
-        return {"token": tokens.token(1).decode(), "left": tokens.token(7).decode(), "message": message}
+        newsletter = sample_installation.NEWSLETTER
+        return {
+            "token": tokens.token(1).decode(),
+            "left": tokens.token(7).decode(),
+            "newsletter": newsletter,
+            "token_of_newsletter": tokens.token(1, newsletter).decode(),
+            "message": message,
+        }
 
 
 def logged_in(chromium: Browser, address: str) -> Any:

@@ -309,6 +309,7 @@ def test_an_idle_sweep_imports_only_the_settings_and_the_question(installation: 
     assert codes == "0 0"
     assert imported.split() == [
         "settings",
+        "settings.defaults",
         "settings.parse",
         "storage",
         "storage.clock",

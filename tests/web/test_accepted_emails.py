@@ -22,7 +22,7 @@ ACCEPTED = {
     "references of characters that do not exist": "<html>&#0;&#xD800;&#x110000;&#1;",
     "a name of 100,000 letters": f"<html>&{'a' * 100_000};",
     "a list that begins with 5,000 digits": f"<html><ol start={'9' * 5_000}><li value={'9' * 5_000}>x",
-    "100,000 nested elements": "<html>" + "<div>" * 100_000,
+    "20,000 nested elements": "<html>" + "<div>" * 20_000,
     "a word of 500,000 letters": "x" * 500_000,
     "such a word in HTML": "<html>" + "x" * 500_000,
     "control characters": "".join(map(chr, [*range(1, 32), *range(127, 160)])),

@@ -50,6 +50,7 @@ PAGE = """<!DOCTYPE html>
 TEXT = (
     "Dear friends,\n\nplease find below what we decided last Thursday.\n\n– The hall is booked.\n– We start at eight.\n"
 )
+LISTS = ("Winter Gala 2026", "Members <of the board>", "Summer party")
 
 
 def addresses(count: int) -> Iterator[Address]:
@@ -76,6 +77,18 @@ def fill(installation: Installation, count: int = 240) -> None:
     _sweep(installation, RCPT=put_off_some)
     _plan(installation)
     _import(installation)
+    _add_lists(installation)
+
+
+def _add_lists(installation: Installation) -> None:
+    """Add a list with a member who left it, a list without members, and an archived list."""
+    now = datetime.now(UTC)
+    with installation.database() as database:
+        for name in LISTS:
+            database.lists.add(name, now)
+        database.lists.add_members(LISTS[0], addresses(9), now, "page")
+        database.lists.leave(3, [1], now)
+        database.lists.archive(LISTS[2], now)
 
 
 def _sweep(installation: Installation, **on: Any) -> None:

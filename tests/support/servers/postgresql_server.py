@@ -28,6 +28,7 @@ class PostgreSQLServer:
         self._data = folder / "data"
         self._settings = SETTINGS | {"port": f"{port}", "unix_socket_directories": f"{folder}"} | settings
         self._numbers = itertools.count(1)
+        self._connection: psycopg.Connection | None = None
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)
         password = folder / "password"
@@ -53,6 +54,9 @@ class PostgreSQLServer:
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server. `immediate` is like a crash."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         self._run("pg_ctl", "stop", "-m", mode)
 
     def restart(self) -> None:
@@ -67,7 +71,8 @@ class PostgreSQLServer:
     def new_database(self) -> str:
         """Create an empty database, and return its URL."""
         name = f"test{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name}")
+        # Copying files is twice as fast as writing them to the log, the default since PostgreSQL 15.
+        self.run(f"CREATE DATABASE {name}{' STRATEGY file_copy' if self.version >= 15 else ''}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -76,8 +81,17 @@ class PostgreSQLServer:
 
     def run(self, statement: str) -> None:
         """Run a statement as the superuser."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement.encode())
+        self._superuser().execute(statement.encode())
+
+    @property
+    def version(self) -> int:
+        return self._superuser().info.server_version // 10_000
+
+    def _superuser(self) -> psycopg.Connection:
+        """Return a connection that stays open, because each log-in takes 10 ms."""
+        if self._connection is None or self._connection.broken:
+            self._connection = psycopg.connect(self.url(), autocommit=True)
+        return self._connection
 
     def _run(self, program: str, *arguments: str) -> None:
         as_owner: Sequence[str] = ()
