@@ -14,15 +14,14 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Database, List, ListExists, Member, MembersAdded, WaitingEmail
+from database import Database, List, ListExists, Member, WaitingEmail
 from intake.address import stored_address
 from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from intake.list_names import clean_list_name
-from monitoring.humanize import pluralize
 from web.errors import LIST_NOT_FOUND, error_answer
 from web.form import read_page_form
-from web.pages.recipients import INVALID_CURSOR, read_lines
+from web.pages.recipients import INVALID_CURSOR, members_added_sentences, read_lines
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
@@ -76,7 +75,7 @@ def add_members(list_id: int) -> AnyResponse:
     added = in_database(
         lambda database: database.lists.add_members(found.name, addresses, datetime.now(UTC), added_by="page")
     )
-    for sentence, category in _added(added):
+    for sentence, category in members_added_sentences(added):
         flash(sentence, category)
     return redirect(f"/lists/{list_id}", 303)
 
@@ -211,19 +210,6 @@ def _remove(database: Database, found: List, recipient_id: int) -> str | None:
         return None
     address = stored_address(recipient.address)
     return recipient.address if database.lists.remove_member(found.name, address, datetime.now(UTC)) else None
-
-
-def _added(added: MembersAdded) -> list[tuple[str, str]]:
-    """Return the messages about an addition, each with its category."""
-    sentences = []
-    if added.added:
-        new = f", {added.created:,} of them new" if added.created else ""
-        sentences.append((f"Added {pluralize(added.added, 'recipient')} to the list{new}.", "message"))
-    if added.existing:
-        sentences.append((f"Already in the list: {added.existing:,}.", "message"))
-    if added.left:
-        sentences.append((f"Not added, because they left this list: {added.left:,}.", "warning"))
-    return sentences
 
 
 def _reason(error: ValidationError | ListExists) -> str:

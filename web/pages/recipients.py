@@ -11,7 +11,15 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import RECIPIENT_STATUSES, Address, Database, NoSuchRecipient, Recipient
+from database import (
+    RECIPIENT_STATUSES,
+    Address,
+    Database,
+    MembersAdded,
+    NoSuchRecipient,
+    Recipient,
+    UnusableList,
+)
 from intake.address import clean_typed_address, fold, split_addresses, stored_address
 from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
@@ -20,10 +28,11 @@ from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
 from web.errors import RECIPIENT_NOT_FOUND, error_answer
-from web.form import read_page_form
+from web.form import read_page_form, read_page_form_with_options
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
+MAX_SHOWN_LISTS = 1_000
 MAX_ADDRESSES = 1_000  # that can be added in one form
 MAX_NAMED = 3  # in one message, which is stored in a cookie
 ADDED_BY = "page"
@@ -98,9 +107,46 @@ def show_one(recipient_id: int) -> AnyResponse:
     if recipient is None:
         return error_answer(404, RECIPIENT_NOT_FOUND)
     page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE_SIZE))
+    memberships = in_database(lambda database: database.lists.lists_of(recipient_id))
     following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
-    shown = {"recipient": recipient, "rows": page.rows, "after": after, "following": following}
-    return Response(render_template("recipient.html", **shown))
+    shown = {"recipient": recipient, "memberships": memberships, "rows": page.rows, "after": after}
+    return Response(render_template("recipient.html", **shown, following=following))
+
+
+@blueprint.post("/recipients/add-to-list")
+def add_to_list() -> AnyResponse:
+    """Add the selected recipients to a list. Those who left it stay out."""
+    form = read_page_form_with_options(request, ("next", "list"), ("recipient",))
+    back = redirect(safe_path(form.fields.get("next") or "/recipients"), 303)
+    selected = [recipient for text in form.options.get("recipient", ()) if (recipient := _get(clean_event_id(text)))]
+    name = form.fields.get("list", "")
+    if not selected or not name:
+        flash("Select at least one recipient and a list.", "warning")
+        return back
+    addresses = [_address(recipient) for recipient in selected]
+    try:
+        added = in_database(
+            lambda database: database.lists.add_members(name, addresses, datetime.now(UTC), added_by=ADDED_BY)
+        )
+    except UnusableList as error:
+        flash(str(error), "warning")
+        return back
+    for sentence, category in members_added_sentences(added):
+        flash(sentence, category)
+    return back
+
+
+def members_added_sentences(added: MembersAdded) -> list[tuple[str, str]]:
+    """Return the messages about people who were added to a list, each with its category."""
+    sentences = []
+    if added.added:
+        new = f", {added.created:,} of them new" if added.created else ""
+        sentences.append((f"Added {pluralize(added.added, 'recipient')} to the list{new}.", "message"))
+    if added.existing:
+        sentences.append((f"Already in the list: {added.existing:,}.", "message"))
+    if added.left:
+        sentences.append((f"Not added, because they left this list: {added.left:,}.", "warning"))
+    return sentences
 
 
 @blueprint.post("/recipients/<int:recipient_id>/remove")
@@ -150,8 +196,16 @@ def _page(filters: Filters, **more: object) -> str:
     )
     following = filters.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"
+    lists = in_database(lambda database: database.lists.names(MAX_SHOWN_LISTS))
     return render_template(
-        "recipients.html", counts=counts, rows=rows[:PAGE_SIZE], filters=filters, following=following, back=back, **more
+        "recipients.html",
+        counts=counts,
+        rows=rows[:PAGE_SIZE],
+        filters=filters,
+        following=following,
+        back=back,
+        lists=lists,
+        **more,
     )
 
 

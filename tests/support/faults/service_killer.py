@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import threading
 import time
@@ -18,6 +19,10 @@ from tests.support.servers.web_server import Server, serve
 from tests.support.warm_python import start
 
 RECIPIENTS = 3
+# Two kills hit the same delivery while it was in doubt.
+UNCONFIRMED = re.compile(
+    r"^ERROR (\d+) (\S+): unknown: the sender stopped before the server confirmed the message\n", re.MULTILINE
+)
 UTC_8 = timezone(timedelta(hours=8))
 
 
@@ -29,12 +34,13 @@ class Result:
     successful: set[int] = field(default_factory=set)
     posted: set[int] = field(default_factory=set)
     delivered: Counter[tuple[int, str]] = field(default_factory=Counter)
+    unconfirmed: set[tuple[int, str]] = field(default_factory=set)  # in doubt twice, and left to a person
 
     @property
     def lost(self) -> list[tuple[int, str]]:
-        """Deliveries of `Successful` emails that did not arrive: (event_id, address)."""
+        """Deliveries of `Successful` emails that did not arrive and are not reported: (event_id, address)."""
         wanted = {(n, f"r{r}@example.com") for n in self.successful for r in range(RECIPIENTS)}
-        return sorted(wanted - set(self.delivered))
+        return sorted(wanted - set(self.delivered) - self.unconfirmed)
 
     @property
     def doubled(self) -> int:
@@ -95,7 +101,9 @@ class Crashes:
         with self._installation.database() as database:
             while database.has_work(int(time.time())):
                 swept = self._installation.task()
-                assert swept.returncode == 0, swept.stderr
+                reported = UNCONFIRMED.findall(swept.stderr)
+                self.result.unconfirmed |= {(int(event_id), address) for event_id, address in reported}
+                assert (swept.returncode, UNCONFIRMED.sub("", swept.stderr)) == (int(bool(reported)), "")
         for message in self._smtp.accepted:
             self.result.delivered[_event_id(message.content), message.recipient.decode()] += 1
 

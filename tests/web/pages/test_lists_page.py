@@ -160,3 +160,47 @@ class TestOneList:
         if path == "/lists/7":
             for act in ("members", "members/1/remove", "rename", "archive", "unarchive"):
                 assert post(api, f"{path}/{act}", addresses="a@example.com", name="x").status_code == 404, act
+
+
+class TestRecipients:
+    """The pages of recipients show lists, and add people to them."""
+
+    def test_the_selected_are_added_to_a_list(self, api: Api) -> None:
+        add(api, "Gala", "Staff")
+        api.installation.add_recipients(3)
+        assert get(api, "/recipients").count('name="recipient"') == 3
+        data = {"recipient": ["1", "3"], "list": "Gala", "csrf_token": csrf_token(get(api, "/recipients"))}
+        for _ in range(2):
+            answer = api.client.post("/recipients/add-to-list", data=data, headers=BROWSER)
+            assert (answer.status_code, answer.location) == (303, "/recipients")
+        page = get(api, "/recipients")
+        assert "Added 2 recipients to the list." in page and "Already in the list: 2." in page
+        assert member_addresses(api, "Gala") == ["r0@example.com", "r2@example.com"]
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"list": "Gala"}, "Select at least one recipient and a list."),
+            ({"recipient": "1"}, "Select at least one recipient and a list."),
+            ({"recipient": "99", "list": "Gala"}, "Select at least one recipient and a list."),
+            ({"recipient": "1", "list": "Gule"}, "Gala"),
+        ],
+        ids=["nobody", "no list", "removed meanwhile", "an unknown list"],
+    )
+    def test_nobody_is_added_by_mistake(self, api: Api, fields: dict[str, str], reason: str) -> None:
+        add(api, "Gala")
+        api.installation.add_recipients(1)
+        assert reason in after(api, "/recipients/add-to-list", **fields)
+        assert member_addresses(api, "Gala") == []
+
+    def test_a_recipient_shows_lists_and_personal_fields(self, api: Api) -> None:
+        gala, staff = add(api, "Gala & Co", "Staff")
+        api.post("/recipients", {"recipients": [{"address": "a@example.com", "fields": {"name": "Ada <3"}}]})
+        with api.installation.database() as database:
+            for name in ("Gala & Co", "Staff"):
+                database.lists.add_members(name, [Address("a@example.com", "a@example.com")], NOW, "page")
+            database.lists.leave(1, [staff.list_id], NOW)
+        page = get(api, "/recipients/1")
+        assert f'href="/lists/{gala.list_id}"><bdi>Gala & Co</bdi></a>, ' in page
+        assert re.search(rf'href="/lists/{staff.list_id}"><bdi>Staff</bdi></a> \(left ', page)
+        assert "<bdi>name</bdi></dt><dd><bdi>Ada <3</bdi>" in page
