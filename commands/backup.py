@@ -55,7 +55,7 @@ def restored(as_json: bool) -> None:
     """Mark the database as restored from a backup.
 
     Run this before you start anything on the restored database. The next sweep puts due and partly sent emails on hold,
-    because they may have been sent since the copy was made. Copies made by `flask backup` are marked already.
+    because they may have been sent since the copy was made. Copies made by `flask backup` are already marked.
     """
     with open_database(current_settings()) as database:
         database.mark_as_restored(datetime.now(UTC))

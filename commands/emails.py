@@ -118,7 +118,7 @@ def show(event_id: int, as_json: bool) -> None:
 def cancel(event_id: int, as_json: bool) -> None:
     """Cancel an email that is not fully sent.
 
-    Messages that were sent already, or are being sent right now, cannot be recalled.
+    Messages that were already sent, or are being sent right now, cannot be recalled.
     """
     with _database() as database:
         cancelled = operations.cancel_email(database, current_services().wake_ups, event_id, datetime.now(UTC))

@@ -80,7 +80,7 @@ class ShownImportFile(ImportFile):
             for number, row in enumerate(super()._rows(), 1):
                 yield row
                 if number % PROGRESS_ROWS == 0:
-                    share = f" ({self._stream.tell() * 100 // size} %)" if size else ""
+                    share = f" ({self._stream.tell() * 100 // size}%)" if size else ""
                     click.echo(f"\r{number:,} rows{share}", nl=False, err=True)
         finally:
             click.echo(f"\r{'':40}\r", nl=False, err=True)

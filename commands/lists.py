@@ -44,7 +44,7 @@ def lists() -> None:
 @json_option
 @plain_errors
 def list_(archived: bool, as_json: bool) -> None:
-    """Show all lists with the number of their members, by name."""
+    """Show all lists by name, with the number of members of each."""
     with _database() as database:
         for each in _pages(database, archived):
             if as_json:
@@ -110,7 +110,7 @@ def members(name: str, as_json: bool) -> None:
 @json_option
 @plain_errors
 def rename(name: str, new: str, as_json: bool) -> None:
-    """Give a list the name NEW. Emails that wait for the list follow it."""
+    """Rename a list to NEW. Emails already scheduled for it still go to it."""
     with _database() as database:
         renamed = database.lists.rename(name, new, _now())
     if as_json:
@@ -121,13 +121,13 @@ def rename(name: str, new: str, as_json: bool) -> None:
 
 @lists.command()
 @name_argument
-@click.option("--undo", is_flag=True, help="Let the list take emails again.")
+@click.option("--undo", is_flag=True, help="Let the list accept new emails again.")
 @json_option
 @plain_errors
 def archive(name: str, undo: bool, as_json: bool) -> None:
-    """Archive a list, so that it takes no new emails.
+    """Archive a list, so that it accepts no new emails.
 
-    Emails that already wait for it still go out.
+    Emails already scheduled for it still go out.
     """
     with _database() as database:
         if undo:
@@ -138,7 +138,7 @@ def archive(name: str, undo: bool, as_json: bool) -> None:
     if as_json:
         echo_json(changed._asdict())
     else:
-        click.echo(printable(f"{changed.name} takes emails again." if undo else f"Archived {changed.name}."))
+        click.echo(printable(f"{changed.name} accepts new emails again." if undo else f"Archived {changed.name}."))
 
 
 @lists.command()
@@ -146,9 +146,9 @@ def archive(name: str, undo: bool, as_json: bool) -> None:
 @json_option
 @plain_errors
 def remove(name: str, as_json: bool) -> None:
-    """Remove a list. Its members stay recipients.
+    """Remove a list. Its members remain recipients.
 
-    Emails that wait for the list are put on hold.
+    Emails already scheduled for it are put on hold.
     """
     with _database() as database:
         removed = database.lists.require(name)

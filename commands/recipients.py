@@ -43,7 +43,7 @@ def recipients() -> None:
 
 @recipients.command()
 @click.argument("addresses", metavar="ADDRESS…", nargs=-1, required=True)
-@click.option("--list", "list_name", type=ListName(), help="Also add them to this list.")
+@click.option("--list", "list_name", type=ListName(), help="Also add the recipients to this list.")
 @json_option
 @plain_errors
 def add(addresses: tuple[str, ...], list_name: str | None, as_json: bool) -> None:
@@ -77,7 +77,7 @@ def add(addresses: tuple[str, ...], list_name: str | None, as_json: bool) -> Non
 @json_option
 @plain_errors
 def remove(addresses: tuple[str, ...], as_json: bool) -> None:
-    """Remove recipients. An unsubscribe is remembered."""
+    """Remove recipients. If you add them again, those who unsubscribed stay unsubscribed."""
     with _database() as database:
         checked = _checked(addresses, lambda text: _typed_or_stored(database, text))
         unknown = [address.text for address in checked if not database.recipients.find(address)]
@@ -87,7 +87,7 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
     else:
         click.echo(f"{removed:,} removed")
     if unknown:
-        raise click.ClickException(f"not on the list: {', '.join(unknown)}")
+        raise click.ClickException(f"not found: {', '.join(unknown)}")
 
 
 @recipients.command("list")
@@ -104,7 +104,7 @@ def list_(as_json: bool) -> None:
 @recipients.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Check the file without saving anything.")
-@click.option("--skip-invalid", is_flag=True, help="Import the valid lines, and show the others.")
+@click.option("--skip-invalid", is_flag=True, help="Import the valid lines, and report the others.")
 @click.option("--address-column", metavar="NAME", help="The column with the addresses: its header, or its number.")
 @click.option(
     "--field", "fields", metavar="COLUMN[=NAME]", multiple=True, help="Save a column as a personal field. Repeatable."
@@ -195,8 +195,8 @@ def _require_list(name: str, known: Mapping[str, int]) -> None:
 def export(output: Path | None, everyone: bool) -> None:
     """Export active recipients as CSV, with their lists and personal fields.
 
-    An import with --fields reads the file back unchanged. Cells that a spreadsheet would run as a formula get an
-    apostrophe in front, which an import removes. With --output, the file is written completely or not at all.
+    An import with --fields reads the file back unchanged. An apostrophe is put in front of each cell that a spreadsheet
+    would run as a formula, and removed on import. With --output, the file is written completely or not at all.
     """
     with _database() as database:
         chunks = _exported(database, everyone)
@@ -247,7 +247,7 @@ def _checked(texts: Iterable[str], clean: Callable[[str], Address]) -> list[Addr
 def _summary(added: Added) -> str:
     joined = f", {pluralize(added.joined, 'membership')} added" if added.joined else ""
     left = f", {added.left:,} not added to a list that they left" if added.left else ""
-    return f"{added.added:,} added, {added.existing:,} already on the list{joined}{left}"
+    return f"{added.added:,} added, {added.existing:,} already existed{joined}{left}"
 
 
 def _members_summary(members: MembersAdded) -> str:

@@ -24,7 +24,7 @@ def wakeups() -> None:
 def arm() -> None:
     """Reschedule all wake-ups from the database.
 
-    Use this after Redis lost its data. Safe to repeat.
+    Use this if Redis has lost its data. Safe to repeat.
     """
     settings = current_settings()
     try:

@@ -146,7 +146,7 @@ def clean_audience(text: str) -> str:
 def clean_recipients_max(number: int) -> int:
     """Return the largest audience that an email may have."""
     if not 0 < number < 2**63:
-        raise ValidationError("recipients_max", "must be a whole number from 1")
+        raise ValidationError("recipients_max", "must be a whole number of at least 1")
     return number
 
 

@@ -27,9 +27,9 @@ def clean_list_name(text: str) -> str:
     if not text.isprintable() and (hidden := next(filter(_is_hidden, text), None)):
         raise ValidationError("name", f"contains an invisible character, U+{ord(hidden):04X}")
     if SEPARATORS.search(text):
-        raise ValidationError("name", "contains a comma or semicolon; give each list separately")
+        raise ValidationError("name", "contains a comma or semicolon; name each list separately")
     if text in DOTS or MEMBERS.search(text):
-        raise ValidationError("name", "cannot be part of a URL")
+        raise ValidationError("name", "cannot be used in a URL")
     return text
 
 

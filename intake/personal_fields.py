@@ -19,7 +19,7 @@ MAX_FIELDS = 32  # of one recipient
 MAX_NAME_LENGTH = 64  # characters
 MAX_VALUE_LENGTH = 1_000  # characters
 RESERVED_NAMES = ("recipient_email", "recipient_status", "recipient_lists")  # columns of an exported file
-NAME_RULE = "a name has only lower-case letters, digits and _"
+NAME_RULE = "use only lower-case letters, digits and _"
 
 # Some programs put these around numbers. Inside a text, they would reverse what follows it in a message.
 _DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -94,7 +94,7 @@ def _public_url(settings: Settings) -> Finding:
         text = "PUBLIC_URL is not set: messages have no unsubscribe link, which large providers require"
         return warning("settings", text, "set PUBLIC_URL to the public address of this service")
     if settings.public_url.startswith("http://"):
-        text = f"PUBLIC_URL is {settings.public_url}: without TLS, mail programs offer no one-click unsubscribe"
+        text = f"PUBLIC_URL is {settings.public_url}: without TLS, email clients offer no one-click unsubscribe"
         return warning(
             "settings", text, "put a TLS proxy in front (docs/deploy.md), and start PUBLIC_URL with https://"
         )

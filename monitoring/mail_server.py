@@ -22,7 +22,7 @@ DAY = 24 * 60 * 60
 CERTIFICATE_WARNING = 14 * DAY  # before it expires
 VALID_CERTIFICATE = "the server needs a valid certificate for the name in EMAIL_URL"
 CHECK_LOGIN = "check the user name and password in EMAIL_URL"
-WAIT = "wait, the sender tries again every minute"
+WAIT = "wait: the sender tries again every minute"
 CONNECTION_REMEDIES = (
     ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
     ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),

@@ -88,7 +88,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         ),
         Setting(
             "DEFAULT_AUDIENCE",
-            "who an email is for that does not say so. `required`: such an email is refused",
+            "who receives an email that does not say who it is for. `required`: such an email is refused",
             "`everyone` or `required`",
             ("required",),
         ),

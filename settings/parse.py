@@ -1,4 +1,4 @@
-"""Parse the value of each kind of setting. An invalid text raises InvalidValueError.
+"""Parse the value of each kind of setting. Invalid text raises InvalidValueError.
 
 The message about it says what is allowed, from settings/catalogue.py. No message contains any part of the text, which
 may be a secret. Numbers are matched before they are converted, because Python's own parsers accept "1_000", "١٢" and

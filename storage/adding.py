@@ -70,7 +70,7 @@ def staged(connection: Connection) -> int:
 def restore_and_insert_staged(
     connection: Connection, count: int, now: int, added_by: str | None = None, field_names: Collection[str] = ()
 ) -> int:
-    """Add those of the `count` staged addresses that are new, were removed, or were written to only by name.
+    """Add those of the `count` staged addresses that are new, were removed, or had only been named by an email.
 
     Return how many. See `insert_staged`.
     """

@@ -205,23 +205,22 @@ class NoSuchList(UnusableList):
     def __init__(self, name: str, closest: Sequence[str] = (), others: int = 0) -> None:
         """`others` is the number of lists that `closest` does not name."""
         names = ", ".join(closest) + (f" and {others:,} more" if others else "")
-        are = "is" if len(closest) + others == 1 else "are"
-        known = f"there {are} {names}" if closest else "there are no lists yet"
+        known = f"existing lists: {names}" if closest else "there are no lists yet"
         super().__init__(f'there is no list "{name}"; {known}')
         self.name = name
         self.closest = list(closest)
 
 
 class ListExists(DBError):
-    """A list has this name already; `name` is its spelling."""
+    """A list already has this name; `name` is its spelling."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f'there is a list "{name}" already')
+        super().__init__(f'a list named "{name}" already exists')
         self.name = name
 
 
 class ListArchived(UnusableList):
-    """The list is archived, so it takes no new emails."""
+    """The list is archived, so it accepts no new emails."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f'the list "{name}" is archived')

@@ -287,7 +287,7 @@ class Lists:
         return list_names.no_such_list(self._connection, name)
 
     def rename(self, name: str, new: str, now: datetime) -> List:
-        """Give a list another name. Emails that wait for it follow it. Raises ListExists."""
+        """Give a list another name. Emails already scheduled for it still go to it. Raises ListExists."""
         key = name_key(new)
         with self._connection.transaction():
             list_id = self._lock(name, 0)
@@ -300,7 +300,7 @@ class Lists:
             return self.require(new)
 
     def archive(self, name: str, now: datetime) -> None:
-        """Let a list take no new emails. Those that wait for it still go out."""
+        """Let a list accept no new emails. Those already scheduled for it still go out."""
         self._set_archived(name, True, epoch_seconds(now))
 
     def unarchive(self, name: str) -> None:

@@ -29,7 +29,7 @@ AFTER_LINK = re.compile(
 MAX_FORM_BYTES = 65_536
 HOW_ADDED = {  # by the first word of `added_by`
     "import": "from an imported file",
-    "program": "by a program of the organiser",
+    "program": "by the organiser’s software",
     "page": "by the organiser",
     "command": "by the organiser",
 }

@@ -190,7 +190,7 @@ def _advice(name: str) -> str:
     proposal = re.sub(r"[\s.-]+", "_", name.lower())
     if name and is_field_name(proposal):
         return f"write {{{{ {proposal} }}}}"
-    return "a name has lower-case letters, digits and _; write {{{{ for braces"
+    return "names consist of lower-case letters, digits and _; write {{{{ for braces"
 
 
 def _shown(text: str) -> str:

@@ -235,7 +235,7 @@ def _by_header(
         found = values if len(values) == 1 else found
     if len(found) > 1:
         called = ", ".join(dict.fromkeys(cells[place].strip(BLANKS).lower() for place in found))
-        hint = "" if names is ADDRESS_NAMES[0] else f"; rename the one to import to {ADDRESS_COLUMN}"
+        hint = "" if names is ADDRESS_NAMES[0] else f"; change the header of the right one to {ADDRESS_COLUMN}"
         error = LayoutError if not lenient else AddressColumnUnknown
         raise error(line, f"the header has two columns named {called}{hint}")
     return _headed(delimiter, line, cells, found[0])._replace(is_named=True)
@@ -480,5 +480,7 @@ def _places(cells: Sequence[str], name: str) -> list[int]:
 def _one(places: Sequence[int], name: str, line: int) -> int:
     if len(places) > 1:
         numbers = " and ".join(str(place + 1) for place in places)
-        raise LayoutError(line, f"columns {numbers} are named {name[:MAX_HEADER_LENGTH]}; give the number of one")
+        raise LayoutError(
+            line, f"columns {numbers} are named {name[:MAX_HEADER_LENGTH]}; give the number of the one that you want"
+        )
     return places[0]

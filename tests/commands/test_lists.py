@@ -29,7 +29,7 @@ def test_a_list_lives_from_its_creation_to_its_removal(lists: Command) -> None:
     assert lists("archive", "gala 2027").output == "Archived Gala 2027.\n"
     assert "list: Gala 2027 (archived)\nmembers: 0\ncreated: " in lists("show", "gala 2027").output
     assert (lists("list").output, lists("list", "--archived").output) == ("", "Gala 2027\t0\n")
-    assert lists("archive", "Gala 2027", "--undo").output == "Gala 2027 takes emails again.\n"
+    assert lists("archive", "Gala 2027", "--undo").output == "Gala 2027 accepts new emails again.\n"
     removed = lists("remove", "Gala 2027")
     assert removed.output == "Removed the list Gala 2027. Its members (0) are still recipients.\n"
     assert lists("list").output == ""
@@ -39,7 +39,7 @@ def test_a_list_lives_from_its_creation_to_its_removal(lists: Command) -> None:
 def test_an_unknown_list_is_refused_and_the_lists_that_exist_are_named(lists: Command, command: str) -> None:
     lists("add", "staff")
     result = lists(command, "stuff")
-    assert (result.exit_code, result.output) == (1, 'Error: there is no list "stuff"; there is staff\n')
+    assert (result.exit_code, result.output) == (1, 'Error: there is no list "stuff"; existing lists: staff\n')
 
 
 def test_a_used_name_is_refused(lists: Command) -> None:
@@ -47,7 +47,7 @@ def test_a_used_name_is_refused(lists: Command) -> None:
     lists("add", "other")
     for words in (("add", "STAFF"), ("rename", "other", "staff")):
         result = lists(*words)
-        assert (result.exit_code, result.output) == (1, 'Error: there is a list "Staff" already\n')
+        assert (result.exit_code, result.output) == (1, 'Error: a list named "Staff" already exists\n')
 
 
 @pytest.mark.parametrize("name", ["", " a", "a,b", "a\n", "x" * 101, ".."])
@@ -60,7 +60,7 @@ def test_recipients_are_added_to_a_list(lists: Command, recipients: Command, dat
     lists("add", "staff")
     recipients("add", "a@example.com")
     result = recipients("add", "--list", "STAFF", "a@example.com", "Bea <b@example.com>")
-    assert result.output == "1 added, 1 already on the list\nList STAFF: 2 added, 0 already in it\n"
+    assert result.output == "1 added, 1 already existed\nList STAFF: 2 added, 0 already in it\n"
     (ada, _) = database.lists.members("staff")
     assert ada.added_by == "command"
     database.lists.leave(ada.recipient.recipient_id, [database.lists.require("staff").list_id], datetime.now(UTC))
@@ -78,7 +78,7 @@ def test_recipients_are_added_to_a_list(lists: Command, recipients: Command, dat
 def test_nobody_is_added_if_the_list_is_unknown(lists: Command, recipients: Command) -> None:
     lists("add", "staff")
     result = recipients("add", "a@example.com", "--list", "stuff")
-    assert (result.exit_code, result.output) == (1, 'Error: there is no list "stuff"; there is staff\n')
+    assert (result.exit_code, result.output) == (1, 'Error: there is no list "stuff"; existing lists: staff\n')
     assert recipients("list").output == ""
 
 

@@ -35,7 +35,7 @@ def test_invalid_lines_are_skipped_on_request(recipients: Command, database: Dat
     assert recipients("import", "-", stdin=ROWS).exit_code == 1
     assert stored(database) == {}
     result = recipients("import", "--skip-invalid", "-", stdin=ROWS)
-    assert (result.exit_code, result.stdout) == (0, "2 added, 0 already on the list\n")
+    assert (result.exit_code, result.stdout) == (0, "2 added, 0 already existed\n")
     assert result.stderr.startswith("line 3: bad is not valid")
     assert list(stored(database)) == ["ada@example.com", "bob@example.com"]
 
@@ -96,7 +96,7 @@ LISTED = b"email,recipient_lists\nada@example.com,Gala\nz@example.com,gala\n"
 def test_everyone_joins_a_list(recipients: Command, database: Database) -> None:
     database.lists.add("Gala", datetime.now(UTC))
     result = recipients("import", "--skip-invalid", "--list", "GALA", "-", stdin=ROWS)
-    assert result.stdout == "2 added, 0 already on the list, 2 memberships added\n"
+    assert result.stdout == "2 added, 0 already existed, 2 memberships added\n"
     database.lists.leave(1, [1], datetime.now(UTC))
     result = recipients(
         "import", "--json", "-", stdin=b"email,recipient_lists\nada@example.com,Gala\nz@example.com,gala\n"
@@ -106,7 +106,7 @@ def test_everyone_joins_a_list(recipients: Command, database: Database) -> None:
     result = recipients("import", "--skip-invalid", "--json", "-", stdin=ROWS)
     assert json.loads(result.stdout)["invalid"] == 1
     result = recipients("import", "-", stdin=b"email,recipient_lists\nx@example.com,Gaal\n")
-    assert result.stderr.startswith('line 2: there is no list "Gaal"; there is Gala')
+    assert result.stderr.startswith('line 2: there is no list "Gaal"; existing lists: Gala')
 
 
 def installation(settings: Settings) -> Settings:

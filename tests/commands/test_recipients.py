@@ -43,9 +43,9 @@ def test_init_db_makes_the_tables_and_says_so(settings: Settings) -> None:
 
 
 def test_added_recipients_are_listed_in_their_order(recipients: Command) -> None:
-    assert recipients("add", "b@example.com").output == "1 added, 0 already on the list\n"
+    assert recipients("add", "b@example.com").output == "1 added, 0 already existed\n"
     result = recipients("add", "Anna@Example.com", "anna@example.COM", "josé@exämple.com", "B@example.com")
-    assert (result.exit_code, result.output) == (0, "2 added, 1 already on the list\n")
+    assert (result.exit_code, result.output) == (0, "2 added, 1 already existed\n")
     lines = recipients("list").output.splitlines()
     assert lines == ["b@example.com\tactive", "Anna@example.com\tactive", "josé@xn--exmple-cua.com\tactive"]
 
@@ -98,7 +98,7 @@ def test_removing_names_who_was_not_there(recipients: Command, database: Databas
     recipients("add", "a@example.com", "b@example.com")
     result = recipients("remove", "A@example.com", "q@example.com")
     assert (result.exit_code, result.stdout) == (1, "1 removed\n")
-    assert result.stderr == "Error: not on the list: q@example.com\n"
+    assert result.stderr == "Error: not found: q@example.com\n"
     assert stored(database) == {"b@example.com": "active"}
     assert recipients("remove", "b@example.com").exit_code == 0
 
@@ -108,7 +108,7 @@ def test_an_import_says_what_it_did(recipients: Command, database: Database) -> 
     data = b"\xef\xbb\xbfname;Recipient_Email\r\nAnn;A@example.com\rBob;b@example.com\n\nB.;B@example.com\n"
     result = recipients("import", "-", stdin=data)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "1 added, 1 already on the list, 1 duplicate\n"
+    assert result.stdout == "1 added, 1 already existed, 1 duplicate\n"
     assert list(stored(database)) == ["a@example.com", "b@example.com"]
 
 
@@ -167,7 +167,7 @@ def test_an_export_makes_nobody_active_elsewhere(recipients: Command, database: 
     assert everyone.endswith(b"'+a@example.com,active\r\nb@example.com,unsubscribed\r\n")
     elsewhere = installation(tmp_path / "elsewhere")
     result = commands_of(elsewhere)("import", "-", stdin=everyone)
-    assert result.output == "1 added, 0 already on the list, 1 skipped (inactive in the file)\n"
+    assert result.output == "1 added, 0 already existed, 1 skipped (inactive in the file)\n"
     with open_database(elsewhere) as other:
         assert stored(other) == {"+a@example.com": "active"}
 

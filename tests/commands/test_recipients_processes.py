@@ -72,7 +72,7 @@ def csv_of(path: Path, count: int) -> Path:
 
 def test_the_command_runs_from_the_project_folder(start: Start, database: Database) -> None:
     output, errors = start("import", "-").communicate(b"a@example.com\n")
-    assert (output, errors) == (b"1 added, 0 already on the list\n", b"")
+    assert (output, errors) == (b"1 added, 0 already existed\n", b"")
     output, errors = start("list").communicate()
     assert (output, errors) == (b"a@example.com\tactive\n", b"")
 
@@ -93,7 +93,7 @@ def test_the_command_reads_the_settings_that_task_py_reads(tmp_path: Path, comma
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint(start: Start, recipients: Command, many: Path) -> None:
-    assert recipients("import", str(many)).output == "20,000 added, 0 already on the list\n"
+    assert recipients("import", str(many)).output == "20,000 added, 0 already existed\n"
     for command in ("list", "export"):
         process = start(command)
         assert process.stdout is not None
@@ -112,7 +112,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped(start: Start, many: Path) -> 
     shown = os.read(terminal, 10_000)
     os.close(other_end)
     os.close(terminal)
-    assert output == b"20,000 added, 0 already on the list\n"
+    assert output == b"20,000 added, 0 already existed\n"
     assert b"\r10,000 rows (" in shown
     assert shown.endswith(b"\r" + b" " * 40 + b"\r")
     assert b"\x1b" not in shown

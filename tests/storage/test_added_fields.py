@@ -110,7 +110,7 @@ def test_everyone_joins_the_lists_that_are_named_and_who_left_stays_out(database
     assert members(database, "Gala") == ["b", "c"]
     again = database.recipients.add([address("a", "", gala.list_id), address("b", "", gala.list_id)], NOON)
     assert again == (0, 2, 0, 1)
-    with pytest.raises(NoSuchList, match='there is no list "Gaal"; there is Gala'):
+    with pytest.raises(NoSuchList, match='there is no list "Gaal"; existing lists: Gala'):
         database.recipients.add([address("d")], NOON, lists=["Gaal"])
     database.lists.delete("Gala", NOON)
     with pytest.raises(NoSuchList):

@@ -142,7 +142,7 @@ class TestSaving:
     def test_unknown_and_archived_lists_are_refused_and_nothing_is_saved(self, filled: Database) -> None:
         filled.lists.archive("B", NOON)
         for email, error, text in (
-            (to("a", "C"), NoSuchList, 'there is no list "C"; there is a'),
+            (to("a", "C"), NoSuchList, 'there is no list "C"; existing lists: a'),
             (to("a", but=["gone"]), NoSuchList, 'there is no list "gone"'),
             (to("b"), ListArchived, 'the list "b" is archived'),
             (to("a", but=["A"]), ListInBoth, 'the list "A" is both included and excluded'),
@@ -164,7 +164,7 @@ class TestSaving:
         assert [result for result in results if isinstance(result, SaveResult)] == [
             *("saved", "saved", "saved", "different")
         ]
-        with pytest.raises(NoSuchList, match=r'"nobody"; there are a, B$'):
+        with pytest.raises(NoSuchList, match=r'"nobody"; existing lists: a, B$'):
             require_saved(emails[1], results[1])
         assert filled.emails.get(8) is None
         assert received_by_all(filled) == {7: ["ada", "bob", "eve"], 9: ["q"], 10: ["ada", "bob", "eve", "ina", "zoe"]}

@@ -62,7 +62,7 @@ class TestNames:
 
     def test_a_name_exists_once(self, database: Database) -> None:
         database.lists.add("Straße", NOON)
-        with pytest.raises(ListExists, match='there is a list "Straße" already'):
+        with pytest.raises(ListExists, match='a list named "Straße" already exists'):
             database.lists.add("STRASSE", NOON)
 
     def test_lists_are_in_pages_by_name(self, database: Database) -> None:
@@ -80,11 +80,11 @@ class TestNames:
         with pytest.raises(NoSuchList, match=r'^there is no list "gala"; there are no lists yet$'):
             database.lists.require("gala")
         database.lists.add("gala-2026", NOON)
-        with pytest.raises(NoSuchList, match=r'^there is no list "gala2026"; there is gala-2026$') as found:
+        with pytest.raises(NoSuchList, match=r'^there is no list "gala2026"; existing lists: gala-2026$') as found:
             database.lists.members("gala2026")
         assert found.value.closest == ["gala-2026"]
         database.lists.add("Staff", NOON)
-        with pytest.raises(NoSuchList, match=r'^there is no list "x"; there are gala-2026, Staff$'):
+        with pytest.raises(NoSuchList, match=r'^there is no list "x"; existing lists: gala-2026, Staff$'):
             database.lists.rename("x", "y", NOON)
 
     def test_of_many_lists_the_closest_are_named(self, database: Database) -> None:
@@ -93,7 +93,9 @@ class TestNames:
         for name in ("gala-2026", "Gala-2027", "staff"):
             database.lists.add(name, NOON)
         assert database.lists.closest("gala2026") == ["gala-2026", "Gala-2027"]
-        assert str(database.lists.no_such_list("stuff")) == 'there is no list "stuff"; there are staff and 14 more'
+        assert (
+            str(database.lists.no_such_list("stuff")) == 'there is no list "stuff"; existing lists: staff and 14 more'
+        )
         assert database.lists.closest("q")
 
     def test_a_list_can_be_renamed(self, database: Database) -> None:

@@ -217,7 +217,7 @@ def test_lists_are_named_in_a_column() -> None:
         Address("b@x.com", "b@x.com"),
     ]
     assert [(line.line, line.reason) for line in file.invalid_lines] == [
-        (4, 'there is no list "Gaal"; there are Gala, Staff')
+        (4, 'there is no list "Gaal"; existing lists: Gala, Staff')
     ]
     assert file.unknown_lists == {"gaal": "Gaal"}
 

@@ -266,7 +266,7 @@ def test_text_beyond_ascii_is_kept() -> None:
         (
             b"E-mail,Email\na@x.com,b@x.com\n",
             1,
-            "two columns named e-mail, email; rename the one to import to recipient_email",
+            "two columns named e-mail, email; change the header of the right one to recipient_email",
         ),
         (b"recipient_email,Recipient_Email\n", 1, "two columns named recipient_email"),
         (b"a@x.com\nb@x.com,c@x.com\n", 2, "too many cells (2; the header has 1)"),

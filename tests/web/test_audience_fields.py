@@ -131,7 +131,7 @@ def test_an_email_goes_to_lists_minus_lists(lists: Api, post: Poster, fields: Fo
 @pytest.mark.parametrize("field", ["email_list", "email_exclude_list"])
 def test_an_unknown_list_is_refused_and_the_lists_that_exist_are_named(lists: Api, post: Poster, field: str) -> None:
     answer = post(lists, **{field: "gale"})
-    reason = 'is not valid: there is no list "gale"; there are gala, staff'
+    reason = 'is not valid: there is no list "gale"; existing lists: gala, staff'
     assert (answer.status_code, answer.text) == (400, f"Error: {field} {reason}")
     name = {"email_list": "lists", "email_exclude_list": "exclude_lists"}[field]
     answer = put(lists, 1, **{name: ["gale"]})
@@ -145,7 +145,7 @@ def test_of_many_lists_the_closest_are_named(api: Api) -> None:
             database.lists.add(f"guests-{number}", datetime.now(UTC))
         database.lists.add("gala-2026", datetime.now(UTC))
     answer = urlencoded(api, email_list="gala2026")
-    assert 'there is no list "gala2026"; there are gala-2026' in answer.text and answer.text.endswith("more")
+    assert 'there is no list "gala2026"; existing lists: gala-2026' in answer.text and answer.text.endswith("more")
 
 
 def test_an_archived_list_takes_no_new_emails(lists: Api, post: Poster) -> None:

@@ -41,13 +41,13 @@ def form(people: Api, subject: str, content: str, **more: str) -> tuple[int, str
             "Hi {{ nmae }}",
             "x",
             "subject",
-            "has an unknown name, {{ nmae }}, in line 1, column 4; the names are: name, ticket",
+            "has an unknown placeholder, {{ nmae }}, in line 1, column 4; known names: name, ticket",
         ),
         (
             "Hi",
             "\nDear {{ nmae | you }}",
             "content",
-            "has an unknown name, {{ nmae }}, in line 2, column 6; the names are: name, ticket",
+            "has an unknown placeholder, {{ nmae }}, in line 2, column 6; known names: name, ticket",
         ),
         (
             "Hi {{ name",
@@ -84,7 +84,7 @@ def test_before_anyone_has_a_field_the_error_says_so(api: Api) -> None:
     status, text = form(api, "Hi {{ name }}", "x", email_personal="yes")
     assert (status, text) == (
         400,
-        "Error: email_subject has {{ name }} in line 1, column 4, but no recipient has a personal field",
+        "Error: email_subject has {{ name }} in line 1, column 4, but no recipient has personal fields",
     )
 
 
@@ -93,7 +93,7 @@ def test_of_many_names_the_error_lists_the_closest(people: Api) -> None:
         for number in range(40):
             database.connection.execute("INSERT INTO field_names (name) VALUES (:name)", name=f"column_{number}")
     _, text = form(people, "Hi {{ nane }}", "x", email_personal="yes")
-    assert text.endswith("the names are: name and 41 more")
+    assert text.endswith("known names: name and 41 more")
 
 
 def test_a_preview_shows_what_each_recipient_will_see(people: Api) -> None:

@@ -67,14 +67,14 @@ def change_list(name: str) -> Response:
     archived = fields.take_or("archived", true_or_false, None)
     fields.check()
     if new_name.value is None and archived.value is None:
-        raise invalid("body", "must have a name, or say whether the list is archived")
+        raise invalid("body", "must contain name or archived")
     changed = in_database(lambda database: _change(database, name, new_name.value, archived.value))
     return json_response(serializers.list_(changed))
 
 
 @blueprint.delete("/lists/<list_name:name>")
 def delete_list(name: str) -> Response:
-    """Delete a list. Its members stay recipients, and emails that wait for it are put on hold."""
+    """Delete a list. Its members remain recipients, and emails already scheduled for it are put on hold."""
     clean_list_name(name)
     in_database(lambda database: database.lists.delete(name, datetime.now(UTC)))
     return no_content()

@@ -88,7 +88,7 @@ def remove_member(list_id: int, recipient_id: int) -> AnyResponse:
         return error_answer(404, LIST_NOT_FOUND)
     removed = in_database(lambda database: _remove(database, found, recipient_id))
     if removed:
-        flash(f"Removed {removed} from the list. They stay a recipient.")
+        flash(f"Removed {removed} from the list. They remain a recipient.")
     else:
         flash("This recipient is no longer in the list.", "warning")
     return redirect(f"/lists/{list_id}", 303)
@@ -96,7 +96,7 @@ def remove_member(list_id: int, recipient_id: int) -> AnyResponse:
 
 @blueprint.post("/lists/<int:list_id>/rename")
 def rename(list_id: int) -> AnyResponse:
-    """Rename a list. Emails that wait for it follow."""
+    """Rename a list. Emails already scheduled for it still go to it."""
     typed = read_page_form(request, ("name",)).get("name", "")
     found = _get(list_id)
     if found is None:
@@ -112,19 +112,19 @@ def rename(list_id: int) -> AnyResponse:
 
 @blueprint.post("/lists/<int:list_id>/archive")
 def archive(list_id: int) -> AnyResponse:
-    """Archive a list: it takes no new emails. Safe to repeat."""
+    """Archive a list: it accepts no new emails. Safe to repeat."""
     return _act(list_id, lambda database, name: database.lists.archive(name, datetime.now(UTC)), "Archived {}.")
 
 
 @blueprint.post("/lists/<int:list_id>/unarchive")
 def unarchive(list_id: int) -> AnyResponse:
     """Take a list back into use. Safe to repeat."""
-    return _act(list_id, lambda database, name: database.lists.unarchive(name), "{} is in use again.")
+    return _act(list_id, lambda database, name: database.lists.unarchive(name), "Unarchived {}.")
 
 
 @blueprint.post("/lists/<int:list_id>/delete")
 def delete(list_id: int) -> AnyResponse:
-    """Delete a list. Its members stay recipients, and emails that wait for it are put on hold."""
+    """Delete a list. Its members remain recipients, and emails already scheduled for it are put on hold."""
     found = _get(list_id)
     if found is None:
         flash("This list was already deleted.", "warning")

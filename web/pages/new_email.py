@@ -202,7 +202,7 @@ def _with_audience(email: Email, audience: str, form: Form) -> Email:
     """Return the email for the people that the form selects. Raises ValidationError."""
     lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
     if lists and audience != "lists":
-        raise ValidationError("audience", "is everyone, although lists are selected; choose one")
+        raise ValidationError("audience", "is everyone, but lists are selected; choose one or the other")
     if audience == "lists" and not lists:
         raise ValidationError("email_list", "is empty; select at least one list")
     if not audience and in_database(lambda database: database.lists.counts()).active:

@@ -243,7 +243,7 @@ def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Return the messages about an addition, each with its category."""
     forms = {
         "added": ("Added {}: {}.", "message"),
-        "existing": ("Already on the list: {}.", "message"),
+        "existing": ("Already added: {}.", "message"),
         "unsubscribed": ("Unsubscribed, and not added again: {}. Use Reactivate to change that.", "warning"),
         "rejected": ("Mailbox does not exist, and not added again: {}. Use Reactivate to change that.", "warning"),
     }

@@ -50,7 +50,7 @@ def test_a_list_is_created_shown_and_deleted(api: Api) -> None:
 
 def test_a_name_is_used_once_whatever_its_case(api: Api) -> None:
     add(api, "Straße")
-    assert is_problem(api("POST", "/lists", {"name": "STRASSE"}), 409, 'there is a list "Straße" already')
+    assert is_problem(api("POST", "/lists", {"name": "STRASSE"}), 409, 'a list named "Straße" already exists')
     add(api, "other")
     assert is_problem(api("PATCH", "/lists/other", {"name": "strasse"}), 409, "already")
     assert api("PATCH", "/lists/strasse", {"name": "STRASSE"}).json["name"] == "STRASSE"  # type: ignore[index]

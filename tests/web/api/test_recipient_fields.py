@@ -66,11 +66,11 @@ def test_one_invalid_recipient_and_nothing_is_saved(api: Api) -> None:
     )
     assert status == 400
     found = errors(answer)
-    rule = "a name has only lower-case letters, digits and _, such as first_name"
+    rule = "use only lower-case letters, digits and _, such as first_name"
     assert found["recipients[1].fields"] == f"First name is not a valid name: {rule}"
     assert found["recipients[2].address"] == "is missing"
     assert found["recipients[2].fields"] == "name is too long (limit: 1,000 characters)"
-    assert found["recipients[2].lists[0]"] == 'is unknown: there is no list "Gaal"; there is Gala'
+    assert found["recipients[2].lists[0]"] == 'is unknown: there is no list "Gaal"; existing lists: Gala'
     assert found["recipients[3].fields"] == "name contains a line break or control character"
     assert "did you mean lists" in found["recipients[3].list"]
     assert found["recipients[4].fields"] == "name is not a string"

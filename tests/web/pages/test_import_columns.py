@@ -118,7 +118,7 @@ def test_when_two_columns_have_addresses_the_page_asks(api: Api) -> None:
     ("choices", "reason"),
     [
         ({"column_1": "x", "column_2": "x"}, "two columns cannot become the same field"),
-        ({"column_1": "First Name"}, "is not a valid name: a name has only lower-case letters, digits and _"),
+        ({"column_1": "First Name"}, "is not a valid name: use only lower-case letters, digits and _"),
     ],
 )
 def test_fields_that_cannot_be_are_named(api: Api, choices: dict[str, str], reason: str) -> None:

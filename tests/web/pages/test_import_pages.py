@@ -105,7 +105,7 @@ class TestSteps:
         assert "<h1>Review import</h1>" in page and "Import 2 new recipients" in page
         assert facts(page) == {
             "New": "2",
-            "Already on the list": "1",
+            "Already recipients": "1",
             "Unsubscribed": "1 (no change)",
             "Duplicates": "1",
             "Invalid": "2 lines",
@@ -117,7 +117,7 @@ class TestSteps:
             "2 ada@example.com added",
             "3 not an address skipped: not an address is not valid: An email address must have an @-sign.",
             "4 left@example.com no change (unsubscribed)",
-            "5 Known@example.com no change (already on the list)",
+            "5 Known@example.com no change (already a recipient)",
             "6 ADA@example.com skipped (duplicate)",
             "7 =cmd|' /C calc'!A0 skipped: =cmd|' /C calc'!A0 is not valid: An email address must have an @-sign.",
             "8 größe@example.com added",
@@ -310,7 +310,7 @@ class TestBreaking:
         preview(api)
         self.set(api, status="importing", position=len(FILE) // 2, heartbeat_at=int(time.time()))
         page = get(api, "/recipients/imports/1")
-        assert 'data-refresh="2"' in page and "50 % read" in page
+        assert 'data-refresh="2"' in page and "50% read" in page
         assert f'<progress id="progress" max="{len(FILE)}" value="{len(FILE) // 2}">' in page
 
     @pytest.mark.parametrize("status", ["reading", "importing"])

@@ -92,7 +92,7 @@ class TestLists:
         assert "Archived old." in page and "This list is archived" in page and "New email to this list" not in page
         assert ">old<" not in get(api, "/lists") and "in use 1" in get(api, "/lists")
         assert ">old<" in get(api, "/lists?archived=1") and "archived 1" in get(api, "/lists?archived=1")
-        assert "old is in use again." in after(api, f"/lists/{old.list_id}/unarchive")
+        assert "Unarchived old." in after(api, f"/lists/{old.list_id}/unarchive")
         assert ">old<" in get(api, "/lists")
 
 

@@ -307,8 +307,8 @@ def test_names_in_braces_are_filled_in_and_the_preview_shows_it(page: Page) -> N
     with_names(page)
     answer = page.write(email_subject="For {{ name }}", email_content="Dear {{ name }},\n")
     text = text_of(answer)
-    assert "Names in braces, such as {{ name }}, are filled in for each recipient" in text
-    assert "1 recipient will not get this email, because it has no value for a name" in text
+    assert "Placeholders such as {{ name }} are filled in for each recipient" in text
+    assert "1 recipient will not get this email, because a placeholder has no value for them" in text
     assert "For Grace Hopper" in text and "Dear Grace Hopper," in text  # the longest value
     assert "Recipients will see" not in text
     missing = page.step("check", hidden(answer) | {"shown_to": "r2@example.com"})
@@ -335,7 +335,7 @@ def test_the_html_of_the_preview_has_the_values(page: Page) -> None:
 def test_a_test_has_the_values_of_the_recipient_who_is_shown(page: Page) -> None:
     with_names(page)
     form = hidden(page.write(email_content="Dear {{ name }}")) | {"shown_to": "r0@example.com"}
-    assert "It has the values of r0@example.com" in text_of(page.step("test", form, address="me@example.com"))
+    assert "It uses the values of r0@example.com" in text_of(page.step("test", form, address="me@example.com"))
     (message,) = page.api.installation.messages()
     assert (message["To"], message.get_content()) == ("me@example.com", "Dear Ada <3\n")
 
@@ -343,7 +343,7 @@ def test_a_test_has_the_values_of_the_recipient_who_is_shown(page: Page) -> None
 def test_a_name_that_no_one_has_is_an_error_and_braces_can_be_sent_as_written(page: Page) -> None:
     answer = page.write(email_content="\nDear {{ name }},")
     assert answer.status_code == 400
-    assert "The content has {{ name }} in line 2, column 6, but no recipient has a personal field." in text_of(answer)
+    assert "The content has {{ name }} in line 2, column 6, but no recipient has personal fields." in text_of(answer)
     assert "Send braces as they are written" in answer.text
     written = page.write(email_content="Dear {{ name }},", email_personal="no")
     assert "exactly as written" in text_of(written)
@@ -499,7 +499,7 @@ class TestAudience:
             ({"audience": "lists"}, "The choice of lists is empty; select at least one list."),
             (
                 {"audience": "everyone", "email_list": "Staff"},
-                "The choice of recipients is everyone, although lists are selected; choose one.",
+                "The choice of recipients is everyone, but lists are selected; choose one or the other.",
             ),
             ({"email_list": "Staff"}, "although lists are selected"),
             ({"audience": "lists", "email_list": "Stuff"}, "Staff"),

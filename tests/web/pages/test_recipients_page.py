@@ -141,7 +141,7 @@ class TestAdding:
         lines = "new@example.com\r\n\r\n KNOWN@example.com \r\nleft@example.com\r\ngone@example.com\r\nNew@Example.com"
         page = after(api, "/recipients", addresses=lines)
         assert "Added 1 recipient: new@example.com." in page
-        assert "Already on the list: KNOWN@example.com." in page
+        assert "Already added: KNOWN@example.com." in page
         assert "Unsubscribed, and not added again: left@example.com." in page
         assert "Mailbox does not exist, and not added again: gone@example.com." in page
         assert [each.status for each in everyone(api)] == ["rejected", "active", "unsubscribed", "active"]

@@ -134,7 +134,7 @@ def test_who_was_removed_is_told_that_this_link_is_of_no_use(
     database.recipients.remove([Address(ADDRESS, ADDRESS)], datetime.now(UTC))
     for answer in (client.get(link), client.post(link, data=ONE_CLICK)):
         assert answer.status_code == 200
-        assert "You are not on the list" in answer.text
+        assert "You are not subscribed" in answer.text
 
 
 def test_who_unsubscribed_and_was_removed_stays_unsubscribed(
@@ -272,7 +272,7 @@ class TestLists:
             assert status(database) == "active"
         for page in (answer.text, client.get(link).text):
             assert "You have left these lists" in page
-            assert "You are still in these lists" in page and "News" in page
+            assert "You are still on these lists" in page and "News" in page
 
     def test_those_who_left_stay_out_whatever_is_imported(
         self, client: FlaskClient, link: str, database: Database
@@ -307,7 +307,7 @@ class TestLists:
         everyone = self.mailed(database, settings, 8, audience)
         page = client.get(everyone).text
         assert "No more emails will be sent" in page and "Or leave only these lists" in page
-        assert "added to the recipients of this sender" in page
+        assert "added to this sender’s recipients" in page
         assert "You are unsubscribed" in client.post(everyone, data=ONE_CLICK).text
         assert status(database) == "unsubscribed"
 
