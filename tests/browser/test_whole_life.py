@@ -109,7 +109,7 @@ def write_email(page: Page, person: Hands) -> None:
     person.write(page.get_by_label("Content"), "We sing in the great hall.")
     person.write_time(page.get_by_label("Send at"), "2026-01-02T03:04:05")
     person.press(page.get_by_role("button", name="Preview"))
-    expect(page.get_by_text("This time has passed. It will be sent immediately")).to_be_visible()
+    expect(page.get_by_text("This time has passed. The email will be sent immediately")).to_be_visible()
     person.press(page.get_by_role("button", name="Schedule"))
 
 

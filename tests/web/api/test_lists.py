@@ -103,7 +103,7 @@ def test_a_list_is_renamed_archived_and_taken_back(api: Api) -> None:
     assert api("PATCH", "/lists/B", {"archived": False}).json["archived_at"] is None  # type: ignore[index]
     assert fields_of(api("PATCH", "/lists/b", {})) == ["body"]
     assert fields_of(api("PATCH", "/lists/b", {"archived": "yes", "colour": "red"})) == ["colour", "archived"]
-    assert is_problem(api("PATCH", "/lists/x", {"archived": True}), 404, "there is b")
+    assert is_problem(api("PATCH", "/lists/x", {"archived": True}), 404, "existing lists: b")
 
 
 def test_members_are_added_and_recipients_created(api: Api) -> None:
@@ -162,7 +162,7 @@ def test_nothing_changes_if_an_address_is_invalid_or_the_list_unknown(api: Api) 
     for method in ("POST", "PUT"):
         answer = api(method, "/lists/staff/members", {"addresses": ["b@example.com", "b"]})
         assert fields_of(answer) == ["addresses[1]"]
-        assert is_problem(api(method, "/lists/stuff/members", {"addresses": ["b@example.com"]}), 404, "there is staff")
+        assert is_problem(api(method, "/lists/stuff/members", {"addresses": ["b@example.com"]}), 404, "existing lists: staff")
     assert fields_of(api("POST", "/lists/staff/members", {"addresses": []})) == ["addresses"]
     assert fields_of(api("PUT", "/lists/staff/members", {})) == ["addresses"]
     assert addresses(api, "staff") == ["a@example.com"]
@@ -176,7 +176,7 @@ def test_members_come_in_pages(api: Api) -> None:
     assert [each["address"] for each in first["members"]] == ["a@example.com", "b@example.com"]
     second = api.get(first["next"].removeprefix("/api"))
     assert ([each["address"] for each in second["members"]], second["next"]) == (["c@example.com"], None)
-    assert is_problem(api("GET", "/lists/x/members"), 404, "there is staff")
+    assert is_problem(api("GET", "/lists/x/members"), 404, "existing lists: staff")
 
 
 def test_a_list_can_be_replaced_by_fifty_thousand_addresses(api: Api) -> None:

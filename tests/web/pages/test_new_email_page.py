@@ -222,7 +222,7 @@ def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
     page.api.installation.add_recipients(1)
     looked_at = page.write(timestamp="2020-01-02T08:00:05")
     assert (
-        "This time has passed. It will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
+        "This time has passed. The email will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
         in text_of(looked_at)
     )
     page.step("schedule", hidden(looked_at))
@@ -501,7 +501,7 @@ class TestAudience:
                 {"audience": "everyone", "email_list": "Staff"},
                 "The choice of recipients is everyone, but lists are selected; choose one or the other.",
             ),
-            ({"email_list": "Staff"}, "although lists are selected"),
+            ({"email_list": "Staff"}, "but lists are selected"),
             ({"audience": "lists", "email_list": "Stuff"}, "Staff"),
             ({"audience": "lists", "email_list": "Old"}, "archived"),
             ({"audience": "lists", "email_list": "Staff", "email_exclude_list": "staff"}, "Staff"),
