@@ -221,10 +221,8 @@ def test_of_a_time_that_comes_twice_the_person_is_asked(tmp_path: Path) -> None:
 def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
     page.api.installation.add_recipients(1)
     looked_at = page.write(timestamp="2020-01-02T08:00:05")
-    assert (
-        "This time has passed. The email will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020 08:00:05 +08:00"
-        in text_of(looked_at)
-    )
+    expected = "This time has passed. The email will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020"
+    assert f"{expected} 08:00:05 +08:00" in text_of(looked_at)
     page.step("schedule", hidden(looked_at))
     assert page.api.sweep() == []
     assert page.api.installation.delivered() == {(TYPED["email_subject"], "r0@example.com"): 1}
