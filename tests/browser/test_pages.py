@@ -129,7 +129,7 @@ def refused_login(page: Page) -> None:
 def refused_recipients(page: Page) -> None:
     page.goto("/recipients")
     page.get_by_label("Addresses").fill("nobody, ada@")
-    page.get_by_role("button", name="Add").click()
+    page.get_by_role("button", name="Add", exact=True).click()
 
 
 def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -> None:
