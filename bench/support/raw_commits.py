@@ -20,7 +20,7 @@ def main() -> None:
     path, seconds = sys.argv[1], float(sys.argv[2])
     connection = driver.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=FULL")
-    values = (4_070_912_645, 1, "0" * 24, "Subject", CONTENT)
+    values = (4_070_912_645, 1, "0" * 24, "Subject", CONTENT, "everyone", None, 0, None, None)
     (first,) = connection.execute("SELECT COALESCE(MAX(event_id), 0) + 1 FROM emails").fetchone()
     event_id = first
     began = time.perf_counter()
