@@ -154,7 +154,7 @@ def choice(*allowed: str) -> Callable[[object], str]:
 
 
 def true_or_false(value: object) -> bool:
-    """Return a boolean."""
+    """Return a JSON boolean. Raises ValidationError for anything else, such as 1 or "yes"."""
     if not isinstance(value, bool):
         raise ValidationError("value", "must be true or false")
     return value

@@ -27,6 +27,7 @@ from storage.adding import restore_and_insert_staged, staged
 from storage.audiences import why_deleted
 from storage.connection import Connection
 from storage.errors import ListExists, NoSuchList
+from storage.memberships import COUNT_DEPARTED, COUNT_MEMBERS, END_OF_BATCH
 from storage.progress import ProgressTable
 from storage.recipients import COLUMNS, Recipient, recipient_of
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key
@@ -69,11 +70,6 @@ UPDATE emails SET status = 'held', held_because = :reason
 WHERE status = 'scheduled' AND event_id IN (
     SELECT event_id FROM audiences WHERE list_id = :list_id AND excluded = :excluded)
 """
-END_OF_BATCH = """
-SELECT MAX(recipient_id) FROM (
-    SELECT recipient_id FROM memberships WHERE list_id = :list_id AND recipient_id > :after
-    ORDER BY recipient_id LIMIT :limit) AS batch
-"""
 DELETE_BATCH = """
 DELETE FROM memberships
 WHERE list_id = :list_id AND recipient_id > :after AND recipient_id <= :last AND left_at IS NULL AND EXISTS (
@@ -90,17 +86,11 @@ WHERE r.address_key = i.address_key AND i.position > :after AND i.position <= :a
 ORDER BY r.recipient_id
 ON CONFLICT (list_id, recipient_id) DO NOTHING
 """
-COUNT_DEPARTED = """
-SELECT COUNT(*) FROM incoming i CROSS JOIN recipients r CROSS JOIN memberships m
-WHERE r.address_key = i.address_key AND m.list_id = :list_id AND m.recipient_id = r.recipient_id
-    AND m.left_at IS NOT NULL
-"""
 DELETE_OTHERS = """
 DELETE FROM memberships WHERE list_id = :list_id AND left_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM recipients r CROSS JOIN incoming i
     WHERE r.recipient_id = memberships.recipient_id AND i.address_key = r.address_key)
 """
-COUNT_MEMBERS = "UPDATE lists SET members = members + :change WHERE list_id = :list_id"
 DELETE_MEMBER = """
 DELETE FROM memberships WHERE list_id = :list_id AND left_at IS NULL AND recipient_id = (
     SELECT recipient_id FROM recipients WHERE address_key = :key)
@@ -370,13 +360,13 @@ class Lists:
 
     def lists_of(self, recipient_id: int) -> list[Membership]:
         """Return the lists that a recipient is in or left, by name."""
-        memberships = [
+        found = [
             Membership(_list(*row), moment(joined_at), moment_or_none(left_at), added_by)
             for joined_at, left_at, added_by, *row in self._connection.fetch_all(
                 SELECT_LISTS_OF, recipient_id=recipient_id
             )
         ]
-        return sorted(memberships, key=lambda membership: name_key(membership.list.name))
+        return sorted(found, key=lambda membership: name_key(membership.list.name))
 
     def _lock(self, name: str, now: int) -> int:
         """Lock the list against other changes to its members. Return its list_id. Raises NoSuchList."""

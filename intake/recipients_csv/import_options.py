@@ -84,7 +84,7 @@ class Proposed:
 
 
 def read_options(text: str | None) -> Options:
-    """Return stored choices."""
+    """Return the choices that `imports.options` holds as JSON. None or an empty text: no choices."""
     stored: Mapping[str, object] = json.loads(text or "{}")
     fields, address = stored.get("fields"), stored.get("address")
     chosen = tuple((int(column), str(name)) for column, name in fields) if isinstance(fields, Sequence) else None
