@@ -74,7 +74,7 @@ from storage.errors import (
 from storage.group_commit import GroupCommit
 from storage.hourly_stats import BUCKETS
 from storage.idle import HAS_WORK, HEARTBEAT_SECONDS, OLDEST_PRUNABLE
-from storage.lists import List, ListCounts, Lists, Member, MembersAdded, Membership, MembersReplaced, WaitingEmail
+from storage.lists.lists import List, ListCounts, Lists, Member, MembersAdded, Membership, MembersReplaced, WaitingEmail
 from storage.personal_fields import PersonalFields, Survey
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
-from storage import list_names, sequences, status_counts
+from storage import sequences, status_counts
 from storage.audience_windows import Window, window_of
 from storage.connection import Connection, Row, Statement
 from storage.errors import DBError, ListArchived, ListInBoth
+from storage.lists import list_names
 from storage.values import RECIPIENT_STATUSES, Address, name_key
 
 MAX_ID = 2**63 - 1

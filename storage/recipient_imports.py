@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from storage import adding, memberships, sequences, undoing
+from storage import adding, sequences, undoing
 from storage.connection import Connection
+from storage.lists import memberships
 from storage.progress import ProgressTable
 from storage.values import Address, epoch_seconds, moment, moment_or_none
 

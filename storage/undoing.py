@@ -10,8 +10,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from storage import memberships
 from storage.connection import Connection
+from storage.lists import memberships
 from storage.progress import ProgressTable
 from storage.recipients import subtract_members
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from storage import list_names
 from storage.connection import Connection
+from storage.lists import list_names
 from storage.values import name_key
 
 BATCH_SIZE = 1_000  # memberships inserted or deleted by one statement

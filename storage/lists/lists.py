@@ -22,12 +22,13 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from storage import departures, list_names, memberships, sequences
+from storage import departures, sequences
 from storage.adding import restore_and_insert_staged, staged
 from storage.audiences import why_deleted
 from storage.connection import Connection
 from storage.errors import ListExists, NoSuchList
-from storage.memberships import COUNT_DEPARTED, COUNT_MEMBERS, END_OF_BATCH
+from storage.lists import list_names, memberships
+from storage.lists.memberships import COUNT_DEPARTED, COUNT_MEMBERS, END_OF_BATCH
 from storage.progress import ProgressTable
 from storage.recipients import COLUMNS, Recipient, recipient_of
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key

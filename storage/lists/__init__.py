@@ -1,0 +1,1 @@
+"""Lists of recipients: their names, their members, and when members left."""
