@@ -27,7 +27,7 @@ from typing import TypeVar, cast
 
 from settings import Settings
 from storage import copying, database_info, pruning
-from storage.audiences import EVERYONE, Audience, AudienceCount, Audiences
+from storage.audiences.audiences import EVERYONE, Audience, AudienceCount, Audiences
 from storage.cancellation import Cancelled
 from storage.clock import boot_clock, format_utc
 from storage.connection import Connection

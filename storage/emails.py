@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import NamedTuple, cast
 
 from storage import cancellation, status_counts
-from storage.audiences import EVERYONE, Audience, Audiences, ListIds
+from storage.audiences.audiences import EVERYONE, Audience, Audiences, ListIds
 from storage.cancellation import Cancelled
 from storage.connection import Connection
 from storage.email_listing import EmailLists

@@ -7,8 +7,8 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from storage.audience_windows import Window, window_of
-from storage.audiences import MAX_ID, Audience, Audiences, ListIds
+from storage.audiences.audiences import MAX_ID, Audience, Audiences, ListIds
+from storage.audiences.windows import Window, window_of
 from storage.connection import Connection, Row
 
 SURVEY_SECONDS = 0.04  # how long a survey may take

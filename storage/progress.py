@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from storage import counters
-from storage.audiences import Audiences, ListOfEmail, Snapshot, why_deleted, why_nobody
+from storage.audiences.audiences import Audiences, ListOfEmail, Snapshot, why_deleted, why_nobody
 from storage.connection import Connection, Row, Statement
 from storage.errors import DatabaseBusy, NoSuchEmail
 

@@ -15,7 +15,7 @@ unsubscribes before the cursor reaches them gets no delivery, and recipients add
 Emails take turns. A claim starts with the email after the one that was claimed last, in the order of event_ids, and
 wraps around. So a small email does not wait for a large one.
 
-An email that is not for everyone reads its audience in windows (storage/audience_windows.py). A claim reads a bounded
+An email that is not for everyone reads its audience in windows (storage/audiences/windows.py). A claim reads a bounded
 number of rows. If it finds no recipient among them, it continues after them, in another transaction.
 
 No two senders claim the same delivery. SQLite has one writer at a time. On PostgreSQL, queued rows are selected with
@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.audience_windows import window_of
-from storage.audiences import Audiences, ListOfEmail, why_deleted
+from storage.audiences.audiences import Audiences, ListOfEmail, why_deleted
+from storage.audiences.windows import window_of
 from storage.connection import Connection
 from storage.progress import ProgressTable, RecipientRange
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from storage.audiences import HAS_LEFT
+from storage.audiences.audiences import HAS_LEFT
 from storage.connection import Connection, PendingTransaction, Statement
 from storage.deliveries.listing import DeliveryLists
 from storage.deliveries.retry import INSERT_ATTEMPT, SELECT_STATUS, Retries

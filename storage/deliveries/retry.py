@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from storage.audiences import HAS_LEFT
+from storage.audiences.audiences import HAS_LEFT
 from storage.connection import Connection, Row, Statement
 from storage.deliveries.listing import WINDOW_OF_ATTEMPTED
 from storage.errors import NotInDoubt, NotRetryable

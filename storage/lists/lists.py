@@ -5,7 +5,7 @@ if the recipient or the list is deleted and created again in the meantime. A mem
 can be added again.
 
 Emails. A recipient who leaves a list, or is removed from it, gets nothing more of the emails that are being sent to it,
-unless they are in another list of the email (storage/departures.py). An email follows a list that is renamed or
+unless they are in another list of the email (storage/audiences/departures.py). An email follows a list that is renamed or
 archived. Deleting a list puts emails on hold: those that are being sent and have not reached all members, then those
 that wait for it. If the process dies in between, these are put on hold when they are due.
 
@@ -22,9 +22,10 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from storage import departures, sequences
+from storage import sequences
 from storage.adding import restore_and_insert_staged, staged
-from storage.audiences import why_deleted
+from storage.audiences import departures
+from storage.audiences.audiences import why_deleted
 from storage.connection import Connection
 from storage.errors import ListExists, NoSuchList
 from storage.lists import list_names, memberships

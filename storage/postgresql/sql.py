@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 
-from storage.audiences import INSERT_LISTS, INSERT_NAMED
+from storage.audiences.audiences import INSERT_LISTS, INSERT_NAMED
 from storage.connection import Values
 from storage.deliveries.outcome import SET_SENDING, SET_SENT
 from storage.deliveries.retry import IS_RETRYABLE, QUEUE_AGAIN

@@ -404,9 +404,9 @@ class TestHolding:
     def test_the_rest_of_a_large_audience_is_estimated_unless_it_is_limited(
         self, filled: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storage.audiences.COUNT_SECONDS", -1)
-        monkeypatch.setattr("storage.audiences.COUNT_WINDOW_SIZE", 1)
-        monkeypatch.setattr("storage.audience_windows.MIN_ROWS_OF_LIST", 1)
+        monkeypatch.setattr("storage.audiences.audiences.COUNT_SECONDS", -1)
+        monkeypatch.setattr("storage.audiences.audiences.COUNT_WINDOW_SIZE", 1)
+        monkeypatch.setattr("storage.audiences.windows.MIN_ROWS_OF_LIST", 1)
         assert held(filled, to("a", "b", recipients_max=4)) is None
         assert held(filled, to("a", "b", event_id=8)) is None
         rows = filled.connection.fetch_all("SELECT recipients FROM progress ORDER BY event_id")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from storage.audiences import IN_AUDIENCE, why_deleted
+from storage.audiences.audiences import IN_AUDIENCE, why_deleted
 from storage.connection import Connection
 from storage.progress import ProgressTable
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from storage import sequences, status_counts
-from storage.audience_windows import Window, window_of
+from storage.audiences.windows import Window, window_of
 from storage.connection import Connection, Row, Statement
 from storage.errors import DBError, ListArchived, ListInBoth
 from storage.lists import list_names
