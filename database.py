@@ -78,8 +78,8 @@ from storage.lists.lists import List, ListCounts, Lists, Member, MembersAdded, M
 from storage.personal_fields import PersonalFields, Survey
 from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
-from storage.recipient_imports import Import, Imports
-from storage.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
+from storage.recipients.imports import Import, Imports
+from storage.recipients.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
 from storage.senders.clock_steps import Clocks, WrongClock, offset_is_right

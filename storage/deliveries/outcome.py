@@ -18,7 +18,7 @@ from storage.deliveries.retry import INSERT_ATTEMPT, SELECT_STATUS, Retries
 from storage.errors import DatabaseUnavailable
 from storage.hourly_stats import HourlyStats
 from storage.progress import ProgressTable
-from storage.recipients import Recipients
+from storage.recipients.recipients import Recipients
 
 # Deliveries that an interrupted cancel left queued count too: a sweep finishes the cancel.
 NEXT_ATTEMPT_AT = """

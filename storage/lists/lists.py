@@ -23,7 +23,6 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from storage import sequences
-from storage.adding import restore_and_insert_staged, staged
 from storage.audiences import departures
 from storage.audiences.audiences import why_deleted
 from storage.connection import Connection
@@ -31,7 +30,8 @@ from storage.errors import ListExists, NoSuchList
 from storage.lists import list_names, memberships
 from storage.lists.memberships import COUNT_DEPARTED, COUNT_MEMBERS, END_OF_BATCH
 from storage.progress import ProgressTable
-from storage.recipients import COLUMNS, Recipient, recipient_of
+from storage.recipients.adding import restore_and_insert_staged, staged
+from storage.recipients.recipients import COLUMNS, Recipient, recipient_of
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key
 
 BATCH_SIZE = 1_000  # memberships inserted by one statement, or deleted in one transaction

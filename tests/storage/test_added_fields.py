@@ -149,7 +149,7 @@ def test_undoing_an_import_removes_the_memberships_that_it_added(database: Datab
 
 def test_undoing_goes_on_where_it_was_interrupted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.lists.memberships.BATCH_SIZE", 2)
-    monkeypatch.setattr("storage.undoing.BATCH_SIZE", 2)
+    monkeypatch.setattr("storage.recipients.undoing.BATCH_SIZE", 2)
     database.lists.add("Gala", NOON)
     import_id = imported(database, *(address(f"p{number}") for number in range(5)), list_name="Gala")
     assert database.imports.begin(import_id, "undo", NOON)

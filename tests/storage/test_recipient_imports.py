@@ -10,8 +10,8 @@ import pytest
 
 from database import Address, Audience, Database, Email, Import
 from settings import Settings, load_settings
-from storage import recipient_imports, undoing
-from storage.recipient_imports import Comparison
+from storage.recipients import undoing
+from storage.recipients.imports import Comparison
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, sent
 from tests.support.invariants import check_whole
 

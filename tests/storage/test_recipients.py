@@ -115,7 +115,7 @@ class TestHistory:
         assert database.recipients.deliveries(2, after=first.next_after).rows == rows[1:]
 
     def test_a_bounded_search_goes_on(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("storage.recipients.HISTORY_WINDOW_SIZE", 1)
+        monkeypatch.setattr("storage.recipients.recipients.HISTORY_WINDOW_SIZE", 1)
         start(database, 1)
         enter(database)
         database.claims.claim(1, 0, NOW, 1)

@@ -17,7 +17,7 @@ import pytest
 from database import Address
 from email_app import create_app
 from settings import load_settings
-from storage.recipients import CANCEL_UNSENT, SELECT_BY_ID, SET_UNSUBSCRIBED
+from storage.recipients.recipients import CANCEL_UNSENT, SELECT_BY_ID, SET_UNSUBSCRIBED
 from tests.support import warm_python
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.installation import PROJECT, ForkingInstallation, Installation

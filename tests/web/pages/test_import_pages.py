@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from database import Address, Database, Import
 from intake.recipients_csv import import_job
-from storage import recipient_imports as storage_imports
+from storage.recipients import imports as storage_imports
 from tests.support.api_client import Api
 from tests.support.disk import fill
 from tests.support.forms import csrf_token

@@ -10,12 +10,13 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from storage import adding, email_listing, status_counts
+from storage import email_listing, status_counts
 from storage.connection import Connection
 from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.lists import memberships
 from storage.progress import ProgressTable
+from storage.recipients import adding
 from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
 BATCH_SIZE = 1_000  # recipients removed at a time

@@ -13,7 +13,7 @@ from typing import Any
 from storage.connection import Connection
 from storage.lists import memberships
 from storage.progress import ProgressTable
-from storage.recipients import subtract_members
+from storage.recipients.recipients import subtract_members
 
 BATCH_SIZE = 200  # recipients checked in one transaction
 

@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from storage import adding, sequences, undoing
+from storage import sequences
 from storage.connection import Connection
 from storage.lists import memberships
 from storage.progress import ProgressTable
+from storage.recipients import adding, undoing
 from storage.values import Address, epoch_seconds, moment, moment_or_none
 
 HEARTBEAT_TIMEOUT_SECONDS = 60  # without a heartbeat for this long, an import was interrupted

@@ -1,0 +1,1 @@
+"""Recipients, and the imports that add them."""
