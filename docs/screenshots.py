@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from playwright.sync_api import Page, ViewportSize
 
-from tests.support.browser import started_chromium
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.samples import installation as sample_installation
 from tests.support.servers.smtp_server import ScriptedServer
 from tests.support.servers.web_server import serve
+from tests.support.web.browser import started_chromium
 
 DOCS = Path(__file__).resolve().parent
 RECIPIENTS = 700

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from database import Database
-    from tests.support.api_client import Api
-    from tests.support.browser import Elsewhere
+    from tests.support.web.api_client import Api
+    from tests.support.web.browser import Elsewhere
 
 
 TESTS = Path(__file__).parent
@@ -90,7 +90,7 @@ def database(settings: Settings) -> Iterator[Database]:
 @pytest.fixture
 def api(tmp_path: Path, where: dict[str, str]) -> Iterator[Api]:
     """The JSON API, on each engine."""
-    from tests.support.api_client import Api
+    from tests.support.web.api_client import Api
 
     made = Api(tmp_path, **where)
     yield made
@@ -138,7 +138,7 @@ def postgresql() -> Iterator[PostgreSQLServer]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests. Each test opens its own tabs in it."""
-    from tests.support.browser import started_chromium
+    from tests.support.web.browser import started_chromium
 
     program = shutil.which("chromium")
     if program is None:
@@ -150,7 +150,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
     """The requests that the browser makes to other hosts in this test."""
-    from tests.support.browser import Elsewhere
+    from tests.support.web.browser import Elsewhere
 
     made = Elsewhere()
     yield made

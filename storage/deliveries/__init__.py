@@ -13,7 +13,7 @@ A delivery has one of seven statuses. Apart from a late acceptance (below), thes
     claimed, sending   -> queued                released: the message did not end; no attempt is counted
     sending            -> claimed               refused after the dot, with the outcome still undecided
     queued, claimed    -> cancelled             the email was cancelled, or the recipient unsubscribed, was removed or
-                                                rejected (storage/cancellation.py, recipients.py, undoing.py)
+                                                rejected (storage/cancellation.py, storage/recipients)
     failed, unknown    -> queued                a person retries it (retry.py)
     unknown            -> sent or failed        a person decides (retry.py)
 

@@ -5,8 +5,8 @@ if the recipient or the list is deleted and created again in the meantime. A mem
 can be added again.
 
 Emails. A recipient who leaves a list, or is removed from it, gets nothing more of the emails that are being sent to it,
-unless they are in another list of the email (storage/audiences/departures.py). An email follows a list that is renamed or
-archived. Deleting a list puts emails on hold: those that are being sent and have not reached all members, then those
+unless they are in another list of the email (storage/audiences/departures.py). An email follows a list that is renamed
+or archived. Deleting a list puts emails on hold: those that are being sent and have not reached all members, then those
 that wait for it. If the process dies in between, these are put on hold when they are due.
 
 Locks. Each change to the members of a list first updates the row of the list, so changes take turns. An email that is

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.browser import Elsewhere, Tab
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.web_server import serve
+from tests.support.web.browser import Elsewhere, Tab
 
 EVIL = "http://evil.example"
 MARKUP = f"""<!DOCTYPE html><html><head>

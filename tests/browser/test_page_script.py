@@ -13,12 +13,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from database import Address
-from tests.support.browser import Elsewhere, Tab
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.smtp_server import Call, ScriptedServer
 from tests.support.servers.web_server import Server, serve
+from tests.support.web.browser import Elsewhere, Tab
 
 SLOW = 30_000  # milliseconds
 

@@ -13,11 +13,11 @@ from playwright.sync_api import Error as PlaywrightError
 
 from email_app import create_app
 from sender.outgoing import unsubscribe_tokens
-from tests.support.browser import Elsewhere, Tab
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.samples import installation as sample_installation
 from tests.support.servers.web_server import serve
+from tests.support.web.browser import Elsewhere, Tab
 from web.auth.browsers import is_for_programs
 
 TOKEN = "the-token-of-the-pages"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Elsewhere, Tab
 from tests.support.servers.smtp_server import ScriptedServer
 from tests.support.service import Service, give_venv, linux_only, started
 from tests.support.user_input import Hands, Keyboard, Mouse
+from tests.support.web.browser import Elsewhere, Tab
 
 pytestmark = linux_only
 TOKEN = "the-token-of-a-whole-life"

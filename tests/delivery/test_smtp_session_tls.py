@@ -1,4 +1,4 @@
-"""TLS in memory: the conversations of `tests/unit/test_smtp_session.py`, with the ciphertext split in any way."""
+"""TLS in memory: the conversations of `tests/unit/smtp/test_smtp_session.py`, with the ciphertext split in any way."""
 
 from __future__ import annotations
 

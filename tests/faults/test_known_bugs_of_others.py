@@ -1,11 +1,11 @@
 """Bugs that other senders had and that this one could have, where no other test would catch them.
 
 Other modules cover the rest:
-- tests/unit/test_smtp_session.py: replies counted for the wrong command (Postfix 20050929, aiosmtplib 320180e,
+- tests/unit/smtp/test_smtp_session.py: replies counted for the wrong command (Postfix 20050929, aiosmtplib 320180e,
   async-smtp #72, swiftmailer #1265), an empty message next to a refused recipient (MailKit #1459), 421 at DATA (cpython
   #132796), errors at QUIT (flask-mail #139)
 - tests/delivery/test_smtp_transport.py: bytes injected before TLS (GHSA-vxj7-4xrp-5vr4)
-- tests/unit/test_smtp_command.py, test_header.py, test_body.py: injection, smuggling, folding and encoded words
+- tests/unit/smtp/test_smtp_command.py, test_header.py, test_body.py: injection, smuggling, folding and encoded words
   (CVE-2024-6923, CVE-2023-51764, cpython #77710, #102988, #122476)
 - tests/faults/test_sender_kills.py: kills (healthchecks #212, RQ #2015, Oban #862)
 - tests/web/api/test_recipients.py, test_deliveries.py: formulas in an export (modoboa #4061, web2py #2629)

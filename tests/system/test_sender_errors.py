@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api_client import Api
 from tests.support.ports import unused_port
 from tests.support.servers.smtp_server import Call, ScriptedServer
+from tests.support.web.api_client import Api
 from web.services import services_of
 
 WRONG_PASSWORD = "535 5.7.8 authentication failed"

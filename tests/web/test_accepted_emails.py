@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from delivery.message import mime
-from tests.support.api_client import EMAIL, Api, fields_of
+from tests.support.web.api_client import EMAIL, Api, fields_of
 
 ACCEPTED = {
     "a reference of 5,000 digits": "<html>&#" + "0" * 5_000 + "65;",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.support.api_client import EMAIL, Api, fields_of, is_problem
+from tests.support.web.api_client import EMAIL, Api, fields_of, is_problem
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2020-01-02 08:00:00"}
 PART = '--X\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'

@@ -13,8 +13,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import open_database
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
 
 TEXT = "Preis = 5 €, größer "
 GOOD = {"event_id": "1", "email_subject": "S", "timestamp": "2030-01-02 08:00:00"}

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from database import Database, db_init
 from email_app import create_app
 from settings import Settings
-from tests.support.login import BROWSER, TOKENS, log_in
+from tests.support.web.login import BROWSER, TOKENS, log_in
 from web.services import services_of
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}

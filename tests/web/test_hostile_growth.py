@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 OPENAPI = json.loads((WEB / "api" / "openapi.json").read_text())

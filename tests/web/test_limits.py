@@ -17,11 +17,11 @@ from werkzeug.test import TestResponse
 
 from email_app import create_app
 from settings import Settings
-from tests.support.forms import csrf_token
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.web_server import Server, serve
+from tests.support.web.forms import csrf_token
 from web.auth.client_address import NO_ADDRESS, address_of, client_of, forwarded_nodes
 from web.auth.rate_limits import WRONG_TOKENS_PER_MINUTE, Limits
 

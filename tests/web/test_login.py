@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from database import db_init
 from email_app import create_app
 from settings import Settings
-from tests.support.login import BROWSER, TOKENS, csrf_of, log_in
+from tests.support.web.login import BROWSER, TOKENS, csrf_of, log_in
 from web.auth import sessions
 from web.auth.browsers import safe_path
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from database import Email
-from tests.support.api_client import EMAIL, Api, fields_of, is_problem
+from tests.support.web.api_client import EMAIL, Api, fields_of, is_problem
 
 PAGE = '<!DOCTYPE html><p>Dear {{ name | guest }}, <a href="https://example.com/?t={{ ticket }}">your ticket</a></p>'
 VALUES = {"r0@example.com": {"name": "Ada <3", "ticket": "A&B"}, "r1@example.com": {"name": "Bob"}}

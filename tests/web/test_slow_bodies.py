@@ -13,8 +13,8 @@ import pytest
 
 from database import db_init
 from settings import load_settings
-from tests.support.forms import csrf_token
 from tests.support.servers.web_server import FORM, Answer, Server, serve
+from tests.support.web.forms import csrf_token
 from web import body_limits
 from web.body_limits import THREADS
 

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 import pytest
 
 from database import Address
-from tests.support.forms import csrf_token
 from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.servers.web_server import FORM, PROJECT, Answer, Server
 from tests.support.service import linux_only, wait_until
 from tests.support.warm_python import is_readable
+from tests.support.web.forms import csrf_token
 from web.body_limits import MAX_DOWNLOADS
 
 pytestmark = linux_only

@@ -10,7 +10,7 @@ import pytest
 from database import Address
 from intake.address import clean_address
 from intake.fields import InvalidFields
-from tests.support.api_client import Api, fields_of
+from tests.support.web.api_client import Api, fields_of
 from web.api.json_body import MAX_VALUES, parse
 
 JSON = "application/json"

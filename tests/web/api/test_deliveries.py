@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from intake.recipients_csv.format import unescape
-from tests.support.api_client import Api, fields_of, is_problem
 from tests.support.servers.smtp_server import Action, Close, ScriptedServer
+from tests.support.web.api_client import Api, fields_of, is_problem
 
 REFUSED = "550 5.7.1 =cmd|' /C calc'!A0"
 REASON = "550 5.7.1"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_client import EMAIL, Api, fields_of, is_problem
+from tests.support.web.api_client import EMAIL, Api, fields_of, is_problem
 
 
 def put(api: Api, event_id: int, **changes: object) -> int:

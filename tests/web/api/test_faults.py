@@ -16,8 +16,8 @@ import pytest
 from database import db_init
 from intake.recipients_csv.format import encode_rows
 from settings import Settings, load_settings
-from tests.support.api_client import EMAIL, PROBLEM, Api, is_problem
 from tests.support.servers.web_server import Answer, Server, serve
+from tests.support.web.api_client import EMAIL, PROBLEM, Api, is_problem
 
 JSON = {"Content-Type": "application/json"}
 READS = ["/emails", "/emails/1", "/emails/1/deliveries", "/emails/1/deliveries/1", "/recipients", "/recipients/1"]

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.api_client import Api, fields_of, is_problem
+from tests.support.web.api_client import Api, fields_of, is_problem
 
 NAMES = [
     *("gala-2026", "Gala 2026", "a/b", "a//b/", "/", "50 %", "50%25", "a?b#c", "members", "a&b=c+d", "Größe 日本 😀"),

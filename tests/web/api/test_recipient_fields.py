@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.api_client import Api
+from tests.support.web.api_client import Api
 
 
 def post(api: Api, *recipients: object, **more: object) -> tuple[int, dict[str, object]]:

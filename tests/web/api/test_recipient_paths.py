@@ -12,8 +12,8 @@ import pytest
 from database import db_init
 from intake.address import stored_address
 from settings import load_settings
-from tests.support.api_client import Api
 from tests.support.servers.web_server import serve
+from tests.support.web.api_client import Api
 
 ADDRESSES = [
     *(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from intake.recipients_csv.format import unescape
-from tests.support.api_client import Api, fields_of, is_problem
+from tests.support.web.api_client import Api, fields_of, is_problem
 
 ODD = ["=1+1@example.com", "+tag@example.com", "-a@example.com", "'=a@example.com", '"=a,\\"b"@example.com']
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tests.support.api_client import EMAIL, Api, fields_of, is_problem
 from tests.support.samples import invalid_values
+from tests.support.web.api_client import EMAIL, Api, fields_of, is_problem
 
 JSON = "application/json"
 GOOD = json.dumps(EMAIL).encode()

@@ -18,9 +18,9 @@ import pytest
 from database import Email, db_init, open_database
 from email_app import create_app
 from settings import load_settings
-from tests.support.api_client import EMAIL, Api, is_problem
 from tests.support.servers.postgresql_server import PostgreSQLServer
 from tests.support.servers.web_server import Server, serve
+from tests.support.web.api_client import EMAIL, Api, is_problem
 from web.services import services_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from flask_wtf.csrf import generate_csrf
 from werkzeug.test import TestResponse
 
 from database import Address, EmailSummary
-from tests.support.api_client import Api
 from tests.support.servers.smtp_server import Action, Close, ScriptedServer
+from tests.support.web.api_client import Api
 from web.pages.email import wording
 
 BROWSER = {"Accept": "text/html"}

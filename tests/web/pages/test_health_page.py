@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 from database import Database, Hour
 from monitoring import delivery_health
 from monitoring.finding import Finding
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
-from tests.support.login import BROWSER, log_in
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
+from tests.support.web.login import BROWSER, log_in
 from web.pages import health
 from web.services import services_of
 

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
-from tests.support.recipient_pages import BROWSER, everyone, get
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
+from tests.support.web.recipient_pages import BROWSER, everyone, get
 
 PEOPLE = "E-Mail;First name;Seat;Notes\nada@example.com;Ada;C 14;x\nbob@example.com;Bob;;\nbad;Cy;1;\n"
 
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """SQLite: what differs between databases is tested in tests/storage/test_added_fields.py."""
+    """SQLite: what differs between databases is tested in tests/storage/recipients/test_added_fields.py."""
     return {}
 
 

@@ -20,10 +20,10 @@ from werkzeug.test import TestResponse
 from database import Address, Database, Import
 from intake.recipients_csv import import_job
 from storage.recipients import imports as storage_imports
-from tests.support.api_client import Api
 from tests.support.disk import fill
-from tests.support.forms import csrf_token
-from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
+from tests.support.web.recipient_pages import BROWSER, everyone, get, unsubscribe
 from web.pages import imports
 
 FILE = (
@@ -41,7 +41,7 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """Use SQLite. tests/storage/test_recipient_imports.py tests both engines."""
+    """Use SQLite. tests/storage/recipients/test_recipient_imports.py tests both engines."""
     return {}
 
 

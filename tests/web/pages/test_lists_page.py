@@ -9,9 +9,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import Address, Audience, Email, List
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
-from tests.support.recipient_pages import BROWSER, get
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
+from tests.support.web.recipient_pages import BROWSER, get
 from web.pages import lists
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -19,7 +19,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """SQLite: what differs between databases is tested in tests/storage/test_lists.py."""
+    """SQLite: what differs between databases is tested in tests/storage/lists/test_lists.py."""
     return {}
 
 

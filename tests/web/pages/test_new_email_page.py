@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 
 from database import Address, Audience
 from sender.single_send import TOTAL_TIMEOUT_SECONDS
-from tests.support.api_client import Api
 from tests.support.servers.smtp_server import ScriptedServer
+from tests.support.web.api_client import Api
 from web.auth.rate_limits import TRIALS_PER_MINUTE
 
 BROWSER = {"Accept": "text/html"}

@@ -12,10 +12,10 @@ import pytest
 from flask_wtf.csrf import generate_csrf
 
 from database import DeliveryUpdate
-from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
 from tests.support.recipients_command import commands_of
 from tests.support.servers.smtp_server import ScriptedServer
+from tests.support.web.api_client import Api
 
 BROWSER = {"Accept": "text/html"}
 # An email `will be sent` or `is not sent`, but no page says that it was sent.

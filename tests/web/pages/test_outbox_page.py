@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from delivery.maildir.reader import newest
 from monitoring.cached import CachedCheck
-from tests.support.api_client import Api
+from tests.support.web.api_client import Api
 from web.pages import outbox
 from web.services import services_of
 

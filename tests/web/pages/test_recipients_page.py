@@ -12,15 +12,15 @@ from werkzeug.test import TestResponse
 
 from database import Address
 from intake.address import stored_address
-from tests.support.api_client import Api
-from tests.support.forms import csrf_token
-from tests.support.recipient_pages import BROWSER, everyone, get, unsubscribe
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
+from tests.support.web.recipient_pages import BROWSER, everyone, get, unsubscribe
 from web.pages import recipients
 
 
 @pytest.fixture
 def where() -> dict[str, str]:
-    """Use SQLite. tests/storage/test_recipients.py tests both engines."""
+    """Use SQLite. tests/storage/recipients/test_recipients.py tests both engines."""
     return {}
 
 

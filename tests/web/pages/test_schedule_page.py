@@ -13,9 +13,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from database import DeliveryUpdate
-from tests.support.api_client import Api
 from tests.support.deliveries import in_doubt
-from tests.support.forms import csrf_token
+from tests.support.web.api_client import Api
+from tests.support.web.forms import csrf_token
 from web.pages.filters import day
 from web.pages.schedule import email_filter
 from web.pages.schedule.sections import ATTENTION_PERIOD, Sending, pace

@@ -171,7 +171,7 @@ def test_half_a_transaction_keeps_no_locks_once_its_host_is_gone(tmp_path: Path)
         url = with_things(server.new_database())
         near = PostgreSQLConnection(url, tmp_path, wait=60)
         command = host.command(sys.executable, "-c", HALF, url.replace("127.0.0.1", host.near(0)), str(tmp_path))
-        far = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2])
+        far = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[3])
         wait_until(lambda: near.fetch_all("SELECT 1 FROM things WHERE number = 1 FOR UPDATE SKIP LOCKED") == [])
         host.cut(0)
         assert near.execute("UPDATE things SET said = 'whole' WHERE number = 1") == 1

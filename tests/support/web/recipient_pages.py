@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from html import unescape
 
 from database import Recipient
-from tests.support.api_client import Api
+from tests.support.web.api_client import Api
 
 BROWSER = {"Accept": "text/html"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from database import Address, Audience, Database, Email, Import
 from settings import Settings, load_settings
+from storage.recipients import imports as recipient_imports
 from storage.recipients import undoing
 from storage.recipients.imports import Comparison
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, sent

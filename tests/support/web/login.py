@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.support.forms import csrf_token
+from tests.support.web.forms import csrf_token
 
 TOKENS = ("first-token-of-two", "zweites-Tökén-hier")
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}

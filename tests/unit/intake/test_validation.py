@@ -152,7 +152,7 @@ def test_the_zone_of_the_host_changes_nothing(host: str | None) -> None:
         capture_output=True,
         check=True,
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     eight_hours = 8 * 3600
     expected = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() - eight_hours for text in texts]
