@@ -52,6 +52,7 @@ def clean_event_id(text: str) -> int:
     return number
 
 
+@lru_cache(maxsize=1024)  # many emails share a few times
 def clean_timestamp(text: str, zone: ZoneInfo) -> datetime:
     """Return the instant, in UTC, of a local time `YYYY-MM-DD HH:MM:SS` in `zone`.
 
