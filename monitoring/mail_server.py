@@ -25,7 +25,7 @@ CHECK_LOGIN = "check the user name and password in EMAIL_URL"
 WAIT = "wait: the sender tries again every minute"
 CONNECTION_REMEDIES = (
     ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
-    ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),
+    ("does not start with TLS", "use smtp+tls:// in EMAIL_URL"),
     ("AUTH", "check your provider's login instructions"),
     ("password", "use smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
     ("STARTTLS", "use smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
