@@ -114,7 +114,7 @@ def remedy_for(reason: str) -> str:
 
 def _maildir(path: Path) -> Iterator[Finding]:
     text = f"no mail server: messages are saved in {path}"
-    yield warning("mail server", text, "set one: EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
+    yield warning("mail server", text, "run flask setup, or set EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
     for folder in (path / "tmp", path / "new"):
         place = existing(folder)
         if not os.access(place, os.W_OK | os.X_OK):
