@@ -25,7 +25,7 @@ CHECK_LOGIN = "check the user name and password in EMAIL_URL"
 WAIT = "wait: the sender tries again every minute"
 CONNECTION_REMEDIES = (
     ("speaks TLS from", "use smtp+ssl:// in EMAIL_URL"),
-    ("speaks no TLS", "use smtp+tls:// in EMAIL_URL"),
+    ("does not start with TLS", "use smtp+tls:// in EMAIL_URL"),
     ("AUTH", "check your provider's login instructions"),
     ("password", "use smtp+tls:// or smtp+ssl:// in EMAIL_URL"),
     ("STARTTLS", "use smtp+ssl:// with port 465 in EMAIL_URL, or smtp:// for a server in your own network"),
@@ -114,7 +114,7 @@ def remedy_for(reason: str) -> str:
 
 def _maildir(path: Path) -> Iterator[Finding]:
     text = f"no mail server: messages are saved in {path}"
-    yield warning("mail server", text, "set one: EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
+    yield warning("mail server", text, "run flask setup, or set EMAIL_URL=smtp+tls://USER:PASSWORD@HOST:587")
     for folder in (path / "tmp", path / "new"):
         place = existing(folder)
         if not os.access(place, os.W_OK | os.X_OK):

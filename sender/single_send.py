@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from database import Database, Email, TextToSend
 from delivery.interface import Envelope, Outcome, SendableMessage, Sender, SessionError
+from delivery.message.message import Message
 from delivery.message.personal import PersonalMessage
 from delivery.smtp.command import STEP_TIMEOUTS
 from delivery.smtp.sender import SMTPSender
@@ -52,6 +53,21 @@ def single_message(
     if isinstance(message, PersonalMessage):
         return message.sample() if fields is None else message.for_recipient(fields)
     return message
+
+
+def plain_message(settings: Settings, subject: str, content: str) -> Message:
+    """Build a message that belongs to no email. It has no unsubscribe link, so it needs no database."""
+    reply_to = settings.mail_reply_to
+    return Message(
+        event_id=NO_EVENT_ID,
+        subject=subject,
+        content=content,
+        sender_name=settings.mail_from.name,
+        sender_address=settings.mail_from.address,
+        reply_to=(reply_to.name, reply_to.address) if reply_to else None,
+        token=os.urandom(12).hex(),
+        ready_at=int(time()),
+    )
 
 
 def send_single(settings: Settings, message: SendableMessage, address: str) -> SingleSend:

@@ -269,7 +269,7 @@ def _read_env_file(path: Path, errors: list[str]) -> dict[str, str]:
         errors.append(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
         return {}
     errors.extend(env_file_faults(path, status))
-    return _parsed(path, text, errors)
+    return parsed_variables(path, text, errors)
 
 
 def env_file_faults(path: Path, status: os.stat_result) -> list[str]:
@@ -311,7 +311,8 @@ def plain_variables(text: str) -> dict[str, str] | None:
     return variables
 
 
-def _parsed(path: Path, text: str, errors: list[str]) -> dict[str, str]:
+def parsed_variables(path: Path, text: str, errors: list[str]) -> dict[str, str]:
+    """Return the variables of the text of `.env`. Errors, which name `path` and the line, are appended to `errors`."""
     plain = plain_variables(text)
     if plain is not None:
         return plain

@@ -19,8 +19,9 @@ value means the default. The web server, `task.py` and `flask` read the same set
 starts, and each problem is printed on a line of its own. The **Health** page shows every setting, its value (never a
 secret), where it comes from, and what it means.
 
-To begin, copy `.env.example`, which has an example of every setting, and remove the `#` in front of those that you
-want to change:
+To connect your mail server, run `flask setup`, which writes `EMAIL_URL` and `MAIL_FROM` for you
+([mail server](mail-server.md)). For anything else, copy `.env.example`, which has an example of every setting, and
+remove the `#` in front of those that you want to change:
 
 ```sh
 cp .env.example .env

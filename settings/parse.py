@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import category
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -243,9 +243,21 @@ def _smtp_url(scheme: str, url: SplitResult) -> EmailURL:
     password = _unescaped(url.password or "") or None
     if (user is None) != (password is None):
         raise InvalidValueError("set both a user name and a password, or neither")
-    if user and scheme == "smtp" and not re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", host):
+    if user and scheme == "smtp" and not is_this_machine(host):
         raise RefusedError("a password is only sent over TLS or to this machine; allowed: smtp+tls:// or smtp+ssl://")
     return EmailURL(scheme, host, port, user, password)
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a name or address is one of this machine's own, so that no network sees what is sent to it."""
+    return re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", host) is not None
+
+
+def smtp_url(server: EmailURL) -> str:
+    """Return the text that `email_url` parses to this SMTP server. It is plain ASCII."""
+    login = f"{quote(server.user, safe='')}:{quote(server.password or '', safe='')}@" if server.user else ""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{server.scheme}://{login}{host}:{server.port}"
 
 
 def _split(text: str) -> SplitResult:
@@ -303,7 +315,12 @@ def mailbox(text: str) -> Mailbox:
     name, address = match[1] or "", _sender_address(match[2] or match[3])
     if name.startswith('"'):
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    return Mailbox(f"{_phrase(name)} <{address}>" if name else address, name, address)
+    return Mailbox(mailbox_text(name, address), name, address)
+
+
+def mailbox_text(name: str, address: str) -> str:
+    """Return the text that `mailbox` parses to this name, which may be empty, and this address."""
+    return f"{_phrase(name)} <{address}>" if name else address
 
 
 def _sender_address(text: str) -> str:

@@ -69,7 +69,7 @@ def test_the_command_prints_a_line_for_each_and_exits_with_one_only_for_errors(s
     result = commands_of(settings, "check")()
     assert result.exit_code == 0
     assert "warning mail server  no mail server: messages are saved in" in result.stdout
-    assert "-> set one: EMAIL_URL=" in result.stdout
+    assert "-> run flask setup, or set EMAIL_URL=" in result.stdout
     Path(str(settings.database_path)).unlink()
     result = commands_of(settings, "check")()
     assert result.exit_code == 1

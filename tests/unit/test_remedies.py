@@ -28,6 +28,8 @@ REMEDIES = [
     ("550 您的账号今日发信量已超过上限", "ask the mail provider what this reply means"),
     ("the server offers neither AUTH PLAIN nor AUTH LOGIN", "check your provider's login instructions"),
     ("the server does not offer STARTTLS; nothing was sent unencrypted", "use smtp+ssl:// with port 465"),
+    ("220 x ESMTP … this port does not start with TLS: use smtp+tls:// in EMAIL_URL", "use smtp+tls:// in EMAIL_URL"),
+    ("this port speaks TLS from the start: use smtp+ssl:// in EMAIL_URL", "use smtp+ssl:// in EMAIL_URL"),
     ("Connection refused", "check host and port in EMAIL_URL"),
     ("Name or service not known", "check host and port in EMAIL_URL"),
     ("TLS: certificate has expired", "the server needs a valid certificate"),

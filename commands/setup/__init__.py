@@ -1,0 +1,1 @@
+"""`flask setup`: connect the service to a mail server, by answering questions."""
