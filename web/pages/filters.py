@@ -21,6 +21,7 @@ def register(app: Flask) -> None:
     for filter_ in (
         clock,
         day,
+        day_and_clock,
         duration,
         number,
         pluralize,
@@ -85,6 +86,12 @@ def _short(local: datetime, today: date) -> str:
 def clock(moment: datetime) -> str:
     """Return a time of day in the service's zone, such as 09:00."""
     return f"{moment.astimezone(current_settings().timezone):%H:%M}"
+
+
+def day_and_clock(moment: datetime) -> str:
+    """Return a day in full and a time in the service's zone, such as Monday 30 November, 11:43."""
+    local = moment.astimezone(current_settings().timezone)
+    return f"{local:%A} {local.day} {local:%B}, {local:%H:%M}"
 
 
 def day(moment: date) -> str:

@@ -42,7 +42,7 @@ async function ask() {
 async function take(answer) {
   if (!answer.ok) throw new Error(answer.statusText);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (typed || main.querySelector("form:hover, form:focus-within")) return; // do not move what someone is using
+  if (typed || main.querySelector("form:hover, form:focus-within, .menu[open], .dialog:is(:popover-open)")) return; // do not move what someone is using
   tag = answer.headers.get("ETag") ?? "";
   become(main, page.getElementById("main"));
   become(document.getElementById("state"), page.getElementById("state"));
@@ -112,7 +112,8 @@ function zoneWords() {
   const offset = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "shortOffset" })
     .formatToParts()
     .find(({ type }) => type === "timeZoneName")
-    .value.replace("GMT", "UTC");
+    .value.replace("GMT", "UTC")
+    .replace(/[+]0$/, "");
   return city === offset ? city : `${city} (${offset})`;
 }
 

@@ -50,6 +50,7 @@ def test_the_current_section_is_marked_on_its_inner_pages_too(api: Api) -> None:
         "/lists": ("/lists", "page"),
         "/health": ("/health", "page"),
         "/docs": ("/docs", "page"),
+        "/calendar": ("/", "true"),
     }
     assert {path: CURRENT.findall(page(api, path).partition("<main")[0]) for path in current} == {
         path: [link] for path, link in current.items()
@@ -67,7 +68,7 @@ def test_the_bar_says_whether_mail_goes_out(api: Api, tmp_path: Path) -> None:
 def test_a_sender_that_does_not_run_is_on_every_page(api: Api) -> None:
     with api.installation.database() as database:
         database.record_heartbeat(1)
-    for path in ("/recipients", "/lists", "/emails/new", "/docs"):
+    for path in ("/", "/recipients", "/lists", "/emails/new", "/docs"):
         text = page(api, path)
         assert STATE.findall(text) == [("bad", "Emails are not being sent")], path
         assert '<div class="banner bad" role="note">' in text and 'href="/health">How to fix this</a>' in text
