@@ -11,7 +11,7 @@ import commands
 from commands.dotenv import unload_dotenv
 from schedulers.errors import QueueUnavailable
 from settings import Settings, SettingsError, load_settings
-from web import api, downloads, errors, pages, probes, send_emails, services, unsubscribe
+from web import api, assets, downloads, errors, pages, probes, send_emails, services, unsubscribe
 from web.auth import access, login
 
 P = ParamSpec("P")
@@ -28,12 +28,13 @@ class App(Flask):
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the application with these settings, or those of the environment. Does not open the database."""
     settings = settings or _settings_of_environment()
-    app = App(__name__, template_folder="web/templates", static_folder="web/static")
+    app = App(__name__, template_folder="web/templates", static_folder=None)  # `assets` serves web/static
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # otherwise a URL with two slashes is redirected
     _register_services(app, settings)
     access.register(app)
     errors.register(app)
+    assets.register(app)
     downloads.register(app)
     app.register_blueprint(send_emails.blueprint)
     app.register_blueprint(login.blueprint)

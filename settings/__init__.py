@@ -68,6 +68,7 @@ class Settings(NamedTuple):
     api_tokens: tuple[str, ...]
     secret_key: str | None
     public_url: str | None  # without a trailing slash
+    service_name: str  # of this installation, for its pages
     trusted_proxies: int
     scheduler: str
     redis_url: str
@@ -110,6 +111,7 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path = FOLDE
     if errors:
         raise SettingsError(errors)
     database: DatabaseURL = fields.pop("database")
+    fields["service_name"] = fields["service_name"] or _name_of_sender(fields["mail_from"])
     in_environment = os.environ if environ is None else environ
     sources = tuple(_sourced(source, in_environment) for source in read.sources)
     return Settings(folder, database_url=database.url, database_path=database.path, **fields, sources=sources)
@@ -165,6 +167,7 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "api_tokens": read("API_TOKEN", values.tokens),
         "secret_key": read("SECRET_KEY", values.secret_key),
         "public_url": read("PUBLIC_URL", values.public_url),
+        "service_name": read("SERVICE_NAME", values.service_name),
         "trusted_proxies": read("TRUSTED_PROXIES", values.whole_number(0, 100)),
         "scheduler": read("SCHEDULER", values.scheduler),
         "redis_url": read("REDIS_URL", values.redis_url),
@@ -187,6 +190,11 @@ def _read_all(read: _Reader, folder: Path) -> dict[str, Any]:
         "log_format": read("LOG_FORMAT", values.choice("text", "json", "off")),
         "tasklog": read("TASKLOG", lambda text: values.path(text, data_dir)),
     }
+
+
+def _name_of_sender(mail_from: Mailbox) -> str:
+    """Return the display name in MAIL_FROM, or the domain of its address."""
+    return mail_from.name or mail_from.address.rpartition("@")[2]
 
 
 def _sourced(setting: SettingSource, in_environment: Mapping[str, str]) -> SettingSource:

@@ -80,6 +80,13 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
             ("https://mail.example.com",),
         ),
         Setting(
+            "SERVICE_NAME",
+            "the name of this installation, at the top of every page",
+            "1 to 60 characters, without line breaks",
+            ("Summer Club",),
+            without="the name in `MAIL_FROM`, or the domain of its address",
+        ),
+        Setting(
             "TIMEZONE",
             "the time zone of times without an offset, such as `timestamp`",
             "the IANA name of a time zone",

@@ -12,6 +12,7 @@ DEFAULTS = {
     "API_TOKEN": "",
     "SECRET_KEY": "",
     "PUBLIC_URL": "",
+    "SERVICE_NAME": "",
     "TRUSTED_PROXIES": "0",
     "SCHEDULER": "cron",
     "REDIS_URL": "redis://127.0.0.1:6379/0",

@@ -32,6 +32,7 @@ LARGEST = 10**12
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 SHORTEST_TOKEN = 16
+LONGEST_SERVICE_NAME = 60  # characters
 SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 ESCAPES = "in a user name or password, write @ as %40, / %2F, : %3A, # %23, ? %3F, % %25"
 
@@ -305,6 +306,13 @@ def public_url(text: str) -> str | None:
     if text and (len(text) > 500 or not re.fullmatch(PUBLIC_URL, text)):
         raise InvalidValueError
     return text.rstrip("/") or None
+
+
+def service_name(text: str) -> str:
+    """Return a name for the top of the pages."""
+    if len(text) > LONGEST_SERVICE_NAME or has_control(text):
+        raise InvalidValueError
+    return text
 
 
 def mailbox(text: str) -> Mailbox:

@@ -20,6 +20,7 @@ from werkzeug.datastructures import MultiDict
 
 from database import Database, DatabaseBusy, DatabaseUnavailable, Email, Membership, Recipient
 from sender.outgoing import unsubscribe_tokens
+from web import compression
 from web.middleware import request_id
 from web.services import current_settings, in_database
 
@@ -34,6 +35,7 @@ HOW_ADDED = {  # by the first word of `added_by`
     "command": "by the organiser",
 }
 blueprint = Blueprint("unsubscribe", __name__)
+compression.register(blueprint)
 
 
 class ForgedToken(Exception):

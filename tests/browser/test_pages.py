@@ -24,6 +24,7 @@ TOKEN = "the-token-of-the-pages"
 # The addresses of each page to check.
 PAGES: dict[str, list[str]] = {
     "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
+    "/calendar": ["/calendar", "/calendar?month=2030-02"],
     "/docs": ["/docs"],
     "/health": ["/health"],
     "/emails/<event_id:event_id>": [

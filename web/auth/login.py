@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from web import compression
 from web.auth import sessions
 from web.auth.access import check_host, is_logged_in, is_token, limits, refuse_forged_form, require_loopback
 from web.auth.browsers import refuse_other_sites, safe_path
@@ -12,6 +13,7 @@ from web.services import current_settings, in_database
 
 MAX_FORM_BYTES = 10_000
 blueprint = Blueprint("login", __name__)
+compression.register(blueprint)
 
 
 @blueprint.get("/login")

@@ -21,6 +21,12 @@ def audience_words(audience: Audience) -> str:
     return f"{lists}, except people in {joined(audience.exclude_lists)}" if audience.exclude_lists else lists
 
 
+def audience_name(audience: Audience) -> str:
+    """Return who an email is for in a few words, such as `Gala and Staff` or `Everyone except News`."""
+    name = _named([address.text for address in audience.to]) or joined(audience.lists) or "Everyone"
+    return f"{name} except {joined(audience.exclude_lists)}" if audience.exclude_lists else name
+
+
 def left_out_words(count: AudienceCount) -> str:
     """Return who is left out, such as `3 unsubscribed and 1 rejected`; empty if nobody is."""
     parts = [f"{number:,} {word}" for word in ("unsubscribed", "rejected") if (number := getattr(count, word))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import blake2b
 
 from flask import Response, g, render_template, request, session
@@ -28,5 +29,7 @@ def page(template: str, data: object, **values: object) -> Response:
 
 def _tag(data: object) -> str:
     """Return a tag that changes whenever the page does. Only a page in a session has a logout button."""
-    page = (__version__, current_settings().timezone, g.get("is_logged_in", False), alert_banner.alert_levels(), data)
+    zone = current_settings().timezone
+    today = datetime.now(zone).date()  # times are shown as Today or Tomorrow
+    page = (__version__, zone, today, g.get("is_logged_in", False), alert_banner.alert_levels(), data)
     return blake2b(repr(page).encode(errors="surrogatepass"), digest_size=12).hexdigest()

@@ -13,6 +13,7 @@ from monitoring.humanize import duration, pluralize
 from web.services import current_settings
 
 COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqscheduler|tasklog\.log|SMTP_MAX_PER_DAY")
+MINUTE, HOUR, DAY = 60, 3_600, 86_400  # seconds
 
 
 def register(app: Flask) -> None:
@@ -20,18 +21,22 @@ def register(app: Flask) -> None:
     for filter_ in (
         clock,
         day,
+        day_and_clock,
         duration,
         number,
         pluralize,
         printable,
         relative_time,
+        rough,
         sentence,
         capitalized,
         without_folders,
     ):
         app.add_template_filter(filter_)
     app.add_template_filter(format_datetime, "datetime")
+    app.add_template_filter(short_time, "when")
     app.add_template_global(zone)
+    app.add_template_global(zone_words)
     app.add_template_global(now, "service_time")
 
 
@@ -40,17 +45,53 @@ def zone() -> str:
     return current_settings().timezone.key
 
 
+def zone_words() -> str:
+    """Return the service's time zone with its current offset for a reader, such as Singapore (UTC+8)."""
+    city = zone().rpartition("/")[2].replace("_", " ")
+    hours, _, minutes = offset(datetime.now(current_settings().timezone)).partition(":")
+    if hours[1:] == "00" and minutes == "00":
+        return city if city == "UTC" else f"{city} (UTC)"
+    return f"{city} (UTC{hours[0]}{int(hours[1:])}{f':{minutes}' if minutes != '00' else ''})"
+
+
 def format_datetime(moment: datetime) -> Markup:
     """Return a time in the service's zone as HTML: Wed 25 Nov 2026 09:00 +08:00, with seconds unless they are zero."""
     local = moment.astimezone(current_settings().timezone)
+    return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), _full(local))
+
+
+def short_time(moment: datetime) -> Markup:
+    """Return a time as HTML, in a few words: Today 18:00, or Sat 5 Dec, 10:00. The tooltip is the full time."""
+    local = moment.astimezone(current_settings().timezone)
+    today = datetime.now(local.tzinfo).date()
+    return Markup('<time data-short datetime="{}" title="{}">{}</time>').format(
+        local.isoformat(timespec="seconds"), _full(local), _short(local, today)
+    )
+
+
+def _full(local: datetime) -> str:
     clock = "%H:%M:%S" if local.second else "%H:%M"
-    text = f"{day(local)} {local:{clock}} {offset(local)}"
-    return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), text)
+    return f"{day(local)} {local:{clock}} {offset(local)}"
+
+
+def _short(local: datetime, today: date) -> str:
+    near = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}.get((local.date() - today).days)
+    if near:
+        return f"{near} {local:%H:%M}"
+    if local.year == today.year:
+        return f"{local:%a} {local.day} {local:%b}, {local:%H:%M}"
+    return f"{local.day} {local:%b} {local.year:04}, {local:%H:%M}"
 
 
 def clock(moment: datetime) -> str:
     """Return a time of day in the service's zone, such as 09:00."""
     return f"{moment.astimezone(current_settings().timezone):%H:%M}"
+
+
+def day_and_clock(moment: datetime) -> str:
+    """Return a day in full and a time in the service's zone, such as Monday 30 November, 11:43."""
+    local = moment.astimezone(current_settings().timezone)
+    return f"{local:%A} {local.day} {local:%B}, {local:%H:%M}"
 
 
 def day(moment: date) -> str:
@@ -64,10 +105,21 @@ def offset(local: datetime) -> str:
 
 
 def relative_time(moment: datetime) -> Markup:
-    """Return a relative time as HTML: in 12 h 20 min, or 3 min 5 s ago. page.js keeps it up to date."""
+    """Return a relative time as HTML: in 12 h 20 min, or 5 days ago. page.js keeps it up to date."""
+    local = moment.astimezone(current_settings().timezone)
     seconds = round((moment - datetime.now(UTC)).total_seconds())
-    text = f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago" if seconds else "now"
-    return Markup('<time data-relative datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), text)
+    text = f"in {rough(seconds)}" if seconds > 0 else f"{rough(-seconds)} ago" if seconds else "now"
+    return Markup('<time data-relative datetime="{}" title="{}">{}</time>').format(
+        local.isoformat(timespec="seconds"), _full(local), text
+    )
+
+
+def rough(seconds: float) -> str:
+    """Return a duration as precisely as people say it: 40 s, 12 min, 6 h 17 min, 30 h, 5 days."""
+    for least, size, unit in ((2 * DAY, DAY, "days"), (DAY, HOUR, "h"), (HOUR, MINUTE, ""), (MINUTE, MINUTE, "min")):
+        if seconds >= least:
+            return f"{seconds // size:,.0f} {unit}" if unit else duration(seconds // MINUTE * MINUTE)
+    return f"{seconds:.0f} s"
 
 
 def now() -> str:

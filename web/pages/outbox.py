@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from flask import Blueprint, Flask, Response, abort, render_template, request, send_file, url_for
+from flask import Blueprint, Response, abort, render_template, request, send_file, url_for
 
 from delivery.maildir.parsed_message import MAX_HEADER_BYTES, MAX_READ_BYTES, ParsedMessage, parse_fields, parse_message
 from delivery.maildir.reader import VALID_NAME, Listing, open_message
 from web.body_limits import READ_SIZE
 from web.downloads import begin_download, send_in_parts
 from web.sandbox import framed
-from web.services import current_services, current_settings, services_of
+from web.services import current_services, current_settings
 
 PAGE_SIZE = 50
 LISTING_TIMEOUT = 0.3  # seconds
@@ -28,11 +28,6 @@ class Saved(NamedTuple):
     message: ParsedMessage
     saved_at: datetime
     size: int
-
-
-def register(app: Flask) -> None:
-    """Add `has_outbox` to the templates of `app`: whether there is an outbox."""
-    app.jinja_env.globals["has_outbox"] = services_of(app).outbox is not None
 
 
 @blueprint.get("/outbox")

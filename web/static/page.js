@@ -34,7 +34,7 @@ async function ask() {
     failures = 0;
   } catch {
     failures += 1;
-    if (failures > 1) say("Connection lost. This page may be out of date. Retrying…", "notice warning");
+    if (failures > 1) say("Connection lost. This page may be out of date. Retrying…", "toast floating");
   }
   askLater();
 }
@@ -42,9 +42,10 @@ async function ask() {
 async function take(answer) {
   if (!answer.ok) throw new Error(answer.statusText);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (typed || main.querySelector("form:hover, form:focus-within")) return; // do not move what someone is using
+  if (typed || main.querySelector("form:hover, form:focus-within, .menu[open], .dialog:is(:popover-open)")) return; // do not move what someone is using
   tag = answer.headers.get("ETag") ?? "";
   become(main, page.getElementById("main"));
+  become(document.getElementById("state"), page.getElementById("state"));
   showZone();
   tick();
   if (document.title !== page.title) say((document.title = page.title)); // the title contains the status
@@ -61,7 +62,7 @@ function become(old, next) {
   before.slice(after.length).forEach((child) => child.remove());
 }
 
-function say(text, look = "hidden") {
+function say(text, look = "visually-hidden") {
   if (said.textContent === text) return;
   said.textContent = text;
   said.className = look;
@@ -80,24 +81,61 @@ const clock = new Intl.DateTimeFormat("en-US", {
 
 function local(moment) {
   // Same format as the service: Wed 25 Nov 2026 09:00 +08:00
-  const part = Object.fromEntries(clock.formatToParts(moment).map(({ type, value }) => [type, value]));
+  const part = parts(moment);
   const seconds = part.second === "00" ? "" : `:${part.second}`;
   const offset = part.timeZoneName.slice("GMT".length) || "+00:00";
   return `${part.weekday} ${part.day} ${part.month} ${part.year} ${part.hour}:${part.minute}${seconds} ${offset}`;
 }
 
-function showZone() {
-  const own = kept.zone === "own";
-  for (const time of document.querySelectorAll("time[datetime]:not([data-relative])")) {
-    time.dataset.service ??= time.textContent;
-    time.textContent = own ? local(new Date(time.dateTime)) : time.dataset.service;
-  }
-  const [shown, other] = own ? [zone, zoneName.dataset.service] : [zoneName.dataset.service, zone];
-  zoneName.textContent = shown;
-  zoneSwitch.textContent = `Switch to ${other}`;
-  zoneSwitch.hidden = shown === other;
+function short(moment) {
+  // Same format as the service: Today 18:00, or Sat 5 Dec, 10:00
+  const [part, now] = [parts(moment), parts(new Date(Date.now() + skew))];
+  const time = `${part.hour}:${part.minute}`;
+  const days = Math.round((midnight(part) - midnight(now)) / 864e5);
+  const near = { "-1": "Yesterday", 0: "Today", 1: "Tomorrow" }[days];
+  if (near) return `${near} ${time}`;
+  const day = `${part.day} ${part.month}`;
+  return part.year === now.year ? `${part.weekday} ${day}, ${time}` : `${day} ${part.year}, ${time}`;
 }
 
+function parts(moment) {
+  return Object.fromEntries(clock.formatToParts(moment).map(({ type, value }) => [type, value]));
+}
+
+function midnight({ year, month, day }) {
+  return Date.parse(`${day} ${month} ${year} UTC`);
+}
+
+function zoneWords() {
+  // Same format as the service: Singapore (UTC+8)
+  const city = zone.split("/").pop().replaceAll("_", " ");
+  const offset = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "shortOffset" })
+    .formatToParts()
+    .find(({ type }) => type === "timeZoneName")
+    .value.replace("GMT", "UTC")
+    .replace(/[+]0$/, "");
+  return city === offset ? city : `${city} (${offset})`;
+}
+
+function showZone() {
+  const own = kept.zone === "own";
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    if (!("relative" in time.dataset)) {
+      time.dataset.service ??= time.textContent;
+      const words = "short" in time.dataset ? short(moment) : local(moment);
+      time.textContent = own ? words : time.dataset.service;
+    }
+    if (time.title) time.dataset.title ??= time.title;
+    if (time.title) time.title = own ? local(moment) : time.dataset.title;
+  }
+  const [shown, other] = own ? [zoneWords(), zoneName.dataset.service] : [zoneName.dataset.service, zoneWords()];
+  zoneName.textContent = shown;
+  zoneSwitch.textContent = `Show times in ${other}`;
+  zoneSwitch.hidden = zone === zoneName.dataset.zone;
+}
+
+const skew = Date.parse(document.body.dataset.now) - Date.now(); // offset of the reader's clock
 const zoneName = document.getElementById("zone-name");
 const zoneSwitch = document.getElementById("zone-switch");
 if (zoneSwitch) {
@@ -109,32 +147,53 @@ if (zoneSwitch) {
   showZone();
 }
 
-// --- Relative times, updated every second: in 12 h 20 min, 3 min 5 s ago. ---
+// --- Relative times, updated every second: in 12 h 20 min, 5 days ago. ---
 
-const skew = Date.parse(document.body.dataset.now) - Date.now(); // offset of the reader's clock
-const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
 
-function duration(seconds) {
-  // Same format as the service: 1 d 10 h 36 min. Seconds are shown only below an hour.
-  const parts = [];
-  for (const [unit, size] of seconds < 3600 ? units : units.slice(0, -1)) {
-    if (seconds >= size) parts.push(`${Math.floor(seconds / size).toLocaleString("en-US")} ${unit}`);
-    seconds %= size;
-  }
-  return parts.join(" ");
+function rough(seconds) {
+  // Same format as the service: 40 s, 12 min, 6 h 17 min, 30 h, 5 days
+  if (seconds >= 2 * DAY) return `${Math.floor(seconds / DAY).toLocaleString("en-US")} days`;
+  if (seconds >= DAY) return `${Math.floor(seconds / HOUR)} h`;
+  const [hours, minutes] = [Math.floor(seconds / HOUR), Math.floor((seconds % HOUR) / MINUTE)];
+  if (hours) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
+  return minutes ? `${minutes} min` : `${seconds} s`;
 }
 
 function tick() {
   const now = Date.now() + skew;
   for (const time of document.querySelectorAll("time[data-relative]")) {
     const seconds = Math.round((Date.parse(time.dateTime) - now) / 1000);
-    const text = seconds === 0 ? "now" : seconds > 0 ? `in ${duration(seconds)}` : `${duration(-seconds)} ago`;
+    const text = seconds === 0 ? "now" : seconds > 0 ? `in ${rough(seconds)}` : `${rough(-seconds)} ago`;
     if (time.textContent !== text) time.textContent = text;
   }
   for (const late of document.querySelectorAll("[data-from]")) late.hidden = Date.parse(late.dataset.from) > now;
 }
 
 if (document.querySelector("time[data-relative], [data-refresh]")) setInterval(tick, 1000);
+
+// --- A menu closes with Escape, and when something else is pressed. Code can be copied. ---
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector(".menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+const copyButton = document.getElementById("copy-button");
+for (const snippet of copyButton && navigator.clipboard ? document.querySelectorAll(".snippet") : []) {
+  const button = copyButton.content.firstElementChild.cloneNode(true);
+  button.addEventListener("click", async () => {
+    const shown = [...snippet.querySelectorAll("pre")].find((pre) => pre.checkVisibility());
+    await navigator.clipboard.writeText(shown.textContent.trim());
+    say("Copied.");
+  });
+  snippet.querySelector(".snippet-bar").append(button);
+}
 
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 

@@ -88,7 +88,7 @@ def told(api: Api, act: str, **fields: object) -> str:
     """Return the notice that the page shows after an action."""
     answer = post(api, act, **fields)
     assert answer.status_code == 303, answer.text
-    notice = re.search(r'<p class="notice[^>]*>(.*?)</p>', get(api, answer.location), re.DOTALL)
+    notice = re.search(r'<div class="banner \w+" role="status">.*?<p>(.*?)</p>', get(api, answer.location), re.DOTALL)
     assert notice
     return words(notice[1])
 

@@ -276,6 +276,6 @@ def test_removing_asks_first(api: Api) -> None:
     api.installation.add_recipients(1)
     for path in ("/recipients", "/recipients/1"):
         page = get(api, path)
-        (asked,) = re.findall(r"<details.*?</details>", page, re.DOTALL)
+        (asked,) = re.findall(r"<details.*?</details>", page.partition("<main")[2], re.DOTALL)
         assert 'formaction="/recipients/1/remove"' in asked and "Yes, remove" in asked
         assert page.count("/recipients/1/remove") == 1

@@ -117,7 +117,7 @@ def test_hostile_addresses_are_refused(tail: str, client: FlaskClient, link: str
             answer = client.open(address, method=method)
             assert answer.status_code in (404, 401, 308), address
             assert "<script>" not in answer.text
-            assert "49" not in answer.text
+            assert "49" not in answer.text.partition("</head>")[2]
             assert "X" not in answer.headers
     assert status(database) == "active"
 
@@ -342,5 +342,5 @@ class TestLists:
     ) -> None:
         old = f"/unsubscribe/{unsubscribe_tokens(settings, database).token(1).decode()}"
         for path in (link, old, f"{link}.", f"{link}/", f"{old}/", "/unsubscribe/a/b/c/d"):
-            (style,) = re.findall(r'rel="stylesheet" href="([^"]+)"', client.get(path).text)
-            assert urljoin(f"http://localhost{path}", style) == "http://localhost/static/style.css"
+            style = re.findall(r'rel="stylesheet" href="([^"]+)"', client.get(path).text)[0]
+            assert urljoin(f"http://localhost{path}", style).startswith("http://localhost/static/tokens.css?v=")

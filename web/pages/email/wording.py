@@ -61,12 +61,23 @@ def status_words(email: EmailSummary) -> str:
     if email.status != "sent":
         return EMAIL_WORDS.get(email.status, email.status)
     sent = in_mode("sent", "in the outbox")
-    faults = [f"{email.failed:,} failed"] if email.failed else []
-    faults += [f"{email.unknown:,} unconfirmed"] if email.unknown else []
+    faults = _faults(email)
     if not email.sent:
         no_one = in_mode("delivered to no one", "nothing saved")
         return in_mode("not sent to anyone", no_one) if not faults else f"{no_one}: {', '.join(faults)}"
     return sent if not faults else f"{sent}, {', '.join(faults)}"
+
+
+def result_words(email: EmailSummary) -> str:
+    """Return the status for a place that also shows how many messages were delivered: `delivered`, or the faults."""
+    if email.status != "sent" or not email.sent:
+        return status_words(email)
+    return ", ".join(_faults(email)) or in_mode("delivered", "in the outbox")
+
+
+def _faults(email: EmailSummary) -> list[str]:
+    faults = [f"{email.failed:,} failed"] if email.failed else []
+    return faults + ([f"{email.unknown:,} unconfirmed"] if email.unknown else [])
 
 
 def status_class(email: EmailSummary) -> str:

@@ -13,14 +13,16 @@ from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
 from web.pages.email.wording import in_mode
+from web.pages.schedule.calendar import CalendarDay, next_weeks
 from web.pages.schedule.email_filter import LARGEST
 
-SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails, so that the page stays small
+SECTION_SIZE, SENT_SECTION_SIZE = 10, 10  # emails, so that the page stays small
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished earlier no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
 # Without a delivery for this long, or for three times the average interval, the time left is not estimated.
 IDLE_AFTER = timedelta(seconds=15)
 MAX_IDLE = timedelta(minutes=1)
+WEEK = timedelta(days=7)
 
 
 class Sending(NamedTuple):
@@ -29,6 +31,13 @@ class Sending(NamedTuple):
     email: EmailSummary
     moves: bool
     again_at: datetime | None
+
+
+class Week(NamedTuple):
+    """The outcomes of the last seven days."""
+
+    sent: int
+    failed: int
 
 
 class Sections(NamedTuple):
@@ -43,7 +52,10 @@ class Sections(NamedTuple):
     failures: list[EmailSummary]
     sending: list[Sending]
     next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
-    audiences: dict[int, Audience]  # of the emails in `next`, by event_id
+    audiences: dict[int, Audience]  # of the emails in `next` and `sent`, by event_id
+    people: dict[int, int]  # how many recipients the emails in `next` have now, if that is known at once
+    weeks: list[list[CalendarDay]]
+    week: Week
     sent: list[EmailSummary]
     refreshes: bool  # something is being sent, or is due within a minute
 
@@ -63,6 +75,10 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
     coming = _coming(database, first_due, now)
     held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
     sending = [_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
+    sent = emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True)
+    audiences = {email.event_id: database.audiences.get(email.event_id, email.audience) for email in coming}
+    audiences |= _names(database, sent)
+    hours = database.health.hours(now - WEEK)
     return Sections(
         checks=checks,
         emails=emails.counts(),
@@ -73,8 +89,11 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         failures=[email for email in emails.page_with_failures(None, SECTION_SIZE) if _needs_someone(email, now)],
         sending=sending,
         next=_by_day(coming, settings.timezone),
-        audiences={email.event_id: database.audiences.get(email.event_id, email.audience) for email in coming},
-        sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
+        audiences=audiences,
+        people=_people(database, coming, audiences),
+        weeks=next_weeks(database, settings.timezone, now.astimezone(settings.timezone).date()),
+        week=Week(sum(hour.sent for hour in hours), sum(hour.failed for hour in hours)),
+        sent=sent,
         refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
 
@@ -87,6 +106,29 @@ def _coming(database: Database, first_due: list[EmailSummary], now: datetime) ->
     late = now - OVERDUE_AFTER
     just_saved = [email for email in first_due if email.due_at <= late and not is_overdue(email, now)]
     return (just_saved + database.emails.page((late, LARGEST), SECTION_SIZE, "scheduled"))[:SECTION_SIZE]
+
+
+def _names(database: Database, emails: list[EmailSummary]) -> dict[int, Audience]:
+    """Return the lists of emails by event_id. Those to named addresses are left out."""
+    known = [email for email in emails if email.audience != "named"]
+    names = database.audiences.names_of_each([email.event_id for email in known])
+    return {email.event_id: audience for email, audience in zip(known, names, strict=True)}
+
+
+def _people(database: Database, emails: list[EmailSummary], audiences: dict[int, Audience]) -> dict[int, int]:
+    """Return how many recipients emails have now. Several lists are left out, because all members would be read."""
+    people, counted = {}, dict[tuple[str, ...], int]()
+    for email in emails:
+        audience = audiences[email.event_id]
+        if audience.exclude_lists or len(audience.lists) > 1:
+            continue
+        if audience.to:
+            people[email.event_id] = len(audience.to)
+            continue
+        if audience.lists not in counted:
+            counted[audience.lists] = database.audiences.count_of(email.event_id, email.audience).recipients
+        people[email.event_id] = counted[audience.lists]
+    return people
 
 
 def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list[EmailSummary]]]:
