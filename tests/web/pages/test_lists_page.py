@@ -53,7 +53,7 @@ class TestLists:
     def test_a_list_is_created_and_shown(self, api: Api) -> None:
         page = after(api, "/lists", name="Winter & Gala")
         assert "Created the list Winter & Gala." in page
-        assert "Nobody is in this list yet" in page
+        assert "Nobody is on this list yet" in page
         assert re.findall(r"<bdi>([^<]+)</bdi></a></th>", get(api, "/lists")) == ["Winter & Gala"]
 
     @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ class TestOneList:
         page = after(api, f"/lists/{gala.list_id}/members", addresses="ann@example.com\nBob@example.com\n")
         assert "Added 2 recipients to the list, 2 of them new." in page
         assert member_addresses(api, "gala") == ["ann@example.com", "Bob@example.com"]
-        assert "Already in the list: 1." in after(api, f"/lists/{gala.list_id}/members", addresses="bob@example.com")
+        assert "Already on the list: 1." in after(api, f"/lists/{gala.list_id}/members", addresses="bob@example.com")
         page = after(api, f"/lists/{gala.list_id}/members/1/remove")
         assert "Removed ann@example.com from the list." in page
         assert member_addresses(api, "gala") == ["Bob@example.com"]
-        assert "no longer in the list" in after(api, f"/lists/{gala.list_id}/members/1/remove")
+        assert "no longer on the list" in after(api, f"/lists/{gala.list_id}/members/1/remove")
         with api.installation.database() as database:
             recipient = database.recipients.get(1)
         assert recipient is not None and recipient.status == "active"
@@ -115,7 +115,7 @@ class TestOneList:
         (gala,) = add(api, "Gala")
         answer = post(api, f"/lists/{gala.list_id}/members", addresses="ann@example.com\nnobody\n")
         assert answer.status_code == 400
-        assert "Nothing added: 1 line is not valid." in answer.text and "Line 2: <bdi>nobody" in answer.text
+        assert "Nothing added: 1 entry is not valid." in answer.text and "Line 2: <bdi>nobody" in answer.text
         assert re.search(r">ann@example\.com\s+nobody\s*</textarea>", answer.text)
         assert member_addresses(api, "Gala") == []
 
@@ -144,7 +144,7 @@ class TestOneList:
             database.emails.save(Email(8, "Elsewhere", "c", NOW + timedelta(days=1)), NOW)
         page = get(api, f"/lists/{gala.list_id}")
         assert 'href="/emails/7"><bdi>Doors & open</bdi>' in page and "Elsewhere" not in page
-        assert "are put on hold" in page
+        assert "will be put on hold" in page
 
     def test_a_deleted_list_is_gone_and_its_people_stay(self, api: Api) -> None:
         (gala,) = add(api, "Gala")
@@ -174,7 +174,7 @@ class TestRecipients:
             answer = api.client.post("/recipients/add-to-list", data=data, headers=BROWSER)
             assert (answer.status_code, answer.location) == (303, "/recipients")
         page = get(api, "/recipients")
-        assert "Added 2 recipients to the list." in page and "Already in the list: 2." in page
+        assert "Added 2 recipients to the list." in page and "Already on the list: 2." in page
         assert member_addresses(api, "Gala") == ["r0@example.com", "r2@example.com"]
 
     @pytest.mark.parametrize(
