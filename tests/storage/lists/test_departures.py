@@ -16,10 +16,10 @@ from database import (
     DeliveryUpdate,
     NoActiveRecipients,
     copy_database,
-    db_init,
     open_database,
 )
 from settings import Settings, load_settings
+from tests.support import new_database
 from tests.support.deliveries import EMAIL, NOON, NOW, ending, enter, failed, key, sent, status
 from tests.support.invariants import check_whole
 
@@ -270,7 +270,7 @@ def test_lists_and_audiences_are_copied(sending: Database, tmp_path: Path) -> No
     sending.emails.save(EMAIL._replace(event_id=8, audience=Audience(to=people("new"))), NOON)
     target = load_settings({}, tmp_path / "copy")
     (tmp_path / "copy").mkdir()
-    db_init(target, NOON)
+    new_database.create(target, NOON)
     with open_database(target) as copy:
         rows = copy_database(sending, copy)
         counted = {"lists": 3, "memberships": 6, "audiences": 2, "named_recipients": 1}
