@@ -168,7 +168,7 @@ class DeliveryQueue:
         self._retry(self._deliveries.release, self._sender_id, keys, int(time.time()))
 
     def lease_is_valid(self) -> bool:
-        """Return whether the lease is certainly valid, by a clock that setting the time does not affect."""
+        """Return whether it is certain that the lease is valid, by a clock that setting the time does not affect."""
         return not self._lease_lost and boot_clock() < self._renewed_at + LEASE_SECONDS
 
     def renew_lease(self) -> None:

@@ -146,7 +146,7 @@ def _survey(
 
 
 def _may_lack(text: str | None, keys: Sequence[str]) -> bool:
-    """Return False if the JSON certainly has all keys, with a value. Quotation marks within values are escaped."""
+    """Return False only if the JSON has a value for every key. Quotation marks within values are escaped."""
     return text is None or '""' in text or not all(map(text.__contains__, keys))
 
 

@@ -329,7 +329,7 @@ class TestRefusal:
             ),
             (
                 {"schema_digest": "0123"},
-                rf"version {version.VERSION}, but from another development version \(run the program that created it",
+                rf"version {version.VERSION}, but from a different development version \(run the program that created",
             ),
         ],
     )
@@ -514,7 +514,7 @@ def with_new_columns(before: Content) -> Content:
 
 
 def with_new_results(rows: Content) -> Content:
-    """Return these rows with the previews of imports as the present version stores them."""
+    """Return these rows, with import previews in the format of the current version."""
     imports = [tuple(map(_with_new_results, row)) for row in rows["imports"]]
     assert imports != rows["imports"]
     return {**rows, "imports": imports}

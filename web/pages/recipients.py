@@ -33,7 +33,7 @@ from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
 MAX_SHOWN_LISTS = 1_000
-MAX_ADDRESSES = 1_000  # that can be added in one form
+MAX_ADDRESSES = 1_000  # that can be added with one form
 MAX_NAMED = 3  # in one message, which is stored in a cookie
 ADDED_BY = "page"
 USE_REACTIVATE = "{}. Use Reactivate to change that."
@@ -116,7 +116,7 @@ def show_one(recipient_id: int) -> AnyResponse:
 
 @blueprint.post("/recipients/add-to-list")
 def add_to_list() -> AnyResponse:
-    """Add the selected recipients to a list. Those who left it stay out."""
+    """Add the selected recipients to a list. Those who left it are not added."""
     form = read_page_form_with_options(request, ("next", "list"), ("recipient",))
     back = redirect(safe_path(form.fields.get("next") or "/recipients"), 303)
     selected = [recipient for text in form.options.get("recipient", ()) if (recipient := _get(clean_event_id(text)))]

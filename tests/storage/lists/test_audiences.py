@@ -371,8 +371,8 @@ class TestHolding:
     @pytest.mark.parametrize(
         ("email", "reason"),
         [
-            (to("empty"), 'nobody was left in its list "empty" when it was due'),
-            (to("empty", "other"), "nobody was left in its lists when it was due"),
+            (to("empty"), 'nobody was left on its list "empty" when it was due'),
+            (to("empty", "other"), "nobody was left on its lists when it was due"),
             (to("a", but=["a2"]), "nobody was left in its audience when it was due"),
             (to(but=["a2", "b", "c"]), "nobody was left in its audience when it was due"),
             (named("gone"), "none of its recipients was active when it was due"),

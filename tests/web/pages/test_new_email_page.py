@@ -341,7 +341,7 @@ def test_a_test_has_the_values_of_the_recipient_who_is_shown(page: Page) -> None
 def test_a_name_that_no_one_has_is_an_error_and_braces_can_be_sent_as_written(page: Page) -> None:
     answer = page.write(email_content="\nDear {{ name }},")
     assert answer.status_code == 400
-    assert "The content has {{ name }} in line 2, column 6, but no recipient has personal fields." in text_of(answer)
+    assert "The content has {{ name }} on line 2, column 6, but no recipient has personal fields." in text_of(answer)
     assert "Send braces as written" in answer.text
     written = page.write(email_content="Dear {{ name }},", email_personal="no")
     assert "exactly as written" in text_of(written)
