@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +17,9 @@ VALUES = {"r0@example.com": {"name": "Ada <3", "ticket": "A&B"}, "r1@example.com
 
 
 @pytest.fixture
-def people(api: Api) -> Api:
-    """Three recipients; one has a ticket. The known names are `name` and `ticket`."""
+def people(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """Three recipients; one has a ticket. The known names are `name` and `ticket`. Surveys never run out of time."""
+    monkeypatch.setattr("storage.personal_fields.time", SimpleNamespace(monotonic=lambda: 0.0))
     api.installation.add_recipients(3)
     with api.installation.database() as database, database.connection.transaction():
         for address, fields in VALUES.items():
