@@ -46,5 +46,5 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER recipients_text_changed AFTER UPDATE OF address_key, fields ON recipients FOR EACH ROW
-    WHEN (NEW.address_key <> OLD.address_key OR (NEW.fields IS NOT NULL AND NEW.fields <> COALESCE(OLD.fields, '')))
+    WHEN (NEW.fields IS NOT NULL OR NEW.address_key <> OLD.address_key)
     EXECUTE FUNCTION mark_text_changed();

@@ -20,7 +20,7 @@ CREATE TRIGGER recipients_updated AFTER UPDATE ON recipients WHEN CASE WHEN OLD.
 END;
 
 CREATE TRIGGER recipients_text_changed AFTER UPDATE OF address_key, fields ON recipients
-    WHEN NEW.address_key <> OLD.address_key OR (NEW.fields IS NOT NULL AND NEW.fields <> COALESCE(OLD.fields, ''))
+    WHEN NEW.fields IS NOT NULL OR NEW.address_key <> OLD.address_key
 BEGIN
     UPDATE search_chunks SET state = 1 WHERE chunk = NEW.recipient_id >> 13 AND state <> 1;
 END;
