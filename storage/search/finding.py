@@ -11,14 +11,15 @@ a statement reads at once, they are first intersected with these ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from storage.connection import Connection, Row
 from storage.search import postings
 from storage.search.postings import CHUNK_BITS, CHUNK_SIZE, Offsets
-from storage.search.words import SEPARATOR, Word, values_text
+from storage.search.words import SEPARATOR, Word, may_have_values, values_text
 
 MAX_ID = 2**63 - 1
 MAX_GRAMS = 6  # of a word that are looked up; more would hardly rule out more candidates
@@ -95,7 +96,7 @@ class Search(NamedTuple):
         others = [word.value for word in self.words if word.address not in key]
         if not others:
             return True
-        if not fields:
+        if not fields or not may_have_values(fields, others):
             return False
         values = values_text(fields)
         return all(word in values for word in others)
@@ -179,9 +180,11 @@ class _Finder:
     def _indexed(self, chunk: int, offsets: Offsets, after: int) -> Iterator[int]:
         """Yield the candidates of a chunk who match."""
         first = chunk << CHUNK_BITS
+        for select in self._indexed_filters():
+            if postings.size(offsets) > FIRST_SLICE:
+                rows = select(after=max(after, first - 1), until=first + CHUNK_SIZE - 1)
+                offsets = postings.intersection([offsets, {recipient_id - first for (recipient_id,) in rows}])
         candidates = [first + offset for offset in postings.in_order(offsets) if first + offset > after]
-        if len(candidates) > FIRST_SLICE:
-            candidates = self._filtered(candidates)
         conditions = f"{STATUS_CONDITIONS[self._search.status]} {self._in_list}"
         start, limit = 0, FIRST_SLICE
         while start < len(candidates):
@@ -194,18 +197,15 @@ class _Finder:
         matches = self._search.matches
         return (recipient_id for recipient_id, key, fields in rows if matches(key, fields))
 
-    def _filtered(self, ids: list[int]) -> list[int]:
-        """Return those of these ids with the status, if it is rare, and in the list. Both are indexed."""
-        limits = {"after": ids[0] - 1, "until": ids[-1]}
-        if self._search.list_id is not None:
-            sql = IDS_OF_LIST.format(still=self._still)
-            found = {row[0] for row in self._connection.fetch_all(sql, list_id=self._search.list_id, **limits)}
-            ids = [each for each in ids if each in found]
-        if self._search.status in RARE_STATUSES:
-            sql = IDS_OF_STATUS.format(condition=STATUS_CONDITIONS[self._search.status])
-            found = {row[0] for row in self._connection.fetch_all(sql, **limits)}
-            ids = [each for each in ids if each in found]
-        return ids
+    def _indexed_filters(self) -> list[Callable[..., list[Row]]]:
+        """Return functions that select the ids with the status, if it is rare, and in the list, from an index."""
+        search, fetch = self._search, self._connection.fetch_all
+        filters: list[Callable[..., list[Row]]] = []
+        if search.status in RARE_STATUSES:
+            filters.append(partial(fetch, IDS_OF_STATUS.format(condition=STATUS_CONDITIONS[search.status])))
+        if search.list_id is not None:
+            filters.append(partial(fetch, IDS_OF_LIST.format(still=self._still), list_id=search.list_id))
+        return filters
 
     def _candidates(self, chunks: list[int]) -> list[tuple[int, Offsets]]:
         """Return who may match, for each of these chunks that has anyone."""

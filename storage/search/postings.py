@@ -105,6 +105,11 @@ def intersection(parts: Iterable[Offsets]) -> Offsets:
     return {offset for offset in found if all(bitmap >> offset & 1 for bitmap in dense)} if dense else found
 
 
+def size(offsets: Offsets) -> int:
+    """Return the number of offsets."""
+    return offsets.bit_count() if isinstance(offsets, int) else len(offsets)
+
+
 def in_order(offsets: Offsets) -> list[int]:
     """Return these offsets as a list."""
     if isinstance(offsets, set):

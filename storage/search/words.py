@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SEPARATOR = "\n\n"  # between texts, and after the last one; no word contains it
@@ -42,6 +43,14 @@ def values_text(fields: str | None) -> str:
     if not isinstance(values, dict):
         return ""
     return fold_value(SEPARATOR.join(value for value in values.values() if isinstance(value, str)))
+
+
+def may_have_values(fields: str, words: Iterable[str]) -> bool:
+    """Return False if the values of these fields certainly lack one of the folded words. Fast: decodes no JSON."""
+    if "\\" in fields:  # an escaped character
+        return True
+    text = fold_value(fields)
+    return all(word in text for word in words)
 
 
 def indexed_text(address_key: str, fields: str | None) -> str:
