@@ -43,7 +43,7 @@ from storage.deliveries.outcome import (
     SendIntent,
 )
 from storage.deliveries.retry import Standings
-from storage.email_listing import EmailSummary
+from storage.email_listing import EmailsFound, EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
     RESTORE_BACKUP,
@@ -82,6 +82,8 @@ from storage.recipients.imports import Import, Imports
 from storage.recipients.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
+from storage.search.index import SearchIndex
+from storage.search.words import Word, fold_value
 from storage.senders.clock_steps import Clocks, WrongClock, offset_is_right
 from storage.senders.leases import LEASE_SECONDS, RENEW_SECONDS, Senders
 from storage.senders.sender_errors import CLOCK, MAIL_SERVER, SenderError, SenderErrors
@@ -138,6 +140,7 @@ __all__ = [
     "Email",
     "EmailSummary",
     "EmailWriter",
+    "EmailsFound",
     "EventIdUsed",
     "HistoryPage",
     "HistoryRow",
@@ -177,10 +180,12 @@ __all__ = [
     "Totals",
     "UnusableList",
     "WaitingEmail",
+    "Word",
     "WrongClock",
     "WrongStatus",
     "boot_clock",
     "db_init",
+    "fold_value",
     "format_utc",
     "name_key",
     "offset_is_right",
@@ -211,6 +216,7 @@ class Database:
         self.deliveries = Deliveries(connection, self.progress, self.recipients)
         self.senders = Senders(connection, self.deliveries)
         self.imports = Imports(connection, self.progress)
+        self.search_index = SearchIndex(connection)
         self.health = Health(connection)
         self.sessions = EndedSessions(connection)
         self.clocks = Clocks(connection)

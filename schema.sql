@@ -153,6 +153,21 @@ CREATE TABLE field_names (
     name TEXT PRIMARY KEY
 );
 
+-- The index for searching recipients, in chunks of 8,192 recipient_ids (storage/search/index.py).
+CREATE TABLE search_chunks (
+    chunk BIGINT PRIMARY KEY, -- recipient_id >> 13
+    state BIGINT NOT NULL     -- 0: current; 1: a recipient has changed since; otherwise a process is indexing it
+);
+CREATE INDEX search_chunks_outdated ON search_chunks (state) WHERE state <> 0;
+
+-- Which recipients of a chunk have a text with these characters (storage/search/postings.py).
+CREATE TABLE search_postings (
+    chunk      BIGINT NOT NULL,
+    bigram     BIGINT NOT NULL, -- two characters: the code point of the first one * 2^21, plus that of the second
+    recipients BYTEA NOT NULL,  -- by the third character
+    PRIMARY KEY (chunk, bigram)
+);
+
 -- Uploaded files of recipients. The recipients that an import added are those with after_id < recipient_id <= last_id,
 -- because one commit assigns all of these IDs. The process that works on an import updates `heartbeat_at`.
 CREATE TABLE imports (

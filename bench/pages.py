@@ -1,4 +1,6 @@
-"""How long each page takes with a million recipients, ten thousand emails and one email of a million deliveries.
+"""How long each page takes with a million recipients, and an email with a delivery to each of them.
+
+There are also ten thousand emails, a thousand lists and five million memberships.
 
     python bench/pages.py [ROUNDS] [--postgresql]
 
@@ -28,14 +30,27 @@ from tests.support.servers.postgresql_server import PostgreSQLServer
 
 BOUND = 50  # ms, the median
 MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule
-RECIPIENTS, EMAILS = 1_000_000, 10_000
+RECIPIENTS, EMAILS, LISTS = 1_000_000, 10_000, 1_000
+LARGE_LISTS = (1, 2)  # of everyone, and of every second recipient; the others have 3,500 members of a million
 BIG = EMAILS + 1  # the email with a delivery to everyone
 NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :many)"
 STATUS = "CASE n % 100 WHEN 7 THEN 'failed' WHEN 8 THEN 'queued' WHEN 9 THEN 'unknown' ELSE 'sent' END"
+ADDRESS = """
+    'p' || n || CASE n % 5 WHEN 0 THEN '.smith' WHEN 1 THEN '.lee' WHEN 2 THEN '.garcia' ELSE '' END
+        || '@mail' || (n % 500) || '.example'
+"""
+FIELDS = """
+    '{"first_name": "Ada' || (n % 997) || '", "last_name": "' || CASE n % 3 WHEN 0 THEN 'Müller' WHEN 1 THEN 'López'
+        ELSE 'Straße' END || '", "city": "City ' || (n % 300) || '"}'
+"""
 FILL = (
-    f"""{NUMBERS} INSERT INTO recipients (recipient_id, address, address_key, created_at, status)
-    SELECT n, 'p' || n || '@example.com', 'p' || n || '@example.com', 0,
-        CASE WHEN n % 1000 = 0 THEN 'unsubscribed' ELSE 'active' END FROM numbers""",
+    f"""{NUMBERS} INSERT INTO recipients (recipient_id, address, address_key, created_at, status, fields)
+    SELECT n, {ADDRESS}, {ADDRESS}, 0, CASE WHEN n % 1000 = 0 THEN 'unsubscribed' ELSE 'active' END, {FIELDS}
+    FROM numbers""",
+    f"""{NUMBERS} INSERT INTO lists (list_id, name, name_key, created_at, members)
+    SELECT n, 'list-' || n, 'list-' || n, 0, CASE n WHEN 1 THEN :recipients WHEN 2 THEN :recipients / 2
+        ELSE :recipients / 1000 * 7 / 2 END FROM numbers""",
+    "UPDATE counters SET value = :lists WHERE name = 'list_id'",
     "UPDATE counters SET value = :many WHERE name = 'recipient_id'",
     f"""{NUMBERS} INSERT INTO emails (event_id, due_at, created_at, finished_at, token, subject, content, status,
         held_because, logged)
@@ -61,6 +76,13 @@ FILL = (
     SELECT :big, n, :now, CASE n % 100 WHEN 7 THEN 'failed' WHEN 8 THEN 'deferred' ELSE 'in_doubt' END,
         '550 5.1.1 no mailbox ' || n % 20 FROM numbers WHERE n % 100 IN (7, 8, 9)""",
 )
+
+
+# One list. Its members are evenly distributed over all recipients, and begin with another one in each list.
+FILL_LIST = f"""
+{NUMBERS} INSERT INTO memberships (list_id, recipient_id, joined_at, added_by)
+SELECT :list_id, 1 + (n * (:recipients / :many) + :list_id) % :recipients, 0, 'program' FROM numbers
+"""
 
 
 def main() -> None:
@@ -92,6 +114,12 @@ def measure(folder: Path, options: argparse.Namespace, where: dict[str, str]) ->
     began = time.monotonic()
     fill(installation, options.recipients)
     print(f"{options.recipients:,} recipients, {EMAILS:,} emails in {time.monotonic() - began:.0f} s", flush=True)
+    began = time.process_time()
+    with installation.database() as database:
+        before = database.connection.size()
+        database.search_index.update()
+        megabytes = (database.connection.size() - before) / 1e6
+    print(f"indexed for searches with {time.process_time() - began:.0f} s of CPU: {megabytes:.0f} MB", flush=True)
     client = create_app(installation.settings).test_client()
     kept = [ask(client, page, options.rounds) for page in pages(installation, options.recipients)]
     return weigh(client, "/") and all(kept)
@@ -102,15 +130,18 @@ def fill(installation: Installation, recipients: int) -> None:
     installation.save_email(BIG + 1)
     installation.add_recipients(20)
     installation.task()
-    values = {"now": int(time.time()), "big": BIG}
+    values = {"now": int(time.time()), "big": BIG, "recipients": recipients, "lists": LISTS}
     with installation.database() as database:
         with database.connection.transaction():
             for table in ("deliveries", "progress", "emails", "recipients"):
                 database.connection.execute(f"DELETE FROM {table}")
             for statement in FILL:
                 many = EMAILS if "INTO emails" in statement or "6000" in statement else recipients
+                many = LISTS if "INTO lists" in statement else many
                 used = {key: value for key, value in {**values, "many": many}.items() if f":{key}" in statement}
                 database.connection.execute(statement, **used)
+            for list_id, many in database.connection.fetch_all("SELECT list_id, members FROM lists ORDER BY list_id"):
+                database.connection.execute(FILL_LIST, list_id=list_id, many=many, recipients=recipients)
         database.connection.analyze()
         database.record_heartbeat(values["now"])
 
@@ -128,6 +159,17 @@ def pages(installation: Installation, recipients: int) -> list[str]:
         *(f"/emails/{BIG}/frame", f"/emails/{BIG}/source", "/emails/new"),
         *("/recipients", f"/recipients?after={middle}", "/recipients?status=unsubscribed"),
         *("/recipients?address_begins=p77", f"/recipients/{middle}", "/recipients/import"),
+        *("/recipients?search=smith", "/recipients?search=zzqx", f"/recipients?search=p{middle}"),
+        *("/recipients?search=q", "/recipients?search=p", "/recipients?search=ada77+lópez"),
+        *("/recipients?search=99+mail7", "/recipients?domain=mail77.example", "/recipients?domain=none.example"),
+        *("/recipients?address_contains=77.smi", "/recipients?list=list-1", "/recipients?list=list-1&search=ada77"),
+        *("/recipients?list=list-2&search=zzqx", "/recipients?list=list-500&search=lee"),
+        *("/recipients?list=list-1&status=unsubscribed", "/recipients?list=list-2&status=unsubscribed&search=straße"),
+        *("/lists", "/lists?after=list-5", "/lists/1", f"/lists/1?after={middle}", "/lists/1?search=ada77"),
+        *("/lists/500", "/lists/500?search=smith", "/lists/500?search=zzqx"),
+        *("/?search=subject+77", "/?search=zzqx", "/?search=zzqx&status=sent", "/?search=subject&status=failed"),
+        *("/api/recipients?search=zzqx", "/api/recipients?search=müller&list=list-2"),
+        "/api/lists/list-2/members?search=ada",
         *("/outbox", f"/outbox/{message}", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
     ]
 

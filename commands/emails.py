@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Any
@@ -25,6 +25,8 @@ from database import (
     open_database,
 )
 from intake.email_options import AUDIENCE_WORDS
+from intake.errors import ValidationError
+from intake.search import clean_subject_search
 from intake.text import printable
 from monitoring.delivery_health import problems
 from monitoring.humanize import pluralize
@@ -63,16 +65,21 @@ def emails() -> None:
 
 
 @emails.command("list")
+@click.option("--search", metavar="TEXT", help="Show only emails whose subject contains each word.")
 @click.option("--status", type=click.Choice(EMAIL_STATUSES), help="Show only emails with this status.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Maximum number to show; 0 for all."
 )
 @json_option
 @plain_errors
-def list_(status: str | None, limit: int, as_json: bool) -> None:
+def list_(search: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List emails, latest due time first."""
+    try:
+        words = clean_subject_search(search) if search is not None else ()
+    except ValidationError as error:
+        raise click.ClickException(f"--search: the text {error.message}") from None
     with _database() as database:
-        for summary in islice(_summaries(database, status), limit or None):
+        for summary in islice(_summaries(database, words, status), limit or None):
             if as_json:
                 echo_json(_as_json(summary))
             else:
@@ -182,8 +189,14 @@ def _database() -> Database:
     return open_database(current_settings())
 
 
-def _summaries(database: Database, status: str | None) -> Iterator[EmailSummary]:
-    after = None
+def _summaries(database: Database, words: Sequence[str], status: str | None) -> Iterator[EmailSummary]:
+    after: tuple[datetime, int] | None = None
+    while words:
+        found = database.emails.search(words, after, PAGE_SIZE, status, newest_first=True)
+        yield from found.rows
+        after = found.next_after
+        if after is None:
+            return
     while page := database.emails.page(after, PAGE_SIZE, status, newest_first=True):
         yield from page
         after = page[-1].due_at, page[-1].event_id

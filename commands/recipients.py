@@ -20,7 +20,7 @@ from commands.import_file import ShownImportFile, show_invalid
 from commands.lists import ListName
 from commands.output import echo_json, json_line, json_option
 from commands.write_file import write_file
-from database import Added, Address, Database, MembersAdded, Recipient, name_key, open_database
+from database import RECIPIENT_STATUSES, Added, Address, Database, MembersAdded, Recipient, name_key, open_database
 from intake.address import clean_typed_address, distinct, stored_address
 from intake.email_fields import UNSTORABLE
 from intake.errors import ValidationError
@@ -29,6 +29,7 @@ from intake.recipients_csv.columns import Wanted
 from intake.recipients_csv.exported import Exported
 from intake.recipients_csv.format import encode_pages
 from intake.recipients_csv.reader import no_such_list
+from intake.search import clean_search, clean_searched_domain
 from intake.text import printable
 from monitoring.humanize import pluralize
 from web.services import current_settings
@@ -92,13 +93,23 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
 
 
 @recipients.command("list")
+@click.option("--search", metavar="TEXT", help="Show only those whose address or personal fields contain each word.")
+@click.option("--domain", metavar="NAME", help="Show only addresses of this domain.")
+@click.option("--list", "list_name", type=ListName(), help="Show only members of this list.")
+@click.option("--status", type=click.Choice(RECIPIENT_STATUSES), help="Show only recipients with this status.")
 @json_option
 @plain_errors
-def list_(as_json: bool) -> None:
-    """List all recipients with their status, in the order in which they were added."""
+def list_(search: str | None, domain: str | None, list_name: str | None, status: str | None, as_json: bool) -> None:
+    """List recipients with their status, in the order in which they were added: all, or those that match all options."""
     form = _as_json if as_json else _as_text
+    try:
+        words = clean_search(search) if search is not None else ()
+        wanted_domain = clean_searched_domain(domain) if domain is not None else None
+    except ValidationError as error:
+        raise click.ClickException(f"--{error.field}: the text {error.message}") from None
+    wanted: dict[str, Any] = {"status": status, "words": words, "domain": wanted_domain, "list_name": list_name}
     with _database() as database:
-        for page in database.recipients.pages():
+        for page in database.recipients.pages(**wanted):
             click.echo("\n".join(map(form, page)))
 
 

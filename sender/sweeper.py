@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from database import (
     LEASE_SECONDS,
     Database,
     DatabaseBusy,
+    DatabaseFull,
+    DatabaseReadOnly,
     DBError,
     NoSuchEmail,
     NotRetryable,
@@ -42,6 +45,7 @@ LOST_COMMITS_MESSAGE = (
     "The database will be treated as a restored backup"
 )
 PRUNE_SECONDS = 2
+INDEX_SECONDS = 10
 MAX_QUEUED_SWEEP_SECONDS = 600  # after this, a sweep started by the Redis queue leaves the rest to the next one
 
 
@@ -116,6 +120,7 @@ class Sweeper:
             elif result is not SweepResult.DONE:
                 return result
         self._prune()
+        self._index()
         return SweepResult.DONE
 
     def _prune(self) -> None:
@@ -126,6 +131,15 @@ class Sweeper:
             self._database.prune(
                 before, lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
             )
+
+    def _index(self) -> None:
+        """Update the index for searching recipients for up to INDEX_SECONDS, while nothing is due."""
+        if self._database.search_index.is_behind():
+            end = time.monotonic() + INDEX_SECONDS
+            with suppress(DatabaseBusy, DatabaseFull, DatabaseReadOnly):  # then searches are slower, but still right
+                self._database.search_index.update(
+                    lambda: time.monotonic() < end and not (self._stop.requested or self._has_work())
+                )
 
     def _has_work(self) -> bool:
         return self._database.has_work(int(time.time()), log=time.monotonic() >= self._log_again_at)

@@ -120,7 +120,7 @@ class Connection(Protocol):
         """Return the first few faults in the database's files, or None if checking takes more than `seconds`."""
 
     def set_storage_parameters(self) -> None:
-        """Set storage parameters and create the triggers that maintain `status_counts`, after creating the tables."""
+        """Set storage parameters and create the triggers, after creating the tables."""
 
     def analyze(self) -> None:
         """Update the planner's statistics after the deliveries have changed a lot."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from storage.connection import Connection
+from storage.connection import Connection, Row
+from storage.search.words import fold_value
 from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
 
+MAX_SEARCHED = 20_000  # emails whose subjects are compared for one page
+FIRST_WINDOW, MAX_WINDOW = 500, 4_000  # emails read by one statement of a search
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
 SELECT_SUMMARY = """
@@ -30,6 +34,11 @@ KEYS_WITH_FAILURES = """
 SELECT started_at, event_id FROM progress
 WHERE failed + unknown > 0 AND (started_at, event_id) < (:started_at, :event_id)
 ORDER BY started_at DESC, event_id DESC LIMIT :limit
+"""
+
+SELECT_SUBJECTS = """
+SELECT page.{time}, page.event_id, e.subject FROM ({{page}}) AS page JOIN emails e ON e.event_id = page.event_id
+ORDER BY page.{time} {{order}}, page.event_id {{order}}
 """
 
 Key = tuple[datetime, int]  # due_at (in a page with failures: started_at), event_id
@@ -100,6 +109,16 @@ SELECT_PAGE = {
 }
 
 
+class EmailsFound(NamedTuple):
+    """A page of the emails that match a search. The next one begins after the key `next_after`; None: the last page.
+
+    At most MAX_SEARCHED subjects are compared for a page, so a page can be short or empty and still have a next one.
+    """
+
+    rows: list[EmailSummary]
+    next_after: Key | None
+
+
 class EmailLists:
     """The lists of emails; a base class of Emails."""
 
@@ -125,10 +144,64 @@ class EmailLists:
             key = {"started_at": epoch_seconds(after[0]), "event_id": after[1]}
         return [_summary(*row) for row in self._connection.fetch_all(SELECT_PAGE_WITH_FAILURES, limit=limit, **key)]
 
+    def search(
+        self,
+        words: Sequence[str],
+        after: Key | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        newest_first: bool = False,
+        *,
+        with_failures: bool = False,
+    ) -> EmailsFound:
+        """Return up to `limit` emails whose subject contains all of these words, in the order of `page`.
+
+        The words are folded by `fold_value`. With `with_failures`, search only the emails of `page_with_failures`, in
+        their order.
+        """
+        key: tuple[int, int] | None = _raw_key(after, newest_first or with_failures)
+        found: list[tuple[int, int]] = []
+        compared, window = 0, FIRST_WINDOW
+        while key is not None and len(found) <= limit and compared < MAX_SEARCHED:
+            rows = self._subjects(key, window, status, newest_first, with_failures)
+            found += [(at, event_id) for at, event_id, subject in rows if _contains(subject, words)]
+            compared += len(rows)
+            key = (rows[-1][0], rows[-1][1]) if len(rows) == window else None
+            window = min(2 * window, MAX_WINDOW)
+        if len(found) > limit:
+            found = found[:limit]
+            key = found[-1]
+        return EmailsFound(self._summaries([event_id for _, event_id in found]), key and (moment(key[0]), key[1]))
+
+    def _subjects(
+        self, key: tuple[int, int], limit: int, status: str | None, newest_first: bool, with_failures: bool
+    ) -> list[Row]:
+        values: dict[str, int] = {"event_id": key[1], "limit": limit}
+        if with_failures:
+            sql = SELECT_SUBJECTS.format(time="started_at").format(page=KEYS_WITH_FAILURES, order="DESC")
+            return self._connection.fetch_all(sql, started_at=key[0], **values)
+        keys = keys_of(EMAIL_STATUSES if status is None else (status,), newest_first)
+        sql = SELECT_SUBJECTS.format(time="due_at").format(page=keys, order="DESC" if newest_first else "ASC")
+        return self._connection.fetch_all(sql, due_at=key[0], **values)
+
+    def _summaries(self, event_ids: Sequence[int]) -> list[EmailSummary]:
+        """Return these emails, in this order, except those that have been deleted since."""
+        return [found for event_id in event_ids if (found := self.summary(event_id)) is not None]
+
     def summary(self, event_id: int) -> EmailSummary | None:
         """Return an email without its content, or None."""
         row = self._connection.fetch_one(SELECT_ONE, event_id=event_id)
         return None if row is None else _summary(*row)
+
+
+def _contains(subject: str, words: Sequence[str]) -> bool:
+    folded = fold_value(subject)
+    return all(word in folded for word in words)
+
+
+def _raw_key(after: Key | None, newest_first: bool) -> tuple[int, int]:
+    values = key_values(after, newest_first)
+    return values["due_at"], values["event_id"]
 
 
 def key_values(after: Key | None, newest_first: bool) -> dict[str, int]:

@@ -40,11 +40,19 @@ WHERE finished_at IS NOT NULL AND content_digest IS NULL AND finished_at <= :bef
     AND (status = 'cancelled' OR logged = 1)
 ORDER BY finished_at LIMIT 1
 """
+# Chunks of 8,192 recipients that wait to be indexed (storage/search/index.py): those that have changed, and the next
+# one, if all of its ids have been assigned.
+SEARCH_INDEX_IS_BEHIND = """
+SELECT EXISTS (SELECT 1 FROM search_chunks WHERE state <> 0 AND state > 0)
+    OR EXISTS (SELECT 1 FROM counters WHERE name = 'recipient_id'
+               AND value >= ((SELECT COALESCE(MAX(chunk), -1) FROM search_chunks) + 2) * 8192 - 1)
+"""
 IS_IDLE = f"""
 SELECT NOT ({HAS_WORK})
     AND NOT EXISTS (SELECT 1 FROM senders)
     AND NOT EXISTS (SELECT 1 FROM counters WHERE name = 'backup_made_at')
     AND NOT EXISTS ({OLDEST_PRUNABLE})
+    AND NOT ({SEARCH_INDEX_IS_BEHIND})
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_version' AND value = :version)
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'schema_digest' AND value = :digest)
     AND EXISTS (SELECT 1 FROM meta WHERE name = 'boot' AND value = :boot)

@@ -18,7 +18,7 @@ that wait for it are put on hold, in two transactions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +32,9 @@ from storage.lists.memberships import COUNT_DEPARTED, COUNT_MEMBERS, END_OF_BATC
 from storage.progress import ProgressTable
 from storage.recipients.adding import restore_and_insert_staged, staged
 from storage.recipients.recipients import COLUMNS, Recipient, recipient_of
+from storage.search import finding
+from storage.search.finding import Search
+from storage.search.words import Word
 from storage.values import Address, epoch_seconds, moment, moment_or_none, name_key
 
 BATCH_SIZE = 1_000  # memberships inserted by one statement, or deleted in one transaction
@@ -103,6 +106,12 @@ SELECT m.joined_at, m.left_at, m.added_by, {", ".join(f"r.{column}" for column i
 FROM memberships m CROSS JOIN recipients r
 WHERE r.recipient_id = m.recipient_id AND m.list_id = :list_id AND m.recipient_id > :after AND r.removed_at IS NULL
 ORDER BY m.recipient_id LIMIT :limit
+"""  # noqa: S608 - statements of our own
+SELECT_MEMBERS_FOUND = f"""
+SELECT m.joined_at, m.left_at, m.added_by, {", ".join(f"r.{column}" for column in COLUMNS)}
+FROM memberships m CROSS JOIN recipients r
+WHERE m.list_id = :list_id AND m.recipient_id IN ({{ids}}) AND r.recipient_id = m.recipient_id
+ORDER BY m.recipient_id
 """  # noqa: S608 - statements of our own
 SELECT_LISTS_OF = f"""
 SELECT m.joined_at, m.left_at, m.added_by, {", ".join(f"l.{column}" for column in LIST_COLUMNS.split(", "))}
@@ -313,10 +322,19 @@ class Lists:
         self._hold_waiting(list_id, found)
         self._delete_members(list_id)
 
-    def members(self, name: str, after: int = 0, limit: int = 100) -> list[Member]:
-        """Return up to `limit` members after this recipient_id, with those who left, in the order of recipient_ids."""
-        list_id = self.require(name).list_id
-        rows = self._connection.fetch_all(SELECT_MEMBERS, list_id=list_id, after=after, limit=limit)
+    def members(self, name: str, after: int = 0, limit: int = 100, words: Sequence[Word] = ()) -> list[Member]:
+        """Return up to `limit` members after this recipient_id, with those who left, in the order of recipient_ids.
+
+        With `words`, return only those with each of these in the address, or in the value of a personal field.
+        """
+        found = self.require(name)
+        if words:
+            search = Search(tuple(words), list_id=found.list_id, with_departed=True)
+            ids = finding.find(self._connection, search, found.members, after, limit)
+            sql = SELECT_MEMBERS_FOUND.format(ids=", ".join(map(str, ids)))
+            rows = self._connection.fetch_all(sql, list_id=found.list_id) if ids else []
+        else:
+            rows = self._connection.fetch_all(SELECT_MEMBERS, list_id=found.list_id, after=after, limit=limit)
         return [
             Member(recipient_of(*row), moment(joined_at), moment_or_none(left_at), added_by)
             for joined_at, left_at, added_by, *row in rows

@@ -16,6 +16,7 @@ from storage.values import name_key
 BATCH_SIZE = 1_000  # memberships inserted or deleted by one statement
 
 SELECT_ID = "SELECT list_id FROM lists WHERE name_key = :key AND deleted_at IS NULL"
+SELECT_SIZE = "SELECT list_id, members FROM lists WHERE name_key = :key AND deleted_at IS NULL"
 SELECT_IDS = "SELECT name, list_id FROM lists WHERE deleted_at IS NULL ORDER BY name_key"
 SELECT_NAMES = """
 SELECT m.recipient_id, l.name FROM memberships m CROSS JOIN lists l
@@ -74,6 +75,13 @@ class Joined(NamedTuple):
     list_ids: tuple[int, ...] = ()
 
 
+class ListSize(NamedTuple):
+    """A list, and how many members it has."""
+
+    list_id: int
+    members: int
+
+
 def list_ids(connection: Connection) -> dict[str, int]:
     """Return the list_id of each list by its name."""
     return dict(connection.fetch_all(SELECT_IDS))
@@ -98,6 +106,14 @@ def find(connection: Connection, names: Iterable[str]) -> tuple[int, ...]:
             raise list_names.no_such_list(connection, name)
         found.append(row[0])
     return tuple(found)
+
+
+def size_of(connection: Connection, name: str) -> ListSize:
+    """Return the list_id of a list, and the number of its members. Raises NoSuchList."""
+    row = connection.fetch_one(SELECT_SIZE, key=name_key(name))
+    if row is None:
+        raise list_names.no_such_list(connection, name)
+    return ListSize(*row)
 
 
 def lock(connection: Connection, ids: Collection[int], now: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,4 +1,4 @@
--- Version 5 on PostgreSQL: recipients who are written to only by name are counted apart.
+-- Version 5 on PostgreSQL: recipients who are written to only by name are counted apart; changes of what a search finds.
 
 DROP TRIGGER recipients_insert ON recipients;
 DROP FUNCTION count_recipients_insert();
@@ -39,3 +39,12 @@ BEGIN
 END $$;
 CREATE TRIGGER recipients_UPDATE AFTER UPDATE ON recipients REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION count_recipients_UPDATE();
+
+CREATE FUNCTION mark_text_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE search_chunks SET state = 1 WHERE chunk = NEW.recipient_id >> 13 AND state <> 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER recipients_text_changed AFTER UPDATE OF address_key, fields ON recipients FOR EACH ROW
+    WHEN (NEW.fields IS NOT NULL OR NEW.address_key <> OLD.address_key)
+    EXECUTE FUNCTION mark_text_changed();

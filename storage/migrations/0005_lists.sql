@@ -1,4 +1,4 @@
--- Version 5: lists, audiences, named recipients and personal fields.
+-- Version 5: lists, audiences, named recipients, personal fields, and the index for searching recipients.
 
 CREATE TABLE lists (
     list_id     BIGINT PRIMARY KEY,
@@ -39,6 +39,19 @@ CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
 
 CREATE TABLE field_names (
     name TEXT PRIMARY KEY
+);
+
+CREATE TABLE search_chunks (
+    chunk BIGINT PRIMARY KEY,
+    state BIGINT NOT NULL
+);
+CREATE INDEX search_chunks_outdated ON search_chunks (state) WHERE state <> 0;
+
+CREATE TABLE search_postings (
+    chunk      BIGINT NOT NULL,
+    bigram     BIGINT NOT NULL,
+    recipients BYTEA NOT NULL,
+    PRIMARY KEY (chunk, bigram)
 );
 
 ALTER TABLE emails ADD COLUMN audience TEXT NOT NULL DEFAULT 'everyone'

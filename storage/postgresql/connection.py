@@ -16,7 +16,7 @@ from typing import Any, cast
 from storage.connection import Guard, LeaseTime, Row, Statement
 from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 from storage.postgresql.sql import MANY_ROWS, arrays, for_psycopg, named
-from storage.schema import count_triggers
+from storage.schema import count_triggers, search_triggers
 from storage.schema.structure import SELECT_POSTGRESQL_SCHEMA, Structure, of_postgresql
 from storage.senders.sender_lock import SenderLocks
 from storage.values import Address
@@ -214,8 +214,8 @@ class PostgreSQLConnection:
         return []
 
     def set_storage_parameters(self) -> None:
-        """Set how the new tables are stored and vacuumed, and create the triggers that maintain `status_counts`."""
-        self.executescript(STORAGE_PARAMETERS + count_triggers.POSTGRESQL)
+        """Set how the new tables are stored and vacuumed, and create the triggers."""
+        self.executescript(STORAGE_PARAMETERS + count_triggers.POSTGRESQL + search_triggers.POSTGRESQL)
 
     def analyze(self) -> None:
         """Update the statistics of the deliveries. Without them, a claim could sort all of them."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage import email_listing, status_counts
 from storage.connection import Connection
@@ -17,6 +16,9 @@ from storage.errors import NoSuchRecipient
 from storage.lists import memberships
 from storage.progress import ProgressTable
 from storage.recipients import adding
+from storage.search import finding
+from storage.search.finding import Search, like_pattern
+from storage.search.words import Word
 from storage.values import RECIPIENT_STATUSES, Address, epoch_seconds, moment
 
 BATCH_SIZE = 1_000  # recipients removed at a time
@@ -24,7 +26,6 @@ HISTORY_WINDOW_SIZE = 500  # emails read for one page of a recipient's history
 SAME_BOUNCE_SECONDS = 3600  # two refusals within this time may have the same cause, and count once
 MAX_CHARACTER = "\U0010ffff"  # greater than any character in an address
 MAX_KEY_LENGTH = 254  # characters
-LIKE_WILDCARD, ESCAPED = re.compile("[!%_]"), r"!\g<0>"
 
 DELETE_RECIPIENT = "DELETE FROM recipients WHERE recipient_id = :recipient_id"
 # A recipient who is added again after this is like a new one, except for what they decided themselves.
@@ -62,6 +63,7 @@ RETURNING status
 """
 COLUMNS = ("recipient_id", "address", "status", "created_at", "listed", "added_by", "fields")
 SELECT_RECIPIENTS = f"SELECT {', '.join(COLUMNS)} FROM recipients WHERE removed_at IS NULL"  # noqa: S608
+SELECT_BY_IDS = f"{SELECT_RECIPIENTS} AND recipient_id IN ({{ids}}) ORDER BY recipient_id"
 CONTAINS = "AND address_key LIKE :pattern ESCAPE '!'"
 PAGE_BY_ID = "AND recipient_id > :after ORDER BY recipient_id LIMIT :limit"
 PAGE_BY_KEY = """
@@ -218,20 +220,31 @@ class Recipients:
         status: str | None = None,
         address_begins: str | None = None,
         address_contains: str | None = None,
+        *,
+        words: Sequence[Word] = (),
+        domain: str | None = None,
+        list_name: str | None = None,
     ) -> list[Recipient]:
         """Return up to `limit` recipients after this recipient_id, in the order in which they were added.
 
-        With `address_begins`, return only those whose Address.key starts with it, in the order of their keys. Then this
-        raises NoSuchRecipient if the recipient `after` has been removed. With `address_contains`, return only those
-        whose Address.key contains it. That compares every key until the page is full: 0.4 s for a million recipients.
+        - `words`: only those with each of these words in the address, or in the value of a personal field;
+        - `domain`: only those whose address has this domain;
+        - `list_name`: only the members of this list. Raises NoSuchList;
+        - `address_contains`, `address_begins`: only those whose Address.key contains it, or starts with it.
+
+        With `address_begins`, but without words, domain and list, they are in the order of their keys. Then this raises
+        NoSuchRecipient if the recipient `after` has been removed.
         """
+        if max(len(address_begins or ""), len(address_contains or "")) > MAX_KEY_LENGTH:
+            return []
+        if words or domain is not None or list_name is not None or (address_contains and address_begins is None):
+            search = Search(tuple(words), address_begins, address_contains, domain, status)
+            return self._search(search, list_name, after, limit)
         sql = f"{SELECT_RECIPIENTS} {STATUS_CONDITIONS[status]}"
         values: dict[str, object] = {"limit": limit}
         if address_contains is not None:
-            if len(address_contains) > MAX_KEY_LENGTH:
-                return []
             sql += f" {CONTAINS}"
-            values["pattern"] = f"%{LIKE_WILDCARD.sub(ESCAPED, address_contains)}%"
+            values["pattern"] = like_pattern(address_contains)
         if address_begins is None:
             rows = self._connection.fetch_all(f"{sql} {PAGE_BY_ID}", after=after, **values)
         else:
@@ -240,10 +253,13 @@ class Recipients:
             rows = self._connection.fetch_all(f"{sql} {PAGE_BY_KEY}", after=key, **values)
         return [recipient_of(*row) for row in rows]
 
-    def pages(self, size: int = 1000) -> Iterator[list[Recipient]]:
-        """Yield all recipients in the order in which they were added, `size` at a time."""
+    def pages(self, size: int = 1000, **wanted: Any) -> Iterator[list[Recipient]]:
+        """Yield all recipients in the order in which they were added, `size` at a time.
+
+        `wanted` are arguments of `page`, except `address_begins`.
+        """
         after = 0
-        while page := self.page(after, size):
+        while page := self.page(after, size, **wanted):
             yield page
             after = page[-1].recipient_id
 
@@ -300,6 +316,15 @@ class Recipients:
     def _cancel_deliveries(self, recipient_id: int, now: int) -> None:
         for (event_id,) in self._connection.fetch_all(CANCEL_UNSENT, recipient_id=recipient_id, now=now):
             self._progress.count(event_id, {"cancelled": 1}, now)
+
+    def _search(self, search: Search, list_name: str | None, after: int, limit: int) -> list[Recipient]:
+        members = 0
+        if list_name is not None:
+            found = memberships.size_of(self._connection, list_name)
+            search, members = search._replace(list_id=found.list_id), found.members
+        ids = finding.find(self._connection, search, members, after, limit)
+        sql = SELECT_BY_IDS.format(ids=", ".join(map(str, ids)))
+        return [recipient_of(*row) for row in self._connection.fetch_all(sql)] if ids else []
 
     def _key(self, recipient_id: int) -> str:
         row = self._connection.fetch_one(SELECT_KEY, recipient_id=recipient_id)

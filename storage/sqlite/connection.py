@@ -20,7 +20,7 @@ from pathlib import Path
 from storage.clock import boot_clock, boot_id
 from storage.connection import Guard, LeaseTime, Row, Statement, Values
 from storage.errors import DatabaseBusy, DatabaseMissing, DatabaseReadOnly, DatabaseUnavailable
-from storage.schema import count_triggers
+from storage.schema import count_triggers, search_triggers
 from storage.schema.structure import SELECT_SQLITE_SCHEMA, Structure, of_sqlite
 from storage.senders.sender_lock import SenderLocks
 from storage.sqlite import integrity, staging
@@ -200,8 +200,8 @@ class SQLiteConnection:
             self.execute("ROLLBACK")
 
     def set_storage_parameters(self) -> None:
-        """Create the triggers that maintain `status_counts`. SQLite has no storage parameters."""
-        self.executescript(count_triggers.SQLITE)
+        """Create the triggers. SQLite has no storage parameters."""
+        self.executescript(count_triggers.SQLITE + search_triggers.SQLITE)
 
     def analyze(self) -> None:
         """Do nothing: no statement here depends on statistics."""

@@ -60,6 +60,14 @@ def test_a_status_and_a_limit_choose(emails: Command, database: Database) -> Non
     assert emails("list", "--status", "late").exit_code == 2
 
 
+def test_emails_are_found_by_words_of_the_subject(emails: Command, database: Database) -> None:
+    for number, subject in enumerate(("Gala in Wien", "Other", "GALA"), start=1):
+        database.emails.save(EMAIL._replace(event_id=number, subject=subject), NOON)
+    assert [line.split("\t")[0] for line in emails("list", "--search", "gala").stdout.splitlines()] == ["3", "1"]
+    assert emails("list", "--search", "gala", "--status", "held").stdout == ""
+    assert emails("list", "--search", "").stderr == "Error: --search: the text is empty\n"
+
+
 def test_the_list_as_json_lines(emails: Command, database: Database) -> None:
     send(database, fails=1)
     (line,) = emails("list", "--json").stdout.splitlines()

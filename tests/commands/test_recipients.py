@@ -86,6 +86,18 @@ def test_the_list_is_also_given_as_json_lines(recipients: Command) -> None:
     assert second["address"] == "josé@example.com"
 
 
+def test_recipients_are_found_by_words_domain_list_and_status(recipients: Command, database: Database) -> None:
+    database.lists.add("gala", datetime.now(UTC))
+    recipients("add", "ada@example.com", "bob@example.org", "--list", "gala")
+    recipients("add", "anna@example.com")
+    assert recipients("list", "--search", "ADA").output == "ada@example.com\tactive\n"
+    assert recipients("list", "--search", "example.com ann").output == "anna@example.com\tactive\n"
+    assert recipients("list", "--domain", "example.com", "--list", "Gala").output == "ada@example.com\tactive\n"
+    assert recipients("list", "--search", "ada", "--status", "rejected").output == ""
+    assert 'no list "other"' in recipients("list", "--list", "other").stderr
+    assert recipients("list", "--search", " ").stderr == "Error: --search: the text is empty\n"
+
+
 def test_one_bad_address_and_none_is_added(recipients: Command, database: Database) -> None:
     result = recipients("add", "a@example.com", "b@", "c d@example.com\x1b[2J")
     assert result.exit_code == 1

@@ -277,6 +277,17 @@ def test_a_delivery_that_is_due_again_is_work(installation: Installation) -> Non
     assert is_idle(installation)
 
 
+def test_recipients_that_wait_to_be_indexed_are_work(installation: Installation) -> None:
+    for sql in (
+        "UPDATE counters SET value = 8191 WHERE name = 'recipient_id'",
+        "UPDATE search_chunks SET state = 1",
+    ):
+        change(installation, sql)
+        assert not is_idle(installation)
+        assert sweep_once(installation) == []
+        assert is_idle(installation)
+
+
 def test_a_database_that_is_missing_locked_or_damaged_is_left_to_the_full_program(installation: Installation) -> None:
     path = installation.settings.database_path
     assert path is not None

@@ -27,7 +27,7 @@ from settings import Settings, load_settings
 from storage.connection import Connection
 from storage.errors import SendersRunning, UnknownSchema, UpgradeFailed
 from storage.postgresql.connection import STORAGE_PARAMETERS, PostgreSQLConnection
-from storage.schema import count_triggers, upgrading, version
+from storage.schema import count_triggers, search_triggers, upgrading, version
 from storage.schema.structure import differences, digest
 from storage.sqlite.connection import driver  # type: ignore[attr-defined]
 from tests.support.installation import PROJECT, Installation
@@ -106,7 +106,7 @@ class TestSchemas:
         kinds = Counter(part.kind for part in found)
         print(f"{connection.engine}: " + ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items())))
         assert kinds["table"] == len(ALL_TABLES)
-        assert kinds["trigger"] == 6
+        assert kinds["trigger"] == 7
         assert min(kinds["column"], kinds["index"], kinds["constraint"]) > 1
 
     def test_a_new_database_records_version_and_digest(self, database: Database) -> None:
@@ -115,7 +115,9 @@ class TestSchemas:
 
 
 def test_every_schema_change_has_its_own_version() -> None:
-    found = digest(upgrading.SCHEMA.read_text(), count_triggers.SQLITE, STORAGE_PARAMETERS, count_triggers.POSTGRESQL)
+    sqlite = count_triggers.SQLITE + search_triggers.SQLITE
+    postgresql = count_triggers.POSTGRESQL + search_triggers.POSTGRESQL
+    found = digest(upgrading.SCHEMA.read_text(), sqlite, STORAGE_PARAMETERS, postgresql)
     assert found == version.DIGEST, (
         f"schema.sql, the triggers or the storage parameters have changed; the digest is now {found}. If version "
         f"{version.VERSION} was released, add a migration (storage/migrations/README.md), raise VERSION in "
@@ -529,8 +531,10 @@ def _with_new_results(value: object) -> object:
 
 def created_now(connection: Connection) -> str:
     """Return the SQL that creates a new database."""
-    extra = count_triggers.SQLITE if connection.engine == "sqlite" else STORAGE_PARAMETERS + count_triggers.POSTGRESQL
-    return upgrading.SCHEMA.read_text() + extra
+    if connection.engine == "sqlite":
+        return upgrading.SCHEMA.read_text() + count_triggers.SQLITE + search_triggers.SQLITE
+    triggers = count_triggers.POSTGRESQL + search_triggers.POSTGRESQL
+    return upgrading.SCHEMA.read_text() + STORAGE_PARAMETERS + triggers
 
 
 def files_of(settings: Settings) -> bytes:

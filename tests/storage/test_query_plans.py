@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 
-from database import Audience, Database, DeliveryUpdate
+from database import Audience, Database, DeliveryUpdate, Word
 from settings import Settings, load_settings
+from storage.search.postings import CHUNK_SIZE
 from storage.sqlite.connection import SQLiteConnection
 from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, ending, enter, failed, key, sent, start
 
 Act = Callable[[Database], object]
 
 TABLES = (
-    "emails|deliveries|recipients|progress|attempts|hourly_stats|memberships|audiences|named_recipients|[adelmnprx]"
+    "emails|deliveries|recipients|progress|attempts|hourly_stats|memberships|audiences|named_recipients|"
+    "search_chunks|search_postings|[adelmnprx]"
 )
 SCAN = re.compile(rf"\bSCAN ({TABLES})\b|Seq Scan on ({TABLES})\b")
 SORT = re.compile(r"USE TEMP B-TREE FOR (ORDER|GROUP)|\bSort Key|Incremental Sort")
+ADA = Word("ada", "ada")
 KEY = NOON - timedelta(hours=1), 3
 
 TO_LISTS = EMAIL._replace(event_id=20, audience=Audience(("a", "b"), ("c",)))
@@ -45,6 +48,15 @@ LISTS: dict[str, Act] = {
     "recipients searched": lambda database: database.recipients.page(1, address_begins="p"),
     "recipients searched anywhere": lambda database: database.recipients.page(1, address_contains="p"),
     "unsubscribed searched": lambda database: database.recipients.page(1, status="unsubscribed", address_begins="p"),
+    "recipients of a domain": lambda database: database.recipients.page(1, domain="example.com"),
+    "recipients of a list": lambda database: database.recipients.page(1, list_name="a"),
+    "recipients found": lambda database: database.recipients.page(1, words=[ADA]),
+    "recipients found by one character": lambda database: database.recipients.page(1, words=[Word("p", "p")]),
+    "recipients found in a list": lambda database: database.recipients.page(1, words=[ADA], list_name="a"),
+    "rejected found": lambda database: database.recipients.page(1, words=[ADA], status="rejected"),
+    "rejected in a list": lambda database: database.recipients.page(1, list_name="a", status="rejected"),
+    "members found": lambda database: database.lists.members("a", words=[ADA]),
+    "update of the search index": lambda database: database.search_index.update(),
     "one recipient": lambda database: database.recipients.get(1),
     "one email": lambda database: database.emails.summary(7),
     "emails of a status": lambda database: database.emails.page(KEY, status="sent"),
@@ -93,6 +105,10 @@ LISTS: dict[str, Act] = {
 # of one delivery, parts of a count.
 SORTED: dict[str, Act] = {
     "emails": lambda database: database.emails.page(KEY),
+    "emails found": lambda database: database.emails.search(["a"], KEY),
+    "emails found, backwards": lambda database: database.emails.search(["a"], KEY, newest_first=True),
+    "emails of a status found": lambda database: database.emails.search(["a"], KEY, status="held"),
+    "emails with failures found": lambda database: database.emails.search(["a"], KEY, with_failures=True),
     "emails, backwards": lambda database: database.emails.page(KEY, newest_first=True),
     "counts": lambda database: (database.emails.counts(), database.recipients.counts()),
     "deliveries failed": lambda database: database.deliveries.page(7, 1, status="failed"),
@@ -131,7 +147,8 @@ class Recorder:
 
     def executemany(self, sql: str, rows: Sequence[Any]) -> Any:
         rows = list(rows)
-        self._note(sql, rows[0])
+        for row in rows[:1]:
+            self._note(sql, row)
         return self._real.executemany(sql, rows)
 
     def _note(self, sql: str, values: Any) -> None:
@@ -182,6 +199,19 @@ def filled(database: Database) -> Database:
         "UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id
     )
     return database
+
+
+@pytest.mark.parametrize("act", [act for act in LISTS if "found" in act or "index" in act])
+def test_nothing_is_scanned_if_recipients_are_indexed(filled: Database, act: str) -> None:
+    filled.connection.execute("UPDATE counters SET value = :value WHERE name = 'recipient_id'", value=3 * CHUNK_SIZE)
+    if act != "update of the search index":
+        assert filled.search_index.update() == 3
+    filled.connection.execute("UPDATE lists SET members = 100000")
+    plans = plans_of(filled, LISTS[act])
+    assert any("search_chunks" in sql for sql in plans)
+    for sql, plan in plans.items():
+        assert not SCAN.search(plan), f"{sql}\n{plan}"
+        assert not SORT.search(plan), f"{sql}\n{plan}"
 
 
 @pytest.mark.parametrize("act", LISTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
@@ -13,13 +14,15 @@ from database import (
     RETRYABLE_STATUSES,
     Audience,
     Database,
+    EmailsFound,
     EmailSummary,
     ReplaceResult,
     UnusableList,
 )
 from intake.email_fields import clean_event_id
 from intake.email_options import JSON_NAMES, invalid_list
-from intake.fields import Fields, InvalidFields, choice, number
+from intake.fields import Fields, InvalidFields, choice, number, text
+from intake.search import clean_subject_search
 from operations import get_email, get_summary
 from web.api import serializers
 from web.api.email_fields import clean_addressed_email
@@ -30,26 +33,27 @@ from web.problem_details import json_response
 from web.services import current_settings, in_database, perform
 
 MAX_RECIPIENTS = 10_000  # listed in one retry
+NO_WORDS: Sequence[str] = ()
 blueprint = Blueprint("emails", __name__)
 
 
 @blueprint.get("/emails")
 def list_emails() -> Response:
     """Return a page of emails, ordered by due time."""
-    fields = query_fields(request, "status", "order", "limit", "after")
+    fields = query_fields(request, "search", "status", "order", "limit", "after")
+    words = fields.take_or("search", text(clean_subject_search), NO_WORDS)
     status = fields.take_or("status", choice(*EMAIL_STATUSES), None)
     order = fields.take_or("order", choice("asc", "desc"), "asc")
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", email_cursor, None)
     fields.check()
-    count = size.value
-    rows, audiences = in_database(
-        lambda database: _page(database, after.value, count + 1, status.value, order.value == "desc")
+    newest_first = order.value == "desc"
+    found, audiences = in_database(
+        lambda database: _page(database, words.value, after.value, size.value, status.value, newest_first)
     )
     zone = current_settings().timezone
-    cursor = cursor_of(rows[count - 1].due_at, rows[count - 1].event_id) if len(rows) > count else None
-    documents = [serializers.email(row, zone, audiences.get(row.event_id, EVERYONE)) for row in rows[:count]]
-    return page_response("emails", documents, cursor)
+    documents = [serializers.email(row, zone, audiences.get(row.event_id, EVERYONE)) for row in found.rows]
+    return page_response("emails", documents, cursor_of(*found.next_after) if found.next_after else None)
 
 
 @blueprint.get("/emails/<event_id>")
@@ -104,12 +108,32 @@ def retry_deliveries(event_id: str) -> Response:
 
 
 def _page(
-    database: Database, after: tuple[datetime, int] | None, limit: int, status: str | None, newest_first: bool
-) -> tuple[list[EmailSummary], dict[int, Audience]]:
+    database: Database,
+    words: Sequence[str],
+    after: tuple[datetime, int] | None,
+    limit: int,
+    status: str | None,
+    newest_first: bool,
+) -> tuple[EmailsFound, dict[int, Audience]]:
     """Return a page of emails, and the lists of those that have any."""
-    rows = database.emails.page(after, limit, status, newest_first)
-    with_lists = [row.event_id for row in rows if row.audience in ("lists", "everyone_but")]
-    return rows, dict(zip(with_lists, database.audiences.names_of_each(with_lists), strict=True))
+    found = _found(database, words, after, limit, status, newest_first)
+    with_lists = [row.event_id for row in found.rows if row.audience in ("lists", "everyone_but")]
+    return found, dict(zip(with_lists, database.audiences.names_of_each(with_lists), strict=True))
+
+
+def _found(
+    database: Database,
+    words: Sequence[str],
+    after: tuple[datetime, int] | None,
+    limit: int,
+    status: str | None,
+    newest_first: bool,
+) -> EmailsFound:
+    if words:
+        return database.emails.search(words, after, limit, status, newest_first)
+    rows = database.emails.page(after, limit + 1, status, newest_first)
+    cursor = (rows[limit - 1].due_at, rows[limit - 1].event_id) if len(rows) > limit else None
+    return EmailsFound(rows[:limit], cursor)
 
 
 def _whole(database: Database, event_id: int) -> serializers.Document:

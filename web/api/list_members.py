@@ -8,10 +8,11 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
-from database import Address
+from database import Address, Word
 from intake.address import clean_address, distinct
 from intake.fields import Fields, number, text
 from intake.list_names import clean_list_name
+from intake.search import clean_search
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
@@ -21,6 +22,7 @@ from web.problem_details import json_response, no_content
 from web.services import current_settings, in_database
 
 MAX_MEMBERS = 50_000  # in one request
+NO_WORDS: Sequence[Word] = ()
 ADDED_BY = "program"
 blueprint = Blueprint("list_members", __name__)
 
@@ -29,12 +31,13 @@ blueprint = Blueprint("list_members", __name__)
 def list_members(name: str) -> Response:
     """Return a page of the members of a list, and of those who left it."""
     clean_list_name(name)
-    fields = query_fields(request, "limit", "after")
+    fields = query_fields(request, "search", "limit", "after")
+    words = fields.take_or("search", text(clean_search), NO_WORDS)
     size = fields.take_or("limit", limit, DEFAULT_PAGE_SIZE)
     after = fields.take_or("after", number, 0)
     fields.check()
     count = size.value
-    rows = in_database(lambda database: database.lists.members(name, after.value, count + 1))
+    rows = in_database(lambda database: database.lists.members(name, after.value, count + 1, words.value))
     cursor = rows[count - 1].recipient.recipient_id if len(rows) > count else None
     return page_response("members", [serializers.member(row) for row in rows[:count]], cursor)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from database import RECIPIENT_STATUSES, Address, Database, Recipient
+from database import RECIPIENT_STATUSES, Address, Database, Recipient, Word
 from intake.address import clean_address, distinct, fold, stored_address
 from intake.email_fields import UNSTORABLE, UNSTORABLE_MESSAGE
 from intake.errors import ValidationError
 from intake.fields import choice, number, recipient_number, text
+from intake.list_names import clean_list_name
+from intake.search import clean_search, clean_searched_domain
 from web.api import serializers
 from web.api.error_handlers import NotThere
 from web.api.json_body import read_json
@@ -25,13 +28,18 @@ from web.problem_details import json_response, no_content
 from web.services import current_settings, in_database
 
 ADDED_BY = "program"
+NO_WORDS: Sequence[Word] = ()
+FILTERS = ("search", "domain", "list", "status", "address_begins", "address_contains")
 blueprint = Blueprint("recipients", __name__)
 
 
 @blueprint.get("/recipients")
 def list_recipients() -> Response:
     """Return a page of recipients, or all of them as CSV."""
-    fields = query_fields(request, "status", "address_begins", "address_contains", "limit", "after", "format")
+    fields = query_fields(request, *FILTERS, "limit", "after", "format")
+    words = fields.take_or("search", text(clean_search), NO_WORDS)
+    domain = fields.take_or("domain", text(clean_searched_domain), None)
+    list_name = fields.take_or("list", text(clean_list_name), None)
     status = fields.take_or("status", choice(*RECIPIENT_STATUSES), None)
     begins = fields.take_or("address_begins", text(partial(_folded, "address_begins")), None)
     contains = fields.take_or("address_contains", text(partial(_folded, "address_contains")), None)
@@ -39,7 +47,14 @@ def list_recipients() -> Response:
     after = fields.take_or("after", number, 0)
     wanted = answer_format(fields)
     fields.check()
-    filters = {"status": status.value, "address_begins": begins.value, "address_contains": contains.value}
+    filters: dict[str, Any] = {
+        "status": status.value,
+        "address_begins": begins.value,
+        "address_contains": contains.value,
+        "words": words.value,
+        "domain": domain.value,
+        "list_name": list_name.value,
+    }
     if wanted.value == "csv":
         return export(after.value, **filters)
     count = size.value

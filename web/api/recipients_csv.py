@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -70,7 +71,7 @@ def answer_invalid_lines(error: InvalidLinesError) -> Response:
     return problem(400, str(error), INVALID, "Invalid request", errors=errors, bad_lines=error.count)
 
 
-def export(after: int, **filters: str | None) -> Response:
+def export(after: int, **filters: Any) -> Response:
     """Return all recipients that match these filters of `Recipients.page` as CSV, with their lists and fields."""
     columns = in_database(
         lambda database: Exported(database.recipients.field_names(), database.lists.ids(), with_status=True)
@@ -84,11 +85,11 @@ def _lists_of(columns: Exported, rows: list[Recipient]) -> dict[int, list[str]]:
     return in_database(lambda database: database.lists.names_of(ids)) if ids else {}
 
 
-def _rows(after: int, **filters: str | None) -> list[Recipient]:
+def _rows(after: int, **filters: Any) -> list[Recipient]:
     return in_database(lambda database: database.recipients.page(after, MAX_PAGE_SIZE, **filters))
 
 
-def _pages(rows: list[Recipient], **filters: str | None) -> Iterator[list[Recipient]]:
+def _pages(rows: list[Recipient], **filters: Any) -> Iterator[list[Recipient]]:
     """Yield these recipients, which are read before the response starts, then all following ones."""
     while rows:
         yield rows

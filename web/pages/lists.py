@@ -14,11 +14,12 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
-from database import Database, List, ListExists, Member, WaitingEmail
+from database import Database, List, ListExists, Member, WaitingEmail, Word
 from intake.address import stored_address
 from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from intake.list_names import clean_list_name
+from intake.search import clean_search
 from web.errors import LIST_NOT_FOUND, error_answer
 from web.form import read_page_form
 from web.pages.recipients import INVALID_CURSOR, members_added_sentences, read_lines
@@ -177,24 +178,38 @@ def _list_page(list_id: int, code: int = 200, **more: object) -> AnyResponse:
         after = clean_event_id(request.args.get("after") or "0")
     except ValidationError:
         raise BadRequest(INVALID_CURSOR) from None
-    data = in_database(lambda database: _load(database, list_id, after)) if list_id < 2**63 else None
+    search = request.args.get("search", "").strip()
+    try:
+        words = clean_search(search) if search else ()
+    except ValidationError as error:
+        raise BadRequest(f"the search text {error.message}") from None
+    data = in_database(lambda database: _load(database, list_id, words, after)) if list_id < 2**63 else None
     if data is None:
         return error_answer(404, LIST_NOT_FOUND)
     members = data.members[:PAGE_SIZE]
     has_more = len(data.members) > PAGE_SIZE
-    following = f"/lists/{list_id}?after={members[-1].recipient.recipient_id}" if has_more else None
+    searched = {"search": search} if search else {}
+    last = members[-1].recipient.recipient_id if has_more else None
     page = render_template(
-        "list.html", list=data.list, members=members, waiting=data.waiting, after=after, following=following, **more
+        "list.html",
+        list=data.list,
+        members=members,
+        waiting=data.waiting,
+        search=search,
+        after=after,
+        first=f"/lists/{list_id}?{urlencode(searched)}".removesuffix("?"),
+        following=f"/lists/{list_id}?{urlencode({**searched, 'after': last})}" if last else None,
+        **more,
     )
     return make_response(page, code)
 
 
-def _load(database: Database, list_id: int, after: int) -> ListPage | None:
+def _load(database: Database, list_id: int, words: Sequence[Word], after: int) -> ListPage | None:
     found = database.lists.get_by_id(list_id)
     if found is None:
         return None
     waiting = database.lists.waiting_emails(list_id, MAX_WAITING)
-    return ListPage(found, database.lists.members(found.name, after, PAGE_SIZE + 1), waiting)
+    return ListPage(found, database.lists.members(found.name, after, PAGE_SIZE + 1, words), waiting)
 
 
 def _get(list_id: int) -> List | None:

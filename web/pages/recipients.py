@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, flash, redirect, render_template, request
@@ -16,6 +16,7 @@ from database import (
     Address,
     Database,
     MembersAdded,
+    NoSuchList,
     NoSuchRecipient,
     Recipient,
     UnusableList,
@@ -23,11 +24,12 @@ from database import (
 from intake.address import clean_typed_address, fold, split_addresses, stored_address
 from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
+from intake.search import clean_search, clean_searched_domain
 from intake.text import printable
 from monitoring.humanize import pluralize
 from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
-from web.errors import RECIPIENT_NOT_FOUND, error_answer
+from web.errors import LIST_NOT_FOUND, RECIPIENT_NOT_FOUND, error_answer
 from web.form import read_page_form, read_page_form_with_options
 from web.services import current_settings, in_database
 
@@ -44,10 +46,29 @@ blueprint = Blueprint("recipients", __name__)
 class Filters(NamedTuple):
     """Which recipients the list shows."""
 
+    search: str | None = None
+    list: str | None = None  # a name
     status: str | None = None
+    domain: str | None = None
     address_begins: str | None = None
     address_contains: str | None = None
     after: int = 0
+
+    @property
+    def text(self) -> str:
+        """What to show in the search box."""
+        domain = f"@{self.domain.removeprefix('@')}" if self.domain else None
+        return self.search or domain or self.address_contains or self.address_begins or ""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.text or self.list or self.status)
+
+    @property
+    def by_address(self) -> bool:
+        """Whether the list is in the order of addresses."""
+        return bool(self.address_begins) and not (self.search or self.domain or self.list)
 
     def query(self, **changes: object) -> str:
         """Return the filters as a query string, for the first page unless `after` is given."""
@@ -69,6 +90,8 @@ def show() -> AnyResponse:
     filters = _filter()
     try:
         return Response(_page(filters))
+    except NoSuchList:
+        return error_answer(404, LIST_NOT_FOUND)
     except NoSuchRecipient:
         flash("That recipient has been removed. Showing the list from the start.", "warning")
         return redirect(f"/recipients{filters.query()}", 303)
@@ -177,24 +200,43 @@ def reactivate(recipient_id: int) -> AnyResponse:
 
 def _filter() -> Filters:
     status = request.args.get("status") or None
-    begins = request.args.get("address_begins", "").strip() or None
-    contains = request.args.get("address_contains", "").strip() or None
+    search, name, domain, begins, contains = (
+        request.args.get(part, "").strip() or None
+        for part in ("search", "list", "domain", "address_begins", "address_contains")
+    )
     if status not in (None, *RECIPIENT_STATUSES):
         raise BadRequest(f"status must be one of: {', '.join(RECIPIENT_STATUSES)}")
-    if UNSTORABLE.search(f"{begins}{contains}"):
+    if UNSTORABLE.search(f"{search}{name}{domain}{begins}{contains}"):
         raise BadRequest("the search text contains an invalid character")
     try:
-        return Filters(status, begins, contains, clean_event_id(request.args.get("after") or "0"))
+        after = clean_event_id(request.args.get("after") or "0")
     except ValidationError:
         raise BadRequest(INVALID_CURSOR) from None
+    return Filters(search, name, status, domain, begins, contains, after)
+
+
+def _wanted(filters: Filters) -> dict[str, Any]:
+    """Return the filters as arguments of `Recipients.page`."""
+    begins, contains = (part and fold(part) for part in (filters.address_begins, filters.address_contains))
+    try:
+        words = clean_search(filters.search) if filters.search else ()
+        domain = clean_searched_domain(filters.domain) if filters.domain else None
+    except ValidationError as error:
+        raise BadRequest(f"the search text {error.message}") from None
+    return {
+        "status": filters.status,
+        "address_begins": begins,
+        "address_contains": contains,
+        "words": words,
+        "domain": domain,
+        "list_name": filters.list,
+    }
 
 
 def _page(filters: Filters, **more: object) -> str:
     counts = in_database(lambda database: database.recipients.counts())
-    begins, contains = (part and fold(part) for part in (filters.address_begins, filters.address_contains))
-    rows = in_database(
-        lambda database: database.recipients.page(filters.after, PAGE_SIZE + 1, filters.status, begins, contains)
-    )
+    wanted = _wanted(filters)
+    rows = in_database(lambda database: database.recipients.page(filters.after, PAGE_SIZE + 1, **wanted))
     following = filters.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"
     lists = in_database(lambda database: database.lists.names(MAX_SHOWN_LISTS))

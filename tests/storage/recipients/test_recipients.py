@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from database import Address, Database, NoSuchRecipient
@@ -12,7 +14,7 @@ def add(database: Database, *names: str) -> None:
     database.recipients.add((Address(f"{name}@example.com", f"{name.lower()}@example.com") for name in names), NOON)
 
 
-def names(database: Database, after: int = 0, limit: int = 100, **wanted: str) -> list[str]:
+def names(database: Database, after: int = 0, limit: int = 100, **wanted: Any) -> list[str]:
     page = database.recipients.page(after, limit, **wanted)
     return [recipient.address.partition("@")[0] for recipient in page]
 

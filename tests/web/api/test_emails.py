@@ -202,3 +202,14 @@ def test_a_held_email_goes_out_when_it_is_released(api: Api) -> None:
     assert is_problem(api("POST", "/emails/1/release"), 409, "sending")
     api.sweep()
     assert api.get("/emails/1")["status"] == "sent"
+
+
+def test_emails_are_found_by_words_of_the_subject(api: Api) -> None:
+    for number, subject in enumerate(("Gala in Zürich", "Straße 100 %", "gala", "Other"), start=1):
+        assert put(api, number, subject=subject) == 201
+    assert numbers(api.get("/emails?search=GALA")) == [1, 3]
+    assert numbers(api.get("/emails?search=zÜrich+ala")) == [1]
+    assert numbers(api.get("/emails?search=strasse")) == numbers(api.get("/emails?search=0+%25")) == [2]
+    assert numbers(api.get("/emails?search=g_la")) == numbers(api.get("/emails?search=%25%25")) == []
+    assert in_pages(api, "/emails?search=gala&limit=1&order=desc&status=scheduled") == [[3], [1]]
+    assert numbers(api.get("/emails?search=gala&status=held")) == []

@@ -108,6 +108,38 @@ def test_recipients_are_listed_in_pages_by_status_and_by_how_they_begin(api: Api
     assert listed(api, "?status=active&address_begins=b") == []
 
 
+def test_recipients_are_found_by_words_domain_and_list(api: Api) -> None:
+    people = [
+        {"address": "ada@example.com", "fields": {"first_name": "Ada", "last_name": "Lovelace"}},
+        {"address": "grace@mail.example.org", "fields": {"name": "Grace Hopper", "city": "Straße"}},
+        {"address": "bob@example.com", "fields": {}},
+    ]
+    api.post("/recipients", {"recipients": people})
+    api("POST", "/lists", {"name": "Gala"})
+    api.post("/lists/Gala/members", {"addresses": ["ada@example.com", "grace@mail.example.org"]})
+    assert listed(api, "?search=LOVE") == ["ada@example.com"]
+    assert listed(api, "?search=hopper+STRASSE") == ["grace@mail.example.org"]
+    assert listed(api, "?search=ada+hopper") == []
+    assert listed(api, "?domain=Example.COM") == listed(api, "?domain=@example.com")
+    assert listed(api, "?domain=example.com") == ["ada@example.com", "bob@example.com"]
+    assert listed(api, "?list=gala&search=a") == ["ada@example.com", "grace@mail.example.org"]
+    assert listed(api, "?list=gala&domain=example.com&status=active") == ["ada@example.com"]
+    assert listed(api, "?list=gala&status=rejected") == []
+    first = api.get("/recipients?search=example&limit=2")
+    assert listed(api, first["next"].removeprefix("/api/recipients")) == ["grace@mail.example.org"]
+    (member,) = api.get("/lists/gala/members?search=lovelace")["members"]
+    assert member["address"] == "ada@example.com"
+    assert api("GET", "/recipients?list=gala&search=hopper&format=csv").text.count("\r\n") == 2
+    assert is_problem(api("GET", "/recipients?list=other"), 404)
+
+
+def test_an_invalid_search_is_refused(api: Api) -> None:
+    queries = ("search=", "search=+", "search=%00", "search=" + "x" * 255, "domain=", "domain=@", "list=")
+    for query in queries:
+        assert fields_of(api("GET", f"/recipients?{query}")) == [query.partition("=")[0]]
+    assert fields_of(api("GET", "/emails?search=%00")) == ["search"]
+
+
 @pytest.mark.parametrize("text", ["%25_%25_" * 20_000, "'", "\\", "%F4%8F%BF%BF", "' OR 1=1 --", "%EF%BF%BF"])
 def test_a_search_for_anything_is_a_search_for_that(api: Api, text: str) -> None:
     add(api, "a@example.com")

@@ -111,6 +111,19 @@ class TestOneList:
             recipient = database.recipients.get(1)
         assert recipient is not None and recipient.status == "active"
 
+    def test_members_are_found_by_any_part_of_their_address(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lists, "PAGE_SIZE", 1)
+        with api.installation.database() as database:
+            number = database.lists.add("gala", NOW).list_id
+            addresses = [Address(f"{name}@example.com", f"{name}@example.com") for name in ("ada", "bob", "adam")]
+            database.lists.add_members("gala", addresses, NOW, "page")
+        page = get(api, f"/lists/{number}?search=ADA")
+        assert "ada@example.com" in page and f'href="/lists/{number}?search=ADA&after=1"' in page
+        page = get(api, f"/lists/{number}?search=ADA&after=1")
+        assert "adam@example.com" in page and f'href="/lists/{number}?search=ADA">First page' in page
+        assert "No people in this list match <strong><bdi>zz</bdi>" in get(api, f"/lists/{number}?search=zz")
+        assert get(api, f"/lists/{number}?search=%00", 400)
+
     def test_one_invalid_line_adds_nobody(self, api: Api) -> None:
         (gala,) = add(api, "Gala")
         answer = post(api, f"/lists/{gala.list_id}/members", addresses="ann@example.com\nnobody\n")

@@ -81,13 +81,33 @@ class TestList:
 
     def test_the_box_finds_any_part_of_an_address(self, api: Api) -> None:
         add(api, ["h.schmidt", "bob", "schmidtke"])
-        assert 'name="address_contains" type="search"' in get(api, "/recipients")
+        assert 'name="search" type="search"' in get(api, "/recipients")
         page = get(api, "/recipients?address_contains=SCHMIDT")
         assert listed(page) == ["h.schmidt", "schmidtke"] and 'value="SCHMIDT"' in page
         assert 'href="/api/recipients?address_contains=SCHMIDT&format=csv"' in page
         assert sorted(listed(get(api, "/recipients?address_contains=%40example"))) == ["bob", "h.schmidt", "schmidtke"]
         assert "with <strong><bdi>009</bdi>" in get(api, "/recipients?address_contains=009")
         assert api.client.get("/recipients?address_contains=%00").status_code == 400
+
+    def test_the_box_finds_names_in_a_list(self, api: Api) -> None:
+        add(api, ["ada", "bob", "eve"])
+        with api.installation.database() as database:
+            database.lists.add("gala & more", datetime.now(UTC))
+            people = [Address("ada@example.com", "ada@example.com", '{"name": "Ada Lovelace"}')]
+            database.recipients.add(people, datetime.now(UTC), field_names=["name"])
+            addresses = [Address(f"{name}@example.com", f"{name}@example.com") for name in ("ada", "eve")]
+            database.lists.add_members("gala & more", addresses, datetime.now(UTC), "page")
+        page = get(api, "/recipients?search=LOVE+ada")
+        assert listed(page) == ["ada"] and 'value="LOVE ada"' in page
+        page = get(api, "/recipients?list=gala+%26+more&search=e")
+        assert listed(page) == ["ada", "eve"] and "<option selected>gala & more</option>" in page
+        assert 'href="/api/recipients?search=e&list=gala+%26+more&format=csv"' in page
+        assert 'href="/recipients?search=e&list=gala+%26+more&status=active"' in page
+        assert listed(get(api, "/recipients?domain=example.com&list=Gala+%26+more")) == ["ada", "eve"]
+        assert "match <strong><bdi>zz</bdi>" in get(api, "/recipients?search=zz")
+        assert get(api, "/recipients?list=other", 404)
+        for query in ("search=%00", f"search={'x' * 255}", "domain=@"):
+            assert get(api, f"/recipients?{query}", 400)
 
     def test_pages_go_on_within_the_filter(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(recipients, "PAGE_SIZE", 2)

@@ -335,6 +335,20 @@ class TestLists:
         assert listed(api, f"/?status=failed&day={datetime.now(ZoneInfo('Asia/Singapore')).date()}") in ([3, 2, 1], [])
         assert listed(api, "/?status=failed&day=2020-01-01") == []
 
+    def test_emails_are_found_by_their_subject(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(email_filter, "PAGE_SIZE", 1)
+        for number, subject in enumerate(("Gala", "Other", "The GALA"), start=1):
+            api.installation.save_email(number, number * DAY)
+            run(api, "UPDATE emails SET subject = :subject WHERE event_id = :id", subject=subject, id=number)
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).astimezone(ZoneInfo("Asia/Singapore")).date()
+        assert listed(api, "/?search=gala") == [3, 1]
+        assert listed(api, "/?search=gala&status=scheduled") == [1, 3]
+        assert listed(api, "/?search=the+GALA") == [3]
+        assert listed(api, f"/?search=gala&day={tomorrow}") == [1]
+        assert listed(api, "/?search=gala&status=held") == listed(api, "/?search=gala&status=failed") == []
+        assert "with <strong><bdi>zz &lt;</bdi></strong> in the subject" in page(api, "/?search=zz+%3C")
+        assert "The subject is too long" in page(api, "/?search=" + "x" * 255, 400)
+
     def test_a_day_is_one_of_the_services_zone(self, api: Api) -> None:
         midnight = datetime(2031, 5, 1, tzinfo=ZoneInfo("Asia/Singapore"))
         for number, seconds in ((1, -1), (2, 0), (3, DAY - 1), (4, DAY)):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from database import EMAIL_STATUSES, Database, EmailSummary
 from intake.errors import ValidationError
-from intake.fields import Fields, choice, number
+from intake.fields import Fields, choice, number, text
+from intake.search import clean_subject_search
 from intake.text import printable
 from web.api.params import cursor_of, email_cursor
 from web.services import current_settings
@@ -18,7 +19,8 @@ from web.services import current_settings
 PAGE_SIZE = 50  # rows
 ALL, WITH_FAILURES = "all", "failed"  # besides the statuses: all emails, and those that not everyone received
 CHOICES = (ALL, *EMAIL_STATUSES, WITH_FAILURES)
-NAMES = ("event_id", "status", "day", "after")
+NAMES = ("event_id", "search", "status", "day", "after")
+NO_WORDS: Sequence[str] = ()
 SMALLEST, LARGEST = -(2**63), 2**63 - 1  # of any event_id
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -40,6 +42,8 @@ class Filters(NamedTuple):
     status: str | None = None
     day: Day | None = None
     after: Key | None = None
+    search: Sequence[str] = ()  # folded words in the subject
+    text: str = ""  # the search as it was entered
 
     @property
     def newest_first(self) -> bool:
@@ -48,7 +52,12 @@ class Filters(NamedTuple):
 
     def address(self, after: Key | None = None) -> str:
         """Return the URL of this list, after a key."""
-        values = {"status": self.status, "day": self.day and self.day.date, "after": after and cursor_of(*after)}
+        values = {
+            "search": self.text or None,
+            "status": self.status,
+            "day": self.day and self.day.date,
+            "after": after and cursor_of(*after),
+        }
         return "/?" + urlencode({name: value for name, value in values.items() if value is not None})
 
 
@@ -67,16 +76,33 @@ def read(arguments: dict[str, str]) -> tuple[Filters, list[ValidationError]]:
         status=fields.take_or("status", choice(*CHOICES), None).value_or(None),
         day=fields.take_or("day", _day, None).value_or(None),
         after=fields.take_or("after", email_cursor, None).value_or(None),
+        search=fields.take_or("search", text(clean_subject_search), NO_WORDS).value_or(NO_WORDS),
+        text=arguments.get("search", "").strip(),
     )
     return filters, fields.errors
 
 
 def load_page(database: Database, filters: Filters) -> Listed:
     """Read a page of the emails that match the filters."""
+    if filters.search:
+        return _search(database, filters)
     emails = _list_of(database, filters)(filters.after or _start(filters), PAGE_SIZE + 1)
     inside = [email for email in emails if _is_of(filters.day, _at(filters, email))]
     page = inside[:PAGE_SIZE]
     return Listed(page, (_at(filters, page[-1]), page[-1].event_id) if len(inside) > PAGE_SIZE else None)
+
+
+def _search(database: Database, filters: Filters) -> Listed:
+    """Read a page of the search. The list is in the order of time, so a day ends where the first later email is."""
+    with_failures = filters.status == WITH_FAILURES
+    status = None if with_failures or filters.status == ALL else filters.status
+    after = filters.after or _start(filters)
+    found = database.emails.search(
+        filters.search, after, PAGE_SIZE, status, filters.newest_first, with_failures=with_failures
+    )
+    inside = [email for email in found.rows if _is_of(filters.day, _at(filters, email))]
+    goes_on = found.next_after is not None and _is_of(filters.day, found.next_after[0])
+    return Listed(inside, found.next_after if goes_on else None)
 
 
 def _list_of(database: Database, filters: Filters) -> Callable[[Key | None, int], list[EmailSummary]]:

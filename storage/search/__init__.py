@@ -1,0 +1,1 @@
+"""Search recipients by any part of their address or of a personal field."""
