@@ -1,6 +1,6 @@
 """The public interface of the data layer.
 
-`open_database` returns a Database whose schema has this program's version. Its methods are grouped by noun:
+`open_database` returns a Database whose schema has this program's version. Its methods are grouped by kind of record:
 `database.emails`, `.recipients`, `.deliveries`, `.imports` and so on. All of its exceptions are DBErrors.
 
 Times. The tables hold whole seconds since 1970 UTC. Everything that the pages, the API, commands and monitoring call
@@ -223,7 +223,7 @@ class Database:
         if row is None:
             raise DatabaseMissing(f"the database is damaged: it has no {name}", RESTORE_BACKUP)
         if not isinstance(row[0], str) or not row[0]:
-            raise DatabaseUnavailable(f"the database is damaged: its {name} is empty or not a text", RESTORE_BACKUP)
+            raise DatabaseUnavailable(f"the database is damaged: its {name} is empty or not text", RESTORE_BACKUP)
         return row[0]
 
     def last_heartbeat_at(self) -> int:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class App(Flask):
-    """Flask for plain functions. Checking each view and hook for a coroutine takes 1 % of the time of a POST."""
+    """Flask for plain functions. Checking each view and hook for a coroutine takes 1% of the time of a POST."""
 
     def ensure_sync(self, func: Callable[P, T]) -> Callable[P, T]:
         return func

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the cron job that sends due email every minute, or move it to this folder.
+# Install the cron job that sends due emails every minute, or move it to this folder.
 # With SCHEDULER=rq-scheduler it is a safety net for Redis, and runs every five minutes.
 # ./makecron.sh --remove removes it. Every other line of the crontab stays the same, byte for byte.
 set -eu

@@ -157,7 +157,7 @@ def decide_deliveries(
     now: datetime,
     recipient_ids: Collection[int] = (),
 ) -> int:
-    """Record a person's decision that `unknown` deliveries of an email were `sent`, or that they `failed`.
+    """Record an operator's decision that `unknown` deliveries of an email were `sent`, or that they `failed`.
 
     Return how many there were. `recipient_ids` limits this to some recipients; empty means all. Raises NoSuchEmail.
     """
@@ -168,7 +168,7 @@ def decide_deliveries(
 def decide_delivery(
     database: Database, wake_ups: WakeUps | None, event_id: int, recipient_id: int, status: str, now: datetime
 ) -> None:
-    """Record a person's decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
+    """Record an operator's decision about one delivery. Raises NotInDoubt unless it is `unknown`."""
     database.deliveries.decide(event_id, recipient_id, status, now)
 
 

@@ -50,6 +50,7 @@ main() {
     unset CDPATH
     cd -P -- "$(dirname -- "$0")"
     export PATH="$PATH:/usr/sbin:/sbin"
+    unset PYTHONDONTWRITEBYTECODE # otherwise each worker compiles all tests, which takes longer than to collect them
     . serving/environment.sh
     case $mode in
     all | install) prepare_system ;;

@@ -1,6 +1,6 @@
 -- The tables of email-endpoint, for SQLite and PostgreSQL.
 --
--- Times are in seconds since 1970 UTC. Integers are BIGINT and texts are TEXT on both engines. The program validates
+-- Times are in seconds since 1970 UTC. Integers are BIGINT and strings are TEXT on both engines. The program validates
 -- values before it stores them, because SQLite would accept 'soon' in a BIGINT column. New IDs come from `counters`, so
 -- they increase in the order in which their rows are committed.
 
@@ -20,7 +20,8 @@ CREATE TABLE counters (
     value BIGINT NOT NULL
 );
 
--- Emails as they were POSTed. The large columns come last, so that reading only the others does not touch their pages.
+-- Emails as they were submitted. The large columns come last, so that reading only the others does not touch their
+-- pages.
 CREATE TABLE emails (
     event_id     BIGINT PRIMARY KEY,
     due_at       BIGINT NOT NULL,
@@ -32,8 +33,8 @@ CREATE TABLE emails (
     logged       BIGINT NOT NULL DEFAULT 0 CHECK (logged IN (0, 1)), -- whether its event_id is in tasklog.log
     token        TEXT NOT NULL, -- random; the Message-IDs are derived from it
     content_digest TEXT,        -- SHA-256 in hexadecimal, once the content has been pruned
-    -- Who it is for: everyone, everyone but the lists that `audiences` excludes, the lists that it includes (less those
-    -- that it excludes), or the named recipients.
+    -- Who it is for: everyone, everyone except the members of the lists that `audiences` excludes, the lists that it
+    -- includes (less those that it excludes), or the named recipients.
     audience     TEXT NOT NULL DEFAULT 'everyone'
                  CHECK (audience = 'everyone' OR audience = 'lists' OR audience = 'named'
                         OR audience = 'everyone_but'),
@@ -80,11 +81,11 @@ CREATE TABLE progress (
 CREATE INDEX progress_by_last_recipient ON progress (last_recipient_id);
 -- Started emails that do not have all their deliveries yet.
 CREATE INDEX progress_unfinished ON progress (event_id) WHERE cursor_id < last_recipient_id;
--- Emails with failed or unknown deliveries, to list them.
+-- For listing emails with failed or unknown deliveries.
 CREATE INDEX progress_with_failures ON progress (started_at, event_id) WHERE failed + unknown > 0;
 
 -- Each address once, ignoring case. If a recipient who unsubscribed is removed, the row stays (removed_at), so that
--- nobody writes to them again.
+-- they do not receive emails again.
 CREATE TABLE recipients (
     recipient_id BIGINT PRIMARY KEY,
     address      TEXT NOT NULL,
@@ -92,8 +93,10 @@ CREATE TABLE recipients (
     status       TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'unsubscribed', 'rejected')),
     created_at   BIGINT NOT NULL,
     removed_at   BIGINT,
-    bounced_event_id BIGINT, -- the first email that bounced because the mailbox does not exist; a second one: rejected
-    listed       BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1)), -- 0: came by name, and is written to only by name
+    -- The first email that bounced because the mailbox does not exist. After the second one, the status is rejected.
+    bounced_event_id BIGINT,
+    -- 0: was created because an email named the address, and receives only emails that name it
+    listed       BIGINT NOT NULL DEFAULT 1 CHECK (listed IN (0, 1)),
     added_by     TEXT,       -- `import 7`, `email 7`, `program`, `page` or `command`; NULL: before version 5
     fields       TEXT        -- JSON object of personal fields, NULL if there are none
 );
@@ -109,19 +112,19 @@ CREATE TABLE lists (
     name        TEXT NOT NULL,
     name_key    TEXT NOT NULL UNIQUE, -- the name, compared without case
     created_at  BIGINT NOT NULL,
-    archived_at BIGINT,               -- takes no new emails; those that wait for it still go out
+    archived_at BIGINT,               -- accepts no new emails; those already scheduled for it still go out
     deleted_at  BIGINT,
     members     BIGINT NOT NULL DEFAULT 0, -- the number of memberships without left_at
     last_joined_at BIGINT NOT NULL DEFAULT 0 -- the latest joined_at ever, by a clock that may have been wrong
 );
 
--- Who is in a list. `left_at`: the recipient left, and no import or program adds them again.
+-- Who is on a list. `left_at`: the recipient left, and no import or program adds them again.
 CREATE TABLE memberships (
     list_id      BIGINT NOT NULL,
     recipient_id BIGINT NOT NULL,
     joined_at    BIGINT NOT NULL,
     left_at      BIGINT,
-    added_by     TEXT NOT NULL, -- as in `recipients`, or `left`: left the list without being in it
+    added_by     TEXT NOT NULL, -- as in `recipients`, or `left`: opted out of the list without having been a member
     PRIMARY KEY (list_id, recipient_id)
 );
 CREATE INDEX memberships_of_recipient ON memberships (recipient_id);
@@ -133,7 +136,7 @@ CREATE TABLE audiences (
     excluded BIGINT NOT NULL CHECK (excluded IN (0, 1)),
     PRIMARY KEY (event_id, list_id)
 );
--- Emails that wait for a list.
+-- For finding the emails of a list.
 CREATE INDEX audiences_of_list ON audiences (list_id, event_id);
 
 -- The recipients that an email names, in emails whose audience is `named`.
@@ -151,7 +154,7 @@ CREATE TABLE field_names (
 );
 
 -- Uploaded files of recipients. The recipients that an import added are those with after_id < recipient_id <= last_id,
--- because one commit assigns all of these ids. The process that works on an import updates `heartbeat_at`.
+-- because one commit assigns all of these IDs. The process that works on an import updates `heartbeat_at`.
 CREATE TABLE imports (
     import_id     BIGINT PRIMARY KEY,
     file_name     TEXT NOT NULL,
@@ -162,7 +165,7 @@ CREATE TABLE imports (
     heartbeat_at  BIGINT NOT NULL,
     error         TEXT,                      -- why it was refused or interrupted
     size          BIGINT NOT NULL,           -- bytes
-    position      BIGINT NOT NULL DEFAULT 0, -- bytes that have been read; when undoing, ids that have been checked
+    position      BIGINT NOT NULL DEFAULT 0, -- bytes that have been read; when undoing, IDs that have been checked
     valid         BIGINT NOT NULL DEFAULT 0, -- lines with an address to import
     invalid       BIGINT NOT NULL DEFAULT 0, -- lines that cannot be imported
     skipped       BIGINT NOT NULL DEFAULT 0, -- lines that the file itself marks as inactive
@@ -177,7 +180,7 @@ CREATE TABLE imports (
     removed       BIGINT NOT NULL DEFAULT 0, -- recipients removed by undoing the import
     kept          BIGINT NOT NULL DEFAULT 0, -- recipients kept when undoing the import
     list_id       BIGINT,                    -- the list that the recipients are added to
-    options       TEXT,                      -- JSON: the column of addresses, and the columns that become fields
+    options       TEXT,                      -- JSON: the address column, and the columns that become fields
     preview       TEXT,                      -- JSON: the format of the file, and its first lines
     invalid_lines TEXT                       -- the first invalid lines, as CSV
 );
@@ -202,12 +205,12 @@ CREATE TABLE status_counts (
 );
 
 -- One email to one recipient. Every index that a status change touches slows down sending, so there are few, and all
--- but the primary key are partial.
+-- except the primary key are partial.
 CREATE TABLE deliveries (
     event_id        BIGINT NOT NULL,
     recipient_id    BIGINT NOT NULL,
     status          TEXT NOT NULL DEFAULT 'queued'
-                    -- not IN (…), for which SQLite would build a set for each changed row: 40 % of the cost
+                    -- not IN (…), for which SQLite would build a set for each changed row: 40% of the cost
                     CHECK (status = 'sent' OR status = 'sending' OR status = 'claimed' OR status = 'queued'
                            OR status = 'failed' OR status = 'unknown' OR status = 'cancelled'),
     claimed_by      BIGINT,                    -- the sender_id that holds the claim
@@ -220,14 +223,14 @@ CREATE TABLE deliveries (
     reply           TEXT,                      -- the server's last reply
     PRIMARY KEY (event_id, recipient_id)
 );
--- Queued deliveries, to claim them email by email. No index includes `status`, so that the change to `sending`, which
--- every message needs, touches no index.
+-- For claiming queued deliveries, one email after the other. No index includes `status`, so that the change to
+-- `sending`, which every message needs, touches no index.
 CREATE INDEX deliveries_queued ON deliveries (event_id, next_attempt_at)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
--- Queued deliveries, to list them.
+-- For listing queued deliveries.
 CREATE INDEX deliveries_queued_by_recipient ON deliveries (event_id, recipient_id)
     WHERE claimed_by IS NULL AND finished_at IS NULL;
--- The deliveries that a sender has claimed, to take them over if it dies.
+-- For taking over the deliveries that a sender has claimed, if it dies.
 CREATE INDEX deliveries_claimed ON deliveries (claimed_by) WHERE claimed_by IS NOT NULL;
 
 -- Unsuccessful attempts, with the reason. Every failed or unknown delivery has at least one.
@@ -242,7 +245,7 @@ CREATE INDEX attempts_of_delivery ON attempts (event_id, recipient_id);
 
 -- Outcomes of attempts by hour (seconds since 1970 UTC, divided by 3600). Hours older than a year are added up in hour
 -- 0. Each sent message is also counted in one `late_` column: late_5 counts messages that were accepted more than 1 and
--- at most 5 seconds after their email was due, or after it was POSTed if that was later.
+-- at most 5 seconds after their email was due, or after it was submitted if that was later.
 CREATE TABLE hourly_stats (
     hour      BIGINT PRIMARY KEY,
     sent      BIGINT NOT NULL DEFAULT 0,
@@ -266,7 +269,7 @@ CREATE TABLE deferrals (
     total BIGINT NOT NULL
 );
 
--- Sessions that people have logged out of. They stay until they would have expired, so that their cookies are rejected.
+-- Sessions that people have logged out of. They stay until they would have expired, so that their cookies are refused.
 CREATE TABLE ended_sessions (
     session_id TEXT PRIMARY KEY,
     ends_at    BIGINT NOT NULL
@@ -290,14 +293,15 @@ CREATE TABLE sender_errors (
     since  BIGINT NOT NULL
 );
 
--- Addresses of the mail server that did not respond to an attempt to connect. Until then, others are tried first.
+-- Addresses of the mail server that did not respond to an attempt to connect. Until the time in the row, the other
+-- addresses are tried first.
 CREATE TABLE unreachable_addresses (
     address          TEXT PRIMARY KEY,
     remembered_until BIGINT NOT NULL
 );
 
--- How many seconds the wall clock of each machine was ahead of its boot clock, in each of its boots, when a sweep last
--- found it right. This changes only if someone sets the wall clock.
+-- For each boot of each machine: by how many seconds its wall clock was ahead of its boot clock when a sweep last found
+-- the wall clock to be right. This changes only if someone sets the wall clock.
 CREATE TABLE host_clocks (
     boot_id        TEXT PRIMARY KEY,
     offset_seconds BIGINT NOT NULL,

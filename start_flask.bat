@@ -24,14 +24,14 @@ exit /b 1
 :found
 %PYTHON% -m venv --clear .venv
 if not errorlevel 1 goto install
-echo start_flask.bat: Could not create .venv, see the error above. Fix it and start again 1>&2
+echo start_flask.bat: Could not create .venv (see the error above). Fix it and start again 1>&2
 exit /b 1
 
 :install
 echo Installing requirements.txt into .venv. The first time takes a minute ...
 ".venv\Scripts\python.exe" -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.txt >.venv\pip.log 2>&1
 if not errorlevel 1 goto installed
-echo start_flask.bat: pip could not install requirements.txt, see .venv\pip.log. Check the network connection and start again 1>&2
+echo start_flask.bat: pip could not install requirements.txt (see .venv\pip.log). Check the network connection and start again 1>&2
 exit /b 1
 
 :installed
@@ -49,6 +49,6 @@ echo The first start creates .venv and installs requirements.txt into it. Settin
 echo and from .env in this folder.
 echo.
 echo   --demo      use example data in the folder demo: three recipients and one email, due in a few seconds;
-echo               prints the file of each message. No mail leaves this machine.
+echo               prints the path of each delivered message. No mail leaves this machine.
 echo   -h, --help  show this text
 exit /b 0

@@ -11,7 +11,7 @@ SIGTERM. The first start creates .venv and installs requirements.txt into it. Se
 environment and from .env in this folder.
 
   --demo      use example data in the folder demo/: three recipients and one email, due in a few seconds;
-              prints the file of each message. No mail leaves this machine.
+              prints the path of each delivered message. No mail leaves this machine.
   -h, --help  show this text
 USAGE
 }

@@ -74,7 +74,7 @@ def samples(first_id: int, with_token: bool, send: bool) -> Iterator[Sample]:
     other = good | {"event_id": str(first_id + 1)}
     yield Sample("an email", good, 200, "Successful")
     yield Sample("the same email again", good, 400, "Error: .*UNIQUE constraint.*identical.*")
-    changed = good | {"email_content": "Good bye."}
+    changed = good | {"email_content": "Goodbye."}
     yield Sample("a different email with the same event_id", changed, 400, "Error: .*UNIQUE constraint.*different.*")
     unicode = other | {
         "email_subject": "Größe 日本語 😀",
@@ -171,7 +171,7 @@ def fail(reason: str) -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:5000", type=server_url, help="default: %(default)s")
-    parser.add_argument("--token", help="an API_TOKEN of the server; visible in the list of processes")
+    parser.add_argument("--token", help="an API_TOKEN of the server; visible in the process list")
     parser.add_argument(
         "--token-file",
         type=token_in,

@@ -143,7 +143,7 @@ def ask(client: FlaskClient, page: str, rounds: int) -> bool:
     answered = answer.status_code == (404 if page == "/nothing" else 200)
     told = "" if answered else f", answered {answer.status_code}"
     print(
-        f"{page[:44]:44} median {median:6.1f} ms, 95 % {percentile(times, 95):6.1f} ms, CPU {cpu:5.1f} ms, "
+        f"{page[:44]:44} median {median:6.1f} ms, 95% {percentile(times, 95):6.1f} ms, CPU {cpu:5.1f} ms, "
         f"{len(answer.data) / 1000:6.1f} kB{told}",
         flush=True,
     )

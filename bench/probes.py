@@ -134,7 +134,7 @@ def ask(name: str, path: str, get: Callable[[str], tuple[int, str]], requests: i
             print(f"{name}: answered {status}: {said}")
             return False
     median, cpu = statistics.median(times), (time.process_time() - cpu) * 1000 / requests
-    figures = f"median {median:6.2f} ms, 95 % {percentile(times, 95):6.2f} ms, CPU of this process {cpu:5.2f} ms"
+    figures = f"median {median:6.2f} ms, 95% {percentile(times, 95):6.2f} ms, CPU of this process {cpu:5.2f} ms"
     print(f"{name:16} {figures}; at most {BOUNDS[path]} ms allowed", flush=True)
     return median <= BOUNDS[path]
 

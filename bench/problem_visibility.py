@@ -128,7 +128,7 @@ class Problem(NamedTuple):
 
     words: str
     metric: str
-    sent: str  # the line of tasklog.log that says that mail goes out again
+    sent: str  # the line of tasklog.log that reports that mail is going out again
 
 
 class Place(NamedTuple):

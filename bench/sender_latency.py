@@ -1,10 +1,10 @@
-"""The sender with a distant server, and the cost of TLS. Measures whole `python task.py` processes.
+"""Measure the sender with a distant server, and the cost of TLS, in whole `python task.py` processes.
 
-First with 100 connections to a server that replies to each group of commands after 20 ms, as over a network with that
-round trip (only the TCP handshake is not delayed). At most one message per round trip is possible on each connection.
-Then plain and STARTTLS in alternation, on 32 connections without delay. The certificate (RSA 2048) is verified. The
-server is bench/support/delaying_sink.py in its own process. Its load is printed, because a busy server hides the cost
-of TLS. Needs openssl.
+First, it uses 100 connections to a server that replies to each group of commands after 20 ms, as over a network with
+that round trip (every reply except the TCP handshake is delayed). At most one message per round trip is possible on
+each connection. Then it alternates between plain SMTP and STARTTLS, on 32 connections without delay. The certificate
+(RSA 2048) is verified. The server is bench/support/delaying_sink.py in its own process. Its load is printed, because a
+busy server hides the cost of TLS. Needs openssl.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ CONNECTIONS = 32
 LARGE, TEN = 1, 2  # event_ids
 BATCH = 1000  # deliveries
 DUE_IN = 4  # seconds; time for the sender to start
-FIGURES = "median / 95 % / 99 % / longest, ms"
+FIGURES = "median / 95% / 99% / longest, ms"
 PARTS = ("speed", "batches", "writers", "fairness")
 
 

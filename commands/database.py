@@ -16,7 +16,7 @@ from web.services import current_settings
 VARIABLE = re.compile("[A-Z][A-Z0-9_]*")
 LOGIN_IN_URL = re.compile("[a-z]+://[^/@]*:[^/@]+@|.*[?&]password=")
 VISIBLE_LOGIN = (
-    "Warning: other users of this machine can see the password of this URL in the list of processes, and your shell\n"
+    "Warning: other users of this machine can see the password of this URL in the process list, and your shell\n"
     "may keep it in its history. Set NEW_DATABASE_URL in .env instead, and pass that name."
 )
 

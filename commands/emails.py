@@ -130,13 +130,13 @@ def cancel(event_id: int, as_json: bool) -> None:
 
 @emails.command(context_settings=NEGATIVE)
 @event_id_argument
-@click.option("--only", type=click.Choice(RETRYABLE_STATUSES), help="Retry only failed or only unconfirmed deliveries.")
+@click.option("--only", type=click.Choice(RETRYABLE_STATUSES), help="Retry only deliveries with this status.")
 @json_option
 @plain_errors
 def retry(event_id: int, only: str | None, as_json: bool) -> None:
-    """Retry failed and unconfirmed deliveries.
+    """Retry failed and unknown deliveries.
 
-    An unconfirmed delivery (`unknown`) may have arrived, so its recipient may get the email twice.
+    The message of an unknown delivery (unconfirmed on the pages) may have arrived. If so, its recipient gets it twice.
     """
     statuses = (only,) if only else RETRYABLE_STATUSES
     wake_ups = current_services().wake_ups
@@ -217,7 +217,7 @@ def _options(email: Email, count: AudienceCount | None) -> Iterator[str]:
         left_out = " and ".join(f"{number:,} {status}" for number, status in inactive if number)
         yield f"recipients now: {count.recipients:,}" + (f" ({left_out} left out)" if left_out else "")
     if email.recipients_max is not None:
-        yield f"held if it has more recipients than: {email.recipients_max:,}"
+        yield f"maximum recipients: {email.recipients_max:,} (held if there are more)"
     if email.from_name is not None:
         yield f"sender's name: {email.from_name}"
     if email.reply_to is not None:

@@ -20,7 +20,7 @@ PROGRESS_ROWS = 10_000  # between two updates of the progress
 
 
 class RefusedFileError(click.ClickException):
-    """Nothing of the file was imported, because of its invalid lines."""
+    """Nothing was imported from the file, because it has invalid lines."""
 
     def __init__(self, error: InvalidLinesError) -> None:
         super().__init__(str(error))

@@ -36,15 +36,15 @@ name_argument = click.argument("name", type=ListName())
 
 @click.group()
 def lists() -> None:
-    """Create, show, rename, archive and remove lists of recipients."""
+    """Create, show, rename, archive and delete lists of recipients."""
 
 
 @lists.command("list")
-@click.option("--archived", is_flag=True, help="Show only archived lists, instead of all others.")
+@click.option("--archived", is_flag=True, help="Show the archived lists instead.")
 @json_option
 @plain_errors
 def list_(archived: bool, as_json: bool) -> None:
-    """Show all lists by name, with the number of members of each."""
+    """Show the lists that are not archived, sorted by name, with the number of members."""
     with _database() as database:
         for each in _pages(database, archived):
             if as_json:
@@ -146,7 +146,7 @@ def archive(name: str, undo: bool, as_json: bool) -> None:
 @json_option
 @plain_errors
 def remove(name: str, as_json: bool) -> None:
-    """Remove a list. Its members remain recipients.
+    """Delete a list. Its members remain recipients.
 
     Emails already scheduled for it are put on hold.
     """
@@ -157,7 +157,7 @@ def remove(name: str, as_json: bool) -> None:
         echo_json({"removed": removed.name, "members": removed.members})
     else:
         click.echo(
-            printable(f"Removed the list {removed.name}. Its members ({removed.members:,}) are still recipients.")
+            printable(f"Deleted the list {removed.name}. Its members ({removed.members:,}) are still recipients.")
         )
 
 

@@ -49,7 +49,8 @@ def recipients() -> None:
 def add(addresses: tuple[str, ...], list_name: str | None, as_json: bool) -> None:
     """Add recipients (all or none).
 
-    Recipients who unsubscribed or were rejected keep that status. With --list, those who left the list stay out of it.
+    Recipients who unsubscribed or were rejected keep that status. With --list, those who left the list
+    are not added to it.
     """
     checked = _checked(addresses, _typed)
     with _database() as database:
@@ -94,7 +95,7 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @plain_errors
 def list_(as_json: bool) -> None:
-    """List all recipients with their status, oldest first."""
+    """List all recipients with their status, in the order in which they were added."""
     form = _as_json if as_json else _as_text
     with _database() as database:
         for page in database.recipients.pages():
@@ -105,7 +106,7 @@ def list_(as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 @click.option("--dry-run", is_flag=True, help="Check the file without saving anything.")
 @click.option("--skip-invalid", is_flag=True, help="Import the valid lines, and report the others.")
-@click.option("--address-column", metavar="NAME", help="The column with the addresses: its header, or its number.")
+@click.option("--address-column", metavar="NAME", help="The address column: its header, or its number.")
 @click.option(
     "--field", "fields", metavar="COLUMN[=NAME]", multiple=True, help="Save a column as a personal field. Repeatable."
 )
@@ -118,7 +119,7 @@ def import_(file: BinaryIO, dry_run: bool, skip_invalid: bool, lists: tuple[str,
 
     FILE is UTF-8, UTF-16 or Windows-1252, as Excel and other programs save it; '-' reads standard input. The column
     with the addresses is recognised by its name (such as recipient_email, email or E-Mail-Adresse) or by its values.
-    Recipients who unsubscribed or were rejected keep that status, and those who left a list stay out of it.
+    Recipients who unsubscribed or were rejected keep that status, and those who left a list are not added to it.
     """
     as_json = columns.pop("as_json")
     wanted = _wanted(**columns)
@@ -161,7 +162,7 @@ def _show_columns(content: ShownImportFile) -> None:
     layout = content.layout
     if layout.header and not layout.is_named:
         click.echo(
-            printable(f"Addresses: column {layout.name}, below the header in line {layout.header_line}"), err=True
+            printable(f"Addresses: column {layout.name}, below the header on line {layout.header_line}"), err=True
         )
     if layout.fields:
         click.echo(printable(f"Fields: {', '.join(name for _, name in layout.fields)}"), err=True)
@@ -251,8 +252,8 @@ def _summary(added: Added) -> str:
 
 
 def _members_summary(members: MembersAdded) -> str:
-    left = f", {members.left:,} left it and stay out" if members.left else ""
-    return f"{members.added:,} added, {members.existing:,} already in it{left}"
+    left = f", {members.left:,} not added (left the list)" if members.left else ""
+    return f"{members.added:,} added, {members.existing:,} already members{left}"
 
 
 def _as_list(name: str | None, members: MembersAdded | None) -> dict[str, object]:

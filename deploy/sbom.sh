@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints a list of all packages in .venv, with versions and licenses, as CycloneDX JSON:
+# Prints a list of all packages in .venv, with versions and licences, as CycloneDX JSON:
 #   deploy/sbom.sh >sbom.json
 # For another environment, name its Python: deploy/sbom.sh /opt/venv/bin/python >sbom.json
 # cyclonedx-py, which creates the list, is installed in a temporary folder. Nothing else is changed.

@@ -21,7 +21,7 @@ PLAIN_LOCAL = re.compile(r"(?=.{1,64}\Z)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/
 # email-validator rejects these names because they do not exist on the Internet. Here they may belong to a relay on
 # this machine or in the local network.
 LOCAL_NAMES = ("local", "localhost", "test")
-HOME_NETWORK = "home.arpa"  # RFC 8375; all other names below .arpa are rejected
+HOME_NETWORK = "home.arpa"  # RFC 8375; all other names below .arpa are refused
 for _name in (*LOCAL_NAMES, "arpa"):
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)
 
@@ -40,7 +40,7 @@ def clean_address(text: str, *, single_label: bool = False) -> Address:
     """Return the address in the form in which it is sent. Raises ValidationError if it is not exactly one mailbox.
 
     Quoted local parts and address literals are accepted and shortened. With `single_label`, domains without a dot are
-    accepted too. Spaces around the address are rejected, so callers that read files strip them first.
+    accepted too. Spaces around the address are refused, so callers that read files strip them first.
     """
     if len(text) > LENGTH_LIMIT:  # checked first, because clean_unusual is slow for a long text
         raise ValidationError("address", f"is too long (limit: {LENGTH_LIMIT} bytes)")

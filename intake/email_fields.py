@@ -92,7 +92,7 @@ def clean_local_time(text: str, zone: ZoneInfo, offset: str = "") -> datetime:
 def clean_time(text: str, zone: ZoneInfo) -> datetime:
     """Return the instant, in UTC, of an RFC 3339 time. Without an offset, it is a local time in `zone`.
 
-    A fraction of a second is rounded up, so that nothing is early. Leap seconds are rejected.
+    A fraction of a second is rounded up, so that nothing is early. Leap seconds are refused.
     """
     match = TIME.fullmatch(text)
     if not match:

@@ -1,4 +1,4 @@
-"""Decode the encoded words (RFC 2047) in a text as the most lenient mail programs do."""
+"""Decode the encoded words (RFC 2047) in a text as the most lenient email clients do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from encodings import normalize_encoding
 from encodings.aliases import aliases
 from quopri import decodestring
 
-# Looser than the standard: mail programs accept words without spaces around them, and with spaces and "?" inside.
+# Looser than the standard: email clients accept words without spaces around them, and with spaces and "?" inside.
 WORD = re.compile(r"=\?([^?]*)\?([bBqQ])\?(.*?)\?=", re.DOTALL)
 NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 LINE_ENDS = re.compile(b"[\x00\n\r]")

@@ -77,7 +77,7 @@ def _no_token(settings: Settings) -> Iterator[Finding]:
     remedy = "set API_TOKEN, for instance to the output of: openssl rand -hex 24"
     if settings.trusted_proxies:
         yield error(
-            "settings", "API_TOKEN is not set: all requests through the proxy (TRUSTED_PROXIES) are rejected", remedy
+            "settings", "API_TOKEN is not set: all requests through the proxy (TRUSTED_PROXIES) are refused", remedy
         )
     elif _is_reached_from_elsewhere(settings.public_url):
         text = "API_TOKEN is not set: from other machines, people can only unsubscribe"

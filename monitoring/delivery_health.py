@@ -68,7 +68,7 @@ def heartbeat(age: timedelta, scheduler: str) -> Finding:
     if age < -DAY:
         return error(
             "sender",
-            f"the last check of the sender is {duration(-age)} in the future by this machine's clock",
+            f"according to this machine's clock, the sender's last check is {duration(-age)} in the future",
             f"set the clock; {clock_check.CONFIRM_CLOCK}",
         )
     last_check = f"last check {duration(max(age, timedelta()))} ago"

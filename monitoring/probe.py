@@ -24,7 +24,10 @@ class Probe(CachedCheck[T]):
         super().__init__(lambda: databases.act(lambda database: _checked(database, check)), ttl)
 
     def answer(self) -> T:
-        """Return a result that is at most `ttl` seconds old. Raises DatabaseUnavailable, also after PROBE_TIMEOUT."""
+        """Return a result that is at most `ttl` seconds old.
+
+        Raises DatabaseUnavailable, including when there is no result within PROBE_TIMEOUT.
+        """
         try:
             return self.get(PROBE_TIMEOUT)
         except CheckTimeout:

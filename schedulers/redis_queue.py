@@ -1,4 +1,4 @@
-"""Wake-ups through Redis (SCHEDULER=rq-scheduler): at each due second, an RQ worker runs `task.run_due`.
+"""Wake-ups through Redis (SCHEDULER=rq-scheduler): whenever an email is due, an RQ worker runs `task.run_due`.
 
 Theory of operation
 -------------------
@@ -11,7 +11,7 @@ scheduling the same second again replaces it. To run a sweep now, it puts a job 
 a sweep that is already running may have read the database before the commit. Redis gets REDIS_TIMEOUT_SECONDS to
 connect and the same for each reply, without retries. After a failure, `at` leaves it alone for RETRY_AFTER_SECONDS.
 
-Running. `rqscheduler` moves a job into the queue at its second, and a worker runs `task.run_due`, which
+Running. `rqscheduler` moves a job into the queue when it is due, and a worker runs `task.run_due`, which
 
 1. empties the queue if more than MAX_QUEUED_WAKE_UPS wait in it. This sweep reads the database afterwards, so it does
    their work;
@@ -24,7 +24,7 @@ instead. A job fails only if an operator is needed (the database is unavailable,
 refuses the session). A refused recipient is only a row in the database.
 
 Recovery. `wake_ups.arm_all` deletes the wake-ups that are past, because rqscheduler stops at one that it cannot read.
-Then it schedules every due second up to a limit, the next retry, and one for now if there is work. A marker is set
+Then it schedules the next due times up to a limit, the next retry, and one for now if there is work. A marker is set
 first (`set_flush_marker`). If it is gone, Redis was emptied, and everything is scheduled again. In addition, every
 sweep schedules the next wake-up, however it was started.
 

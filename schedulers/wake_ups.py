@@ -31,7 +31,7 @@ def wake_ups_of(settings: Settings) -> WakeUps | None:
 
 
 def arm_all(wake_ups: WakeUps, database: Database, now: int, limit: int = MAX_ARMED_WAKE_UPS) -> int:
-    """Schedule a wake-up for each of the next `limit` due seconds, for the next retry, and for now if there is work.
+    """Schedule a wake-up for each of the next `limit` due times, for the next retry, and for now if there is work.
 
     Return how many were scheduled. Safe to repeat. Raises QueueUnavailable.
     """

@@ -62,7 +62,7 @@ def goes_as_html(content: str) -> bool:
 
 
 def as_plain_text(content: str) -> str:
-    """Return content as plain text, as seen in a mail program that does not show HTML."""
+    """Return the plain text that an email client without HTML support would show."""
     return plain_text(content) if goes_as_html(content) else content
 
 

@@ -42,6 +42,6 @@ def survey_audience(database: Database, email: Email) -> Survey:
 
 
 def _names(email: Email) -> tuple[list[str], list[str]]:
-    """Return the names that every recipient needs a value for, and all names."""
+    """Return the names of the placeholders without a default, and those of all placeholders."""
     texts = parse_texts(email.subject, email.content)
     return texts.required_names(), [placeholder.name for placeholder in texts.placeholders]

@@ -157,7 +157,7 @@ class Sweeper:
             print(f"{sum(blocked.values())} cannot be retried: {operations.why_blocked(blocked)}")
 
     def _hold_restored(self) -> None:
-        """Put the due and partly sent emails of a restored backup on hold, so that a person decides about them."""
+        """Put the due and partly sent emails of a restored backup on hold, so that an operator decides about them."""
         restored = self._database.progress.hold_restored(int(time.time()))
         if restored is not None:
             if restored.lost_commits:

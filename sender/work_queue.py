@@ -28,7 +28,7 @@ them as in doubt.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import ParamSpec, TypeVar
@@ -64,6 +64,7 @@ STOPPING_RETRY_SECONDS = 10.0  # the same after a stop request
 ERRORS_PER_COMMIT = 100  # messages that cannot be built; other writers wait for a commit
 MAX_CACHED_MESSAGES = 8  # one per email
 
+_NO_FIELDS: Mapping[str, str] = {}
 _SENT = Kind.SENT  # faster than looking it up in the enum
 
 P = ParamSpec("P")
@@ -168,7 +169,7 @@ class DeliveryQueue:
         self._retry(self._deliveries.release, self._sender_id, keys, int(time.time()))
 
     def lease_is_valid(self) -> bool:
-        """Return whether the lease is certainly valid, by a clock that setting the time does not affect."""
+        """Return whether it is certain that the lease is valid, by a clock that setting the time does not affect."""
         return not self._lease_lost and boot_clock() < self._renewed_at + LEASE_SECONDS
 
     def renew_lease(self) -> None:
@@ -244,7 +245,7 @@ class DeliveryQueue:
         errors: list[tuple[Claim, Exception]] = []
         for claim in claims:
             try:
-                envelopes.append(new_envelope((*claim, message.for_recipient(fields.get(claim[1], {})))))
+                envelopes.append(new_envelope((*claim, message.for_recipient(fields.get(claim[1], _NO_FIELDS)))))
             except Exception as error:  # noqa: BLE001 - a fault in one message must not stop the others
                 errors.append((claim, error))
         if errors:

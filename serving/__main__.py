@@ -105,7 +105,7 @@ def _greeting(settings: Settings, address: Address) -> list[str]:
     if settings.scheduler == "rq-scheduler":
         lines.append("Redis triggers sending. Install the safety net for Redis outages: ./makecron.sh")
     if address.is_public and not settings.api_tokens:
-        lines.append("API_TOKEN is not set: requests from other machines are rejected.")
+        lines.append("API_TOKEN is not set: requests from other machines are refused.")
     return lines
 
 

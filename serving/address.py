@@ -83,7 +83,7 @@ def _reason(error: OSError, host: str, port: str, command: str) -> str:
     other = "5001" if port != "5001" else "5002"
     remedy = f"set PORT={other} && {command}" if os.name == "nt" else f"PORT={other} {command}"
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is already in use. Use another one: {remedy}"
+        return f"Port {port} on {host} is already in use. Use another one: {remedy}"
     if error.errno == errno.EACCES:
         return f"Port {port} requires more privileges. Use another one: {remedy}"
     return f"HOST={host!r} is not an address of this machine ({error.strerror})"

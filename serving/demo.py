@@ -18,7 +18,7 @@ from serving.supervisor import say
 from settings import ADDRESS, FOLDER, FROM_FILES, Settings
 
 RECIPIENTS = ("ada@example.com", "grace@example.com", "linus@example.com")
-SECONDS_AHEAD = 4  # from the POST to the due second
+SECONDS_AHEAD = 4  # from the POST to the due time
 DELIVERY_TIMEOUT = 30.0  # seconds
 PYTHON = "python" if os.name == "nt" else "python3"
 
@@ -98,5 +98,5 @@ def _show(path: Path, subject: str, due: int) -> bool:
         return False
     status = path.stat()
     late = max(status.st_mtime, status.st_ctime) - due  # ctime: when it was moved into new/
-    say(f"Demo: {header['To']}: delivered {late:.2f} s after the due second to {path.relative_to(FOLDER)}")
+    say(f"Demo: {header['To']}: delivered {late:.2f} s after its due time to {path.relative_to(FOLDER)}")
     return True

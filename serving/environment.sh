@@ -61,7 +61,7 @@ found_python() {
 }
 
 # prepare_venv REQUIREMENTS: create .venv and install the packages in REQUIREMENTS, if the file has changed since the last
-# time. A package whose hash is missing or wrong is rejected.
+# time. A package whose hash is missing or wrong is refused.
 prepare_venv() {
     local stamp=.venv/installed-${1//\//-}
     if is_usable .venv/bin/python pip && cmp -s "$1" "$stamp"; then

@@ -1,6 +1,6 @@
 """Every setting: what it means, what it allows, and an example. The only place that describes settings.
 
-docs/settings.md, `.env.example`, the Health page and the error messages are made from this table; settings/documents.py
+docs/settings.md, `.env.example`, the Health page and the error messages come from this table; settings/documents.py
 writes the two files. The defaults are in settings/defaults.py, because an idle sweep needs them, but not these texts.
 """
 
@@ -121,7 +121,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         ),
         Setting(
             "SMTP_MAX_RATE",
-            "how many messages one sender sends per second, over all its connections. 0 means no limit",
+            "how many messages one sender sends per second, across all its connections. 0 means no limit",
             "0 or a positive number",
             ("14", "0.5"),
             unit="per second",
@@ -149,15 +149,15 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("RETRY_FOR", "how long a delivery is retried before it fails", DURATION, ("48h",)),
         Setting(
             "IN_DOUBT",
-            "what happens to a message if sending was interrupted before the mail server confirmed it: it is sent once"
-            " more (`resend`), or waits for your decision (`hold`)",
+            "what happens to a message if sending was interrupted before the mail server confirmed it: it is sent again"
+            " (`resend`), or waits for your decision (`hold`)",
             "`resend` or `hold`",
             ("hold",),
         ),
         Setting(
             "HOLD_IF_LATE",
-            "puts an email on hold if it would start later than this, both after its due time and after it was"
-            " submitted. 0 means never",
+            "puts an email on hold if sending would start more than this long after its due time, or after its"
+            " submission if that was later. 0 means never",
             DURATION,
             ("6h",),
         ),
@@ -169,7 +169,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         ),
         Setting(
             "SCHEDULER",
-            "what starts sending: cron, or a sender that keeps running (`cron`). With `rq-scheduler`, each POST also"
+            "what starts sending. `cron`: the cron job, or a sender that keeps running. `rq-scheduler`: each POST also"
             " schedules a wake-up in [Redis](redis.md)",
             "`cron` or `rq-scheduler`",
             ("rq-scheduler",),
@@ -240,14 +240,14 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
     "Data": (
         Setting(
             "DATABASE_URL",
-            "the database: a SQLite file, or a PostgreSQL database with any [parameter of libpq](deploy.md#postgresql)",
+            "the database: a SQLite file, or a PostgreSQL database with any [libpq parameter](deploy.md#postgresql)",
             "`sqlite:///FILE`, `sqlite:////FOLDER/FILE` or `postgresql://USER:PASSWORD@HOST/NAME?PARAMETER=VALUE`",
             ("sqlite:////var/lib/email-endpoint/email.db", "postgresql://USER:PASSWORD@db.example.com/mail"),
         ),
         Setting(
             "DATA_DIR",
-            "the folder of the data: relative paths in `DATABASE_URL`, `EMAIL_URL` and `TASKLOG` start there. If"
-            " `DATA_DIR` itself is relative, it starts in the project's folder",
+            "the data folder. Relative paths in `DATABASE_URL`, `EMAIL_URL` and `TASKLOG` are relative to it. A"
+            " relative `DATA_DIR` is relative to the project's folder",
             "the path of a folder",
             ("/var/lib/email-endpoint",),
         ),

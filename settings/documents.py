@@ -47,7 +47,7 @@ Durations are whole numbers with `s`, `m`, `h` or `d`, such as `90d`. Sizes are 
 
 {FILES} name a file that contains the value.
 
-This page and `.env.example` are made from `settings/catalogue.py` by `python -m settings.documents`.
+This page and `.env.example` are generated from `settings/catalogue.py` by `python -m settings.documents`.
 """
 EXAMPLE_HEADER = """\
 # The settings of email-endpoint, each with an example. Copy this file to .env, where only you can read it:
@@ -101,7 +101,7 @@ def _example(setting: Setting) -> str:
 
 
 def documents() -> dict[Path, str]:
-    """Return the text of each file that is made from the table."""
+    """Return the text of each file that is generated from the table."""
     return {FOLDER / "docs" / "settings.md": settings_page(), FOLDER / ".env.example": env_example()}
 
 

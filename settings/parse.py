@@ -120,7 +120,7 @@ def scheduler(text: str) -> str:
 
 
 def duration(text: str) -> int:
-    """Return seconds. A number without a unit is rejected, so that 24 is not mistaken for 24 hours."""
+    """Return seconds. A number without a unit is refused, so that 24 is not mistaken for 24 hours."""
     match = re.fullmatch("([0-9]{1,9})([smhd])", text) or re.fullmatch("(0)()", text)
     if not match or int(match[1]) * SECONDS.get(match[2], 1) > 36500 * SECONDS["d"]:
         raise InvalidValueError

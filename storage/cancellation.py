@@ -1,6 +1,6 @@
 """Cancel an email at any time before it is sent, in short transactions, and report exactly what was already in flight.
 
-The first commit cancels the email, so that none of its deliveries is claimed any more. Then those that are queued or
+The first commit cancels the email, so that no more of its deliveries are claimed. Then those that are queued or
 claimed are cancelled in batches. Those that are `sending` are in flight: their outcome is recorded, but they are not
 retried.
 """

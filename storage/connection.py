@@ -39,7 +39,7 @@ class PendingTransaction(Protocol):
         """A file descriptor that becomes readable when the transaction has ended."""
 
     def wait(self) -> bool:
-        """Wait until the transaction has ended. Return whether it was certainly committed."""
+        """Wait until the transaction has ended. Return whether it is certain that it was committed."""
 
 
 class Connection(Protocol):
@@ -164,7 +164,7 @@ class Connection(Protocol):
         """Release the lock of a sender, if it is held."""
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """Return whether that sender certainly died on this host. False also means "not known on this host"."""
+        """Return whether it is certain that the sender died on this host. False also means "not known on this host"."""
 
     def size(self) -> int:
         """Return the size of the database on disk, in bytes."""

@@ -105,7 +105,7 @@ class TextToSend(NamedTuple):
     subject: str
     content: str
     token: str
-    ready_at: int  # when it was due, or POSTed if that was later, in seconds since 1970 UTC
+    ready_at: int  # when it was due, or submitted if that was later, in seconds since 1970 UTC
     reply_to: str | None = None
     from_name: str | None = None
     personal: bool = False
@@ -221,7 +221,7 @@ class Emails(EmailLists):
         return cancellation.cancel(self._connection, self._progress, event_id, epoch_seconds(now))
 
     def finish_cancels(self, now: datetime) -> None:
-        """Finish cancels that were interrupted, so that none of their deliveries is queued any more."""
+        """Finish cancels that were interrupted, so that none of their deliveries are still queued."""
         for event_id in cancellation.unfinished_cancels(self._connection):
             self.cancel(event_id, now)
 

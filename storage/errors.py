@@ -58,12 +58,12 @@ class StatementFailed(DatabaseUnavailable):
 
 
 class SchemaMismatch(DatabaseUnavailable):
-    """The schema of the database is not this program's: another version, or the same version with another digest."""
+    """The schema of the database is not this program's: the version is different, or only the digest is."""
 
     def __init__(self, found: int, expected: int, reason: str = "", remedy: str = "") -> None:
         """`found` and `expected` are versions. `found` is 0 if the database does not record one."""
         if found == expected:
-            reason = reason or f"the database has schema version {found}, but from another development version"
+            reason = reason or f"the database has schema version {found}, but from a different development version"
             remedy = remedy or "run the program that created it"
         reason = reason or f"the database has schema version {found}; this program needs version {expected}"
         remedy = remedy or ("run: flask init-db" if found < expected else "run the newer program that upgraded it")
@@ -101,7 +101,7 @@ class AlteredSchema(UnknownSchema):
 
     def __init__(self, found: int, expected: int, differences: Sequence[str], baseline: str) -> None:
         """`baseline` is the file that describes the version's tables."""
-        reason = f"the tables of the database were changed since schema version {found} created them"
+        reason = f"the tables have been changed since schema version {found} created them"
         steps = {
             "drop what is not expected": any(each.endswith("is not expected") for each in differences),
             f"create the indexes as in {baseline}": any(each.startswith("index ") for each in differences),

@@ -80,7 +80,7 @@ class HourlyStats:
         self._connection.execute(ADD_DEFERRAL, code=code if code.isascii() and code.isdigit() else "none")
 
     def _ready_at(self, event_id: int) -> int:
-        """Return when an email was due, or POSTed if that was later, in seconds since 1970 UTC."""
+        """Return when an email was due, or submitted if that was later, in seconds since 1970 UTC."""
         if event_id not in self._ready_at_of:
             if len(self._ready_at_of) >= MAX_CACHED_EMAILS:
                 self._ready_at_of.clear()

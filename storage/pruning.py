@@ -1,7 +1,7 @@
 """Prune old finished emails: delete their content, deliveries and attempts; keep their event_id, times and counts.
 
 This runs in many short transactions. The content is deleted last: if the process is killed before that, the next one
-finds the email again, and an email that a person retries meanwhile still has everything it needs.
+finds the email again, and an email that is retried in the meantime still has everything it needs.
 """
 
 from __future__ import annotations

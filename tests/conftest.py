@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from settings import Settings, load_settings
+from tests.support import new_database
 from tests.support.ports import unused_port
 from tests.support.project_copy import copy_project
 from tests.support.servers.postgresql_server import PostgreSQLServer, installed
@@ -38,6 +40,7 @@ pytest_plugins = (
     "tests.support.servers.postfix",
     "tests.support.servers.redis_server",
     "tests.support.servers.web_server",
+    "tests.support.web.compiled_once",
 )
 
 
@@ -60,14 +63,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(item.path.relative_to(TESTS).parts[0])
 
 
+def pytest_collection_finish() -> None:
+    """Keep the thousands of collected tests out of every later garbage collection."""
+    gc.freeze()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """The database setting. A test that uses this fixture runs once on each engine."""
+    """The database setting. A test that uses this fixture runs once on each engine.
+
+    On PostgreSQL, the database has its tables; `new_database.create` completes it in no time. For tests of how a
+    database is created, there is `where_empty`.
+    """
+    yield from _database_setting(request, new_database.ready_database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where_empty(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The database setting, like `where`. On PostgreSQL, the database is empty."""
+    yield from _database_setting(request, PostgreSQLServer.new_database)
+
+
+def _database_setting(
+    request: pytest.FixtureRequest, create: Callable[[PostgreSQLServer], str]
+) -> Iterator[dict[str, str]]:
     if request.param == "sqlite":
         yield {}
         return
     server: PostgreSQLServer = request.getfixturevalue("postgresql")
-    url = server.new_database()
+    url = create(server)
     yield {"DATABASE_URL": url}
     server.drop(url)
 
@@ -80,9 +104,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    from database import db_init, open_database
+    from database import open_database
 
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     with open_database(settings) as opened:
         yield opened
 

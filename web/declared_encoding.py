@@ -1,4 +1,4 @@
-"""Obey or reject the encodings that a client declares: charsets and Content-Transfer-Encodings.
+"""Obey or refuse the encodings that a client declares: charsets and Content-Transfer-Encodings.
 
 A charset can be declared for a whole request (a parameter of its Content-Type), for one part of multipart/form-data
 (RFC 7578, 4.5), and by a field named `_charset_` for all parts and pairs without their own (RFC 7578, 4.6; HTML,
@@ -36,7 +36,7 @@ _CODECS = {
     **dict.fromkeys(("gb18030", "gbk", "gb2312", "csgb2312", "cp936"), "gb18030"),
     **dict.fromkeys(("big5", "csbig5"), "big5"),
 }
-_CODECS_OF_C1 = frozenset(_LATIN.values())  # browsers and mail programs decode these bytes as windows-125x
+_CODECS_OF_C1 = frozenset(_LATIN.values())  # browsers and email clients decode these bytes as windows-125x
 _C1 = re.compile("[\x80-\x9f]")
 
 _SEPARATORS = re.compile("[-_:. ]")

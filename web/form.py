@@ -89,7 +89,7 @@ def read_form(request: Request, names: Collection[str], limit: int, options: Col
     may_be_chunked = "HTTP_TRANSFER_ENCODING" in environ or "CONTENT_LENGTH" not in environ
     if body and may_be_chunked and get_content_length(environ) is None:
         # Without it, a truncated chunked body would look complete. A multipart body has an end mark.
-        raise LengthRequired(f"a {URLENCODED} body requires Content-Length")
+        raise LengthRequired(f"a body of type {URLENCODED} requires Content-Length")
     return _decoded(urlencoded_pairs(body), names, request_codec(request) if ";" in content_type else None, options)
 
 

@@ -49,7 +49,7 @@ def _checked(field: str, text: str, parse: Callable[[str], Template], known_name
         template = parse(text)
     except PlaceholderError as error:
         raise ValidationError(
-            field, f"has an error in line {error.line}, column {error.column}: {error.reason}"
+            field, f"has an error on line {error.line}, column {error.column}: {error.reason}"
         ) from error
     for placeholder in template.placeholders:
         if placeholder.name not in known_names:
@@ -61,13 +61,13 @@ def _unknown(placeholder: Placeholder, known_names: Collection[str]) -> str:
     where = f"line {placeholder.line}, column {placeholder.column}"
     names = sorted(known_names)
     if not names:
-        return f"has {{{{ {placeholder.name} }}}} in {where}, but no recipient has personal fields"
+        return f"has {{{{ {placeholder.name} }}}} on {where}, but no recipient has personal fields"
     if len(names) > MAX_NAMES_SHOWN:
         closest = get_close_matches(placeholder.name, names, MAX_NAMES_SHOWN, 0.5) or names[:MAX_NAMES_SHOWN]
         rest = f"{', '.join(closest)} and {len(names) - len(closest):,} more"
     else:
         rest = ", ".join(names)
-    return f"has an unknown placeholder, {{{{ {placeholder.name} }}}}, in {where}; known names: {rest}"
+    return f"has an unknown placeholder, {{{{ {placeholder.name} }}}}, on {where}; known names: {rest}"
 
 
 def _known_names(database: Database) -> list[str]:

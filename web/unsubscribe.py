@@ -2,7 +2,7 @@
 
 GET changes nothing, because scanners follow links. POST leaves the lists that the email went to, whether it comes from
 a mail provider or from the button on the page. If the email went to everyone or to named addresses, or the link is from
-before version 5 and names no email, POST unsubscribes from everything. The page also offers single lists: `what=some`
+before version 5 and names no email, POST unsubscribes from everything. The page also offers each list: `what=some`
 with the IDs of the lists, or `what=all` for everything. Any other body means the same as none.
 
 POST reads no cookies, is never redirected, and is safe to repeat.
@@ -26,7 +26,7 @@ from web.services import current_settings, in_database
 
 AFTER_LINK = re.compile(
     r"""[.,;:!?'")>\]}*\u201d\u2019\u00bb]{0,3}/?\Z"""
-)  # punctuation that mail programs add to a link in a text
+)  # punctuation that email clients add to a link in a text
 MAX_FORM_BYTES = 65_536
 HOW_ADDED = {  # by the first word of `added_by`
     "import": "from an imported file",
@@ -51,7 +51,7 @@ class Added(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """What a link is about: its recipient, its email, and the lists that the recipient is in.
+    """What a link is about: its recipient, its email, and the lists that the recipient is on.
 
     `email` is None for links from before version 5, and if the email no longer exists. `list_ids` are the lists that it
     went to: none if it went to everyone or to named addresses. `here` are those of them that the recipient is in,

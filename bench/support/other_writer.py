@@ -25,7 +25,7 @@ STARTED = "SELECT 1 FROM progress WHERE event_id = :event_id"
 
 class Write(NamedTuple):
     waited: float  # seconds until it had the write lock
-    took: float  # until it was durable
+    took: float  # seconds until the write was durable
 
 
 class OtherWriter:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MAX_LISTED_NAMES = 10_000
-VALID_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._=+,:-]{0,250}")  # not a path; mail programs append flags
+VALID_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._=+,:-]{0,250}")  # not a path; email clients append flags
 TIMESTAMPED_NAME = re.compile(r"[0-9]{10}\.")
 FOLDERS = ("new", "cur")
 

@@ -3,7 +3,7 @@
 Each file is written to tmp/, synced and renamed into new/, so that a reader never sees half a message. The rename
 corresponds to the final dot in SMTP. The file is written before `Queue.commit` marks the delivery as `sending`, because
 nearly everything that can fail has been done by then. The file name consists of the email's time, so that names sort by
-time, and of the Message-ID, so that a delivery repeated after a crash replaces the first file, unless a mail program
+time, and of the Message-ID, so that a delivery repeated after a crash replaces the first file, unless an email client
 has already moved that.
 """
 
@@ -55,7 +55,7 @@ class MaildirSender:
         """Deliver everything in `queue`. Raises SessionError if the Maildir is not writable.
 
         In any case, all outcomes are recorded first, and all other envelopes are released. One of those may be an
-        envelope that `queue.commit` had already returned: it was certainly not delivered.
+        envelope that `queue.commit` had already returned: it is certain that it was not delivered.
         """
         self.maildir.create(self.clock())
         _Delivery(self, queue).run()
@@ -187,7 +187,7 @@ class _Maildir:
                 path.unlink()
 
     def publish(self, draft: Path, name: str) -> None:
-        """Rename the draft into new/, where mail programs see it."""
+        """Rename the draft into new/, where email clients see it."""
         with self._explain_errors():
             draft.replace(self.new / name)
 

@@ -139,7 +139,7 @@ def _common_fields(subject: str, sender_name: str, sender_address: str, reply_to
 
 
 def _fields_for_filters(event_id: int, mailing_list: MailingList | None, domain: str) -> bytes:
-    """Return the fields by which mail programs and providers sort messages.
+    """Return the fields by which email clients and providers sort messages.
 
     A List-Id (RFC 2919) must stay the same when its list is renamed, so the name is only the phrase before it.
     """

@@ -140,7 +140,10 @@ def entity(parts: list[Part], token: str, *, eight_bit: bool) -> Entity:
 
 
 def fill(first: bytes, rest: Entity, token: bytes) -> bytes:
-    """Return `first` followed by `rest`, which begins with a placeholder, with `token` in every placeholder."""
+    """Fill every placeholder of `rest` with `token`, and return the result after `first`.
+
+    `rest` begins with a placeholder.
+    """
     pieces, placeholders = rest
     if not placeholders:
         return token.join((first, *pieces))

@@ -74,12 +74,13 @@ class PersonalEntity:
 
     def __init__(self, before: bytes, parts: Sequence[PersonalPart], token: str) -> None:
         """`before` goes before everything else. `token` makes the boundary unique."""
+        # `room` is the length of a value for which no line is too long, if `_has_short_lines`.
         self._before = before
         self._parts = parts
         self._boundary = _boundary(token, parts)
         lines = [line for part in parts for line in part.lines()]
         self._has_short_lines = all(octets <= MAX_LINE_LENGTH for octets, _ in lines)
-        self._room = min(
+        self.room = min(
             ((MAX_LINE_LENGTH - octets) // slots for octets, slots in lines if slots), default=MAX_LINE_LENGTH
         )
         self._is_ascii = all(piece.isascii() for part in parts for piece in part.pieces)
@@ -91,7 +92,7 @@ class PersonalEntity:
         """Return the form for the values of a recipient."""
         if self._has_short_lines:
             together = b"".join(values)
-            fits = len(together) <= self._room or max(map(len, values)) <= self._room
+            fits = len(together) <= self.room or max(map(len, values)) <= self.room
             if fits and _BOUNDARY_START not in together:
                 if self._is_ascii and together.isascii():
                     return self._seven_bit or self._rendered("7bit")
@@ -189,6 +190,16 @@ class Form:
             quoted = _quoted(values[index])
             pieces[place] = (b"\r\n" + quoted).replace(b"\r\n.", b"\r\n..")[2:] if b"." in quoted else quoted
         return pieces
+
+    def stuffed_segments(self) -> list[bytes | int]:
+        """Return an entity that is not encoded, with dots stuffed, and with the indices of values between its pieces.
+
+        This is right only for values that are not empty and do not begin with a dot.
+        """
+        segments: list[bytes | int] = [*self._stuffed_pieces]
+        for place, index in self._slots:
+            segments[place] = index
+        return segments
 
     def _fill(self, pieces: list[bytes], values: Sequence[bytes]) -> None:
         for place, index in self._slots:

@@ -143,7 +143,7 @@ class TemplateParser:
             raise self.error(start, self._why_unclosed(start))
         shown = _shown(self.source[start : close + 2])
         if "{" in inner or "}" in inner:
-            raise self.error(start, f"{shown} has braces between its braces")
+            raise self.error(start, f"{shown} contains nested braces")
         if is_html:
             inner = unescaped(inner)
         written, bar, rest = inner.partition("|")
@@ -163,7 +163,7 @@ class TemplateParser:
 
     def _check_default(self, start: int, name: str, default: str, context: Context) -> None:
         if "|" in default or re.match(r"default\s*[:(]", default):
-            raise self.error(start, f"only a text can follow the bar, as in {{{{ {name} | there }}}}")
+            raise self.error(start, f"only plain text can follow the bar, as in {{{{ {name} | there }}}}")
         if unsafe := UNSAFE.search(default):
             raise self.error(start, f"the text after the bar contains U+{ord(unsafe.group()):04X}")
         if context is Context.WHOLE_URL and not is_url(default):

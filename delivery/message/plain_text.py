@@ -1,4 +1,4 @@
-"""Turn HTML into plain text, for mail programs that do not show HTML. Keeps what a browser shows and nothing else."""
+"""Turn HTML into plain text, for email clients that do not show HTML. Keeps what a browser shows and nothing else."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from delivery.message.scripts import marked_script, struck_out
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _STRIPPED_FROM_URLS = re.compile(r"[\t\n\r]")
-_ESCAPED_IN_URLS = str.maketrans({"<": "%3C", ">": "%3E", '"': "%22", "`": "%60"})  # mail programs end a link there
+_ESCAPED_IN_URLS = str.maketrans({"<": "%3C", ">": "%3E", '"': "%22", "`": "%60"})  # email clients end a link there
 _ABSOLUTE = re.compile(r"(?:https?|ftp):", re.IGNORECASE)
 _BASE = re.compile("<base", re.IGNORECASE)
 
-# Runs of zero-width characters pad the preview that mail programs show after the subject. A single one joins letters.
+# Runs of zero-width characters pad the preview that email clients show after the subject. A single one joins letters.
 _ZERO_WIDTH = "\u034f\u180e\u200b-\u200f\u2060\ufeff"
 _FILLER = LazyPattern(f"[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+(?:[{_ZERO_WIDTH}][ \u2007\u2002-\u200a]*+)++")
 _WIDE = LazyPattern("[ \u2007\u2002-\u200a]")
@@ -296,7 +296,7 @@ def _close_link(page: _Page) -> None:
     """Write the target after the link's text, unless they are equal."""
     label, target = "".join(page.label).strip(), page.target
     page.label, page.target = [], ""
-    ends_well = target[-1:].isalnum() or target.endswith("/")  # mail programs leave punctuation out of a bare URL
+    ends_well = target[-1:].isalnum() or target.endswith("/")  # email clients leave punctuation out of a bare URL
     if target and (target != label or not ends_well):
         page.put(f" <{target}>" if page.line and not page.line[-1].endswith(" ") else f"<{target}>")
 

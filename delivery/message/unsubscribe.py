@@ -63,7 +63,7 @@ class Tokens:
     def token(self, recipient_id: int, event_id: int | None = None) -> bytes:
         """Return the recipient's token, which never changes: TOKEN_LENGTH letters, digits, `-` and `_`.
 
-        It ends with a letter or a digit, because mail programs drop other characters at the end of a link in plain
+        It ends with a letter or a digit, because email clients drop other characters at the end of a link in plain
         text. Without an event_id it is the token of a link that means every email.
         """
         return _token(self._signer_of(event_id), recipient_id)
@@ -71,7 +71,7 @@ class Tokens:
     def target(self, path: str) -> Target | None:
         """Return the target of the path behind PATH, or None if it is damaged or from another installation.
 
-        Tokens of earlier versions could end with `-`, which some mail programs cut off. They are accepted with and
+        Tokens of earlier versions could end with `-`, which some email clients cut off. They are accepted with and
         without it.
         """
         event, slash, token = path.rpartition("/")

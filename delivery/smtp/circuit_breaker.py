@@ -27,7 +27,7 @@ from delivery.smtp.command import Step
 
 MAX_EQUAL_REFUSALS = 20  # recipients refused in a row in the same way
 STRAGGLER_FRACTION = 0.1  # up to this share of acceptances among the last refusals are late replies
-MAX_HELD_REFUSALS = 500  # of all kinds, so that memory stays flat whatever a server replies
+MAX_HELD_REFUSALS = 500  # of all kinds, so that memory use is limited whatever a server replies
 BASE_MAX_BREAKS = 20  # connections lost in a row during a message, plus one for each connection that may be open
 
 EnvelopeKey = tuple[int, int]  # event_id, recipient_id

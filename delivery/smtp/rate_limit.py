@@ -8,7 +8,7 @@ MAX_CATCH_UP_SECONDS = 0.02  # delays up to this long are made up for; a longer 
 
 
 class RateLimiter:
-    """Allows one message every 1/rate seconds over all connections. A rate of 0 means no limit."""
+    """Allows one message every 1/rate seconds across all connections. A rate of 0 means no limit."""
 
     def __init__(self, rate: float, now: float) -> None:
         self.enabled = rate > 0

@@ -3,7 +3,7 @@
 Theory of operation. `find_layout` gets the first lines of a file, splits them at each possible delimiter, and decides,
 in this order:
 
-1. The caller names the column of addresses (`Wanted.address`), by its header or its number.
+1. The caller names the address column (`Wanted.address`), by its header or its number.
 2. A header has one of ADDRESS_NAMES. An earlier set of names takes precedence, and within a set a delimiter that comes
    first. The header is the first line that is not blank. In a lenient file there may be titles above it, until the
    first line with an address.
@@ -51,7 +51,7 @@ def _plain(*names: str) -> frozenset[str]:
     return frozenset(map(plain_name, names))
 
 
-# Names of the column of addresses. An earlier set takes precedence.
+# Names of the address column. An earlier set takes precedence.
 ADDRESS_NAMES = (
     _plain("recipient_email"),
     _plain(
@@ -129,7 +129,7 @@ class Layout(NamedTuple):
     skipped: int = 0
     header_line: int = 0
     header: tuple[str, ...] = ()
-    name: str = ADDRESS_COLUMN  # of the column of addresses
+    name: str = ADDRESS_COLUMN  # of the address column
     is_named: bool = False  # whether this name is one of ADDRESS_NAMES
     is_text: bool = False  # whether the file is not a table: each line has any number of addresses
     lenient: bool = False
@@ -172,7 +172,7 @@ def find_layout(
 def guess_table(
     head: Sequence[str], named: str | None, tidied: Callable[[Iterable[str], str], Iterator[str]]
 ) -> Layout:
-    """Return a layout for showing the columns to a person, who chooses the one with the addresses."""
+    """Return a layout for showing the columns to a person, who chooses the address column."""
     tables = {delimiter: list(_records(tidied(head, delimiter), delimiter)) for delimiter in named or DELIMITERS}
     return _table(tables, *_guess(tables))
 

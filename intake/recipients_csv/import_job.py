@@ -1,7 +1,7 @@
 """Read, import or undo an uploaded file of recipients in a background thread.
 
 Progress is recorded in the database, so that any process can show it. If the process dies, the heartbeat of the import
-stops. In that case nothing was imported, and a person can start the step again.
+stops. In that case nothing was imported, and the user can start the step again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person chose for an uploaded file: its columns, and the list. Stored as JSON in `imports.options`."""
+"""What the user chose for an uploaded file: its columns, and the list. Stored as JSON in `imports.options`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ USUAL_FIELDS = frozenset(
 
 
 class Options(NamedTuple):
-    """The column of addresses, counted from 0, and the columns that become fields. None: as found in the file."""
+    """The address column, counted from 0, and the columns that become fields. None: as found in the file."""
 
     address: int | None = None
     fields: tuple[tuple[int, str], ...] | None = None

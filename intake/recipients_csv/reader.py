@@ -13,7 +13,7 @@ from intake.recipients_csv.columns import Layout, Wanted
 from intake.recipients_csv.rows import InvalidLine, Row, Rows, Unreadable
 from intake.text import printable
 
-MAX_COUNTED = 10_000  # invalid lines, after which the rest of the file is not read, because it is rejected anyway
+MAX_COUNTED = 10_000  # invalid lines, after which the rest of the file is not read, because it is refused anyway
 # Characters in distinct domains that are not ASCII: each costs up to 10 µs (IDNA), ten times as much as anything else.
 MAX_IDNA_LENGTH = 300_000
 MAX_PREVIEWED = 100_000  # invalid lines, after which the file is not considered a list of recipients

@@ -35,7 +35,7 @@ from intake.recipients_csv.format import (
     unescape,
 )
 
-# The longest line and cell, in characters. Memory stays flat even if a quote is never closed.
+# The longest line and cell, in characters. Memory use is limited even if a quote is never closed.
 MAX_LINE_LENGTH = 1 << 20
 # Lines, and characters in them, that are searched for the delimiter and the header.
 HEAD_LINES = 100
@@ -76,11 +76,11 @@ class Unreadable(InvalidLine):
 
 
 class UnknownColumn(Unreadable):
-    """Reading did not start, because a person has to say which column has the addresses."""
+    """Reading did not start, because the user has to choose the address column."""
 
 
 class Form(NamedTuple):
-    """The form of a file. `header_line` is 0 if there is no header, and `address` is -1 if a person has to choose."""
+    """The form of a file. `header_line` is 0 if there is no header, and `address` is -1 if the user has to choose."""
 
     encoding: str
     has_mark: bool  # a byte order mark
@@ -184,7 +184,7 @@ class Rows:
         if "@" not in text and (
             text.lower() in (ADDRESS_COLUMN, layout.name.lower()) or _names_delimiter(cells, layout)
         ):
-            return None  # the first line of another file that was appended
+            return None  # the header of a second file that was appended
         return self._with_others(Row(line, text, cells=cells))
 
     def _with_others(self, row: Row) -> Row | InvalidLine:

@@ -51,7 +51,7 @@ def remove() -> str:
         return "No email-endpoint cron job found. Nothing was changed."
     crontab_file.replace(crontab, others)
     job = job_in(block)
-    return f"Removed the cron job of {job.folder}." if job else "Removed the cron job."
+    return f"Removed the cron job for {job.folder}." if job else "Removed the cron job."
 
 
 def installed_job() -> Job | None:
@@ -96,7 +96,7 @@ def _what_changed(job: Job, former_block: bytes) -> str:
         return "Replaced the cron job, which had been changed by hand:"
     if former.folder != job.folder:
         return f"Moved the cron job from {former.folder} to this folder:"
-    return "Updated the cron job of this folder:"
+    return "Updated the cron job for this folder:"
 
 
 def _this_folder() -> Path:
@@ -115,7 +115,7 @@ def _name_of(process: Path) -> str:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="makecron.sh",
-        description="Install the cron job that sends due email every minute, or move it to this folder. "
+        description="Install the cron job that sends due emails every minute, or move it to this folder. "
         "(With SCHEDULER=rq-scheduler it is a safety net and runs every five minutes.) "
         "No other line of the crontab is changed.",
     )

@@ -37,7 +37,7 @@ DELETE_AUDIENCE = (
     "DELETE FROM named_recipients WHERE event_id = :event_id",
 )
 SELECT_BY_KEY = "SELECT recipient_id, removed_at, status FROM recipients WHERE address_key = :key"
-# A recipient who was removed is written to again, by name only. The status stays.
+# A recipient who was removed receives emails again, but only those that name the address. The status stays.
 INSERT_RECIPIENT = """
 INSERT INTO recipients (recipient_id, address, address_key, created_at, listed, added_by)
 VALUES (:recipient_id, :address, :key, :now, 0, :added_by)
@@ -312,17 +312,18 @@ class Audiences:
 
 
 def why_deleted(name: str, excluded: bool) -> str:
-    """Return why an email is on hold whose list of this name was deleted."""
+    """Return why an email is on hold after its list of this name was deleted."""
     return f'the list "{name}", which is excluded, was deleted' if excluded else f'its list "{name}" was deleted'
 
 
 def why_nobody(kind: str, lists: Sequence[ListOfEmail]) -> str:
-    """Return why an email is on hold whose audience is empty."""
+    """Return why an email with an empty audience is on hold."""
     if kind == "named":
         return "none of its recipients was active when it was due"
     if len(lists) == 1 and kind == "lists":
-        return f'nobody was left in its list "{lists[0].name}" when it was due'
-    return f"nobody was left in its {'audience' if any(each.excluded for each in lists) else 'lists'} when it was due"
+        return f'nobody was left on its list "{lists[0].name}" when it was due'
+    place = "in its audience" if any(each.excluded for each in lists) else "on its lists"
+    return f"nobody was left {place} when it was due"
 
 
 def _audience_of(lists: Iterable[ListOfEmail]) -> Audience:

@@ -1,4 +1,4 @@
-"""Cancel the unsent deliveries of recipients who are no longer in any list that an email goes to.
+"""Cancel the unsent deliveries of recipients who are no longer on any list that an email goes to.
 
 A delivery that exists is cancelled only if its recipient leaves, or is removed from, all included lists of its email.
 A recipient who is added to an excluded list still gets a message that was claimed before.
@@ -52,7 +52,7 @@ def started_emails(connection: Connection, list_ids: Iterable[int]) -> list[int]
 def cancel(
     connection: Connection, progress: ProgressTable, event_ids: Iterable[int], now: int, recipient_id: int | None = None
 ) -> None:
-    """Within the open transaction, cancel what is unsent to this recipient, or to everyone who is not in the lists."""
+    """Within the open transaction, cancel what is unsent to this recipient, or to everyone who is not on the lists."""
     statements = (CANCEL_QUEUED, CANCEL_CLAIMED) if recipient_id is None else (CANCEL_ONE,)
     counts: dict[int, int] = {}
     for event_id in event_ids:

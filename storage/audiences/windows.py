@@ -1,15 +1,15 @@
 """Read the recipients of an audience in windows: in the order of recipient_ids, a bounded number at a time.
 
-An audience can be as large as the table of recipients, so nothing reads it at once. A window begins after a cursor, and
-reads at most `window` rows of `recipients` or `memberships`, whether or not their recipients get the email. So each
-window costs the same, and the cursor moves even if nobody in it does.
+An audience can be as large as the table of recipients, so it is never read as a whole. A window begins after a cursor,
+and reads at most `window` rows of `recipients` or `memberships`, whether or not their recipients get the email. So each
+window costs the same, and the cursor moves even if no recipient in the window gets the email.
 
 One list is read by the primary key of `memberships`. Several lists are merged. SQLite merges the parts of an ordered
 UNION while it reads them, so it reads no more than the window. PostgreSQL would read all of them to the end. There, the
 window takes the same number of rows from each list, and ends at the lowest recipient_id at which a list was cut off; up
 to there, it is complete.
 
-A recipient in several lists is in one window once. `wanted` is 1 if they joined any of the lists in time, and have not
+A recipient on several lists is in one window once. `wanted` is 1 if they joined any of the lists in time, and have not
 left it.
 """
 

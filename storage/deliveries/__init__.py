@@ -9,13 +9,13 @@ A delivery has one of seven statuses. Apart from a late acceptance (below), thes
     sending            -> sent                  2yz to the final dot
     claimed, sending   -> queued                4yz, or the connection was lost: retried later
     claimed, sending   -> failed                5yz, or deferred until RETRY_FOR has passed
-    sending            -> queued or unknown     in doubt: sent again once (IN_DOUBT=resend), or left to a person
+    sending            -> queued or unknown     in doubt: sent again once (IN_DOUBT=resend), or left to an operator
     claimed, sending   -> queued                released: the message did not end; no attempt is counted
     sending            -> claimed               refused after the dot, with the outcome still undecided
     queued, claimed    -> cancelled             the email was cancelled, or the recipient unsubscribed, was removed or
                                                 rejected (storage/cancellation.py, storage/recipients)
-    failed, unknown    -> queued                a person retries it (retry.py)
-    unknown            -> sent or failed        a person decides (retry.py)
+    failed, unknown    -> queued                retried manually (retry.py)
+    unknown            -> sent or failed        decided manually (retry.py)
 
 `sending` is committed before the final dot leaves. So everything that a crash can leave in doubt is in this status, and
 nothing else is.

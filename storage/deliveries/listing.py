@@ -76,7 +76,7 @@ REPLY_CODES = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3})\b)?")  # RFC 532
 
 
 class DeliveryRow(NamedTuple):
-    """One email to one recipient. `reply` is the last reply of a server, or the decision of a person."""
+    """One email to one recipient. `reply` is the last reply of a server, or an operator's decision."""
 
     recipient_id: int
     address: str

@@ -104,7 +104,7 @@ class Delivery(NamedTuple):
     address: str
     attempts: int  # so far
     attempts_in_doubt: int
-    queued_at: int  # when it was created or last retried by a person, in seconds since 1970 UTC
+    queued_at: int  # when it was created or last retried manually, in seconds since 1970 UTC
 
 
 class DeliveryUpdate(NamedTuple):
@@ -196,7 +196,10 @@ class Deliveries(DeliveryLists, Retries):
                 )
 
     def release(self, sender_id: int, keys: Collection[DeliveryKey], now: int) -> None:
-        """Queue deliveries again that were claimed but certainly not sent. No attempt is counted."""
+        """Queue deliveries again that were claimed, and of which it is certain that they were not sent.
+
+        No attempt is counted.
+        """
         with self._connection.transaction():
             for event_id, recipient_id in keys:
                 self._connection.execute(RELEASE, event_id=event_id, recipient_id=recipient_id, sender_id=sender_id)

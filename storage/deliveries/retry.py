@@ -1,4 +1,4 @@
-"""What people do with unsuccessful deliveries: retry them, or decide the outcome of those in doubt."""
+"""What operators do with unsuccessful deliveries: retry them, or decide the outcome of those in doubt."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DECISION_REPLIES = {"sent": "marked as delivered by hand", "failed": "marked as 
 class Standings(NamedTuple):
     """The number of failed and unknown deliveries, by (status, standing of the recipient).
 
-    The standing is the status of the recipient, `removed`, or `left`: they are in none of the email's lists any more. A
+    The standing is the status of the recipient, `removed`, or `left`: they are no longer on any of the email's lists. A
     retry queues only deliveries to `active` recipients.
     """
 
@@ -151,7 +151,7 @@ class Retries:
         return [row for rows in cast("list[list[Row]]", self._connection.execute_pipelined(statements)) for row in rows]
 
     def decide(self, event_id: int, recipient_id: int, status: str, now: datetime) -> None:
-        """Record a person's decision that an `unknown` delivery was `sent`, or that it `failed`. Raises NotInDoubt."""
+        """Record an operator's decision that an `unknown` delivery was `sent` or `failed`. Raises NotInDoubt."""
         if not self._decide_some(event_id, status, epoch_seconds(now), [recipient_id]):
             row = self._connection.fetch_one(SELECT_STATUS, event_id=event_id, recipient_id=recipient_id)
             raise NotInDoubt(event_id, recipient_id, None if row is None else row[0])

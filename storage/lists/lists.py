@@ -5,7 +5,7 @@ if the recipient or the list is deleted and created again in the meantime. A mem
 can be added again.
 
 Emails. A recipient who leaves a list, or is removed from it, gets nothing more of the emails that are being sent to it,
-unless they are in another list of the email (storage/audiences/departures.py). An email follows a list that is renamed
+unless they are on another list of the email (storage/audiences/departures.py). An email follows a list that is renamed
 or archived. Deleting a list puts emails on hold: those that are being sent and have not reached all members, then those
 that wait for it. If the process dies in between, these are put on hold when they are due.
 
@@ -143,7 +143,7 @@ class List(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A recipient in a list, since when, and how they were added: `import 7`, `program`, `page` or `command`."""
+    """A recipient on a list, since when, and how they were added: `import 7`, `program`, `page` or `command`."""
 
     recipient: Recipient
     joined_at: datetime
@@ -161,7 +161,7 @@ class Membership(NamedTuple):
 
 
 class MembersAdded(NamedTuple):
-    """How many of the distinct addresses were added, were members already, or stay out because they left.
+    """The numbers of distinct addresses that were added, were already members, or had left the list.
 
     `created` is the number of them that were no recipients before.
     """
@@ -173,7 +173,7 @@ class MembersAdded(NamedTuple):
 
 
 class MembersReplaced(NamedTuple):
-    """How many members were added, removed and kept, and how many of the addresses stay out because they left."""
+    """The numbers of members that were added, removed and kept, and of addresses that had left the list."""
 
     added: int
     removed: int
@@ -350,7 +350,7 @@ class Lists:
     def leave(self, recipient_id: int, list_ids: Iterable[int], now: datetime) -> int:
         """Record that a recipient left these lists of their own accord. Return how many they were in.
 
-        This counts for lists that they are not in, too: no import or program adds them to these lists any more.
+        This counts for lists that they are not on, too: no import or program adds them to these lists any more.
         """
         second = epoch_seconds(now)
         with self._connection.transaction():

@@ -29,7 +29,7 @@ UPDATE lists SET last_joined_at = CASE WHEN last_joined_at < :now THEN :now ELSE
 WHERE list_id = :list_id AND deleted_at IS NULL
 """
 COUNT_MEMBERS = "UPDATE lists SET members = members + :change WHERE list_id = :list_id"
-# Those who unsubscribed and were removed stay removed, and in no list.
+# Those who unsubscribed and were removed stay removed, and are on no list.
 INSERT_MEMBERS = """
 INSERT INTO memberships (list_id, recipient_id, joined_at, added_by)
 SELECT :list_id, r.recipient_id, :now, :added_by FROM incoming i CROSS JOIN recipients r

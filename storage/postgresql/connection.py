@@ -133,7 +133,7 @@ class PostgreSQLConnection:
         return self.executemany(sql, rows)
 
     def execute_pipelined(self, statements: Sequence[Statement]) -> list[list[Row] | int]:
-        """Run statements in order. Return for each its rows, or the number it changed. Writes need a transaction."""
+        """Run statements in order. Return the rows of each, or how many it changed. Writes need a transaction."""
         self._wait_for_pending()
         try:
             with self._connection.pipeline():
@@ -289,7 +289,7 @@ class PostgreSQLConnection:
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """Return whether that sender certainly died on this host. False for senders on other hosts."""
+        """Return whether it is certain that the sender died on this host. False for senders on other hosts."""
         return self._locks.is_free(sender_id)
 
     def size(self) -> int:

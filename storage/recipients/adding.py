@@ -1,4 +1,4 @@
-"""Add staged addresses to the recipients: new rows, personal fields, and who is no longer written to only by name.
+"""Add staged addresses to the recipients: new rows, personal fields, and `listed` for those who were only named so far.
 
 All of it happens in the caller's transaction. The addresses were staged before (`Connection.stage_addresses`), so that
 nothing is locked while a file is read.
@@ -78,7 +78,7 @@ def restore_and_insert_staged(
 
 
 def restore_active_staged(connection: Connection) -> None:
-    """Restore those of the staged recipients who were removed, if they are active, or were written to only by name."""
+    """Restore the staged recipients who were removed, if they are active, or received only emails that named them."""
     if connection.fetch_one(ANY_OTHERS):
         connection.execute(RESTORE_ACTIVE)
 

@@ -235,7 +235,7 @@ class Imports:
         preview: str,
         invalid_lines: str,
     ) -> None:
-        """Record that the whole file was read. It now waits for a person to import it.
+        """Record that the whole file was read. It now waits for the user to import it.
 
         `valid` is the number of lines with an address, and `found` the comparison of these with the list. `invalid`
         lines cannot be imported. `skipped` lines are marked as inactive in the file itself. `invalid_lines` are the
@@ -263,7 +263,7 @@ class Imports:
             self._connection.unstage_addresses()
 
     def undo_some(self, import_id: int, now: datetime) -> bool:
-        """Remove a batch of the recipients that an import added, except inactive ones and those already written to.
+        """Remove a batch of the recipients that an import added, except inactive ones and those already sent an email.
 
         Return False if there are no more.
         """

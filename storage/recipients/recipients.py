@@ -95,7 +95,7 @@ class Recipient(NamedTuple):
     address: str
     status: str
     created_at: datetime
-    listed: bool  # False: known only because an email named this address, and written to only by name
+    listed: bool  # False: created because an email named this address, and receives only emails that name it
     added_by: str | None  # `import 7`, `program`, `page` or `command`; None: unknown
     fields: dict[str, str]  # personal fields
 
@@ -149,7 +149,7 @@ class Recipients:
         All addresses are read before anything is locked. If `addresses` raises, the exception propagates and nothing is
         added. Recipients who unsubscribed or were rejected do not become active again. `added_by` says who adds them:
         `program`, `page` or `command`. `field_names` are the names of all personal fields that have a value; it is read
-        after the addresses. All of them join the `lists`, besides those that an address names itself. Raises
+        after the addresses. Every recipient joins `lists`, in addition to the lists that its address names. Raises
         NoSuchList or TooManyFields.
         """
         self._connection.stage_addresses(addresses)
@@ -159,7 +159,7 @@ class Recipients:
             self._connection.unstage_addresses()
 
     def remove(self, addresses: Iterable[Address], now: datetime) -> int:
-        """Remove these addresses and cancel their unsent deliveries, all or nothing. Return how many were in the list.
+        """Remove these addresses and cancel their unsent deliveries, all or nothing. Return how many were recipients.
 
         Recipients who had unsubscribed or left a list are remembered, so that adding them again does not resubscribe
         them or bring them back into that list.

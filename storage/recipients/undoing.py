@@ -1,6 +1,6 @@
 """Undo an import, in batches: first the memberships of lists that it added, then the recipients.
 
-Recipients stay if they are inactive, were written to, are named by an email, or have left a list. So do memberships
+Recipients stay if they are inactive, were sent an email, are named by an email, or have left a list. So do memberships
 that the recipient has ended.
 """
 
@@ -27,7 +27,7 @@ SELECT MAX(recipient_id), COUNT(*) FROM (
     WHERE recipient_id > :after AND recipient_id <= :last_id AND removed_at IS NULL
     ORDER BY recipient_id LIMIT :limit) AS batch
 """
-# If the deliveries of an email were pruned, its recipients are no longer known, so they count as written to.
+# If the deliveries of an email were pruned, its recipients are no longer known, so they count as having been sent it.
 DELETE_UNSENT = """
 DELETE FROM recipients
 WHERE recipient_id > :after AND recipient_id <= :until AND status = 'active' AND removed_at IS NULL AND NOT EXISTS (

@@ -80,8 +80,8 @@ GUARD = Guard(SELECT_VERSION_AND_DIGEST, require_current)
 def check_wal_after_boot(connection: Connection, now: int) -> None:
     """Once per boot, check for lost commits. If there are any, mark the database as a restored backup.
 
-    Emails that it is about to send may already have been sent. The first process that opens the database must do this,
-    because the last one to close it deletes the log that shows the loss.
+    Emails that are due according to it may already have been sent. The first process that opens the database must do
+    this, because the last one to close it deletes the log that shows the loss.
     """
     if not wal_needs_check(connection):
         return
@@ -93,7 +93,7 @@ def check_wal_after_boot(connection: Connection, now: int) -> None:
 
 
 def wal_needs_check(connection: Connection) -> bool:
-    """Return whether `check_wal` has not been called since the machine was started. Always False without a log."""
+    """Return whether `check_wal` still has to be called after the last boot. Always False without a log."""
     return connection.wal_path is not None and connection.fetch_one(SELECT_BOOT) != (boot_id(),)
 
 

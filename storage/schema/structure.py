@@ -92,7 +92,7 @@ def _difference(part: Part, expected: Structure, found: Structure) -> str | None
 
 
 def digest(*scripts: str) -> str:
-    """Return a digest of the SQL, as 16 hexadecimal digits. It does not depend on comments and layout."""
+    """Return a digest of the SQL, as 16 hexadecimal digits. It does not depend on comments or layout."""
     return hashlib.sha256("\n".join(map(_normalised, scripts)).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,8 @@ Before an upgrade changes anything, it checks that
    and many development schemas also claim version 1, so their tables are compared with the baseline;
 2. no sender is running, because it would continue with statements written for the old tables. A sender that has died
    does not block the upgrade; the next sweep takes over its claims;
-3. lost commits have been detected. The first write after a boot removes the traces of them from SQLite's log.
+3. the check for lost commits has been made, because the first write after a boot removes the traces of them from
+   SQLite's log.
 """
 
 from __future__ import annotations

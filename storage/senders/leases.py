@@ -135,5 +135,5 @@ def _dead(connection: Connection) -> list[int]:
 
 
 def _is_valid(until: LeaseTime, now: LeaseTime) -> bool:
-    # A lease of another boot, or one that ends later than any lease can, is from before the machine restarted.
+    # A lease from a different boot, or one that ends later than any lease can, is from before the machine restarted.
     return until.clock == now.clock and 0 < until.milliseconds - now.milliseconds <= LEASE_SECONDS * 1000

@@ -167,7 +167,7 @@ class SQLiteConnection:
         """Do nothing: SQLite has one writer at a time, which may take as long as it needs."""
 
     def has_tables(self) -> bool:
-        """Return whether the tables exist. Raises ForeignTables if there are only tables of another program."""
+        """Return whether the tables exist. Raises ForeignTables if there are only tables of a different program."""
         names = {name for (name,) in self.fetch_all(SELECT_OBJECT_NAMES)}
         if names and "meta" not in names:
             raise foreign(self._path)
@@ -286,7 +286,7 @@ class SQLiteConnection:
         self._locks.release(sender_id)
 
     def sender_lock_is_free(self, sender_id: int) -> bool:
-        """Return whether that sender certainly died on this host."""
+        """Return whether it is certain that the sender died on this host."""
         return self._locks.is_free(sender_id)
 
     def size(self) -> int:

@@ -1,6 +1,6 @@
 """Stage and sort the addresses of an import in a second database file, so that the real one stays unlocked.
 
-A temporary table would not keep memory flat: some builds of SQLite, such as pysqlite3's, always keep them in memory.
+A temporary table would not limit memory use: some builds of SQLite, such as pysqlite3's, always keep them in memory.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def test_functions_are_short() -> None:
     nodes = [node for file in FILES for node in statements(file)]
     lengths = sorted(lines_of(node) for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     median, longest_of_most = statistics.median(lengths), lengths[int(len(lengths) * 0.9)]
-    print(f"{len(FILES)} files, {len(lengths)} functions: median {median:.0f} lines, 90 % within {longest_of_most}")
+    print(f"{len(FILES)} files, {len(lengths)} functions: median {median:.0f} lines, 90% within {longest_of_most}")
     assert median <= 8
     assert longest_of_most <= 25
 

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from database import RESTORE_BACKUP, Database, DatabaseUnavailable, Delivery, DeliveryUpdate, db_init, open_database
+from database import RESTORE_BACKUP, Database, DatabaseUnavailable, Delivery, DeliveryUpdate, open_database
 from monitoring import clock, configuration, database_health, delivery_health, disk, mail_server
 from monitoring.checks import CHECK_TIMEOUT, findings
 from monitoring.finding import Finding, ok
 from settings import FOLDER, Settings, load_settings
 from storage.schema.version import VERSION
 from storage.stats import Health
+from tests.support import new_database
 from tests.support.disk import fill
 from tests.support.recipients_command import commands_of
 from tests.support.servers.smtp_server import SILENCE, ScriptedServer
@@ -36,7 +37,7 @@ NOW = int(time.time())
 def ready(tmp_path: Path, where: dict[str, str]) -> Settings:
     """Return an installation with its tables, on each engine."""
     settings = load_settings(where, tmp_path)
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     return settings
 
 
@@ -65,7 +66,7 @@ def test_a_new_installation_has_no_errors_and_each_warning_has_its_remedy(ready:
 
 
 def test_the_command_prints_a_line_for_each_and_exits_with_one_only_for_errors(settings: Settings) -> None:
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     result = commands_of(settings, "check")()
     assert result.exit_code == 0
     assert "warning mail server  no mail server: messages are saved in" in result.stdout
@@ -359,7 +360,7 @@ def test_a_sender_that_has_been_at_work_for_hours_is_alive_by_its_lease(ready: S
 
 def test_a_disk_without_room_for_one_more_email_is_an_error(small_disk: Path) -> None:
     settings = load_settings({}, small_disk)
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     fill(small_disk)
     assert worst(list(database_health.check_database(settings)), "database").level == "error"
 

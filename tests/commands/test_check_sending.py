@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from database import Database, db_init
+from database import Database
 from monitoring import delivery_health, sending
 from monitoring.finding import Finding
 from schedulers.cron import install
 from sender.shutdown import StopRequest
 from settings import Settings, SettingsError, load_settings
+from tests.support import new_database
 from tests.support.project_copy import copy_project, makecron
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def cron_job(settings: Settings) -> Finding:
 
 def test_the_cron_job_is_looked_at(own_crontab: Crontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings({}, copy_project(tmp_path / "here"))
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     assert cron_job(settings).level == "ok"  # a sweep has just run
-    db_init(settings._replace(database_path=tmp_path / "old.db"), datetime.fromtimestamp(0, UTC))
+    new_database.create(settings._replace(database_path=tmp_path / "old.db"), datetime.fromtimestamp(0, UTC))
     old = settings._replace(database_path=tmp_path / "old.db")
     assert (cron_job(old).level, cron_job(old).remedy) == ("warning", delivery_health.START_SENDER["cron"])
     assert makecron(tmp_path / "here").returncode == 0

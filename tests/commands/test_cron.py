@@ -84,7 +84,7 @@ def test_everything_else_stays_byte_for_byte(own_crontab: Crontab, crontab: byte
 def test_a_user_without_a_crontab_has_none_again(own_crontab: Crontab) -> None:
     install(HERE)
     assert own_crontab.read() == block_of(HERE)
-    assert remove() == "Removed the cron job of /srv/mail."
+    assert remove() == "Removed the cron job for /srv/mail."
     assert own_crontab.read() is None
     assert "No email-endpoint cron job found" in remove()
 
@@ -187,7 +187,7 @@ def test_with_busybox_the_first_job_is_installed_moved_and_removed(busybox_folde
     assert busybox_folder.read_bytes() == block_of(HERE) and installed_job() == HERE
     assert "Nothing was changed" in install(HERE)
     assert "Moved" in install(THERE) and busybox_folder.read_bytes() == block_of(THERE)
-    assert remove() == "Removed the cron job of /opt/mail." and not busybox_folder.exists()
+    assert remove() == "Removed the cron job for /opt/mail." and not busybox_folder.exists()
     assert "Nothing was changed" in remove()
 
 

@@ -102,7 +102,7 @@ def test_it_is_said_who_an_email_is_for(
     database.emails.save(EMAIL._replace(audience=audience, from_name="Gala", recipients_max=1500), NOON)
     lines = emails("show", "7").stdout.splitlines()
     assert any(line.startswith(shown) for line in lines) and f"recipients now: {recipients}" in lines
-    assert "sender's name: Gala" in lines and "held if it has more recipients than: 1,500" in lines
+    assert "sender's name: Gala" in lines and "maximum recipients: 1,500 (held if there are more)" in lines
     document = json.loads(emails("show", "7", "--json").stdout)
     assert document["recipients"] == {"active": recipients, "unsubscribed": 0, "rejected": 0}
     assert (document["from_name"], document["sent"]) == ("Gala", 0)

@@ -31,7 +31,7 @@ def test_a_list_lives_from_its_creation_to_its_removal(lists: Command) -> None:
     assert (lists("list").output, lists("list", "--archived").output) == ("", "Gala 2027\t0\n")
     assert lists("archive", "Gala 2027", "--undo").output == "Gala 2027 accepts new emails again.\n"
     removed = lists("remove", "Gala 2027")
-    assert removed.output == "Removed the list Gala 2027. Its members (0) are still recipients.\n"
+    assert removed.output == "Deleted the list Gala 2027. Its members (0) are still recipients.\n"
     assert lists("list").output == ""
 
 
@@ -60,7 +60,7 @@ def test_recipients_are_added_to_a_list(lists: Command, recipients: Command, dat
     lists("add", "staff")
     recipients("add", "a@example.com")
     result = recipients("add", "--list", "STAFF", "a@example.com", "Bea <b@example.com>")
-    assert result.output == "1 added, 1 already existed\nList STAFF: 2 added, 0 already in it\n"
+    assert result.output == "1 added, 1 already existed\nList STAFF: 2 added, 0 already members\n"
     (ada, _) = database.lists.members("staff")
     assert ada.added_by == "command"
     database.lists.leave(ada.recipient.recipient_id, [database.lists.require("staff").list_id], datetime.now(UTC))

@@ -50,7 +50,7 @@ def test_a_run_in_another_folder_moves_the_job(own_crontab: Crontab, project: Pa
     second = copy_project(tmp_path / "second")
     assert f"Moved the cron job from {project} " in makecron(second).stdout
     assert (own_crontab.read() or b"").count(b"task.py") == 1
-    assert makecron(project, "--remove").stdout == f"Removed the cron job of {second}.\n"
+    assert makecron(project, "--remove").stdout == f"Removed the cron job for {second}.\n"
     assert own_crontab.read() is None
 
 
@@ -146,4 +146,4 @@ def test_beside_redis_the_job_is_a_safety_net_every_five_minutes(own_crontab: Cr
     assert line in (own_crontab.read() or b"").decode().splitlines()
     assert "Nothing was changed" in makecron(project).stdout
     dotenv(project, "")
-    assert "Updated the cron job of this folder:\n  * * * * * " in makecron(project).stdout
+    assert "Updated the cron job for this folder:\n  * * * * * " in makecron(project).stdout

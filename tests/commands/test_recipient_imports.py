@@ -58,7 +58,7 @@ def test_the_column_of_addresses_can_be_named(recipients: Command, database: Dat
         "Name the column: --address-column NAME (or its number)",
     ]
     result = recipients("import", "--address-column", "guest", "-", stdin=data)
-    assert (result.exit_code, result.stderr) == (0, "Addresses: column Guest, below the header in line 1\n")
+    assert (result.exit_code, result.stderr) == (0, "Addresses: column Guest, below the header on line 1\n")
     assert list(stored(database)) == ["b@example.com", "d@example.com"]
     result = recipients("import", "--address-column", "Nobody", "-", stdin=data)
     assert result.exit_code == 1 and "there is no column Nobody; the columns are: Buyer, Guest" in result.stderr

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from database import db_init, open_database
+from database import open_database
 from settings import Settings, load_settings
+from tests.support import new_database
 from tests.support.environment import CLEAN_ENVIRONMENT
 from tests.support.ports import unused_port
 from tests.support.servers.web_server import serve
@@ -31,7 +32,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = load_settings({}, tmp_path_factory.mktemp("server"))
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     return settings
 
 
@@ -55,7 +56,7 @@ def test_a_real_server_gives_every_answer_as_it_should(settings: Settings, url: 
 
 
 def test_a_server_with_a_token(tmp_path: Path, free_port: int) -> None:
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     with serve(tmp_path, free_port, API_TOKEN="the-token-of-this-test") as server:
         url = f"http://127.0.0.1:{server.port}/"
         right, none, wrong = run(url, "--token", "the-token-of-this-test"), run(url), run(url, "--token", "another")

@@ -134,7 +134,7 @@ def check_that_redis_needs_a_password(compose: Compose) -> None:
 
 
 def check_that_redis_asks_for_the_password(compose: Compose) -> None:
-    """A client without the password is refused, and the password is in no list of processes."""
+    """A client without the password is refused, and the process list does not show the password."""
     answer = compose.run_in("redis", "env", "-u", "REDISCLI_AUTH", "redis-cli", "ping")
     expect("NOAUTH" in answer, f"Redis answers without a password: {answer}")
     processes = compose.podman("top", compose.name("redis"), "args")

@@ -84,7 +84,7 @@ def made_right(mailing: Mailing, most_in_doubt: int) -> Found:
     ("dead", "for_good", "error", "stride"),
     [
         pytest.param(False, False, broken_disk, 1, id="once"),
-        pytest.param(False, True, broken_disk, 1, id="for good"),
+        pytest.param(False, True, broken_disk, 1, id="permanently"),
         pytest.param(True, False, broken_disk, 1, id="once, taking over"),
         pytest.param(False, False, MemoryError, 3, id="for want of memory"),
     ],

@@ -29,8 +29,8 @@ OPERATORS = {  # an operator's addition, and how to remove it
 
 
 @pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where}, tmp_path)
+def settings(where_empty: dict[str, str], tmp_path: Path) -> Settings:
+    return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where_empty}, tmp_path)
 
 
 @pytest.mark.parametrize(

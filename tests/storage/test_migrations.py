@@ -59,8 +59,8 @@ PREVIEW_RESULTS = {'"fate": "added"': '"result": "added"', '"fate": "known"': '"
 
 
 @pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where}, tmp_path)
+def settings(where_empty: dict[str, str], tmp_path: Path) -> Settings:
+    return load_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/email.db", **where_empty}, tmp_path)
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ class TestRefusal:
             ),
             (
                 {"schema_digest": "0123"},
-                rf"version {version.VERSION}, but from another development version \(run the program that created it",
+                rf"version {version.VERSION}, but from a different development version \(run the program that created",
             ),
         ],
     )
@@ -514,7 +514,7 @@ def with_new_columns(before: Content) -> Content:
 
 
 def with_new_results(rows: Content) -> Content:
-    """Return these rows with the previews of imports as the present version stores them."""
+    """Return these rows, with import previews in the format of the current version."""
     imports = [tuple(map(_with_new_results, row)) for row in rows["imports"]]
     assert imports != rows["imports"]
     return {**rows, "imports": imports}

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from database import Database, Email, EventIdUsed, NotReplaceable, db_init, open_database
+from database import Database, Email, EventIdUsed, NotReplaceable, open_database
 from settings import Settings, load_settings
 from storage import pruning
 from storage.idle import OLDEST_PRUNABLE
+from tests.support import new_database
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, start
 from tests.support.faults.killer import wait_until
 from tests.support.installation import Installation, subjects
@@ -210,7 +211,7 @@ def test_what_is_to_be_pruned_is_found_by_its_index(database: Database) -> None:
 
 
 def runner(settings: Settings) -> Callable[..., object]:
-    db_init(settings, NOON)
+    new_database.create(settings, NOON)
     return commands_of(settings, "prune")
 
 
@@ -226,7 +227,7 @@ def test_the_command_says_what_was_pruned(settings: Settings, database: Database
 
 def test_the_command_takes_its_age_from_the_settings_or_refuses(where: dict[str, str], tmp_path: Path) -> None:
     settings = load_settings(where, tmp_path)
-    db_init(settings, NOON)
+    new_database.create(settings, NOON)
     refused = commands_of(settings, "prune")()
     assert refused.exit_code == 2
     assert "KEEP_FOR is not set. Give an age" in refused.stderr

@@ -492,7 +492,8 @@ class TestSchema:
         with pytest.raises(SchemaMismatch, match=remedy):
             open_database(settings)
 
-    def test_a_database_without_tables_is_refused(self, settings: Settings) -> None:
+    def test_a_database_without_tables_is_refused(self, where_empty: dict[str, str], tmp_path: Path) -> None:
+        settings = load_settings(where_empty, tmp_path)
         if settings.database_path is not None:
             settings.database_path.touch()
         with pytest.raises(DatabaseMissing, match="flask init-db"):

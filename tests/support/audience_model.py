@@ -310,7 +310,7 @@ class Run:
         event_id = self._random.choice([*self._mails, 0])
         if event_id and self._status(event_id) != "sent":
             self._again(lambda: self._database.emails.cancel(event_id, self._now))
-            del self._mails[event_id]  # nothing of it leaves any more
+            del self._mails[event_id]  # none of its messages are sent any more
 
     def _claim(self) -> None:
         limit = self._random.choice([1, 2, 5, 20])
@@ -532,7 +532,7 @@ class Run:
 
     def _freeze(self, event_id: int) -> None:
         mail = self._mails[event_id]
-        # Before the cursor comes by, someone may leave an excluded list, or become a listed recipient.
+        # Before the cursor reaches them, someone may leave an excluded list, or become a listed recipient.
         everyone = {person.recipient_id for person in self._people.values()}
         less = Mail(mail.kind, mail.included, frozenset(), mail.named)
         mail.meant = everyone if mail.kind.startswith("everyone") else self._meant(less, active=False)

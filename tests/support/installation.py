@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
-from database import Address, Database, Email, db_init, open_database
+from database import Address, Database, Email, open_database
 from settings import Settings, load_settings
-from tests.support import warm_python
+from tests.support import new_database, warm_python
 from tests.support.other_user import as_user
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ class Installation:
             "TASKLOG": f"{folder}/tasklog.log",
             **settings,
         }
-        db_init(self.settings, datetime.now(UTC))
+        new_database.create(self.settings, datetime.now(UTC))
 
     @property
     def settings(self) -> Settings:

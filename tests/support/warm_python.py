@@ -1,7 +1,7 @@
 """Run Python programs as separate processes, without the tenth of a second that each takes to start and import.
 
 `start` forks the program from a server process that has already loaded this project's modules. Run as a program, this
-file is that server. The forked process runs a script (or `-m` or `-c`) as `__main__`, in the given environment.
+module is that server. The forked process runs a script (or `-m` or `-c`) as `__main__`, in the given environment.
 
 Do not use it for a program that patches a module before others import it, or to test how a program starts.
 """
@@ -108,7 +108,7 @@ def _server() -> socket.socket:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with far:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
-        command = [sys.executable, __file__]
+        command = [sys.executable, "-m", "tests.support.warm_python"]  # as a script, it would find `web` in its folder
         server = subprocess.Popen(command, stdin=far.fileno(), stdout=subprocess.DEVNULL, env=environment, cwd="/")
 
     def end() -> None:

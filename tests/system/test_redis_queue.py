@@ -54,7 +54,7 @@ def test_a_posted_email_is_sent_in_its_second_and_one_that_is_due_at_once(
             assert server.post(fields).body == "Successful"
             assert wait_until(lambda: len(installation.log()) == event_id + 1)  # noqa: B023 # run immediately
             late = max(file.stat().st_mtime for file in (tmp_path / "outbox" / "new").iterdir()) - due.timestamp()
-            print(f"due in {due_in} s: {late:.2f} s after its due second")
+            print(f"due in {due_in} s: {late:.2f} s after its due time")
             assert 0 <= late < LATE_ON_A_BUSY_MACHINE
         log = server.log.read_text()
     assert installation.log() == ["0", "1"]

@@ -188,7 +188,7 @@ def test_a_second_stop_does_not_wait(project: Path, port: str) -> None:
 def test_a_port_that_is_taken_is_one_line_with_the_remedy(project: Path, port: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))):
         (line,) = fails(project, "--demo", PORT=port)
-    assert line.startswith(f"Port {port} of 127.0.0.1 is already in use")
+    assert line.startswith(f"Port {port} on 127.0.0.1 is already in use")
     assert line.endswith("PORT=5001 ./start_flask.sh --demo")
 
 
@@ -237,7 +237,7 @@ def test_an_open_address_without_a_token_is_remarked_on(project: Path, port: str
 
 def demo_lateness(service: Service) -> list[float]:
     assert service.has_printed("Demo: done"), service.output
-    return [float(text) for text in re.findall(r"delivered (\S+) s after the due second", service.output)]
+    return [float(text) for text in re.findall(r"delivered (\S+) s after its due time", service.output)]
 
 
 def test_the_demo_delivers_each_message_at_its_second_and_runs_again(project: Path, port: str) -> None:

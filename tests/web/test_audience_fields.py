@@ -1,4 +1,4 @@
-"""DESIGN 5.2: the fields beyond the first four, in the form and in JSON, from the request to the messages."""
+"""The optional fields of an email, in the form and in JSON, from the request to the messages."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from flask import Flask, flash
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from database import db_init
 from email_app import create_app
 from settings import Settings
+from tests.support import new_database
 from web.auth import sessions
 from web.pages import etag
 
@@ -27,7 +27,7 @@ def leave_message() -> str:
 @pytest.fixture
 def client(settings: Settings) -> FlaskClient:
     """Return a client of a service whose page /shown shows SHOWN. /flash leaves a message for the next page."""
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     app: Flask = create_app(settings)
     app.add_url_rule("/shown", "shown", lambda: etag.page("error.html", SHOWN, title="Here", reason="it is"))
     app.add_url_rule("/flash", "flash", leave_message)

@@ -11,9 +11,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from database import Database, db_init
+from database import Database
 from email_app import create_app
 from settings import Settings
+from tests.support import new_database
 from tests.support.web.login import BROWSER, TOKENS, log_in
 from web.services import services_of
 
@@ -22,7 +23,7 @@ GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp"
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     app = create_app(settings)
     yield app
     services_of(app).email_writer.close()
@@ -90,7 +91,7 @@ FAULTS = ["missing", "another file", "another version"]
 def test_strangers_are_told_neither_where_the_database_is_nor_what_fixes_it(
     settings: Settings, how: str, was_used: bool
 ) -> None:
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     client = create_app(settings._replace(api_tokens=TOKENS)).test_client()
     if was_used:
         client.get("/login")
@@ -122,7 +123,7 @@ def test_strangers_are_told_neither_where_the_database_is_nor_what_fixes_it(
 
 @pytest.mark.parametrize("how", ["missing", "another file"])
 def test_those_who_may_use_the_service_get_the_reason_and_the_remedy(settings: Settings, how: str) -> None:
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     with_token = create_app(settings._replace(api_tokens=TOKENS)).test_client()
     with_session = with_token.application.test_client()
     on_this_machine = create_app(settings).test_client()

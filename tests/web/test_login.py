@@ -13,9 +13,9 @@ from flask import render_template_string
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from database import db_init
 from email_app import create_app
 from settings import Settings
+from tests.support import new_database
 from tests.support.web.login import BROWSER, TOKENS, csrf_of, log_in
 from web.auth import sessions
 from web.auth.browsers import safe_path
@@ -26,7 +26,7 @@ Open = Callable[..., FlaskClient]
 @pytest.fixture
 def browser(settings: Settings) -> Open:
     """Return a browser without cookies, for a service with tokens. The form on /page counts its POSTs in `sent`."""
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
 
     def open_browser(**changes: object) -> FlaskClient:
         app = create_app(settings._replace(**{"api_tokens": TOKENS} | changes))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +17,9 @@ VALUES = {"r0@example.com": {"name": "Ada <3", "ticket": "A&B"}, "r1@example.com
 
 
 @pytest.fixture
-def people(api: Api) -> Api:
-    """Three recipients; one has a ticket. The known names are `name` and `ticket`."""
+def people(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """Three recipients; one has a ticket. The known names are `name` and `ticket`. Surveys never run out of time."""
+    monkeypatch.setattr("storage.personal_fields.time", SimpleNamespace(monotonic=lambda: 0.0))
     api.installation.add_recipients(3)
     with api.installation.database() as database, database.connection.transaction():
         for address, fields in VALUES.items():
@@ -41,31 +43,31 @@ def form(people: Api, subject: str, content: str, **more: str) -> tuple[int, str
             "Hi {{ nmae }}",
             "x",
             "subject",
-            "has an unknown placeholder, {{ nmae }}, in line 1, column 4; known names: name, ticket",
+            "has an unknown placeholder, {{ nmae }}, on line 1, column 4; known names: name, ticket",
         ),
         (
             "Hi",
             "\nDear {{ nmae | you }}",
             "content",
-            "has an unknown placeholder, {{ nmae }}, in line 2, column 6; known names: name, ticket",
+            "has an unknown placeholder, {{ nmae }}, on line 2, column 6; known names: name, ticket",
         ),
         (
             "Hi {{ name",
             "x",
             "subject",
-            "has an error in line 1, column 4: the braces of {{ name are not closed on this line",
+            "has an error on line 1, column 4: the braces of {{ name are not closed on this line",
         ),
         (
             "Hi",
             "x\ny {{ Name }}",
             "content",
-            "has an error in line 2, column 3: {{ Name }} is not a placeholder; write {{ name }}",
+            "has an error on line 2, column 3: {{ Name }} is not a placeholder; write {{ name }}",
         ),
         (
             "Hi",
             "<html><script>{{ name }}",
             "content",
-            "has an error in line 1, column 15: a placeholder cannot be inside <script>",
+            "has an error on line 1, column 15: a placeholder cannot be inside <script>",
         ),
     ],
 )
@@ -84,7 +86,7 @@ def test_before_anyone_has_a_field_the_error_says_so(api: Api) -> None:
     status, text = form(api, "Hi {{ name }}", "x", email_personal="yes")
     assert (status, text) == (
         400,
-        "Error: email_subject has {{ name }} in line 1, column 4, but no recipient has personal fields",
+        "Error: email_subject has {{ name }} on line 1, column 4, but no recipient has personal fields",
     )
 
 

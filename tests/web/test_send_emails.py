@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from database import Email, db_init, open_database
+from database import Email, open_database
 from settings import load_settings
+from tests.support import new_database
 from tests.support.ports import unused_port
 from tests.support.samples.invalid_values import EVENT_IDS, SUBJECTS, TIMESTAMPS, short
 from tests.support.servers.web_server import FORM, Answer, Server, serve
@@ -30,7 +31,7 @@ MAX_BODY = 100_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("served")
-    db_init(load_settings({}, folder), datetime.now(UTC))
+    new_database.create(load_settings({}, folder), datetime.now(UTC))
     with serve(folder, unused_port(), MAX_BODY=str(MAX_BODY)) as running:
         yield running
 
@@ -197,7 +198,7 @@ def test_thousands_of_fields_are_refused(server: Server) -> None:
 
 
 def test_what_was_answered_is_saved_though_the_server_is_killed(tmp_path: Path, free_port: int) -> None:
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     successful: list[int] = []
     with serve(tmp_path, free_port) as server:
         timer = threading.Timer(1, server.kill)
@@ -218,7 +219,7 @@ def test_a_database_that_is_locked_missing_or_replaced_is_answered_with_503(tmp_
     settings = load_settings({}, tmp_path)
     with serve(tmp_path, free_port) as server:
         assert is_error(server.post(GOOD), 503, "flask init-db")
-        db_init(settings, datetime.now(UTC))
+        new_database.create(settings, datetime.now(UTC))
         assert server.post(GOOD).status == 200
         with sqlite3.connect(tmp_path / "email.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -232,6 +233,6 @@ def test_a_database_that_is_locked_missing_or_replaced_is_answered_with_503(tmp_
         for file in tmp_path.glob("email.db*"):
             file.unlink()
         assert is_error(server.post(GOOD | {"event_id": "3"}), 503, "flask init-db")
-        db_init(settings, datetime.now(UTC))
+        new_database.create(settings, datetime.now(UTC))
         assert server.post(GOOD | {"event_id": "3"}).status == 200
         assert saved(server, 3) is not None and saved(server, 2) is None

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from database import db_init
 from settings import load_settings
+from tests.support import new_database
 from tests.support.servers.web_server import FORM, Answer, Server, serve
 from tests.support.web.forms import csrf_token
 from web import body_limits
@@ -26,7 +26,7 @@ MANY = 80
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     return tmp_path
 
 

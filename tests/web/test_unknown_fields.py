@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from database import db_init
 from email_app import create_app
 from settings import load_settings
+from tests.support import new_database
 from web.services import services_of
 
 GOOD = {"event_id": "1", "email_subject": "S", "email_content": "C", "timestamp": "2030-01-02 08:00:00"}
@@ -21,7 +21,7 @@ PART = '--X\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     settings = load_settings({}, tmp_path_factory.mktemp("fields"))
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     app = create_app(settings)
     yield app.test_client()
     services_of(app).email_writer.close()

@@ -69,7 +69,7 @@ def read_whole(request: Request, limit: int, *kinds: str) -> bytes:
     body = read_body(request.environ, limit)
     if body and request.content_length is None:
         # Without it, a truncated chunked body would look complete.
-        raise LengthRequired(f"a {kinds[0]} body requires Content-Length")
+        raise LengthRequired(f"a body of type {kinds[0]} requires Content-Length")
     return body
 
 

@@ -41,7 +41,7 @@ def list_members(name: str) -> Response:
 
 @blueprint.post("/lists/<list_name:name>/members")
 def add_members(name: str) -> Response:
-    """Add addresses to a list, or none if one is invalid. Those who left the list stay out."""
+    """Add addresses to a list, or none if one is invalid. Those who left the list are not added."""
     clean_list_name(name)
     addresses = _addresses(at_least=1)
     now = datetime.now(UTC)
@@ -52,7 +52,7 @@ def add_members(name: str) -> Response:
 
 @blueprint.put("/lists/<list_name:name>/members")
 def replace_members(name: str) -> Response:
-    """Make these addresses the members of a list, in one transaction. Those who left the list stay out."""
+    """Make these addresses the members of a list, in one transaction. Those who left the list are not added."""
     clean_list_name(name)
     addresses = _addresses(at_least=0)
     now = datetime.now(UTC)

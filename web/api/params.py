@@ -80,9 +80,9 @@ def page_response(noun: str, rows: Sequence[object], after: object | None) -> Re
 def csv_response(chunks: Iterable[bytes], name: str) -> Response:
     """Return a complete CSV file, or fail.
 
-    The file is written to disk first, because a server would end a broken stream as if it were complete. Memory stays
-    flat. A download by a person starts with a byte order mark, which Excel needs to detect UTF-8. Programs get none,
-    because most would read it as part of the first column's name.
+    The file is written to disk first, because a server would end a broken stream as if it were complete. Memory use
+    stays constant. A download in a browser starts with a byte order mark, which Excel needs to detect UTF-8. Programs
+    get none, because most would read it as part of the first column's name.
     """
     if _is_from_person():
         chunks = chain((BYTE_ORDER_MARK,), chunks)

@@ -148,7 +148,7 @@ def find_recipient(database: Database, recipient: str) -> Recipient:
 
 
 def _find_address(database: Database, address: str) -> Recipient | None:
-    """Find a recipient by address, even if today's rules would reject the address. Raises ValidationError."""
+    """Find a recipient by address, even if today's rules would refuse the address. Raises ValidationError."""
     try:
         return database.recipients.find(clean_address(address, single_label=True))
     except ValidationError:

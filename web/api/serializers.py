@@ -30,7 +30,7 @@ def utc(instant: datetime | None) -> str | None:
 
 
 def due(instant: datetime, zone: ZoneInfo) -> Document:
-    """Return the due time in UTC and in the zone of the service."""
+    """Return the due time in UTC and in the service's time zone."""
     in_utc, local = _due(instant, zone)
     return {"due_at": in_utc, "due_at_local": local}
 

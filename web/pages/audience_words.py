@@ -11,14 +11,14 @@ MAX_NAMED = 3  # addresses that are named one by one
 
 
 def audience_words(audience: Audience) -> str:
-    """Return who an email is for, such as `the lists Gala and Staff, except people in News`."""
+    """Return who an email is for, such as `the lists Gala and Staff, except members of News`."""
     if audience.to:
         return _named([address.text for address in audience.to])
     if audience.lists:
         lists = f"the list{'s' if len(audience.lists) > 1 else ''} {joined(audience.lists)}"
     else:
         lists = "all active recipients"
-    return f"{lists}, except people in {joined(audience.exclude_lists)}" if audience.exclude_lists else lists
+    return f"{lists}, except members of {joined(audience.exclude_lists)}" if audience.exclude_lists else lists
 
 
 def audience_name(audience: Audience) -> str:

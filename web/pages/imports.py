@@ -190,7 +190,7 @@ def _choose(import_: Import, step: str) -> str:
     read = read_options(import_.options)
     chosen = _columns(preview) if "columns" in form else read
     if chosen.address is None and step == "import" and not import_.valid:
-        raise ValidationError("address", "choose the column with the addresses")
+        raise ValidationError("address", "choose the address column")
     if step == "import" or "columns" in form:
         list_name = _list(form.get("list", ""), form.get("new_list", "").strip())
         in_database(
@@ -219,7 +219,7 @@ def _columns(preview: Mapping[str, Any]) -> Options:
         elif choice:
             fields[column] = clean_name(choice)
     if address is None:
-        raise ValidationError("address", "choose the column with the addresses")
+        raise ValidationError("address", "choose the address column")
     if len({*fields.values()}) < len(fields):
         raise ValidationError("field", "two columns cannot become the same field")
     if len(fields) > MAX_FIELDS:

@@ -53,7 +53,7 @@ def add() -> AnyResponse:
         added = in_database(lambda database: database.lists.add(name, datetime.now(UTC)))
     except (ValidationError, ListExists) as error:
         return _lists_page(typed=typed, wrong=_reason(error))
-    flash(f"Created the list {added.name}. Add people to it below.")
+    flash(f"Created the list {added.name}. Add members below.")
     return redirect(f"/lists/{added.list_id}", 303)
 
 
@@ -65,7 +65,7 @@ def show_one(list_id: int) -> AnyResponse:
 
 @blueprint.post("/lists/<int:list_id>/members")
 def add_members(list_id: int) -> AnyResponse:
-    """Add the addresses, one per line: all of them, or none if one is invalid."""
+    """Add the addresses: all of them, or none if one is invalid."""
     text = read_page_form(request, ("addresses",)).get("addresses", "")
     addresses, refused = read_lines(text, single_label=current_settings().single_label_domains)
     if refused or not addresses:
@@ -91,7 +91,7 @@ def remove_member(list_id: int, recipient_id: int) -> AnyResponse:
     if removed:
         flash(f"Removed {removed} from the list. They remain a recipient.")
     else:
-        flash("This recipient is no longer in the list.", "warning")
+        flash("This recipient is no longer on the list.", "warning")
     return redirect(safe_path(request.form.get("next") or f"/lists/{list_id}"), 303)
 
 

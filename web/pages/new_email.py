@@ -45,7 +45,7 @@ FORM_FIELDS = (
     *("event_id", "proposed", "email_subject", "email_content", "timestamp", "offset", "audience"),
     *("email_personal", "shown_to"),
 )
-AS_WRITTEN = "no"  # the value of email_personal with which braces are sent as they are written
+AS_WRITTEN = "no"  # the value of email_personal that sends braces as written
 # Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
 LIST_FIELDS = ("email_list", "email_exclude_list")
 SEPARATOR = ";"
@@ -127,7 +127,7 @@ def check(form: Form) -> AnyResponse:
 
 
 def check_as_written(form: Form) -> AnyResponse:
-    """Show the preview of the email with its braces as they are written."""
+    """Show the preview of the email with its braces as written."""
     return check({**form, "email_personal": AS_WRITTEN})
 
 
@@ -201,12 +201,12 @@ def _is_personal(form: Form) -> bool:
 def _with_audience(email: Email, audience: str, form: Form) -> Email:
     """Return the email for the people that the form selects. Raises ValidationError."""
     lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
-    if lists and audience != "lists":
-        raise ValidationError("audience", "is everyone, but lists are selected; choose one or the other")
+    if lists and audience == "everyone":
+        raise ValidationError("audience", "You selected lists, but also “Everyone”. Choose one.")
     if audience == "lists" and not lists:
-        raise ValidationError("email_list", "is empty; select at least one list")
-    if not audience and in_database(lambda database: database.lists.counts()).active:
-        raise ValidationError("audience", "is missing; select everyone or some lists")
+        raise ValidationError("email_list", "Select at least one list.")
+    if not audience and (lists or in_database(lambda database: database.lists.counts()).active):
+        raise ValidationError("audience", "Choose who gets this email.")
     everyone = FOR_EVERYONE if audience == "everyone" else None
     options = Options(audience=everyone, lists=lists, exclude_lists=exclude_lists)
     return with_options(email, options, FORM_NAMES, current_settings().default_audience)
@@ -363,8 +363,9 @@ def _notice(send: SingleSend) -> tuple[str, str]:
     return kind, _sentence(f"{beginning}:", reply)
 
 
-def _sentence(beginning: str, rest: str) -> str:
-    return f"{beginning} {rest.rstrip('.')}."
+def _sentence(label: str, message: str) -> str:
+    """Return a message about a field as a sentence. It begins with the label, unless the message is a sentence."""
+    return message if message[:1].isupper() else f"{label} {message.rstrip('.')}."
 
 
 def _saved_before(email: Email) -> AnyResponse:

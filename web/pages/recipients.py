@@ -33,9 +33,10 @@ from web.services import current_settings, in_database
 
 PAGE_SIZE = 100  # rows
 MAX_SHOWN_LISTS = 1_000
-MAX_ADDRESSES = 1_000  # that can be added in one form
+MAX_ADDRESSES = 1_000  # that can be added with one form
 MAX_NAMED = 3  # in one message, which is stored in a cookie
 ADDED_BY = "page"
+USE_REACTIVATE = "{}. Use Reactivate to change that."
 INVALID_CURSOR = "after is not a valid cursor"
 blueprint = Blueprint("recipients", __name__)
 
@@ -118,7 +119,7 @@ def show_one(recipient_id: int) -> AnyResponse:
 
 @blueprint.post("/recipients/add-to-list")
 def add_to_list() -> AnyResponse:
-    """Add the selected recipients to a list. Those who left it stay out."""
+    """Add the selected recipients to a list. Those who left it are not added."""
     form = read_page_form_with_options(request, ("next", "list"), ("recipient",))
     back = redirect(safe_path(form.fields.get("next") or "/recipients"), 303)
     selected = [recipient for text in form.options.get("recipient", ()) if (recipient := _get(clean_event_id(text)))]
@@ -146,7 +147,7 @@ def members_added_sentences(added: MembersAdded) -> list[tuple[str, str]]:
         new = f", {added.created:,} of them new" if added.created else ""
         sentences.append((f"Added {pluralize(added.added, 'recipient')} to the list{new}.", "message"))
     if added.existing:
-        sentences.append((f"Already in the list: {added.existing:,}.", "message"))
+        sentences.append((f"Already on the list: {added.existing:,}.", "message"))
     if added.left:
         sentences.append((f"Not added, because they left this list: {added.left:,}.", "warning"))
     return sentences
@@ -250,8 +251,8 @@ def _sentences(outcomes: dict[str, list[str]]) -> list[tuple[str, str]]:
     forms = {
         "added": ("Added {}: {}.", "message"),
         "existing": ("Already added: {}.", "message"),
-        "unsubscribed": ("Unsubscribed, and not added again: {}. Use Reactivate to change that.", "warning"),
-        "rejected": ("Mailbox does not exist, and not added again: {}. Use Reactivate to change that.", "warning"),
+        "unsubscribed": (f"Not reactivated, because they unsubscribed: {USE_REACTIVATE}", "warning"),
+        "rejected": (f"Not reactivated, because the mailbox does not exist: {USE_REACTIVATE}", "warning"),
     }
     return [
         (form.format(*_counted(outcome, outcomes[outcome]), _named(outcomes[outcome])), category)

@@ -71,7 +71,7 @@ function say(text, look = "visually-hidden") {
 document.addEventListener("input", () => (typed = true));
 document.addEventListener("visibilitychange", askLater);
 
-// --- Times in the zone of the browser, if the reader chooses that. ---
+// --- Times in the browser's time zone, if the reader chooses that. ---
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const clock = new Intl.DateTimeFormat("en-US", {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -23,27 +22,11 @@ from database import (
     ReplaceResult,
     SaveResult,
 )
-from settings import Settings, load_settings
 from storage.emails import require_saved
 from tests.support.deliveries import EMAIL, NOON, NOW, enter, send_all, status
-from tests.support.invariants import check_whole
+from tests.support.people import people, recipient_id
 
 LATER = NOON + timedelta(hours=1)
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _whole(database: Database) -> Iterator[None]:
-    yield
-    check_whole(database)
-
-
-def people(*names: str) -> tuple[Address, ...]:
-    return tuple(Address(f"{name}@example.com", f"{name.lower()}@example.com") for name in names)
 
 
 def make_list(database: Database, name: str, *names: str) -> None:
@@ -74,12 +57,6 @@ def received(database: Database, event_id: int = 7) -> list[str]:
     database.connection.execute("DELETE FROM senders")
     rows = database.deliveries.page(event_id, status="sent").rows
     return sorted(row.address.partition("@")[0] for row in rows)
-
-
-def recipient_id(database: Database, name: str) -> int:
-    found = database.recipients.find(people(name)[0])
-    assert found is not None
-    return found.recipient_id
 
 
 @pytest.fixture
@@ -371,8 +348,8 @@ class TestHolding:
     @pytest.mark.parametrize(
         ("email", "reason"),
         [
-            (to("empty"), 'nobody was left in its list "empty" when it was due'),
-            (to("empty", "other"), "nobody was left in its lists when it was due"),
+            (to("empty"), 'nobody was left on its list "empty" when it was due'),
+            (to("empty", "other"), "nobody was left on its lists when it was due"),
             (to("a", but=["a2"]), "nobody was left in its audience when it was due"),
             (to(but=["a2", "b", "c"]), "nobody was left in its audience when it was due"),
             (named("gone"), "none of its recipients was active when it was due"),

@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from database import (
-    Address,
     Audience,
     Database,
     DeliveryUpdate,
     NoActiveRecipients,
     copy_database,
-    db_init,
     open_database,
 )
 from settings import Settings, load_settings
+from tests.support import new_database
 from tests.support.deliveries import EMAIL, NOON, NOW, ending, enter, failed, key, sent, status
 from tests.support.invariants import check_whole
+from tests.support.people import LATER, leave, people, recipient_id
 
-LATER = NOON + timedelta(minutes=1)
 ANY_WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 Act = Callable[[Database], object]
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _whole(database: Database) -> Iterator[None]:
-    yield
-    check_whole(database)
-
-
-def people(*names: str) -> tuple[Address, ...]:
-    return tuple(Address(f"{name}@example.com", f"{name}@example.com") for name in names)
-
-
-def recipient_id(database: Database, name: str) -> int:
-    found = database.recipients.find(people(name)[0])
-    assert found is not None
-    return found.recipient_id
-
-
-def leave(database: Database, name: str, *lists: str) -> int:
-    return database.lists.leave(
-        recipient_id(database, name), [database.lists.require(each).list_id for each in lists], LATER
-    )
 
 
 def statuses(database: Database, event_id: int = 7) -> dict[str, str]:
@@ -270,7 +241,7 @@ def test_lists_and_audiences_are_copied(sending: Database, tmp_path: Path) -> No
     sending.emails.save(EMAIL._replace(event_id=8, audience=Audience(to=people("new"))), NOON)
     target = load_settings({}, tmp_path / "copy")
     (tmp_path / "copy").mkdir()
-    db_init(target, NOON)
+    new_database.create(target, NOON)
     with open_database(target) as copy:
         rows = copy_database(sending, copy)
         counted = {"lists": 3, "memberships": 6, "audiences": 2, "named_recipients": 1}

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from database import Address, Database, ListExists, MembersAdded, MembersReplaced, NoSuchList
-from settings import Settings, load_settings
 from tests.support.deliveries import NOON
-from tests.support.invariants import check_whole
-
-LATER = NOON + timedelta(minutes=1)
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _whole(database: Database) -> Iterator[None]:
-    yield
-    check_whole(database)
-
-
-def people(*names: str) -> list[Address]:
-    return [Address(f"{name}@example.com", f"{name.lower()}@example.com") for name in names]
+from tests.support.people import LATER, leave, people, recipient_id
 
 
 def add(database: Database, name: str, *names: str) -> MembersAdded:
@@ -40,17 +20,6 @@ def add(database: Database, name: str, *names: str) -> MembersAdded:
 def members(database: Database, name: str) -> list[str]:
     found = database.lists.members(name)
     return sorted(member.recipient.address.partition("@")[0] for member in found if member.left_at is None)
-
-
-def recipient_id(database: Database, name: str) -> int:
-    found = database.recipients.find(people(name)[0])
-    assert found is not None
-    return found.recipient_id
-
-
-def leave(database: Database, name: str, *lists: str) -> int:
-    found = [database.lists.require(each).list_id for each in lists]
-    return database.lists.leave(recipient_id(database, name), found, LATER)
 
 
 class TestNames:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from database import Address, Database, NoSuchList, Recipient, TooManyFields
-from settings import Settings, load_settings
 from tests.support.deliveries import NOON
-from tests.support.invariants import check_whole
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _whole(database: Database) -> Iterator[None]:
-    yield
-    check_whole(database)
 
 
 def address(name: str, fields: str = "", *list_ids: int) -> Address:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from database import EVERYONE, Address, Audience, Database, Survey
-from settings import Settings, load_settings
 from tests.support.deliveries import EMAIL, NOON, addresses
 
 FIELDS = [
@@ -18,11 +16,6 @@ FIELDS = [
     None,
     {"name": "李", "note": '"city": "none"'},
 ]
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
 
 
 @pytest.fixture

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from database import Address, Audience, Database, Email, Import
-from settings import Settings, load_settings
 from storage.recipients import imports as recipient_imports
 from storage.recipients import undoing
 from storage.recipients.imports import Comparison
 from tests.support.deliveries import EMAIL, NOON, NOW, addresses, ending, enter, failed, key, send_all, sent
-from tests.support.invariants import check_whole
 
 FOUND = Comparison(3, 0, 0, 0)
 PARTS = (b"\xff\x00\r\n\\x41", b"b" * 1000)
-
-
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _whole(database: Database) -> Iterator[None]:
-    yield
-    check_whole(database)
 
 
 def get(database: Database, import_id: int = 1) -> Import:

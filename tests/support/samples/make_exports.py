@@ -84,7 +84,7 @@ def _with_titles() -> bytes:
 
 
 def _form() -> Rows:
-    """The answers of a Google form, whose column of addresses has the text of the question."""
+    """The answers of a Google form, whose address column is named after the question."""
     header = ("Timestamp", "Email Address", "First name", "Last name", "Will you come?", "Anything we should know?")
     rows = [("30/11/2026 09:15:02", each.address, each.first_name, each.last_name, "Yes", "") for each in PEOPLE]
     notes = ("30/11/2026 09:15:02", PEOPLE[0].address, "Ada", "Tan", "Yes", 'Vegetarian\nand "no" nuts')

@@ -1,4 +1,4 @@
-"""Subjects and contents that some mail program has damaged, named after what is unusual about them."""
+"""Subjects and contents that some email client has damaged, named after what is unusual about them."""
 
 from __future__ import annotations
 

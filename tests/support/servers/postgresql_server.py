@@ -21,9 +21,12 @@ SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100",
 
 
 class PostgreSQLServer:
-    """A server in `folder`; `settings` are its options. Does not sync by default: no test crashes the machine."""
+    """A server in `folder`; `settings` are its options. Does not sync by default: no test crashes the machine.
 
-    def __init__(self, folder: Path, port: int, **settings: str) -> None:
+    Logging in with `scram-sha-256` takes a client 4 ms, with `md5` 1 ms.
+    """
+
+    def __init__(self, folder: Path, port: int, authentication: str = "md5", **settings: str) -> None:
         self.port = port
         self._data = folder / "data"
         self._settings = SETTINGS | {"port": f"{port}", "unix_socket_directories": f"{folder}"} | settings
@@ -34,7 +37,7 @@ class PostgreSQLServer:
         password = folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        by_password = ("-A", "scram-sha-256", "--pwfile", f"{password}")
+        by_password = ("-A", authentication, "--pwfile", f"{password}")
         self._run("initdb", "-U", USER, *by_password, "-E", "UTF8", "--locale=C.UTF-8", "-N")
 
     def allow(self, network: str) -> None:
@@ -68,11 +71,12 @@ class PostgreSQLServer:
         """Return the DATABASE_URL of a database."""
         return f"postgresql://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
 
-    def new_database(self) -> str:
-        """Create an empty database, and return its URL."""
+    def new_database(self, template: str = "template1") -> str:
+        """Create a database like `template`, which is empty by default, and return its URL."""
         name = f"test{next(self._numbers)}"
         # Copying files is twice as fast as writing them to the log, the default since PostgreSQL 15.
-        self.run(f"CREATE DATABASE {name}{' STRATEGY file_copy' if self.version >= 15 else ''}")
+        strategy = " STRATEGY file_copy" if self.version >= 15 else ""
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}{strategy}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -105,7 +109,7 @@ class PostgreSQLServer:
 def server_for_other_hosts() -> Iterator[PostgreSQLServer]:
     """Run a server that hosts on the networks of `network_namespace.SecondHost` can reach."""
     with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which the server's user cannot read
-        server = PostgreSQLServer(Path(folder), unused_port(), listen_addresses="*")
+        server = PostgreSQLServer(Path(folder), unused_port(), "scram-sha-256", listen_addresses="*")
         server.allow("10.0.0.0/8")
         server.start()
         yield server

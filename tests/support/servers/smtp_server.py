@@ -94,6 +94,7 @@ class Script:
     accepted: list[Accepted] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)  # every command line
     counts: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
 class Peer:
@@ -185,8 +186,9 @@ class Peer:
             self._recipients.append(line[len(b"RCPT TO:<") :].rpartition(b">")[0])
 
     def _answer(self, verb: str, line: bytes) -> Iterator[Action]:
-        nth = self.script.counts.get(verb, 0)
-        self.script.counts[verb] = nth + 1
+        with self.script.lock:  # each number goes to one line only
+            nth = self.script.counts.get(verb, 0)
+            self.script.counts[verb] = nth + 1
         handler = self.script.on.get(verb)
         action = handler(line, nth) if handler else None
         if action is None:
@@ -300,9 +302,9 @@ class ScriptedServer:
             self._open.add(connection)
             self._being_served.add(peer)
             self.most_at_once = max(self.most_at_once, self.at_once)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.socket = connection
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls_at_once:
                 self._wrap(peer)
             self._talk(peer)

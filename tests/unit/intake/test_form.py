@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
-from database import db_init
 from email_app import create_app
 from intake.errors import ValidationError
 from settings import Settings
+from tests.support import new_database
 from web import form
 from web.form import read_form, read_page_form, urlencoded_pairs
 from web.services import services_of
@@ -40,7 +40,7 @@ def random_bytes() -> random.Random:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[FlaskClient]:
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     app = create_app(settings)
     yield app.test_client()
     services_of(app).email_writer.close()

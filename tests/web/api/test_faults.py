@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from database import db_init
 from intake.recipients_csv.format import encode_rows
 from settings import Settings, load_settings
+from tests.support import new_database
 from tests.support.servers.web_server import Answer, Server, serve
 from tests.support.web.api_client import EMAIL, PROBLEM, Api, is_problem
 
@@ -85,7 +85,7 @@ def test_nothing_is_read_from_a_file_that_was_deleted(sqlite: Api, path: str) ->
     for file in folder.glob("email.db*"):
         file.unlink()
     assert is_unavailable(sqlite("GET", path), "flask init-db")
-    db_init(sqlite.installation.settings, datetime.now(UTC))
+    new_database.create(sqlite.installation.settings, datetime.now(UTC))
     assert sqlite("GET", path).status_code in (200, 404)
     assert sqlite.get("/emails")["emails"] == []
 
@@ -125,7 +125,7 @@ def send(server: Server, method: str, path: str, body: object = None) -> Answer:
 
 def initialised(folder: Path) -> Settings:
     settings = load_settings({}, folder)
-    db_init(settings, datetime.now(UTC))
+    new_database.create(settings, datetime.now(UTC))
     return settings
 
 

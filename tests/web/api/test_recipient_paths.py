@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from database import db_init
 from intake.address import stored_address
 from settings import load_settings
+from tests.support import new_database
 from tests.support.servers.web_server import serve
 from tests.support.web.api_client import Api
 
@@ -74,7 +74,7 @@ def test_every_address_is_reached_by_its_path(api: Api, safe: str) -> None:
 
 
 def test_every_address_is_reached_over_http(tmp_path: Path, free_port: int) -> None:
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     with serve(tmp_path, free_port) as server:
         body = json.dumps({"addresses": ADDRESSES}).encode()
         answer = server.request("POST", "/api/recipients", body, {"Content-Type": "application/json"})

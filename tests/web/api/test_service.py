@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from database import Email, db_init, open_database
+from database import Email, open_database
 from email_app import create_app
 from settings import load_settings
+from tests.support import new_database
 from tests.support.servers.postgresql_server import PostgreSQLServer
 from tests.support.servers.web_server import Server, serve
 from tests.support.web.api_client import EMAIL, Api, is_problem
@@ -35,7 +36,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @pytest.fixture
 def server(tmp_path: Path, free_port: int) -> Iterator[Server]:
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     with serve(tmp_path, free_port) as running:
         yield running
 
@@ -52,7 +53,7 @@ def saved(server: Server, event_id: int) -> Email | None:
 
 def test_of_a_list_all_is_saved_or_nothing_though_the_server_is_killed(tmp_path: Path, free_port: int) -> None:
     """Sending the same list again completes it without duplicates."""
-    db_init(load_settings({}, tmp_path), datetime.now(UTC))
+    new_database.create(load_settings({}, tmp_path), datetime.now(UTC))
     lists = [[EMAIL | {"event_id": 100 * number + each} for each in range(100)] for number in range(1000)]
     answered = 0
     with serve(tmp_path, free_port) as server:

@@ -172,7 +172,7 @@ class TestWhatItSays:
     def test_an_email_that_was_just_saved_or_has_just_become_due_is_not_overdue(self, waiting: Api) -> None:
         for event_id, due_in, saved_ago in ((2, -7200, 10), (3, -60, 7200)):
             waiting.installation.save_email(event_id, due_in, saved_ago=saved_ago)
-            assert "It will be sent within a minute to all active recipients (2 now)." in words(
+            assert "It will be sent within a minute to all active recipients (currently 2)." in words(
                 get(waiting, f"/emails/{event_id}")
             )
 
@@ -274,7 +274,7 @@ class TestRetry:
 
     def test_it_says_who_was_not_retried(self, sent: Api) -> None:
         sentence = told(sent, "retry", which="ticked", recipient_id=["1", "2"])
-        assert sentence.startswith("Retrying 1 delivery. The others of the 2 cannot be retried")
+        assert sentence.startswith("Retrying 1 delivery. 1 more selected delivery can no longer be retried")
 
     def test_the_button_counts_what_can_be_retried_and_the_page_says_why_not_the_rest(self, sent: Api) -> None:
         assert "Retry 2 failed" in words(get(sent))
@@ -407,12 +407,12 @@ class TestRelease:
         api = Api(tmp_path)
         api.installation.save_email(1)
         api.sweep()
-        assert "There were no active recipients when it was due. Nothing is sent until you release it." in words(
+        assert "There were no active recipients when it was due. Nothing will be sent until you release it." in words(
             get(api)
         )
         assert told(api, "release") == "Still on hold: there are no active recipients."
         api.installation.add_recipients(1)
-        assert "It is sent now to 1 active recipient." in words(get(api))
+        assert "It will be sent now to 1 active recipient." in words(get(api))
         assert told(api, "release") == "Released. It is being saved in the outbox now."
         assert told(api, "release") == "It is now being saved in the outbox. Nothing changed."
         api.sweep()
@@ -435,7 +435,7 @@ class TestReschedule:
         before = waiting.get("/emails/1")["due_at"]
         answer = post(waiting, "reschedule", timestamp="2020-01-02T08:00")
         assert answer.status_code == 200
-        assert "the email is sent now to 2 active recipients" in words(answer.text)
+        assert "the email will be sent now to 2 active recipients" in words(answer.text)
         waiting.sweep()
         assert (waiting.get("/emails/1")["due_at"], waiting.get("/emails/1")["status"]) == (before, "scheduled")
         hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))

@@ -106,7 +106,7 @@ def test_when_two_columns_have_addresses_the_page_asks(api: Api) -> None:
     page = upload(api, "Buyer,Guest\na@example.com,b@example.com\nc@example.com,d@example.com\n")
     assert "Which column has the addresses?" in page and "several columns have addresses: Buyer, Guest" in page
     assert chosen(page) == ["", ""] and "Imported" not in page
-    assert "choose the column with the addresses" in post(api, "import")
+    assert "choose the address column" in post(api, "import")
     assert "only one column can have the addresses" in post(api, "read", column_0="@", column_1="@")
     page = post(api, "read", column_0="", column_1="@")
     assert "Import 2 new recipients" in page and chosen(page) == ["", "@"]

@@ -168,7 +168,8 @@ class TestSteps:
         api.installation.save_email(7)
         assert api.sweep() == []
         page = step(api, "undo")
-        assert "Removed 0 of 2" in page and "Kept 2 who have an email in the outbox" in page
+        assert "Removed 0 of 2" in page
+        assert "Kept 2 recipients. Recipients are kept if they have an email in the outbox" in page
 
     def test_every_button_can_be_pressed_twice(self, api: Api) -> None:
         preview(api)

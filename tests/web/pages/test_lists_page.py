@@ -59,7 +59,7 @@ class TestLists:
     def test_a_list_is_created_and_shown(self, api: Api) -> None:
         page = after(api, "/lists", name="Winter & Gala")
         assert "Created the list Winter & Gala." in page
-        assert "Nobody is in this list yet" in page
+        assert "Nobody is on this list yet" in page
         assert re.findall(NAMES, get(api, "/lists")) == ["Winter & Gala"]
 
     @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ class TestOneList:
         page = after(api, f"/lists/{gala.list_id}/members", addresses="ann@example.com\nBob@example.com\n")
         assert "Added 2 recipients to the list, 2 of them new." in page
         assert member_addresses(api, "gala") == ["ann@example.com", "Bob@example.com"]
-        assert "Already in the list: 1." in after(api, f"/lists/{gala.list_id}/members", addresses="bob@example.com")
+        assert "Already on the list: 1." in after(api, f"/lists/{gala.list_id}/members", addresses="bob@example.com")
         page = after(api, f"/lists/{gala.list_id}/members/1/remove")
         assert "Removed ann@example.com from the list." in page
         assert member_addresses(api, "gala") == ["Bob@example.com"]
-        assert "no longer in the list" in after(api, f"/lists/{gala.list_id}/members/1/remove")
+        assert "no longer on the list" in after(api, f"/lists/{gala.list_id}/members/1/remove")
         with api.installation.database() as database:
             recipient = database.recipients.get(1)
         assert recipient is not None and recipient.status == "active"
@@ -121,7 +121,7 @@ class TestOneList:
         (gala,) = add(api, "Gala")
         answer = post(api, f"/lists/{gala.list_id}/members", addresses="ann@example.com\nnobody\n")
         assert answer.status_code == 400
-        assert "Nothing added: 1 line is not valid." in answer.text and "Line 2: <bdi>nobody" in answer.text
+        assert "Nothing added: 1 entry is not valid." in answer.text and "Line 2: <bdi>nobody" in answer.text
         assert re.search(r">ann@example\.com\s+nobody\s*</textarea>", answer.text)
         assert member_addresses(api, "Gala") == []
 
@@ -150,7 +150,7 @@ class TestOneList:
             database.emails.save(Email(8, "Elsewhere", "c", NOW + timedelta(days=1)), NOW)
         page = get(api, f"/lists/{gala.list_id}")
         assert 'href="/emails/7"><bdi>Doors & open</bdi>' in page and "Elsewhere" not in page
-        assert "are put on hold" in page
+        assert "will be put on hold" in page
 
     def test_a_deleted_list_is_gone_and_its_people_stay(self, api: Api) -> None:
         (gala,) = add(api, "Gala")
@@ -180,7 +180,7 @@ class TestRecipients:
             answer = api.client.post("/recipients/add-to-list", data=data, headers=BROWSER)
             assert (answer.status_code, answer.location) == (303, "/recipients")
         page = get(api, "/recipients")
-        assert "Added 2 recipients to the list." in page and "Already in the list: 2." in page
+        assert "Added 2 recipients to the list." in page and "Already on the list: 2." in page
         assert member_addresses(api, "Gala") == ["r0@example.com", "r2@example.com"]
 
     @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ class TestRecipients:
         assert f'href="/lists/{staff.list_id}"><bdi>Staff</bdi></a><small>left ' in page
         remove = f"/lists/{gala.list_id}/members/1/remove"
         assert f'formaction="{remove}"' in page and f"/lists/{staff.list_id}/members" not in page
-        assert "Not in a list" not in page and "Removed a@" in after(api, remove, next="/recipients/1")
+        assert "Not on a list" not in page and "Removed a@" in after(api, remove, next="/recipients/1")
         assert "<bdi>name</bdi></dt><dd><bdi>Ada <3</bdi>" in page

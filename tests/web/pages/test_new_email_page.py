@@ -231,7 +231,7 @@ def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
 def test_without_recipients_it_warns_and_saves(page: Page) -> None:
     looked_at = page.write()
     assert "There are no active recipients." in text_of(looked_at)
-    assert "Otherwise it goes on hold" in text_of(looked_at)
+    assert "Otherwise, it will be put on hold" in text_of(looked_at)
     assert page.step("schedule", hidden(looked_at)).status_code == 303
 
 
@@ -341,8 +341,8 @@ def test_a_test_has_the_values_of_the_recipient_who_is_shown(page: Page) -> None
 def test_a_name_that_no_one_has_is_an_error_and_braces_can_be_sent_as_written(page: Page) -> None:
     answer = page.write(email_content="\nDear {{ name }},")
     assert answer.status_code == 400
-    assert "The content has {{ name }} in line 2, column 6, but no recipient has personal fields." in text_of(answer)
-    assert "Send braces as they are written" in answer.text
+    assert "The content has {{ name }} on line 2, column 6, but no recipient has personal fields." in text_of(answer)
+    assert "Send braces as written" in answer.text
     written = page.write(email_content="Dear {{ name }},", email_personal="no")
     assert "exactly as written" in text_of(written)
     assert page.step("schedule", hidden(written)).status_code == 303
@@ -493,13 +493,13 @@ class TestAudience:
     @pytest.mark.parametrize(
         ("chosen", "error"),
         [
-            ({}, "The choice of recipients is missing; select everyone or some lists."),
-            ({"audience": "lists"}, "The choice of lists is empty; select at least one list."),
+            ({}, "Choose who gets this email."),
+            ({"audience": "lists"}, "Select at least one list."),
             (
                 {"audience": "everyone", "email_list": "Staff"},
-                "The choice of recipients is everyone, but lists are selected; choose one or the other.",
+                "You selected lists, but also “Everyone”. Choose one.",
             ),
-            ({"email_list": "Staff"}, "but lists are selected"),
+            ({"email_list": "Staff"}, "Choose who gets this email."),
             ({"audience": "lists", "email_list": "Stuff"}, "Staff"),
             ({"audience": "lists", "email_list": "Old"}, "archived"),
             ({"audience": "lists", "email_list": "Staff", "email_exclude_list": "staff"}, "Staff"),
@@ -522,7 +522,8 @@ class TestAudience:
         assert answer.status_code == 400  # a list cannot be both
         chosen = {"audience": "lists", "email_list": "Gala & Co", "email_exclude_list": "Staff"}
         looked_at = page.step("check", page.open() | TYPED | chosen)
-        assert "the list Gala & Co, except people in Staff (2 now; 1 unsubscribed left out)" in text_of(looked_at)
+        audience = "the list Gala & Co, except members of Staff (currently 2; 1 unsubscribed left out)"
+        assert audience in text_of(looked_at)
         assert "to 2 recipients" in text_of(looked_at)
         changed = page.step("change", hidden(looked_at)).text
         assert re.findall(r'name="(email_\w*list)" value="([^"]*)" checked', changed) == [
@@ -534,7 +535,7 @@ class TestAudience:
         assert page.step("schedule", form).status_code == 303
         assert self.audience(page, event_id) == Audience(("Gala & Co",), ("Staff",))
         shown = text_of(page.client.get(f"/emails/{event_id}", headers=BROWSER))
-        assert "to the list Gala & Co, except people in Staff (2 now; 1 unsubscribed left out)" in shown
+        assert "to the list Gala & Co, except members of Staff (currently 2; 1 unsubscribed left out)" in shown
         schedule = text_of(page.client.get("/", headers=BROWSER))
         assert "Gala & Co except Staff" in schedule
 

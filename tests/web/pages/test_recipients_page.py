@@ -161,8 +161,8 @@ class TestAdding:
         page = after(api, "/recipients", addresses=lines)
         assert "Added 1 recipient: new@example.com." in page
         assert "Already added: KNOWN@example.com." in page
-        assert "Unsubscribed, and not added again: left@example.com." in page
-        assert "Mailbox does not exist, and not added again: gone@example.com." in page
+        assert "Not reactivated, because they unsubscribed: left@example.com." in page
+        assert "Not reactivated, because the mailbox does not exist: gone@example.com." in page
         assert [each.status for each in everyone(api)] == ["rejected", "active", "unsubscribed", "active"]
 
     def test_addresses_may_be_typed_with_names_or_as_links(self, api: Api) -> None:

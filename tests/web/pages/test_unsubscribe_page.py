@@ -306,7 +306,8 @@ class TestLists:
     ) -> None:
         everyone = self.mailed(database, settings, 8, audience)
         page = client.get(everyone).text
-        assert "No more emails will be sent" in page and "Or leave only these lists" in page
+        assert "If you unsubscribe from everything, no more emails will be sent to" in page
+        assert "Or leave only the lists you select" in page
         assert "added to this sender’s recipients" in page
         assert "You are unsubscribed" in client.post(everyone, data=ONE_CLICK).text
         assert status(database) == "unsubscribed"

@@ -136,11 +136,8 @@ def _cancelled(result: Cancelled) -> str:
         return "Cancelled. It was not sent to anyone."
     recipients = pluralize(result.sent, "recipient")
     text = in_mode(f"{recipients} already received it", f"For {recipients}, it was already in the outbox")
-    return (
-        f"Cancelled. {text}, and {result.in_flight:,} more may still receive it."
-        if result.in_flight
-        else f"Cancelled. {text}."
-    )
+    more = in_mode("more may still receive it", "more may still be saved")
+    return f"Cancelled. {text}, and {result.in_flight:,} {more}." if result.in_flight else f"Cancelled. {text}."
 
 
 def _begins() -> str:
@@ -155,7 +152,8 @@ def _retried(queued: int, ticked: int, blocked: Mapping[str, int]) -> str:
         sentences.append(f"{count:,} {'of them ' if not queued else ''}cannot be retried: {why_blocked(blocked)}.")
     others = ticked - queued - sum(blocked.values())
     if others > 0 and sentences:
-        sentences.append(f"The others of the {ticked:,} cannot be retried any longer.")
+        more = pluralize(others, "more selected delivery", "more selected deliveries")
+        sentences.append(f"{more} can no longer be retried.")
     if not sentences:
         return "None of them can be retried any longer. Nothing changed."
     return " ".join(sentences if queued else [*sentences, "Nothing changed."])
