@@ -100,7 +100,7 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @plain_errors
 def list_(search: str | None, domain: str | None, list_name: str | None, status: str | None, as_json: bool) -> None:
-    """List recipients with their status, in the order in which they were added: all, or those that match all options."""
+    """List recipients with their status, in the order in which they were added. Options narrow the list."""
     form = _as_json if as_json else _as_text
     try:
         words = clean_search(search) if search is not None else ()

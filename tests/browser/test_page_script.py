@@ -107,7 +107,21 @@ def test_tables_of_people_are_not_cut_on_a_laptop_or_a_phone(installation: Insta
         for path in ("/recipients", "/recipients/4", "/emails/7"):
             page.goto(path)
             cut = "elements => elements.map(each => each.scrollWidth - each.clientWidth).filter(pixels => pixels > 1)"
-            assert page.locator(".wide").evaluate_all(cut) == [], (width, path)
+            assert page.locator("html, .card, .wide").evaluate_all(cut) == [], (width, path)
+
+
+def test_selected_rows_are_counted_and_all_can_be_selected(installation: Installation, page: Page) -> None:
+    with installation.database() as database:
+        database.lists.add("Gala", datetime.now(UTC))
+    page.goto("/recipients")
+    add = page.get_by_role("button", name="Add to list")
+    expect(add).to_be_hidden()
+    page.get_by_role("checkbox", name="Select r1@example.com").check()
+    expect(add).to_be_visible()
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    add.click()
+    expect(page.get_by_text("Added 3 recipients to the list.")).to_be_visible()
+    expect(add).to_be_hidden()
 
 
 def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:

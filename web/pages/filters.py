@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
 from flask import Flask
@@ -23,6 +24,7 @@ def register(app: Flask) -> None:
         day,
         day_and_clock,
         duration,
+        full_name,
         number,
         pluralize,
         printable,
@@ -112,6 +114,12 @@ def relative_time(moment: datetime) -> Markup:
     return Markup('<time data-relative datetime="{}" title="{}">{}</time>').format(
         local.isoformat(timespec="seconds"), _full(local), text
     )
+
+
+def full_name(fields: Mapping[str, str]) -> str:
+    """Return the name in someone's personal fields, or an empty string."""
+    parts = (fields.get("first_name", ""), fields.get("last_name", ""))
+    return " ".join((fields.get("name") or " ".join(parts)).split())
 
 
 def rough(seconds: float) -> str:

@@ -20,6 +20,7 @@ from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from intake.list_names import clean_list_name
 from intake.search import clean_search
+from web.auth.browsers import safe_path
 from web.errors import LIST_NOT_FOUND, error_answer
 from web.form import read_page_form
 from web.pages.recipients import INVALID_CURSOR, members_added_sentences, read_lines
@@ -92,7 +93,7 @@ def remove_member(list_id: int, recipient_id: int) -> AnyResponse:
         flash(f"Removed {removed} from the list. They remain a recipient.")
     else:
         flash("This recipient is no longer on the list.", "warning")
-    return redirect(f"/lists/{list_id}", 303)
+    return redirect(safe_path(request.form.get("next") or f"/lists/{list_id}"), 303)
 
 
 @blueprint.post("/lists/<int:list_id>/rename")

@@ -133,8 +133,11 @@ def show_one(recipient_id: int) -> AnyResponse:
     page = in_database(lambda database: database.recipients.deliveries(recipient_id, after, PAGE_SIZE))
     memberships = in_database(lambda database: database.lists.lists_of(recipient_id))
     following = f"?after={cursor_of(*page.next_after)}" if page.next_after else None
+    lists = in_database(lambda database: database.lists.names(MAX_SHOWN_LISTS))
+    joined = {each.list.name for each in memberships}
     shown = {"recipient": recipient, "memberships": memberships, "rows": page.rows, "after": after}
-    return Response(render_template("recipient.html", **shown, following=following))
+    others = [name for name in lists if name not in joined]
+    return Response(render_template("recipient.html", **shown, following=following, other_lists=others))
 
 
 @blueprint.post("/recipients/add-to-list")
@@ -240,10 +243,13 @@ def _page(filters: Filters, **more: object) -> str:
     following = filters.query(after=rows[PAGE_SIZE - 1].recipient_id) if len(rows) > PAGE_SIZE else None
     back = login_return_url(request) if request.method == "GET" else "/recipients"
     lists = in_database(lambda database: database.lists.names(MAX_SHOWN_LISTS))
+    shown = rows[:PAGE_SIZE]
+    memberships = in_database(lambda database: database.lists.names_of([each.recipient_id for each in shown]))
     return render_template(
         "recipients.html",
         counts=counts,
-        rows=rows[:PAGE_SIZE],
+        rows=shown,
+        memberships=memberships,
         filters=filters,
         following=following,
         back=back,

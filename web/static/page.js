@@ -195,6 +195,15 @@ for (const snippet of copyButton && navigator.clipboard ? document.querySelector
   snippet.querySelector(".snippet-bar").append(button);
 }
 
+// --- A box in the head of a table selects all rows on the page. ---
+
+for (const all of document.querySelectorAll("[data-select-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of all.form.querySelectorAll(`[name="${all.dataset.selectAll}"]`)) box.checked = all.checked;
+  });
+}
+
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 
 const search = document.querySelector("input[type=search]");

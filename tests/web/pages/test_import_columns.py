@@ -52,7 +52,7 @@ def post(api: Api, step: str, **fields: str) -> str:
 
 def chosen(page: str) -> list[str]:
     """What is selected for each column."""
-    selects = re.findall(r'<select name="column-\d+".*?</select>', page, re.DOTALL)
+    selects = re.findall(r'<select class="select" name="column-\d+".*?</select>', page, re.DOTALL)
     return [(re.findall(r'<option value="([^"]*)" selected>', select) or [""])[0] for select in selects]
 
 
@@ -85,7 +85,7 @@ def test_a_second_import_overwrites_values_and_proposes_the_fields_that_exist(ap
 
 def test_invalid_rows_come_first_and_are_given_back_whole(api: Api) -> None:
     page = upload(api, PEOPLE)
-    assert page.index("1 line cannot be imported") < page.index("<dt>New</dt>")
+    assert page.index("1 line cannot be imported") < page.index(">Columns</h2>")
     assert "<bdi>bad;Cy;1;</bdi>" in page
     answer = api.client.get("/recipients/imports/1/bad-lines.csv")
     assert answer.text.splitlines() == [
@@ -142,7 +142,7 @@ def test_everyone_joins_a_list_and_undoing_takes_them_off_again(api: Api) -> Non
     assert '<option value="Winter Gala">' in page
     data = {"csrf_token": csrf_token(page), "list": "Winter Gala"}
     api.client.post("/recipients/imports/2/import", data=data, headers=BROWSER)
-    assert "<dt>Left the list</dt><dd>1 (not added again)</dd>" in get(api, "/recipients/imports/2")
+    assert "<dt>Left the list</dt><dd>1 <small>(not added again)</small></dd>" in get(api, "/recipients/imports/2")
     post(api, "undo")
     with api.installation.database() as database:
         assert [each.recipient.address for each in database.lists.members("winter gala") if not each.left_at] == []

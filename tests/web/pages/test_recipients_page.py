@@ -44,7 +44,7 @@ def add(api: Api, names: Iterable[str]) -> None:
 
 
 def listed(page: str) -> list[str]:
-    return re.findall(r"<bdi>(\S+)@example\.com</bdi></a></th>", page)
+    return re.findall(r'aria-label="Select (\S+)@example\.com"', page)
 
 
 def next_of(page: str) -> str | None:
@@ -62,14 +62,14 @@ class TestList:
         add(api, "abc")
         unsubscribe(api, 2)
         page = get(api, "/recipients")
-        links = re.findall(r'<li><a href="(/recipients[^"]*)"[^>]*>([a-z]+ \d+)</a>', page)
-        assert [(path, words) for path, words in links] == [
-            ("/recipients?", "all 3"),
-            ("/recipients?status=active", "active 2"),
-            ("/recipients?status=unsubscribed", "unsubscribed 1"),
-            ("/recipients?status=rejected", "rejected 0"),
+        links = re.findall(r'<a href="(/recipients[^"]*)"[^>]*>(\w+) <span class="count">(\d+)</span></a>', page)
+        assert links == [
+            ("/recipients?", "All", "3"),
+            ("/recipients?status=active", "Active", "2"),
+            ("/recipients?status=unsubscribed", "Unsubscribed", "1"),
+            ("/recipients?status=rejected", "Rejected", "0"),
         ]
-        assert [listed(get(api, path)) for path, _ in links] == [["a", "b", "c"], ["a", "c"], ["b"], []]
+        assert [listed(get(api, path)) for path, *_ in links] == [["a", "b", "c"], ["a", "c"], ["b"], []]
 
     def test_a_search_finds_the_beginnings_of_addresses_in_any_case(self, api: Api) -> None:
         add(api, ["anna", "bob", "anne"])
@@ -150,6 +150,25 @@ class TestList:
         assert found
         rows = api.client.get(found[1]).text.split()
         assert rows == ["recipient_email,recipient_status", "anne@example.com,active"]
+
+    def test_a_row_shows_the_name_and_the_lists_of_a_person(self, api: Api) -> None:
+        people = [
+            {"address": "a@example.com", "fields": {"name": "Ada <3"}},
+            {"address": "b@example.com", "fields": {"first_name": "Bo", "last_name": "Li"}},
+            {"address": "c@example.com"},
+        ]
+        api.post("/recipients", {"recipients": people})
+        with api.installation.database() as database:
+            for number in range(4):
+                database.lists.add(f"List {number}", datetime.now(UTC))
+                database.lists.add_members(
+                    f"List {number}", [stored_address("a@example.com")], datetime.now(UTC), "page"
+                )
+        page = get(api, "/recipients")
+        assert re.findall(r'<a class="main" [^>]+><bdi>(.*?)</bdi>', page) == ["Ada <3", "Bo Li", "c@example.com"]
+        assert re.findall(r'<span class="sub"><bdi>(.*?)</bdi>', page) == ["a@example.com", "b@example.com"]
+        assert re.findall(r'class="tag"[^>]*><bdi>(.*?)</bdi>', page) == ["List 0", "List 1", "List 2", "+1"]
+        assert "&lt;3" in api.client.get("/recipients").text
 
 
 class TestAdding:
@@ -269,8 +288,8 @@ class TestOne:
                 "UPDATE deliveries SET status = 'failed', reply = '550 5.1.1 <no>' WHERE recipient_id = 2"
             )
         page = api.client.get("/recipients/2", headers=BROWSER).text
-        assert '<a href="/emails/7"><bdi>&lt;i&gt;Hello&lt;/i&gt;</bdi></a>' in page
-        assert "550 5.1.1 &lt;no&gt;" in page and 'class="status failed"' in page
+        assert '<a class="main" href="/emails/7"><bdi>&lt;i&gt;Hello&lt;/i&gt;</bdi></a>' in page
+        assert "550 5.1.1 &lt;no&gt;" in page and '<span class="badge bad">Failed</span>' in page
 
     def test_its_history_has_pages(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(recipients, "PAGE_SIZE", 2)
@@ -296,6 +315,8 @@ def test_removing_asks_first(api: Api) -> None:
     api.installation.add_recipients(1)
     for path in ("/recipients", "/recipients/1"):
         page = get(api, path)
-        (asked,) = re.findall(r"<details.*?</details>", page.partition("<main")[2], re.DOTALL)
-        assert 'formaction="/recipients/1/remove"' in asked and "Yes, remove" in asked
+        (dialog,) = re.findall(
+            r'id="(remove[^"]*)" popover [^>]*>\s*<form method="post" action="/recipients/1/remove"', page
+        )
+        assert f'popovertarget="{dialog}"' in page
         assert page.count("/recipients/1/remove") == 1
