@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from flask import Blueprint, Response, current_app, make_response, render_template, request
+from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 
 from database import Database, DatabaseBusy, DatabaseUnavailable, Email, Membership, Recipient
@@ -23,19 +24,27 @@ from sender.outgoing import unsubscribe_tokens
 from web import compression
 from web.middleware import request_id
 from web.services import current_settings, in_database
+from web.translation import Translation, preferred
 
 AFTER_LINK = re.compile(
     r"""[.,;:!?'")>\]}*\u201d\u2019\u00bb]{0,3}/?\Z"""
 )  # punctuation that email clients add to a link in a text
 MAX_FORM_BYTES = 65_536
-HOW_ADDED = {  # by the first word of `added_by`
-    "import": "from an imported file",
-    "program": "by the organiser’s software",
-    "page": "by the organiser",
-    "command": "by the organiser",
+HOW_ADDED = {  # the name of a text, by the first word of `added_by`
+    "import": "by_import",
+    "program": "by_program",
+    "page": "by_organiser",
+    "command": "by_organiser",
 }
+MIN_MASKED_LENGTH = 4  # characters before the @; of shorter ones, the last one is hidden too
 blueprint = Blueprint("unsubscribe", __name__)
 compression.register(blueprint)
+
+
+@blueprint.app_template_filter()
+def in_bold(name: str) -> Markup:
+    """Return a name as HTML that stands out, whatever its writing direction."""
+    return Markup('<b class="break"><bdi>{}</bdi></b>').format(name)
 
 
 class ForgedToken(Exception):
@@ -45,8 +54,8 @@ class ForgedToken(Exception):
 class Added(NamedTuple):
     """Why a recipient gets an email: when and how the address was added, to a list or to all recipients (None)."""
 
-    at: datetime
-    how: str  # empty if unknown
+    on: str  # a day, in the reader's language
+    how: str  # the name of a text; empty if unknown
     list_name: str | None
 
 
@@ -100,7 +109,8 @@ def answer_unavailable(error: DatabaseUnavailable) -> Response:
 
 def masked(address: str) -> str:
     """Return enough of an address for its owner to recognise it."""
-    return f"{address[0]}…@{address.rpartition('@')[2]}"
+    local, _, domain = address.rpartition("@")
+    return f"{local[0]}…{local[-1] if len(local) >= MIN_MASKED_LENGTH else ''}@{domain}"
 
 
 def _form() -> MultiDict[str, str]:
@@ -150,8 +160,8 @@ def _page(subscription: Subscription | None, *, none_selected: bool = False) -> 
     is_done = recipient.status == "unsubscribed" or (subscription.list_ids and not subscription.here)
     return _render(
         "done" if is_done else "ask",
-        address=masked(recipient.address),
-        sender=_sender_name(subscription.email),
+        address=in_bold(masked(recipient.address)),
+        name=_sender_name(subscription.email),
         everything=recipient.status == "unsubscribed",
         none_selected=none_selected,
         added=_added(subscription),
@@ -160,17 +170,20 @@ def _page(subscription: Subscription | None, *, none_selected: bool = False) -> 
 
 
 def _sender_name(email: Email | None) -> str:
-    mail_from = current_settings().mail_from
-    return (email.from_name if email else None) or mail_from.name or mail_from.address
+    return (email.from_name if email else None) or current_settings().service_name
 
 
 def _added(subscription: Subscription) -> Added:
     """Return why the recipient gets the email."""
     if subscription.here:
         membership = min(subscription.here, key=lambda each: each.joined_at)
-        return Added(membership.joined_at, _how(membership.added_by), membership.list.name)
+        return Added(_day(membership.joined_at), _how(membership.added_by), membership.list.name)
     recipient = subscription.recipient
-    return Added(recipient.created_at, _how(recipient.added_by), None)
+    return Added(_day(recipient.created_at), _how(recipient.added_by), None)
+
+
+def _day(moment: datetime) -> str:
+    return _translation().day(moment.astimezone(current_settings().timezone))
 
 
 def _how(added_by: str | None) -> str:
@@ -178,8 +191,16 @@ def _how(added_by: str | None) -> str:
     return HOW_ADDED.get(kind, "")
 
 
+def _translation() -> Translation:
+    """Return the texts in the reader's language."""
+    return preferred(language for language, quality in request.accept_languages if quality)
+
+
 def _render(state: str, status: int = 200, **values: object) -> Response:
     root = "../" * (request.path.count("/") - 1)  # relative, because PUBLIC_URL may have a path that a proxy removes
-    response = make_response(render_template("unsubscribe.html", state=state, root=root, **values), status)
+    say = _translation()
+    page = render_template("unsubscribe.html", state=state, root=root, say=say, language=say.language, **values)
+    response = make_response(page, status)
+    response.headers["Content-Language"] = say.language
     response.headers["Referrer-Policy"] = "no-referrer"  # anyone with the URL of the page can unsubscribe
     return response

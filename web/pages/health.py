@@ -32,19 +32,17 @@ blueprint = Blueprint("health", __name__)
 
 
 class Column(NamedTuple):
-    """An hour of the chart: its counts, and the heights of its two bars."""
+    """An hour of the chart: its counts, and the heights of its three bars."""
 
     counted: Hour
     sent: float
-    wrong: float
+    failed: float
+    in_doubt: float
 
     @property
     def latest(self) -> str:
         """The upper bound of the longest delay, such as `up to 15 min`."""
-        last = max((place for place, count in enumerate(self.counted.late) if count), default=None)
-        if last is None:
-            return ""
-        return f"up to {duration(BUCKETS[last])}" if last < len(BUCKETS) else f"over {duration(BUCKETS[-1])}"
+        return _latest([self.counted])
 
 
 @blueprint.get("/health")
@@ -54,10 +52,14 @@ def show() -> str:
     settings = current_settings()
     is_down = any(finding.level == "error" and finding.subject == "database" for finding in findings)
     product, hours = (None, None) if is_down else _counted()
+    every = None if hours is None else _every_hour(hours, datetime.now(UTC))
     return render_template(
         "health.html",
         findings=sorted(findings, key=lambda finding: LEVELS.index(finding.level)),
-        columns=None if hours is None else _columns(hours, datetime.now(UTC)),
+        columns=None if every is None else _columns(every),
+        top=_top(every or []),
+        total=_total(every or []),
+        longest=_latest(every or []),
         versions=_versions(product),
         settings=settings,
         descriptions=SETTINGS,
@@ -87,18 +89,44 @@ def _counted() -> tuple[str | None, list[Hour] | None]:
         return None, None
 
 
-def _columns(hours: list[Hour], now: datetime) -> list[Column]:
-    """Return a column for each of the last hours, ending with the current one."""
+def _every_hour(hours: list[Hour], now: datetime) -> list[Hour]:
+    """Return each of the last hours, ending with the current one. `hours` lacks those in which nothing happened."""
     counted = {hour.began_at: hour for hour in hours}
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     starts = [this_hour - timedelta(hours=age) for age in reversed(range(HOURS))]
-    every = [counted.get(start, Hour(start)) for start in starts]
-    scale = HEIGHT / max(1, *(hour.sent + _wrong(hour) for hour in every))
-    return [Column(hour, hour.sent * scale, _wrong(hour) * scale) for hour in every]
+    return [counted.get(start, Hour(start)) for start in starts]
 
 
-def _wrong(hour: Hour) -> int:
-    return hour.failed + hour.in_doubt
+def _columns(hours: list[Hour]) -> list[Column]:
+    """Return the columns of the chart."""
+    scale = HEIGHT / _top(hours)
+    return [Column(hour, hour.sent * scale, hour.failed * scale, hour.in_doubt * scale) for hour in hours]
+
+
+def _top(hours: list[Hour]) -> int:
+    """Return the end of the chart's axis: 2, 4, 6, 8 or 10 times a power of ten."""
+    most = max((hour.sent + hour.failed + hour.in_doubt for hour in hours), default=0)
+    size: int = 10 ** (len(str(most)) - 1)
+    return next(step * size for step in (2, 4, 6, 8, 10) if step * size >= most)
+
+
+def _total(hours: list[Hour]) -> Hour:
+    """Return the sums of all hours."""
+    return Hour(
+        datetime.now(UTC),
+        sent=sum(hour.sent for hour in hours),
+        failed=sum(hour.failed for hour in hours),
+        in_doubt=sum(hour.in_doubt for hour in hours),
+        lateness_seconds=sum(hour.lateness_seconds for hour in hours),
+    )
+
+
+def _latest(hours: list[Hour]) -> str:
+    """Return the upper bound of the longest delay, such as `up to 15 min`, or an empty string if nothing was sent."""
+    last = max((place for hour in hours for place, count in enumerate(hour.late) if count), default=None)
+    if last is None:
+        return ""
+    return f"up to {duration(BUCKETS[last])}" if last < len(BUCKETS) else f"over {duration(BUCKETS[-1])}"
 
 
 def _versions(product: str | None) -> list[tuple[str, str]]:

@@ -45,8 +45,8 @@ def look_anew(api: Api) -> None:
 
 def found(page: str) -> list[tuple[str, str, str]]:
     """Return the level, subject and text of each finding."""
-    rows = re.findall(r'<span class="status (\w+)">\w+</span> (.*?)</th>\s*<td>(.*?)</td>', page, re.DOTALL)
-    return [(level, subject, text) for level, subject, text in rows]
+    rows = re.findall(r'<li class="\w+" data-level="(\w+)">.*?<b>(.*?)</b>.*?<p>(.*?)</p>', page, re.DOTALL)
+    return [(level, subject.lower(), text) for level, subject, text in rows]
 
 
 def press(api: Api) -> TestResponse:
@@ -79,16 +79,17 @@ def test_the_last_hours_are_told_as_a_table_and_drawn(api: Api) -> None:
     api.installation.save_email(1)
     assert api.sweep() == []
     page = get(api)
-    first_row = page.partition('<table class="hours">')[2].partition("<tbody>")[2].partition("</tr>")[0]
-    assert re.findall(r'<td class="number">(\d+)</td>', first_row) == ["3", "0", "0", "0"]
-    assert page.count('<rect class="bar"') == page.count('<rect class="bar bad"') == health.HOURS
-    assert 'y="10.0" height="100.0"' in page
+    first_row = page.partition('<div class="hours">')[2].partition("<tbody>")[2].partition("</tr>")[0]
+    assert re.findall(r'<td class="number" data-label="\w+">(\d+)</td>', first_row) == ["3", "0", "0", "0"]
+    assert all(page.count(f'<rect class="bar {tone}"') == health.HOURS for tone in ("good", "bad", "warn"))
+    assert 'y="25.0" height="75.0"' in page and "<span>4</span><span>2</span><span>0</span>" in page
 
 
 def test_a_chart_is_in_scale_with_its_tallest_hour() -> None:
     nine, ten = datetime(2026, 11, 25, 9, tzinfo=UTC), datetime(2026, 11, 25, 10, tzinfo=UTC)
-    columns = health._columns([Hour(ten, 6, 0, 2, 2), Hour(nine, 5)], now=ten + timedelta(minutes=59))
-    assert [(column.sent, column.wrong) for column in columns[-2:]] == [(50.0, 0.0), (60.0, 40.0)]
+    hours = health._every_hour([Hour(ten, 6, 0, 2, 2), Hour(nine, 5)], now=ten + timedelta(minutes=59))
+    columns = health._columns(hours)
+    assert [column[1:] for column in columns[-2:]] == [(25.0, 0.0, 0.0), (30.0, 10.0, 10.0)]
     assert len(columns) == health.HOURS and columns[0].sent == 0
     assert [column.latest for column in columns[-2:]] == ["", ""]
 
@@ -160,7 +161,7 @@ def test_a_process_that_never_reached_its_database_answers_too(tmp_path: Path) -
     api = Api(tmp_path, EMAIL_URL="smtp://127.0.0.1:1")
     (tmp_path / "email.db").unlink()
     page = get(api)
-    assert "There is no database at" in page and "<button>Test" not in page
+    assert "There is no database at" in page and "Test the mail server" not in page
     api.close()
 
 

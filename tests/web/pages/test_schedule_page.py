@@ -432,7 +432,7 @@ class TestFaults:
         run(api, "UPDATE meta SET value = '99' WHERE name = 'schema_version'")
         api.close()
         answer = get(api, status=503)
-        assert answer.headers["Retry-After"] and '<a href="/">Back to the schedule</a>' in answer.text
+        assert answer.headers["Retry-After"] and "Go to the schedule</a>" in answer.text
 
     def test_a_person_who_logs_in_comes_here(self, api: Api) -> None:
         services_of(api.app).settings = api.installation.settings._replace(api_tokens=("the-token-of-the-pages",))

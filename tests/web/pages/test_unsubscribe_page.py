@@ -51,8 +51,8 @@ def test_the_page_asks_and_changes_nothing(client: FlaskClient, link: str, datab
         assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
         assert status(database) == "active"
     page = client.get(link).text
-    assert '<form method="post"><button>Unsubscribe</button></form>' in page
-    assert "a…@example.com" in page
+    assert '<form method="post"><button class="button primary wide">Unsubscribe</button></form>' in page
+    assert "a…e@example.com" in page
     assert "ann" not in page
 
 
@@ -187,14 +187,43 @@ def test_without_a_database_nothing_is_told_to_strangers(client: FlaskClient, li
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        (ADDRESS, "a…@example.com"),
+        (ADDRESS, "a…e@example.com"),
         ("用户@例子.example", "用…@例子.example"),
-        ('"ann@home"@example.com', '"…@example.com'),
+        ('"ann@home"@example.com', '"…"@example.com'),
         ("a@b.example", "a…@b.example"),
+        ("ann@b.example", "a…@b.example"),
     ],
 )
 def test_a_masked_address_is_known_by_its_owner_alone(address: str, shown: str) -> None:
     assert masked(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "language", "heading"),
+    [
+        (None, "en", "Unsubscribe?"),
+        ("de-AT,en;q=0.5", "de", "Abmelden?"),
+        ("en;q=0.5, fr-CA", "fr", "Se désabonner ?"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-Hans", "要退订吗？"),
+        ("ms", "ms", "Berhenti melanggan?"),
+        ("es-419", "es", "¿Darse de baja?"),
+        ("de;q=0, tlh, *", "en", "Unsubscribe?"),
+        ("<script>;q=é,,;", "en", "Unsubscribe?"),
+    ],
+)
+def test_the_page_is_in_the_language_of_its_reader(
+    client: FlaskClient, link: str, asked: str | None, language: str, heading: str
+) -> None:
+    answer = client.get(link, headers={} if asked is None else {"Accept-Language": asked})
+    assert answer.headers["Content-Language"] == language
+    assert f'<html lang="{language}">' in answer.text and f"<h1>{heading}</h1>" in answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_state_of_the_page_is_translated(client: FlaskClient, link: str, method: str) -> None:
+    """A text with a placeholder that is not filled in would be an error."""
+    pages = {client.open(path, method=method, headers={"Accept-Language": "de"}).text for path in (link, f"{link}x")}
+    assert all('<html lang="de">' in page and "Unsubscribe" not in page for page in pages)
 
 
 @pytest.mark.parametrize("after", ["/", ".", ").", "%22", ">", "%3E", ",", "./", "!", "*", "%E2%80%9D", "'>."])
@@ -252,9 +281,9 @@ class TestLists:
         checked = re.findall(r'name="list" value="(\d+)"( checked)?', page)
         assert checked == [("1", " checked"), ("3", "")]
         assert [name in page for name in ("Gala", "Staff", "News", "Other")] == [True, False, True, False]
-        assert "Riverside &lt;b&gt;" in page and "a…@example.com" in page and "ann" not in page
+        assert "Riverside &lt;b&gt;" in page and "a…e@example.com" in page and "ann" not in page
         assert "Unsubscribe from everything" in page
-        assert re.search(r"added to the list <strong><bdi>Gala</bdi></strong> from an imported file on ", page)
+        assert re.search(r"added to the list <b [^>]+><bdi>Gala</bdi></b> on .+ It came from an imported file\.", page)
         assert self.lists(database) == {"Gala": False, "News": False}
 
     @pytest.mark.parametrize(
