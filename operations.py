@@ -65,12 +65,15 @@ def save_emails(
     return results
 
 
-def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, now: datetime) -> ReplaceResult:
+def replace_email(
+    database: Database, wake_ups: WakeUps | None, email: Email, now: datetime, version: str | None = None
+) -> ReplaceResult:
     """Save an email, or replace the one with its event_id.
 
-    Raises NotReplaceable unless the saved email is scheduled, or held and not started.
+    Raises NotReplaceable unless the saved email is scheduled, or held and not started. With the `version` of the saved
+    email as it was read, also raises EmailChanged if someone else has changed it, or NoSuchEmail.
     """
-    result = database.emails.replace(email, now)
+    result = database.emails.replace(email, now, version)
     wake_at(wake_ups, email.due_at)
     return result
 

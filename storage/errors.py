@@ -184,6 +184,14 @@ class NotRetryable(WrongStatus):
     operation = "retried"
 
 
+class EmailChanged(DBError):
+    """Someone else has changed an email since it was read. Nothing was changed."""
+
+    def __init__(self, event_id: int) -> None:
+        super().__init__(f"email {event_id} was changed in the meantime")
+        self.event_id = event_id
+
+
 class NoActiveRecipients(DBError):
     """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 

@@ -7,12 +7,12 @@ from flask import Blueprint, Flask
 from web.pages import (
     alert_banner,
     api_docs,
+    compose,
     email,
     filters,
     health,
     imports,
     lists,
-    new_email,
     outbox,
     recipients,
     schedule,
@@ -22,7 +22,7 @@ from web.pages.email.wording import delivery_words, in_mode
 
 # Contains every page, so that all endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (api_docs, email, health, imports, lists, new_email, outbox, recipients, schedule):
+for _module in (api_docs, compose, email, health, imports, lists, outbox, recipients, schedule):
     blueprint.register_blueprint(_module.blueprint)
 
 
