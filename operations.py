@@ -86,6 +86,21 @@ def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, no
     return database.emails.cancel(event_id, now)
 
 
+def undo_sending(
+    database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime, due_at: datetime | None = None
+) -> bool:
+    """Stop an email that is about to be sent: move it back to `due_at` if that is still ahead, or cancel it.
+
+    Return whether it was moved back. No message has left. Raises NoSuchEmail, or NotReplaceable if it has been
+    started, or cancelled.
+    """
+    if due_at is not None and due_at > now:
+        reschedule_email(database, wake_ups, event_id, due_at, now)
+        return True
+    database.emails.withdraw(event_id, now)
+    return False
+
+
 def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Released:
     """Release a held email. It is sent now if it is due or was started, otherwise at its due time.
 

@@ -238,6 +238,10 @@ class Emails(EmailLists):
         """
         return cancellation.cancel(self._connection, self._progress, event_id, epoch_seconds(now))
 
+    def withdraw(self, event_id: int, now: datetime) -> None:
+        """Cancel an email that has not been started. Raises NoSuchEmail, or NotReplaceable if that is too late."""
+        cancellation.withdraw(self._connection, self._progress, event_id, epoch_seconds(now))
+
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted, so that none of their deliveries is queued any more."""
         for event_id in cancellation.unfinished_cancels(self._connection):

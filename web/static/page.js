@@ -132,9 +132,14 @@ function tick() {
     if (time.textContent !== text) time.textContent = text;
   }
   for (const late of document.querySelectorAll("[data-from]")) late.hidden = Date.parse(late.dataset.from) > now;
+  for (const brief of document.querySelectorAll("[data-until]")) {
+    brief.classList.add("floating"); // a toast; without scripts it stays in its place
+    brief.hidden = Date.parse(brief.dataset.until) <= now;
+  }
 }
 
-if (document.querySelector("time[data-relative], [data-refresh]")) setInterval(tick, 1000);
+if (document.querySelector("time[data-relative], [data-until], [data-refresh]")) setInterval(tick, 1000);
+tick();
 
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 

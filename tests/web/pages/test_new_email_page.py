@@ -16,7 +16,7 @@ import pytest
 from database import Address, Audience
 from sender.single_send import TOTAL_TIMEOUT_SECONDS
 from tests.support.servers.smtp_server import ScriptedServer
-from tests.support.web.compose_page import BROWSER, TYPED, Page, error_at, hidden, text_of
+from tests.support.web.compose_page import BROWSER, TYPED, Page, error_at, filled, hidden, text_of
 from web.auth.rate_limits import TRIALS_PER_MINUTE
 
 CONTENT = "\nHello 😀\n</textarea><script>\n"  # as it was typed
@@ -180,6 +180,22 @@ def test_sent_now_it_leaves_ten_seconds_after_the_confirmation(page: Page) -> No
     assert [answer.location for answer in answers[1:]] == [f"/emails/{form['proposed']}"] * 2  # nothing is sent twice
     assert 8 < (page.email(int(form["proposed"])).due_at - datetime.now(UTC)).total_seconds() <= 11
     assert page.number_saved() == 1
+
+
+def test_undo_opens_the_form_again_with_everything_filled_in(page: Page) -> None:
+    typed = {"when": "now", "audience": "to", "email_to": "ada@example.com", "email_from_name": "The choir"}
+    form = hidden(page.write(**typed))
+    path = str(page.step("schedule", form).location)
+    undo = hidden(page.get(path)) | {"was": "now"}
+    answer = page.client.post(path.replace("?undo=now", "/undo"), data=undo, headers=BROWSER)
+    assert page.email(int(form["proposed"])).status == "cancelled"
+    again = page.get(str(answer.location))
+    assert "Undone. It was not sent to anyone." in text_of(again)
+    assert {name: filled(again)[name] for name in typed} == typed
+    assert (filled(again)["email_subject"], filled(again)["email_content"]) == (TYPED["email_subject"], CONTENT)
+    second = hidden(page.step("check", filled(again)))
+    assert page.step("schedule", second).status_code == 303
+    assert second["proposed"] != form["proposed"] and page.number_saved() == 2
 
 
 def test_sender_reply_address_and_limit_are_saved(page: Page) -> None:

@@ -11,11 +11,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from database import Email, EmailSummary, NoSuchEmail
 from delivery.message.message import MessageError
+from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from operations import get_email, get_summary
-from web.errors import error_answer
+from web.errors import CONTENT_PRUNED, error_answer
 from web.pages.compose import steps
-from web.pages.compose.form import Target, fields_of, form_page
+from web.pages.compose.form import NOW, Target, fields_of, form_page, text_fields_of
 from web.pages.email.view import not_started
 from web.pages.email.wording import status_words
 from web.services import in_database
@@ -26,6 +27,8 @@ blueprint = Blueprint("compose", __name__)
 @blueprint.get("/emails/new")
 def show_new() -> AnyResponse:
     """Show an empty form, one for the list in the query, or one filled in from the email that the query names."""
+    if "again" in request.args:
+        return _filled(request.args["again"], {"when": NOW})
     chosen = request.args.get("list", "")
     return form_page(Target(), {"audience": "lists", "email_list": chosen} if chosen else {})
 
@@ -63,6 +66,14 @@ def answer_no_such_email(error: NoSuchEmail) -> Response:
 def answer_unreadable(error: MessageError | ValidationError) -> Response:
     """Return 400 for a form that no browser would send, or for HTML that cannot be sent."""
     return error_answer(400, str(error))
+
+
+def _filled(event_id: str, more: dict[str, str]) -> AnyResponse:
+    """Show the form for a new email, filled in from a saved one."""
+    email, _ = _saved(clean_event_id(event_id))
+    if email.content_digest is not None:
+        return error_answer(410, CONTENT_PRUNED)
+    return form_page(Target(), text_fields_of(email) | more)
 
 
 def _saved(event_id: int) -> tuple[Email, EmailSummary]:

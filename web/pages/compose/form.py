@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from flask import Response, make_response, render_template, request
@@ -26,6 +26,7 @@ from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, choice, number, text
 from intake.text import printable
 from web.form import read_page_form_with_options
+from web.pages.email.sent_now import UNDO_SECONDS, undo_deadline
 from web.pages.filters import offset
 from web.sendable import require_sendable
 from web.services import current_settings, in_database
@@ -42,7 +43,6 @@ SEPARATOR = ";"
 MAX_SHOWN_LISTS = 1_000
 AUDIENCES = ("everyone", "lists", "to")
 NOW, LATER = "now", "later"  # the values of `when`
-UNDO_SECONDS = 10  # an email that is sent now from a page is due this much later
 LABELS = {
     "email_subject": "The subject",
     "email_content": "The content",
@@ -159,11 +159,6 @@ def clean(form: Form, target: Target) -> Email:
         return require_sendable(email._replace(personal=is_personal(form)))
     except ValidationError as error:
         raise InvalidFields([error]) from error
-
-
-def undo_deadline() -> datetime:
-    """Return when an email that is sent now is due."""
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=UNDO_SECONDS + 1)
 
 
 def is_sent_now(email: Email, form: Form) -> bool:

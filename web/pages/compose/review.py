@@ -30,13 +30,13 @@ from web.pages.compose.form import (
     LABELS,
     LIST_FIELDS,
     NOW,
-    UNDO_SECONDS,
     Form,
     Target,
     is_personal,
     is_sent_now,
     sentence,
 )
+from web.pages.email.sent_now import UNDO_SECONDS
 from web.pages.email.wording import in_mode
 from web.pages.filters import without_folders
 from web.sandbox import framed

@@ -39,9 +39,9 @@ from web.pages.compose.form import (
     is_sent_now,
     read_form,
     sentence,
-    undo_deadline,
 )
 from web.pages.compose.review import frame_page, review_page, try_email
+from web.pages.email.sent_now import undo_deadline
 from web.pages.email.view import not_started
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime

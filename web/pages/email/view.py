@@ -28,6 +28,7 @@ from sender.preview import survey_recipients
 from web.pages import etag
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
+from web.pages.email.sent_now import UNDO_SECONDS
 from web.pages.filters import offset
 from web.services import current_settings, in_database
 
@@ -106,6 +107,8 @@ def email_page(
         typed=typed,
         wrong=wrong,
         past=past,
+        undo="" if is_due or not not_started(data.summary) else request.args.get("undo", ""),
+        undo_seconds=UNDO_SECONDS,
         past_offset=offset(past.astimezone(current_settings().timezone)) if past else "",
         not_started=not_started(data.summary),
         clocks=_clocks(data.summary, wrong),
