@@ -162,3 +162,35 @@ def test_an_archived_list_stays_selected_and_is_reported(page: Page) -> None:
     answer = page.step("check", form)
     assert answer.status_code == 400 and "archived" in unescape(answer.text)
     assert page.email(1).audience.exclude_lists == ("Staff",)
+
+
+class TestDuplicate:
+    @pytest.mark.parametrize("name", EMAILS)
+    def test_everything_but_the_time_is_filled_in(self, page: Page, name: str) -> None:
+        save(page, EMAILS[name])
+        assert '<a class="button quiet" href="/emails/new?copy=1">Duplicate</a>' in page.get("/emails/1").text
+        copied = filled(page.get("/emails/new?copy=1"))
+        same = opened(page)
+        different = {"timestamp", "version", "proposed", "offset", "event_id"}
+        assert {key: copied[key] for key in copied.keys() - different} == {
+            key: same[key] for key in same.keys() - different
+        }
+        assert (copied["timestamp"], copied["event_id"]) == ("", "")
+        page.path = "/emails/new"
+        form = hidden(page.step("check", copied | {"timestamp": "2030-03-04T05:06"}))
+        page.step("schedule", form)
+        new, old = page.email(int(form["proposed"])), page.email(1)
+        assert new._replace(due_at=old.due_at).version == old.version
+
+    def test_a_sent_email_can_be_duplicated_until_its_content_is_deleted(self, page: Page) -> None:
+        save(page, EMAILS["plain"]._replace(due_at=datetime.now(UTC)))
+        page.api.sweep()
+        assert filled(page.get("/emails/new?copy=1"))["email_subject"] == "Gala"
+        with page.api.installation.database() as database:
+            database.prune(datetime.now(UTC) + timedelta(seconds=9))
+        assert "Duplicate" not in page.get("/emails/1").text
+        page.get("/emails/new?copy=1", 410)
+
+    def test_what_is_not_there_cannot_be_duplicated(self, page: Page) -> None:
+        page.get("/emails/new?copy=2", 404)
+        page.get("/emails/new?copy=x", 400)

@@ -29,6 +29,8 @@ def show_new() -> AnyResponse:
     """Show an empty form, one for the list in the query, or one filled in from the email that the query names."""
     if "again" in request.args:
         return _filled(request.args["again"], {"when": NOW})
+    if "copy" in request.args:
+        return _filled(request.args["copy"], {})
     chosen = request.args.get("list", "")
     return form_page(Target(), {"audience": "lists", "email_list": chosen} if chosen else {})
 
