@@ -43,6 +43,7 @@ from storage.deliveries.outcome import (
     SendIntent,
 )
 from storage.deliveries.retry import Standings
+from storage.drafts import Draft, Drafts, DraftSummary
 from storage.email_listing import EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
@@ -53,12 +54,14 @@ from storage.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     DBError,
+    DraftChanged,
     EmailChanged,
     EventIdUsed,
     ListArchived,
     ListExists,
     ListInBoth,
     NoActiveRecipients,
+    NoSuchDraft,
     NoSuchEmail,
     NoSuchList,
     NoSuchRecipient,
@@ -135,6 +138,9 @@ __all__ = [
     "DeliveryPage",
     "DeliveryRow",
     "DeliveryUpdate",
+    "Draft",
+    "DraftChanged",
+    "DraftSummary",
     "DueEmail",
     "Email",
     "EmailChanged",
@@ -156,6 +162,7 @@ __all__ = [
     "MembersReplaced",
     "Membership",
     "NoActiveRecipients",
+    "NoSuchDraft",
     "NoSuchEmail",
     "NoSuchList",
     "NoSuchRecipient",
@@ -207,6 +214,7 @@ class Database:
         self.audiences = Audiences(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.drafts = Drafts(connection, self.emails)
         self.personal_fields = PersonalFields(connection, self.audiences)
         self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)

@@ -51,6 +51,23 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
     wake_at(wake_ups, email.due_at)
 
 
+def save_from_draft(
+    database: Database,
+    wake_ups: WakeUps | None,
+    email: Email,
+    now: datetime,
+    draft_id: int,
+    version: int,
+) -> bool:
+    """Save a new email, and delete the draft that it was written in, in one transaction.
+
+    Return whether the draft was deleted: it stays if it has another version by now. Raises EventIdUsed.
+    """
+    deleted = database.drafts.schedule(email, draft_id, version, now)
+    wake_at(wake_ups, email.due_at)
+    return deleted
+
+
 def save_emails(
     database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
 ) -> Sequence[SaveResult | DBError]:

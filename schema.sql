@@ -11,7 +11,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id, list_id and sender_id that were assigned; when a sweep last checked for work
+-- The last recipient_id, import_id, list_id, draft_id and sender_id that were assigned; when a sweep last checked for work
 -- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); and how
 -- often a probe has tested writing (probes). Two rows exist only until the next sweep has handled them: backup_made_at
 -- in a restored backup, and lost_commits.
@@ -144,6 +144,16 @@ CREATE TABLE named_recipients (
     PRIMARY KEY (event_id, recipient_id)
 );
 CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
+
+-- Emails that someone is writing on a page.
+CREATE TABLE drafts (
+    draft_id   BIGINT PRIMARY KEY,
+    version    BIGINT NOT NULL, -- the number of times it was saved
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    title      TEXT NOT NULL,   -- the beginning of the subject, for lists
+    fields     TEXT NOT NULL    -- JSON: the fields of the form, as they were typed
+);
 
 -- The names of all personal fields that a recipient has ever had a value for.
 CREATE TABLE field_names (

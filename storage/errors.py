@@ -192,6 +192,22 @@ class EmailChanged(DBError):
         self.event_id = event_id
 
 
+class NoSuchDraft(DBError):
+    """The draft was deleted, or its email was scheduled."""
+
+    def __init__(self, draft_id: int) -> None:
+        super().__init__(f"draft {draft_id} not found")
+        self.draft_id = draft_id
+
+
+class DraftChanged(DBError):
+    """A draft was saved by someone else since it was read. Nothing was changed."""
+
+    def __init__(self, draft_id: int) -> None:
+        super().__init__(f"draft {draft_id} was changed in the meantime")
+        self.draft_id = draft_id
+
+
 class NoActiveRecipients(DBError):
     """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 

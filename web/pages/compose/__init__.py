@@ -1,7 +1,8 @@
 """/emails/new and /emails/<event_id>/edit: write an email, preview it, send a test, and save it.
 
-All steps POST the same form to the same URL. Nothing is stored until the email is saved: each page contains all fields.
-`form` has the fields, `review` the preview and the test, `steps` what each button does.
+All steps POST the same form to the same URL. The email is stored by the last step: each page contains all fields.
+`form` has the fields, `review` the preview and the test, `steps` what each button does. A new email can be saved as a
+draft (`drafts`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from operations import get_email, get_summary
 from web.errors import CONTENT_PRUNED, error_answer
-from web.pages.compose import steps
+from web.pages.compose import drafts, steps
 from web.pages.compose.form import NOW, Target, fields_of, form_page, text_fields_of
 from web.pages.email.view import not_started
 from web.pages.email.wording import status_words
 from web.services import in_database
 
 blueprint = Blueprint("compose", __name__)
+blueprint.register_blueprint(drafts.blueprint)
 
 
 @blueprint.get("/emails/new")
@@ -29,6 +31,8 @@ def show_new() -> AnyResponse:
     """Show an empty form, one for the list in the query, or one filled in from the email that the query names."""
     if "again" in request.args:
         return _filled(request.args["again"], {"when": NOW})
+    if request.args.get("draft"):
+        return drafts.open_draft(clean_event_id(request.args["draft"]))
     if "copy" in request.args:
         return _filled(request.args["copy"], {})
     chosen = request.args.get("list", "")

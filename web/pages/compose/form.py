@@ -34,13 +34,14 @@ from web.services import current_settings, in_database
 OPTION_FIELDS = ("email_reply_to", "email_from_name", "email_recipients_max")
 FORM_FIELDS = (
     *("event_id", "proposed", "version", "email_subject", "email_content", "when", "timestamp", "offset", "audience"),
-    *("email_to", *OPTION_FIELDS, "email_personal", "shown_to"),
+    *("email_to", *OPTION_FIELDS, "email_personal", "shown_to", "draft_id", "draft_version"),
 )
 AS_WRITTEN = "no"  # the value of email_personal with which braces are sent as they are written
 # Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
 LIST_FIELDS = ("email_list", "email_exclude_list")
 SEPARATOR = ";"
 MAX_SHOWN_LISTS = 1_000
+MAX_COUNTED_DRAFTS = 100
 AUDIENCES = ("everyone", "lists", "to")
 NOW, LATER = "now", "later"  # the values of `when`
 LABELS = {
@@ -74,12 +75,14 @@ class Target(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A notice above the form: its category and text, and the path of a link to the saved email, if there is one."""
+    """A notice above the form: its category and text, and a link to what is saved, if there is anything."""
 
     category: str
     text: str
-    saved: str = ""
+    path: str = ""
+    link: str = "Open the saved email"
     offers_new: bool = False  # whether what was written can be used for a new email
+    offers_draft: bool = False  # whether it can be saved as a new draft
 
 
 def read_form() -> dict[str, str]:
@@ -183,9 +186,15 @@ def sentence(beginning: str, rest: str) -> str:
 
 
 def form_page(
-    target: Target, form: Form, error: InvalidFields | None = None, *, notice: Notice | None = None, code: int = 200
+    target: Target,
+    form: Form,
+    error: InvalidFields | None = None,
+    *,
+    notice: Notice | None = None,
+    saved_at: datetime | None = None,
+    code: int = 200,
 ) -> Response:
-    """Return the page with the form, filled in."""
+    """Return the page with the form, filled in. `saved_at` is when its draft was saved, if it shows just that."""
     errors = {each.field: sentence(LABELS[each.field], each.message) for each in (error.errors if error else ())}
     lists = in_database(lambda database: database.lists.page(limit=MAX_SHOWN_LISTS, archived=False))
     selected = {name: {name_key(each): each for each in _names(form, name)} for name in LIST_FIELDS}
@@ -195,6 +204,8 @@ def form_page(
         form={"proposed": free_number(), **form},
         errors=errors,
         notice=notice,
+        saved_at=saved_at,
+        drafts=in_database(lambda database: database.drafts.count(MAX_COUNTED_DRAFTS)),
         readings=_readings(form),
         now=datetime.now(UTC),
         recipients=_active_recipients(),

@@ -27,6 +27,7 @@ from intake.errors import ValidationError
 from intake.fields import InvalidFields, invalid
 from operations import get_email, get_summary
 from web.auth.access import limits
+from web.pages.compose.drafts import key_of, save_as_new_draft, save_draft
 from web.pages.compose.form import (
     AS_WRITTEN,
     LABELS,
@@ -81,7 +82,7 @@ def check(form: Form, target: Target) -> AnyResponse:
         return _conflict(form, target.event_id) or review_page(target, email, form)
     match _compare(email, form):
         case SaveResult.IDENTICAL:
-            return _saved_before(email)
+            return _saved_before(email, form)
         case SaveResult.DIFFERENT if form.get("event_id"):
             raise invalid("event_id", "is in use; leave it empty to generate one")
         case SaveResult.DIFFERENT:
@@ -103,9 +104,9 @@ def save(form: Form, target: Target) -> AnyResponse:
     try:
         if target.event_id is not None:
             return _replaced(email, form, goes_now)
-        current_services().save_email(email)
+        _save_new(email, form)
     except EventIdUsed:
-        return _saved_before(email) if _compare(email, form) is SaveResult.IDENTICAL else check(form, target)
+        return _saved_before(email, form) if _compare(email, form) is SaveResult.IDENTICAL else check(form, target)
     except UnusableList as error:
         raise InvalidFields([invalid_list(email, error, FORM_NAMES)]) from error
     if goes_now:
@@ -128,10 +129,23 @@ def send_test(form: Form, target: Target) -> AnyResponse:
     return review_page(target, email, form, notice=try_email(email, form, address.text))
 
 
+def _save_new(email: Email, form: Form) -> None:
+    """Save a new email, and delete its draft in the same transaction."""
+    key = key_of(form)
+    if key is None:
+        current_services().save_email(email)
+    elif not perform(operations.save_from_draft, email, datetime.now(UTC), *key):
+        left = in_database(lambda database: database.drafts.get(key.draft_id))
+        if left is not None:
+            flash("The draft was kept, because it was changed in another tab or by someone else.", "warning")
+
+
 STEPS: dict[str, Callable[[Form, Target], AnyResponse]] = {
     "as_written": check_as_written,
     "change": change,
+    "draft": save_draft,
     "html": show_html,
+    "new_draft": save_as_new_draft,
     "schedule": save,
     "test": send_test,
 }
@@ -182,7 +196,10 @@ def _conflict(form: Form, event_id: int) -> AnyResponse | None:
     return None
 
 
-def _saved_before(email: Email) -> AnyResponse:
+def _saved_before(email: Email, form: Form) -> AnyResponse:
+    key = key_of(form)
+    if key is not None:
+        in_database(lambda database: database.drafts.delete(*key))
     flash("This email is already scheduled. Nothing changed.")
     return _to_email(email)
 

@@ -16,6 +16,7 @@ from web.pages.email.wording import in_mode
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 20  # emails, so that the page stays small
+MAX_COUNTED_DRAFTS = 100
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished earlier no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
 # Without a delivery for this long, or for three times the average interval, the time left is not estimated.
@@ -45,6 +46,7 @@ class Sections(NamedTuple):
     next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
     audiences: dict[int, Audience]  # of the emails in `next`, by event_id
     sent: list[EmailSummary]
+    drafts: int  # at most MAX_COUNTED_DRAFTS
     refreshes: bool  # something is being sent, or is due within a minute
 
     @property
@@ -75,6 +77,7 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         next=_by_day(coming, settings.timezone),
         audiences={email.event_id: database.audiences.get(email.event_id, email.audience) for email in coming},
         sent=emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True),
+        drafts=database.drafts.count(MAX_COUNTED_DRAFTS),
         refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
 
