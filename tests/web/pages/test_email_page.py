@@ -421,6 +421,26 @@ class TestRelease:
         )
         api.close()
 
+    def test_it_asks_before_it_is_sent_at_once_however_long_the_page_was_open(self, waiting: Api) -> None:
+        with waiting.installation.database() as database:
+            database.connection.execute("UPDATE emails SET status = 'held'")
+        page = get(waiting)
+        assert '<input type="hidden" name="expected" value="scheduled">' in page and "Yes, send it now" not in page
+        make_due(waiting)
+        assert told(waiting, "release", expected="scheduled").startswith("Not released: its time has passed")
+        assert waiting.get("/emails/1")["status"] == "held"
+        assert "It is sent now to 2 active recipients. This can’t be undone." in words(get(waiting))
+        told(waiting, "release")
+        assert waiting.get("/emails/1")["status"] == "sending"
+
+    def test_the_number_of_people_is_named_before_the_rest_is_sent_or_cancelled(self, sent: Api) -> None:
+        sent.post("/emails/1/retry")
+        with sent.installation.database() as database:
+            database.connection.execute("UPDATE emails SET status = 'held', held_because = 'x'")
+        page = words(get(sent))
+        assert "It is sent now to 3 recipients who have not received it yet. This can’t be undone." in page
+        assert "3 recipients will not receive it." in page
+
 
 def make_due(api: Api) -> None:
     with api.installation.database() as database:

@@ -53,7 +53,15 @@ def cancel(event_id: int) -> Response:
 
 @blueprint.post("/emails/<event_id:event_id>/release")
 def release(event_id: int) -> Response:
-    status, due_at = perform(operations.release_email, event_id, datetime.now(UTC))
+    """Release an email. If it would be sent now, although the page promised a later time, that is asked first."""
+    now = datetime.now(UTC)
+    if request.form.get("expected") == "scheduled":
+        summary = in_database(lambda database: get_summary(database, event_id))
+        if summary.status == "held" and summary.due_at <= now:
+            return _done(
+                event_id, "Not released: its time has passed in the meantime, so it would be sent now.", "warning"
+            )
+    status, due_at = perform(operations.release_email, event_id, now)
     if status == "scheduled":
         return _done(event_id, Markup("Released. It will be sent {}.").format(_time(due_at)))
     return _done(event_id, f"Released. {_begins()}")
