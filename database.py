@@ -65,6 +65,7 @@ from storage.errors import (
     NoSuchEmail,
     NoSuchList,
     NoSuchRecipient,
+    NoSuchRemoval,
     NotCancellable,
     NotHeld,
     NotInDoubt,
@@ -84,6 +85,7 @@ from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipients.imports import Import, Imports
 from storage.recipients.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
+from storage.recipients.removals import Removal, Restored
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
 from storage.senders.clock_steps import Clocks, WrongClock, offset_is_right
@@ -166,6 +168,7 @@ __all__ = [
     "NoSuchEmail",
     "NoSuchList",
     "NoSuchRecipient",
+    "NoSuchRemoval",
     "NotCancellable",
     "NotHeld",
     "NotInDoubt",
@@ -174,7 +177,9 @@ __all__ = [
     "Progress",
     "Reason",
     "Recipient",
+    "Removal",
     "ReplaceResult",
+    "Restored",
     "SaveResult",
     "SchemaMismatch",
     "SendIntent",

@@ -22,6 +22,7 @@ from database import (
     EmailWriter,
     NoSuchEmail,
     ReplaceResult,
+    Restored,
     SaveResult,
 )
 
@@ -166,6 +167,13 @@ def reactivate_and_retry(database: Database, wake_ups: WakeUps | None, event_id:
     """
     reactivated = database.deliveries.reactivate_rejected(event_id)
     return reactivated, retry_deliveries(database, wake_ups, event_id, now, ["failed"])
+
+
+def undo_removal(database: Database, wake_ups: WakeUps | None, removal_id: int, now: datetime) -> Restored:
+    """Restore the recipients of a removal, and queue their deliveries again. Raises NoSuchRemoval if it is too late."""
+    restored = database.recipients.undo_removal(removal_id, now)
+    wake_at(wake_ups, now)
+    return restored
 
 
 def blocked_deliveries(

@@ -11,10 +11,10 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id, list_id, draft_id and sender_id that were assigned; when a sweep last checked for work
--- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); and how
--- often a probe has tested writing (probes). Two rows exist only until the next sweep has handled them: backup_made_at
--- in a restored backup, and lost_commits.
+-- The last recipient_id, import_id, list_id, draft_id, removal_id and sender_id that were assigned; when a sweep last
+-- checked for work (last_sweep_at); the number and total duration of the sweeps that had work (sweeps,
+-- sweep_milliseconds); and how often a probe has tested writing (probes). Two rows exist only until the next sweep has
+-- handled them: backup_made_at in a restored backup, and lost_commits.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -153,6 +153,13 @@ CREATE TABLE drafts (
     updated_at BIGINT NOT NULL,
     title      TEXT NOT NULL,   -- the beginning of the subject, for lists
     fields     TEXT NOT NULL    -- JSON: the fields of the form, as they were typed
+);
+
+-- Removals of recipients that can still be undone (storage/recipients/removals.py).
+CREATE TABLE removals (
+    removal_id BIGINT PRIMARY KEY,
+    removed_at BIGINT NOT NULL,
+    content    TEXT NOT NULL -- JSON: what is needed to restore the recipients
 );
 
 -- The names of all personal fields that a recipient has ever had a value for.

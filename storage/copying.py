@@ -29,6 +29,7 @@ TABLES = {
     "audiences": ("event_id", "list_id", "excluded"),
     "named_recipients": ("event_id", "recipient_id", "address"),
     "field_names": ("name",),
+    "removals": ("removal_id", "removed_at", "content"),
     "drafts": ("draft_id", "version", "created_at", "updated_at", "title", "fields"),
     "imports": (
         *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "error", "size", "position"),

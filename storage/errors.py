@@ -208,6 +208,14 @@ class DraftChanged(DBError):
         self.draft_id = draft_id
 
 
+class NoSuchRemoval(DBError):
+    """The removal was undone already, or can no longer be undone."""
+
+    def __init__(self, removal_id: int) -> None:
+        super().__init__(f"removal {removal_id} cannot be undone any more")
+        self.removal_id = removal_id
+
+
 class NoActiveRecipients(DBError):
     """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 

@@ -1,4 +1,4 @@
--- Version 5: lists, audiences, named recipients, personal fields and drafts.
+-- Version 5: lists, audiences, named recipients, personal fields, drafts and removals.
 
 CREATE TABLE lists (
     list_id     BIGINT PRIMARY KEY,
@@ -46,6 +46,12 @@ CREATE TABLE drafts (
     fields     TEXT NOT NULL
 );
 
+CREATE TABLE removals (
+    removal_id BIGINT PRIMARY KEY,
+    removed_at BIGINT NOT NULL,
+    content    TEXT NOT NULL
+);
+
 CREATE TABLE field_names (
     name TEXT PRIMARY KEY
 );
@@ -67,3 +73,4 @@ ALTER TABLE imports ADD COLUMN options TEXT;
 
 INSERT INTO counters (name, value) VALUES ('list_id', 0);
 INSERT INTO counters (name, value) VALUES ('draft_id', 0);
+INSERT INTO counters (name, value) VALUES ('removal_id', 0);

@@ -104,7 +104,7 @@ class TestList:
 
     def test_a_search_whose_place_was_removed_begins_anew(self, api: Api) -> None:
         add(api, "abc")
-        after(api, "/recipients/1/remove")
+        assert api("DELETE", "/recipients/1").status_code == 204
         answer = api.client.get("/recipients?address_begins=b&after=1")
         assert (answer.status_code, answer.location) == (303, "/recipients?address_begins=b")
         page = get(api, answer.location)
@@ -279,3 +279,43 @@ def test_removing_asks_first(api: Api) -> None:
         (asked,) = re.findall(r"<details.*?</details>", page, re.DOTALL)
         assert 'formaction="/recipients/1/remove"' in asked and "Yes, remove" in asked
         assert page.count("/recipients/1/remove") == 1
+
+
+class TestUndo:
+    def undo(self, api: Api, page: str, **changes: str) -> str:
+        """Press Undo on a page, and return the page that follows."""
+        form = re.findall(r'<form class="row" method="post" action="/recipients/undo">(.*?)</form>', page, re.DOTALL)[0]
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+        answer = api.client.post("/recipients/undo", data=fields | changes, headers=BROWSER)
+        assert answer.status_code == 303, answer.text
+        return get(api, answer.location)
+
+    def test_a_removal_is_undone_with_a_button_on_the_next_page(self, api: Api) -> None:
+        add(api, ["a", "b"])
+        before = everyone(api)
+        page = after(api, "/recipients/1/remove", next="/recipients?status=active")
+        assert 'class="notice toast" role="status" data-until="' in page and "Removed a@example.com." in page
+        assert [each.address for each in everyone(api)] == ["b@example.com"]
+        assert "Restored 1 recipient." in self.undo(api, page)
+        assert everyone(api) == before
+        assert "Too late to undo." in self.undo(api, page)
+
+    def test_a_program_sees_the_recipient_as_removed_until_then(self, api: Api) -> None:
+        add(api, "a")
+        page = after(api, "/recipients/1/remove")
+        assert api("GET", "/recipients/1").status_code == api("GET", "/recipients/a@example.com").status_code == 404
+        assert api.get("/recipients")["recipients"] == []
+        self.undo(api, page)
+        assert api.get("/recipients/1")["status"] == "active"
+
+    def test_messages_that_stay_cancelled_are_reported(self, api: Api) -> None:
+        add(api, "a")
+        page = after(api, "/recipients/1/remove")
+        with api.installation.database() as database:
+            sql = "UPDATE removals SET content = REPLACE(content, '\"rest\": 0', '\"rest\": 2')"
+            database.connection.execute(sql)
+        assert "2 messages to them stay cancelled." in self.undo(api, page)
+
+    def test_a_removal_that_no_page_made_is_refused(self, api: Api) -> None:
+        assert post(api, "/recipients/undo", removal_id="x").status_code == 400
+        assert "Too late to undo." in after(api, "/recipients/undo", removal_id="7")

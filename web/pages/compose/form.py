@@ -26,8 +26,8 @@ from intake.errors import RepeatedTime, ValidationError
 from intake.fields import Fields, InvalidFields, choice, number, text
 from intake.text import printable
 from web.form import read_page_form_with_options
-from web.pages.email.sent_now import UNDO_SECONDS, undo_deadline
 from web.pages.filters import offset
+from web.pages.undo import UNDO_SECONDS, undo_deadline
 from web.sendable import require_sendable
 from web.services import current_settings, in_database
 

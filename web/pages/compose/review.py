@@ -36,9 +36,9 @@ from web.pages.compose.form import (
     is_sent_now,
     sentence,
 )
-from web.pages.email.sent_now import UNDO_SECONDS
 from web.pages.email.wording import in_mode
 from web.pages.filters import without_folders
+from web.pages.undo import UNDO_SECONDS
 from web.sandbox import framed
 from web.services import current_settings, in_database
 

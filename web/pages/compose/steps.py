@@ -42,10 +42,10 @@ from web.pages.compose.form import (
     sentence,
 )
 from web.pages.compose.review import frame_page, review_page, try_email
-from web.pages.email.sent_now import undo_deadline
 from web.pages.email.view import not_started
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime
+from web.pages.undo import undo_deadline
 from web.services import current_services, current_settings, in_database, perform
 
 STARTED = {  # with and without a mail server

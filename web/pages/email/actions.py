@@ -26,10 +26,10 @@ from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
 from operations import get_summary, why_blocked
 from web.errors import error_answer
-from web.pages.email.sent_now import undo_deadline
 from web.pages.email.view import email_page, not_started, read_query
 from web.pages.email.wording import delivery_words, in_mode
 from web.pages.filters import format_datetime, relative_time
+from web.pages.undo import undo_deadline
 from web.services import current_settings, in_database, perform
 
 # For an email that someone else or the sender has changed in the meantime; with and without a mail server.

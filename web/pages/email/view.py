@@ -28,8 +28,8 @@ from sender.preview import survey_recipients
 from web.pages import etag
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
-from web.pages.email.sent_now import UNDO_SECONDS
 from web.pages.filters import offset
+from web.pages.undo import UNDO_SECONDS
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 50  # deliveries
