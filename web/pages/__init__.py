@@ -16,13 +16,14 @@ from web.pages import (
     outbox,
     recipients,
     schedule,
+    selected_recipients,
 )
 from web.pages.email.url import EventIdConverter
 from web.pages.email.wording import delivery_words, in_mode
 
 # Contains every page, so that all endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (api_docs, compose, email, health, imports, lists, outbox, recipients, schedule):
+for _module in (api_docs, compose, email, health, imports, lists, outbox, recipients, schedule, selected_recipients):
     blueprint.register_blueprint(_module.blueprint)
 
 
