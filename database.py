@@ -66,12 +66,14 @@ from storage.errors import (
     NoSuchList,
     NoSuchRecipient,
     NoSuchRemoval,
+    NoSuchTemplate,
     NotCancellable,
     NotHeld,
     NotInDoubt,
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    TemplateExists,
     TooManyFields,
     UnusableList,
     WrongStatus,
@@ -96,6 +98,7 @@ from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
+from storage.templates import Template, Templates, TemplateSummary
 from storage.values import (
     DELIVERY_STATUSES,
     EMAIL_STATUSES,
@@ -169,6 +172,7 @@ __all__ = [
     "NoSuchList",
     "NoSuchRecipient",
     "NoSuchRemoval",
+    "NoSuchTemplate",
     "NotCancellable",
     "NotHeld",
     "NotInDoubt",
@@ -186,6 +190,9 @@ __all__ = [
     "SenderError",
     "Standings",
     "Survey",
+    "Template",
+    "TemplateExists",
+    "TemplateSummary",
     "TextToSend",
     "TooManyFields",
     "Totals",
@@ -220,6 +227,7 @@ class Database:
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
         self.drafts = Drafts(connection, self.emails)
+        self.templates = Templates(connection)
         self.personal_fields = PersonalFields(connection, self.audiences)
         self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)

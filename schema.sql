@@ -11,8 +11,8 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id, list_id, draft_id, removal_id and sender_id that were assigned; when a sweep last
--- checked for work (last_sweep_at); the number and total duration of the sweeps that had work (sweeps,
+-- The last recipient_id, import_id, list_id, draft_id, template_id, removal_id and sender_id that were assigned; when
+-- a sweep last checked for work (last_sweep_at); the number and total duration of the sweeps that had work (sweeps,
 -- sweep_milliseconds); and how often a probe has tested writing (probes). Two rows exist only until the next sweep has
 -- handled them: backup_made_at in a restored backup, and lost_commits.
 CREATE TABLE counters (
@@ -153,6 +153,15 @@ CREATE TABLE drafts (
     updated_at BIGINT NOT NULL,
     title      TEXT NOT NULL,   -- the beginning of the subject, for lists
     fields     TEXT NOT NULL    -- JSON: the fields of the form, as they were typed
+);
+
+-- Texts that are saved under a name, for new emails.
+CREATE TABLE templates (
+    template_id BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE, -- the name, compared without case
+    created_at  BIGINT NOT NULL,
+    fields      TEXT NOT NULL         -- JSON, as in `drafts`
 );
 
 -- Removals of recipients that can still be undone (storage/recipients/removals.py).

@@ -29,6 +29,7 @@ TABLES = {
     "audiences": ("event_id", "list_id", "excluded"),
     "named_recipients": ("event_id", "recipient_id", "address"),
     "field_names": ("name",),
+    "templates": ("template_id", "name", "name_key", "created_at", "fields"),
     "removals": ("removal_id", "removed_at", "content"),
     "drafts": ("draft_id", "version", "created_at", "updated_at", "title", "fields"),
     "imports": (

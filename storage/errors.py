@@ -208,6 +208,22 @@ class DraftChanged(DBError):
         self.draft_id = draft_id
 
 
+class NoSuchTemplate(DBError):
+    """The template was deleted."""
+
+    def __init__(self, template_id: int) -> None:
+        super().__init__(f"template {template_id} not found")
+        self.template_id = template_id
+
+
+class TemplateExists(DBError):
+    """Another template has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'The template "{name}" exists already')
+        self.name = name
+
+
 class NoSuchRemoval(DBError):
     """The removal was undone already, or can no longer be undone."""
 

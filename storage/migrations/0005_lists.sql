@@ -1,4 +1,4 @@
--- Version 5: lists, audiences, named recipients, personal fields, drafts and removals.
+-- Version 5: lists, audiences, named recipients, personal fields, drafts, templates and removals.
 
 CREATE TABLE lists (
     list_id     BIGINT PRIMARY KEY,
@@ -46,6 +46,14 @@ CREATE TABLE drafts (
     fields     TEXT NOT NULL
 );
 
+CREATE TABLE templates (
+    template_id BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE,
+    created_at  BIGINT NOT NULL,
+    fields      TEXT NOT NULL
+);
+
 CREATE TABLE removals (
     removal_id BIGINT PRIMARY KEY,
     removed_at BIGINT NOT NULL,
@@ -73,4 +81,5 @@ ALTER TABLE imports ADD COLUMN options TEXT;
 
 INSERT INTO counters (name, value) VALUES ('list_id', 0);
 INSERT INTO counters (name, value) VALUES ('draft_id', 0);
+INSERT INTO counters (name, value) VALUES ('template_id', 0);
 INSERT INTO counters (name, value) VALUES ('removal_id', 0);

@@ -2,5 +2,5 @@
 
 VERSION = 5
 # The digest of the SQL that creates the tables, for each version that records one.
-DIGESTS = {2: "e393190d2aba5627", 3: "f2f8931f7d4fd553", 4: "1c74eef42d722899", 5: "cac5b046f1e7db5e"}
+DIGESTS = {2: "e393190d2aba5627", 3: "f2f8931f7d4fd553", 4: "1c74eef42d722899", 5: "89c3bf696b7e3f16"}
 DIGEST = DIGESTS[VERSION]

@@ -2,7 +2,7 @@
 
 All steps POST the same form to the same URL. The email is stored by the last step: each page contains all fields.
 `form` has the fields, `review` the preview and the test, `steps` what each button does. A new email can be saved as a
-draft (`drafts`).
+draft (`drafts`), and its text as a template (`templates`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from operations import get_email, get_summary
 from web.errors import CONTENT_PRUNED, error_answer
-from web.pages.compose import drafts, steps
+from web.pages.compose import drafts, steps, templates
 from web.pages.compose.form import NOW, Target, fields_of, form_page, text_fields_of
 from web.pages.email.view import not_started
 from web.pages.email.wording import status_words
@@ -24,6 +24,7 @@ from web.services import in_database
 
 blueprint = Blueprint("compose", __name__)
 blueprint.register_blueprint(drafts.blueprint)
+blueprint.register_blueprint(templates.blueprint)
 
 
 @blueprint.get("/emails/new")
@@ -33,6 +34,8 @@ def show_new() -> AnyResponse:
         return _filled(request.args["again"], {"when": NOW})
     if request.args.get("draft"):
         return drafts.open_draft(clean_event_id(request.args["draft"]))
+    if request.args.get("template"):
+        return templates.open_template(clean_event_id(request.args["template"]))
     if "copy" in request.args:
         return _filled(request.args["copy"], {})
     chosen = request.args.get("list", "")

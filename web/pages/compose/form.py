@@ -32,6 +32,8 @@ from web.sendable import require_sendable
 from web.services import current_settings, in_database
 
 OPTION_FIELDS = ("email_reply_to", "email_from_name", "email_recipients_max")
+# What a template keeps, besides lists.
+TEXT_FIELDS = ("email_subject", "email_content", "audience", "email_to", *OPTION_FIELDS, "email_personal")
 FORM_FIELDS = (
     *("event_id", "proposed", "version", "email_subject", "email_content", "when", "timestamp", "offset", "audience"),
     *("email_to", *OPTION_FIELDS, "email_personal", "shown_to", "draft_id", "draft_version"),
@@ -58,6 +60,7 @@ LABELS = {
     "email_from_name": "The sender’s name",
     "email_recipients_max": "The limit",
     "address": "The address",
+    "template_name": "The name of the template",
     "shown_to": "The address",
 }
 Form = Mapping[str, str]
@@ -87,7 +90,7 @@ class Notice(NamedTuple):
 
 def read_form() -> dict[str, str]:
     """Return the fields of the submitted form, whatever they contain. Raises ValidationError if it is unreadable."""
-    read = read_page_form_with_options(request, (*FORM_FIELDS, "step", "address"), LIST_FIELDS)
+    read = read_page_form_with_options(request, (*FORM_FIELDS, "step", "address", "template_name"), LIST_FIELDS)
     form = read.fields | {name: SEPARATOR.join(values) for name, values in read.options.items()}
     for name in ("email_content", "email_to"):
         form[name] = form.get(name, "").replace("\r\n", "\n")  # undoes the line ends of browsers

@@ -42,6 +42,7 @@ from web.pages.compose.form import (
     sentence,
 )
 from web.pages.compose.review import frame_page, review_page, try_email
+from web.pages.compose.templates import save_template
 from web.pages.email.view import not_started
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime
@@ -147,6 +148,7 @@ STEPS: dict[str, Callable[[Form, Target], AnyResponse]] = {
     "html": show_html,
     "new_draft": save_as_new_draft,
     "schedule": save,
+    "template": save_template,
     "test": send_test,
 }
 
