@@ -169,6 +169,8 @@ def _replaced(email: Email, form: Form, goes_now: bool) -> AnyResponse:
     try:
         result = perform(operations.replace_email, email, datetime.now(UTC), form.get("version", ""))
     except (NotReplaceable, EmailChanged):
+        if _compare(email, form) is SaveResult.IDENTICAL:
+            return _to_email(email)  # the same form was submitted twice
         target = Target(email.event_id)
         return _conflict(form, email.event_id) or review_page(target, email, form)
     if goes_now:

@@ -107,12 +107,17 @@ def email_page(
         typed=typed,
         wrong=wrong,
         past=past,
-        undo="" if is_due or not not_started(data.summary) else request.args.get("undo", ""),
+        undo=request.args.get("undo", "") if _can_undo(data.summary, ahead) else "",
         undo_seconds=UNDO_SECONDS,
         past_offset=offset(past.astimezone(current_settings().timezone)) if past else "",
         not_started=not_started(data.summary),
         clocks=_clocks(data.summary, wrong),
     )
+
+
+def _can_undo(summary: EmailSummary, ahead: timedelta) -> bool:
+    """Return whether the email may be one that was sent now from a page."""
+    return not_started(summary) and timedelta() <= ahead <= timedelta(seconds=UNDO_SECONDS + 1)
 
 
 def not_started(summary: EmailSummary) -> bool:
