@@ -43,6 +43,7 @@ from storage.deliveries.outcome import (
     SendIntent,
 )
 from storage.deliveries.retry import Standings
+from storage.drafts import Draft, Drafts, DraftSummary
 from storage.email_listing import EmailsFound, EmailSummary
 from storage.emails import Email, Emails, ReplaceResult, SaveResult, TextToSend, require_saved
 from storage.errors import (
@@ -53,20 +54,26 @@ from storage.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     DBError,
+    DraftChanged,
+    EmailChanged,
     EventIdUsed,
     ListArchived,
     ListExists,
     ListInBoth,
     NoActiveRecipients,
+    NoSuchDraft,
     NoSuchEmail,
     NoSuchList,
     NoSuchRecipient,
+    NoSuchRemoval,
+    NoSuchTemplate,
     NotCancellable,
     NotHeld,
     NotInDoubt,
     NotReplaceable,
     NotRetryable,
     SchemaMismatch,
+    TemplateExists,
     TooManyFields,
     UnusableList,
     WrongStatus,
@@ -80,6 +87,7 @@ from storage.progress import DueEmail, Progress, ProgressTable
 from storage.pruning import Pruned
 from storage.recipients.imports import Import, Imports
 from storage.recipients.recipients import Added, HistoryPage, HistoryRow, Recipient, Recipients
+from storage.recipients.removals import Removal, Restored
 from storage.schema import guard
 from storage.schema.upgrading import create_or_upgrade
 from storage.search.index import SearchIndex
@@ -92,6 +100,7 @@ from storage.sessions import EndedSessions
 from storage.sqlite.backup import back_up
 from storage.sqlite.connection import SQLiteConnection, create_file
 from storage.stats import Health, Hour, Totals
+from storage.templates import Template, Templates, TemplateSummary
 from storage.values import (
     DELIVERY_STATUSES,
     EMAIL_STATUSES,
@@ -136,8 +145,12 @@ __all__ = [
     "DeliveryPage",
     "DeliveryRow",
     "DeliveryUpdate",
+    "Draft",
+    "DraftChanged",
+    "DraftSummary",
     "DueEmail",
     "Email",
+    "EmailChanged",
     "EmailSummary",
     "EmailWriter",
     "EmailsFound",
@@ -157,9 +170,12 @@ __all__ = [
     "MembersReplaced",
     "Membership",
     "NoActiveRecipients",
+    "NoSuchDraft",
     "NoSuchEmail",
     "NoSuchList",
     "NoSuchRecipient",
+    "NoSuchRemoval",
+    "NoSuchTemplate",
     "NotCancellable",
     "NotHeld",
     "NotInDoubt",
@@ -168,13 +184,18 @@ __all__ = [
     "Progress",
     "Reason",
     "Recipient",
+    "Removal",
     "ReplaceResult",
+    "Restored",
     "SaveResult",
     "SchemaMismatch",
     "SendIntent",
     "SenderError",
     "Standings",
     "Survey",
+    "Template",
+    "TemplateExists",
+    "TemplateSummary",
     "TextToSend",
     "TooManyFields",
     "Totals",
@@ -210,6 +231,8 @@ class Database:
         self.audiences = Audiences(connection)
         self.emails = Emails(connection, self.progress)
         self.recipients = Recipients(connection, self.progress)
+        self.drafts = Drafts(connection, self.emails)
+        self.templates = Templates(connection)
         self.personal_fields = PersonalFields(connection, self.audiences)
         self.lists = Lists(connection, self.progress)
         self.claims = Claims(connection, self.progress)

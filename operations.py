@@ -22,6 +22,7 @@ from database import (
     EmailWriter,
     NoSuchEmail,
     ReplaceResult,
+    Restored,
     SaveResult,
 )
 
@@ -51,6 +52,23 @@ def save_email(writer: EmailWriter, wake_ups: WakeUps | None, email: Email, now:
     wake_at(wake_ups, email.due_at)
 
 
+def save_from_draft(
+    database: Database,
+    wake_ups: WakeUps | None,
+    email: Email,
+    now: datetime,
+    draft_id: int,
+    version: int,
+) -> bool:
+    """Save a new email, and delete the draft that it was written in, in one transaction.
+
+    Return whether the draft was deleted: it stays if it has another version by now. Raises EventIdUsed.
+    """
+    deleted = database.drafts.schedule(email, draft_id, version, now)
+    wake_at(wake_ups, email.due_at)
+    return deleted
+
+
 def save_emails(
     database: Database, wake_ups: WakeUps | None, emails: Sequence[Email], now: datetime
 ) -> Sequence[SaveResult | DBError]:
@@ -65,12 +83,15 @@ def save_emails(
     return results
 
 
-def replace_email(database: Database, wake_ups: WakeUps | None, email: Email, now: datetime) -> ReplaceResult:
+def replace_email(
+    database: Database, wake_ups: WakeUps | None, email: Email, now: datetime, version: str | None = None
+) -> ReplaceResult:
     """Save an email, or replace the one with its event_id.
 
-    Raises NotReplaceable unless the saved email is scheduled, or held and not started.
+    Raises NotReplaceable unless the saved email is scheduled, or held and not started. With the `version` of the saved
+    email as it was read, also raises EmailChanged if someone else has changed it, or NoSuchEmail.
     """
-    result = database.emails.replace(email, now)
+    result = database.emails.replace(email, now, version)
     wake_at(wake_ups, email.due_at)
     return result
 
@@ -81,6 +102,21 @@ def cancel_email(database: Database, wake_ups: WakeUps | None, event_id: int, no
     Raises NoSuchEmail, or NotCancellable if it was sent.
     """
     return database.emails.cancel(event_id, now)
+
+
+def undo_sending(
+    database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime, due_at: datetime | None = None
+) -> bool:
+    """Stop an email that is about to be sent: move it back to `due_at` if that is still ahead, or cancel it.
+
+    Return whether it was moved back. No message has left. Raises NoSuchEmail, or NotReplaceable if it has been
+    started, or cancelled.
+    """
+    if due_at is not None and due_at > now:
+        reschedule_email(database, wake_ups, event_id, due_at, now)
+        return True
+    database.emails.withdraw(event_id, now)
+    return False
 
 
 def release_email(database: Database, wake_ups: WakeUps | None, event_id: int, now: datetime) -> Released:
@@ -131,6 +167,13 @@ def reactivate_and_retry(database: Database, wake_ups: WakeUps | None, event_id:
     """
     reactivated = database.deliveries.reactivate_rejected(event_id)
     return reactivated, retry_deliveries(database, wake_ups, event_id, now, ["failed"])
+
+
+def undo_removal(database: Database, wake_ups: WakeUps | None, removal_id: int, now: datetime) -> Restored:
+    """Restore the recipients of a removal, and queue their deliveries again. Raises NoSuchRemoval if it is too late."""
+    restored = database.recipients.undo_removal(removal_id, now)
+    wake_at(wake_ups, now)
+    return restored
 
 
 def blocked_deliveries(

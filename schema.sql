@@ -11,10 +11,10 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 
--- The last recipient_id, import_id, list_id and sender_id that were assigned; when a sweep last checked for work
--- (last_sweep_at); the number and total duration of the sweeps that had work (sweeps, sweep_milliseconds); and how
--- often a probe has tested writing (probes). Two rows exist only until the next sweep has handled them: backup_made_at
--- in a restored backup, and lost_commits.
+-- The last recipient_id, import_id, list_id, draft_id, template_id, removal_id and sender_id that were assigned; when
+-- a sweep last checked for work (last_sweep_at); the number and total duration of the sweeps that had work (sweeps,
+-- sweep_milliseconds); and how often a probe has tested writing (probes). Two rows exist only until the next sweep has
+-- handled them: backup_made_at in a restored backup, and lost_commits.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value BIGINT NOT NULL
@@ -147,6 +147,32 @@ CREATE TABLE named_recipients (
     PRIMARY KEY (event_id, recipient_id)
 );
 CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
+
+-- Emails that someone is writing on a page.
+CREATE TABLE drafts (
+    draft_id   BIGINT PRIMARY KEY,
+    version    BIGINT NOT NULL, -- the number of times it was saved
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    title      TEXT NOT NULL,   -- the beginning of the subject, for lists
+    fields     TEXT NOT NULL    -- JSON: the fields of the form, as they were typed
+);
+
+-- Texts that are saved under a name, for new emails.
+CREATE TABLE templates (
+    template_id BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE, -- the name, compared without case
+    created_at  BIGINT NOT NULL,
+    fields      TEXT NOT NULL         -- JSON, as in `drafts`
+);
+
+-- Removals of recipients that can still be undone (storage/recipients/removals.py).
+CREATE TABLE removals (
+    removal_id BIGINT PRIMARY KEY,
+    removed_at BIGINT NOT NULL,
+    content    TEXT NOT NULL -- JSON: what is needed to restore the recipients
+);
 
 -- The names of all personal fields that a recipient has ever had a value for.
 CREATE TABLE field_names (

@@ -119,6 +119,7 @@ class Sweeper:
                 self._log_again_at = time.monotonic() + RETRY_SECONDS
             elif result is not SweepResult.DONE:
                 return result
+        self._database.recipients.forget_removals(datetime.now(UTC))
         self._prune()
         self._index()
         return SweepResult.DONE

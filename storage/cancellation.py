@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 from storage.connection import Connection
-from storage.errors import DatabaseBusy, NotCancellable
+from storage.errors import DatabaseBusy, NotCancellable, NotReplaceable
 from storage.progress import ProgressTable
 
 BATCH_SIZE = 2_000  # deliveries cancelled in one transaction
@@ -77,6 +77,18 @@ def cancel(connection: Connection, progress: ProgressTable, event_id: int, now: 
         _cancel_deliveries(connection, progress, event_id, now)
     row = connection.fetch_one(SELECT_COUNTS, event_id=event_id)
     return Cancelled(*row) if row else Cancelled(0, 0, 0)
+
+
+def withdraw(connection: Connection, progress: ProgressTable, event_id: int, now: int) -> None:
+    """Cancel an email that has not been started. Raises NoSuchEmail, or NotReplaceable if it was started or cancelled.
+
+    If it is just starting, either this cancels it, or it is started and this raises NotReplaceable.
+    """
+    with connection.transaction():
+        is_started = progress.lock(event_id)
+        status = progress.email_status(event_id, lock=True)
+        if is_started or not connection.execute(CANCEL_UNSTARTED, event_id=event_id, now=now):
+            raise NotReplaceable(event_id, status)
 
 
 def unfinished_cancels(connection: Connection) -> list[int]:

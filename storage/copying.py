@@ -31,6 +31,9 @@ TABLES = {
     "field_names": ("name",),
     "search_chunks": ("chunk", "state"),
     "search_postings": ("chunk", "bigram", "recipients"),
+    "templates": ("template_id", "name", "name_key", "created_at", "fields"),
+    "removals": ("removal_id", "removed_at", "content"),
+    "drafts": ("draft_id", "version", "created_at", "updated_at", "title", "fields"),
     "imports": (
         *("import_id", "file_name", "status", "created_at", "finished_at", "heartbeat_at", "error", "size", "position"),
         *("valid", "invalid", "skipped", "duplicates", "added", "existing", "unsubscribed", "rejected"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,7 +15,15 @@ from storage.audiences.audiences import EVERYONE, Audience, Audiences, ListIds
 from storage.cancellation import Cancelled
 from storage.connection import Connection
 from storage.email_listing import EmailLists
-from storage.errors import DBError, EventIdUsed, NoActiveRecipients, NoSuchEmail, NotHeld, NotReplaceable
+from storage.errors import (
+    DBError,
+    EmailChanged,
+    EventIdUsed,
+    NoActiveRecipients,
+    NoSuchEmail,
+    NotHeld,
+    NotReplaceable,
+)
 from storage.progress import ProgressTable
 from storage.pruning import digest_of
 from storage.values import EMAIL_STATUSES, epoch_seconds, moment, moment_or_none
@@ -73,6 +82,12 @@ class Email(NamedTuple):
     reply_to: str | None = None
     from_name: str | None = None
     personal: bool = False  # whether personal fields are filled in
+
+    @property
+    def version(self) -> str:
+        """A digest of everything that can be edited. It is the same for two emails that differ only in their status."""
+        parts = (self.content_digest or digest_of(self.content), _facts(self), self.audience.keys())
+        return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class SaveResult(StrEnum):
@@ -178,13 +193,16 @@ class Emails(EmailLists):
         ready_at = max(due_at, created_at)
         return TextToSend(subject, content, token, ready_at, reply_to, from_name, bool(personal), *only_list)
 
-    def replace(self, email: Email, now: datetime) -> ReplaceResult:
+    def replace(self, email: Email, now: datetime, version: str | None = None) -> ReplaceResult:
         """Save an email, or replace the saved one with this event_id, which makes it `scheduled`.
 
         Raises NotReplaceable unless the saved one is identical, scheduled, or held and not started; and NoSuchList,
-        ListArchived or ListInBoth for its audience.
+        ListArchived or ListInBoth for its audience. With the `version` of the saved one as it was read, this also
+        raises EmailChanged if it has another version now, or NoSuchEmail if there is none.
         """
         with self._connection.transaction():
+            if version is not None:
+                self._require_version(email, version)
             (saved,) = self._save([(email, now)])
             if isinstance(saved, DBError):
                 raise saved
@@ -219,6 +237,10 @@ class Emails(EmailLists):
         Safe to repeat. Raises NoSuchEmail, or NotCancellable if it was sent.
         """
         return cancellation.cancel(self._connection, self._progress, event_id, epoch_seconds(now))
+
+    def withdraw(self, event_id: int, now: datetime) -> None:
+        """Cancel an email that has not been started. Raises NoSuchEmail, or NotReplaceable if that is too late."""
+        cancellation.withdraw(self._connection, self._progress, event_id, epoch_seconds(now))
 
     def finish_cancels(self, now: datetime) -> None:
         """Finish cancels that were interrupted, so that none of their deliveries are still queued."""
@@ -299,6 +321,16 @@ class Emails(EmailLists):
         if not self._connection.execute(REPLACE_UNSTARTED, **texts, **times, **_options(email)):
             raise NotReplaceable(email.event_id, self._progress.email_status(email.event_id))
         self._audiences.replace(email.event_id, email.audience, lists, second)
+
+    def _require_version(self, email: Email, version: str) -> None:
+        """Lock the saved email. Raises NoSuchEmail, NotReplaceable or EmailChanged."""
+        self._audiences.resolve(email.audience)  # first, as lists are locked before emails
+        status = self._progress.email_status(email.event_id, lock=True)
+        if status not in ("scheduled", "held") or self._progress.get(email.event_id) is not None:
+            raise NotReplaceable(email.event_id, status)
+        saved = self.get(email.event_id)
+        if saved is None or saved.version != version:
+            raise EmailChanged(email.event_id)
 
     def _due_at(self, event_id: int) -> int:
         row = self._connection.fetch_one(SELECT_DUE_AT, event_id=event_id)

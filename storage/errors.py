@@ -184,6 +184,54 @@ class NotRetryable(WrongStatus):
     operation = "retried"
 
 
+class EmailChanged(DBError):
+    """Someone else has changed an email since it was read. Nothing was changed."""
+
+    def __init__(self, event_id: int) -> None:
+        super().__init__(f"email {event_id} was changed in the meantime")
+        self.event_id = event_id
+
+
+class NoSuchDraft(DBError):
+    """The draft was deleted, or its email was scheduled."""
+
+    def __init__(self, draft_id: int) -> None:
+        super().__init__(f"draft {draft_id} not found")
+        self.draft_id = draft_id
+
+
+class DraftChanged(DBError):
+    """A draft was saved by someone else since it was read. Nothing was changed."""
+
+    def __init__(self, draft_id: int) -> None:
+        super().__init__(f"draft {draft_id} was changed in the meantime")
+        self.draft_id = draft_id
+
+
+class NoSuchTemplate(DBError):
+    """The template was deleted."""
+
+    def __init__(self, template_id: int) -> None:
+        super().__init__(f"template {template_id} not found")
+        self.template_id = template_id
+
+
+class TemplateExists(DBError):
+    """Another template has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'The template "{name}" exists already')
+        self.name = name
+
+
+class NoSuchRemoval(DBError):
+    """The removal was undone already, or can no longer be undone."""
+
+    def __init__(self, removal_id: int) -> None:
+        super().__init__(f"removal {removal_id} cannot be undone any more")
+        self.removal_id = removal_id
+
+
 class NoActiveRecipients(DBError):
     """An email cannot be released while nobody would receive it, or one of its lists is deleted."""
 

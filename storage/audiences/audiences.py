@@ -95,11 +95,12 @@ class Audience(NamedTuple):
 
     def is_same(self, other: Audience) -> bool:
         """Return whether both audiences are the same. The order of lists and addresses does not count."""
-        return self._keys() == other._keys()
+        return self.keys() == other.keys()
 
-    def _keys(self) -> tuple[set[str], ...]:
-        lists = (set(map(name_key, names)) for names in (self.lists, self.exclude_lists))
-        return *lists, {address.key for address in self.to}
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """Return the keys of its lists, of the lists that it excludes, and of its addresses, each sorted."""
+        lists = (tuple(sorted(set(map(name_key, names)))) for names in (self.lists, self.exclude_lists))
+        return *lists, tuple(sorted({address.key for address in self.to}))
 
 
 class AudienceCount(NamedTuple):

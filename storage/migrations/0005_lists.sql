@@ -1,4 +1,4 @@
--- Version 5: lists, audiences, named recipients, personal fields, and the index for searching recipients.
+-- Version 5: lists, audiences, named recipients, personal fields, drafts, templates, removals, and the search index.
 
 CREATE TABLE lists (
     list_id     BIGINT PRIMARY KEY,
@@ -37,6 +37,29 @@ CREATE TABLE named_recipients (
 );
 CREATE INDEX named_recipients_by_recipient ON named_recipients (recipient_id);
 
+CREATE TABLE drafts (
+    draft_id   BIGINT PRIMARY KEY,
+    version    BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    title      TEXT NOT NULL,
+    fields     TEXT NOT NULL
+);
+
+CREATE TABLE templates (
+    template_id BIGINT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    name_key    TEXT NOT NULL UNIQUE,
+    created_at  BIGINT NOT NULL,
+    fields      TEXT NOT NULL
+);
+
+CREATE TABLE removals (
+    removal_id BIGINT PRIMARY KEY,
+    removed_at BIGINT NOT NULL,
+    content    TEXT NOT NULL
+);
+
 CREATE TABLE field_names (
     name TEXT PRIMARY KEY
 );
@@ -70,3 +93,6 @@ ALTER TABLE imports ADD COLUMN list_id BIGINT;
 ALTER TABLE imports ADD COLUMN options TEXT;
 
 INSERT INTO counters (name, value) VALUES ('list_id', 0);
+INSERT INTO counters (name, value) VALUES ('draft_id', 0);
+INSERT INTO counters (name, value) VALUES ('template_id', 0);
+INSERT INTO counters (name, value) VALUES ('removal_id', 0);

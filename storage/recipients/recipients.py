@@ -15,7 +15,8 @@ from storage.deliveries.listing import DeliveryRow, row_of
 from storage.errors import NoSuchRecipient
 from storage.lists import memberships
 from storage.progress import ProgressTable
-from storage.recipients import adding
+from storage.recipients import adding, removals
+from storage.recipients.removals import Removal, Restored
 from storage.search import finding
 from storage.search.finding import Search, like_pattern
 from storage.search.words import Word
@@ -172,6 +173,22 @@ class Recipients:
             while batch := list(islice(rest, BATCH_SIZE)):
                 removed += self._remove_some(batch, epoch_seconds(now))
         return removed
+
+    def remove_undoably(self, recipient_ids: Iterable[int], now: datetime) -> Removal:
+        """Remove these recipients like `remove`, but so that `undo_removal` can restore them within a minute."""
+        removals.forget_expired(self._connection, now)
+        return removals.remove(self._connection, self._progress, recipient_ids, now)
+
+    def undo_removal(self, removal_id: int, now: datetime) -> Restored:
+        """Restore recipients, with their lists, fields and queued deliveries. Raises NoSuchRemoval.
+
+        What they decided themselves in the meantime stays.
+        """
+        return removals.undo(self._connection, self._progress, removal_id, now)
+
+    def forget_removals(self, now: datetime) -> None:
+        """Forget the removals that can no longer be undone."""
+        removals.forget_expired(self._connection, now)
 
     def unsubscribe(self, recipient_id: int, now: datetime) -> bool:
         """Unsubscribe a recipient and cancel their unsent deliveries. Return False if nothing changed."""

@@ -84,7 +84,8 @@ def _create(connection: Connection, now: int) -> None:
     connection.executescript(SCHEMA.read_text(encoding="utf-8"))
     connection.set_storage_parameters()
     meta = {"secret_key": os.urandom(32).hex(), "installation": os.urandom(8).hex()}
-    names = ("recipient_id", "import_id", "list_id", "sender_id", "sweeps", "sweep_milliseconds")
+    ids = ("recipient_id", "import_id", "list_id", "draft_id", "template_id", "removal_id", "sender_id")
+    names = (*ids, "sweeps", "sweep_milliseconds")
     counters = {**dict.fromkeys(names, 0), "last_sweep_at": now}
     _record_version(connection)
     for name, value in meta.items():

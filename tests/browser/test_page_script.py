@@ -131,12 +131,60 @@ def test_a_preview_says_when_its_time_has_passed_meanwhile(page: Page) -> None:
     page.get_by_label("Content").fill("Hello")
     due = datetime.now(ZoneInfo("Asia/Singapore")) + timedelta(minutes=2)
     page.locator("[name=timestamp]").fill(f"{due:%Y-%m-%dT%H:%M:%S}")
-    page.locator("button[value=check], form.written button").last.click()
+    page.get_by_role("button", name="Preview").click()
     warning = page.get_by_text("has now passed")
     expect(page.get_by_role("button", name="Schedule")).to_be_visible()
     expect(warning).to_be_hidden()
     page.clock.run_for(130_000)
     expect(warning).to_be_visible()
+
+
+def test_a_new_email_is_saved_as_a_draft_while_it_is_written(page: Page) -> None:
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("Gala")
+    status = page.locator("#draft-status")
+    expect(status).to_have_text("Not saved yet")
+    expect(status).to_have_text(re.compile(r"Draft saved \d\d:\d\d"), timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"/emails/new\?draft=1$"))
+    page.get_by_label("Content").fill("Hello")
+    page.get_by_role("button", name="Preview").click()  # saves the rest first
+    expect(page.get_by_role("heading", name="Review")).to_be_hidden()  # the time is missing
+    page.goto("/emails/new?draft=1")
+    expect(page.get_by_label("Content")).to_have_value("Hello")
+    expect(status).to_contain_text("Draft saved")
+
+
+def test_a_draft_that_another_tab_has_changed_is_not_overwritten(page: Page) -> None:
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("First")
+    status = page.locator("#draft-status")
+    expect(status).to_contain_text("Draft saved", timeout=SLOW)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_label("Subject").fill("Second")
+    expect(other.locator("#draft-status")).to_have_text(re.compile("Draft saved [0-9:]+"), timeout=SLOW)
+    page.get_by_label("Subject").fill("Third")
+    expect(status).to_contain_text("changed in another tab", timeout=SLOW)
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_label("Subject")).to_have_value("Third")
+    page.get_by_role("button", name="Save as a new draft").click()
+    page.goto("/drafts")
+    assert page.locator("th[scope=row]").all_text_contents() == ["Third", "Second"]
+
+
+def test_what_is_sent_now_can_be_undone_until_it_leaves(page: Page) -> None:
+    page.goto("/emails/new")
+    page.get_by_label("Subject").fill("Now")
+    page.get_by_label("Content").fill("Hello")
+    page.get_by_label("Now, after a confirmation").check()
+    page.get_by_label("Everyone").check()
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Yes, send it now to 3 recipients").click()
+    toast = page.locator(".toast.floating")
+    expect(toast).to_contain_text(re.compile(r"It will be sent in \d+ s\."))
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Undone. It was not sent to anyone.")).to_be_visible()
+    expect(page.get_by_label("Content")).to_have_value("Hello")
 
 
 def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> None:

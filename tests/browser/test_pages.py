@@ -26,13 +26,18 @@ PAGES: dict[str, list[str]] = {
     "/": ["/", "/?status=all", "/?status=failed", "/?status=cancelled&day=2026-01-01", f"/?event_id=1&day={'x' * 40}"],
     "/calendar": ["/calendar", "/calendar?month=2030-02"],
     "/docs": ["/docs"],
+    "/drafts": ["/drafts"],
     "/health": ["/health"],
     "/emails/<event_id:event_id>": [
         *(f"/emails/{number}" for number in range(sample_installation.HELD, sample_installation.NEXT_WEEK + 1)),
         f"/emails/{sample_installation.NEWSLETTER}?status=failed&content=text",
         "/emails/1",
     ],
-    "/emails/new": ["/emails/new", "/emails/new?list=winter%20gala%202026"],
+    "/emails/<event_id:event_id>/edit": [f"/emails/{sample_installation.NEXT_WEEK}/edit"],
+    "/emails/new": [
+        *("/emails/new", "/emails/new?list=winter%20gala%202026", "/emails/new?draft=1", "/emails/new?template=1"),
+        f"/emails/new?copy={sample_installation.NEWSLETTER}",
+    ],
     "/lists": ["/lists", "/lists?archived=1"],
     "/lists/<int:list_id>": ["/lists/1", "/lists/3", "/lists/999999"],
     "/login": ["/login"],
@@ -42,6 +47,7 @@ PAGES: dict[str, list[str]] = {
     "/recipients/<int:recipient_id>": ["/recipients/3", "/recipients/7", "/recipients/999999"],
     "/recipients/import": ["/recipients/import"],
     "/recipients/imports/<int:import_id>": [f"/recipients/imports/{number}" for number in range(1, 9)],
+    "/templates": ["/templates"],
     "/unsubscribe/<path:link>": [
         *("/unsubscribe/{token}", "/unsubscribe/{left}", "/unsubscribe/forged"),
         "/unsubscribe/{newsletter}/{token_of_newsletter}",
@@ -138,8 +144,21 @@ def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -
     page.get_by_label("Subject").fill("Season's greetings")
     page.get_by_label("Content").fill(content)
     page.get_by_label("Send at").fill(moment)
+    page.get_by_text("Sender, reply address, limit").click()
     page.get_by_label("Email ID").fill("seven" if moment < "2030" else "")
     page.get_by_role("button", name="Preview").click()
+
+
+def edit_email(page: Page) -> None:
+    page.goto(f"/emails/{sample_installation.NEXT_WEEK}/edit")
+    page.get_by_label("Now, after a confirmation").check()
+    page.get_by_role("button", name="Preview").click()
+
+
+def select_recipients(page: Page) -> None:
+    page.goto("/recipients")
+    page.get_by_role("checkbox").nth(1).check()
+    page.get_by_role("button", name="Remove selected").click()
 
 
 def refused_time(page: Page) -> None:
@@ -161,6 +180,8 @@ JOURNEYS: dict[str, Callable[[Page], None]] = {
     "a retry of nothing": retry_of_nothing,
     "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
     "an email to look at": lambda page: write_email(page, sample_installation.TEXT),
+    "an edited email that goes now": edit_email,
+    "recipients to remove": select_recipients,
     "an email of HTML to look at": lambda page: write_email(page, sample_installation.PAGE),
 }
 

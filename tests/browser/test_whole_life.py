@@ -110,7 +110,8 @@ def write_email(page: Page, person: Hands) -> None:
     person.write_time(page.get_by_label("Send at"), "2026-01-02T03:04:05")
     person.press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("This time has passed. The email will be sent immediately")).to_be_visible()
-    person.press(page.get_by_role("button", name="Schedule"))
+    person.press(page.get_by_role("button", name="Yes, send it now to 3 recipients"))
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
 
 
 def watch_it_go_out(page: Page) -> None:

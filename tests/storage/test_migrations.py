@@ -511,7 +511,7 @@ def test_start_flask_upgrades_the_database_and_reports_it(project_copy: Path, fr
 def with_new_columns(before: Content) -> Content:
     """Return the content of an older database as version 5 extends it."""
     extended = {table: [(*row, *NEW_COLUMNS.get(table, ())) for row in rows] for table, rows in before.items()}
-    extended["counters"].append(("list_id", 0))
+    extended["counters"] += [(name, 0) for name in ("list_id", "draft_id", "template_id", "removal_id")]
     return extended
 
 

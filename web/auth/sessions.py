@@ -73,6 +73,8 @@ class Sessions(SecureCookieSessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set the cookie if it has changed. A program that sends a token gets no cookie."""
         if (session.modified or session.accessed) and "HTTP_AUTHORIZATION" not in request.environ:
+            if session.modified:
+                secret_key()  # a browser without a cookie may get a message, too
             super().save_session(app, session, response)
 
 

@@ -9,15 +9,16 @@ from web import compression
 from web.pages import (
     alert_banner,
     api_docs,
+    compose,
     email,
     filters,
     health,
     imports,
     lists,
-    new_email,
     outbox,
     recipients,
     schedule,
+    selected_recipients,
     styleguide,
 )
 from web.pages.email.url import EventIdConverter
@@ -26,7 +27,7 @@ from web.services import services_of
 
 # Contains every page, so that all endpoints begin with "pages.".
 blueprint = Blueprint("pages", __name__)
-for _module in (api_docs, email, health, imports, lists, new_email, outbox, recipients, schedule):
+for _module in (api_docs, compose, email, health, imports, lists, outbox, recipients, schedule, selected_recipients):
     blueprint.register_blueprint(_module.blueprint)
 compression.register(blueprint)
 

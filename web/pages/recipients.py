@@ -11,6 +11,7 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
+import operations
 from database import (
     RECIPIENT_STATUSES,
     Address,
@@ -18,12 +19,14 @@ from database import (
     MembersAdded,
     NoSuchList,
     NoSuchRecipient,
+    NoSuchRemoval,
     Recipient,
     UnusableList,
 )
 from intake.address import clean_typed_address, fold, split_addresses, stored_address
 from intake.email_fields import UNSTORABLE, clean_event_id
 from intake.errors import ValidationError
+from intake.fields import Fields, InvalidFields, number
 from intake.search import clean_search, clean_searched_domain
 from intake.text import printable
 from monitoring.humanize import pluralize
@@ -31,7 +34,8 @@ from web.api.params import cursor_of, email_cursor
 from web.auth.browsers import login_return_url, safe_path
 from web.errors import LIST_NOT_FOUND, RECIPIENT_NOT_FOUND, error_answer
 from web.form import read_page_form, read_page_form_with_options
-from web.services import current_settings, in_database
+from web.pages.undo import UNDO_SECONDS, flash_removal
+from web.services import current_settings, in_database, perform
 
 PAGE_SIZE = 100  # rows
 MAX_SHOWN_LISTS = 1_000
@@ -114,8 +118,9 @@ def add() -> AnyResponse:
     return redirect("/recipients", 303)
 
 
+@blueprint.errorhandler(InvalidFields)
 @blueprint.errorhandler(ValidationError)
-def answer_unreadable(error: ValidationError) -> AnyResponse:
+def answer_unreadable(error: InvalidFields | ValidationError) -> AnyResponse:
     """Return 400 for a form that no browser would send."""
     return error_answer(400, str(error))
 
@@ -137,7 +142,8 @@ def show_one(recipient_id: int) -> AnyResponse:
     joined = {each.list.name for each in memberships}
     shown = {"recipient": recipient, "memberships": memberships, "rows": page.rows, "after": after}
     others = [name for name in lists if name not in joined]
-    return Response(render_template("recipient.html", **shown, following=following, other_lists=others))
+    more = {"following": following, "other_lists": others, "undo_seconds": UNDO_SECONDS}
+    return Response(render_template("recipient.html", **shown, **more))
 
 
 @blueprint.post("/recipients/add-to-list")
@@ -180,11 +186,28 @@ def members_added_sentences(added: MembersAdded) -> list[tuple[str, str]]:
 def remove(recipient_id: int) -> AnyResponse:
     """Remove a recipient, and cancel their waiting deliveries. Safe to repeat."""
     recipient = _get(recipient_id)
-    address = recipient and _address(recipient)
-    if address and in_database(lambda database: database.recipients.remove([address], datetime.now(UTC))):
-        flash(f"Removed {address.text}.")
-    else:
+    back = safe_path(request.form.get("next") or "/recipients")
+    if recipient is None or not flash_removal([recipient_id], recipient.address, back):
         flash("This recipient was already removed.", "warning")
+    return redirect(back, 303)
+
+
+@blueprint.post("/recipients/undo")
+def undo_removal() -> AnyResponse:
+    """Restore the recipients who were removed last. Safe to repeat."""
+    fields = Fields({"removal_id": request.form.get("removal_id", "")}, ("removal_id",))
+    removal_id = fields.take("removal_id", number)
+    fields.check()
+    try:
+        restored = perform(operations.undo_removal, removal_id.value, datetime.now(UTC))
+    except NoSuchRemoval:
+        flash("Too late to undo. Add the address again instead.", "warning")
+    else:
+        flash(f"Restored {pluralize(restored.recipients, 'recipient')}.")
+        if restored.cancelled:
+            one = restored.cancelled == 1
+            messages = pluralize(restored.cancelled, "message")
+            flash(f"{messages} to them {'stays' if one else 'stay'} cancelled.", "warning")
     return redirect(safe_path(request.form.get("next") or "/recipients"), 303)
 
 
@@ -254,6 +277,7 @@ def _page(filters: Filters, **more: object) -> str:
         following=following,
         back=back,
         lists=lists,
+        undo_seconds=UNDO_SECONDS,
         **more,
     )
 

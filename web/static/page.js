@@ -168,9 +168,14 @@ function tick() {
     if (time.textContent !== text) time.textContent = text;
   }
   for (const late of document.querySelectorAll("[data-from]")) late.hidden = Date.parse(late.dataset.from) > now;
+  for (const brief of document.querySelectorAll("[data-until]")) {
+    brief.classList.add("floating"); // a toast; without scripts it stays in its place
+    brief.hidden = Date.parse(brief.dataset.until) <= now;
+  }
 }
 
-if (document.querySelector("time[data-relative], [data-refresh]")) setInterval(tick, 1000);
+if (document.querySelector("time[data-relative], [data-until], [data-refresh]")) setInterval(tick, 1000);
+tick();
 
 // --- A menu closes with Escape, and when something else is pressed. Code can be copied. ---
 
@@ -226,6 +231,68 @@ if (search && keySwitch) {
     event.preventDefault();
     search.focus();
     search.select();
+  });
+}
+
+// --- A new email is saved as a draft, two seconds after the last change. ---
+
+const SAVE_AFTER = 2_000; // milliseconds
+const RETRY_AFTER = 10_000;
+const written = document.querySelector("form[data-draft]");
+const draftStatus = document.getElementById("draft-status");
+let draftTimer = 0;
+let saving = null; // the request under way
+let unsaved = false;
+let refused = false; // someone else has changed the draft
+
+function saveLater(delay) {
+  clearTimeout(draftTimer);
+  if (!refused) draftTimer = setTimeout(saveDraft, delay);
+}
+
+function saveDraft() {
+  saving ??= sendDraft().finally(() => (saving = null));
+  return saving;
+}
+
+async function sendDraft() {
+  clearTimeout(draftTimer);
+  unsaved = false;
+  draftStatus.textContent = "Saving…";
+  try {
+    const body = new URLSearchParams(new FormData(written));
+    const answer = await fetch(written.dataset.draft, { method: "POST", body, signal: AbortSignal.timeout(30_000) });
+    const saved = answer.redirected ? {} : await answer.json();
+    refused = answer.status === 409;
+    if (refused) return void (draftStatus.textContent = saved.error);
+    if (!saved.draft_id) throw new Error(answer.statusText);
+    written.elements.draft_id.value = saved.draft_id;
+    written.elements.draft_version.value = saved.version;
+    history.replaceState(null, "", `/emails/new?draft=${saved.draft_id}`);
+    draftStatus.textContent = unsaved ? "Not saved yet" : `Draft saved ${saved.saved_at}`;
+    if (unsaved) saveLater(SAVE_AFTER);
+  } catch {
+    unsaved = true;
+    draftStatus.textContent = "Not saved. Retrying…";
+    saveLater(RETRY_AFTER);
+  }
+}
+
+if (written) {
+  written.addEventListener("input", () => {
+    unsaved = true;
+    if (refused) return;
+    draftStatus.textContent = "Not saved yet";
+    saveLater(SAVE_AFTER);
+  });
+  written.addEventListener("submit", async (event) => {
+    if (refused || !(unsaved || saving)) return;
+    event.preventDefault(); // the form must contain the version that is being saved
+    await saving;
+    if (unsaved && !refused) await saveDraft();
+    clearTimeout(draftTimer);
+    unsaved = false;
+    written.requestSubmit(event.submitter);
   });
 }
 

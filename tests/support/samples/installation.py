@@ -78,6 +78,17 @@ def fill(installation: Installation, count: int = 240) -> None:
     _plan(installation)
     _import(installation)
     _add_lists(installation)
+    _write(installation)
+
+
+def _write(installation: Installation) -> None:
+    """Add two drafts and a template."""
+    now = datetime.now(UTC)
+    fields = {"email_subject": "Season’s greetings", "email_content": TEXT, "audience": "everyone"}
+    with installation.database() as database:
+        database.drafts.add("Season’s greetings", fields, now)
+        database.drafts.add("", {"email_content": "Dear all"}, now)
+        database.templates.add("Monthly newsletter, with a rather long name for its few words", fields, now)
 
 
 def _add_lists(installation: Installation) -> None:

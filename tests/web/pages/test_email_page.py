@@ -391,13 +391,13 @@ class TestTwoPeople:
             assert told(sent, act) == "It has been sent in the meantime. Nothing changed."
         assert told(sent, "reschedule", timestamp="2030-01-02T08:00").startswith("It has been sent in the meantime")
 
-    @pytest.mark.parametrize("act", ["cancel", "release", "reschedule", "retry", "decide"])
+    @pytest.mark.parametrize("act", ["cancel", "release", "reschedule", "retry", "decide", "undo"])
     def test_an_email_that_is_not_there_is_not_found(self, sent: Api, act: str) -> None:
         fields = {"which": "unknown", "status": "sent", "timestamp": "2030-01-02T08:00"}
         assert post(sent, f"../2/{act}", **fields).status_code == 404
 
     def test_a_get_does_nothing(self, waiting: Api) -> None:
-        for act in ("cancel", "release", "reschedule", "retry", "decide"):
+        for act in ("cancel", "release", "reschedule", "retry", "decide", "undo"):
             get(waiting, f"/emails/1/{act}", 405)
         assert "It will be sent in" in words(get(waiting))
 
@@ -421,6 +421,86 @@ class TestRelease:
         )
         api.close()
 
+    def test_it_asks_before_it_is_sent_at_once_however_long_the_page_was_open(self, waiting: Api) -> None:
+        with waiting.installation.database() as database:
+            database.connection.execute("UPDATE emails SET status = 'held'")
+        page = get(waiting)
+        assert '<input type="hidden" name="expected" value="scheduled">' in page and "Yes, send it now" not in page
+        make_due(waiting)
+        assert told(waiting, "release", expected="scheduled").startswith("Not released: its time has passed")
+        assert waiting.get("/emails/1")["status"] == "held"
+        assert "It is sent now to 2 active recipients. This can’t be undone." in words(get(waiting))
+        told(waiting, "release")
+        assert waiting.get("/emails/1")["status"] == "sending"
+
+    def test_the_number_of_people_is_named_before_the_rest_is_sent_or_cancelled(self, sent: Api) -> None:
+        sent.post("/emails/1/retry")
+        with sent.installation.database() as database:
+            database.connection.execute("UPDATE emails SET status = 'held', held_because = 'x'")
+        page = words(get(sent))
+        assert "It is sent now to 3 recipients who have not received it yet. This can’t be undone." in page
+        assert "3 recipients will not receive it." in page
+
+
+def make_due(api: Api) -> None:
+    with api.installation.database() as database:
+        now = int(datetime.now(UTC).timestamp())
+        database.connection.execute("UPDATE emails SET due_at = :due WHERE event_id = 1", due=now - 1)
+
+
+class TestUndo:
+    """What is sent now from a page leaves ten seconds later."""
+
+    def sent_now(self, api: Api) -> str:
+        """Reschedule the email into the past, and return the path of the page that offers to undo that."""
+        return str(post(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes").location)
+
+    def was(self, api: Api, path: str) -> str:
+        page = get(api, path)
+        assert '<form class="row" method="post" action="/emails/1/undo">' in page
+        return unescape(re.findall('name="was" value="([^"]*)"', page)[0])
+
+    def test_a_rescheduled_email_gets_its_former_time_back(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        api.installation.save_email(1, due_in=3_600)
+        before = api.get("/emails/1")
+        path = self.sent_now(api)
+        assert "It will be saved in the outbox in " in words(get(api, path))
+        assert told(api, "undo", was=self.was(api, path)).startswith("Undone. It will be sent ")
+        assert api.get("/emails/1") == before
+
+    def test_without_a_former_time_it_is_cancelled_and_the_form_is_filled_in(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        api.installation.save_email(1, due_in=60, subject="Gala")
+        with api.installation.database() as database:
+            database.connection.execute("UPDATE emails SET status = 'held'")
+        path = self.sent_now(api)
+        answer = post(api, "undo", was=self.was(api, path))
+        assert answer.location == "/emails/new?again=1"
+        form = get(api, str(answer.location))
+        assert 'value="Gala"' in form and re.search('value="now" checked', form)
+        assert "Undone. It was not sent to anyone." in form
+        assert api.get("/emails/1")["status"] == "cancelled"
+
+    @pytest.mark.parametrize("was", ["now", "2090-01-01T00:00:00Z"])
+    def test_it_is_too_late_once_sending_has_begun(self, waiting: Api, was: str) -> None:
+        path = self.sent_now(waiting)
+        make_due(waiting)
+        waiting.sweep()
+        assert 'action="/emails/1/undo"' not in get(waiting, path)
+        said = "Too late to undo. It has been saved in the outbox in the meantime."
+        assert told(waiting, "undo", was=was) == said
+        assert waiting.get("/emails/1")["status"] == "sent"
+
+    def test_the_offer_ends_when_it_is_due(self, waiting: Api) -> None:
+        path = self.sent_now(waiting)
+        assert "/undo" in get(waiting, path)
+        make_due(waiting)
+        assert "/undo" not in get(waiting, path)
+
+    def test_a_time_that_no_page_made_is_refused(self, waiting: Api) -> None:
+        assert post(waiting, "undo", was="soon").status_code == 400
+
 
 class TestReschedule:
     @pytest.mark.parametrize("typed", ["2030-01-02T08:00", "2030-01-02T08:00:00", "2030-01-02 08:00:00"])
@@ -439,12 +519,15 @@ class TestReschedule:
         waiting.sweep()
         assert (waiting.get("/emails/1")["due_at"], waiting.get("/emails/1")["status"]) == (before, "scheduled")
         hidden = dict(re.findall('type="hidden" name="(timestamp|offset|confirmed)" value="([^"]*)"', answer.text))
-        assert told(waiting, "reschedule", **hidden) == "It is being saved in the outbox now."
+        assert post(waiting, "reschedule", **hidden).location.startswith("/emails/1?undo=")
+        assert waiting.sweep() == [] and waiting.get("/emails/1")["status"] == "scheduled"  # it can still be undone
+        make_due(waiting)
         waiting.sweep()
         assert waiting.get("/emails/1")["status"] == "sent"
 
     def test_of_an_email_that_was_sent_meanwhile_a_time_in_the_past_asks_nothing(self, waiting: Api) -> None:
         post(waiting, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+        make_due(waiting)
         waiting.sweep()
         assert told(waiting, "reschedule", timestamp="2020-01-02T08:00").startswith(
             "It has been saved in the outbox in the meantime"
@@ -486,7 +569,9 @@ def test_a_page_costs_no_more_than_its_rows_and_every_row_can_be_any_text(waitin
 def test_on_every_kind_of_database(api: Api) -> None:
     api.installation.add_recipients(2)
     api.installation.save_email(1, due_in=60)
-    assert "saved in the outbox" in told(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+    answer = post(api, "reschedule", timestamp="2020-01-02T08:00", confirmed="yes")
+    assert "It will be saved in the outbox in " in words(get(api, str(answer.location)))
+    make_due(api)
     api.sweep()
     assert re.search(r"2 in the outbox \d+ s .*after the due time, 0 failed, 0 waiting", words(get(api)))
     assert told(api, "decide", which="unknown", status="sent").startswith("None of these deliveries is unconfirmed")

@@ -12,56 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from werkzeug.test import TestResponse
 
 from database import Address, Audience
 from sender.single_send import TOTAL_TIMEOUT_SECONDS
 from tests.support.servers.smtp_server import ScriptedServer
-from tests.support.web.api_client import Api
+from tests.support.web.compose_page import BROWSER, TYPED, Page, error_at, filled, hidden, text_of
 from web.auth.rate_limits import TRIALS_PER_MINUTE
 
-BROWSER = {"Accept": "text/html"}
-TYPED = {
-    "email_subject": "Größe <b>日本</b>",
-    "email_content": "\nHello 😀\r\n</textarea><script>\r\n",
-    "timestamp": "2030-01-02T08:00",
-}
 CONTENT = "\nHello 😀\n</textarea><script>\n"  # as it was typed
 PAGE_OF_HTML = '<!DOCTYPE html><html><link rel=preconnect href="http://evil.example"><p>Hello <b>you</b></p></html>'
-HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
-
-
-class Page:
-    """A browser at this page."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.api = Api(folder, **settings)
-        self.client = self.api.client
-        self.csrf = ""
-
-    def open(self) -> dict[str, str]:
-        """Open an empty form, and return its hidden fields."""
-        answer = self.client.get("/emails/new", headers=BROWSER)
-        assert answer.status_code == 200
-        return hidden(answer)
-
-    def step(self, step: str, form: dict[str, str], **more: str) -> TestResponse:
-        """Submit the form with the CSRF token of the last page."""
-        return self.client.post("/emails/new", data={**form, **more, "step": step}, headers=BROWSER)
-
-    def write(self, **typed: str) -> TestResponse:
-        """Fill in an empty form, and continue."""
-        return self.step("check", self.open() | TYPED | typed)
-
-    def saved(self, event_id: int) -> tuple[str, str, datetime]:
-        with self.api.installation.database() as database:
-            email = database.emails.get(event_id)
-            assert email is not None
-            return email.subject, email.content, email.due_at
-
-    def number_saved(self) -> int:
-        with self.api.installation.database() as database:
-            return sum(database.emails.counts().values())
 
 
 @pytest.fixture
@@ -69,24 +28,6 @@ def page(tmp_path: Path) -> Iterator[Page]:
     page = Page(tmp_path)
     yield page
     page.api.close()
-
-
-def hidden(answer: TestResponse) -> dict[str, str]:
-    """Return the hidden fields of the page's main form."""
-    return {name: html.unescape(value) for name, value in HIDDEN.findall(answer.text)}
-
-
-def text_of(answer: TestResponse) -> str:
-    return " ".join(html.unescape(re.sub("<[^>]*>", "", answer.text)).split())
-
-
-def error_at(answer: TestResponse, name: str) -> str:
-    """Return the error message at a field."""
-    assert answer.status_code == 400
-    assert re.search(rf'id="{name}"[^>]* aria-invalid="true"[^>]* aria-describedby="[^"]*\b{name}-error"', answer.text)
-    found = re.search(rf'id="{name}-error">([^<]*)<', answer.text)
-    assert found
-    return html.unescape(found[1])
 
 
 def test_an_email_is_written_looked_at_and_saved(page: Page) -> None:
@@ -223,9 +164,77 @@ def test_a_time_that_has_passed_is_said_and_taken(page: Page) -> None:
     looked_at = page.write(timestamp="2020-01-02T08:00:05")
     expected = "This time has passed. The email will be sent immediately to 1 recipient. You chose Thu 2 Jan 2020"
     assert f"{expected} 08:00:05 +08:00" in text_of(looked_at)
-    page.step("schedule", hidden(looked_at))
-    assert page.api.sweep() == []
-    assert page.api.installation.delivered() == {(TYPED["email_subject"], "r0@example.com"): 1}
+    form = hidden(looked_at)
+    assert page.step("schedule", form).location == f"/emails/{form['proposed']}?undo=now"
+    assert 8 < (page.email(int(form["proposed"])).due_at - datetime.now(UTC)).total_seconds() <= 11
+
+
+def test_sent_now_it_leaves_ten_seconds_after_the_confirmation(page: Page) -> None:
+    page.api.installation.add_recipients(2)
+    looked_at = page.write(when="now", timestamp="")
+    assert "This email will be sent now to 2 recipients. It leaves 10 seconds after you confirm." in text_of(looked_at)
+    assert "Yes, send it now to 2 recipients" in text_of(looked_at)
+    form = hidden(looked_at)
+    answers = [page.step(step, form) for step in ("schedule", "schedule", "check")]
+    assert answers[0].location == f"/emails/{form['proposed']}?undo=now"
+    assert [answer.location for answer in answers[1:]] == [f"/emails/{form['proposed']}"] * 2  # nothing is sent twice
+    assert 8 < (page.email(int(form["proposed"])).due_at - datetime.now(UTC)).total_seconds() <= 11
+    assert page.number_saved() == 1
+
+
+def test_undo_opens_the_form_again_with_everything_filled_in(page: Page) -> None:
+    typed = {"when": "now", "audience": "to", "email_to": "ada@example.com", "email_from_name": "The choir"}
+    form = hidden(page.write(**typed))
+    path = str(page.step("schedule", form).location)
+    undo = hidden(page.get(path)) | {"was": "now"}
+    answer = page.client.post(path.replace("?undo=now", "/undo"), data=undo, headers=BROWSER)
+    assert page.email(int(form["proposed"])).status == "cancelled"
+    again = page.get(str(answer.location))
+    assert "Undone. It was not sent to anyone." in text_of(again)
+    assert {name: filled(again)[name] for name in typed} == typed
+    assert (filled(again)["email_subject"], filled(again)["email_content"]) == (TYPED["email_subject"], CONTENT)
+    second = hidden(page.step("check", filled(again)))
+    assert page.step("schedule", second).status_code == 303
+    assert second["proposed"] != form["proposed"] and page.number_saved() == 2
+
+
+def test_sender_reply_address_and_limit_are_saved(page: Page) -> None:
+    options = {"email_reply_to": "Ada <ada@example.com>", "email_from_name": "The choir", "email_recipients_max": "30"}
+    looked_at = page.write(**options)
+    assert "Replies to Ada <ada@example.com>" in re.sub(
+        r"\s+", " ", html.unescape(re.sub("<[^>]*>", " ", looked_at.text))
+    )
+    form = hidden(looked_at)
+    page.step("schedule", form)
+    email = page.email(int(form["proposed"]))
+    assert (email.reply_to, email.from_name, email.recipients_max) == ("Ada <ada@example.com>", "The choir", 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("email_reply_to", "ada@", "The reply address "),
+        ("email_from_name", "a\u2028b", "contains a line break"),
+        ("email_recipients_max", "0", "must be a whole number of at least 1"),
+        ("email_recipients_max", "many", "is not a 64-bit integer"),
+    ],
+)
+def test_an_invalid_option_is_reported_at_its_field(page: Page, name: str, value: str, reason: str) -> None:
+    assert reason in error_at(page.write(**{name: value}), name)
+
+
+def test_an_email_to_single_addresses(page: Page) -> None:
+    form = hidden(page.write(audience="to", email_to="ada@example.com, Bob <bob@example.com>\r\nada@example.com"))
+    page.step("schedule", form)
+    assert [each.text for each in page.email(int(form["proposed"])).audience.to] == [
+        "ada@example.com",
+        "bob@example.com",
+    ]
+    wrong = page.write(audience="to", email_to="ada@example.com\nbob@")
+    assert "are not valid: line 2, bob@ " in error_at(wrong, "email_to")
+    assert "are missing" in error_at(page.write(audience="to"), "email_to")
+    both = page.write(audience="everyone", email_to="ada@example.com")
+    assert both.status_code == 400 and "is everyone, but addresses are entered" in text_of(both)
 
 
 def test_without_recipients_it_warns_and_saves(page: Page) -> None:
@@ -488,7 +497,8 @@ class TestAudience:
         offered = re.findall(r'name="email_list" value="([^"]*)"( checked)?', form)
         assert offered == [("Gala &amp; Co", " checked"), ("Staff", "")]
         assert re.search(r'name="audience" value="lists" required checked', form)
-        assert "checked" not in page.client.get("/emails/new", headers=BROWSER).text
+        empty = page.client.get("/emails/new", headers=BROWSER).text
+        assert re.findall(r"<input [^>]* checked>", empty) == re.findall(r'<input [^>]*id="when-later"[^>]*>', empty)
 
     @pytest.mark.parametrize(
         ("chosen", "error"),

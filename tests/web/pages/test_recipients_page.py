@@ -124,7 +124,7 @@ class TestList:
 
     def test_a_search_whose_place_was_removed_begins_anew(self, api: Api) -> None:
         add(api, "abc")
-        after(api, "/recipients/1/remove")
+        assert api("DELETE", "/recipients/1").status_code == 204
         answer = api.client.get("/recipients?address_begins=b&after=1")
         assert (answer.status_code, answer.location) == (303, "/recipients?address_begins=b")
         page = get(api, answer.location)
@@ -320,3 +320,109 @@ def test_removing_asks_first(api: Api) -> None:
         )
         assert f'popovertarget="{dialog}"' in page
         assert page.count("/recipients/1/remove") == 1
+
+
+class TestUndo:
+    def undo(self, api: Api, page: str, **changes: str) -> str:
+        """Press Undo on a page, and return the page that follows."""
+        form = re.findall(r'<form class="row" method="post" action="/recipients/undo">(.*?)</form>', page, re.DOTALL)[0]
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+        answer = api.client.post("/recipients/undo", data=fields | changes, headers=BROWSER)
+        assert answer.status_code == 303, answer.text
+        return get(api, answer.location)
+
+    def test_a_removal_is_undone_with_a_button_on_the_next_page(self, api: Api) -> None:
+        add(api, ["a", "b"])
+        before = everyone(api)
+        page = after(api, "/recipients/1/remove", next="/recipients?status=active")
+        assert 'class="notice toast" role="status" data-until="' in page and "Removed a@example.com." in page
+        assert [each.address for each in everyone(api)] == ["b@example.com"]
+        assert "Restored 1 recipient." in self.undo(api, page)
+        assert everyone(api) == before
+        assert "Too late to undo." in self.undo(api, page)
+
+    def test_a_program_sees_the_recipient_as_removed_until_then(self, api: Api) -> None:
+        add(api, "a")
+        page = after(api, "/recipients/1/remove")
+        assert api("GET", "/recipients/1").status_code == api("GET", "/recipients/a@example.com").status_code == 404
+        assert api.get("/recipients")["recipients"] == []
+        self.undo(api, page)
+        assert api.get("/recipients/1")["status"] == "active"
+
+    def test_messages_that_stay_cancelled_are_reported(self, api: Api) -> None:
+        add(api, "a")
+        page = after(api, "/recipients/1/remove")
+        with api.installation.database() as database:
+            sql = "UPDATE removals SET content = REPLACE(content, '\"rest\": 0', '\"rest\": 2')"
+            database.connection.execute(sql)
+        assert "2 messages to them stay cancelled." in self.undo(api, page)
+
+    def test_a_removal_that_no_page_made_is_refused(self, api: Api) -> None:
+        assert post(api, "/recipients/undo", removal_id="x").status_code == 400
+        assert "Too late to undo." in after(api, "/recipients/undo", removal_id="7")
+
+
+class TestSelected:
+    def ask(self, api: Api, act: str, numbers: Iterable[int], **more: str) -> TestResponse:
+        fields = {"csrf_token": csrf_token(get(api, "/recipients")), "act": act, **more}
+        data = {**fields, "recipient": [str(number) for number in numbers]}
+        return api.client.post("/recipients/selected", data=data, headers=BROWSER)
+
+    def confirm(self, api: Api, asked: TestResponse) -> str:
+        """Press the button that confirms, and return the page that follows."""
+        form = asked.text.partition('action="/recipients/selected">')[2].partition("</form>")[0]
+        fields: dict[str, list[str]] = {}
+        for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form):
+            fields.setdefault(name, []).append(unescape(value))
+        answer = api.client.post("/recipients/selected", data=fields, headers=BROWSER)
+        assert answer.status_code == 303, answer.text
+        return get(api, answer.location)
+
+    def statuses(self, api: Api) -> list[str]:
+        return [each.status for each in everyone(api)]
+
+    @pytest.fixture
+    def filled(self, api: Api) -> Api:
+        add(api, "abcd")
+        unsubscribe(api, 2)
+        return api
+
+    def test_each_row_can_be_selected_even_without_lists(self, filled: Api) -> None:
+        page = get(filled, "/recipients")
+        assert re.findall(r'name="recipient" value="(\d)"', page) == ["1", "2", "3", "4"]
+        assert all(f'name="act" value="{act}"' in page for act in ("remove", "unsubscribe", "reactivate"))
+
+    def test_the_number_is_named_before_they_are_removed_and_it_can_be_undone(self, filled: Api) -> None:
+        asked = self.ask(filled, "remove", [1, 3], next="/recipients?status=active")
+        assert "Remove 2 recipients?" in asked.text and "Yes, remove 2 recipients" in asked.text
+        assert len(everyone(filled)) == 4
+        page = self.confirm(filled, asked)
+        assert "Removed 2 recipients." in page and 'action="/recipients/undo"' in page
+        assert [each.address[0] for each in everyone(filled)] == ["b", "d"]
+        assert "/recipients?status=active" in page
+
+    def test_they_are_unsubscribed_or_reactivated_where_that_changes_something(self, filled: Api) -> None:
+        asked = self.ask(filled, "unsubscribe", [1, 2, 3])
+        assert "Unsubscribe 2 recipients?" in asked.text and "1 other selected recipient stays as it is" in asked.text
+        assert "Unsubscribed 2 recipients." in self.confirm(filled, asked)
+        assert self.statuses(filled) == ["unsubscribed", "unsubscribed", "unsubscribed", "active"]
+        asked = self.ask(filled, "reactivate", [3, 4])
+        assert "Reactivate 1 recipient?" in asked.text and "Yes, reactivate 1 recipient" in asked.text
+        assert "Reactivated 1 recipient." in self.confirm(filled, asked)
+        assert self.statuses(filled) == ["unsubscribed", "unsubscribed", "active", "active"]
+
+    def test_many_are_named_by_their_first_ten(self, api: Api) -> None:
+        add(api, [f"p{number:02}" for number in range(12)])
+        asked = self.ask(api, "remove", range(1, 13)).text
+        assert "<bdi>p09@example.com</bdi>" in asked and "p10@example.com" not in asked and "and 2 more" in asked
+
+    def test_nothing_selected_or_nothing_to_do_changes_nothing(self, filled: Api) -> None:
+        for numbers, said in (([], "Select at least one recipient."), ([4], "None of them needs this any more.")):
+            assert self.ask(filled, "reactivate", numbers).location == "/recipients"
+            assert said in get(filled, "/recipients")
+        assert self.ask(filled, "remove", [99], confirmed="yes").location == "/recipients"
+
+    def test_a_form_that_no_page_made_is_refused(self, filled: Api) -> None:
+        assert self.ask(filled, "delete", [1]).status_code == 400
+        assert filled.client.post("/recipients/selected", data={"act": "remove", "recipient": "1"}).status_code == 400
+        assert len(everyone(filled)) == 4

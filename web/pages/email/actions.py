@@ -12,15 +12,24 @@ from flask import Blueprint, Response, flash, redirect, request, url_for
 from markupsafe import Markup
 
 import operations
-from database import DELIVERY_STATUSES, RETRYABLE_STATUSES, Cancelled, NoActiveRecipients, WrongStatus
-from intake.email_fields import clean_local_time
-from intake.errors import BadTimestamp
+from database import (
+    DELIVERY_STATUSES,
+    RETRYABLE_STATUSES,
+    Cancelled,
+    NoActiveRecipients,
+    NotReplaceable,
+    WrongStatus,
+)
+from intake.email_fields import clean_local_time, clean_time
+from intake.errors import BadTime, BadTimestamp
 from intake.fields import Fields, choice, number
 from monitoring.humanize import pluralize
 from operations import get_summary, why_blocked
+from web.errors import error_answer
 from web.pages.email.view import email_page, not_started, read_query
 from web.pages.email.wording import delivery_words, in_mode
 from web.pages.filters import format_datetime, relative_time
+from web.pages.undo import undo_deadline
 from web.services import current_settings, in_database, perform
 
 # For an email that someone else or the sender has changed in the meantime; with and without a mail server.
@@ -44,7 +53,15 @@ def cancel(event_id: int) -> Response:
 
 @blueprint.post("/emails/<event_id:event_id>/release")
 def release(event_id: int) -> Response:
-    status, due_at = perform(operations.release_email, event_id, datetime.now(UTC))
+    """Release an email. If it would be sent now, although the page promised a later time, that is asked first."""
+    now = datetime.now(UTC)
+    if request.form.get("expected") == "scheduled":
+        summary = in_database(lambda database: get_summary(database, event_id))
+        if summary.status == "held" and summary.due_at <= now:
+            return _done(
+                event_id, "Not released: its time has passed in the meantime, so it would be sent now.", "warning"
+            )
+    status, due_at = perform(operations.release_email, event_id, now)
     if status == "scheduled":
         return _done(event_id, Markup("Released. It will be sent {}.").format(_time(due_at)))
     return _done(event_id, f"Released. {_begins()}")
@@ -52,7 +69,10 @@ def release(event_id: int) -> Response:
 
 @blueprint.post("/emails/<event_id:event_id>/reschedule")
 def reschedule(event_id: int) -> Response:
-    """Reschedule an email. A time that has passed needs `confirmed`, because the email is then sent immediately."""
+    """Reschedule an email. A time that has passed needs `confirmed`, because the email is then sent now.
+
+    It is then due in ten seconds, and until then the page offers to undo that.
+    """
     typed, offset = request.form.get("timestamp", ""), request.form.get("offset", "")
     confirmed = request.form.get("confirmed") == "yes"
     try:
@@ -62,12 +82,32 @@ def reschedule(event_id: int) -> Response:
         page.status_code = 400
         return page
     now = datetime.now(UTC)
-    if due_at <= now and not confirmed and not_started(in_database(lambda database: get_summary(database, event_id))):
-        return email_page(read_query(event_id), typed, past=due_at)
-    perform(operations.reschedule_email, event_id, due_at, now)
     if due_at <= now:
-        return _done(event_id, _begins())
+        summary = in_database(lambda database: get_summary(database, event_id))
+        if not confirmed and not_started(summary):
+            return email_page(read_query(event_id), typed, past=due_at)
+        perform(operations.reschedule_email, event_id, undo_deadline(), now)
+        was = summary.due_at.isoformat() if summary.status == "scheduled" and summary.due_at > now else "now"
+        return redirect(url_for("pages.email.show", event_id=event_id, undo=was), 303)  # type: ignore[return-value]
+    perform(operations.reschedule_email, event_id, due_at, now)
     return _done(event_id, Markup("Rescheduled. It will be sent {}.").format(_time(due_at)))
+
+
+@blueprint.post("/emails/<event_id:event_id>/undo")
+def undo(event_id: int) -> Response:
+    """Stop an email that is about to be sent: move it back to its former time, or show the form, filled in from it."""
+    was = request.form.get("was", "now")
+    try:
+        due_at = None if was == "now" else clean_time(was, current_settings().timezone)
+        moved_back = perform(operations.undo_sending, event_id, datetime.now(UTC), due_at)
+    except BadTime as error:
+        return error_answer(400, str(error))
+    except NotReplaceable as error:
+        return _done(event_id, f"Too late to undo. {in_mode(*MEANWHILE[error.status])}.", "warning")
+    if moved_back and due_at is not None:
+        return _done(event_id, Markup("Undone. It will be sent {}.").format(_time(due_at)))
+    flash("Undone. It was not sent to anyone. You can change it below, and send it as a new email.")
+    return redirect(f"/emails/new?again={event_id}", 303)  # type: ignore[return-value]
 
 
 @blueprint.post("/emails/<event_id:event_id>/retry")

@@ -29,6 +29,7 @@ from web.pages import etag
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.email import wording
 from web.pages.filters import offset
+from web.pages.undo import UNDO_SECONDS
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 50  # deliveries
@@ -106,10 +107,17 @@ def email_page(
         typed=typed,
         wrong=wrong,
         past=past,
+        undo=request.args.get("undo", "") if _can_undo(data.summary, ahead) else "",
+        undo_seconds=UNDO_SECONDS,
         past_offset=offset(past.astimezone(current_settings().timezone)) if past else "",
         not_started=not_started(data.summary),
         clocks=_clocks(data.summary, wrong),
     )
+
+
+def _can_undo(summary: EmailSummary, ahead: timedelta) -> bool:
+    """Return whether the email may be one that was sent now from a page."""
+    return not_started(summary) and timedelta() <= ahead <= timedelta(seconds=UNDO_SECONDS + 1)
 
 
 def not_started(summary: EmailSummary) -> bool:

@@ -17,6 +17,7 @@ from web.pages.schedule.calendar import CalendarDay, next_weeks
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 10  # emails, so that the page stays small
+MAX_COUNTED_DRAFTS = 100
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished earlier no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
 # Without a delivery for this long, or for three times the average interval, the time left is not estimated.
@@ -57,6 +58,7 @@ class Sections(NamedTuple):
     weeks: list[list[CalendarDay]]
     week: Week
     sent: list[EmailSummary]
+    drafts: int  # at most MAX_COUNTED_DRAFTS
     refreshes: bool  # something is being sent, or is due within a minute
 
     @property
@@ -94,6 +96,7 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         weeks=next_weeks(database, settings.timezone, now.astimezone(settings.timezone).date()),
         week=Week(sum(hour.sent for hour in hours), sum(hour.failed for hour in hours)),
         sent=sent,
+        drafts=database.drafts.count(MAX_COUNTED_DRAFTS),
         refreshes=bool(sending) or any(email.due_at <= now + REFRESH_WINDOW for email in coming[:1]),
     )
 
