@@ -227,7 +227,7 @@ def _options(audience: str, form: Form) -> Options:
     """Return who the form selects. Raises ValidationError."""
     lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
     if lists and audience in ("to", "everyone"):
-        chosen = "These addresses" if audience == "to" else "Everyone"
+        chosen = "Only these addresses" if audience == "to" else "Everyone"
         raise ValidationError("audience", f"You selected lists, but also “{chosen}”. Choose one.")
     if audience == "lists" and not lists:
         raise ValidationError("email_list", "Select at least one list.")
@@ -237,7 +237,9 @@ def _options(audience: str, form: Form) -> Options:
             raise ValidationError("email_exclude_list", "cannot be used for an email to single addresses")
         return Options(to=_addresses(typed))
     if typed:
-        raise ValidationError("audience", "You entered addresses, but did not select “These addresses”. Choose one.")
+        raise ValidationError(
+            "audience", "You entered addresses, but did not select “Only these addresses”. Choose one."
+        )
     if not audience and (lists or in_database(lambda database: database.lists.counts()).active):
         raise ValidationError("audience", "Choose who gets this email.")
     everyone = FOR_EVERYONE if audience == "everyone" else None
