@@ -162,7 +162,7 @@ class TestWhatItSays:
 
     @pytest.mark.parametrize("path", ["2", "x", "-", "9" * 400, "1/frame/x", "2/frame", "2/source", "x/source"])
     def test_what_is_not_there_has_a_way_back(self, sent: Api, path: str) -> None:
-        assert '<a href="/">' in get(sent, f"/emails/{path}", 404)
+        assert "Go to the schedule" in get(sent, f"/emails/{path}", 404)
 
     def test_the_page_is_asked_for_again_while_it_is_being_sent(self, sent: Api) -> None:
         assert "data-refresh" not in get(sent)
@@ -182,7 +182,7 @@ class TestWhatItSays:
 
     def test_without_its_database_there_is_a_way_back(self, waiting: Api) -> None:
         (waiting.installation.folder / "email.db").unlink()
-        assert '<a href="/">' in get(waiting, status=503)
+        assert "Go to the schedule" in get(waiting, status=503)
 
     def test_nothing_is_sent_twice_while_it_is_what_it_was(self, sent: Api) -> None:
         tag = sent.client.get("/emails/1").headers["ETag"]
@@ -429,7 +429,7 @@ class TestRelease:
         make_due(waiting)
         assert told(waiting, "release", expected="scheduled").startswith("Not released: its time has passed")
         assert waiting.get("/emails/1")["status"] == "held"
-        assert "It is sent now to 2 active recipients. This can’t be undone." in words(get(waiting))
+        assert "It will be sent now to 2 active recipients. This can’t be undone." in words(get(waiting))
         told(waiting, "release")
         assert waiting.get("/emails/1")["status"] == "sending"
 
@@ -438,7 +438,7 @@ class TestRelease:
         with sent.installation.database() as database:
             database.connection.execute("UPDATE emails SET status = 'held', held_because = 'x'")
         page = words(get(sent))
-        assert "It is sent now to 3 recipients who have not received it yet. This can’t be undone." in page
+        assert "It will be sent now to 3 recipients who have not received it yet. This can’t be undone." in page
         assert "3 recipients will not receive it." in page
 
 
@@ -457,7 +457,7 @@ class TestUndo:
 
     def was(self, api: Api, path: str) -> str:
         page = get(api, path)
-        assert '<form class="row" method="post" action="/emails/1/undo">' in page
+        assert '<form method="post" action="/emails/1/undo">' in page
         return unescape(re.findall('name="was" value="([^"]*)"', page)[0])
 
     def test_a_rescheduled_email_gets_its_former_time_back(self, api: Api) -> None:

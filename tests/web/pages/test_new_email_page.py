@@ -234,7 +234,7 @@ def test_an_email_to_single_addresses(page: Page) -> None:
     assert "are not valid: line 2, bob@ " in error_at(wrong, "email_to")
     assert "are missing" in error_at(page.write(audience="to"), "email_to")
     both = page.write(audience="everyone", email_to="ada@example.com")
-    assert both.status_code == 400 and "is everyone, but addresses are entered" in text_of(both)
+    assert both.status_code == 400 and "You entered addresses, but did not select" in text_of(both)
 
 
 def test_without_recipients_it_warns_and_saves(page: Page) -> None:
