@@ -142,7 +142,7 @@ def unsubscribe(page: Page, person: Hands, link: str) -> None:
 
 def log_out(page: Page, person: Hands, address: str) -> None:
     page.goto("/recipients?status=unsubscribed")
-    expect(page.get_by_role("link", name="grace@example.com")).to_be_visible()
+    expect(page.get_by_role("checkbox", name="Select grace@example.com")).to_be_visible()
     person.press(page.get_by_label("More"))
     person.press(page.get_by_role("button", name="Log out"))
     expect(page).to_have_url(f"{address}/login")
