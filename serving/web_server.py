@@ -40,7 +40,7 @@ _heartbeats: Heartbeats | None = None
 def serve(host: str, port: int) -> None:
     """Serve until SIGTERM, then finish the requests in flight. A worker that dies is replaced, unless it dies early."""
     if hasattr(os, "register_at_fork"):  # on Windows, workers are not copies of this process
-        os.register_at_fork(after_in_child=_may_be_stopped)
+        os.register_at_fork(before=_block_stop, after_in_parent=_unblock_stop, after_in_child=_may_be_stopped)
     _allow_descriptors(2 * MAX_CONNECTIONS)
     if sys.platform == "linux":
         global _heartbeats
@@ -74,9 +74,19 @@ def _allow_descriptors(count: int) -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
+def _block_stop() -> None:
+    """Keep SIGTERM pending during a fork. A worker that is stopped right after it would lose the signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _unblock_stop() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def _may_be_stopped() -> None:
     """Let SIGTERM end a worker that is not serving yet. Otherwise granian makes it ignore the signal."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock_stop()
 
 
 def create_app() -> Flask:
