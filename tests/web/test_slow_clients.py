@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import islice
 
 import pytest
 
@@ -28,6 +29,7 @@ pytestmark = linux_only
 TOKEN = "a-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 MANY = 60
+MAX_REFUSALS = 10
 RECIPIENTS = 120_000  # as CSV, more than the buffers of a connection hold
 URLENCODED = "Content-Type: application/x-www-form-urlencoded\r\n"
 
@@ -144,8 +146,9 @@ def post(server: Server) -> Answer:
 def assert_served(server: Server) -> None:
     assert soon(lambda: server.request("GET", "/healthz")).status == 200
     assert soon(lambda: server.request("GET", "/", headers={"Accept": "text/html", **BEARER})).status == 200
-    answers = [soon(lambda: post(server)) for _ in range(3)]  # those that arrived with the flood may be refused
-    assert "Successful" in {answer.body for answer in answers}
+    # Those that arrive with the flood may be refused: more of them on a busy machine, where a client is cut off late.
+    answers = iter(lambda: soon(lambda: post(server)).body, "Successful")
+    assert len(list(islice(answers, MAX_REFUSALS))) < MAX_REFUSALS
 
 
 @pytest.mark.parametrize("phase", PHASES)
