@@ -72,7 +72,7 @@ def add(name: str, as_json: bool) -> None:
 @json_option
 @plain_errors
 def show(name: str, as_json: bool) -> None:
-    """Show a list."""
+    """Show how many members a list has, and when it was created and archived."""
     with _database() as database:
         found = database.lists.require(name)
     if as_json:

@@ -113,7 +113,7 @@ class Queue(Protocol):
         """
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
-        """Return envelopes that were fetched but not ended to the queue. No attempt is counted."""
+        """Give back to the queue the envelopes that were fetched but not ended. No attempt is counted."""
 
     def lease_is_valid(self) -> bool:
         """Return whether the lease is valid, by CLOCK_BOOTTIME. Call it right before each write that ends a message."""

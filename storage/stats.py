@@ -114,7 +114,7 @@ class Health:
         return Waiting(emails, moment_or_none(since))
 
     def stalled(self, before: datetime) -> Waiting:
-        """Count the started emails of which nothing has been accepted since `before`, although something is due."""
+        """Count the started emails with no message accepted since `before`, although something is due."""
         ((emails, since),) = self._connection.fetch_all(SELECT_STALLED, before=epoch_seconds(before), limit=MAX_CHECKED)
         return Waiting(emails, moment_or_none(since))
 

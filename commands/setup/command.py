@@ -124,6 +124,6 @@ def _say_what_is_next(file: Path) -> None:
     say(f"in a terminal: press Ctrl-C there, then run {START}", indent="  ")
     if sys.platform != "win32":
         say("with systemd:  systemctl restart email-endpoint-web email-endpoint-watcher", indent="  ")
-        say("with cron:     nothing to do for sending; restart the web server", indent="  ")
+        say("with cron:     restart the web server; the next job uses the new settings", indent="  ")
     say()
     say("Then run flask check. It lists everything that is still to do.")

@@ -42,7 +42,7 @@ PROVIDERS = (
         (
             Server(
                 "mail.smtp2go.com",
-                "Use an SMTP user that you have added there (Sending, SMTP Users), not your account.",
+                "Use an SMTP user, not your account. You can add one under Sending > SMTP Users.",
             ),
         ),
     ),
@@ -59,14 +59,14 @@ PROVIDERS = (
             Server(
                 "smtp-broadcasts.postmarkapp.com",
                 "Generate an SMTP token in the settings of your broadcast stream. It consists of two keys.",
-                "emails to a list (a broadcast stream)",
+                "broadcast stream (emails to many people)",
                 user_label="Access key",
                 hidden_label="Secret key",
             ),
             Server(
                 "smtp.postmarkapp.com",
-                "The server API token is both user name and password. You find it under API Tokens.",
-                "emails to single people (the transactional stream)",
+                "The server API token is both user name and password. It is shown under API Tokens.",
+                "transactional stream (emails to individuals)",
                 hidden_label="Server API token",
                 one_token=True,
             ),
@@ -112,11 +112,17 @@ PROVIDERS = (
     Provider(
         "Mailtrap",
         (
-            Server("bulk.smtp.mailtrap.io", MAILTRAP, "emails to a list (bulk)", user="api", hidden_label="API token"),
+            Server(
+                "bulk.smtp.mailtrap.io",
+                MAILTRAP,
+                "bulk stream (emails to many people)",
+                user="api",
+                hidden_label="API token",
+            ),
             Server(
                 "live.smtp.mailtrap.io",
                 MAILTRAP,
-                "emails to single people (transactional)",
+                "transactional stream (emails to individuals)",
                 user="api",
                 hidden_label="API token",
             ),

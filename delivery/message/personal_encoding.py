@@ -122,7 +122,7 @@ class PersonalEntity:
 
 
 class _Slot(NamedTuple):
-    """The place of a value, as it is or as quoted-printable."""
+    """The place where a value goes, either as it is or encoded as quoted-printable."""
 
     value: int
     is_quoted: bool

@@ -208,7 +208,7 @@ class _Finder:
         return filters
 
     def _candidates(self, chunks: list[int]) -> list[tuple[int, Offsets]]:
-        """Return who may match, for each of these chunks that has anyone."""
+        """Return, for each chunk with possible matches, the recipients that may match."""
         found: dict[int, Offsets] = dict.fromkeys(chunks, (1 << CHUNK_SIZE) - 1)
         for texts in self._alternatives:
             each = [self._containing(list(found), text) for text in texts]

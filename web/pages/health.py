@@ -111,7 +111,7 @@ def _top(hours: list[Hour]) -> int:
 
 
 def _total(hours: list[Hour]) -> Hour:
-    """Return the sums of all hours."""
+    """Return the totals over all hours."""
     return Hour(
         datetime.now(UTC),
         sent=sum(hour.sent for hour in hours),

@@ -1,4 +1,4 @@
-"""/recipients/selected: remove, unsubscribe or reactivate the selected recipients, after a page that names how many."""
+"""/recipients/selected: remove, unsubscribe or reactivate the selected recipients, after a confirmation."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def _options(audience: str, form: Form) -> Options:
     typed = form.get("email_to", "").strip()
     if audience == "to":
         if exclude_lists:
-            raise ValidationError("email_exclude_list", "cannot be used for an email to single addresses")
+            raise ValidationError("email_exclude_list", "cannot be combined with “Only these addresses”")
         return Options(to=_addresses(typed))
     if typed:
         raise ValidationError(
