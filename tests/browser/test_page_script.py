@@ -39,11 +39,16 @@ def server(installation: Installation) -> Iterator[Server]:
 
 
 @pytest.fixture
-def page(chromium: Browser, elsewhere: Elsewhere, server: Server) -> Iterator[Page]:
-    """Return a page in a browser whose time zone is Chicago's."""
+def tab(chromium: Browser, elsewhere: Elsewhere, server: Server) -> Iterator[Tab]:
+    """Return a tab in a browser whose time zone is Chicago's."""
     tab = Tab(chromium, f"http://127.0.0.1:{server.port}", elsewhere, timezone_id="America/Chicago")
-    yield tab.page
+    yield tab
     tab.close()
+
+
+@pytest.fixture
+def page(tab: Tab) -> Page:
+    return tab.page
 
 
 def requests_of(page: Page) -> list[str]:
@@ -62,10 +67,10 @@ def test_a_page_keeps_up_with_what_is_sent_and_then_stops(installation: Installa
         sweep = threading.Thread(target=sweep_once, args=(at_server,))
         sweep.start()
         page.goto("/emails/7")
-        expect(page.get_by_role("row", name="delivered").first).to_contain_text("2", timeout=SLOW)
-        expect(page.locator(".status").first).to_have_text("sending")
+        expect(page.locator(".stat", has_text="Delivered")).to_contain_text("2", timeout=SLOW)
+        expect(page.locator(".badge").first).to_have_text("Sending")
         go_on.set()
-        expect(page.locator(".status").first).to_have_text("sent", timeout=SLOW)
+        expect(page.locator(".badge").first).to_have_text("Sent", timeout=SLOW)
         sweep.join()
     expect(page).to_have_title("Sent: Tonight – Email endpoint")
     expect(page.locator("#said")).to_have_text("Sent: Tonight – Email endpoint")
@@ -189,13 +194,47 @@ def test_what_is_sent_now_can_be_undone_until_it_leaves(page: Page) -> None:
 
 def test_nothing_moves_under_a_hand(installation: Installation, page: Page) -> None:
     page.goto("/emails/7")
-    page.get_by_text("Reschedule").click()
-    page.get_by_label("New date and time").focus()
+    page.get_by_role("link", name="Reschedule").click()
+    expect(page.get_by_label("New date and time")).to_be_focused()
     sweep_once(installation)
     page.wait_for_timeout(5_000)
-    expect(page.locator(".status").first).to_have_text("scheduled")
-    page.get_by_label("New date and time").blur()
-    expect(page.locator(".status").first).to_have_text("sent", timeout=SLOW)
+    expect(page.locator(".badge").first).to_have_text("Scheduled")
+    page.get_by_role("link", name="Keep the current time").click()
+    expect(page.get_by_role("link", name="Reschedule")).to_be_focused()
+    expect(page.locator(".badge").first).to_have_text("Sent", timeout=SLOW)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_dialog_has_an_address(installation: Installation, page: Page, scripts: bool, tab: Tab) -> None:
+    """Links on the schedule lead to it."""
+    installation.save_email(8, due_in=3_600, subject="Later")
+    tab.allow_scripts(scripts)
+    page.goto("/emails/8")
+    for name in ("Reschedule", "Cancel"):
+        page.goto(f"/emails/8#{name.lower()}")
+        dialog = page.get_by_role("dialog", name=name)
+        expect(dialog).to_be_visible()
+        dialog.get_by_role("link", name="Keep").click()
+        expect(dialog).to_be_hidden()
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(dialog).to_be_visible()
+        dialog.get_by_role("link", name="Keep").click()
+        expect(dialog).to_be_hidden()
+    page.get_by_role("link", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Yes, cancel this email").click()
+    expect(page.get_by_text("Cancelled. It was not sent to anyone.")).to_be_visible()
+
+
+def test_the_width_of_the_preview_changes_without_ending_the_updates(installation: Installation, page: Page) -> None:
+    installation.save_email(8, due_in=3_600, content="<!DOCTYPE html><html><p>Hello</p></html>")
+    page.goto("/emails/8")
+    frame = page.locator("iframe")
+    assert frame.evaluate("frame => frame.offsetWidth") == 600
+    page.get_by_text("375 px").click()
+    assert frame.evaluate("frame => frame.offsetWidth") == 375
+    page.evaluate("document.getElementById('main').dataset.refresh = 2")
+    with page.expect_response("**/emails/8"):
+        page.get_by_label("375 px").dispatch_event("visibilitychange")
 
 
 def test_a_page_that_gets_no_answer_says_so_and_asks_again(server: Server, page: Page) -> None:
@@ -208,7 +247,7 @@ def test_a_page_that_gets_no_answer_says_so_and_asks_again(server: Server, page:
 
 def test_times_are_shown_in_the_readers_zone_on_wish(page: Page) -> None:
     page.goto("/emails/7")
-    due = page.locator("time").first
+    due = page.locator("dd time:not([data-short], [data-relative])").first
     of_service = due.text_content() or ""
     assert of_service.endswith("+08:00")
     page.get_by_role("button", name="Show times in Chicago").click()

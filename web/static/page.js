@@ -68,7 +68,7 @@ function say(text, look = "visually-hidden") {
   said.className = look;
 }
 
-document.addEventListener("input", () => (typed = true));
+document.addEventListener("input", ({ target }) => (typed ||= !target.closest("[data-view]"))); // that changes only the view
 document.addEventListener("visibilitychange", askLater);
 
 // --- Times in the browser's time zone, if the reader chooses that. ---
@@ -199,6 +199,34 @@ for (const snippet of copyButton && navigator.clipboard ? document.querySelector
   });
   snippet.querySelector(".snippet-bar").append(button);
 }
+
+// --- A link to a dialog opens it, and so does its address, such as /emails/1#cancel. ---
+
+function openDialog(id) {
+  const dialog = id && document.getElementById(id);
+  if (!dialog?.matches(".dialog") || !dialog.showPopover) return false;
+  dialog.showPopover();
+  dialog.querySelector(":is(input, a, button):not([type=hidden])").focus();
+  return true;
+}
+
+function openAddressed() {
+  const id = location.hash.slice(1);
+  if (!document.getElementById(id)?.matches(".dialog") || !HTMLElement.prototype.showPopover) return;
+  location.replace("#"); // or its style sheet shows it after it is closed
+  history.replaceState(null, "", location.pathname + location.search);
+  openDialog(id);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  if (!link) return;
+  const dialog = link.closest(".dialog:popover-open");
+  if (dialog) dialog.hidePopover();
+  if (dialog || openDialog(link.hash.slice(1))) event.preventDefault();
+});
+addEventListener("hashchange", openAddressed);
+openAddressed();
 
 // --- A box in the head of a table selects all rows on the page. ---
 

@@ -16,8 +16,9 @@ from database import Address, Audience, DeliveryUpdate, Email
 from tests.support.deliveries import in_doubt
 from tests.support.web.api_client import Api
 from tests.support.web.forms import csrf_token
+from web.pages.email.pace import Sending, pace
 from web.pages.schedule import email_filter
-from web.pages.schedule.sections import ATTENTION_PERIOD, Sending, pace
+from web.pages.schedule.sections import ATTENTION_PERIOD
 from web.services import services_of
 
 BROWSER = {"Accept": "text/html"}

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from flask import Response, make_response, render_template
 
-from database import AudienceCount, Database, Email, Survey, TextToSend, UnusableList
+from database import AudienceCount, Database, Email, Survey, UnusableList
 from delivery.interface import SendableMessage
 from delivery.message.message import MessageError
 from delivery.message.mime import looks_like_html
-from delivery.message.personal import Preview
-from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_subject
 from intake.email_options import FORM_NAMES, invalid_list
-from intake.errors import ValidationError
 from intake.fields import InvalidFields
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
-from sender.preview import preview as preview_of
 from sender.preview import survey_audience
 from sender.single_send import SingleSend, send_single, single_message
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.compose.form import (
     FORM_FIELDS,
-    LABELS,
     LIST_FIELDS,
     NOW,
     Form,
@@ -36,6 +29,7 @@ from web.pages.compose.form import (
     is_sent_now,
     sentence,
 )
+from web.pages.email.shown import Shown, shown_to
 from web.pages.email.wording import in_mode
 from web.pages.filters import without_folders
 from web.pages.undo import UNDO_SECONDS
@@ -101,51 +95,12 @@ def try_email(email: Email, form: Form, address: str) -> tuple[str, str]:
     return _notice(_try(email, form, address))
 
 
-class Shown(NamedTuple):
-    """What one recipient will see. For an email with personal fields, also who in the audience lacks a value.
-
-    `longest` and `missing` are addresses to show next: of the recipient with the longest values, and of one without a
-    value. `error` is why `typed`, the address to show, is not a recipient.
-    """
-
-    preview: Preview
-    recipient: str | None = None
-    fields: Mapping[str, str] | None = None
-    survey: Survey | None = None
-    longest: str | None = None
-    missing: str | None = None
-    typed: str = ""
-    error: str = ""
-
-
 def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
     """Return what the recipient `shown_to` will see. `surveys` chooses one if none is given, and counts the others."""
-    text = TextToSend(email.subject, email.content, "preview", 0, personal=email.personal)
-
-    def seen_by(fields: Mapping[str, str]) -> Preview:
-        return preview_of(current_settings(), database, email.event_id, text, fields)
-
     if not email.personal:
-        return Shown(seen_by({}))
+        return shown_to(database, email)
     survey = survey_audience(database, email) if surveys else Survey(0, is_partial=True)
-    longest, missing = (_address_of(database, number) for number in (survey.longest_id, survey.missing_id))
-    typed = form.get("shown_to", "").strip() or longest or missing or ""
-    recipient, error = None, ""
-    if typed:
-        try:
-            recipient = database.recipients.find(clean_typed_address(typed, single_label=True))
-            error = "" if recipient else "No recipient has this address."
-        except ValidationError as invalid_address:
-            error = sentence(LABELS["shown_to"], invalid_address.message)
-    if recipient is None:
-        return Shown(seen_by({}), None, None, survey, longest, missing, typed, error)
-    fields = database.personal_fields.of([recipient.recipient_id]).get(recipient.recipient_id, {})
-    return Shown(seen_by(fields), recipient.address, fields, survey, longest, missing, typed)
-
-
-def _address_of(database: Database, recipient_id: int | None) -> str | None:
-    recipient = None if recipient_id is None else database.recipients.get(recipient_id)
-    return recipient.address if recipient else None
+    return shown_to(database, email, form.get("shown_to", ""), survey)
 
 
 def _count(email: Email) -> AudienceCount:
