@@ -191,6 +191,36 @@ class TestSections:
         assert NAME.findall(text) == ["2", "1"]
         assert re.search("It was due <time [^>]*>[^<]*</time> and has not been started[.]", text)
         assert "On hold: there were no active recipients when it was due." in text
+        assert "Send anyway" not in text  # to no one
+
+    def test_a_held_email_can_be_sent_anyway_after_a_confirmation(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        for event_id, due_in in ((1, -1), (2, HOUR)):
+            api.installation.save_email(event_id, due_in)
+        run(api, "UPDATE emails SET status = 'held', held_because = 'it would reach 2 recipients'")
+        text = section(api, "attention")
+        assert re.findall(r'href="([^"]*#[^"]*)">([^<]*)<', text) == [
+            ("/emails/2#release", "Release…"),
+            ("/emails/1#release", "Send anyway…"),
+        ]
+        assert all('id="release" popover' in page(api, f"/emails/{event_id}") for event_id in (1, 2))
+
+    def test_what_can_be_retried_is_counted_and_retried_at_once(self, api: Api) -> None:
+        api.installation.add_recipients(3)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "failed", "failed", "failed")
+        run(api, "UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
+        text = section(api, "attention")
+        assert "3 of 3 could not be delivered. 2 of them can be retried." in text and "Retry 2</button>" in text
+        token = csrf_token(get(api).text)
+        answer = api.client.post("/emails/1/retry", data={"csrf_token": token, "which": "failed"}, headers=BROWSER)
+        assert "Retrying 2 deliveries. 1 cannot be retried: 1 recipient is rejected." in get(api, answer.location).text
+        run(api, "UPDATE recipients SET status = 'rejected'")
+        run(api, "UPDATE deliveries SET status = 'failed'")
+        run(api, "UPDATE progress SET failed = 3")
+        run(api, "UPDATE emails SET status = 'sent', finished_at = created_at")
+        text = section(api, "attention")
+        assert "None of them can be retried." in text and "/retry" not in text
 
     @pytest.mark.parametrize(("due_in", "saved_ago"), [(-5, HOUR), (-HOUR, 5)])
     def test_what_has_just_become_due_or_was_just_saved_is_not_overdue(
