@@ -200,6 +200,12 @@ for (const snippet of copyButton && navigator.clipboard ? document.querySelector
   snippet.querySelector(".snippet-bar").append(button);
 }
 
+// --- The message being read stays in view in the list beside it. ---
+
+const pane = document.querySelector(".pane-list");
+const reading = pane?.querySelector("[aria-current]");
+if (reading) pane.scrollTop += reading.getBoundingClientRect().top - pane.getBoundingClientRect().top - pane.clientHeight / 3;
+
 // --- A box in the head of a table selects all rows on the page. ---
 
 for (const all of document.querySelectorAll("[data-select-all]")) {
