@@ -16,6 +16,7 @@ from delivery.maildir.reader import Listing, open_message
 
 PAGE_SIZE = 50
 MAX_SEARCHED = 2_000  # messages that one page of a search reads
+LISTED_FIELDS = ("to", "subject")
 EMAIL = re.compile(r"([0-9]{10}\.[^.]+)\.[0-9]+(?::.*)?")  # the messages of one email have the same first part
 
 
@@ -67,10 +68,10 @@ def read_page(path: Path, listing: Listing, after: str | None, search: str) -> P
 
 
 def read_fields(path: Path, name: str) -> Saved | None:
-    """Read the header fields of a message. Return None if it no longer exists."""
+    """Read the header fields of a message that the list needs. Return None if it no longer exists."""
     try:
         with open_message(path, name) as file:
-            return saved_message(name, parse_fields(file.read(MAX_HEADER_BYTES)), file)
+            return saved_message(name, parse_fields(file.read(MAX_HEADER_BYTES), LISTED_FIELDS), file)
     except FileNotFoundError:
         return None
 
