@@ -200,12 +200,6 @@ for (const snippet of copyButton && navigator.clipboard ? document.querySelector
   snippet.querySelector(".snippet-bar").append(button);
 }
 
-// --- The message being read stays in view in the list beside it. ---
-
-const pane = document.querySelector(".pane-list");
-const reading = pane?.querySelector("[aria-current]");
-if (reading) pane.scrollTop += reading.getBoundingClientRect().top - pane.getBoundingClientRect().top - pane.clientHeight / 3;
-
 // --- A box in the head of a table selects all rows on the page. ---
 
 for (const all of document.querySelectorAll("[data-select-all]")) {
@@ -214,6 +208,12 @@ for (const all of document.querySelectorAll("[data-select-all]")) {
     for (const box of all.form.querySelectorAll(`[name="${all.dataset.selectAll}"]`)) box.checked = all.checked;
   });
 }
+
+// --- The message being read stays in view in the list beside it. ---
+
+const pane = document.querySelector(".pane-list");
+const reading = pane?.querySelector("[aria-current]");
+if (reading) pane.scrollTop += reading.getBoundingClientRect().top - pane.getBoundingClientRect().top - pane.clientHeight / 3;
 
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 

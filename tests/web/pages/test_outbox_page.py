@@ -80,7 +80,7 @@ def test_a_message_is_shown_with_its_fields_its_text_and_its_html(sqlite_api: Ap
     (name,) = names(sqlite_api)
     page = get(sqlite_api, f"/outbox/{name}").text
     assert "Größe &amp; &lt;b&gt;0&lt;/b&gt;" in page and "<script>alert" not in page
-    assert f'<iframe class="mail-frame" sandbox title="The email as HTML" src="/outbox/{name}/html"' in page
+    assert f'<iframe class="pane-frame" sandbox title="The email as HTML" src="/outbox/{name}/html"' in page
     assert "Good day" in get(sqlite_api, f"/outbox/{name}?view=text").text
     fields = get(sqlite_api, f"/outbox/{name}?view=fields").text
     assert "Auto-Submitted" in fields and "<iframe" not in fields
