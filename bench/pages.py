@@ -170,7 +170,7 @@ def pages(installation: Installation, recipients: int) -> list[str]:
         *("/?search=subject+77", "/?search=zzqx", "/?search=zzqx&status=sent", "/?search=subject&status=failed"),
         *("/api/recipients?search=zzqx", "/api/recipients?search=müller&list=list-2"),
         "/api/lists/list-2/members?search=ada",
-        *("/outbox", f"/outbox/{message}", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
+        *("/outbox", f"/outbox/{message}", "/outbox?q=zzqx", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
     ]
 
 

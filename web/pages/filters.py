@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -39,6 +40,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(short_time, "when")
     app.add_template_global(zone)
     app.add_template_global(zone_words)
+    app.add_template_global(setup_command)
     app.add_template_global(now, "service_time")
 
 
@@ -54,6 +56,11 @@ def zone_words() -> str:
     if hours[1:] == "00" and minutes == "00":
         return city if city == "UTC" else f"{city} (UTC)"
     return f"{city} (UTC{hours[0]}{int(hours[1:])}{f':{minutes}' if minutes != '00' else ''})"
+
+
+def setup_command() -> str:
+    """Return the command that connects a mail server, for a terminal in the program's folder."""
+    return r".venv\Scripts\flask setup" if os.name == "nt" else ".venv/bin/flask setup"
 
 
 def format_datetime(moment: datetime) -> Markup:

@@ -237,6 +237,12 @@ for (const all of document.querySelectorAll("[data-select-all]")) {
   });
 }
 
+// --- The message being read stays in view in the list beside it. ---
+
+const pane = document.querySelector(".pane-list");
+const reading = pane?.querySelector("[aria-current]");
+if (reading) pane.scrollTop += reading.getBoundingClientRect().top - pane.getBoundingClientRect().top - pane.clientHeight / 3;
+
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 
 const search = document.querySelector("input[type=search]");

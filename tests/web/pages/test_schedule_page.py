@@ -100,6 +100,7 @@ class TestBeforeThereIsAnything:
         assert 'class="button primary" href="/recipients/import"' in text and 'href="/recipients"' in text
         assert "There are no recipients yet" in text
         assert headings(api)[0] == "Welcome to Email endpoint"
+        assert "flask setup" in get(api, "/").text
 
     def test_then_to_write_an_email_or_to_let_a_program_do_it(self, api: Api) -> None:
         api.installation.add_recipients(2)
