@@ -134,6 +134,12 @@ class EmailLists:
             for row in self._connection.fetch_all(SELECT_PAGE[status, newest_first], limit=limit, **values)
         ]
 
+    def due_times(self, after: Key, limit: int, status: str) -> list[datetime]:
+        """Return when up to `limit` emails with this status are due, after this (due_at, event_id), in order."""
+        sql = keys_of((status,), newest_first=False)
+        rows = self._connection.fetch_all(sql, limit=limit, **key_values(after, newest_first=False))
+        return [moment(due_at) for due_at, _ in rows]
+
     def page_with_failures(self, after: Key | None = None, limit: int = 100) -> list[EmailSummary]:
         """Return up to `limit` emails with failed or unknown deliveries, the most recently started first.
 

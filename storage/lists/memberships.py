@@ -18,9 +18,13 @@ BATCH_SIZE = 1_000  # memberships inserted or deleted by one statement
 SELECT_ID = "SELECT list_id FROM lists WHERE name_key = :key AND deleted_at IS NULL"
 SELECT_SIZE = "SELECT list_id, members FROM lists WHERE name_key = :key AND deleted_at IS NULL"
 SELECT_IDS = "SELECT name, list_id FROM lists WHERE deleted_at IS NULL ORDER BY name_key"
+# Memberships first: without statistics, PostgreSQL would begin with every list.
 SELECT_NAMES = """
-SELECT m.recipient_id, l.name FROM memberships m CROSS JOIN lists l
-WHERE m.recipient_id IN ({recipient_ids}) AND m.left_at IS NULL AND l.list_id = m.list_id AND l.deleted_at IS NULL
+WITH m AS MATERIALIZED (
+    SELECT recipient_id, list_id FROM memberships WHERE recipient_id IN ({recipient_ids}) AND left_at IS NULL
+)
+SELECT m.recipient_id, l.name FROM m CROSS JOIN lists l
+WHERE l.list_id = m.list_id AND l.deleted_at IS NULL
 ORDER BY m.recipient_id, l.name_key
 """
 SELECT_NAME = "SELECT name FROM lists WHERE list_id = :list_id"

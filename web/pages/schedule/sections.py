@@ -13,7 +13,7 @@ from monitoring.finding import Finding
 from monitoring.humanize import duration
 from settings import Settings
 from web.pages.email.wording import in_mode
-from web.pages.schedule.calendar import CalendarDay, next_weeks
+from web.pages.schedule.calendar import CountedDay, next_weeks
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 10  # emails, so that the page stays small
@@ -55,7 +55,7 @@ class Sections(NamedTuple):
     next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
     audiences: dict[int, Audience]  # of the emails in `next` and `sent`, by event_id
     people: dict[int, int]  # how many recipients the emails in `next` have now, if that is known at once
-    weeks: list[list[CalendarDay]]
+    weeks: list[list[CountedDay]]
     week: Week
     sent: list[EmailSummary]
     drafts: int  # at most MAX_COUNTED_DRAFTS
