@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -100,7 +101,13 @@ class TestBeforeThereIsAnything:
         assert 'class="button primary" href="/recipients/import"' in text and 'href="/recipients"' in text
         assert "There are no recipients yet" in text
         assert headings(api)[0] == "Welcome to Email endpoint"
-        assert "flask setup" in get(api, "/").text
+        assert "flask setup" not in text
+
+    def test_without_a_mail_server_the_command_to_connect_one_is_shown(
+        self, tmp_path: Path, where: dict[str, str]
+    ) -> None:
+        with closing(Api(tmp_path, **where)) as practice:
+            assert "flask setup" in page(practice)
 
     def test_then_to_write_an_email_or_to_let_a_program_do_it(self, api: Api) -> None:
         api.installation.add_recipients(2)
