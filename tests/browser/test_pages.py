@@ -141,20 +141,24 @@ def refused_recipients(page: Page) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
 
 
-def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -> None:
+def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00") -> None:
     page.goto("/emails/new")
     page.get_by_label("Subject").fill("Season's greetings")
-    page.get_by_label("Content").fill(content)
-    page.get_by_label("Send at").fill(moment)
+    page.get_by_label("Message").fill(content)
+    page.get_by_label("Everyone").check()
+    page.get_by_label("Date").fill(moment.partition("T")[0])
+    page.get_by_label("Time", exact=True).fill(moment.partition("T")[2])
     page.get_by_text("Sender, reply address, limit").click()
     page.get_by_label("Email ID").fill("seven" if moment < "2030" else "")
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Review").click()
+    answer = page.get_by_text("Nothing has been scheduled").or_(page.get_by_role("heading", name="Review", exact=True))
+    answer.wait_for()  # the draft is saved first
 
 
 def edit_email(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.NEXT_WEEK}/edit")
-    page.get_by_label("Now, after a confirmation").check()
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_label("Now", exact=True).check()
+    page.get_by_role("button", name="Review").click()
 
 
 def select_recipients(page: Page) -> None:
@@ -189,7 +193,7 @@ JOURNEYS: dict[str, Callable[[Page], None]] = {
     "an email to reschedule": lambda page: open_dialog(page, "reschedule", sample_installation.TOMORROW),
     "an email to release": lambda page: open_dialog(page, "release", sample_installation.HELD),
     "messages to send again": lambda page: open_dialog(page, "resend", sample_installation.NEWSLETTER),
-    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
+    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00"),
     "an email to look at": lambda page: write_email(page, sample_installation.TEXT),
     "an edited email that goes now": edit_email,
     "recipients to remove": select_recipients,

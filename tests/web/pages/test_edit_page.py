@@ -149,7 +149,7 @@ def test_a_held_email_is_scheduled_again_once_it_is_saved(page: Page) -> None:
 def test_an_edited_email_that_goes_now_asks_first(page: Page) -> None:
     save(page)
     looked_at = page.step("check", opened(page) | {"when": "now"})
-    assert "Yes, send it now to 3 recipients" in text_of(looked_at)
+    assert "Send now to 3 recipients" in text_of(looked_at)
     answers = [page.step("schedule", hidden(looked_at)) for _ in range(2)]
     assert [answer.location for answer in answers] == ["/emails/1?undo=now", "/emails/1"]
     assert 8 < (page.email(1).due_at - datetime.now(UTC)).total_seconds() <= 11

@@ -29,9 +29,10 @@ from web.pages.compose.form import (
     is_sent_now,
     sentence,
 )
+from web.pages.compose.zones import clean_zone
 from web.pages.email.shown import Shown, shown_to
 from web.pages.email.wording import in_mode
-from web.pages.filters import without_folders
+from web.pages.filters import dated, without_folders, words_of_zone
 from web.pages.undo import UNDO_SECONDS
 from web.sandbox import framed
 from web.services import current_settings, in_database
@@ -53,7 +54,7 @@ def frame_page(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
     subject, content = clean_subject(form.get("email_subject", "")), clean_content(form.get("email_content", ""))
     email = Email(UNSAVED, subject, content, datetime.now(UTC), personal=is_personal(form))
-    return framed(in_database(lambda database: _shown(database, email, form, surveys=False)).preview.html)
+    return framed(in_database(lambda database: shown_as(database, email, form, surveys=False)).preview.html)
 
 
 def review_page(
@@ -61,12 +62,13 @@ def review_page(
 ) -> Response:
     """Return the page with the preview. Raises InvalidFields if a list is unknown or archived."""
     kept = {name: form.get(name, "") for name in (*FORM_FIELDS, *LIST_FIELDS) if form.get(name)}
-    count = _count(email)
+    count = count_audience(email)
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
-    shown = in_database(lambda database: _shown(database, email, form))
+    shown = in_database(lambda database: shown_as(database, email, form))
     kept["shown_to"] = shown.recipient or ""
     preview = shown.preview
+    own, zone = current_settings().timezone, clean_zone(form.get("zone", ""))
     page = render_template(
         "email_new_check.html",
         target=target,
@@ -82,6 +84,9 @@ def review_page(
         recipients=count.recipients,
         audience=audience_words(email.audience),
         left_out=left_out_words(count),
+        due=dated(email.due_at.astimezone(own)),
+        elsewhere=f"{dated(email.due_at.astimezone(zone))} in {words_of_zone(zone)}" if zone.key != own.key else "",
+        sender=sender_of(email.from_name or ""),
         settings=current_settings(),
         address=form.get("address", ""),
         address_error=address_error,
@@ -90,12 +95,18 @@ def review_page(
     return make_response(page, 400 if address_error else 200)
 
 
+def sender_of(from_name: str) -> str:
+    """Return the From header, with the sender's name of the email if it has one."""
+    sender = current_settings().mail_from
+    return f"{from_name} <{sender.address}>" if from_name else sender.header
+
+
 def try_email(email: Email, form: Form, address: str) -> tuple[str, str]:
     """Send the email to one address. Return the category and the text of the notice about the result."""
     return _notice(_try(email, form, address))
 
 
-def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
+def shown_as(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
     """Return what the recipient `shown_to` will see. `surveys` chooses one if none is given, and counts the others."""
     if not email.personal:
         return shown_to(database, email)
@@ -103,7 +114,7 @@ def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True
     return shown_to(database, email, form.get("shown_to", ""), survey)
 
 
-def _count(email: Email) -> AudienceCount:
+def count_audience(email: Email) -> AudienceCount:
     """Count the audience of the email. Raises InvalidFields if a list is unknown or archived."""
     try:
         return in_database(lambda database: database.audiences.count(email.audience))
@@ -116,7 +127,7 @@ def _try(email: Email, form: Form, address: str) -> SingleSend:
     settings = current_settings()
 
     def message_of(database: Database) -> SendableMessage:
-        return single_message(settings, database, email, _shown(database, email, form).fields)
+        return single_message(settings, database, email, shown_as(database, email, form).fields)
 
     try:
         message = in_database(message_of)
