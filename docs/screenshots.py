@@ -55,20 +55,23 @@ class Shot(NamedTuple):
 def fill_in(page: Page) -> None:
     page.locator("[name=email_subject]").fill("Season’s greetings")
     page.locator("[name=email_content]").fill("Hello {{ name | there }},\n\nwe sing on Monday.")
-    if page.locator("[name=timestamp]").count():
-        page.locator("[name=timestamp]").fill("2030-01-02T09:00:00")
+    if page.locator("[name=date]").count():
+        page.locator("[name=date]").fill("2030-01-02")
+        page.locator("[name=time]").fill("09:00")
     page.locator("[name=audience][value=everyone]").check()
 
 
 def review(page: Page) -> None:
     fill_in(page)
     with page.expect_event("load"):
-        page.get_by_role("button", name="Preview", exact=True).click()
+        page.get_by_role("button", name=re.compile("^Review (and schedule|changes)")).click()
 
 
 def refuse(page: Page) -> None:
-    page.locator("[name=timestamp]").fill("1969-01-02T09:00:00")
-    review(page)
+    fill_in(page)
+    page.locator("[name=date]").fill("1969-01-02")
+    with page.expect_event("load"):
+        page.get_by_role("button", name=re.compile("^Review ")).click()
 
 
 def remove_selected(page: Page) -> None:
