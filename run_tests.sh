@@ -31,7 +31,7 @@ USAGE
 }
 
 # Each program that the tests run, and its Debian package.
-PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium'
+PROGRAMS='crontab:cron postfix:postfix saslpasswd2:sasl2-bin openssl:openssl setpriv:util-linux shellcheck:shellcheck strace:strace ip:iproute2 nginx:nginx logrotate:logrotate systemd-analyze:systemd redis-server:redis-server chromium:chromium firefox-esr:firefox-esr'
 # Those that ./run_tests.sh --containers runs.
 CONTAINER_PROGRAMS='podman:podman runc:runc mmdebstrap:mmdebstrap catatonit:catatonit netavark:netavark aardvark-dns:aardvark-dns'
 

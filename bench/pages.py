@@ -5,8 +5,8 @@ There are also ten thousand emails, a thousand lists and five million membership
     python bench/pages.py [ROUNDS] [--postgresql]
 
 Prints the median time of each page in Flask's test client, the CPU time of this process (which shows whether others
-were using the machine), and the size of the page. Then prints what the schedule costs a browser: its size with
-everything that it loads, and the number of requests.
+were using the machine), and the size of the page. Then prints what the schedule costs a browser: the compressed size
+of everything that it loads, and the number of requests.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from sender.outgoing import unsubscribe_tokens
 from tests.support.installation import Installation
 from tests.support.servers.postgresql_server import PostgreSQLServer
 
+AS_BROWSER = {"Accept": "text/html", "Accept-Encoding": "gzip"}
 BOUND = 50  # ms, the median
-MOST_BYTES, MOST_REQUESTS = 40_000, 4  # of the schedule
+MOST_BYTES, MOST_REQUESTS = 60_000, 6  # of the schedule; each response is compressed
 RECIPIENTS, EMAILS, LISTS = 1_000_000, 10_000, 1_000
 LARGE_LISTS = (1, 2)  # of everyone, and of every second recipient; the others have 3,500 members of a million
 BIG = EMAILS + 1  # the email with a delivery to everyone
@@ -170,7 +171,7 @@ def pages(installation: Installation, recipients: int) -> list[str]:
         *("/?search=subject+77", "/?search=zzqx", "/?search=zzqx&status=sent", "/?search=subject&status=failed"),
         *("/api/recipients?search=zzqx", "/api/recipients?search=müller&list=list-2"),
         "/api/lists/list-2/members?search=ada",
-        *("/outbox", f"/outbox/{message}", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
+        *("/outbox", f"/outbox/{message}", "/outbox?q=zzqx", "/health", "/docs", f"/unsubscribe/{token}", "/nothing"),
     ]
 
 
@@ -195,12 +196,12 @@ def ask(client: FlaskClient, page: str, rounds: int) -> bool:
 def weigh(client: FlaskClient, page: str) -> bool:
     """Print how much a browser loads for this page. Return whether it is within the limit."""
     text = client.get(page, headers={"Accept": "text/html"}).text
-    files = sorted(set(re.findall(r'(?:src|href)="(/static/[^"]+)"', text)))
-    sizes = {page: len(text.encode()), **{file: len(client.get(file).data) for file in files}}
+    files = sorted(set(re.findall(r'(?:src|href)="(/static/[^"#]+)', text)))
+    sizes = {file: len(client.get(file, headers=AS_BROWSER).data) for file in (page, *files)}
     for name, size in sizes.items():
-        print(f"{name:24} {size:7,} bytes")
+        print(f"{name:44} {size:7,} bytes")
     print(
-        f"{page:24} {sum(sizes.values()):7,} bytes in {len(sizes)} requests; allowed: {MOST_BYTES:,} in {MOST_REQUESTS}"
+        f"{page:44} {sum(sizes.values()):7,} bytes in {len(sizes)} requests; allowed: {MOST_BYTES:,} in {MOST_REQUESTS}"
     )
     return sum(sizes.values()) <= MOST_BYTES and len(sizes) <= MOST_REQUESTS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.message import Message
@@ -36,18 +36,24 @@ def parse_message(octets: bytes) -> ParsedMessage:
     return ParsedMessage(_fields(message), _text_of(parts, "text/plain"), _text_of(parts, "text/html"))
 
 
-def parse_fields(octets: bytes) -> ParsedMessage:
-    """Parse only the header fields, from the beginning of a message."""
-    return ParsedMessage(_fields(BytesHeaderParser().parsebytes(octets[:MAX_HEADER_BYTES])), None, None)
+def parse_fields(octets: bytes, names: Container[str] | None = None) -> ParsedMessage:
+    """Parse the header fields at the beginning of a message: all, or those with one of `names` (in lower case)."""
+    header, end, _ = octets[:MAX_HEADER_BYTES].partition(b"\n\n")
+    return ParsedMessage(_fields(BytesHeaderParser().parsebytes(header + end), names), None, None)
 
 
-def _fields(message: Message) -> list[tuple[str, str]]:
-    return [(_clean(name), _readable(value)) for name, value in message.items()]
+def _fields(message: Message, names: Container[str] | None = None) -> list[tuple[str, str]]:
+    fields = message.items()
+    if names is not None:
+        fields = [(name, value) for name, value in fields if name.lower() in names]
+    return [(_clean(name), _readable(value)) for name, value in fields]
 
 
 def _readable(value: str | Header) -> str:
     """Decode the encoded words in the value of a field, if they are valid."""
     text = str(value)[:MAX_FIELD_LENGTH]
+    if "=?" not in text:
+        return _clean(text)
     try:
         return _clean(str(make_header(decode_header(text))))
     except (HeaderParseError, LookupError, ValueError):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from email_app import create_app
@@ -31,6 +31,8 @@ PAGES: dict[str, list[str]] = {
     "/emails/<event_id:event_id>": [
         *(f"/emails/{number}" for number in range(sample_installation.HELD, sample_installation.NEXT_WEEK + 1)),
         f"/emails/{sample_installation.NEWSLETTER}?status=failed&content=text",
+        f"/emails/{sample_installation.PERSONAL}",
+        f"/emails/{sample_installation.PERSONAL}?shown_to=nobody&content=text",
         "/emails/1",
     ],
     "/emails/<event_id:event_id>/edit": [f"/emails/{sample_installation.NEXT_WEEK}/edit"],
@@ -139,20 +141,24 @@ def refused_recipients(page: Page) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
 
 
-def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00:00") -> None:
+def write_email(page: Page, content: str, moment: str = "2030-01-02T09:00") -> None:
     page.goto("/emails/new")
     page.get_by_label("Subject").fill("Season's greetings")
-    page.get_by_label("Content").fill(content)
-    page.get_by_label("Send at").fill(moment)
+    page.get_by_label("Message").fill(content)
+    page.get_by_label("Everyone").check()
+    page.get_by_label("Date").fill(moment.partition("T")[0])
+    page.get_by_label("Time", exact=True).fill(moment.partition("T")[2])
     page.get_by_text("Sender, reply address, limit").click()
     page.get_by_label("Email ID").fill("seven" if moment < "2030" else "")
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Review").click()
+    answer = page.get_by_text("Nothing has been scheduled").or_(page.get_by_role("heading", name="Review", exact=True))
+    answer.wait_for()  # the draft is saved first
 
 
 def edit_email(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.NEXT_WEEK}/edit")
-    page.get_by_label("Now, after a confirmation").check()
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_label("Now", exact=True).check()
+    page.get_by_role("button", name="Review").click()
 
 
 def select_recipients(page: Page) -> None:
@@ -163,22 +169,31 @@ def select_recipients(page: Page) -> None:
 
 def refused_time(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.TOMORROW}")
-    page.get_by_text("Reschedule").click()
+    page.get_by_role("link", name="Reschedule").click()
     page.get_by_label("New date and time").fill("1981-12-31T23:45:00")  # clocks in Singapore skipped it
     page.get_by_role("button", name="Save").click()
 
 
-def retry_of_nothing(page: Page) -> None:
+def selected_delivery(page: Page) -> None:
     page.goto(f"/emails/{sample_installation.NEWSLETTER}?status=failed")
-    page.get_by_role("button", name="Retry selected").click()
+    page.get_by_role("checkbox", name="Select ").last.check()
+
+
+def open_dialog(page: Page, name: str, email: int) -> None:
+    page.goto(f"/emails/{email}#{name}")
+    expect(page.locator(f"#{name}")).to_be_visible()
 
 
 JOURNEYS: dict[str, Callable[[Page], None]] = {
     "a login that is refused": refused_login,
     "recipients that are refused": refused_recipients,
     "a new time that is refused": refused_time,
-    "a retry of nothing": retry_of_nothing,
-    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00:00"),
+    "deliveries to retry": selected_delivery,
+    "an email to cancel": lambda page: open_dialog(page, "cancel", sample_installation.TOMORROW),
+    "an email to reschedule": lambda page: open_dialog(page, "reschedule", sample_installation.TOMORROW),
+    "an email to release": lambda page: open_dialog(page, "release", sample_installation.HELD),
+    "messages to send again": lambda page: open_dialog(page, "resend", sample_installation.NEWSLETTER),
+    "an email that is refused": lambda page: write_email(page, "x", "1969-01-02T09:00"),
     "an email to look at": lambda page: write_email(page, sample_installation.TEXT),
     "an edited email that goes now": edit_email,
     "recipients to remove": select_recipients,

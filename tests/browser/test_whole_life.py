@@ -115,13 +115,13 @@ def write_email(page: Page, person: Hands) -> None:
 
 def watch_it_go_out(page: Page) -> None:
     """Wait without touching anything: the page updates automatically."""
-    expect(page.get_by_text("sent, 1 failed", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Sent, 1 failed", exact=True)).to_be_visible(timeout=SLOW)
 
 
 def retry_the_one(page: Page, person: Hands) -> None:
-    person.press(page.get_by_role("region", name="Reasons").get_by_role("link", name="1"))
+    person.press(page.get_by_role("table", name="Reasons").get_by_role("link", name="1", exact=True))
     expect(page.get_by_text("550 5.2.2 The mailbox is full").first).to_be_visible()
-    person.press(page.get_by_role("checkbox", name="grace@example.com"))
+    person.press(page.get_by_role("checkbox", name="Select grace@example.com"))
     person.press(page.get_by_role("button", name="Retry selected"))
     expect(page).to_have_title(re.compile("Sent: Tonight at eight"), timeout=SLOW)
 

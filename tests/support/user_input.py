@@ -16,6 +16,9 @@ class Hands(Protocol):
     def press(self, what: Locator) -> None:
         """Press a link, button or checkbox."""
 
+    def choose(self, what: Locator) -> None:
+        """Select a radio button or checkbox."""
+
     def write(self, field: Locator, text: str) -> None:
         """Replace the text of a field."""
 
@@ -41,6 +44,9 @@ class Mouse:
     def press(self, what: Locator) -> None:
         what.click()
 
+    def choose(self, what: Locator) -> None:
+        what.check()
+
     def write(self, field: Locator, text: str) -> None:
         field.click()
         field.fill(text)
@@ -64,6 +70,24 @@ class Keyboard:
     def press(self, what: Locator) -> None:
         self._go_to(what)
         self.page.keyboard.press("Space" if what.get_attribute("type") == "checkbox" else "Enter")
+
+    def choose(self, what: Locator) -> None:
+        """Tab reaches a group of radio buttons at the selected one, and an arrow key selects the next one."""
+        what.wait_for()
+        if what.is_checked():
+            return
+        if what.get_attribute("type") == "radio":
+            group = self.page.locator(f"[type=radio][name='{what.get_attribute('name')}']")
+            selected = group.and_(self.page.locator(":checked"))
+            self._go_to(selected if selected.count() else group.first)
+            for _ in range(group.count()):
+                if what.is_checked():
+                    return
+                self.page.keyboard.press("ArrowDown")
+        else:
+            self._go_to(what)
+            self.page.keyboard.press("Space")
+        assert what.is_checked()
 
     def write(self, field: Locator, text: str) -> None:
         self._go_to(field)

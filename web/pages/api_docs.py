@@ -22,6 +22,8 @@ TITLES = {
     "lists": "Lists",
     "about": "About the service",
 }
+QUICK_START = {"addRecipients": "Add a recipient", "putEmail": "Create an email", "showEmail": "Check the result"}
+MAX_LINE_LENGTH = 50  # of JSON in a command; longer JSON has a line for each field
 blueprint = Blueprint("docs", __name__)
 blueprint.add_app_template_filter(openapi_reader.prose)
 
@@ -31,8 +33,10 @@ def show() -> str:
     settings = current_settings()
     base = settings.public_url or request.url_root.rstrip("/")
     needs_token = bool(settings.api_tokens)
+    by_id = {each["operationId"]: each for each in openapi_reader.operations()}
     return render_template(
         "docs.html",
+        quick_start=[(title, by_id[operation_id]) for operation_id, title in QUICK_START.items()],
         description=openapi_reader.document()["info"]["description"],
         groups={tag: [each for each in openapi_reader.operations() if each["tags"] == [tag]] for tag in TITLES},
         titles=TITLES,
@@ -69,4 +73,7 @@ def _data(content_type: str, example: Any) -> Iterator[str]:
     if isinstance(example, str):
         yield f"--data-binary {shlex.quote(example.replace(chr(13), ''))}"
     else:
-        yield f"--data {shlex.quote(json.dumps(example))}"
+        text = json.dumps(example)
+        if len(text) > MAX_LINE_LENGTH:
+            text = json.dumps(example, indent=2).replace("\n", "\n  ")
+        yield f"--data {shlex.quote(text)}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 from markupsafe import Markup, escape
@@ -39,6 +41,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(short_time, "when")
     app.add_template_global(zone)
     app.add_template_global(zone_words)
+    app.add_template_global(setup_command)
     app.add_template_global(now, "service_time")
 
 
@@ -49,11 +52,21 @@ def zone() -> str:
 
 def zone_words() -> str:
     """Return the service's time zone with its current offset for a reader, such as Singapore (UTC+8)."""
-    city = zone().rpartition("/")[2].replace("_", " ")
-    hours, _, minutes = offset(datetime.now(current_settings().timezone)).partition(":")
+    return words_of_zone(current_settings().timezone)
+
+
+def words_of_zone(zone: ZoneInfo) -> str:
+    """Return a time zone with its current offset for a reader, such as Singapore (UTC+8)."""
+    city = zone.key.rpartition("/")[2].replace("_", " ")
+    hours, _, minutes = offset(datetime.now(zone)).partition(":")
     if hours[1:] == "00" and minutes == "00":
         return city if city == "UTC" else f"{city} (UTC)"
     return f"{city} (UTC{hours[0]}{int(hours[1:])}{f':{minutes}' if minutes != '00' else ''})"
+
+
+def setup_command() -> str:
+    """Return the command that connects a mail server, for a terminal in the program's folder."""
+    return r".venv\Scripts\flask setup" if os.name == "nt" else ".venv/bin/flask setup"
 
 
 def format_datetime(moment: datetime) -> Markup:
@@ -94,6 +107,12 @@ def day_and_clock(moment: datetime) -> str:
     """Return a day in full and a time in the service's zone, such as Monday 30 November, 11:43."""
     local = moment.astimezone(current_settings().timezone)
     return f"{local:%A} {local.day} {local:%B}, {local:%H:%M}"
+
+
+def dated(moment: datetime) -> str:
+    """Return a time in its own zone that stays true: Tue 1 Dec, 09:00, with the year unless it is this one."""
+    year = "" if moment.year == datetime.now(moment.tzinfo).year else f" {moment.year:04}"
+    return f"{moment:%a} {moment.day} {moment:%b}{year}, {moment:%H:%M}"
 
 
 def day(moment: date) -> str:

@@ -68,7 +68,7 @@ function say(text, look = "visually-hidden") {
   said.className = look;
 }
 
-document.addEventListener("input", () => (typed = true));
+document.addEventListener("input", ({ target }) => (typed ||= !target.closest("[data-view]"))); // that changes only the view
 document.addEventListener("visibilitychange", askLater);
 
 // --- Times in the browser's time zone, if the reader chooses that. ---
@@ -200,6 +200,34 @@ for (const snippet of copyButton && navigator.clipboard ? document.querySelector
   snippet.querySelector(".snippet-bar").append(button);
 }
 
+// --- A link to a dialog opens it, and so does its address, such as /emails/1#cancel. ---
+
+function openDialog(id) {
+  const dialog = id && document.getElementById(id);
+  if (!dialog?.matches(".dialog") || !dialog.showPopover) return false;
+  dialog.showPopover();
+  dialog.querySelector(":is(input, a, button):not([type=hidden])").focus();
+  return true;
+}
+
+function openAddressed() {
+  const id = location.hash.slice(1);
+  if (!document.getElementById(id)?.matches(".dialog") || !HTMLElement.prototype.showPopover) return;
+  location.replace("#"); // or its style sheet shows it after it is closed
+  history.replaceState(null, "", location.pathname + location.search);
+  openDialog(id);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  if (!link) return;
+  const dialog = link.closest(".dialog:popover-open");
+  if (dialog) dialog.hidePopover();
+  if (dialog || openDialog(link.hash.slice(1))) event.preventDefault();
+});
+addEventListener("hashchange", openAddressed);
+openAddressed();
+
 // --- A box in the head of a table selects all rows on the page. ---
 
 for (const all of document.querySelectorAll("[data-select-all]")) {
@@ -208,6 +236,12 @@ for (const all of document.querySelectorAll("[data-select-all]")) {
     for (const box of all.form.querySelectorAll(`[name="${all.dataset.selectAll}"]`)) box.checked = all.checked;
   });
 }
+
+// --- The message being read stays in view in the list beside it. ---
+
+const pane = document.querySelector(".pane-list");
+const reading = pane?.querySelector("[aria-current]");
+if (reading) pane.scrollTop += reading.getBoundingClientRect().top - pane.getBoundingClientRect().top - pane.clientHeight / 3;
 
 // --- The key / moves to the search. It can be disabled, because speech input may trigger it by accident. ---
 
@@ -231,68 +265,6 @@ if (search && keySwitch) {
     event.preventDefault();
     search.focus();
     search.select();
-  });
-}
-
-// --- A new email is saved as a draft, two seconds after the last change. ---
-
-const SAVE_AFTER = 2_000; // milliseconds
-const RETRY_AFTER = 10_000;
-const written = document.querySelector("form[data-draft]");
-const draftStatus = document.getElementById("draft-status");
-let draftTimer = 0;
-let saving = null; // the request under way
-let unsaved = false;
-let refused = false; // someone else has changed the draft
-
-function saveLater(delay) {
-  clearTimeout(draftTimer);
-  if (!refused) draftTimer = setTimeout(saveDraft, delay);
-}
-
-function saveDraft() {
-  saving ??= sendDraft().finally(() => (saving = null));
-  return saving;
-}
-
-async function sendDraft() {
-  clearTimeout(draftTimer);
-  unsaved = false;
-  draftStatus.textContent = "Saving…";
-  try {
-    const body = new URLSearchParams(new FormData(written));
-    const answer = await fetch(written.dataset.draft, { method: "POST", body, signal: AbortSignal.timeout(30_000) });
-    const saved = answer.redirected ? {} : await answer.json();
-    refused = answer.status === 409;
-    if (refused) return void (draftStatus.textContent = saved.error);
-    if (!saved.draft_id) throw new Error(answer.statusText);
-    written.elements.draft_id.value = saved.draft_id;
-    written.elements.draft_version.value = saved.version;
-    history.replaceState(null, "", `/emails/new?draft=${saved.draft_id}`);
-    draftStatus.textContent = unsaved ? "Not saved yet" : `Draft saved ${saved.saved_at}`;
-    if (unsaved) saveLater(SAVE_AFTER);
-  } catch {
-    unsaved = true;
-    draftStatus.textContent = "Not saved. Retrying…";
-    saveLater(RETRY_AFTER);
-  }
-}
-
-if (written) {
-  written.addEventListener("input", () => {
-    unsaved = true;
-    if (refused) return;
-    draftStatus.textContent = "Not saved yet";
-    saveLater(SAVE_AFTER);
-  });
-  written.addEventListener("submit", async (event) => {
-    if (refused || !(unsaved || saving)) return;
-    event.preventDefault(); // the form must contain the version that is being saved
-    await saving;
-    if (unsaved && !refused) await saveDraft();
-    clearTimeout(draftTimer);
-    unsaved = false;
-    written.requestSubmit(event.submitter);
   });
 }
 

@@ -6,10 +6,10 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from database import Address, Database
+from database import Address, Database, Email
 from intake.recipients_csv import import_job
 from tests.support.in_process import sweep_once
 from tests.support.installation import Installation
@@ -30,7 +30,7 @@ LAST = (
     "Perlis",
 )
 HOSTS = ("example.com", "example.net", "example.org", "mail.example.com", "post.example.net", "choir.example.org")
-HELD, MINUTES, NEWSLETTER, CONCERT, CANCELLED, OVERDUE, TOMORROW, NEXT_WEEK = range(1001, 1009)
+HELD, MINUTES, NEWSLETTER, CONCERT, CANCELLED, OVERDUE, TOMORROW, NEXT_WEEK, PERSONAL = range(1001, 1010)
 DAY = 86_400
 REPLIES = {
     "hedy.lamarr@": "550 5.1.1 No such user here",
@@ -50,6 +50,7 @@ PAGE = """<!DOCTYPE html>
 TEXT = (
     "Dear friends,\n\nplease find below what we decided last Thursday.\n\n– The hall is booked.\n– We start at eight.\n"
 )
+LETTER = PAGE.replace("Dear friends of the choir", "Dear {{ name }}")
 LISTS = ("Winter Gala 2026", "Members <of the board>", "Summer party")
 
 
@@ -117,8 +118,11 @@ def _plan(installation: Installation) -> None:
     installation.save_email(OVERDUE, -120, "The bus leaves at 17:30", TEXT)
     installation.save_email(TOMORROW, DAY + 3_000, "Tickets: the last twenty", TEXT)
     installation.save_email(NEXT_WEEK, 8 * DAY, "Thank you for a wonderful evening", PAGE)
+    due_at = datetime.now(UTC) + timedelta(days=9)
     with installation.database() as database:
         database.emails.cancel(CANCELLED, datetime.now(UTC))
+        letter = Email(PERSONAL, "A letter to {{ name }}", LETTER, due_at, personal=True)
+        database.emails.save(letter, datetime.now(UTC))
 
 
 def _import(installation: Installation) -> None:

@@ -29,6 +29,28 @@ DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 320, "height": 640}
 PATIENCE = 20_000  # milliseconds
 TOO_WIDE = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+# (width, size of the text in percent), besides DESK and PHONE. Text at 200 % is WCAG 2.2, 1.4.4.
+WIDTHS = ((1280, 200), (768, 200), (1024, 100), (768, 100), (390, 100))
+# Only code, fields and what is marked data-scroll may scroll sideways, and no text may be cut off. An element is
+# reported if it hides a part of its content, or if its own text is outside the window.
+CUT_OFF = """
+() => {
+  const mayScroll = "[data-scroll], [data-scroll] *, pre, pre *, textarea, input, select, option, svg, svg *, iframe";
+  const exempt = `${mayScroll}, .legacy *, .skip, .visually-hidden, .visually-hidden *, :popover-open *`;
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (element.matches(exempt) || !element.checkVisibility({visibilityProperty: true})) continue;
+    const style = getComputedStyle(element), box = element.getBoundingClientRect();
+    if (style.display === "inline" || box.width <= 1) continue;
+    const hides = style.overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1
+      || /hidden|clip/.test(style.overflowY) && element.scrollHeight > element.clientHeight + 1;
+    const hasText = [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    if (hides || hasText && (box.right > innerWidth + 1 || box.left < -1))
+      found.push(element.cloneNode(false).outerHTML + element.innerText.trim().slice(0, 40));
+  }
+  return found;
+}
+"""
 
 
 @contextmanager
@@ -97,8 +119,7 @@ class Tab:
     def faults(self, rules: Mapping[str, object] = ALL) -> list[str]:
         """Return every fault of the current page, and complaints about the pages since the last call."""
         self.page.wait_for_load_state()  # a click waits for the response, not for its style sheet
-        too_wide = self.page.evaluate(TOO_WIDE)
-        found = [f"{too_wide} px too wide"] if too_wide > 0 else []
+        found = self.cut_off()
         scripts = self._scripts
         self.allow_scripts(True)
         found += violations(self.page, rules)
@@ -108,8 +129,28 @@ class Tab:
         self.elsewhere.asked.clear()
         return found
 
+    def cut_off(self) -> list[str]:
+        """Return what makes the page scroll sideways, and what is cut off."""
+        too_wide = self.page.evaluate(TOO_WIDE)
+        found = [f"{too_wide} px too wide"] if too_wide > 0 else []
+        return found + [f"cut off: {element}" for element in self.page.evaluate(CUT_OFF)]
+
+    def cut_off_at_each_width(self) -> list[str]:
+        """Return what is cut off at WIDTHS."""
+        found = []
+        for width, percent in WIDTHS:
+            self.page.set_viewport_size({"width": width, "height": DESK["height"]})
+            self._set_text_size(percent)
+            found += [f"{width} px wide, text at {percent} %: {fault}" for fault in self.cut_off()]
+        self._set_text_size(100)
+        return found
+
+    def _set_text_size(self, percent: int) -> None:
+        """Set the size of text as in the settings of the browser. Media queries in rem follow it."""
+        self._tools.send("Page.setFontSizes", {"fontSizes": {"standard": 16 * percent // 100}})
+
     def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
-        """Return the faults of the page that `show` opens, in light and dark mode, on a phone and without scripts.
+        """Return the faults of the page that `show` opens: in light and dark, at each width, and without scripts.
 
         Dark mode changes only colours, and a page without scripts has the same colours.
         """
@@ -118,6 +159,7 @@ class Tab:
         self.page.emulate_media(color_scheme="dark")
         found += [f"in dark: {fault}" for fault in self.faults(ONLY_COLORS)]
         self.page.emulate_media(color_scheme="light")
+        found += self.cut_off_at_each_width()
         self.page.set_viewport_size(PHONE)
         found += [f"on a phone: {fault}" for fault in self.faults()]
         self.allow_scripts(False)

@@ -81,15 +81,18 @@ def text_of(answer: TestResponse) -> str:
 def error_at(answer: TestResponse, name: str) -> str:
     """Return the error message at a field."""
     assert answer.status_code == 400
-    assert re.search(rf'id="{name}"[^>]* aria-invalid="true"[^>]* aria-describedby="[^"]*\b{name}-error"', answer.text)
-    found = re.search(rf'id="{name}-error">([^<]*)<', answer.text)
+    assert re.search(rf'id="{name}"[^>]* aria-invalid="true"[^>]* aria-describedby="[^"]*\b{name}-error\b', answer.text)
+    found = re.search(rf'id="{name}-error">.*?<span>([^<]*)</span>', answer.text)
     assert found
     return html.unescape(found[1])
 
 
 def filled(answer: TestResponse) -> dict[str, object]:
-    """Return what a browser would send for the page's form: all of its fields as they are filled in."""
-    text = answer.text.partition('<form class="written"')[2].partition("</form>")[0]
+    """Return what a browser would send for the page's form: all of its fields as they are filled in.
+
+    The date and the time of day are joined, as the service does.
+    """
+    text = answer.text.partition('<form class="written')[2].partition("</form>")[0]
     form: dict[str, object] = {name: html.unescape(value) for name, value in HIDDEN.findall(text)}
     for tag in re.findall(r"<input (?!type=\"hidden\")[^>]*>", text):
         name, kind = re.findall(r' name="(\w+)"', tag)[0], re.findall(r'type="(\w+)"', tag)
@@ -102,4 +105,7 @@ def filled(answer: TestResponse) -> dict[str, object]:
         form[name] = value
     for name, value in re.findall(r'<textarea[^>]* name="(\w+)"[^>]*>\n?([^<]*)</textarea>', text):
         form[name] = html.unescape(value)
+    form["zone"] = re.findall(r'<option value="([^"]*)" selected>', text)[0]
+    date, clock = str(form.pop("date")), str(form.pop("time"))
+    form["timestamp"] = f"{date}T{clock}".removesuffix("T")
     return form

@@ -23,7 +23,7 @@ from web.api.openapi import FILE
 from web.pages.openapi_reader import prose
 
 TOKEN = "a-token-of-sixteen"
-COMMAND = re.compile(r'<pre class="wrap">(curl .*?)</pre>', re.DOTALL)
+COMMAND = re.compile(r'aria-label="cURL: [^"]*"><code>(curl .*?)</code>', re.DOTALL)
 
 
 @pytest.fixture
@@ -48,19 +48,20 @@ def commands(page: str) -> list[str]:
 
 def test_every_operation_is_described(page: str) -> None:
     for method, path, operation in operations():
-        heading = f'<h3 id="{operation["operationId"]}"><code>{method} {path}</code></h3>'
+        heading = f'<h3 id="{operation["operationId"]}">{prose(operation["summary"])}</h3>'
         assert heading in page
         assert prose(operation["summary"]) in page and prose(operation.get("description", "")) in page
         section = page.partition(heading)[2].partition("</section>")[0]
-        assert all(f"<dt>{status}</dt>" in section for status in operation["responses"] if status[0] == "2")
+        assert f"{method}</span>{path}</p>" in section
+        assert all(f'good">{status}</b>' in section for status in operation["responses"] if status[0] == "2")
     assert len(commands(page)) == len(operations())
 
 
 def test_what_most_will_use_comes_first(page: str) -> None:
     assert re.findall(r'<h3 id="(\w+)"', page)[0] == "sendEmails"
-    fields = page.partition('<h3 id="sendEmails">')[2].partition("</section>")[0]
+    fields = page.partition('<h3 id="sendEmails"')[2].partition("</section>")[0]
     for name in ("event_id", "email_subject", "email_content", "timestamp"):
-        assert f"<dt><code>{name}</code></dt>" in fields
+        assert f"<li><code>{name}</code>" in fields
 
 
 def test_every_link_on_the_page_leads_somewhere(page: str) -> None:
@@ -71,11 +72,11 @@ def test_every_link_on_the_page_leads_somewhere(page: str) -> None:
 
 def test_every_field_is_told_with_what_it_can_be(page: str) -> None:
     for text in (
-        "<dt><code>order</code></dt>\n  <dd><code>asc</code> or <code>desc</code> –",
-        "<dd>integer, 1 to 1,000, default 100 – the maximum number of items per page</dd>",
-        "<dd><code>saved</code> or <code>identical</code> or <code>different</code> or <code>invalid</code>",
-        "<dt><code>errors[].message</code></dt>",
-        "<dt><code>lateness.last_seconds</code></dt>",
+        "<li><code>order</code> <code>asc</code> or <code>desc</code>",
+        " integer, 1 to 1,000, default 100<p>The maximum number of items per page</p>",
+        " <code>saved</code> or <code>identical</code> or <code>different</code> or <code>invalid</code>",
+        "<li><code>errors[].message</code>",
+        "<li><code>lateness.last_seconds</code>",
         '(list of <a href="#Email">Email</a>)',
     ):
         assert text in page

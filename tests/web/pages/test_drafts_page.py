@@ -52,7 +52,7 @@ def test_what_was_typed_comes_back_however_unfinished(page: Page) -> None:
     assert "Draft saved <time data-relative" in shown.text
     assert page.number_saved() == 0
     listed = page.get("/drafts")
-    assert '<a href="/emails/new?draft=1"><bdi>A\\x00 &lt;b&gt;</bdi></a>' in listed.text
+    assert 'href="/emails/new?draft=1"><bdi>A\\x00 &lt;b&gt;</bdi></a>' in listed.text
     assert '<a href="/drafts">1 draft</a>' in page.get("/").text
 
 
@@ -154,4 +154,4 @@ def test_a_form_without_its_token_saves_nothing(page: Page) -> None:
 def test_a_form_that_no_script_sends_is_refused(page: Page) -> None:
     for key in ({"draft_id": "x"}, {"draft_id": "1", "draft_version": "x"}):
         assert autosave(page, typed(page) | key).status_code == 400
-    assert "No drafts." in text_of(page.get("/drafts"))
+    assert "No drafts" in text_of(page.get("/drafts"))

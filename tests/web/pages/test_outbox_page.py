@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from werkzeug.test import TestResponse
 from delivery.maildir.reader import newest
 from monitoring.cached import CachedCheck
 from tests.support.web.api_client import Api
-from web.pages import outbox
+from web.pages import outbox_list
 from web.services import services_of
 
 HTML = '<html><body><h1>Good day</h1><script>alert(1)</script><img src="http://evil.example/x.png"></body></html>'
@@ -35,6 +36,11 @@ def get(api: Api, path: str, status: int = 200) -> TestResponse:
 def names(api: Api) -> list[str]:
     """Return the names of the messages, newest first."""
     return newest(api.installation.folder / "outbox").before(None, 1000)
+
+
+def listed(page: str) -> list[str]:
+    """Return the names of the messages in the list of a page."""
+    return re.findall(r'<li><a href="/outbox/([^"?]+)', page)
 
 
 def put(api: Api, name: str, octets: bytes, folder: str = "new") -> Path:
@@ -66,16 +72,18 @@ def test_what_was_sent_is_listed_the_last_due_first(api: Api) -> None:
     places = [page.index(subject) for subject in subjects]
     assert places == sorted(places)
     assert "r0@example.com" in page and "r1@example.com" in page
-    assert "<b>" not in page
+    assert "<b>2" not in page
 
 
 def test_a_message_is_shown_with_its_fields_its_text_and_its_html(sqlite_api: Api) -> None:
     send(sqlite_api, HTML)
     (name,) = names(sqlite_api)
     page = get(sqlite_api, f"/outbox/{name}").text
-    assert "Größe &amp; &lt;b&gt;0&lt;/b&gt;" in page and "Good day" in page
-    assert f'<iframe class="mail" sandbox title="The email as HTML" src="/outbox/{name}/html">' in page
-    assert "Auto-Submitted" in page and "<script>alert" not in page
+    assert "Größe &amp; &lt;b&gt;0&lt;/b&gt;" in page and "<script>alert" not in page
+    assert f'<iframe class="pane-frame" sandbox title="The email as HTML" src="/outbox/{name}/html"' in page
+    assert "Good day" in get(sqlite_api, f"/outbox/{name}?view=text").text
+    fields = get(sqlite_api, f"/outbox/{name}?view=fields").text
+    assert "Auto-Submitted" in fields and "<iframe" not in fields
     source = get(sqlite_api, f"/outbox/{name}/source")
     assert source.content_type == "text/plain; charset=utf-8"
     assert source.data == (sqlite_api.installation.folder / "outbox" / "new" / name).read_bytes()
@@ -95,6 +103,7 @@ def test_text_alone_has_no_frame(sqlite_api: Api) -> None:
     (name,) = names(sqlite_api)
     page = get(sqlite_api, f"/outbox/{name}").text
     assert "Only &lt;text&gt;" in page and "<iframe" not in page
+    assert "Only &lt;text&gt;" in get(sqlite_api, f"/outbox/{name}?view=html").text
     get(sqlite_api, f"/outbox/{name}/html", 404)
 
 
@@ -132,13 +141,13 @@ def test_no_link_is_followed_and_no_pipe_waited_for(sqlite_api: Api) -> None:
 
 
 def test_pages_go_on_after_a_name_and_nothing_is_listed_twice(sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "PAGE_SIZE", 4)
+    monkeypatch.setattr(outbox_list, "PAGE_SIZE", 4)
     send(sqlite_api, "one", "two", "three", recipients=3)
     seen, address = [], "/outbox"
     while address:
         page = get(sqlite_api, address).text
-        seen += [part.partition('"')[0] for part in page.split('<td><a href="/outbox/')[1:]]
-        _, _, rest = page.rpartition('<a href="/outbox?after=')
+        seen += listed(page)
+        _, _, rest = page.rpartition('href="/outbox?after=')
         address = "/outbox?after=" + rest.partition('"')[0] if 'rel="next"' in page else ""
     assert seen == names(sqlite_api) and len(set(seen)) == 9
     get(sqlite_api, "/outbox?after=../x", 400)
@@ -153,8 +162,51 @@ def test_of_very_many_only_the_newest_are_listed_and_the_page_says_so(
         put(sqlite_api, f"17000000{number:02}.t.1", b"To: a@example.com\nSubject: n\n\nx")
     put(sqlite_api, "of-another-user", b"To: a@example.com\nSubject: n\n\nx", "cur")
     page = get(sqlite_api, "/outbox").text
-    assert "10 messages" in page and "only the newest 5 are listed" in page
+    assert "10 messages" in page and "Only the newest 5 messages are listed" in page
     assert "/outbox/1700000008.t.1" in page and "/outbox/1700000003.t.1" not in page
+
+
+def test_messages_are_grouped_by_email_and_another_subject_is_shown(sqlite_api: Api) -> None:
+    send(sqlite_api, "one", recipients=3)
+    for number, subject in ((1, "Dear Ada"), (2, "Dear Bob")):
+        put(sqlite_api, f"1600000000.own.{number}", f"To: r{number}@example.com\nSubject: {subject}\n\nx".encode())
+    page = get(sqlite_api, "/outbox").text
+    assert "5 messages from 2 emails" in page
+    groups = re.findall(r'<h2 class="group-title"><bdi>(.*?)</bdi> <span>(\d+)</span>', page)
+    assert groups == [("Größe &amp; &lt;b&gt;0&lt;/b&gt;", "3"), ("Dear Bob", "2")]
+    assert "<small><bdi>Dear Ada</bdi></small>" in page
+
+
+def test_the_list_stays_beside_the_message(sqlite_api: Api) -> None:
+    send(sqlite_api, "one", recipients=3)
+    newest_one, second, third = names(sqlite_api)
+    assert f'<a href="/outbox/{newest_one}" aria-current="true">' in get(sqlite_api, "/outbox").text
+    page = get(sqlite_api, f"/outbox/{second}?q=example").text
+    assert listed(page) == [newest_one, second, third]
+    assert f'<a href="/outbox/{second}?q=example" aria-current="true">' in page
+    assert f'href="/outbox/{newest_one}?q=example" aria-label="Newer message"' in page
+    assert f'href="/outbox/{third}?q=example" aria-label="Older message"' in page
+    assert 'href="/outbox?q=example"' in page
+
+
+def test_a_search_finds_addresses_and_subjects(sqlite_api: Api) -> None:
+    send(sqlite_api, "one", "two", recipients=3)
+    assert len(listed(get(sqlite_api, "/outbox?q=GRÖSSE").text)) == 6
+    found = get(sqlite_api, "/outbox?q=R1@+größe").text
+    assert len(listed(found)) == 2 and 'value="R1@ größe"' in found
+    nothing = get(sqlite_api, "/outbox?q=%3Cnothing").text
+    assert listed(nothing) == [] and "No messages match" in nothing and "&lt;nothing" in nothing
+
+
+def test_a_search_in_very_many_goes_on_from_page_to_page(sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_list, "MAX_SEARCHED", 4)
+    for number in range(10):
+        put(sqlite_api, f"17000000{number:02}.t.1", b"To: a%d@example.com\nSubject: n\n\nx" % number)
+    first = get(sqlite_api, "/outbox?q=a0@").text
+    assert "None of the 4 newest messages match" in first
+    assert 'href="/outbox?q=a0@&amp;after=1700000006.t.1"' in first
+    last = get(sqlite_api, "/outbox?q=a0@&after=1700000002.t.1").text
+    assert listed(last) == ["1700000000.t.1"] and 'rel="next"' not in last
 
 
 def test_a_message_that_a_mail_program_has_seen_is_still_there(sqlite_api: Api) -> None:

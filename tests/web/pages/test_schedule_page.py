@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,8 +17,9 @@ from database import Address, Audience, DeliveryUpdate, Email
 from tests.support.deliveries import in_doubt
 from tests.support.web.api_client import Api
 from tests.support.web.forms import csrf_token
+from web.pages.email.pace import Sending, pace
 from web.pages.schedule import email_filter
-from web.pages.schedule.sections import ATTENTION_PERIOD, Sending, pace
+from web.pages.schedule.sections import ATTENTION_PERIOD
 from web.services import services_of
 
 BROWSER = {"Accept": "text/html"}
@@ -99,6 +101,13 @@ class TestBeforeThereIsAnything:
         assert 'class="button primary" href="/recipients/import"' in text and 'href="/recipients"' in text
         assert "There are no recipients yet" in text
         assert headings(api)[0] == "Welcome to Email endpoint"
+        assert "flask setup" not in text
+
+    def test_without_a_mail_server_the_command_to_connect_one_is_shown(
+        self, tmp_path: Path, where: dict[str, str]
+    ) -> None:
+        with closing(Api(tmp_path, **where)) as practice:
+            assert "flask setup" in page(practice)
 
     def test_then_to_write_an_email_or_to_let_a_program_do_it(self, api: Api) -> None:
         api.installation.add_recipients(2)
@@ -190,6 +199,36 @@ class TestSections:
         assert NAME.findall(text) == ["2", "1"]
         assert re.search("It was due <time [^>]*>[^<]*</time> and has not been started[.]", text)
         assert "On hold: there were no active recipients when it was due." in text
+        assert "Send anyway" not in text  # to no one
+
+    def test_a_held_email_can_be_sent_anyway_after_a_confirmation(self, api: Api) -> None:
+        api.installation.add_recipients(2)
+        for event_id, due_in in ((1, -1), (2, HOUR)):
+            api.installation.save_email(event_id, due_in)
+        run(api, "UPDATE emails SET status = 'held', held_because = 'it would reach 2 recipients'")
+        text = section(api, "attention")
+        assert re.findall(r'href="([^"]*#[^"]*)">([^<]*)<', text) == [
+            ("/emails/2#release", "Release…"),
+            ("/emails/1#release", "Send anyway…"),
+        ]
+        assert all('id="release" popover' in page(api, f"/emails/{event_id}") for event_id in (1, 2))
+
+    def test_what_can_be_retried_is_counted_and_retried_at_once(self, api: Api) -> None:
+        api.installation.add_recipients(3)
+        api.installation.save_email(1, -1)
+        settle(api, 1, "failed", "failed", "failed")
+        run(api, "UPDATE recipients SET status = 'rejected' WHERE recipient_id = 2")
+        text = section(api, "attention")
+        assert "3 of 3 could not be delivered. 2 of them can be retried." in text and "Retry 2</button>" in text
+        token = csrf_token(get(api).text)
+        answer = api.client.post("/emails/1/retry", data={"csrf_token": token, "which": "failed"}, headers=BROWSER)
+        assert "Retrying 2 deliveries. 1 cannot be retried: 1 recipient is rejected." in get(api, answer.location).text
+        run(api, "UPDATE recipients SET status = 'rejected'")
+        run(api, "UPDATE deliveries SET status = 'failed'")
+        run(api, "UPDATE progress SET failed = 3")
+        run(api, "UPDATE emails SET status = 'sent', finished_at = created_at")
+        text = section(api, "attention")
+        assert "None of them can be retried." in text and "/retry" not in text
 
     @pytest.mark.parametrize(("due_in", "saved_ago"), [(-5, HOUR), (-HOUR, 5)])
     def test_what_has_just_become_due_or_was_just_saved_is_not_overdue(

@@ -40,7 +40,7 @@ def test_everything_but_the_time_is_used_for_a_new_email(page: Page) -> None:
     answer = save(page, " Newsletter ", **kept, event_id="7", when="now")
     assert "Saved as the template Newsletter. The email is not scheduled yet." in text_of(answer)
     assert filled(answer)["event_id"] == "7" and filled(answer)["template_name"] == ""
-    assert '<a class="button quiet" href="/emails/new?template=1"' in page.get("/templates").text
+    assert 'href="/emails/new?template=1" aria-label="Use Newsletter ' in page.get("/templates").text
     new = filled(page.get("/emails/new?template=1"))
     assert {name: new[name] for name in kept} == kept and new["email_subject"] == TYPED["email_subject"]
     assert (new["event_id"], new["timestamp"], new["when"]) == ("", "", "later")

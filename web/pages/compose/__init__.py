@@ -1,7 +1,8 @@
 """/emails/new and /emails/<event_id>/edit: write an email, preview it, send a test, and save it.
 
 All steps POST the same form to the same URL. The email is stored by the last step: each page contains all fields.
-`form` has the fields, `review` the preview and the test, `steps` what each button does. A new email can be saved as a
+`form` has the fields, `writing` the page with them, `live` what stands beside them, `review` the last page before an
+email is saved, with the test, and `steps` what each button does. A new email can be saved as a
 draft (`drafts`), and its text as a template (`templates`).
 """
 
@@ -17,7 +18,8 @@ from intake.errors import ValidationError
 from operations import get_email, get_summary
 from web.errors import CONTENT_PRUNED, error_answer
 from web.pages.compose import drafts, steps, templates
-from web.pages.compose.form import NOW, Target, fields_of, form_page, text_fields_of
+from web.pages.compose.form import NOW, Target, fields_of, text_fields_of
+from web.pages.compose.writing import form_page
 from web.pages.email.view import not_started
 from web.pages.email.wording import status_words
 from web.services import in_database

@@ -13,7 +13,8 @@ from database import Database, DraftChanged, DraftSummary, NoSuchDraft
 from intake.email_fields import clean_event_id
 from intake.errors import ValidationError
 from intake.text import printable
-from web.pages.compose.form import FORM_FIELDS, LIST_FIELDS, Form, Notice, Target, form_page, read_form
+from web.pages.compose.form import FORM_FIELDS, LIST_FIELDS, Form, Notice, Target, read_form
+from web.pages.compose.writing import form_page
 from web.pages.filters import clock
 from web.problem_details import json_response
 from web.services import in_database

@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-from flask import Response, make_response, render_template, request
+from flask import request
 
-from database import Address, Email, List, name_key
+from database import Address, Email
 from intake.address import clean_typed_address, split_addresses
 from intake.email_fields import clean_content, clean_local_time, clean_subject
 from intake.email_options import (
@@ -22,12 +23,13 @@ from intake.email_options import (
     clean_reply_to,
     with_options,
 )
-from intake.errors import RepeatedTime, ValidationError
+from intake.errors import ValidationError
 from intake.fields import Fields, InvalidFields, choice, number, text
 from intake.text import printable
 from web.form import read_page_form_with_options
+from web.pages.compose.zones import clean_zone
 from web.pages.filters import offset
-from web.pages.undo import UNDO_SECONDS, undo_deadline
+from web.pages.undo import undo_deadline
 from web.sendable import require_sendable
 from web.services import current_settings, in_database
 
@@ -35,15 +37,14 @@ OPTION_FIELDS = ("email_reply_to", "email_from_name", "email_recipients_max")
 # What a template keeps, besides lists.
 TEXT_FIELDS = ("email_subject", "email_content", "audience", "email_to", *OPTION_FIELDS, "email_personal")
 FORM_FIELDS = (
-    *("event_id", "proposed", "version", "email_subject", "email_content", "when", "timestamp", "offset", "audience"),
-    *("email_to", *OPTION_FIELDS, "email_personal", "shown_to", "draft_id", "draft_version"),
+    *("event_id", "proposed", "version", "email_subject", "email_content", "when", "timestamp", "zone", "offset"),
+    *("audience", "email_to", *OPTION_FIELDS, "email_personal", "shown_to", "draft_id", "draft_version"),
 )
+STEP_FIELDS = ("step", "address", "template_name")
 AS_WRITTEN = "no"  # the value of email_personal that sends braces as written
 # Repeated in the form, joined by SEPARATOR everywhere else. No name of a list contains it.
 LIST_FIELDS = ("email_list", "email_exclude_list")
 SEPARATOR = ";"
-MAX_SHOWN_LISTS = 1_000
-MAX_COUNTED_DRAFTS = 100
 AUDIENCES = ("everyone", "lists", "to")
 NOW, LATER = "now", "later"  # the values of `when`
 LABELS = {
@@ -51,6 +52,7 @@ LABELS = {
     "email_content": "The content",
     "when": "The choice of a time",
     "timestamp": "The time",
+    "zone": "The time zone",
     "event_id": "The email ID",
     "audience": "The choice of recipients",
     "email_list": "The choice of lists",
@@ -90,8 +92,10 @@ class Notice(NamedTuple):
 
 def read_form() -> dict[str, str]:
     """Return the fields of the submitted form, whatever they contain. Raises ValidationError if it is unreadable."""
-    read = read_page_form_with_options(request, (*FORM_FIELDS, "step", "address", "template_name"), LIST_FIELDS)
+    read = read_page_form_with_options(request, (*FORM_FIELDS, "date", "time", *STEP_FIELDS), LIST_FIELDS)
     form = read.fields | {name: SEPARATOR.join(values) for name, values in read.options.items()}
+    day, clock = form.pop("date", ""), form.pop("time", "")
+    form["timestamp"] = form.get("timestamp") or (f"{day}T{clock}" if day or clock else "")
     for name in ("email_content", "email_to"):
         form[name] = form.get(name, "").replace("\r\n", "\n")  # undoes the line ends of browsers
     return form
@@ -103,7 +107,7 @@ def fields_of(email: Email) -> dict[str, str]:
     return {
         **text_fields_of(email),
         "version": email.version,
-        "timestamp": local.replace(tzinfo=None).isoformat(timespec="seconds"),
+        "timestamp": local.replace(tzinfo=None).isoformat(timespec="seconds" if local.second else "minutes"),
         "offset": offset(local),
     }
 
@@ -129,7 +133,6 @@ def text_fields_of(email: Email) -> dict[str, str]:
 
 def clean(form: Form, target: Target) -> Email:
     """Return the email. Raises InvalidFields, which lists every invalid field."""
-    zone, chosen = current_settings().timezone, form.get("offset", "")
     event_id = target.event_id
     typed_id = form.get("event_id", "").strip() or form.get("proposed") if event_id is None else str(event_id)
     filled = {name: value for name, value in form.items() if value.strip() or name not in OPTION_FIELDS}
@@ -138,9 +141,9 @@ def clean(form: Form, target: Target) -> Email:
     subject = fields.take("email_subject", text(clean_subject))
     content = fields.take("email_content", text(clean_content))
     when = fields.take_or("when", choice(NOW, LATER), LATER).value_or(LATER)
-    due_at = (
-        fields.take("timestamp", text(lambda value: clean_local_time(value, zone, chosen))) if when == LATER else None
-    )
+    own = current_settings().timezone
+    zone = fields.take_or("zone", text(clean_zone), own).value_or(own)
+    due_at = fields.take("timestamp", text(lambda value: clean_time_in(value, zone, form))) if when == LATER else None
     audience = fields.take_or("audience", choice(*AUDIENCES), "")
     options = (
         fields.take_or("email_reply_to", text(clean_reply_to), None),
@@ -154,7 +157,7 @@ def clean(form: Form, target: Target) -> Email:
     try:
         email = with_options(
             email,
-            _options(audience.value, form)._replace(
+            options_of(audience.value, form)._replace(
                 recipients_max=recipients_max,  # type: ignore[arg-type]
                 reply_to=reply_to,  # type: ignore[arg-type]
                 from_name=from_name,  # type: ignore[arg-type]
@@ -188,44 +191,9 @@ def sentence(label: str, message: str) -> str:
     return message if message[:1].isupper() else f"{label} {message.rstrip('.')}."
 
 
-def form_page(
-    target: Target,
-    form: Form,
-    error: InvalidFields | None = None,
-    *,
-    notice: Notice | None = None,
-    saved_at: datetime | None = None,
-    code: int = 200,
-) -> Response:
-    """Return the page with the form, filled in. `saved_at` is when its draft was saved, if it shows just that."""
-    errors = {each.field: sentence(LABELS[each.field], each.message) for each in (error.errors if error else ())}
-    lists = in_database(lambda database: database.lists.page(limit=MAX_SHOWN_LISTS, archived=False))
-    selected = {name: {name_key(each): each for each in _names(form, name)} for name in LIST_FIELDS}
-    page = render_template(
-        "email_new.html",
-        target=target,
-        form={"proposed": free_number(), **form},
-        errors=errors,
-        notice=notice,
-        saved_at=saved_at,
-        drafts=in_database(lambda database: database.drafts.count(MAX_COUNTED_DRAFTS)),
-        readings=_readings(form),
-        now=datetime.now(UTC),
-        recipients=_active_recipients(),
-        as_written=AS_WRITTEN,
-        has_braces=is_personal({**form, "email_personal": ""}),
-        lists=lists,
-        selected=selected,
-        missing={name: _missing(selected[name], lists) for name in LIST_FIELDS},
-        name_key=name_key,
-        undo_seconds=UNDO_SECONDS,
-    )
-    return make_response(page, 400 if errors else code)
-
-
-def _options(audience: str, form: Form) -> Options:
+def options_of(audience: str, form: Form) -> Options:
     """Return who the form selects. Raises ValidationError."""
-    lists, exclude_lists = (_names(form, name) for name in LIST_FIELDS)
+    lists, exclude_lists = (names_in(form, name) for name in LIST_FIELDS)
     if lists and audience in ("to", "everyone"):
         chosen = "Only these addresses" if audience == "to" else "Everyone"
         raise ValidationError("audience", f"You selected lists, but also “{chosen}”. Choose one.")
@@ -263,27 +231,13 @@ def _addresses(typed: str) -> list[Address]:
     return addresses
 
 
-def _names(form: Form, field: str) -> list[str]:
+def names_in(form: Form, field: str) -> list[str]:
+    """Return the names of lists in a field."""
     return [name for name in form.get(field, "").split(SEPARATOR) if name]
 
 
-def _missing(selected: Mapping[str, str], lists: list[List]) -> list[str]:
-    """Return the names of selected lists that the form would not offer: they are archived or deleted."""
-    offered = {name_key(each.name) for each in lists}
-    return [name for key, name in selected.items() if key not in offered]
-
-
-def _readings(form: Form) -> dict[str, datetime]:
-    """Return the two instants of a local time that occurs twice, by their offsets."""
-    zone = current_settings().timezone
-    try:
-        clean_local_time(form.get("timestamp", ""), zone)
-    except RepeatedTime as error:
-        return {offset(instant.astimezone(zone)): instant for instant in error.readings}
-    except ValidationError:
-        pass
-    return {}
-
-
-def _active_recipients() -> int:
-    return in_database(lambda database: database.recipients.counts())["active"]
+def clean_time_in(typed: str, zone: ZoneInfo, form: Form) -> datetime:
+    """Return the instant of a time typed in `zone`. Raises ValidationError if it does not exist or is ambiguous."""
+    if len(typed) > 1 and "T" in (typed[0], typed[-1]):
+        raise ValidationError("timestamp", "Choose both a date and a time.")
+    return clean_local_time(typed, zone, form.get("offset", ""))

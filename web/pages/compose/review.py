@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from flask import Response, make_response, render_template
 
-from database import AudienceCount, Database, Email, Survey, TextToSend, UnusableList
+from database import AudienceCount, Database, Email, Survey, UnusableList
 from delivery.interface import SendableMessage
 from delivery.message.message import MessageError
 from delivery.message.mime import looks_like_html
-from delivery.message.personal import Preview
-from intake.address import clean_typed_address
 from intake.email_fields import clean_content, clean_subject
 from intake.email_options import FORM_NAMES, invalid_list
-from intake.errors import ValidationError
 from intake.fields import InvalidFields
 from intake.placeholders import placeholders
 from intake.text import printable
 from monitoring.mail_server import remedy_for
-from sender.preview import preview as preview_of
 from sender.preview import survey_audience
 from sender.single_send import SingleSend, send_single, single_message
 from web.pages.audience_words import audience_words, left_out_words
 from web.pages.compose.form import (
     FORM_FIELDS,
-    LABELS,
     LIST_FIELDS,
     NOW,
     Form,
@@ -36,8 +29,10 @@ from web.pages.compose.form import (
     is_sent_now,
     sentence,
 )
+from web.pages.compose.zones import clean_zone
+from web.pages.email.shown import Shown, shown_to
 from web.pages.email.wording import in_mode
-from web.pages.filters import without_folders
+from web.pages.filters import dated, without_folders, words_of_zone
 from web.pages.undo import UNDO_SECONDS
 from web.sandbox import framed
 from web.services import current_settings, in_database
@@ -59,7 +54,7 @@ def frame_page(form: Form) -> Response:
     """Return the content as HTML, for the frame."""
     subject, content = clean_subject(form.get("email_subject", "")), clean_content(form.get("email_content", ""))
     email = Email(UNSAVED, subject, content, datetime.now(UTC), personal=is_personal(form))
-    return framed(in_database(lambda database: _shown(database, email, form, surveys=False)).preview.html)
+    return framed(in_database(lambda database: shown_as(database, email, form, surveys=False)).preview.html)
 
 
 def review_page(
@@ -67,12 +62,13 @@ def review_page(
 ) -> Response:
     """Return the page with the preview. Raises InvalidFields if a list is unknown or archived."""
     kept = {name: form.get(name, "") for name in (*FORM_FIELDS, *LIST_FIELDS) if form.get(name)}
-    count = _count(email)
+    count = count_audience(email)
     if not form.get("event_id"):
         kept["proposed"] = str(email.event_id)
-    shown = in_database(lambda database: _shown(database, email, form))
+    shown = in_database(lambda database: shown_as(database, email, form))
     kept["shown_to"] = shown.recipient or ""
     preview = shown.preview
+    own, zone = current_settings().timezone, clean_zone(form.get("zone", ""))
     page = render_template(
         "email_new_check.html",
         target=target,
@@ -88,6 +84,9 @@ def review_page(
         recipients=count.recipients,
         audience=audience_words(email.audience),
         left_out=left_out_words(count),
+        due=dated(email.due_at.astimezone(own)),
+        elsewhere=f"{dated(email.due_at.astimezone(zone))} in {words_of_zone(zone)}" if zone.key != own.key else "",
+        sender=sender_of(email.from_name or ""),
         settings=current_settings(),
         address=form.get("address", ""),
         address_error=address_error,
@@ -96,59 +95,26 @@ def review_page(
     return make_response(page, 400 if address_error else 200)
 
 
+def sender_of(from_name: str) -> str:
+    """Return the From header, with the sender's name of the email if it has one."""
+    sender = current_settings().mail_from
+    return f"{from_name} <{sender.address}>" if from_name else sender.header
+
+
 def try_email(email: Email, form: Form, address: str) -> tuple[str, str]:
     """Send the email to one address. Return the category and the text of the notice about the result."""
     return _notice(_try(email, form, address))
 
 
-class Shown(NamedTuple):
-    """What one recipient will see. For an email with personal fields, also who in the audience lacks a value.
-
-    `longest` and `missing` are addresses to show next: of the recipient with the longest values, and of one without a
-    value. `error` is why `typed`, the address to show, is not a recipient.
-    """
-
-    preview: Preview
-    recipient: str | None = None
-    fields: Mapping[str, str] | None = None
-    survey: Survey | None = None
-    longest: str | None = None
-    missing: str | None = None
-    typed: str = ""
-    error: str = ""
-
-
-def _shown(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
+def shown_as(database: Database, email: Email, form: Form, *, surveys: bool = True) -> Shown:
     """Return what the recipient `shown_to` will see. `surveys` chooses one if none is given, and counts the others."""
-    text = TextToSend(email.subject, email.content, "preview", 0, personal=email.personal)
-
-    def seen_by(fields: Mapping[str, str]) -> Preview:
-        return preview_of(current_settings(), database, email.event_id, text, fields)
-
     if not email.personal:
-        return Shown(seen_by({}))
+        return shown_to(database, email)
     survey = survey_audience(database, email) if surveys else Survey(0, is_partial=True)
-    longest, missing = (_address_of(database, number) for number in (survey.longest_id, survey.missing_id))
-    typed = form.get("shown_to", "").strip() or longest or missing or ""
-    recipient, error = None, ""
-    if typed:
-        try:
-            recipient = database.recipients.find(clean_typed_address(typed, single_label=True))
-            error = "" if recipient else "No recipient has this address."
-        except ValidationError as invalid_address:
-            error = sentence(LABELS["shown_to"], invalid_address.message)
-    if recipient is None:
-        return Shown(seen_by({}), None, None, survey, longest, missing, typed, error)
-    fields = database.personal_fields.of([recipient.recipient_id]).get(recipient.recipient_id, {})
-    return Shown(seen_by(fields), recipient.address, fields, survey, longest, missing, typed)
+    return shown_to(database, email, form.get("shown_to", ""), survey)
 
 
-def _address_of(database: Database, recipient_id: int | None) -> str | None:
-    recipient = None if recipient_id is None else database.recipients.get(recipient_id)
-    return recipient.address if recipient else None
-
-
-def _count(email: Email) -> AudienceCount:
+def count_audience(email: Email) -> AudienceCount:
     """Count the audience of the email. Raises InvalidFields if a list is unknown or archived."""
     try:
         return in_database(lambda database: database.audiences.count(email.audience))
@@ -161,7 +127,7 @@ def _try(email: Email, form: Form, address: str) -> SingleSend:
     settings = current_settings()
 
     def message_of(database: Database) -> SendableMessage:
-        return single_message(settings, database, email, _shown(database, email, form).fields)
+        return single_message(settings, database, email, shown_as(database, email, form).fields)
 
     try:
         message = in_database(message_of)

@@ -35,14 +35,15 @@ from web.pages.compose.form import (
     Notice,
     Target,
     clean,
-    form_page,
     free_number,
     is_sent_now,
     read_form,
     sentence,
 )
+from web.pages.compose.live import live_page
 from web.pages.compose.review import frame_page, review_page, try_email
 from web.pages.compose.templates import save_template
+from web.pages.compose.writing import form_page
 from web.pages.email.view import not_started
 from web.pages.email.wording import in_mode
 from web.pages.filters import format_datetime
@@ -74,6 +75,11 @@ def change(form: Form, target: Target) -> AnyResponse:
 def show_html(form: Form, target: Target) -> AnyResponse:
     """Return the content as HTML, for the frame."""
     return frame_page(form)
+
+
+def show_live(form: Form, target: Target) -> AnyResponse:
+    """Return what compose.js shows beside the form."""
+    return live_page(form, target)
 
 
 def check(form: Form, target: Target) -> AnyResponse:
@@ -146,6 +152,7 @@ STEPS: dict[str, Callable[[Form, Target], AnyResponse]] = {
     "change": change,
     "draft": save_draft,
     "html": show_html,
+    "live": show_live,
     "new_draft": save_as_new_draft,
     "schedule": save,
     "template": save_template,

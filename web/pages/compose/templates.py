@@ -20,8 +20,8 @@ from web.pages.compose.form import (
     Form,
     Notice,
     Target,
-    form_page,
 )
+from web.pages.compose.writing import form_page
 from web.services import in_database
 
 PAGE_SIZE = 100  # rows

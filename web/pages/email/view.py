@@ -23,34 +23,44 @@ from intake.errors import BadTimestamp, RepeatedTime
 from intake.fields import Fields, choice, number
 from monitoring.delivery_health import is_overdue
 from operations import count_recipients, get_email, get_summary, why_blocked
-from sender.outgoing import as_plain_text, goes_as_html
 from sender.preview import survey_recipients
 from web.pages import etag
-from web.pages.audience_words import audience_words, left_out_words
+from web.pages.audience_words import audience_words
 from web.pages.email import wording
-from web.pages.filters import offset
+from web.pages.email.content import READINGS, ShownContent, read_content
+from web.pages.email.pace import Sending, pace, read_sending, time_left
+from web.pages.email.reasons import explain
+from web.pages.filters import full_name, offset
 from web.pages.undo import UNDO_SECONDS
 from web.services import current_settings, in_database
 
 PAGE_SIZE = 50  # deliveries
 REFRESH_WINDOW = timedelta(minutes=1)  # before it is due, the page starts refreshing
-MAX_PREVIEW_LENGTH = 20_000  # characters
 MAX_REASON_ROWS = 2_000  # deliveries that are examined for the reasons
-READINGS = ("html", "text")
+PREVIEW_WIDTHS = (("wide", "600 px", "monitor"), ("phone", "375 px", "phone"))
 
 
 class PageQuery(NamedTuple):
-    """Which deliveries the page of an email shows, and how it shows the content."""
+    """Which deliveries the page of an email shows, and how it shows the content.
+
+    `shown_to` is the address of the recipient whose values fill in the personal fields.
+    """
 
     event_id: int
     status: str | None = None
     after: int = 0
     reading: str | None = None
+    shown_to: str = ""
 
     def address(self, **changes: object) -> str:
         """Return the URL of this page with these arguments changed."""
         values = self._replace(**changes)  # type: ignore[arg-type]
-        arguments = {"status": values.status, "after": values.after or None, "content": values.reading}
+        arguments = {
+            "status": values.status,
+            "after": values.after or None,
+            "content": values.reading,
+            "shown_to": values.shown_to or None,
+        }
         return url_for("pages.email.show", event_id=values.event_id, **arguments)  # type: ignore[arg-type]
 
 
@@ -61,10 +71,13 @@ class EmailData(NamedTuple):
     summary: EmailSummary
     now: AudienceCount | None  # of recipients now, None once the email has started
     page: DeliveryPage
+    names: dict[int, str]  # of the recipients on the page, if they have one
     attempts: dict[int, list[Attempt]]
     reasons: list[Reason]
     standings: Standings
     survey: Survey | None  # who lacks a value, if it has personal fields and has not started
+    content: ShownContent
+    sending: Sending | None  # the progress, while it is being sent
 
 
 def read_query(event_id: int) -> PageQuery:
@@ -75,7 +88,7 @@ def read_query(event_id: int) -> PageQuery:
     after = fields.take_or("after", number, 0)
     reading = fields.take_or("content", choice(*READINGS), None)
     fields.check()
-    return PageQuery(event_id, status.value, after.value, reading.value)
+    return PageQuery(event_id, status.value, after.value, reading.value, request.args.get("shown_to", "").strip())
 
 
 def email_page(
@@ -99,10 +112,14 @@ def email_page(
         overdue=overdue,
         refreshes=refreshes,
         **data._asdict(),
-        reading=_reading(query, data.email),
+        widths=PREVIEW_WIDTHS,
+        pace=pace(data.sending) if data.sending else "",
+        expected_at=_expected_at(data.sending),
+        lateness=wording.lateness_words(data.summary),
         words=wording,
         audience=audience_words(data.email.audience),
-        left_out=left_out_words(data.now) if data.now else "",
+        explain=explain,
+        settings=current_settings(),
         why_blocked=why_blocked,
         typed=typed,
         wrong=wrong,
@@ -137,7 +154,20 @@ def load(database: Database, query: PageQuery) -> EmailData:
     standings = deliveries.standings(query.event_id, limit=MAX_REASON_ROWS) if may_retry else Standings({})
     recipients = count_recipients(database, summary)
     survey = survey_recipients(database, email) if not_started(summary) else None
-    return EmailData(email, summary, recipients, page, attempts, reasons, standings, survey)
+    names = database.personal_fields.of([row.recipient_id for row in page.rows])
+    return EmailData(
+        email=email,
+        summary=summary,
+        now=recipients,
+        page=page,
+        names={recipient_id: full_name(fields) for recipient_id, fields in names.items()},
+        attempts=attempts,
+        reasons=reasons,
+        standings=standings,
+        survey=survey,
+        content=read_content(database, email, query.reading, query.shown_to, survey),
+        sending=read_sending(database, summary, datetime.now(UTC)) if summary.status == "sending" else None,
+    )
 
 
 class Clocks(NamedTuple):
@@ -161,18 +191,7 @@ def _clocks(summary: EmailSummary, wrong: BadTimestamp | None) -> Clocks:
     return Clocks(settings.zone_name, offset(datetime.now(zone)), due, offsets)
 
 
-class Reading(NamedTuple):
-    """How the content is shown: in a frame, or as this text, which may be truncated."""
-
-    is_html: bool
-    in_frame: bool
-    text: str
-    cut: bool
-
-
-def _reading(query: PageQuery, email: Email) -> Reading:
-    is_html = goes_as_html(email.content)
-    if is_html and query.reading != "text":
-        return Reading(is_html, True, "", False)
-    text = as_plain_text(email.content)
-    return Reading(is_html, False, text[:MAX_PREVIEW_LENGTH], len(text) > MAX_PREVIEW_LENGTH)
+def _expected_at(sending: Sending | None) -> datetime | None:
+    """Return when an email that is being sent will be finished, if that can be estimated."""
+    left = time_left(sending) if sending else None
+    return None if left is None else datetime.now(UTC) + left

@@ -1,11 +1,11 @@
-"""The words for emails and deliveries: statuses, one sentence with counts and delay, and a bar of outcomes.
+"""The words for emails and deliveries: statuses, counts, and the delay.
 
 While no mail server is set, messages only reach the outbox, so nothing is called sent or delivered (`in_mode`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from flask import has_app_context
 
@@ -14,9 +14,6 @@ from monitoring.humanize import duration
 from web.services import current_settings
 
 T = TypeVar("T")
-
-BAR_WIDTH = 600  # SVG units
-MIN_WIDTH = 4  # of any outcome that occurs, so that one failure in a million is visible
 
 _WORDS = {
     "queued": "waiting",
@@ -29,18 +26,6 @@ _WORDS = {
 }
 EMAIL_WORDS = {"held": "on hold"}  # where the word is not the status itself
 ATTEMPTS = {"deferred": "delayed", "failed": "failed", "in_doubt": "unconfirmed"}
-OUTCOMES = ("sent", "failed", "unknown", "cancelled", "queued")
-
-
-class Outcome(NamedTuple):
-    """The number of deliveries with an outcome, and their place in the bar."""
-
-    status: str
-    word: str
-    number: int
-    percent: str
-    x: float
-    width: float
 
 
 def in_mode(with_server: T, with_outbox: T) -> T:
@@ -87,25 +72,29 @@ def status_class(email: EmailSummary) -> str:
     return "failed" if email.failed else "unknown" if email.unknown or not email.sent else "sent"
 
 
-def counts_sentence(email: EmailSummary) -> str:
-    """Return `1,438 delivered 2 s to 33 min 12 s after the due time, 12 failed, 0 waiting.`."""
-    parts = [f"{email.sent:,} {in_mode('delivered', 'in the outbox')}{_delay(email)}", f"{email.failed:,} failed"]
-    parts += [f"{email.unknown:,} unconfirmed"] if email.unknown else []
-    parts += [f"{email.cancelled:,} cancelled"] if email.cancelled else []
-    return f"{', '.join([*parts, f'{email.unfinished:,} waiting'])}."
-
-
-def outcomes(email: EmailSummary) -> list[Outcome]:
-    """Return every possible outcome of a delivery, in the order of the bar."""
-    numbers = (email.sent, email.failed, email.unknown, email.cancelled, email.unfinished)
-    total = max(email.expected, 1)
+def counts(email: EmailSummary) -> list[tuple[str, str, str, int]]:
+    """Return (status, tone, word, number) for each outcome that occurs. The first is always there."""
     words = delivery_words()
-    widths = _widths([number / total for number in numbers])
-    starts = [sum(widths[:position]) for position in range(len(widths))]
-    return [
-        Outcome(status, words[status], number, f"{number / total:.1%}", round(x, 1), round(width, 1))
-        for status, number, x, width in zip(OUTCOMES, numbers, starts, widths, strict=True)
-    ]
+    numbers = (
+        ("sent", "good", email.sent),
+        ("failed", "bad", email.failed),
+        ("unknown", "warn", email.unknown),
+        ("cancelled", "wait", email.cancelled),
+        ("queued", "wait", email.unfinished),
+    )
+    return [(status, tone, words[status], number) for status, tone, number in numbers if number or status == "sent"]
+
+
+def percent(email: EmailSummary) -> str:
+    """Return the share of the messages that were delivered; while it is being sent, of those with an outcome.
+
+    It is 100% only if that is exact.
+    """
+    number = email.expected - email.unfinished if email.status == "sending" else email.sent
+    share = number / max(email.expected, 1)
+    if email.status == "sending" or share in (0, 1):
+        return f"{int(share * 100)}%"
+    return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 def delivery_word(row: DeliveryRow) -> str:
@@ -113,13 +102,9 @@ def delivery_word(row: DeliveryRow) -> str:
     return "retrying" if row.status == "queued" and row.attempts else delivery_words()[row.status]
 
 
-def _delay(email: EmailSummary) -> str:
+def lateness_words(email: EmailSummary) -> tuple[str, str] | None:
+    """Return how long after the due time the first and the last message were delivered, or None before the first."""
     if email.lateness is None:
-        return ""
+        return None
     first, last = (duration(max(seconds, 0)) for seconds in email.lateness)
-    return f" {first if first == last else f'{first} to {last}'} after the due time"
-
-
-def _widths(shares: list[float]) -> list[float]:
-    widths = [max(share * BAR_WIDTH, MIN_WIDTH) if share else 0.0 for share in shares]
-    return [width * BAR_WIDTH / max(sum(widths), 1) for width in widths]
+    return first, last

@@ -13,6 +13,7 @@ from intake.errors import ValidationError
 from web.pages import etag
 from web.pages.audience_words import audience_name
 from web.pages.email import wording
+from web.pages.email.pace import pace
 from web.pages.schedule import calendar, email_filter
 from web.pages.schedule import sections as schedule_sections
 from web.pages.schedule.email_filter import Filters
@@ -44,7 +45,7 @@ def _schedule() -> Response:
         **sections._asdict(),
         now=now,
         tomorrow=sections.today + timedelta(days=1),
-        pace=schedule_sections.pace,
+        pace=pace,
         curl=_curl(now),
         words=wording,
         audience_name=audience_name,

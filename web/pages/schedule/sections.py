@@ -7,31 +7,20 @@ from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from database import Audience, Database, EmailSummary
+from database import Audience, Database, EmailSummary, Standings
 from monitoring.delivery_health import OVERDUE_AFTER, check_delivery_health, is_overdue
 from monitoring.finding import Finding
-from monitoring.humanize import duration
 from settings import Settings
-from web.pages.email.wording import in_mode
+from web.pages.email.pace import Sending, read_sending
 from web.pages.schedule.calendar import CountedDay, next_weeks
 from web.pages.schedule.email_filter import LARGEST
 
 SECTION_SIZE, SENT_SECTION_SIZE = 10, 10  # emails, so that the page stays small
 MAX_COUNTED_DRAFTS = 100
+MAX_COUNTED_DELIVERIES = 2_000  # of each email with failures, for the number that can be retried
 ATTENTION_PERIOD = timedelta(days=7)  # an email that finished earlier no longer needs attention
 REFRESH_WINDOW = timedelta(minutes=1)
-# Without a delivery for this long, or for three times the average interval, the time left is not estimated.
-IDLE_AFTER = timedelta(seconds=15)
-MAX_IDLE = timedelta(minutes=1)
 WEEK = timedelta(days=7)
-
-
-class Sending(NamedTuple):
-    """An email being sent, whether a message was delivered recently, and when the delayed ones are retried."""
-
-    email: EmailSummary
-    moves: bool
-    again_at: datetime | None
 
 
 class Week(NamedTuple):
@@ -51,6 +40,7 @@ class Sections(NamedTuple):
     overdue: list[EmailSummary]
     held: list[EmailSummary]
     failures: list[EmailSummary]
+    standings: dict[int, Standings]  # of the recipients of failed deliveries, for `failures` by event_id
     sending: list[Sending]
     next: list[tuple[date, list[EmailSummary]]]  # by day in the service's zone
     audiences: dict[int, Audience]  # of the emails in `next` and `sent`, by event_id
@@ -76,8 +66,9 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
     overdue = [email for email in first_due if is_overdue(email, now)]
     coming = _coming(database, first_due, now)
     held = emails.page(None, SECTION_SIZE, "held", newest_first=True)
-    sending = [_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
+    sending = [read_sending(database, email, now) for email in emails.page(None, SECTION_SIZE, "sending")]
     sent = emails.page(None, SENT_SECTION_SIZE, "sent", newest_first=True)
+    failures = [email for email in emails.page_with_failures(None, SECTION_SIZE) if _needs_someone(email, now)]
     audiences = {email.event_id: database.audiences.get(email.event_id, email.audience) for email in coming}
     audiences |= _names(database, sent)
     hours = database.health.hours(now - WEEK)
@@ -88,7 +79,8 @@ def load_sections(database: Database, settings: Settings, now: datetime) -> Sect
         today=now.astimezone(settings.timezone).date(),
         overdue=overdue,
         held=held,
-        failures=[email for email in emails.page_with_failures(None, SECTION_SIZE) if _needs_someone(email, now)],
+        failures=failures,
+        standings=_standings(database, failures),
         sending=sending,
         next=_by_day(coming, settings.timezone),
         audiences=audiences,
@@ -134,39 +126,17 @@ def _people(database: Database, emails: list[EmailSummary], audiences: dict[int,
     return people
 
 
+def _standings(database: Database, emails: list[EmailSummary]) -> dict[int, Standings]:
+    """Return, by event_id, how many failed deliveries can be retried."""
+    return {
+        email.event_id: database.deliveries.standings(email.event_id, limit=MAX_COUNTED_DELIVERIES)
+        for email in emails
+        if email.failed
+    }
+
+
 def _by_day(emails: list[EmailSummary], zone: ZoneInfo) -> list[tuple[date, list[EmailSummary]]]:
     return [(day, list(some)) for day, some in groupby(emails, lambda email: email.due_at.astimezone(zone).date())]
-
-
-def pace(sending: Sending) -> str:
-    """Return the average speed, and the time left at that speed if it can be estimated."""
-    email = sending.email
-    if email.first_sent_at is None or email.last_sent_at is None:
-        return in_mode("no replies yet", "nothing saved yet")
-    seconds = max((email.last_sent_at - email.first_sent_at).total_seconds(), 1)
-    rate = _rate(email.sent / seconds)
-    if not sending.moves or sending.again_at is not None:
-        return rate
-    return f"{rate}, about {duration(email.unfinished * seconds / max(email.sent, 1))} left"
-
-
-def _rate(per_second: float) -> str:
-    for unit, size in (("s", 1), ("min", 60)):
-        if per_second * size >= 10:
-            return f"{per_second * size:,.0f}/{unit}"
-    return f"{per_second * 3600:,.0f}/h"
-
-
-def _sending(database: Database, email: EmailSummary, now: datetime) -> Sending:
-    next_at = database.deliveries.next_of(email.event_id) if email.deliveries == email.expected else None
-    return Sending(email, _moves(email, now), next_at if next_at is not None and next_at > now else None)
-
-
-def _moves(email: EmailSummary, now: datetime) -> bool:
-    if email.first_sent_at is None or email.last_sent_at is None:
-        return False
-    usual = 3 * (email.last_sent_at - email.first_sent_at) / max(email.sent, 1)
-    return now - email.last_sent_at <= min(max(IDLE_AFTER, usual), MAX_IDLE)
 
 
 def _needs_someone(email: EmailSummary, now: datetime) -> bool:
