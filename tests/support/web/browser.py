@@ -152,7 +152,7 @@ class Tab:
     def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
         """Return the faults of the page that `show` opens: in light and dark, at each width, and without scripts.
 
-        The dark mode changes only colors, and a page without scripts has the same colors.
+        Dark mode changes only colours, and a page without scripts has the same colours.
         """
         show(self.page)
         found = [f"in light: {fault}" for fault in self.faults()]
