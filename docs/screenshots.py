@@ -10,6 +10,7 @@ With --all, there are three services: one that is sending, one without a mail se
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile

@@ -22,7 +22,7 @@ from tests.support.servers.web_server import serve
 from tests.support.web.browser import Elsewhere, Tab
 
 PRESSABLE = "a, button, summary"
-CONTINUE, SCHEDULE = re.compile("^Preview"), re.compile("^(Schedule|Save changes)( for .*)?$")
+CONTINUE, SCHEDULE = re.compile("^Review "), re.compile("^(Schedule|Save changes)( for .*)?$")
 MAX_STEPS = 3  # from a form to the page of the email
 SUBJECT = "Thank you for a wonderful evening"
 
