@@ -36,7 +36,7 @@ WIDTHS = ((1280, 200), (768, 200), (1024, 100), (768, 100), (390, 100))
 CUT_OFF = """
 () => {
   const mayScroll = "[data-scroll], [data-scroll] *, pre, pre *, textarea, input, select, option, svg, svg *, iframe";
-  const exempt = `${mayScroll}, .legacy *, .skip, .visually-hidden, .visually-hidden *, :popover-open *`;
+  const exempt = `${mayScroll}, .skip, .visually-hidden, .visually-hidden *, :popover-open *`;
   const found = [];
   for (const element of document.querySelectorAll("body *")) {
     if (element.matches(exempt) || !element.checkVisibility({visibilityProperty: true})) continue;
