@@ -42,7 +42,7 @@ SCHEMES = ("light", "dark")
 MAX_HEIGHT = 4_000  # pixels of a picture
 THUMBNAIL = {"desk": 320, "phone": 120}  # pixels of width on the sheets
 AGES = {sample.HELD: 3, sample.MINUTES: 9, sample.NEWSLETTER: 2}  # days
-TONIGHT = sample.NEXT_WEEK + 1  # the email that is being sent
+TONIGHT = sample.PERSONAL + 1  # the email that is being sent
 NOT_PICTURED = ("/frame", "/source", "/html", ".csv", "/static/<path:filename>")  # files and frames
 
 
