@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from storage.audiences.audiences import MAX_ID, Audience, Audiences, ListIds
@@ -14,6 +15,7 @@ from storage.connection import Connection, Row
 SURVEY_SECONDS = 0.04  # how long a survey may take
 MAX_GAPS = 2  # a range of ids is read at once if at least one in so many is wanted
 WINDOW_SIZE = 1_000  # rows read by one statement of a survey
+DECODED_AT_ONCE = 50  # recipients, each with up to 400 KB of JSON
 
 SELECT_RANGE = """
 SELECT recipient_id, fields FROM recipients
@@ -69,13 +71,9 @@ class PersonalFields:
         else:
             rows = self._connection.fetch_all(SELECT_FIELDS.format(recipient_ids=", ".join(map(str, recipient_ids))))
         fields: dict[int, dict[str, str]] = {}
-        for recipient_id, text in rows:
-            try:  # nearly always, this is an object of texts
-                values, _ = _decode(text)
-                _join(values.values())
-            except (ValueError, TypeError, AttributeError):
-                values = _decoded(text)
-            fields[recipient_id] = values
+        for start in range(0, len(rows), DECODED_AT_ONCE):
+            found, texts = zip(*rows[start : start + DECODED_AT_ONCE], strict=True)
+            fields.update(zip(found, _all_decoded(texts), strict=True))
         return fields
 
     def survey(
@@ -169,11 +167,24 @@ def _length(text: str, names: Sequence[str]) -> int:
     return sum(len(values.get(name) or "") for name in names)
 
 
-def _decoded(text: str) -> dict[str, str]:
+def _all_decoded(texts: Sequence[str]) -> Sequence[dict[str, str]]:
+    """Return the fields in each of these texts. Decoding them as one array takes half the time."""
+    try:
+        # The zeros keep a broken text from borrowing the end of the next: what spans two has a number in it.
+        items, end = _decode(f"[{',0,'.join(texts)}]")
+        every: list[dict[str, str]] = items[::2]
+        _join(chain.from_iterable(map(dict.values, every)))
+    except (ValueError, TypeError, RecursionError):  # hardly ever: not all of these are objects of texts
+        return [*map(_decoded, texts)]
+    is_one_each = len(items) == 2 * len(texts) - 1 and end == sum(map(len, texts)) + 3 * len(texts) - 1
+    return every if is_one_each else [*map(_decoded, texts)]
+
+
+def _decoded(text: str | bytes) -> dict[str, str]:
     """Return the fields that are stored as JSON. Operators write to this table too: anything but texts is left out."""
     try:
-        fields, _ = _decode(text.lstrip())
-    except ValueError:
+        fields, _ = _decode(text.lstrip())  # type: ignore[arg-type]
+    except (ValueError, TypeError, RecursionError):  # TypeError for a BLOB in SQLite
         return {}
     if not isinstance(fields, dict):
         return {}

@@ -62,6 +62,46 @@ def test_what_is_not_a_text_does_not_count_as_a_value(people: Database) -> None:
         assert not people.personal_fields.of([id_of(people, 0)]).get(id_of(people, 0), {}).get("city")
 
 
+BROKEN = {
+    "lists too deep": "[" * 200_000,
+    "objects too deep": '{"city":' * 200_000,
+    "a value too deep": '{"city":' + "[" * 200_000 + "]" * 200_000 + "}",
+    "more digits than Python reads": '{"city":' + "9" * 5_000 + "}",
+    "a number beyond all": '{"city": 1e999}',
+    "not a number": '{"city": NaN}',
+    "a line end": '{"city": "\n"}',
+    "the end of a list": "]",
+    "two objects": '{"city": null}, 0, {"city": "x"}',
+    "the beginning of an object": '{"city": [0',
+    "a list with a number": '[0, {"city": "x"}]',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_broken_fields_of_a_recipient_are_left_out_and_change_no_one_elses(people: Database, text: str) -> None:
+    ids = [id_of(people, number) for number in range(3)]
+    with people.connection.transaction():
+        set_fields(people, 1, text)
+    read = people.personal_fields.of(ids)
+    assert (read[ids[0]], read[ids[1]].get("city"), read[ids[2]]) == (FIELDS[0], None, FIELDS[2])
+    assert people.personal_fields.survey(EVERYONE, ["other"], ["city"]).missing == 5
+
+
+def test_fields_that_look_whole_only_together_are_left_out(people: Database) -> None:
+    ids = [id_of(people, number) for number in range(3)]
+    texts = '{"name": "x", "city": [0', '1]}, 0, {"name": "y"}', '{"name": "z"}'
+    with people.connection.transaction():
+        for number, text in enumerate(texts):
+            set_fields(people, number, text)
+    assert [people.personal_fields.of(ids)[each] for each in ids] == [{}, {}, {"name": "z"}]
+
+
+def test_half_a_character_is_a_value_that_no_message_can_contain(people: Database) -> None:
+    with people.connection.transaction():
+        set_fields(people, 0, '{"city": "\\ud800"}')
+    assert people.personal_fields.of([id_of(people, 0)])[id_of(people, 0)] == {"city": "\ud800"}
+
+
 @pytest.mark.parametrize(
     ("audience", "required", "missing", "first"),
     [
