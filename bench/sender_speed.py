@@ -44,6 +44,8 @@ CONTENDERS: Sequence[Contender] = (
     OURS,
     Ours(32, links=True),
     Ours(100),
+    *(Ours(32, lists=lists) for lists in (1, 10)),
+    *(Ours(connections, content=content) for connections in (32, 100) for content in ("html", "fields")),
     OnPostgreSQL(32),
     OnPostgreSQL(100),
     *(SmtplibScript(threads) for threads in (1, 4)),
