@@ -62,7 +62,7 @@ def save_from_draft(
 ) -> bool:
     """Save a new email, and delete the draft that it was written in, in one transaction.
 
-    Return whether the draft was deleted: it stays if it has another version by now. Raises EventIdUsed.
+    Return whether the draft was deleted. It is kept if it is no longer at `version`. Raises EventIdUsed.
     """
     deleted = database.drafts.schedule(email, draft_id, version, now)
     wake_at(wake_ups, email.due_at)

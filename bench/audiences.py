@@ -1,12 +1,17 @@
-"""What audiences cost: to start an email, and to claim each of its deliveries, beside an email to everyone.
+"""The cost of starting an email to lists and of claiming its deliveries, compared with an email to everyone.
 
     python bench/audiences.py [--recipients 50000] [--rounds 5] [--engine sqlite|postgresql] [--batch 1000]
 
-Fills a database with that many recipients: all of them in one list; in ten lists of a tenth each, and one that is
-excluded; in 100 lists of a fifth, drawn at random; and in 100 lists of a hundredth, one after the other. Each round
-starts an email to each audience and claims everything, in turn, so that all audiences meet the same conditions. Prints
-the medians over all rounds: the time to start, the longest transaction that started it, the CPU time and the time of
-each claimed delivery, the longest claim, and how far the process's memory has grown.
+Fills a database with that many recipients, and with four sets of lists:
+
+- one list of all recipients
+- ten lists, each with a tenth of them, and an excluded list
+- 100 lists, each with a fifth of them, drawn at random
+- 100 lists, each with a hundredth of them, in consecutive order
+
+Each round starts an email to each audience in turn and claims everything, so that all audiences meet the same
+conditions. Prints the medians over all rounds: the time to start, the longest transaction that started it, the CPU time
+and the wall time of each claimed delivery, the longest claim, and how much the process's memory has grown.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ SECOND = int(NOW.timestamp())
 
 
 class Cost(NamedTuple):
-    """What one email cost."""
+    """The cost of one email, in seconds. `claims` is the wall time of all claims together."""
 
     deliveries: int
     start: float  # seconds

@@ -327,7 +327,7 @@ def print_result(chaos: Chaos, found: Found) -> None:
         f"{len(ledger.acknowledged):,} emails acknowledged, {len(ledger.refused):,} refused with 503, "
         f"{len(ledger.unanswered):,} without an answer; deliveries: {dict(found.statuses)}\n"
         f"lost {found.lost}; in doubt {found.in_doubt:,} (bound {chaos.bound:,}); doubled {found.doubled:,}, each of "
-        f"them after an attempt in doubt; {'; '.join(ledger.wrong) or 'every answer was true'}"
+        f"them after an attempt in doubt; {'; '.join(ledger.wrong) or 'every response was correct'}"
     )
 
 

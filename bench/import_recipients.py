@@ -3,8 +3,8 @@
     python bench/import_recipients.py [ROWS]
 
 The default of 1,000,000 rows must take less than a minute, and the same memory as 1,000 rows. The rows are in
-random order, which is the hardest for the index. Then the same file is imported again, when all rows exist. Then other
-rows with five personal fields, into a list, and these again with one value changed in every tenth row.
+random order, which is the hardest for the index. The same file is then imported again, when all rows exist. Next, other
+rows with five personal fields are imported into a list, and then again with one value changed in every tenth row.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def csv_file(path: Path, rows: int, word: str, *, fields: bool = False, changed: int = 0) -> Path:
-    """Write a file. With `changed`, the city in every so many rows is another one."""
+    """Write a file. With `changed`, one row in that many has a different city."""
     numbers = (number * PRIME % rows for number in range(rows))  # no list: the import's peak begins with ours
     with path.open("w", encoding="utf-8") as file:
         file.write("recipient_email" + (",First name,Last name,Company,City,Seat" if fields else "") + "\n")

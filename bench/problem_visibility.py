@@ -7,7 +7,7 @@ Starts the whole service, as ./start_flask.sh does, in front of a real SMTP serv
 1. The server refuses the password with 535. One email is due now. For each place: the seconds from the POST until it
    shows the problem. Then the service is restarted with the right password: the seconds from the restart until the
    place shows nothing wrong, and until the email has been sent. In tasklog.log, that is the line of the sent email.
-2. While the service runs, the clock is set 250 days ahead. Emails wait that are due in 29, 200 and 300 days. For each
+2. While the service runs, the clock is set 250 days ahead. Emails due in 29, 200 and 300 days are waiting. For each
    place: the seconds from that step until it shows the problem, and how many messages were sent too early. Then the
    clock is set right, an email is POSTed, and the same is measured again.
 
@@ -132,7 +132,7 @@ class Problem(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Somewhere to look: whether it shows the problem, and whether nothing is wrong there; None if it is missing."""
+    """Where problems are shown. `look` returns whether this one is, and `is_clean` whether none is; None if missing."""
 
     name: str
     look: Callable[[], bool | None]
@@ -144,7 +144,7 @@ CLOCK = Problem("it should say|clock (seems|has|is wrong)", 'sender_error_second
 
 
 def places_of(service: Service, problem: Problem) -> list[Place]:
-    """Return every place that speaks of sending."""
+    """Return every place that shows problems with sending."""
     log = service.tasklog
 
     def shows(text: str) -> bool:

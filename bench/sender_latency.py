@@ -76,8 +76,8 @@ def far_away(folder: Path, options: argparse.Namespace) -> None:
         rates = [run.rate for run in runs]
         late = statistics.median(one.late for one in runs)
         print(
-            f"{connections:4} connections: {spread(rates)}; one message a round trip on each would be {most:,.0f}; "
-            f"the server's answers came {late:.1f} ms later than told; it had {max(one.connections for one in runs)}",
+            f"{connections:4} connections: {spread(rates)}; limit (one message per round trip on each): {most:,.0f}; "
+            f"the server's replies were {late:.1f} ms late; it had {max(one.connections for one in runs)} connections",
             flush=True,
         )
         warn_if_busy(runs)
@@ -115,7 +115,7 @@ def show(name: str, runs: Sequence[Run]) -> None:
 def warn_if_busy(runs: Sequence[Run]) -> None:
     busy = statistics.median(one.server_busy for one in runs)
     if busy > BUSY:
-        print(f"     the server was {busy:.0%} busy: it is what limits here, not the sender")
+        print(f"     the server was {busy:.0%} busy, so it limits the rate, not the sender")
 
 
 def prepared(template: Path, messages: int) -> Path:

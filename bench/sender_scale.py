@@ -79,10 +79,10 @@ class Scale:
             time.sleep(2)
             with self._sending() as sender:
                 still_sending = not ends_within(sender, self._seconds)
-        print(f"a client that writes all the time ({FIGURES}):")
+        print(f"a client that writes continuously ({FIGURES}):")
         for phase, writes in other.writes.items():
             waited, took = summary([write.waited for write in writes]), summary([write.took for write in writes])
-            print(f"  while {phase:16} {len(writes):6,} writes waited {waited}; took in all {took}")
+            print(f"  while {phase:16} {len(writes):6,} writes waited {waited}; took in total {took}")
         return still_sending
 
     def fairness(self) -> bool:
@@ -99,8 +99,8 @@ class Scale:
             print(f"the ten were not accepted; the large one: {large}")
             return False
         print(
-            f"ten recipients beside {large.deliveries:,}, of which {large.sent:,} were sent by then: the last was "
-            f"accepted in the second {late[0]} after the one it was due in, and seen {late[1]:.2f} s after its begin"
+            f"ten recipients while {large.deliveries:,} were in progress ({large.sent:,} sent by then): the last was "
+            f"accepted {late[0]} whole seconds after it was due, and this was seen {late[1]:.2f} s after it was due"
         )
         return late[1] <= 2 and large.sent < large.deliveries
 

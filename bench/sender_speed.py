@@ -87,7 +87,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--slow-messages", type=int, default=5_000, help="for all but ours and smtp-source")
-    parser.add_argument("--python", help="a Python with bench/requirements.txt, instead of a throw-away venv")
+    parser.add_argument("--python", help="a Python with bench/requirements.txt, instead of a temporary venv")
     parser.add_argument("--against", type=Path, help="a checkout of another commit, to compare ours with in each round")
     parser.add_argument("--under", default="", help="a command to run ours under, such as 'strace -fc'")
     parser.add_argument("--profile", action="store_true", help="ours with 32 connections under cProfile")

@@ -151,26 +151,26 @@ def wait_until_sent(installation: Installation) -> float:
 
 
 def faults(soak: Soak, installation: Installation, taken: int) -> list[str]:
-    """Return all faults in what was answered, saved and sent."""
+    """Return all faults in the responses, the database and the sent messages."""
     ledger = soak.ledger
-    found = [f"answered wrongly: {wrong}" for wrong in ledger.wrong[:10]]
+    found = [f"wrong response: {wrong}" for wrong in ledger.wrong[:10]]
     far = [broken for broken in ledger.broken if not any(0 <= broken - kill < BREAKS_WITHIN for kill in soak.kills)]
     if far:
-        found.append(f"{len(far)} connections broke though no worker had been killed")
+        found.append(f"{len(far)} connections broke although no worker had been killed")
     with installation.database() as database:
         statuses: dict[int, str] = dict(database.connection.fetch_all("SELECT event_id, status FROM emails"))
         (sent, unsent) = database.connection.fetch_one(TAKEN) or (0, 0)
         whole = [row[0] for row in database.connection.fetch_all("PRAGMA integrity_check")]
     if lost := ledger.saved - set(statuses):
-        found.append(f"{len(lost)} emails that were answered as saved are not in the database")
+        found.append(f"{len(lost)} emails that were reported as saved are not in the database")
     if open_ := {n: status for n, status in statuses.items() if status not in ("sent", "cancelled")}:
         found.append(f"{len(open_)} emails are neither sent nor cancelled: {Counter(open_.values())}")
     if revived := [n for n in ledger.cancelled if statuses.get(n) == "sent"]:
-        found.append(f"{len(revived)} emails were answered as cancelled and are sent")
+        found.append(f"{len(revived)} emails were reported as cancelled, but were sent")
     if stopped := [n for n in ledger.saved - ledger.cancelled if statuses.get(n) == "cancelled"]:
         found.append(f"{len(stopped)} emails are cancelled, but no response said so")
     if unsent or taken != sent:
-        found.append(f"{sent} deliveries are recorded as sent, {unsent} as not; the mail server took {taken}")
+        found.append(f"{sent} deliveries are recorded as sent, {unsent} as not sent; the mail server accepted {taken}")
     return found + ([f"the database is damaged: {whole}"] if whole != ["ok"] else [])
 
 
@@ -178,7 +178,7 @@ def print_growth(sizes: dict[str, list[Size]]) -> list[str]:
     """Print a table of all processes, and return those that have grown."""
     grown = []
     print(
-        f"\n{'process':16} {'looks':>6} {'MiB, first and last third':>26} {'most':>6} {'descriptors':>14} {'most':>5}"
+        f"\n{'process':16} {'checks':>6} {'MiB, first and last third':>26} {'most':>6} {'descriptors':>14} {'most':>5}"
     )
     for name, all_sizes in sizes.items():
         third = max(len(all_sizes) // 3, 1)
@@ -189,9 +189,9 @@ def print_growth(sizes: dict[str, list[Size]]) -> list[str]:
             f"{first.descriptors:9} {last.descriptors:4} {most.descriptors:5}"
         )
         if last.memory > first.memory * MAY_GROW[0] + MAY_GROW[1]:
-            grown.append(f"the memory of the {name} grew")
+            grown.append(f"the {name} uses more and more memory")
         if last.descriptors > first.descriptors + MORE_DESCRIPTORS:
-            grown.append(f"the {name} holds more and more descriptors")
+            grown.append(f"the {name} keeps opening descriptors")
     return grown
 
 
@@ -205,7 +205,7 @@ def print_answers(soak: Soak, seconds: float, waited: float, sent: int) -> None:
     for (what, status), number in sorted(ledger.answers.items()):
         print(f"{what:52} {status} {number:9,}")
     print(
-        f"{sum(ledger.answers.values()) / seconds:,.0f} answers a second; {len(ledger.saved):,} emails saved, "
+        f"{sum(ledger.answers.values()) / seconds:,.0f} responses per second; {len(ledger.saved):,} emails saved, "
         f"{len(ledger.cancelled):,} cancelled, {sent:,} messages sent, the last {waited:.1f} s after the load ended; "
         f"{len(soak.kills)} workers killed, {len(ledger.broken)} connections broken by that"
     )
@@ -229,7 +229,7 @@ def main() -> int:
         wrong = faults(soak, installation, taken) + print_growth(soak.processes.sizes)
         wrong += ["an error was logged"] * (b"Traceback" in Path(name, "service.log").read_bytes())
         print_machine(Path(name))
-    print("\n" + ("; ".join(wrong) or "Nothing grew, nothing was lost, nothing was answered wrongly."))
+    print("\n" + ("; ".join(wrong) or "Nothing grew, nothing was lost, and every response was correct."))
     return 1 if wrong else 0
 
 

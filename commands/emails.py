@@ -112,7 +112,9 @@ def show(event_id: int, as_json: bool) -> None:
     for problem in found:
         click.echo(printable(f"problem: {problem.text} ({problem.remedy})"))
     for reason in reasons:
-        click.echo(printable(f"  {reason.count:,} {reason.status}: {reason.reason}, such as {reason.example_address}"))
+        click.echo(
+            printable(f"  {reason.count:,} {reason.status}: {reason.reason}, for example {reason.example_address}")
+        )
         click.echo(printable(f"      {reason.example_reply}"))
     if pruned:
         click.echo("content and deliveries: pruned")

@@ -44,7 +44,10 @@ def lists() -> None:
 @json_option
 @plain_errors
 def list_(archived: bool, as_json: bool) -> None:
-    """Show the lists that are not archived, sorted by name, with the number of members."""
+    """Show the lists and their number of members.
+
+    Lists are sorted by name. Archived lists are left out.
+    """
     with _database() as database:
         for each in _pages(database, archived):
             if as_json:
@@ -72,7 +75,10 @@ def add(name: str, as_json: bool) -> None:
 @json_option
 @plain_errors
 def show(name: str, as_json: bool) -> None:
-    """Show how many members a list has, and when it was created and archived."""
+    """Show a list's size and dates.
+
+    The dates are those of its creation and of its archiving.
+    """
     with _database() as database:
         found = database.lists.require(name)
     if as_json:

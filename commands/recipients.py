@@ -100,7 +100,10 @@ def remove(addresses: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @plain_errors
 def list_(search: str | None, domain: str | None, list_name: str | None, status: str | None, as_json: bool) -> None:
-    """List recipients with their status, in the order in which they were added. Options narrow the list."""
+    """List recipients, in the order in which they were added.
+
+    With options, only the recipients who match all of them are shown.
+    """
     form = _as_json if as_json else _as_text
     try:
         words = clean_search(search) if search is not None else ()
@@ -205,10 +208,12 @@ def _require_list(name: str, known: Mapping[str, int]) -> None:
 @click.option("--all", "everyone", is_flag=True, help="Include inactive recipients and their status.")
 @plain_errors
 def export(output: Path | None, everyone: bool) -> None:
-    """Export active recipients as CSV, with their lists and personal fields.
+    """Export active recipients as CSV.
 
-    An import with --fields reads the file back unchanged. An apostrophe is put in front of each cell that a spreadsheet
-    would run as a formula, and removed on import. With --output, the file is written completely or not at all.
+    The file has a column for their lists, and one for each personal field, if there are any.
+
+    An import with --fields restores everything in the file. Each cell that a spreadsheet would run as a formula gets an
+    apostrophe in front, which the import removes. With --output, the file is written completely or not at all.
     """
     with _database() as database:
         chunks = _exported(database, everyone)

@@ -10,6 +10,7 @@ With --all, there are three services: one that is sending, one without a mail se
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -41,7 +42,7 @@ SCHEMES = ("light", "dark")
 MAX_HEIGHT = 4_000  # pixels of a picture
 THUMBNAIL = {"desk": 320, "phone": 120}  # pixels of width on the sheets
 AGES = {sample.HELD: 3, sample.MINUTES: 9, sample.NEWSLETTER: 2}  # days
-TONIGHT = sample.NEXT_WEEK + 1  # the email that is being sent
+TONIGHT = sample.PERSONAL + 1  # the email that is being sent
 NOT_PICTURED = ("/frame", "/source", "/html", ".csv", "/static/<path:filename>")  # files and frames
 
 
@@ -55,20 +56,23 @@ class Shot(NamedTuple):
 def fill_in(page: Page) -> None:
     page.locator("[name=email_subject]").fill("Season’s greetings")
     page.locator("[name=email_content]").fill("Hello {{ name | there }},\n\nwe sing on Monday.")
-    if page.locator("[name=timestamp]").count():
-        page.locator("[name=timestamp]").fill("2030-01-02T09:00:00")
+    if page.locator("[name=date]").count():
+        page.locator("[name=date]").fill("2030-01-02")
+        page.locator("[name=time]").fill("09:00")
     page.locator("[name=audience][value=everyone]").check()
 
 
 def review(page: Page) -> None:
     fill_in(page)
     with page.expect_event("load"):
-        page.get_by_role("button", name="Preview", exact=True).click()
+        page.get_by_role("button", name=re.compile("^Review (and schedule|changes)")).click()
 
 
 def refuse(page: Page) -> None:
-    page.locator("[name=timestamp]").fill("1969-01-02T09:00:00")
-    review(page)
+    fill_in(page)
+    page.locator("[name=date]").fill("1969-01-02")
+    with page.expect_event("load"):
+        page.get_by_role("button", name=re.compile("^Review ")).click()
 
 
 def remove_selected(page: Page) -> None:

@@ -63,7 +63,7 @@ def known_faults(product: str) -> Finding:
     name, _, number = product.partition(" ")
     version = tuple(map(int, re.findall("[0-9]+", number)))
     if name == "SQLite" and version < WAL_RESET_FIXED:
-        text = f"{product} has the WAL-reset bug, which can rarely corrupt a database; fixed in 3.51.3"
+        text = f"{product} has the WAL-reset bug, which in rare cases corrupts a database; fixed in 3.51.3"
         return warning(
             "version", text, "pip install -r requirements.txt installs a newer one (pysqlite3) on most machines"
         )

@@ -21,7 +21,8 @@ DAY = timedelta(days=1)
 START_SENDER = {
     "cron": "run ./makecron.sh, or keep ./start_flask.sh or python task.py --watch running; "
     "python task.py shows what is wrong",
-    "rq-scheduler": "run ./makecron.sh, and check that the RQ worker and rqscheduler run, as under ./start_flask.sh; "
+    "rq-scheduler": "run ./makecron.sh, and check that the RQ worker and rqscheduler are running (./start_flask.sh "
+    "starts both); "
     "python task.py shows what is wrong",
 }
 SEE_LOG = "see tasklog.log: the server refuses mail, the daily limit is reached (SMTP_MAX_PER_DAY), or a sender hangs"

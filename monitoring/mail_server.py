@@ -41,7 +41,7 @@ REPLY_REMEDIES = (
     ),
     (r"\b(?:helo|ehlo)\b", "set SMTP_HELO_NAME to the public name of this machine"),
     (r"\bstarttls\b|\b(?:tls|encryption)\b.*\brequired", "use smtp+tls:// in EMAIL_URL"),
-    (r"^4.*(?:\bauth|\blog ?in\b|credential)", f"{WAIT}; if this goes on, {CHECK_LOGIN}"),
+    (r"^4.*(?:\bauth|\blog ?in\b|credential)", f"{WAIT}; if this continues, {CHECK_LOGIN}"),
     (r"^53|\bauthenticat|\blog ?in\b|credential|password|user ?name", CHECK_LOGIN),
     (
         r"limit|quota|exceed|too many|credits?\b|\brate\b|throttl",

@@ -70,7 +70,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             return
         queue = wake_ups.stats()
     except QueueUnavailable as failure:
-        yield error("redis", str(failure), "meanwhile, mail is sent by the safety net: ./makecron.sh")
+        yield error("redis", str(failure), "until then, let cron send mail: ./makecron.sh")
         return
     parts = "run ./start_flask.sh, or: systemctl start email-endpoint-worker email-endpoint-scheduler"
     yield ok("redis", f"{wake_ups.address}: {queue.armed:,} wake-ups scheduled, {queue.waiting:,} queued")

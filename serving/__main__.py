@@ -99,7 +99,7 @@ def _greeting(settings: Settings, address: Address) -> list[str]:
     url = settings.email_url
     if url.path:
         folder = url.path.relative_to(FOLDER) if url.path.is_relative_to(FOLDER) else url.path
-        lines.append(f"Messages are saved in {folder}. Nothing leaves this machine until you set EMAIL_URL.")
+        lines.append(f"Messages are saved in {folder}. To send mail instead, run: flask setup")
     else:
         lines.append(f"Mail is sent through {url.host}:{url.port} ({url.scheme}).")
     if settings.scheduler == "rq-scheduler":

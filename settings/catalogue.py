@@ -192,8 +192,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("PORT", "the port that `start_flask.sh` listens on", "a whole number from 1 to 65535", ("5001",)),
         Setting(
             "API_TOKEN",
-            "the [access token](deploy.md#access-tokens) for programs and people. While you replace one, separate"
-            " several with commas. Without one, only this machine has access",
+            "the [access token](deploy.md#access-tokens) for programs and people. To replace a token, set both the old"
+            " and the new one, separated by a comma. Without a token, only this machine has access",
             "tokens of 16 or more ASCII characters, without spaces, separated by commas",
             hint="create one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
         ),
@@ -206,8 +206,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         ),
         Setting(
             "TRUSTED_PROXIES",
-            "how many proxies in front of the service may set `X-Forwarded-*` (or `Forwarded`, for the client's"
-            " address)",
+            "how many proxies in front of the service are trusted to set `X-Forwarded-*`. For the client's address,"
+            " they can set `Forwarded` instead",
             "a whole number from 0 to 100",
             ("1",),
         ),
@@ -224,7 +224,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
             "a whole number from 1 to 64",
             ("2",),
         ),
-        Setting("MAX_BODY", "the largest request", SIZE, ("25MB", "512kB")),
+        Setting("MAX_BODY", "the largest request that is accepted", SIZE, ("25MB", "512kB")),
         Setting(
             "RATE_LIMIT",
             "how many requests one client may send per minute. 0 means no limit. Without Redis, each process of the web"

@@ -14,10 +14,10 @@ INTRODUCTION = """\
 
 This page lists every setting, with its default and its meaning.
 
-Set them in the environment, or in a file `.env` in the project's folder. The environment takes precedence, and an empty
-value means the default. The web server, `task.py` and `flask` read the same settings. If a value is invalid, nothing
-starts, and each problem is printed on a line of its own. The **Health** page shows every setting, its value (never a
-secret), where it comes from, and what it means.
+Set these in the environment, or in a file `.env` in the project's folder. The environment takes precedence, and an
+empty value means the default. The web server, `task.py` and `flask` read the same settings. If a value is invalid,
+nothing starts, and each problem is printed on a line of its own. The **Health** page shows every setting, its value
+(never a secret), where it comes from, and what it means.
 
 To connect your mail server, run `flask setup`, which writes `EMAIL_URL` and `MAIL_FROM` for you
 ([mail server](mail-server.md)). For anything else, copy `.env.example`, which has an example of every setting, and
@@ -50,7 +50,7 @@ Durations are whole numbers with `s`, `m`, `h` or `d`, such as `90d`. Sizes are 
 This page and `.env.example` are generated from `settings/catalogue.py` by `python -m settings.documents`.
 """
 EXAMPLE_HEADER = """\
-# The settings of email-endpoint, each with an example. Copy this file to .env, where only you can read it:
+# The settings of email-endpoint, each with an example. Copy this file to .env, readable only by you:
 #     cp .env.example .env && chmod 600 .env
 # Then remove the # in front of the settings that you want to change. docs/settings.md has more about each of them.
 """

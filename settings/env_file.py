@@ -72,7 +72,7 @@ def _around_value(text: str, name: str) -> tuple[str, str]:
     pattern = QUOTED if before and line.startswith(("'", '"'), before.end()) else UNQUOTED
     value = pattern.fullmatch(line, before.end()) if before else None
     if before is None or value is None:
-        raise ValueError(f"the line of {name} in .env is not understood")
+        raise ValueError(f"cannot parse the line in .env that sets {name}")
     return text[: start + before.end()], value["after"] + text[start + len(line) :]
 
 

@@ -81,7 +81,7 @@ def has_control(text: str) -> bool:
 def refuse_quotation_marks(text: str) -> None:
     """Reject a value in quotes. Reading `.env` removes quotes, but `docker run --env-file` keeps them."""
     if text[:1] in ('"', "'") and re.fullmatch(r"""(["']).*\1(\s+#.*)?""", text, re.DOTALL):
-        raise RefusedError("the quotation marks are part of the value; remove them (docker run --env-file does not)")
+        raise RefusedError("the quotation marks are part of the value; remove them (docker run --env-file keeps them)")
 
 
 def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:

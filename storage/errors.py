@@ -220,7 +220,7 @@ class TemplateExists(DBError):
     """Another template has this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f'The template "{name}" exists already')
+        super().__init__(f'The template "{name}" already exists')
         self.name = name
 
 
@@ -228,7 +228,7 @@ class NoSuchRemoval(DBError):
     """The removal was undone already, or can no longer be undone."""
 
     def __init__(self, removal_id: int) -> None:
-        super().__init__(f"removal {removal_id} cannot be undone any more")
+        super().__init__(f"removal {removal_id} can no longer be undone")
         self.removal_id = removal_id
 
 

@@ -51,7 +51,7 @@ def setup() -> None:
 
 
 def _require_terminal_and_effect(settings: Settings, file: Path) -> None:
-    """Raise ClickException if nobody can answer, or if what the answers lead to would have no effect."""
+    """Raise ClickException if there is no terminal for the questions, or if the new settings would have no effect."""
     if not is_interactive():
         raise click.ClickException(NOT_INTERACTIVE)
     for name in NAMES:
@@ -63,8 +63,8 @@ def _require_terminal_and_effect(settings: Settings, file: Path) -> None:
     source = _source(settings, "EMAIL_URL")
     if source.startswith("EMAIL_URL_FILE"):
         raise click.ClickException(
-            f"The mail server is in the file that {source} names. Change it there, or remove EMAIL_URL_FILE and run"
-            " flask setup again."
+            f"EMAIL_URL is read from a file ({source}). Change it there, or remove EMAIL_URL_FILE and run flask setup"
+            " again."
         )
     if not os.access(file.resolve().parent, os.W_OK | os.X_OK):
         raise click.ClickException(
@@ -77,7 +77,8 @@ def _ask(settings: Settings, file: Path) -> Mapping[str, str]:
     """Return the values to write. There are none if they are in `.env` already, or if the person does not confirm."""
     present = settings.email_url
     say("Connect this service to your mail server.")
-    say("Enter keeps the answer in brackets. Nothing changes until you confirm at the end. Ctrl-C stops.")
+    say("To keep the answer in brackets, press Enter. To stop, press Ctrl-C.")
+    say("Nothing changes until you confirm at the end.")
     say()
     server = ask_server(present)
     sender = ask_sender(settings.mail_from if _source(settings, "MAIL_FROM") != "default" else None)
@@ -126,4 +127,4 @@ def _say_what_is_next(file: Path) -> None:
         say("with systemd:  systemctl restart email-endpoint-web email-endpoint-watcher", indent="  ")
         say("with cron:     restart the web server; the next job uses the new settings", indent="  ")
     say()
-    say("Then run flask check. It lists everything that is still to do.")
+    say("Then run flask check. It lists what still needs attention.")

@@ -34,7 +34,7 @@ def ask_server(present: EmailURL) -> EmailURL:
     known = provider_of(present.host)
     names = [provider.name for provider in PROVIDERS]
     default = names.index(known[0].name) if known else len(PROVIDERS) if present.host else None
-    say("Who sends your mail?")
+    say("Which provider sends your mail?")
     chosen = choose("Provider", [*names, OTHER], default)
     say()
     if chosen == len(PROVIDERS):
@@ -65,7 +65,7 @@ def ask_details(present: EmailURL) -> EmailURL:
 def ask_login(server: EmailURL, present: EmailURL, sender: Mailbox) -> EmailURL:
     """Return the server with a user name and password. Enter keeps those of `present`, if it is the same server."""
     if server.scheme == "smtp" and not is_this_machine(server.host):
-        say("Without encryption, no password is sent over the network. So there is no login.")
+        say("Without encryption, a password could be read on the network, so this server is used without a login.")
         return server._replace(user=None, password=None)
     known = provider_of(server.host)
     about = known[1] if known else Server("", "If the server needs no login, press Enter.")
@@ -94,10 +94,10 @@ def _ask_user(about: Server, kept: str, sender: Mailbox, *, required: bool) -> s
 
 
 def ask_sender(present: Mailbox | None) -> Mailbox:
-    """Return the address that mail comes from, and the name that people see."""
-    address = ask("Address that your mail comes from", _address, present.address if present else "")
+    """Return the sender's address and name."""
+    address = ask("Sender's address", _address, present.address if present else "")
     name = present.name if present else ""
-    label = f"Name that people see ({NONE} for none)" if name else "Name that people see, such as Summer Club"
+    label = f"Sender's name ({NONE} for none)" if name else "Sender's name, such as Summer Club"
     return ask(label, lambda typed: _named("" if typed == NONE else typed, address), name)
 
 
@@ -125,7 +125,9 @@ def _text(typed: str) -> str:
 def _host(typed: str) -> str:
     host = typed.lower()
     if not re.fullmatch(HOST, host):
-        raise InvalidAnswer("Enter the name alone, such as smtp.example.com. International names begin with xn--.")
+        raise InvalidAnswer(
+            "Enter only the name, such as smtp.example.com. Write an international name in its ASCII form (xn--…)."
+        )
     return host
 
 
@@ -147,7 +149,7 @@ def _address(typed: str) -> str:
     except RefusedError:
         raise InvalidAnswer("Enter an address such as news@example.com, in ASCII.") from None
     if sender.name:
-        raise InvalidAnswer("Enter the address alone. The name is the next question.")
+        raise InvalidAnswer("Enter only the address. The name is the next question.")
     if "@" not in typed or typed.endswith("@localhost"):
         raise InvalidAnswer("Mail servers reject this address. Enter one of yours, such as news@example.com.")
     return sender.address
@@ -157,4 +159,4 @@ def _named(name: str, address: str) -> Mailbox:
     try:
         return mailbox(mailbox_text(name, address))
     except InvalidValueError:
-        raise InvalidAnswer("That name cannot be sent. Leave out line breaks and =?.") from None
+        raise InvalidAnswer('That name cannot be used. Remove line breaks and the characters "=?".') from None

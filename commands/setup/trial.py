@@ -1,4 +1,4 @@
-"""Try out the answers of `flask setup` on the real mail server, until they work or the person goes on without.
+"""Try out the answers of `flask setup` on the real mail server, until they work or the person continues without.
 
 First the login, as `flask check` tests it, then a message to an address of the person's choice. If the server refuses
 something, only the answer that caused it is asked for again.
@@ -36,7 +36,7 @@ CORRECTIONS = (
     "server, port and encryption",
     "sender",
     "nothing: test again",
-    "nothing: go on without a successful test",
+    "nothing: continue without a successful test",
 )
 LOGIN, SERVER, SENDER, AGAIN, GO_ON = range(len(CORRECTIONS))
 # The first pattern that occurs in a remedy says which answer was probably wrong.
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
 
 def working(settings: Settings, answers: Answers) -> Answers:
-    """Return the answers, corrected until the mail server accepts them, or as they are when the person goes on."""
+    """Return the answers, corrected until the mail server accepts them or the person continues without a test."""
     recipient = ""
     while True:
         problem = _login_problem(answers.applied_to(settings))
@@ -92,7 +92,7 @@ def _ask_recipient(settings: Settings, default: str) -> str:
         except ValidationError as invalid:
             raise InvalidAnswer(f"The address {invalid.message.rstrip('.')}.") from None
 
-    return ask(f"Send a test message to ({NONE} for none)", check, default)
+    return ask(f"Address for the test ({NONE} to skip)", check, default)
 
 
 def _sending_problem(settings: Settings, recipient: str) -> Finding | None:

@@ -234,7 +234,7 @@ class Session(ProtocolState):
     # Replies
 
     def _handle_all_accepted(self, text: str, at: float) -> None:
-        """Do in one step what `_handle_reply` would do in four."""
+        """Handle in one step four accepting replies that arrived together, as `_handle_reply` would one by one."""
         envelope = self.pending[0][1]
         self.pending.clear()
         self.wait_count += 4

@@ -11,7 +11,7 @@ in this order:
    least half of the columns is the header, if there is one.
 4. A file with one column has no header.
 
-If two columns fit equally well, or none does, nobody guesses: AddressColumnUnknown asks for the column. A file that
+If two columns fit equally well, or none does, AddressColumnUnknown asks for the column. A file that
 people upload, or give to a command, is read leniently, because they see what was found. A program's file is not: there,
 a mistake would go unnoticed.
 """
@@ -277,7 +277,7 @@ def _single_column(tables: Tables) -> Layout:
 
 
 def _by_values(tables: Tables) -> Layout:
-    """Return the layout of a file whose addresses are recognised by what they look like."""
+    """Return the layout of a file in which values, not a header, identify the address column."""
     if text := _as_text(tables):
         return text
     delimiter, columns = _guess(tables)

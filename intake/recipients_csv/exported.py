@@ -1,7 +1,7 @@
 """The columns of an exported file of recipients: addresses, statuses, lists and personal fields.
 
-Columns of lists and fields are there only if there are any. An import that makes all columns fields reads such a file
-back unchanged.
+Columns of lists and fields are there only if there are any. An import that makes all columns fields restores
+everything in such a file.
 """
 
 from __future__ import annotations

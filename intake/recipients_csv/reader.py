@@ -105,8 +105,8 @@ class AddressFile:
             self._record_invalid(row)
             return None
         if not row.text.isascii() and self._is_beyond_idna_limit(row.text):
-            limit = "more internationalised domains than can be checked at once; import it in several parts"
-            self._record_invalid(InvalidLine(row.line, f"the file has {limit}", row.cells))
+            reason = "the file has too many internationalised domains to check at once; split it into several files"
+            self._record_invalid(InvalidLine(row.line, reason, row.cells))
             return None
         clean = clean_typed_address if ">" in row.text or ":" in row.text else clean_address
         address: Address | None

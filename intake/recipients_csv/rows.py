@@ -336,7 +336,7 @@ def _without_separator_line(head: list[str]) -> tuple[list[str], str | None]:
         text = line.lstrip(BLANKS)
         if found := _SEPARATOR_LINE.fullmatch(text):
             if found[1] not in DELIMITERS:
-                raise _UnreadableError(number + 1, "sep= must name a comma, a semicolon or a tab")
+                raise _UnreadableError(number + 1, "sep= must be followed by a comma, a semicolon or a tab")
             return [*head[:number], "\n", *head[number + 1 :]], found[1]
         if text:
             break

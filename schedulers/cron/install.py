@@ -81,8 +81,8 @@ def _install_here() -> str:
 
 def _local_mail_note(settings: Settings) -> str:
     return (
-        f"Messages are still saved in {settings.email_url.path}. To send them, set EMAIL_URL in "
-        f"{settings.folder / '.env'} (cron reads no other variables): EMAIL_URL=smtp+tls://user:password@host:587"
+        f"Messages are only saved in {settings.email_url.path}. To send mail, run flask setup. "
+        f"(cron reads settings only from {settings.folder / '.env'}.)"
     )
 
 

@@ -49,7 +49,7 @@ class PipelinedTransaction:
     """A PendingTransaction whose statements have all been sent."""
 
     def __init__(self, connection: PGconn, *, all_known: bool) -> None:
-        """`all_known`: the server had already prepared all of its statements."""
+        """Wait for the results on `connection`. `all_known` is true if every statement had been prepared before."""
         self.descriptor = connection.socket
         self._connection: PGconn | None = connection
         self._all_known = all_known

@@ -130,7 +130,7 @@ def write(person: Person, subject: str, content: str) -> None:
 
 
 def preview(person: Person) -> None:
-    person.press("button", "Preview")
+    person.press("button", "Review and schedule")
     person.read("Not scheduled yet")
 
 
@@ -141,7 +141,7 @@ def show_as_grace(person: Person) -> None:
 
 
 def send(person: Person, to: str) -> None:
-    person.press("button", f"Yes, send it now to {to}")
+    person.press("button", f"Send now to {to}")
     person.read_title("Scheduled")
 
 

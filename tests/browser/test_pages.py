@@ -1,4 +1,4 @@
-"""Every page in a real browser, light and dark, on a phone and without scripts: accessible, strict and narrow."""
+"""Every page in a real browser, light and dark, on a phone and without scripts: accessible, safe and not too wide."""
 
 from __future__ import annotations
 

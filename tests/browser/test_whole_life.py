@@ -105,11 +105,11 @@ def import_recipients(page: Page, person: Hands, file: Path) -> None:
 def write_email(page: Page, person: Hands) -> None:
     person.press(page.get_by_role("link", name="New email"))
     person.write(page.get_by_label("Subject"), "Tonight at eight")
-    person.write(page.get_by_label("Content"), "We sing in the great hall.")
-    person.write_time(page.get_by_label("Send at"), "2026-01-02T03:04:05")
-    person.press(page.get_by_role("button", name="Preview"))
+    person.write(page.get_by_label("Message"), "We sing in the great hall.")
+    person.write_time(page.get_by_label("Date"), page.get_by_label("Time", exact=True), "2026-01-02T03:04")
+    person.press(page.get_by_role("button", name="Review"))
     expect(page.get_by_text("This time has passed. The email will be sent immediately")).to_be_visible()
-    person.press(page.get_by_role("button", name="Yes, send it now to 3 recipients"))
+    person.press(page.get_by_role("button", name="Send now to 3 recipients"))
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
 
 

@@ -82,7 +82,7 @@ def test_one_email_is_shown_with_its_counts_lateness_and_reasons(emails: Command
     assert lines[0] == "email 7: sent"
     assert "delay: 0 s (first delivery) to 0 s (last)" in lines
     assert "deliveries: 1 of 3 sent, 2 failed" in lines
-    assert lines[-2:] == ["  2 failed: 550, such as p0@example.com", "      550 no"]
+    assert lines[-2:] == ["  2 failed: 550, for example p0@example.com", "      550 no"]
     told = json.loads(emails("show", "7", "--json").stdout)
     assert told["reasons"][0]["count"] == 2
     assert told["pruned"] is False

@@ -70,10 +70,10 @@ def test_remove_says_when_there_was_none(own_crontab: Crontab, project: Path) ->
 
 @pytest.mark.usefixtures("own_crontab")
 def test_it_says_that_mail_stays_here_until_a_mail_server_is_named(project: Path) -> None:
-    assert f"Messages are still saved in {project}/outbox" in makecron(project).stdout
-    assert "still saved in" in makecron(project, EMAIL_URL="smtp://localhost").stdout  # cron does not see this variable
+    assert f"Messages are only saved in {project}/outbox" in makecron(project).stdout
+    assert "only saved in" in makecron(project, EMAIL_URL="smtp://localhost").stdout  # cron does not see this variable
     dotenv(project, "EMAIL_URL=smtp://localhost:25\n")
-    assert "still saved in" not in makecron(project).stdout
+    assert "only saved in" not in makecron(project).stdout
 
 
 def test_wrong_settings_are_told_and_nothing_is_installed(own_crontab: Crontab, project: Path) -> None:

@@ -86,8 +86,8 @@ def test_a_whole_run_in_a_terminal(project_copy: Path, postfix: Postfix) -> None
             ("Host name of the mail server: ", "localhost"),
             ("Encryption [1]: ", ""),
             ("Port [587]: ", port),
-            ("Address that your mail comes from [old@example.com]: ", "news@example.com"),
-            ("Name that people see (- for none) [Old]: ", 'Café "#1" 日本'),
+            ("Sender's address [old@example.com]: ", "news@example.com"),
+            ("Sender's name (- for none) [Old]: ", 'Café "#1" 日本'),
             ("User name: ", USER),
             ("Password (not shown while you type): ", "wrong-password"),
         ):
@@ -101,7 +101,7 @@ def test_a_whole_run_in_a_terminal(project_copy: Path, postfix: Postfix) -> None
         terminal.expect("Password (not shown while you type) [keep]: ")
         terminal.enter(PASSWORD)
         assert f"ok: localhost:{port} accepted the login as {USER}" in terminal.expect(
-            "Send a test message to (- for none) [news@example.com]: "
+            "Address for the test (- to skip) [news@example.com]: "
         )
         terminal.enter("Ada <ada@example.org>")
         terminal.expect("accepted the test")
@@ -137,7 +137,7 @@ def test_ctrl_c_leaves_everything_as_it_is_and_the_terminal_usable(project_copy:
             ([*local(silent.port), *SENDER, ""], "a few seconds."),
         ):
             with Terminal(SETUP, project_copy, CLEAN_ENVIRONMENT) as terminal:
-                terminal.expect("Ctrl-C stops.")
+                terminal.expect("To stop, press Ctrl-C.")
                 for answer in answers:
                     terminal.expect(": ")
                     terminal.enter(answer)
@@ -282,13 +282,13 @@ def test_invalid_answers_are_asked_for_again(answered: Run, server: ScriptedServ
     ]
     result = answered(*wrong_and_right)
     assert result.exit_code == 0, result.output
-    for reason in ("from 1 to 8", "Enter the name alone", "from 1 to 65535", "the address alone", "The address is not"):
+    for reason in ("from 1 to 8", "Enter only the name", "from 1 to 65535", "only the address", "The address is not"):
         assert reason in text_of(result)
 
 
 def test_no_password_is_sent_over_a_network_without_encryption(answered: Run) -> None:
     result = answered(OWN, "192.0.2.1", "3", "25", *SENDER)
-    assert "So there is no login." in text_of(result) and "Password" not in text_of(result)
+    assert "so this server is used without a login." in text_of(result) and "Password" not in text_of(result)
 
 
 @pytest.mark.parametrize(("name", "value"), [("EMAIL_URL", "maildir:outbox"), ("MAIL_FROM", "")])
@@ -305,7 +305,7 @@ def test_a_mail_server_in_a_file_of_its_own_is_left_alone(answered: Run, tmp_pat
     (tmp_path / ".env").write_text("EMAIL_URL_FILE=url\n")
     (tmp_path / ".env").chmod(0o600)
     result = answered()
-    assert result.exit_code == 1 and "EMAIL_URL_FILE in .env names" in result.stderr
+    assert result.exit_code == 1 and "EMAIL_URL is read from a file (EMAIL_URL_FILE in .env)" in result.stderr
 
 
 @pytest.fixture

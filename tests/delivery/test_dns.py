@@ -54,7 +54,7 @@ def test_a_name_server_that_fails_is_one_error_and_no_attempt(answer: bytes | No
 
 @pytest.fixture
 def found_late(mailing: Named) -> Iterator[tuple[Popen[str], Callable[[], str]]]:
-    """Return the last output of a sender that waits for a name longer than its lease lasts."""
+    """Return the last output of a sender whose lease expires while it waits for DNS."""
     wait = threading.Event()
 
     def answer() -> bytes:

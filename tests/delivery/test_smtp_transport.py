@@ -1,4 +1,4 @@
-"""Real sockets: pieces, TLS, deadlines, and servers that hang up."""
+"""Real sockets: fragmented data, TLS, deadlines, and servers that hang up."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class TestSchemaVersion:
 
 
 class TestDamagedCounters:
-    """A row of `counters` or `meta` that was changed by hand. SQLite stores a text in an integer column, too."""
+    """A row of `counters` or `meta` that was changed by hand. SQLite also stores text in an integer column."""
 
     @pytest.fixture
     def installation(self, tmp_path: Path) -> Installation:

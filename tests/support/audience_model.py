@@ -383,7 +383,7 @@ class Run:
         assert self._is_wanted(mail, person), "sent to someone who is no longer in the audience"
 
     def _die(self) -> None:
-        """The sender dies. The next one takes over, and knows of each message whether it left."""
+        """Let the sender die. The next one takes over, and knows which messages were sent."""
 
         def resolve(delivery: Delivery) -> DeliveryUpdate:
             key = delivery.event_id, delivery.recipient_id
@@ -425,7 +425,7 @@ class Run:
         return self._random.choice(list(self._lists)) if self._lists else None
 
     def _any_person(self) -> Person | None:
-        """Return someone, often someone to whom a message is just being sent."""
+        """Return a random recipient, often one to whom a message is being sent."""
         there = [person for person in self._people.values() if not person.is_removed]
         claimed = {recipient_id for _, recipient_id, _ in self._claims}
         if self._random.random() < 0.7:

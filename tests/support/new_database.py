@@ -68,7 +68,7 @@ def _sqlite_file() -> bytes:
 
 @cache
 def _template(server: PostgreSQLServer) -> str:
-    """Return the name of a database that `db_init` has created, and nobody is connected to."""
+    """Return the name of a database that `db_init` has created, and that has no open connections."""
     url = server.new_database()
     db_init(load_settings({"DATABASE_URL": url}, Path()), datetime.now(UTC))
     return url.rpartition("/")[2]

@@ -22,8 +22,8 @@ class Hands(Protocol):
     def write(self, field: Locator, text: str) -> None:
         """Replace the text of a field."""
 
-    def write_time(self, field: Locator, moment: str) -> None:
-        """Enter a time, given as 2026-01-02T03:04:05."""
+    def write_time(self, date: Locator, clock: Locator, moment: str) -> None:
+        """Enter a time before noon, given as 2026-01-02T03:04."""
 
     def choose_file(self, field: Locator, file: Path) -> None:
         """Choose a file in the browser's file dialog."""
@@ -51,8 +51,9 @@ class Mouse:
         field.click()
         field.fill(text)
 
-    def write_time(self, field: Locator, moment: str) -> None:
-        field.fill(moment)
+    def write_time(self, date: Locator, clock: Locator, moment: str) -> None:
+        for field, text in zip((date, clock), moment.split("T"), strict=True):
+            field.fill(text)
 
     def choose_file(self, field: Locator, file: Path) -> None:
         with self.page.expect_file_chooser() as chooser:
@@ -94,14 +95,14 @@ class Keyboard:
         self.page.keyboard.press("Control+a")
         self.page.keyboard.type(text)
 
-    def write_time(self, field: Locator, moment: str) -> None:
-        """Type the parts in the order of the browser's locale, en-US: month, day, year, hour, minute, second."""
-        year, month, day, *clock = moment.replace("T", "-").replace(":", "-").split("-")
-        self._go_to(field)
+    def write_time(self, date: Locator, clock: Locator, moment: str) -> None:
+        """Type the parts in the order of the browser's locale, en-US: month, day, year, then hour, minute."""
+        year, month, day, hour, minute = moment.replace("T", "-").replace(":", "-").split("-")
+        self._go_to(date)
         self.page.keyboard.type(f"{month}{day}{year}")
-        self.page.keyboard.press("ArrowRight")
-        self.page.keyboard.type("".join(clock) + "AM")
-        assert field.input_value() == moment
+        self._go_to(clock)
+        self.page.keyboard.type(f"{hour}{minute}AM")
+        assert f"{date.input_value()}T{clock.input_value()}" == moment
 
     def choose_file(self, field: Locator, file: Path) -> None:
         self._go_to(field)

@@ -18,7 +18,7 @@ from tests.support.service import wait_until
 
 
 class Answer(BaseHTTPRequestHandler):
-    """A web server that answers 200 to `/healthz` and 503 to everything else, or the reverse if it is ill."""
+    """A web server that answers 200 to `/healthz` and 503 to everything else, or the reverse if it is unhealthy."""
 
     is_ill = False
 

@@ -48,7 +48,7 @@ def test_errors_stand_on_lines_of_their_own_at_a_terminal(tmp_path: Path) -> Non
 
 
 def visible(line: str) -> str:
-    """Return what a terminal finally shows of a line."""
+    """Return what remains visible of a line in a terminal."""
     shown = ""
     for part in line.split("\r"):
         text = part.replace("\x1b[K", "")

@@ -9,8 +9,8 @@ from monitoring.mail_server import remedy_for
 REMEDIES = [
     ("535 5.7.8 authentication failed", "check the user name and password in EMAIL_URL"),
     ("534-5.7.9 Application-specific password required. Learn more at https://x", "check the user name and password"),
-    ("454 4.7.0 Temporary authentication failure", "wait: the sender tries again every minute; if this goes on"),
-    ("421 4.7.0 Too many login attempts", "wait: the sender tries again every minute; if this goes on"),
+    ("454 4.7.0 Temporary authentication failure", "wait: the sender tries again every minute; if this continues"),
+    ("421 4.7.0 Too many login attempts", "wait: the sender tries again every minute; if this continues"),
     ("530 5.7.0 Must issue a STARTTLS command first", "use smtp+tls:// in EMAIL_URL"),
     ("550 5.4.5 Daily user sending limit exceeded", "wait until the mail provider's limit allows more"),
     ("552 5.2.2 Outgoing message quota exceeded", "wait until the mail provider's limit allows more"),

@@ -1,4 +1,4 @@
-"""Granian sends a body that is a list in one piece; all others pass through a channel, chunk by chunk."""
+"""Granian sends a body that is a list at once, and passes any other body through a channel, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def remove_member(list_id: int, recipient_id: int) -> AnyResponse:
         return error_answer(404, LIST_NOT_FOUND)
     removed = in_database(lambda database: _remove(database, found, recipient_id))
     if removed:
-        flash(f"Removed {removed} from the list. They remain a recipient.")
+        flash(f"Removed {removed} from the list. They are still among the recipients.")
     else:
         flash("This recipient is no longer on the list.", "warning")
     return redirect(safe_path(request.form.get("next") or f"/lists/{list_id}"), 303)

@@ -20,12 +20,12 @@ from web.form import read_page_form_with_options
 from web.pages.undo import UNDO_SECONDS, flash_removal
 from web.services import in_database
 
-MAX_NAMED = 10  # addresses on the page that asks
+MAX_NAMED = 10  # addresses on the confirmation page
 blueprint = Blueprint("selected_recipients", __name__)
 
 
 class Act(NamedTuple):
-    """What can be done with several recipients. The first word is on the button, the second in the message."""
+    """An action on several recipients. `verb` is on its button, `done` is in the message afterwards."""
 
     verb: str
     done: str
@@ -38,20 +38,20 @@ ACTS = {
         "Remove",
         "Removed",
         lambda recipient: True,
-        "They receive no more emails, and their waiting messages are cancelled. "
+        "They will receive no more emails, and their waiting messages will be cancelled. "
         f"You can undo this for {UNDO_SECONDS} seconds.",
     ),
     "unsubscribe": Act(
         "Unsubscribe",
         "Unsubscribed",
         lambda recipient: recipient.status != "unsubscribed",
-        "They receive no more emails, and their waiting messages are cancelled.",
+        "They will receive no more emails, and their waiting messages will be cancelled.",
     ),
     "reactivate": Act(
         "Reactivate",
         "Reactivated",
         lambda recipient: recipient.status != "active",
-        "They receive emails again. Do this only if they agreed to it.",
+        "They will receive emails again. Do this only if they have agreed.",
     ),
 }
 
@@ -71,7 +71,7 @@ def act_on_selected() -> AnyResponse:
     selected = in_database(lambda database: list(filter(None, map(database.recipients.get, ids))))
     chosen = [recipient for recipient in selected if act.applies_to(recipient)]
     if not chosen:
-        flash("None of them needs this any more. Nothing changed.", "warning")
+        flash("This has already been done for all of them. Nothing changed.", "warning")
         return redirect(back, 303)
     if form.fields.get("confirmed") != "yes":
         page = {"chosen": chosen, "shown": chosen[:MAX_NAMED], "others": len(ids) - len(chosen)}

@@ -1,4 +1,4 @@
-"""These tests run on each engine, and leave a whole database."""
+"""Run these tests on each engine, and check afterwards that the database is consistent."""
 
 from tests.support.each_engine import settings, whole
 

@@ -1,6 +1,6 @@
-"""Random lists, memberships, departures and kills: everyone in an audience gets one message, and nobody else any.
+"""Random lists, memberships, departures and kills: everyone in an audience gets one message, and no one else gets any.
 
-`bench/audience_model.py` does ten thousand acts.
+`bench/audience_model.py` runs ten thousand steps.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def _events(trace: str) -> Iterator[Event]:
 
 
 def _whole_lines(trace: str) -> Iterator[str]:
-    """Join a call that strace printed as two lines because of another thread. It counts as of its end."""
+    """Join a call that strace printed as two lines because of another thread. It takes effect at its second line."""
     begun: dict[str, str] = {}
     for line in trace.splitlines():
         thread, _, call = line.partition(" ")

@@ -71,7 +71,7 @@ WIDTHS = ((1280, 200), (768, 200), (1024, 100), (768, 100), (390, 100))
 CUT_OFF = """
 () => {
   const mayScroll = "[data-scroll], [data-scroll] *, pre, pre *, textarea, input, select, option, svg, svg *, iframe";
-  const exempt = `${mayScroll}, .legacy *, .skip, .visually-hidden, .visually-hidden *, :popover-open *`;
+  const exempt = `${mayScroll}, .skip, .visually-hidden, .visually-hidden *, :popover-open *`;
   const found = [];
   for (const element of document.querySelectorAll("body *")) {
     if (element.matches(exempt) || !element.checkVisibility({visibilityProperty: true})) continue;
@@ -203,7 +203,7 @@ class Tab:
     def faults_in_every_view(self, show: Callable[[Page], object]) -> list[str]:
         """Return the faults of the page that `show` opens: in light and dark, at each width, and without scripts.
 
-        The dark mode changes only colors, and a page without scripts has the same colors.
+        Dark mode changes only colours, and a page without scripts has the same colours.
         """
         self.complaints.clear()
         self.forget_colors()

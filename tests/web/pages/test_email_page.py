@@ -410,7 +410,7 @@ def make_due(api: Api) -> None:
 
 
 class TestUndo:
-    """What is sent now from a page leaves ten seconds later."""
+    """An email that is sent now from a page goes out after ten seconds."""
 
     def sent_now(self, api: Api) -> str:
         """Reschedule the email into the past, and return the path of the page that offers to undo that."""

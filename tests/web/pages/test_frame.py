@@ -105,7 +105,7 @@ def test_the_style_guide_exists_only_in_debug_mode(tmp_path: Path, monkeypatch: 
 
 
 def test_the_style_guide_shows_every_macro() -> None:
-    """A component that it does not show is not seen before it is used."""
+    """Otherwise, a component would first be seen on a finished page."""
     folder = Path("web/templates")
     macros = {
         name for file in (folder / "components").iterdir() for name in re.findall(r"{% macro (\w+)\(", file.read_text())

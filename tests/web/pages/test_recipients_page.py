@@ -417,7 +417,10 @@ class TestSelected:
         assert "<bdi>p09@example.com</bdi>" in asked and "p10@example.com" not in asked and "and 2 more" in asked
 
     def test_nothing_selected_or_nothing_to_do_changes_nothing(self, filled: Api) -> None:
-        for numbers, said in (([], "Select at least one recipient."), ([4], "None of them needs this any more.")):
+        for numbers, said in (
+            ([], "Select at least one recipient."),
+            ([4], "This has already been done for all of them."),
+        ):
             assert self.ask(filled, "reactivate", numbers).location == "/recipients"
             assert said in get(filled, "/recipients")
         assert self.ask(filled, "remove", [99], confirmed="yes").location == "/recipients"

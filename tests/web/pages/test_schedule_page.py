@@ -264,7 +264,7 @@ class TestSections:
         text = section(api, "sending")
         assert '<span class="percent">0%</span>' in text and 'aria-label="0% done"' in text
         counts = re.findall(r"<b>([0-9,]+)</b> ([a-z ]+)", text)
-        assert counts == [("1", "delivered"), ("1", "failed"), ("1,498", "to go")]
+        assert counts == [("1", "delivered"), ("1", "failed"), ("1,498", "waiting")]
 
     def test_text_of_an_email_is_text(self, api: Api) -> None:
         api.installation.save_email(1, HOUR, "<script>alert(1)</script>")

@@ -60,7 +60,7 @@ def test_a_name_is_used_once(page: Page) -> None:
     assert 'value="NEWSLETTER"' in again.text and names(page) == ["Newsletter"]
     save(page, "Other")
     refused = post(page, "/templates/2/rename", name="newsletter")
-    assert refused.status_code == 400 and "exists already" in text_of(refused) and 'value="newsletter"' in refused.text
+    assert refused.status_code == 400 and "already exists" in text_of(refused) and 'value="newsletter"' in refused.text
     assert names(page) == ["Newsletter", "Other"]
 
 
