@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,7 +17,7 @@ from tests.support.installation import Installation
 from tests.support.ports import unused_port
 from tests.support.samples import installation as sample_installation
 from tests.support.servers.web_server import serve
-from tests.support.web.browser import Elsewhere, Tab
+from tests.support.web.browser import PHONE, Elsewhere, Tab
 from web.auth.browsers import is_for_programs
 
 TOKEN = "the-token-of-the-pages"
@@ -120,6 +120,20 @@ def tab_of(chromium: Browser, site: Site, elsewhere: Elsewhere, **view: Any) -> 
     tab.close()
 
 
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, site: Site) -> Iterator[Tab]:
+    """A tab of someone who is logged in and only reads."""
+    with closing(Elsewhere()) as elsewhere, tab_of(chromium, site, elsewhere, storage_state=site.session) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def stranger(chromium: Browser, site: Site) -> Iterator[Tab]:
+    """A tab of someone who is not logged in."""
+    with closing(Elsewhere()) as elsewhere, tab_of(chromium, site, elsewhere) as tab:
+        yield tab
+
+
 def test_every_page_is_looked_at(settings: Any) -> None:
     pages = {
         rule.rule
@@ -202,10 +216,9 @@ JOURNEYS: dict[str, Callable[[Page], None]] = {
 
 
 @pytest.mark.parametrize("address", [*itertools.chain(*PAGES.values()), NO_SUCH_PAGE])
-def test_a_page_is_for_everyone(chromium: Browser, site: Site, elsewhere: Elsewhere, address: str) -> None:
-    session = None if address == "/login" else site.session
-    with tab_of(chromium, site, elsewhere, storage_state=session) as tab:
-        assert tab.faults_in_every_view(lambda page: page.goto(address.format(**site.names))) == []
+def test_a_page_is_for_everyone(reader: Tab, stranger: Tab, site: Site, address: str) -> None:
+    tab = stranger if address == "/login" else reader
+    assert tab.faults_in_every_view(lambda page: page.goto(address.format(**site.names))) == []
 
 
 @pytest.mark.parametrize("journey", JOURNEYS)
@@ -222,12 +235,29 @@ def test_the_browser_does_complain(chromium: Browser, site: Site, elsewhere: Els
     with tab_of(chromium, site, elsewhere) as tab:
         tab.page.goto("/login")
         tab.page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", BAD)
+        tab.page.evaluate(FAINT)
         faults = "\n".join(tab.faults())
         assert "px too wide" in faults and "axe: label" in faults and "Content Security Policy" in faults
         assert "asked elsewhere" not in faults
+        assert "axe: color-contrast" in faults and "Faint" in faults and "On phones" not in faults
+        tab.page.set_viewport_size(PHONE)
+        assert any("axe: color-contrast" in fault and "On phones" in fault for fault in tab.faults())
         with pytest.raises(PlaywrightError):
             tab.page.goto("http://elsewhere.example/")
         assert "http://elsewhere.example/" in elsewhere.asked[0]
 
 
-BAD = f'<nobr>{"wide " * 400}</nobr><input><img alt="" src="http://elsewhere.example/x.png">'
+CLEAR = "<p>Clear text</p>" * 9
+BAD = (
+    f'<nobr>{"wide " * 400}</nobr><input><img alt="" src="http://elsewhere.example/x.png">'
+    f'{CLEAR}<p id="faint">Faint text</p>{CLEAR}<p id="phone">On phones only</p>'
+)
+# The content security policy forbids style sheets in the page.
+FAINT = """
+() => {
+  for (const rule of [
+    "#faint { color: silver }", "#phone { color: lightgray }", "@media (min-width: 30rem) { #phone { display: none } }",
+  ])
+    document.styleSheets[0].insertRule(rule, document.styleSheets[0].cssRules.length);
+}
+"""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from database import Audience, Database, DeliveryUpdate, Word
-from settings import Settings, load_settings
+from database import Audience, Database, DeliveryUpdate, Word, open_database
+from settings import load_settings
 from storage.search.postings import CHUNK_SIZE
 from storage.sqlite.connection import SQLiteConnection
+from tests.support import new_database
 from tests.support.deliveries import EMAIL, NOON, NOW, address, addresses, ending, enter, failed, key, sent, start
+from tests.support.servers.postgresql_server import PostgreSQLServer
 
 Act = Callable[[Database], object]
 
@@ -169,14 +172,36 @@ def plans_of(database: Database, act: Act) -> dict[str, str]:
     return recorder.plans
 
 
-@pytest.fixture
-def settings(where: dict[str, str], tmp_path: Path) -> Settings:
-    return load_settings(where, tmp_path)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An installation that `fill` has filled. On PostgreSQL, it is a copy of one that was filled before."""
+    if request.param == "sqlite":
+        settings = load_settings({}, tmp_path)
+        new_database.create(settings, datetime.now(UTC))
+        with open_database(settings) as database:
+            fill(database)
+            yield database
+        return
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    url = server.new_database(_filled_template(server))
+    with open_database(load_settings({"DATABASE_URL": url}, tmp_path)) as database:
+        yield database
+    server.drop(url)
 
 
-@pytest.fixture
-def filled(database: Database) -> Database:
-    """Return an installation in which email 7 has a delivery in each state, 8 is scheduled, and 9 is held."""
+@cache
+def _filled_template(server: PostgreSQLServer) -> str:
+    """Return the name of a database that `fill` has filled, and nobody is connected to."""
+    url = new_database.ready_database(server)
+    settings = load_settings({"DATABASE_URL": url}, Path())
+    new_database.create(settings, datetime.now(UTC))
+    with open_database(settings) as database:
+        fill(database)
+    return url.rpartition("/")[2]
+
+
+def fill(database: Database) -> None:
+    """Give email 7 a delivery in each state, schedule email 8, and hold email 9."""
     start(database, 30)
     sender_id = enter(database)
     claims = database.claims.claim(sender_id, 0, NOW, 8)
@@ -198,7 +223,6 @@ def filled(database: Database) -> Database:
     database.connection.execute(
         "UPDATE imports SET status = 'undoing', last_id = 30 WHERE import_id = :id", id=import_id
     )
-    return database
 
 
 @pytest.mark.parametrize("act", [act for act in LISTS if "found" in act or "index" in act])

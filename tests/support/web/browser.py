@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +19,47 @@ ARGUMENTS = (
     "--disable-features=AutofillServerCommunication",
 )
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
-COLOR_RULES = ("color-contrast", "link-in-text-block")  # half of the time of axe; the other rules ignore colors
+COLOR_RULES = ("color-contrast", "link-in-text-block")  # the slowest rules; the others ignore colors
 # axe cannot check frames: the only frame holds an email, in which no script runs.
 OPTIONS = {"resultTypes": ["violations"], "iframes": False}
-ALL = {**OPTIONS, "runOnly": RULES}
 ONLY_COLORS = {**OPTIONS, "runOnly": {"type": "rule", "values": COLOR_RULES}}
-WITHOUT_COLORS = {**ALL, "rules": {rule: {"enabled": False} for rule in COLOR_RULES}}
+WITHOUT_COLORS = {**OPTIONS, "runOnly": RULES, "rules": {rule: {"enabled": False} for rule in COLOR_RULES}}
+# Checks the colors of three elements of each look, so that long tables take no longer than short ones. A look is what
+# the color rules depend on, in an element and its ancestors. Looks in `seen` were checked before.
+CHECK_COLORS = r"""
+async ([options, seen]) => {
+  const chains = new Map(), looks = new Map(), old = new Set(seen);
+  const chain = element => {
+    if (!element) return "";
+    if (!chains.has(element)) {
+      const style = getComputedStyle(element);
+      chains.set(element, chain(element.parentElement) + "|" + [
+        style.color, style.backgroundColor, style.backgroundImage, style.opacity, style.filter, style.mixBlendMode,
+        style.colorScheme, style.position, style.fontSize, style.fontWeight, style.textShadow,
+        style.textDecorationLine, style.borderBottom,
+      ]);
+    }
+    return chains.get(element);
+  };
+  for (const element of document.querySelectorAll("body, body *")) {
+    const texts = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+    const text = texts.map(node => node.data).join("").trim();
+    const isField = element.matches("input, select, textarea, button");
+    if (!(text || isField) || !element.checkVisibility({visibilityProperty: true})) continue;
+    const look = [
+      chain(element), element.localName, isField && element.type, (text.match(/[\p{L}\p{N}]/gu) ?? []).length > 1,
+      element.matches(":disabled, :disabled *, [aria-disabled=true], [aria-disabled=true] *"),
+      !!element.closest("label")?.control?.disabled,
+    ].join();
+    looks.set(look, [...looks.get(look) ?? [], element]);
+  }
+  const fresh = [...looks].filter(([look]) => !old.has(look)).map(([, elements]) => elements);
+  const some = fresh.flatMap(elements => [elements[0], elements[elements.length >> 1], elements.at(-1)]);
+  const include = [...new Set(some)];
+  const violations = include.length ? (await axe.run({include}, options)).violations : [];
+  return {violations, looks: [...looks.keys()]};
+}
+"""
 DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 320, "height": 640}
 PATIENCE = 20_000  # milliseconds
@@ -103,6 +138,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
         self._tools = self.context.new_cdp_session(self.page)
         self._scripts = True
+        self._looks: set[str] = set()  # whose colors were checked
         self.allow_scripts(scripts)
 
     def _note(self, message: ConsoleMessage) -> None:
@@ -116,18 +152,33 @@ class Tab:
         self._scripts = allowed
         self._tools.send("Emulation.setScriptExecutionDisabled", {"value": not allowed})
 
-    def faults(self, rules: Mapping[str, object] = ALL) -> list[str]:
-        """Return every fault of the current page, and complaints about the pages since the last call."""
+    def faults(self, *, colors: bool = True, others: bool = True) -> list[str]:
+        """Return every fault of the current page, and complaints about the pages since the last call.
+
+        `colors` and `others` select the rules of axe. Colors that were checked since `forget_colors` are not checked
+        again.
+        """
         self.page.wait_for_load_state()  # a click waits for the response, not for its style sheet
         found = self.cut_off()
         scripts = self._scripts
         self.allow_scripts(True)
-        found += violations(self.page, rules)
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE_SCRIPT)
+        if others:
+            found += lines(self.page.evaluate("options => axe.run(options)", WITHOUT_COLORS)["violations"])
+        if colors:
+            checked = self.page.evaluate(CHECK_COLORS, [ONLY_COLORS, sorted(self._looks)])
+            self._looks.update(checked["looks"])
+            found += lines(checked["violations"])
         self.allow_scripts(scripts)
         found += self.complaints + [f"asked elsewhere: {line}" for line in self.elsewhere.asked]
         self.complaints.clear()
         self.elsewhere.asked.clear()
         return found
+
+    def forget_colors(self) -> None:
+        """Let `faults` check all colors again."""
+        self._looks.clear()
 
     def cut_off(self) -> list[str]:
         """Return what makes the page scroll sideways, and what is cut off."""
@@ -154,26 +205,27 @@ class Tab:
 
         Dark mode changes only colours, and a page without scripts has the same colours.
         """
+        self.complaints.clear()
+        self.forget_colors()
+        self.allow_scripts(True)
+        self.page.set_viewport_size(DESK)
         show(self.page)
         found = [f"in light: {fault}" for fault in self.faults()]
         self.page.emulate_media(color_scheme="dark")
-        found += [f"in dark: {fault}" for fault in self.faults(ONLY_COLORS)]
+        found += [f"in dark: {fault}" for fault in self.faults(others=False)]
         self.page.emulate_media(color_scheme="light")
         found += self.cut_off_at_each_width()
         self.page.set_viewport_size(PHONE)
         found += [f"on a phone: {fault}" for fault in self.faults()]
         self.allow_scripts(False)
         show(self.page)
-        return found + [f"without scripts: {fault}" for fault in self.faults(WITHOUT_COLORS)]
+        return found + [f"without scripts: {fault}" for fault in self.faults(colors=False)]
 
     def close(self) -> None:
         """End the session."""
         self.context.close()
 
 
-def violations(page: Page, rules: Mapping[str, object] = ALL) -> list[str]:
-    """Return what axe finds, one line per element."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE_SCRIPT)
-    found = page.evaluate("options => axe.run(options)", rules)["violations"]
-    return [f"axe: {rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
+def lines(violations: Iterable[Any]) -> list[str]:
+    """Return what axe found, one line per element."""
+    return [f"axe: {rule['id']}: {rule['help']}: {node['html']}" for rule in violations for node in rule["nodes"]]
