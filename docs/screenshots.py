@@ -42,6 +42,7 @@ SCHEMES = ("light", "dark")
 MAX_HEIGHT = 4_000  # pixels of a picture
 THUMBNAIL = {"desk": 320, "phone": 120}  # pixels of width on the sheets
 AGES = {sample.HELD: 3, sample.MINUTES: 9, sample.NEWSLETTER: 2}  # days
+FROM = {"MAIL_FROM": "Riverside Choir <news@choir.example.org>"}  # so that the pages carry a choir's name
 TONIGHT = sample.PERSONAL + 1  # the email that is being sent
 NOT_PICTURED = ("/frame", "/source", "/html", ".csv", "/static/<path:filename>")  # files and frames
 
@@ -168,7 +169,7 @@ def main() -> None:
 def sending(rate: int = 40, **settings: str) -> Iterator[tuple[str, Installation]]:
     """Serve a choir's data of some weeks while tonight's email is being sent. Yield its address."""
     with tempfile.TemporaryDirectory() as folder, ScriptedServer() as mail_server:
-        installation = Installation(Path(folder), EMAIL_URL=f"smtp://127.0.0.1:{mail_server.port}", **settings)
+        installation = Installation(Path(folder), EMAIL_URL=f"smtp://127.0.0.1:{mail_server.port}", **FROM, **settings)
         prepare(installation)
         installation.environment["SMTP_MAX_RATE"] = str(rate)
         sender = installation.start_task()
@@ -184,7 +185,7 @@ def sending(rate: int = 40, **settings: str) -> Iterator[tuple[str, Installation
 def idle(fill: Callable[[Installation], None], **settings: str) -> Iterator[tuple[str, Installation]]:
     """Serve an installation without a mail server. Yield its address."""
     with tempfile.TemporaryDirectory() as folder:
-        installation = Installation(Path(folder), **settings)
+        installation = Installation(Path(folder), **FROM, **settings)
         fill(installation)
         installation.task()
         with serve(Path(folder), port := unused_port(), **installation.environment):
