@@ -63,6 +63,11 @@ def fill_in(page: Page) -> None:
     page.locator("[name=audience][value=everyone]").check()
 
 
+def write(page: Page) -> None:
+    fill_in(page)
+    page.locator("#live-mail .mail-subject", has_text="Season’s greetings").wait_for()
+
+
 def review(page: Page) -> None:
     fill_in(page)
     with page.expect_event("load"):
@@ -102,7 +107,7 @@ FULL = {
     "email-scheduled": Shot(f"/emails/{sample.NEXT_WEEK}"),
     "email-edit": Shot(f"/emails/{sample.NEXT_WEEK}/edit"),
     "new": Shot("/emails/new"),
-    "new-written": Shot("/emails/new", fill_in),
+    "new-written": Shot("/emails/new", write),
     "new-review": Shot("/emails/new", review),
     "new-copy": Shot(f"/emails/new?copy={sample.NEWSLETTER}"),
     "drafts": Shot("/drafts"),

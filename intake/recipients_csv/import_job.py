@@ -153,7 +153,8 @@ def _error(file: PreviewFile) -> str:
     if not file.invalid_count + file.count + file.skipped:
         return "the file contains no recipients"
     if not file.count + file.skipped:
-        return f"the file has no valid lines; line {file.invalid_lines[0].line:,}: {file.invalid_lines[0].reason}"
+        first = file.invalid_lines[0]
+        return f"the file has no valid lines; line {first.line:,}: {first.reason.rstrip('.')}"
     return ""
 
 

@@ -58,9 +58,11 @@ def test_a_length_of_time_is_exact(seconds: float | timedelta, text: str) -> Non
         (3_661, "1 h 1 min"),
         (44_430, "12 h 20 min"),
         (86_400, "24 h"),
-        (110_000, "30 h"),
+        (110_000, "31 h"),
         (172_800, "2 days"),
-        (86_400_000, "1,000 days"),
+        (8 * 86_400 - 60, "8 days"),
+        (62_000_000, "718 days"),
+        (86_400_000, "3 years"),
     ],
 )
 def test_a_relative_time_is_as_precise_as_people_are(seconds: int, text: str) -> None:
@@ -81,9 +83,10 @@ def test_a_short_time_names_the_day_and_has_the_full_time_as_its_tooltip(setting
     with create_app(settings).app_context():
         near = [filters.short_time(noon + timedelta(days=days)).striptags() for days in (-1, 0, 1)]
         assert near == ["Yesterday 12:05", "Today 12:05", "Tomorrow 12:05"]
+        assert filters.short_time(noon, inside=True).striptags() == "today 12:05"
         far = filters.short_time(datetime(2019, 12, 31, 16, 30, tzinfo=UTC))
         assert far == (
-            '<time data-short datetime="2020-01-01T00:30:00+08:00" title="Wed 1 Jan 2020 00:30 +08:00">'
+            '<time data-short="" datetime="2020-01-01T00:30:00+08:00" title="Wed 1 Jan 2020 00:30 +08:00">'
             "1 Jan 2020, 00:30</time>"
         )
 

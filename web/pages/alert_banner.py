@@ -24,7 +24,7 @@ class ServiceState(NamedTuple):
     icon: str = ""
 
 
-ALL_GOOD = ServiceState("All good", "good")
+RUNNING = ServiceState("Running", "good")
 PRACTICE = ServiceState("Practice mode", "warn", "shield")
 UNKNOWN = ServiceState("Health", "", "pulse")
 DATABASE_DOWN = ServiceState("Database unavailable", "bad", "alert")
@@ -66,4 +66,4 @@ def service_state() -> ServiceState:
         return STATES[found[0].subject]
     if services.outbox is not None:
         return PRACTICE
-    return UNKNOWN if found is None else ALL_GOOD
+    return UNKNOWN if found is None else RUNNING

@@ -15,8 +15,9 @@ from intake.text import printable
 from monitoring.humanize import duration, pluralize
 from web.services import current_settings
 
+NEAR_DAYS = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
 COMMAND = re.compile(r"\./\w+\.sh|python task\.py(?: --[a-z-]+)*|rq worker|rqscheduler|tasklog\.log|SMTP_MAX_PER_DAY")
-MINUTE, HOUR, DAY = 60, 3_600, 86_400  # seconds
+MINUTE, HOUR, DAY, YEAR = 60, 3_600, 86_400, 365 * 86_400  # seconds
 
 
 def register(app: Flask) -> None:
@@ -75,12 +76,18 @@ def format_datetime(moment: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), _full(local))
 
 
-def short_time(moment: datetime) -> Markup:
-    """Return a time as HTML, in a few words: Today 18:00, or Sat 5 Dec, 10:00. The tooltip is the full time."""
+def short_time(moment: datetime, *, inside: bool = False) -> Markup:
+    """Return a time as HTML, in a few words: Today 18:00, or Sat 5 Dec, 10:00. The tooltip is the full time.
+
+    `inside`: it stands inside a sentence, so it is "today 18:00".
+    """
     local = moment.astimezone(current_settings().timezone)
     today = datetime.now(local.tzinfo).date()
-    return Markup('<time data-short datetime="{}" title="{}">{}</time>').format(
-        local.isoformat(timespec="seconds"), _full(local), _short(local, today)
+    words = _short(local, today)
+    if inside and words.startswith(tuple(NEAR_DAYS.values())):
+        words = words[0].lower() + words[1:]
+    return Markup('<time data-short="{}" datetime="{}" title="{}">{}</time>').format(
+        "inside" if inside else "", local.isoformat(timespec="seconds"), _full(local), words
     )
 
 
@@ -90,7 +97,7 @@ def _full(local: datetime) -> str:
 
 
 def _short(local: datetime, today: date) -> str:
-    near = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}.get((local.date() - today).days)
+    near = NEAR_DAYS.get((local.date() - today).days)
     if near:
         return f"{near} {local:%H:%M}"
     if local.year == today.year:
@@ -142,11 +149,16 @@ def full_name(fields: Mapping[str, str]) -> str:
 
 
 def rough(seconds: float) -> str:
-    """Return a duration as precisely as people say it: 40 s, 12 min, 6 h 17 min, 30 h, 5 days."""
-    for least, size, unit in ((2 * DAY, DAY, "days"), (DAY, HOUR, "h"), (HOUR, MINUTE, ""), (MINUTE, MINUTE, "min")):
+    """Return a duration as precisely as people say it: 40 s, 12 min, 6 h 17 min, 30 h, 5 days, 3 years.
+
+    Hours without minutes, days and years are rounded to the nearest.
+    """
+    for least, size, unit in ((2 * YEAR, YEAR, "years"), (2 * DAY, DAY, "days"), (DAY, HOUR, "h")):
         if seconds >= least:
-            return f"{seconds // size:,.0f} {unit}" if unit else duration(seconds // MINUTE * MINUTE)
-    return f"{seconds:.0f} s"
+            return f"{(seconds + size // 2) // size:,.0f} {unit}"
+    if seconds >= HOUR:
+        return duration(seconds // MINUTE * MINUTE)
+    return f"{seconds // MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
 
 
 def now() -> str:

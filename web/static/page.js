@@ -87,13 +87,13 @@ function local(moment) {
   return `${part.weekday} ${part.day} ${part.month} ${part.year} ${part.hour}:${part.minute}${seconds} ${offset}`;
 }
 
-function short(moment) {
-  // Same format as the service: Today 18:00, or Sat 5 Dec, 10:00
+function short(moment, inside) {
+  // Same format as the service: Today 18:00 (today 18:00 inside a sentence), or Sat 5 Dec, 10:00
   const [part, now] = [parts(moment), parts(new Date(Date.now() + skew))];
   const time = `${part.hour}:${part.minute}`;
   const days = Math.round((midnight(part) - midnight(now)) / 864e5);
   const near = { "-1": "Yesterday", 0: "Today", 1: "Tomorrow" }[days];
-  if (near) return `${near} ${time}`;
+  if (near) return `${inside ? near.toLowerCase() : near} ${time}`;
   const day = `${part.day} ${part.month}`;
   return part.year === now.year ? `${part.weekday} ${day}, ${time}` : `${day} ${part.year}, ${time}`;
 }
@@ -123,7 +123,7 @@ function showZone() {
     const moment = new Date(time.dateTime);
     if (!("relative" in time.dataset)) {
       time.dataset.service ??= time.textContent;
-      const words = "short" in time.dataset ? short(moment) : local(moment);
+      const words = "short" in time.dataset ? short(moment, time.dataset.short === "inside") : local(moment);
       time.textContent = own ? words : time.dataset.service;
     }
     if (time.title) time.dataset.title ??= time.title;
@@ -149,12 +149,13 @@ if (zoneSwitch) {
 
 // --- Relative times, updated every second: in 12 h 20 min, 5 days ago. ---
 
-const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
+const [MINUTE, HOUR, DAY, YEAR] = [60, 3600, 86400, 365 * 86400];
 
 function rough(seconds) {
-  // Same format as the service: 40 s, 12 min, 6 h 17 min, 30 h, 5 days
-  if (seconds >= 2 * DAY) return `${Math.floor(seconds / DAY).toLocaleString("en-US")} days`;
-  if (seconds >= DAY) return `${Math.floor(seconds / HOUR)} h`;
+  // Same format as the service: 40 s, 12 min, 6 h 17 min, 30 h, 5 days, 3 years
+  for (const [least, size, unit] of [[2 * YEAR, YEAR, "years"], [2 * DAY, DAY, "days"], [DAY, HOUR, "h"]]) {
+    if (seconds >= least) return `${Math.floor((seconds + size / 2) / size).toLocaleString("en-US")} ${unit}`;
+  }
   const [hours, minutes] = [Math.floor(seconds / HOUR), Math.floor((seconds % HOUR) / MINUTE)];
   if (hours) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
   return minutes ? `${minutes} min` : `${seconds} s`;

@@ -59,7 +59,7 @@ def test_the_current_section_is_marked_on_its_inner_pages_too(api: Api) -> None:
 
 def test_the_bar_says_whether_mail_goes_out(api: Api, tmp_path: Path) -> None:
     api.sweep()
-    assert STATE.findall(page(api, "/recipients")) == [("good", "All good")]
+    assert STATE.findall(page(api, "/recipients")) == [("good", "Running")]
     practice = Api(tmp_path)
     assert STATE.findall(page(practice, "/recipients")) == [("warn", "Practice mode")]
     practice.close()

@@ -199,7 +199,7 @@ class TestSections:
         api.installation.save_email(2, -HOUR, saved_ago=HOUR)
         text = section(api, "attention")
         assert NAME.findall(text) == ["2", "1"]
-        assert re.search("It was due <time [^>]*>[^<]*</time> and has not been started[.]", text)
+        assert re.search("It was due <time [^>]*>[^<]*</time> and has not started[.]", text)
         assert "On hold: there were no active recipients when it was due." in text
         assert "Send anyway" not in text  # to no one
 
