@@ -102,9 +102,9 @@ def test_what_a_client_can_make_the_server_read_is_bounded(server: Server) -> No
 def test_a_client_that_stalls_after_its_refusal_is_cut_off(server: Server) -> None:
     with socket.create_connection((server.host, server.port), timeout=30) as connection:
         connection.sendall(b"POST /send-emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nsome")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
         began = time.monotonic()
-        assert connection.recv(1000) == b""
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))  # header and body may arrive in two segments
+        assert answer.startswith(b"HTTP/1.1 401 ")
         assert time.monotonic() - began < DISCARD_TIMEOUT + 10
 
 
