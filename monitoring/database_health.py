@@ -18,7 +18,7 @@ OLDEST_POSTGRESQL = (15,)
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
-    """Run the checks of the database that are quick."""
+    """Run the quick database checks."""
     if settings.database_path is not None:
         yield from _file(settings.database_path)
     try:

@@ -1,4 +1,4 @@
-"""What stands beside the form: the email as a recipient sees it, how many people it reaches, and what the time means.
+"""What is shown beside the form: the email as a recipient sees it, how many people it reaches, and what the time means.
 
 It is made from an unfinished form, so an invalid field is a hint here, not an error. compose.js asks for it again when
 something has changed.
@@ -42,7 +42,10 @@ class Moment(NamedTuple):
 
 
 class Live(NamedTuple):
-    """What stands beside the form. `shown` is None if there is nothing to show yet, or for the reason in `problem`."""
+    """What is shown beside the form.
+
+    `shown` is None if there is nothing to show yet, or if `problem` says why it cannot be shown.
+    """
 
     moment: Moment
     goes_now: bool
@@ -63,7 +66,7 @@ def live_page(form: Form, target: Target) -> Response:
 
 
 def live_of(form: Form) -> Live:
-    """Return what stands beside the form."""
+    """Return what is shown beside the form."""
     audience, count, audience_problem = _audience(form)
     subject, content = form.get("email_subject", ""), form.get("email_content", "")
     shown, problem = None, ""

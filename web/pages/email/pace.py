@@ -1,4 +1,4 @@
-"""How fast an email is being sent, and how long the rest takes."""
+"""The speed at which an email is being sent, and the time left."""
 
 from __future__ import annotations
 
