@@ -36,8 +36,8 @@ from database import (
     NoActiveRecipients,
     NoSuchList,
 )
+from tests.support.faults.killed_statements import Killed, killed_at
 from tests.support.invariants import check_whole
-from tests.support.killed_statements import Killed, killed_at
 
 START = datetime(2026, 11, 25, 4, 0, 0, tzinfo=UTC)
 NAMES = ("gala", "staff", "press", "guests")
